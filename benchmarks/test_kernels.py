@@ -1,0 +1,92 @@
+"""Time of every kernel: operation x case x implementation, warm, with compiling timed apart.
+
+    pytest benchmarks/test_kernels.py --benchmark-only
+
+Each time is that of one call on arrays already on the device, until the result is there
+(`block_until_ready`).
+`extra_info` holds the device, the shape and the seconds that tracing and compiling took.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from mixfleet_kernels import adstock, saturation
+from mixfleet_kernels.adstock import cases as adstock_cases
+from mixfleet_kernels.saturation import cases as saturation_cases
+
+DTYPE = np.float32
+IMPLEMENTATIONS = ["xla", "reference"]
+SHAPES = ("_156x8", "_156x8x128")
+
+
+def each(cases: dict[str, Any]) -> pytest.MarkDecorator:
+    """The common shapes of every family with every implementation, the reference on the small one only."""
+    chosen = [
+        pytest.param(case, implementation, id=f"{name}-{implementation}")
+        for name, case in cases.items()
+        for implementation in IMPLEMENTATIONS
+        if name.endswith(SHAPES) and (implementation != "reference" or not case.large)
+    ]
+    return pytest.mark.parametrize(("case", "implementation"), chosen)
+
+
+def each_fast(cases: dict[str, Any]) -> pytest.MarkDecorator:
+    """The common shapes of every family, for operations that have one implementation."""
+    chosen = {name: case for name, case in cases.items() if name.endswith(SHAPES)}
+    return pytest.mark.parametrize("case", chosen.values(), ids=chosen.keys())
+
+
+def measure(
+    benchmark: BenchmarkFixture, operation: Callable[..., Any], *arguments: Any, compiled: bool = True
+) -> None:
+    arguments = jax.tree.map(jnp.asarray, arguments)
+    run = operation
+    if compiled:
+        started = time.perf_counter()
+        run = jax.jit(operation).lower(*arguments).compile()
+        benchmark.extra_info["compile_seconds"] = time.perf_counter() - started
+    device = jax.devices()[0]
+    benchmark.extra_info["device"] = f"{device.platform} {device.device_kind}"
+    benchmark.extra_info["shapes"] = [list(array.shape) for array in jax.tree.leaves(arguments)]
+    jax.block_until_ready(run(*arguments))
+    benchmark(lambda: jax.block_until_ready(run(*arguments)))
+
+
+@each(adstock_cases.CASES)
+def test_adstock_weights(benchmark: BenchmarkFixture, case: adstock_cases.Case, implementation: str):
+    weigh = partial(adstock.weights, case.family, **case.options, implementation=implementation)
+    measure(benchmark, weigh, case.parameters(DTYPE), compiled=implementation != "reference")
+
+
+@each_fast(adstock_cases.CASES)
+def test_adstock_weights_and_tangents(benchmark: BenchmarkFixture, case: adstock_cases.Case):
+    weigh = partial(adstock.weights_and_tangents, case.family, **case.options)
+    measure(benchmark, weigh, case.parameters(DTYPE))
+
+
+@each({name: case for name, case in adstock_cases.CASES.items() if case.family == "geometric"})
+def test_adstock_convolve(benchmark: BenchmarkFixture, case: adstock_cases.Case, implementation: str):
+    weights = adstock.weights(case.family, case.parameters(DTYPE), **case.options)
+    carry = partial(adstock.convolve, implementation=implementation)
+    measure(benchmark, carry, case.media(DTYPE), weights, compiled=implementation != "reference")
+
+
+@each(saturation_cases.CASES)
+def test_saturate(benchmark: BenchmarkFixture, case: saturation_cases.Case, implementation: str):
+    curve = partial(saturation.saturate, case.family, implementation=implementation)
+    compiled = implementation != "reference"
+    measure(benchmark, curve, case.media(DTYPE), case.parameters(DTYPE), compiled=compiled)
+
+
+@each_fast(saturation_cases.CASES)
+def test_saturation_value_and_partials(benchmark: BenchmarkFixture, case: saturation_cases.Case):
+    curve = partial(saturation.value_and_partials, case.family)
+    measure(benchmark, curve, case.media(DTYPE), case.parameters(DTYPE))
