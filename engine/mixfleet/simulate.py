@@ -1,0 +1,272 @@
+"""Simulate: fleets drawn from known parameters, with the truth beside the table."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float, Int
+
+from mixfleet import config
+from mixfleet.flighting import channel_names, weekly_controls, weekly_spend
+from mixfleet.panel import unit_id
+from mixfleet.truth import Truth, draw_truth, fixed_truth, saturated_adstock
+
+KEYS: tuple[str, ...] = ("brand", "market")
+LAST_WEEK = np.datetime64("2022-12-26")
+"""A Monday; fleets end here however long they are, so that no date lies in the future."""
+DAYS_PER_YEAR = 365.25
+SALES = 100_000.0
+"""Usual weekly sales of a brand in a market of middling size."""
+_ABSENT_SHARE = 0.15
+"""Probability that a unit of a ragged fleet lacks a channel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulated:
+    """A fleet and what is true of it."""
+
+    table: pa.Table
+    """One row per unit and week: keys, date, kpi, spend, controls; kpi_scale with `truth: prior`."""
+    truth: pa.Table
+    """One row per unit and channel that ran: keys, channel, the parameters on the model's scale, contribution
+    (KPI, all weeks), spend (all weeks), roi."""
+    truth_linear: pa.Table
+    """One row per unit and linear column: keys, column, value on the model's scale; besides those noise, and
+    kpi_scale in KPI."""
+    data: config.Data
+    """Reads the table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Unit:
+    labels: tuple[str, ...]
+    dates: np.ndarray
+    kpi: Float[np.ndarray, " week"]
+    spend: Float[np.ndarray, "week channel"]
+    present: np.ndarray
+    controls: Float[np.ndarray, "week control"]
+    truth: Truth
+    kpi_scale: float
+    contribution: Float[np.ndarray, " channel"]
+
+
+def fleet(
+    *,
+    brands: int = 20,
+    markets: int = 15,
+    weeks: int = 156,
+    channels: int = 8,
+    controls: int = 2,
+    seed: int = 0,
+    ragged: bool = False,
+    truth: Literal["prior", "fixed"] = "prior",
+    prior: config.Prior | None = None,
+    model: config.Model | None = None,
+) -> Simulated:
+    """A fleet of `brands` x `markets` units; see `from_config`.
+
+    Args:
+        brands: Number of brands.
+        markets: Number of markets.
+        weeks: Weeks of the longest unit.
+        channels: Number of paid channels.
+        controls: Number of controls.
+        seed: Another seed is another fleet.
+        ragged: Units start and end at different weeks, and some lack a channel.
+        truth: `prior` draws every parameter from its prior, `fixed` takes realistic ones.
+        prior: Laws to draw from; the default prior if not given.
+        model: Structure of the units' models; the default if not given.
+    """
+    simulation = config.Simulation(
+        brands=brands,
+        markets=markets,
+        weeks=weeks,
+        channels=channels,
+        controls=controls,
+        seed=seed,
+        ragged=ragged,
+        truth=truth,
+    )
+    return from_config(simulation, prior or config.Prior(), model or config.Model())
+
+
+def from_config(simulation: config.Simulation, prior: config.Prior, model: config.Model) -> Simulated:
+    """The fleet that the settings describe.
+
+    Each unit has its own random stream, made from the seed and its labels: it is the same in a fleet of ten
+    and of three thousand. With `truth: prior` the table carries the KPI scale, so that the prior holds
+    exactly for the scaled KPI; such a KPI may be negative in part. With `truth: fixed` media bring 27 % of
+    sales and the scale is the largest KPI, as for any table.
+    """
+    names = channel_names(simulation.channels)
+    controls = tuple(f"control_{i + 1}" for i in range(simulation.controls))
+    pairs = [
+        (f"brand_{b + 1:03d}", f"market_{m + 1:03d}")
+        for b in range(simulation.brands)
+        for m in range(simulation.markets)
+    ]
+    units = [_simulate_unit(labels, simulation, prior, model, names) for labels in pairs]
+    shortest = min(len(unit.dates) for unit in units)
+    data = config.Data(
+        keys=KEYS,
+        channels=tuple(config.Channel(name=name, spend=f"spend_{name}") for name in names),
+        controls=controls,
+        kpi_scale="kpi_scale" if simulation.truth == "prior" else None,
+        min_weeks=min(config.Data().min_weeks, shortest),
+    )
+    return Simulated(
+        table=_table(units, data),
+        truth=_truth_table(units, names, model),
+        truth_linear=_linear_table(units, _column_names(model, controls)),
+        data=data,
+    )
+
+
+def _simulate_unit(
+    labels: tuple[str, str],
+    simulation: config.Simulation,
+    prior: config.Prior,
+    model: config.Model,
+    names: tuple[str, ...],
+) -> _Unit:
+    # One stream per purpose, so that another prior leaves the media as they were.
+    shape, media, parameters, context, noise = _streams(simulation.seed, labels, 5)
+    sales = SALES * _size(simulation.seed, labels[:1]) * _size(simulation.seed, labels[1:])
+    weeks, present = _extent(shape, simulation)
+    spend = weekly_spend(media, weeks=simulation.weeks, channels=len(names), sales=sales)[weeks] * present
+    controls = weekly_controls(context, weeks=simulation.weeks, controls=simulation.controls)[weeks]
+    dates = LAST_WEEK - np.timedelta64(7, "D") * (simulation.weeks - 1 - weeks)
+    columns = _design(dates, controls, model)
+    kinds = _column_kinds(model, simulation.controls)
+    largest = spend.max(axis=0)
+    scaled = spend / np.where(largest > 0, largest, 1.0)
+    if simulation.truth == "fixed":
+        truth = fixed_truth(scaled, model=model, kinds=kinds)
+    else:
+        unit = dict(zip(KEYS, labels, strict=True))
+        truth = draw_truth(parameters, prior=prior, model=model, unit=unit, channels=names, kinds=kinds)
+    parts = saturated_adstock(scaled, truth.channel, model) * truth.channel["effect"]
+    kpi = parts.sum(axis=1) + columns @ truth.linear + truth.noise * noise.standard_normal(len(dates))
+    scale = sales
+    if simulation.truth == "fixed":
+        # The model will take the largest KPI for its scale; the truth is told on that scale.
+        top = float(np.abs(kpi).max())
+        truth, parts, kpi, scale = _rescaled(truth, top), parts / top, kpi / top, sales * top
+    return _Unit(
+        labels=labels,
+        dates=dates,
+        kpi=kpi * scale,
+        spend=spend,
+        present=present,
+        controls=controls,
+        truth=truth,
+        kpi_scale=scale,
+        contribution=parts.sum(axis=0) * scale,
+    )
+
+
+def _rescaled(truth: Truth, top: float) -> Truth:
+    channel = {**truth.channel, "effect": truth.channel["effect"] / top}
+    return Truth(channel=channel, linear=truth.linear / top, noise=truth.noise / top)
+
+
+def _streams(seed: int, labels: tuple[str, ...], count: int) -> list[np.random.Generator]:
+    root = np.random.SeedSequence([seed, int(unit_id(labels), 16)])
+    return [np.random.Generator(np.random.PCG64(child)) for child in root.spawn(count)]
+
+
+def _size(seed: int, labels: tuple[str, ...]) -> float:
+    """How large a brand or a market is: all units of it share the factor."""
+    return float(_streams(seed, labels, 1)[0].lognormal(0.0, 0.5))
+
+
+def _extent(
+    rng: np.random.Generator, simulation: config.Simulation
+) -> tuple[Int[np.ndarray, " week"], np.ndarray]:
+    """Weeks that a unit has and channels that it uses."""
+    late, early = (int(share * simulation.weeks / 4) for share in rng.uniform(size=2))
+    absent = rng.uniform(size=simulation.channels) < _ABSENT_SHARE
+    if not simulation.ragged:
+        return np.arange(simulation.weeks), np.ones(simulation.channels, bool)
+    # Half of the units are complete at either end, as in most real panels.
+    late, early = (late if rng.uniform() < 0.5 else 0), (early if rng.uniform() < 0.5 else 0)
+    absent[int(rng.integers(simulation.channels))] = False
+    return np.arange(late, simulation.weeks - early), ~absent
+
+
+def _column_names(model: config.Model, controls: tuple[str, ...]) -> tuple[str, ...]:
+    trend = ("trend",) if model.trend == "linear" else ()
+    waves = tuple(f"{wave}_{k + 1}" for k in range(model.seasonality) for wave in ("sin", "cos"))
+    return ("intercept", *trend, *waves, *controls)
+
+
+def _column_kinds(model: config.Model, controls: int) -> tuple[str, ...]:
+    trend = ("trend",) if model.trend == "linear" else ()
+    return ("intercept", *trend, *("seasonality",) * (2 * model.seasonality), *("control",) * controls)
+
+
+def _design(
+    dates: np.ndarray, controls: Float[np.ndarray, "week control"], model: config.Model
+) -> Float[np.ndarray, "week column"]:
+    week = np.arange(len(dates))
+    columns = [np.ones(len(dates))]
+    if model.trend == "linear":
+        columns.append(week / (len(dates) - 1) - 0.5)
+    day = (dates - dates.astype("datetime64[Y]").astype("datetime64[D]")).astype(int) + 1
+    for k in range(1, model.seasonality + 1):
+        columns.append(np.sin(2 * np.pi * k * day / DAYS_PER_YEAR))
+        columns.append(np.cos(2 * np.pi * k * day / DAYS_PER_YEAR))
+    columns.extend((controls - controls.mean(axis=0)).T / controls.std(axis=0)[:, None])
+    return np.stack(columns, axis=1)
+
+
+def _table(units: list[_Unit], data: config.Data) -> pa.Table:
+    lengths = [len(unit.dates) for unit in units]
+    columns: dict[str, pa.Array] = {
+        key: pa.array(np.repeat([unit.labels[i] for unit in units], lengths).tolist(), pa.string())
+        for i, key in enumerate(KEYS)
+    }
+    columns[data.date] = pa.array(np.concatenate([unit.dates for unit in units]), pa.date32())
+    columns[data.kpi] = pa.array(np.concatenate([unit.kpi for unit in units]))
+    for i, channel in enumerate(data.channels):
+        spend = np.concatenate([unit.spend[:, i] for unit in units])
+        absent = np.repeat([not unit.present[i] for unit in units], lengths)
+        columns[str(channel.spend)] = pa.array(spend, mask=absent)
+    for i, name in enumerate(data.controls):
+        columns[name] = pa.array(np.concatenate([unit.controls[:, i] for unit in units]))
+    if data.kpi_scale is not None:
+        columns[data.kpi_scale] = pa.array(np.repeat([unit.kpi_scale for unit in units], lengths))
+    return pa.table(columns)
+
+
+def _truth_table(units: list[_Unit], names: tuple[str, ...], model: config.Model) -> pa.Table:
+    ran = [(unit, i) for unit in units for i in range(len(names)) if unit.present[i]]
+    spend = np.array([unit.spend[:, i].sum() for unit, i in ran])
+    contribution = np.array([unit.contribution[i] for unit, i in ran])
+    columns: dict[str, pa.Array] = {
+        key: pa.array([unit.labels[k] for unit, _ in ran]) for k, key in enumerate(KEYS)
+    }
+    columns["channel"] = pa.array([names[i] for _, i in ran])
+    for name in model.channel_parameters:
+        columns[name] = pa.array([float(unit.truth.channel[name][i]) for unit, i in ran])
+    columns["contribution"] = pa.array(contribution)
+    columns["spend"] = pa.array(spend)
+    columns["roi"] = pa.array(contribution / spend)
+    return pa.table(columns)
+
+
+def _linear_table(units: list[_Unit], names: tuple[str, ...]) -> pa.Table:
+    rows: list[tuple[tuple[str, ...], str, float]] = []
+    for unit in units:
+        values = [*unit.truth.linear.tolist(), unit.truth.noise, unit.kpi_scale]
+        rows += [
+            (unit.labels, name, value)
+            for name, value in zip((*names, "noise", "kpi_scale"), values, strict=True)
+        ]
+    columns: dict[str, pa.Array] = {
+        key: pa.array([labels[k] for labels, _, _ in rows]) for k, key in enumerate(KEYS)
+    }
+    columns["column"] = pa.array([name for _, name, _ in rows])
+    columns["value"] = pa.array([value for _, _, value in rows])
+    return pa.table(columns)

@@ -1,0 +1,166 @@
+"""Truth: the parameters behind one simulated unit, and what they make of its media, in plain float64 numpy.
+
+Written from the formulas and independent of the model and its kernels, so that each can be checked against
+the other.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from jaxtyping import Float
+
+from mixfleet import config
+from mixfleet.distribution import Distribution
+
+MEDIA_SHARE = 0.27
+"""Share of sales that media bring in units with fixed truth."""
+
+_FIXED_CURVES: dict[str, tuple[float, ...]] = {
+    "decay": (0.6, 0.2, 0.35, 0.3, 0.45, 0.5, 0.55, 0.25),
+    "delay": (1.0, 0.0, 0.5, 0.5, 1.0, 1.5, 1.0, 0.0),
+    "adstock_shape": (1.5, 1.0, 1.2, 1.2, 1.5, 2.0, 1.8, 1.0),
+    "adstock_scale": (2.5, 0.8, 1.2, 1.2, 1.8, 2.5, 2.5, 0.8),
+    "rate": (2.0, 3.0, 2.5, 1.5, 2.5, 2.0, 1.5, 3.0),
+    "slope": (1.5, 1.0, 1.2, 1.0, 1.3, 1.5, 1.5, 1.0),
+    "half_saturation": (0.6, 0.4, 0.5, 0.5, 0.4, 0.6, 0.7, 0.4),
+    "scale": (0.7, 0.5, 0.6, 0.6, 0.5, 0.7, 0.8, 0.5),
+    "exponent": (0.6, 0.5, 0.6, 0.7, 0.6, 0.5, 0.6, 0.5),
+}
+_FIXED_WEIGHTS = (0.30, 0.20, 0.12, 0.08, 0.08, 0.06, 0.06, 0.10)
+_FIXED_LINEAR = {"intercept": 0.6, "trend": 0.1, "seasonality": 0.03, "control": 0.015, "treatment": 0.015}
+_FIXED_NOISE = 0.03
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """The true parameters of one unit, on the model's scale."""
+
+    channel: Mapping[str, Float[np.ndarray, " channel"]]
+    """By parameter name: adstock's, saturation's, `effect`."""
+    linear: Float[np.ndarray, " column"]
+    """Coefficients of the linear columns."""
+    noise: float
+
+
+def draw(law: Distribution, rng: np.random.Generator) -> float:
+    """One value from a prior law."""
+    values = law.values
+    if law.family == "truncated_normal":
+        mean, sd, low, high = values
+        normal = NormalDist()
+        below, above = normal.cdf((low - mean) / sd), normal.cdf((high - mean) / sd)
+        place = below + (above - below) * float(rng.uniform(1e-12, 1 - 1e-12))
+        return min(max(mean + sd * normal.inv_cdf(place), low), high)
+    families = {
+        "normal": lambda: rng.normal(values[0], values[1]),
+        "half_normal": lambda: abs(rng.normal(0.0, values[0])),
+        "lognormal": lambda: rng.lognormal(values[0], values[1]),
+        "gamma": lambda: rng.gamma(values[0], 1.0 / values[1]),
+        "inverse_gamma": lambda: values[1] / rng.gamma(values[0], 1.0),
+        "exponential": lambda: rng.exponential(1.0 / values[0]),
+        "beta": lambda: rng.beta(values[0], values[1]),
+        "uniform": lambda: rng.uniform(values[0], values[1]),
+    }
+    return float(families[law.family]())
+
+
+def draw_truth(
+    rng: np.random.Generator,
+    *,
+    prior: config.Prior,
+    model: config.Model,
+    unit: Mapping[str, str],
+    channels: tuple[str, ...],
+    kinds: tuple[str, ...],
+) -> Truth:
+    """Every parameter drawn from its prior law for this unit; `kinds` are those of the linear columns."""
+    channel = {
+        name: np.array([draw(prior.law(name, unit=unit, channel=medium), rng) for medium in channels])
+        for name in model.channel_parameters
+    }
+    linear = np.array([draw(prior.law(kind, unit=unit), rng) for kind in kinds])
+    return Truth(channel=channel, linear=linear, noise=draw(prior.law("noise", unit=unit), rng))
+
+
+def fixed_truth(
+    media: Float[np.ndarray, "week channel"], *, model: config.Model, kinds: tuple[str, ...]
+) -> Truth:
+    """Realistic values: the same curves and the same shares of sales in every unit.
+
+    Args:
+        media: Scaled media, a column of zeros for an absent channel.
+        model: Says which parameters there are.
+        kinds: Kinds of the linear columns.
+    """
+    count = media.shape[1]
+    names = model.channel_parameters[:-1]
+    curves = {name: np.array([_FIXED_CURVES[name][i % 8] for i in range(count)]) for name in names}
+    response = saturated_adstock(media, curves, model).mean(axis=0)
+    weight = np.array([_FIXED_WEIGHTS[i % 8] for i in range(count)]) * (response > 0)
+    total = _FIXED_LINEAR["intercept"] * MEDIA_SHARE / (1 - MEDIA_SHARE)
+    effect = total * weight / weight.sum() / np.where(response > 0, response, 1.0)
+    linear = np.array([_FIXED_LINEAR[kind] for kind in kinds])
+    return Truth(channel={**curves, "effect": effect}, linear=linear, noise=_FIXED_NOISE)
+
+
+def saturated_adstock(
+    media: Float[np.ndarray, "week channel"],
+    parameters: Mapping[str, Float[np.ndarray, " channel"]],
+    model: config.Model,
+) -> Float[np.ndarray, "week channel"]:
+    """Media after carry-over and saturation, in the order that the model says."""
+    out = np.zeros_like(media)
+    for i in range(media.shape[1]):
+        here = {name: float(values[i]) for name, values in parameters.items()}
+        series = media[:, i]
+        if model.adstock_first:
+            out[:, i] = _saturate(_carry_over(series, here, model), here, model)
+        else:
+            out[:, i] = _carry_over(_saturate(series, here, model), here, model)
+    return out
+
+
+def _carry_over(
+    series: Float[np.ndarray, " week"], here: dict[str, float], model: config.Model
+) -> np.ndarray:
+    weights = np.array([_weight(model, here, lag) for lag in range(model.window)])
+    if model.normalise:
+        weights = weights / weights.sum()
+    return np.convolve(series, weights)[: len(series)]
+
+
+def _weight(model: config.Model, here: dict[str, float], lag: int) -> float:
+    if model.adstock == "none":
+        return float(lag == 0)
+    if model.adstock == "geometric":
+        return here["decay"] ** lag
+    if model.adstock == "binomial":
+        return (1 - lag / model.window) ** (1 / here["decay"] - 1)
+    if model.adstock == "delayed":
+        return here["decay"] ** ((lag - here["delay"]) ** 2)
+    shape, scale = here["adstock_shape"], here["adstock_scale"]
+    if model.adstock == "weibull_pdf":
+        age = (lag + 1) / scale
+        return shape / scale * age ** (shape - 1) * math.exp(-(age**shape))
+    return math.prod(math.exp(-((past / scale) ** shape)) for past in range(1, lag + 1))
+
+
+def _saturate(series: Float[np.ndarray, " week"], here: dict[str, float], model: config.Model) -> np.ndarray:
+    family = model.saturation
+    if family == "logistic":
+        return np.tanh(0.5 * here["rate"] * series)
+    if family == "hill":
+        with np.errstate(divide="ignore"):
+            return 1.0 / (1.0 + np.exp(-here["slope"] * (np.log(series) - math.log(here["half_saturation"]))))
+    if family == "tanh":
+        return np.tanh(series / here["scale"])
+    if family == "michaelis_menten":
+        return series / (here["half_saturation"] + series)
+    if family == "exponential":
+        return -np.expm1(-here["rate"] * series)
+    if family == "root":
+        return series ** here["exponent"]
+    return np.log1p(here["rate"] * series) if family == "log" else series
