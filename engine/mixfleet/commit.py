@@ -1,0 +1,241 @@
+"""Durable commits of files: a name shows all of its bytes or nothing, also after a crash.
+
+A file is written under a temporary name in its own folder, forced to disk, and then given its name; the
+folder is forced to disk last. `publish` never overwrites, `replace` does where overwriting is meant.
+"""
+
+import errno
+import hashlib
+import io
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mixfleet.errors import RunError
+
+TEMPORARY = ".tmp-"
+"""Part of the name of every file that is not committed yet."""
+
+_BUFFER_BYTES = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Draft(io.RawIOBase):
+    """A file being written under a temporary name beside `path`; it exists as `path` only once committed."""
+
+    def __init__(self, path: Path) -> None:
+        """Create the temporary file.
+
+        Raises:
+            RunError: The file cannot be created.
+        """
+        super().__init__()
+        self.path = path
+        self.size = 0
+        self._hash = hashlib.sha256()
+        self._waiting = bytearray()
+        self._temporary = path.with_name(f".{path.name[:80]}{TEMPORARY}{uuid.uuid4().hex}")
+        self._descriptor = -1
+        with naming_disk_errors(path, 0):
+            self._descriptor = os.open(self._temporary, _CREATE, 0o644)
+
+    @property
+    def sha256(self) -> str:
+        """Digest (hex) of what was written so far."""
+        return self._hash.hexdigest()
+
+    def writable(self) -> bool:
+        """True: what pyarrow asks before it writes."""
+        return True
+
+    def tell(self) -> int:
+        """Bytes written so far."""
+        return self.size
+
+    def write(self, data, /) -> int:
+        """Append all bytes of `data`; what is written after `discard` goes nowhere.
+
+        Raises:
+            RunError: The disk is full or failed; says the path and the bytes needed.
+        """
+        view = memoryview(data).cast("B")
+        if self._descriptor >= 0:
+            self._waiting += view
+            if len(self._waiting) >= _BUFFER_BYTES:
+                self._write_out()
+        self._hash.update(view)
+        self.size += len(view)
+        return len(view)
+
+    def publish(self) -> None:
+        """Commit under the final name, which must be new; an equal file of that name is as good."""
+        self._seal()
+        with naming_disk_errors(self.path, 0):
+            try:
+                os.link(self._temporary, self.path)
+            except FileExistsError:
+                if file_sha256(self.path) != self.sha256:
+                    raise RunError(
+                        f"{self.path} exists with other content; move it away and repeat the command"
+                    ) from None
+            os.unlink(self._temporary)
+        sync_folder(self.path.parent)
+
+    def replace(self, *, sync: bool = True) -> None:
+        """Commit in place of what has the final name; without `sync` the caller syncs the folder."""
+        self._seal()
+        with naming_disk_errors(self.path, 0):
+            os.replace(self._temporary, self.path)
+        if sync:
+            sync_folder(self.path.parent)
+
+    def discard(self) -> None:
+        """Give the draft up; harmless after a commit."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        with suppress(OSError):
+            os.unlink(self._temporary)
+
+    def _write_out(self) -> None:
+        with naming_disk_errors(self.path, len(self._waiting)):
+            _write_all(self._descriptor, memoryview(self._waiting))
+        self._waiting = bytearray()
+
+    def _seal(self) -> None:
+        self._write_out()
+        with naming_disk_errors(self.path, self.size):
+            os.fsync(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+@contextmanager
+def draft(path: Path) -> Iterator[Draft]:
+    """A `Draft` that is discarded unless the block committed it."""
+    file = Draft(path)
+    try:
+        yield file
+    finally:
+        file.discard()
+
+
+def publish_bytes(path: Path, data: bytes) -> None:
+    """Create the immutable file `path`; an existing equal file is as good."""
+    with draft(path) as file:
+        file.write(data)
+        file.publish()
+
+
+def replace_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Write `path`, replacing it if it exists."""
+    with draft(path) as file:
+        file.write(data)
+        file.replace(sync=sync)
+
+
+def append_bytes(path: Path, data: bytes, *, at: int | None = None) -> None:
+    """Append to `path` (created if absent) and force it to disk.
+
+    Args:
+        path: The file.
+        data: Bytes to append.
+        at: Size of the file's valid part; anything behind it is the rest of an append that never finished and
+            is cut off. None appends at the end and skips the wait for the disk: for logs.
+    """
+    with naming_disk_errors(path, len(data)):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o644)
+        try:
+            if at is not None:
+                os.ftruncate(descriptor, at)
+            _write_all(descriptor, memoryview(data))
+            if at is not None:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    if at == 0:
+        sync_folder(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Create the folder and its parents and force their names to disk; an existing folder is as good."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        with naming_disk_errors(folder, 0), suppress(FileExistsError):
+            os.mkdir(folder)
+        sync_folder(folder.parent)
+
+
+def remove_file(path: Path) -> None:
+    """Remove the file if it exists."""
+    with naming_disk_errors(path, 0), suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove the folder and everything in it, if it exists. Links are removed, not followed."""
+    with naming_disk_errors(path, 0), suppress(FileNotFoundError):
+        shutil.rmtree(path)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove drafts that a killed process left in the folder. The caller holds the run's lease."""
+    for path in folder.glob(f".*{TEMPORARY}*"):
+        remove_file(path)
+
+
+def rename(old: Path, new: Path) -> None:
+    """Rename a file within its folder, replacing `new`."""
+    with naming_disk_errors(new, 0):
+        os.replace(old, new)
+    sync_folder(new.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Force the names in a folder to disk."""
+    with naming_disk_errors(path, 0):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def file_sha256(path: Path) -> str:
+    """Digest (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def naming_disk_errors(path: Path, needed: int) -> Iterator[None]:
+    """Turn an `OSError` of the block into a `RunError` that names the path, the need and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise RunError(
+                f"the disk is full: writing {path} needs {needed} bytes more, {_free_bytes(path)} are free. "
+                "Free some space and repeat the command with the same run.id: finished units are kept"
+            ) from error
+        raise RunError(
+            f"{path} cannot be written: {error.strerror or error}. "
+            "Mend this and repeat the command with the same run.id: finished units are kept"
+        ) from error
+
+
+def _free_bytes(path: Path) -> int | str:
+    try:
+        return shutil.disk_usage(path.parent).free
+    except OSError:
+        return "an unknown number of"
+
+
+def _write_all(descriptor: int, view: memoryview) -> None:
+    while view:
+        view = view[os.write(descriptor, view) :]

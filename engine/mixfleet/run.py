@@ -1,0 +1,110 @@
+"""Run: the calls a user makes to fit a table, open what was fitted, and check a table."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import jax
+
+from mixfleet import simulate
+from mixfleet.config import GROUPS, Data, Spec, build, preset, to_mapping
+from mixfleet.errors import ConfigError
+from mixfleet.execution import OnEvent, execute
+from mixfleet.fitting import fit_units
+from mixfleet.frame import frame_kind
+from mixfleet.panel import read_panel
+from mixfleet.readiness import check
+from mixfleet.saved import Run, open
+from mixfleet.summary import write_table
+
+__all__ = ["Run", "check", "fit", "open"]
+
+
+def fit(
+    table: Any = None,
+    spec: Spec | Mapping[str, Any] | None = None,
+    *,
+    data: Any = None,
+    model: Any = None,
+    prior: Any = None,
+    inference: Any = None,
+    compute: Any = None,
+    output: Any = None,
+    run: Any = None,
+    on_event: OnEvent | None = None,
+) -> Run:
+    """A finished run of the table: every unit fitted, or named with the reason why not.
+
+    With the `run.id` of an interrupted run of the same table and settings it goes on where that one stopped;
+    with that of a finished one it returns it at once.
+
+    Args:
+        table: pandas, polars or pyarrow table, DuckDB relation, or path of a file, folder or glob. By default
+            what `data.source` and `data.path` say.
+        spec: All settings; by default the defaults.
+        data: Group of settings, in place of the spec's: its dataclass, a mapping of what differs from the
+            spec's, or the name of a preset. The same holds for the groups below.
+        model: Structure of a unit's model.
+        prior: Prior laws.
+        inference: Sampling and certification.
+        compute: Devices and precision.
+        output: What is kept.
+        run: Where the run folder goes.
+        on_event: Called with progress events.
+
+    Returns:
+        The run, whose tables are frames of the library that `table` is of.
+
+    Raises:
+        ConfigError: A setting is wrong.
+        TableError: The table cannot be read at all, or lacks a column.
+        RunError: The run folder is in use, belongs to something else, or cannot be written.
+        KeyboardInterrupt: SIGINT or SIGTERM; finished units are saved.
+    """
+    groups = {
+        "data": data,
+        "model": model,
+        "prior": prior,
+        "inference": inference,
+        "compute": compute,
+        "output": output,
+        "run": run,
+    }
+    settings = _settings(spec, groups)
+    truth = None
+    frame = frame_kind(table)
+    if table is None and settings.data.source == "simulated":
+        simulated = simulate.from_config(settings.data.simulated, settings.prior, settings.model)
+        table, truth = simulated.table, simulated.truth
+        settings = replace(settings, data=_simulated_data(settings.data, simulated.data))
+    panel = read_panel(
+        table, settings.data, seasonality=settings.model.seasonality, window=settings.model.window
+    )
+    devices = tuple(str(device) for device in jax.devices())
+    finished = execute(panel, settings, fit_units, devices=devices, frame=frame, on_event=on_event)
+    if truth is not None:
+        write_table(finished.path / "truth.parquet", truth)
+    return finished
+
+
+def _simulated_data(asked: Data, made: Data) -> Data:
+    """What the simulator says about its columns, with the settings that are about the fit, not the table."""
+    return replace(made, source=asked.source, simulated=asked.simulated, holdout=asked.holdout)
+
+
+def _settings(spec: Spec | Mapping[str, Any] | None, groups: Mapping[str, Any]) -> Spec:
+    settings = spec if isinstance(spec, Spec) else build(Spec, spec or {})
+    chosen = {}
+    for name, group in groups.items():
+        if isinstance(group, GROUPS[name]):
+            chosen[name] = group
+        elif isinstance(group, str):
+            chosen[name] = preset(name, group)
+        elif isinstance(group, Mapping):
+            current = to_mapping(getattr(settings, name))
+            chosen[name] = build(GROUPS[name], {**current, **group}, key=name)
+        elif group is not None:
+            raise ConfigError(
+                f"must be a {GROUPS[name].__name__}, a mapping or a preset, is {group!r}", key=name
+            )
+    return replace(settings, **chosen)

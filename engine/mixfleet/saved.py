@@ -1,0 +1,235 @@
+"""Saved: a finished run, read back. Nothing here needs the sampler or jax."""
+
+import functools
+import hashlib
+import io
+import json
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import xarray as xr
+
+from mixfleet.archive import UnitDraws, read_draws
+from mixfleet.errors import RunError
+from mixfleet.frame import FrameKind, to_frame
+from mixfleet.manifest import read_finished
+from mixfleet.store import ARCHIVE, LATEST, SUMMARY
+
+__all__ = ["Run", "SavedUnit", "open"]
+
+
+def open(path: str | Path, *, frame: FrameKind = "pandas") -> "Run":
+    """A finished run.
+
+    Args:
+        path: A run folder, or a folder of runs for the one finished last.
+        frame: Library of the tables it returns.
+
+    Raises:
+        RunError: There is no finished run, or its files are damaged.
+    """
+    folder = Path(path)
+    if (folder / LATEST).is_file() and not (folder / "manifest.json").exists():
+        name = json.loads((folder / LATEST).read_text())["run"]
+        folder = folder / Path(name).name
+    return Run(path=folder, manifest=read_finished(folder), frame=frame)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run. Tables are tidy: key columns, `status`, names, statistics, all in original units."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+    """Versions, seed, config, fingerprint, devices, timings, counts by status, digest of the result."""
+    frame: FrameKind = "pandas"
+
+    def __repr__(self) -> str:
+        """Counts by status."""
+        counts = ", ".join(f"{count} {status}" for status, count in self.counts.items())
+        return f"<mixfleet run {self.path}: {self.manifest['units']} units, {counts or 'none'}>"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of units by status, those that occur."""
+        return {status: count for status, count in self.manifest["counts"].items() if count}
+
+    @property
+    def ok_share(self) -> float:
+        """Share of the table's units that are certified, in [0, 1]; 1 for a table without units."""
+        ok = sum(count for status, count in self.counts.items() if status.startswith("ok"))
+        return ok / self.manifest["units"] if self.manifest["units"] else 1.0
+
+    @property
+    def status(self) -> Any:
+        """One row per unit of the table: status, reason, diagnostics."""
+        return to_frame(self.table("status"), self.frame)
+
+    def roi(self) -> Any:
+        """Return on spend by unit and channel, beside its prior."""
+        return to_frame(self.table("roi"), self.frame)
+
+    def contributions(self) -> Any:
+        """Outcome by unit and component over the whole period, and its share."""
+        return to_frame(self.table("contributions"), self.frame)
+
+    def curves(self) -> Any:
+        """Response curves: outcome by unit, channel and spend per period."""
+        return to_frame(self.table("curves"), self.frame)
+
+    def params(self) -> Any:
+        """Parameters by unit and channel, with prior and diagnostics."""
+        return to_frame(self.table("params"), self.frame)
+
+    def fit_quality(self) -> Any:
+        """How well each unit's model fits what it saw and, with a holdout, what it did not see."""
+        return to_frame(self.table("fit"), self.frame)
+
+    def weekly(self) -> Any:
+        """KPI and its fitted mean and 90 % interval by unit and date."""
+        return to_frame(self.table("weekly"), self.frame)
+
+    def findings(self) -> Any:
+        """What the checks had to say about the table."""
+        return to_frame(self.table("findings"), self.frame)
+
+    def table(self, name: str) -> pa.Table:
+        """A summary table as Arrow, by file name without suffix.
+
+        Raises:
+            RunError: No such table, or its file is damaged.
+        """
+        return self._tables.read(name)
+
+    def unit(self, *labels: str) -> "SavedUnit":
+        """One unit, by its key values in the order of the key columns.
+
+        Raises:
+            RunError: No such unit.
+        """
+        keys = self.manifest["keys"]
+        if len(labels) != len(keys):
+            raise RunError(f"unit() takes {len(keys)} labels ({', '.join(keys)}), got {len(labels)}")
+        status = self.table("status")
+        units = list(zip(*(status[key].to_pylist() for key in keys), strict=True))
+        if tuple(map(str, labels)) not in units:
+            known = ", ".join("/".join(unit) for unit in units[:5])
+            raise RunError(f"run {self.path} has no unit {labels}; it has e.g. {known}")
+        position = units.index(tuple(map(str, labels)))
+        return SavedUnit(run=self, position=position, status_row=status.slice(position, 1).to_pylist()[0])
+
+    @functools.cached_property
+    def _tables(self) -> "_Tables":
+        return _Tables(self.path, self.manifest["files"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedUnit:
+    """One unit of a finished run."""
+
+    run: Run
+    position: int
+    """Place in the status table and in the archive."""
+    status_row: Mapping[str, Any]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Key column to value."""
+        return {key: self.status_row[key] for key in self.run.manifest["keys"]}
+
+    @property
+    def status(self) -> str:
+        """One of `mixfleet.posterior.STATUSES`."""
+        return self.status_row["status"]
+
+    @property
+    def reason(self) -> str:
+        """Why the unit is not plain `ok`."""
+        return self.status_row["reason"]
+
+    def draws(self) -> UnitDraws:
+        """Draws by variable [chain, draw, ...]; none for a unit that has no fit.
+
+        Raises:
+            RunError: The run kept no draws (`output.draws=summary`), or they are damaged.
+        """
+        if ARCHIVE not in self.run.manifest["files"]:
+            raise RunError(f"run {self.run.path} kept no draws; fit with output.draws=thin or full")
+        return read_draws(self.run.path / ARCHIVE, self.position)
+
+    def table(self, name: str) -> pa.Table:
+        """The unit's rows of a summary table, as Arrow."""
+        table = self.run.table(name)
+        own = [pc.field(key) == label for key, label in self.labels.items()]
+        return table.filter(functools.reduce(operator.and_, own))
+
+    def to_datatree(self) -> xr.DataTree:
+        """The unit as ArviZ and xarray know it: groups `posterior`, `sample_stats` (`lp`), `observed_data`.
+
+        Status and reason are attributes of the tree and of its posterior, so that a quarantined unit says so
+        wherever it is printed. Groups for which the run kept nothing are absent.
+        """
+        attributes = {**self.labels, "status": self.status, "reason": self.reason}
+        groups = {"/": xr.Dataset(attrs=attributes)}
+        if ARCHIVE in self.run.manifest["files"]:
+            unit = self.draws()
+            posterior = {name: unit.draws[name] for name in unit.draws if name != "lp"}
+            if posterior:
+                groups["posterior"] = _dataset(posterior, unit, attributes)
+            if "lp" in unit.draws:
+                groups["sample_stats"] = _dataset({"lp": unit.draws["lp"]}, unit, attributes)
+        weekly = self.table("weekly")
+        if weekly.num_rows:
+            dates = weekly["date"].to_numpy().astype("datetime64[ns]")
+            groups["observed_data"] = xr.Dataset({"kpi": ("date", weekly["kpi"].to_numpy())}, {"date": dates})
+        return xr.DataTree.from_dict(groups)
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """Summary tables of a run, each read and checked once."""
+
+    folder: Path
+    files: Mapping[str, Mapping[str, Any]]
+
+    def read(self, name: str) -> pa.Table:
+        if name not in self._read:
+            self._read[name] = self._load(name)
+        return self._read[name]
+
+    @functools.cached_property
+    def _read(self) -> dict[str, pa.Table]:
+        return {}
+
+    def _load(self, name: str) -> pa.Table:
+        file = f"{SUMMARY}/{name}.parquet"
+        if file not in self.files:
+            raise RunError(f"run {self.folder} has no table {name!r}")
+        try:
+            data = (self.folder / file).read_bytes()
+        except OSError as error:
+            raise RunError(f"{self.folder / file} cannot be read: {error.strerror}") from error
+        if hashlib.sha256(data).hexdigest() != self.files[file]["sha256"]:
+            raise RunError(f"{self.folder / file} is damaged; fit again with another run.id")
+        return pq.read_table(io.BytesIO(data))
+
+
+def _dataset(draws: Mapping[str, np.ndarray], unit: UnitDraws, attributes: dict[str, str]) -> xr.Dataset:
+    used = {axis for name in draws for axis in unit.dims[name]}
+    chains, length = next(iter(draws.values())).shape[:2]
+    return xr.Dataset(
+        {name: (("chain", "draw", *unit.dims[name]), values) for name, values in draws.items()},
+        {
+            "chain": np.arange(chains),
+            "draw": np.arange(length),
+            **{axis: np.array(unit.coords[axis], dtype=object) for axis in sorted(used)},
+        },
+        attrs=attributes,
+    )
