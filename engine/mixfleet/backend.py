@@ -1,0 +1,103 @@
+"""Backend: what jax is told before it starts - how many host devices, and where compiled programs are kept.
+
+It is told by environment variables, so this module loads no jax and a variable that the user has set wins.
+"""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from mixfleet.config import Compute
+from mixfleet.errors import ConfigError
+
+DEVICES = "JAX_NUM_CPU_DEVICES"
+CACHE = "JAX_COMPILATION_CACHE_DIR"
+CACHE_FROM_SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+
+_SET_BY_FLAG = "xla_force_host_platform_device_count"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheState:
+    """The folder of compiled programs."""
+
+    folder: Path
+    usable: bool
+    files: int
+    size: int
+    """Bytes."""
+
+    note: str
+    """Why it is not usable; empty when it is."""
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cache_folder(compute: Compute) -> Path:
+    """Where compiled programs are kept between processes."""
+    if compute.cache_dir is not None:
+        return Path(compute.cache_dir).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(home).expanduser() / "mixfleet" / "xla"
+
+
+def prepare(compute: Compute) -> CacheState:
+    """Sets one host device per core and the compile cache; to be called before jax is imported.
+
+    A cache in the usual place that cannot be used is done without; one that was asked for must work.
+
+    Raises:
+        ConfigError: `compute.cache_dir` cannot be written, or belongs to somebody else.
+    """
+    if _SET_BY_FLAG not in os.environ.get("XLA_FLAGS", ""):
+        os.environ.setdefault(DEVICES, str(cores()))
+    state = cache_state(compute, create=True)
+    if state.usable:
+        os.environ.setdefault(CACHE, str(state.folder))
+        os.environ.setdefault(CACHE_FROM_SECONDS, "0.2")
+    elif compute.cache_dir is not None:
+        raise ConfigError(state.note, key="compute.cache_dir")
+    return state
+
+
+def cache_state(compute: Compute, *, create: bool = False) -> CacheState:
+    """What the compile cache looks like.
+
+    Args:
+        compute: Says where it is.
+        create: Make the folder, and make it private: it holds programs that later processes run.
+    """
+    folder = cache_folder(compute)
+    note = _private(folder) if create else _fault(folder)
+    files = [] if note or not folder.is_dir() else [path for path in folder.iterdir() if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    return CacheState(folder=folder, usable=not note, files=len(files), size=size, note=note)
+
+
+def _private(folder: Path) -> str:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        return f"cannot be made: {error.strerror}"
+    if not (fault := _owner_fault(folder)):
+        folder.chmod(0o700)
+    return fault or _fault(folder)
+
+
+def _fault(folder: Path) -> str:
+    if not folder.is_dir():
+        return "" if not folder.exists() else "is no folder"
+    if fault := _owner_fault(folder):
+        return fault
+    if os.name == "posix" and stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        return "can be read or written by others; use chmod 700"
+    return "" if os.access(folder, os.R_OK | os.W_OK | os.X_OK) else "cannot be written"
+
+
+def _owner_fault(folder: Path) -> str:
+    # Whoever owns the folder chooses the programs that this process would run.
+    return "belongs to another user" if os.name == "posix" and folder.stat().st_uid != os.getuid() else ""

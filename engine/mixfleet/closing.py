@@ -1,0 +1,127 @@
+"""Closing: what the terminal shows of a finished run, of a check and of a table that could not be read."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from mixfleet.saved import Run
+
+LISTED_UNITS = 20
+"""Most units whose reasons are printed; the status table names all."""
+
+SEVERITIES = ("error", "warning", "info")
+
+LISTED_FINDINGS = 40
+"""Most findings that are printed."""
+
+
+def print_run(console: Console, run: "Run", *, seconds: float) -> None:
+    """Prints how many units have which status, why some are not ok, and where the run is."""
+    rows = status_rows(run)
+    table = Table(
+        "status", "units", "share", title=f"{len(rows)} units in {seconds:.1f} s", title_justify="left"
+    )
+    for status, count in counts(rows).items():
+        table.add_row(status, str(count), f"{count / len(rows):.1%}")
+    console.print(table)
+    bad = [row for row in rows if not row["status"].startswith("ok")]
+    for row in bad[:LISTED_UNITS]:
+        _line(console, f"{_labels(row, run)}: {row['status']}: {row['reason']}")
+    if len(bad) > LISTED_UNITS:
+        _line(console, f"and {len(bad) - LISTED_UNITS} more: see {run.path / 'summary' / 'status.parquet'}")
+    _line(console, f"run: {run.path}")
+
+
+def print_findings(console: Console, findings: Sequence[Mapping[str, Any]]) -> None:
+    """Prints findings (mappings of severity, rule, message), errors first, and how many there are."""
+    ordered = sorted(findings, key=lambda finding: SEVERITIES.index(finding["severity"]))
+    for finding in ordered[:LISTED_FINDINGS]:
+        _line(console, f"{finding['severity']:<7}  {finding['rule']}: {finding['message']}")
+    if len(ordered) > LISTED_FINDINGS:
+        _line(console, f"and {len(ordered) - LISTED_FINDINGS} more")
+    _line(console, ", ".join(f"{count} {severity}" for severity, count in severities(findings).items()))
+
+
+def severities(findings: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How many findings there are of each severity."""
+    found = [finding["severity"] for finding in findings]
+    return {severity: found.count(severity) for severity in SEVERITIES}
+
+
+def status_rows(run: "Run") -> list[dict[str, Any]]:
+    """The status table, one mapping per unit."""
+    return run.table("status").to_pylist()
+
+
+def counts(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Units by status, the certified ones first."""
+    found = [row["status"] for row in rows]
+    names = sorted(set(found), key=lambda status: (not status.startswith("ok"), status))
+    return {status: found.count(status) for status in names}
+
+
+def printable(text: str) -> str:
+    """`text` without characters that would move the cursor or break the line."""
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
+
+
+def _labels(row: Mapping[str, Any], run: "Run") -> str:
+    keys: Sequence[str] = run.manifest["keys"]
+    return " / ".join(str(row[key]) for key in keys)
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def print_comparison(console: Console, table: pa.Table, path: Path) -> None:
+    """Prints the points of a sweep side by side, and why some failed."""
+    shown = Table(
+        "point", "changes", "units", "certified", "holdout CRPS", "holdout R2", "ROI shift", "seconds"
+    )
+    for row in table.to_pylist():
+        shown.add_row(
+            str(row["point"]),
+            Text(printable(row["changes"])),
+            _number(row["units"], "d"),
+            _number(row["certified"], ".1%"),
+            _number(row["holdout_crps"], ".4g"),
+            _number(row["holdout_r2"], ".3f"),
+            _number(row["roi_shift"], ".2f"),
+            _number(row["seconds"], ".1f"),
+        )
+    console.print(shown)
+    for row in table.to_pylist():
+        if row["error"]:
+            _line(console, f"point {row['point']} failed: {row['error']}")
+    _line(console, f"sweep: {path}")
+
+
+def print_diagnosis(console: Console, diagnosis: Mapping[str, Any]) -> None:
+    """Prints what `mixfleet.doctor` found, hints last."""
+    table = Table(show_header=False)
+    for name, value in diagnosis.items():
+        if name == "hints":
+            continue
+        if isinstance(value, Mapping):
+            text = "\n".join(f"{key} {item}" for key, item in value.items())
+        elif isinstance(value, tuple | list):
+            text = "\n".join(map(str, value))
+        else:
+            text = f"{value:.1f}" if isinstance(value, float) else str(value)
+        table.add_row(name.replace("_", " "), Text(text))
+    console.print(table)
+    for hint in diagnosis["hints"]:
+        _line(console, f"hint: {hint}")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)

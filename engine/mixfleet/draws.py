@@ -1,0 +1,191 @@
+"""Draws: one unit's rows of a book as parameters of the model, judged and ready for the host."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from mixfleet import diagnostics
+from mixfleet.batch import Structure, Tile
+from mixfleet.density import natural, response
+from mixfleet.program import Book
+
+__all__ = ["Draws", "Judgement", "Linear", "inspect", "predict", "prior_contribution", "worth"]
+
+
+class Linear(NamedTuple):
+    """What it takes to draw one unit's linear coefficients."""
+
+    loading: Float[Array, "column column"]
+    prior_mean: Float[Array, " column"]
+
+
+class Draws(NamedTuple):
+    """One unit's draws in the model's scaled units; what stands at and after the count is not a draw."""
+
+    shape: Float[Array, "parameter channel draw chain"]
+    """Adstock, then saturation parameters."""
+    effect: Float[Array, "channel draw chain"]
+    contribution: Float[Array, "channel draw chain"]
+    """Mean over the weeks of the likelihood, in shares of the KPI's scale."""
+    noise: Float[Array, "draw chain"]
+    coefficients: Float[Array, "column draw chain"]
+    value: Float[Array, "draw chain"]
+    """Log posterior density, linear coefficients integrated out."""
+
+
+class Judgement(NamedTuple):
+    """Everything that the gates ask of a unit's draws."""
+
+    rhat: Float[Array, " quantity"]
+    """Shape parameters, effects, contributions, noise, coefficients, their total contribution, log density."""
+    ess_bulk: Float[Array, " quantity"]
+    ess_tail: Float[Array, " quantity"]
+    ebfmi: Float[Array, " chain"]
+    repeated: Float[Array, " chain"]
+    """Share of draws that repeat the one before."""
+    finite: Bool[Array, ""]
+
+
+@partial(jax.jit, static_argnames=("kind", "length"))
+def inspect(
+    kind: Structure,
+    tile: Tile,
+    book: Book,
+    linear: Linear,
+    key: UInt32[Array, "2"],
+    unit: Int[Array, ""],
+    count: Int[Array, ""],
+    *,
+    length: int,
+) -> tuple[Draws, Judgement]:
+    """The first `count` draws of the unit at place `unit`, and their diagnostics.
+
+    The linear coefficients are drawn here, exactly, from their law given everything else.
+    """
+    rows = jax.lax.dynamic_index_in_dim(book.rows, unit, keepdims=False)[:length]
+    own = _only(tile, unit)
+    drawn = _drawn(kind, own, rows, linear, key)
+    quantities = jnp.concatenate(
+        [
+            drawn.shape.reshape(-1, length, kind.chains),
+            drawn.effect,
+            drawn.contribution,
+            drawn.noise[None],
+            drawn.coefficients,
+            jnp.sum(drawn.contribution, axis=0)[None],
+            drawn.value[None],
+        ]
+    )
+    judged = diagnostics.diagnose(jnp.transpose(quantities, (2, 1, 0)), count)
+    valid = jnp.arange(length) < count
+    same = (drawn.value[1:] == drawn.value[:-1]) & valid[1:, None]
+    judgement = Judgement(
+        rhat=judged.rhat,
+        ess_bulk=judged.ess_bulk,
+        ess_tail=judged.ess_tail,
+        ebfmi=diagnostics.ebfmi(rows[:, -1].T, count),
+        repeated=jnp.sum(same, axis=0) / jnp.maximum(count - 1, 1),
+        finite=jnp.all(jnp.where(valid[:, None], jnp.isfinite(quantities), True)),
+    )
+    return drawn, judgement
+
+
+@partial(jax.jit, static_argnames="kind")
+def predict(
+    kind: Structure,
+    tile: Tile,
+    unit: Int[Array, ""],
+    design: Float[Array, "week column"],
+    shape: Float[Array, "parameter channel sample"],
+    effect: Float[Array, "channel sample"],
+    noise: Float[Array, " sample"],
+    coefficients: Float[Array, "column sample"],
+    key: UInt32[Array, "2"],
+) -> tuple[Float[Array, "week sample"], Float[Array, "week sample"]]:
+    """Expected KPI and, sorted within each week, draws of the KPI itself, both in shares of its scale."""
+    own = _only(tile, unit)
+    lanes = jnp.repeat(own.media, effect.shape[-1], axis=-1)
+    shapes = response(lanes, tuple(shape), kind).value
+    expected = jnp.sum(shapes * effect, axis=1) + jnp.matmul(design, coefficients, precision="highest")
+    outcome = expected + noise * jax.random.normal(key, expected.shape, expected.dtype)
+    return expected, jnp.sort(outcome, axis=1)
+
+
+@partial(jax.jit, static_argnames="kind")
+def worth(
+    kind: Structure,
+    tile: Tile,
+    unit: Int[Array, ""],
+    value: Float[Array, " week"],
+    shape: Float[Array, "parameter channel sample"],
+) -> Float[Array, "channel sample"]:
+    """The value of one KPI, averaged over the weeks of the likelihood by each channel's contribution."""
+    own = _only(tile, unit)
+
+    def of_sample(shape: Float[Array, "parameter channel"]) -> Float[Array, " channel"]:
+        curve = response(own.media, tuple(shape[..., None]), kind).value[..., 0] * own.weight
+        return jnp.sum(curve * value[:, None], axis=0) / jnp.maximum(jnp.sum(curve, axis=0), 1e-30)
+
+    return jax.lax.map(of_sample, jnp.moveaxis(shape, -1, 0), batch_size=64).T
+
+
+@partial(jax.jit, static_argnames="kind")
+def prior_contribution(
+    kind: Structure,
+    tile: Tile,
+    unit: Int[Array, ""],
+    shape: Float[Array, "parameter channel sample"],
+    effect: Float[Array, "channel sample"],
+) -> Float[Array, "channel sample"]:
+    """Mean contribution over the weeks of the likelihood under parameters from anywhere, such as the prior."""
+    own = _only(tile, unit)
+    lanes = jnp.repeat(own.media, effect.shape[-1], axis=-1)
+    shapes = response(lanes, tuple(shape), kind).value
+    return jnp.sum(shapes * own.weight[:, None], axis=0) / jnp.sum(own.weight) * effect
+
+
+def _only(tile: Tile, unit: Int[Array, ""]) -> Tile:
+    """The tile of one of its units."""
+    picked = {
+        name: jax.lax.dynamic_slice_in_dim(getattr(tile, name), unit, 1, axis=0 if name == "basis" else -1)
+        for name in Tile._fields
+    }
+    return Tile(**picked)
+
+
+def _drawn(
+    kind: Structure, own: Tile, rows: Float[Array, "draw field chain"], linear: Linear, key: UInt32[Array, "2"]
+) -> Draws:
+    length, _, chains = rows.shape
+    lanes = length * chains
+    fields = jnp.moveaxis(rows, 1, 0).reshape(-1, lanes)
+    position, rest = fields[: kind.dimension], fields[kind.dimension :]
+    mean_response = rest[: kind.channels]
+    projection = rest[kind.channels : kind.channels + kind.columns]
+    parameters = natural(position, jnp.repeat(own.hyper, lanes, axis=-1), kind, own)
+    if kind.model.coordinate == "effect":
+        effect, contribution = parameters.strength, parameters.strength * mean_response
+    else:
+        effect, contribution = parameters.strength / mean_response, parameters.strength
+
+    s2 = parameters.noise**2
+    total = s2 + own.variance
+    white = jax.random.normal(key, (kind.columns, lanes), rows.dtype)
+    along = jnp.sqrt(own.variance) * projection / total + jnp.sqrt(s2 / total) * white
+    coefficients = linear.prior_mean[:, None] + jnp.matmul(linear.loading, along, precision="highest")
+
+    def by_draw(values: Array) -> Array:
+        return values.reshape(*values.shape[:-1], length, chains)
+
+    nothing = jnp.zeros((0, kind.channels, lanes), rows.dtype)
+    return Draws(
+        shape=by_draw(jnp.stack(parameters.shape) if parameters.shape else nothing),
+        effect=by_draw(effect),
+        contribution=by_draw(contribution),
+        noise=by_draw(parameters.noise),
+        coefficients=by_draw(coefficients),
+        value=by_draw(rest[-2]),
+    )

@@ -1,0 +1,262 @@
+"""Fitting: every unit of a panel, by structure, over all devices, up the ladder until certified or set aside."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
+from threading import Event
+
+import jax
+import numpy as np
+
+from mixfleet import fallback
+from mixfleet.batch import Structure, padded_weeks, prepare, structure
+from mixfleet.config import Spec
+from mixfleet.errors import ConfigError
+from mixfleet.panel import Panel, Unit, unit_id
+from mixfleet.posterior import UnitResult
+from mixfleet.program import TICKS, Program
+from mixfleet.results import unit_result
+from mixfleet.slots import Finished, Job, Jobs, Slots, capacity_of
+
+__all__ = ["OnEvent", "Progress", "fit_units", "memory_estimate"]
+
+HARDER_ACCEPT = 0.95
+"""Acceptance that the rungs above the first aim for."""
+
+POLL_SECONDS = 0.5
+
+LAST_BATCHED_RUNG, FALLBACK_RUNG = 2, 3
+
+COPIES = 3
+"""Books' worth of memory that a device needs at its peak: the book, the copy that is being judged, and scratch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a fit is."""
+
+    done: int
+    """Units that have their final status."""
+    ok: int
+    """Those of them that are certified."""
+    total: int
+    active: int
+    """Units that are being sampled."""
+    phase: str
+    elapsed: float
+    """Seconds since the fit began."""
+
+
+OnEvent = Callable[[Progress], None]
+
+
+def fit_units(
+    panel: Panel,
+    spec: Spec,
+    *,
+    skip: frozenset[str] = frozenset(),
+    on_event: OnEvent | None = None,
+) -> Iterator[UnitResult]:
+    """Results of the panel's units, each once, as they are done; a unit's result does not depend on the others.
+
+    Args:
+        panel: Checked units.
+        spec: All settings.
+        skip: Ids of units that need no result.
+        on_event: Called a few times a second, in the caller's thread, while the iterator is being read.
+
+    Raises:
+        ConfigError: The settings ask for a program that cannot be built or that exceeds the memory limit.
+    """
+    units = [unit for unit in panel.units if unit_id(unit.labels) not in skip]
+    tally = _Tally(len(units), on_event)
+    devices = _devices(spec)
+    groups = {n: [u for u in units if padded_weeks(len(u.dates)) == n] for n in _lengths(units)}
+    kinds = {n: structure(spec, panel, n) for n in groups}
+    for kind in kinds.values():
+        _check_memory(kind, spec, len(devices))
+
+    unfinished: list[tuple[Structure, Finished]] = []
+    for n, members in groups.items():
+        jobs = []
+        for unit in members:
+            job = _job(unit, panel, spec)
+            if isinstance(job, UnitResult):
+                yield tally.count(job)
+            else:
+                jobs.append(job)
+        for finished in _sample(kinds[n], jobs, spec, devices, tally):
+            if finished.verdict.passed or not spec.inference.ladder:
+                yield tally.count(_result(finished, kinds[n], panel, spec))
+            else:
+                unfinished.append((kinds[n], finished))
+    yield from _climb(unfinished, panel, spec, devices, tally)
+
+
+def memory_estimate(kind: Structure, spec: Spec, devices: int) -> float:
+    """Peak memory of the programs of one structure, in GiB, the process itself left out."""
+    fields = kind.dimension + kind.channels + kind.columns + 2
+    book = (capacity_of(spec.inference) + TICKS) * fields * kind.lanes
+    series = kind.weeks * kind.lanes * (12 * kind.channels + kind.columns)
+    return devices * (COPIES * book + series) * np.dtype(kind.dtype).itemsize / 2**30
+
+
+def _climb(
+    unfinished: list[tuple[Structure, Finished]],
+    panel: Panel,
+    spec: Spec,
+    devices: list[jax.Device],
+    tally: "_Tally",
+) -> Iterator[UnitResult]:
+    """The units that the main program could not certify: other coordinates, then float64 NUTS, then quarantine."""
+    other = "effect" if spec.model.coordinate != "effect" else "contribution"
+    moved = replace(spec, model=replace(spec.model, coordinate=other))
+    still: list[tuple[Structure, Finished]] = []
+    for kind in dict.fromkeys(kind for kind, _ in unfinished):
+        jobs = []
+        for own, finished in unfinished:
+            if own == kind:
+                member = prepare(finished.job.member.unit, panel, moved)
+                jobs.append(replace(_harder(finished.job, spec), member=member, rung=LAST_BATCHED_RUNG))
+        again = replace(kind, model=moved.model)
+        for finished in _sample(again, jobs, moved, devices, tally, phase="retrying"):
+            if finished.verdict.passed:
+                yield tally.count(_result(finished, again, panel, moved))
+            else:
+                still.append((again, finished))
+    for kind, finished in still:
+        tally.show("falling back to NUTS", active=1)
+        key = _key(finished.job.member.unit, spec, FALLBACK_RUNG)
+        last, slow = fallback.sample(finished, kind, replace(spec.inference, target_accept=HARDER_ACCEPT), key)
+        yield tally.count(_result(last, slow, panel, moved))
+
+
+def _sample(
+    kind: Structure,
+    jobs: list[Job],
+    spec: Spec,
+    devices: list[jax.Device],
+    tally: "_Tally",
+    phase: str = "sampling",
+) -> Iterator[Finished]:
+    """The jobs' outcomes; a unit that misses a gate on the first rung is tried once more at once."""
+    if not jobs:
+        return
+    heap, outcomes, stop = Jobs(jobs), SimpleQueue[Finished](), Event()
+
+    def finish(finished: Finished) -> None:
+        if finished.verdict.passed or finished.job.rung > 0 or not spec.inference.ladder:
+            outcomes.put(finished)
+        else:
+            heap.add(_harder(finished.job, spec))
+
+    program = Program(kind, capacity_of(spec.inference))
+    used = devices[: -(-len(jobs) // kind.units)]
+    tiles = [Slots(program, device, spec.inference, heap, finish, stop) for device in used]
+    with ThreadPoolExecutor(len(tiles), thread_name_prefix="mixfleet") as pool:
+        running: list[Future[None]] = [pool.submit(tile.run) for tile in tiles]
+        try:
+            waiting = len(jobs)
+            while waiting:
+                tally.show(phase, active=sum(tile.active for tile in tiles))
+                try:
+                    finished = outcomes.get(timeout=POLL_SECONDS)
+                except Empty:
+                    for future in running:
+                        if future.done():
+                            future.result()
+                    continue
+                waiting -= 1
+                yield finished
+        finally:
+            stop.set()
+
+
+def _job(unit: Unit, panel: Panel, spec: Spec) -> Job | UnitResult:
+    try:
+        member = prepare(unit, panel, spec)
+    except np.linalg.LinAlgError as error:
+        reason = f"the linear block cannot be decomposed: {error}"
+        return UnitResult(labels=unit.labels, status="failed", reason=reason)
+    return Job(member=member, key=_key(unit, spec, 0), target_accept=spec.inference.target_accept)
+
+
+def _harder(job: Job, spec: Spec) -> Job:
+    rung = job.rung + 1
+    return replace(job, rung=rung, key=_key(job.member.unit, spec, rung), target_accept=HARDER_ACCEPT)
+
+
+def _key(unit: Unit, spec: Spec, rung: int) -> np.ndarray:
+    """The unit's random key: a hash of who it is, never of where it stands."""
+    text = f"{spec.inference.seed}:{rung}:{unit_id(unit.labels)}"
+    return np.frombuffer(hashlib.sha256(text.encode()).digest()[:8], np.uint32).copy()
+
+
+def _result(finished: Finished, kind: Structure, panel: Panel, spec: Spec) -> UnitResult:
+    status, reason = _status(finished)
+    with jax.enable_x64(True):
+        return unit_result(finished, kind, panel, spec, status=status, reason=reason)
+
+
+def _status(finished: Finished) -> tuple[str, str]:
+    unit, verdict, rung = finished.job.member.unit, finished.verdict, finished.job.rung
+    notes = [verdict.reason, *(finding.message for finding in unit.warnings)]
+    warned = "; ".join(note for note in notes if note)
+    if not verdict.passed:
+        return "quarantined", warned
+    if rung == FALLBACK_RUNG:
+        return "ok_fallback", "; ".join(part for part in ("certified by float64 NUTS", warned) if part)
+    if rung > 0:
+        return "ok_retried", "; ".join(part for part in (f"certified on rung {rung}", warned) if part)
+    return ("ok_warn" if warned else "ok"), warned
+
+
+def _devices(spec: Spec) -> list[jax.Device]:
+    there = jax.local_devices()
+    wanted = len(there) if spec.compute.devices == "all" else spec.compute.devices
+    if wanted > len(there):
+        raise ConfigError(f"asks for {wanted}, there are {len(there)}", key="compute.devices")
+    return there[:wanted]
+
+
+def _lengths(units: list[Unit]) -> list[int]:
+    """Padded lengths that occur, the commonest first."""
+    lengths = [padded_weeks(len(unit.dates)) for unit in units]
+    return sorted(set(lengths), key=lambda n: (-lengths.count(n), n))
+
+
+def _check_memory(kind: Structure, spec: Spec, devices: int) -> None:
+    needed, limit = memory_estimate(kind, spec, devices), spec.compute.memory_limit_gib
+    if needed > limit:
+        raise ConfigError(
+            f"is {limit:g}, but the program needs about {needed:.1f} GiB; lower compute.lanes "
+            f"(now {spec.compute.lanes}) or inference.max_draws (now {spec.inference.max_draws})",
+            key="compute.memory_limit_gib",
+        )
+
+
+class _Tally:
+    """Counts what is done and tells the listener."""
+
+    def __init__(self, total: int, on_event: OnEvent | None) -> None:
+        self._total, self._on_event = total, on_event
+        self._done = self._ok = 0
+        self._began = time.monotonic()
+
+    def count(self, result: UnitResult) -> UnitResult:
+        self._done += 1
+        self._ok += result.status.startswith("ok")
+        self.show("finishing" if self._done == self._total else "sampling", active=0)
+        return result
+
+    def show(self, phase: str, *, active: int) -> None:
+        if self._on_event is not None:
+            elapsed = time.monotonic() - self._began
+            self._on_event(
+                Progress(
+                    done=self._done, ok=self._ok, total=self._total, active=active, phase=phase, elapsed=elapsed
+                )
+            )

@@ -1,0 +1,85 @@
+"""Gates: what a unit's draws must pass before it counts as certified."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mixfleet.config import Inference
+from mixfleet.draws import Judgement
+
+__all__ = ["Verdict", "judge"]
+
+WARNING_DIVERGENCES = 1e-3
+"""Share of divergent trajectories that is tolerated, with a warning; above it a unit is not certified."""
+
+GREATEST_REPEATED = 0.5
+"""Share of draws in a chain that may repeat the one before."""
+
+HOPELESS_RHAT = 1.1
+"""Chains that disagree this much are not a matter of more draws."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the gates say of one unit's draws."""
+
+    passed: bool
+    """Every gate, with at least the floor of effective draws."""
+    enough: bool
+    """Passed, and with as many effective draws as aimed for."""
+    hopeless: bool
+    """More draws will not help."""
+    reason: str
+    """Which gates failed, or what a passing unit is warned of; empty if nothing."""
+    rhat_max: float
+    ess_bulk_min: float
+    ess_tail_min: float
+    ebfmi_min: float
+
+
+def judge(judgement: Judgement, *, divergences: int, trajectories: int, inference: Inference) -> Verdict:
+    """The verdict on a unit's draws; a diagnostic that is not a number counts as failed.
+
+    Args:
+        judgement: Diagnostics of every quantity, on the host.
+        divergences: Divergent trajectories among the draws.
+        trajectories: All trajectories of the draws.
+        inference: The thresholds.
+    """
+    rhat = _worst(judgement.rhat, np.max)
+    bulk, tail = _worst(judgement.ess_bulk, np.min), _worst(judgement.ess_tail, np.min)
+    ebfmi = _worst(judgement.ebfmi, np.min)
+    repeated = float(np.max(judgement.repeated))
+    ess = min(bulk, tail)
+    failures = [
+        (not bool(judgement.finite), "draws that are not finite"),
+        (not rhat < inference.rhat_max, f"R-hat {rhat:.3f} is not below {inference.rhat_max:g}"),
+        (not ess >= inference.ess_floor, f"effective draws {ess:.0f} are fewer than {inference.ess_floor}"),
+        (not ebfmi > inference.ebfmi_min, f"E-BFMI {ebfmi:.2f} is not above {inference.ebfmi_min:g}"),
+        (
+            divergences > WARNING_DIVERGENCES * trajectories,
+            f"{divergences} of {trajectories} trajectories diverged",
+        ),
+        (repeated > GREATEST_REPEATED, f"a chain repeats {repeated:.0%} of its draws"),
+    ]
+    failed = [text for wrong, text in failures if wrong]
+    passed = not failed
+    warning = f"{divergences} of {trajectories} trajectories diverged" if divergences else ""
+    return Verdict(
+        passed=passed,
+        enough=passed and ess >= inference.ess_target,
+        hopeless=not rhat < HOPELESS_RHAT or repeated > GREATEST_REPEATED,
+        reason=warning if passed else "; ".join(failed),
+        rhat_max=rhat,
+        ess_bulk_min=bulk,
+        ess_tail_min=tail,
+        ebfmi_min=ebfmi,
+    )
+
+
+def _worst(values: ArrayLike, worst: Callable[[np.ndarray], float]) -> float:
+    values = np.asarray(values)
+    return float(worst(values)) if np.all(np.isfinite(values)) else math.nan

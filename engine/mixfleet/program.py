@@ -1,0 +1,148 @@
+"""Program: the compiled functions that move one tile of units, one set per structure."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from mixfleet.batch import Structure, Tile
+from mixfleet.density import evaluate_density
+from mixfleet.samplers import hmc, start, warmup
+from mixfleet.samplers.hmc import LogDensity, State
+
+__all__ = ["Book", "Program"]
+
+TICKS = 64
+"""Gradients of every lane between two visits to the host."""
+
+WINDOW_ROWS = 256
+"""Draws per chain that a metric may be learnt from."""
+
+
+class Book(NamedTuple):
+    """Draws of a tile's units so far; a row holds position, extra, log density and energy of every chain."""
+
+    rows: Float[Array, "unit draw field chain"]
+    count: Int[Array, " unit"]
+    divergences: Int[Array, " unit"]
+    accept: Float[Array, " unit"]
+    """Mean acceptance of the last block."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """The functions of one structure; `jax.jit` compiles each once, whatever the tile's units are."""
+
+    kind: Structure
+    capacity: int
+    """Draws per chain that a book holds."""
+
+    def empty_book(self) -> Book:
+        """A book without draws."""
+        kind = self.kind
+        fields = kind.dimension + kind.channels + kind.columns + 2
+        return Book(
+            rows=jnp.zeros((kind.units, self.capacity + TICKS, fields, kind.chains), kind.dtype),
+            count=jnp.zeros(kind.units, jnp.int32),
+            divergences=jnp.zeros(kind.units, jnp.int32),
+            accept=jnp.zeros(kind.units, kind.dtype),
+        )
+
+    def start(self, tile: Tile, key: UInt32[Array, "unit 2"], target_accept: Float[Array, " unit"]) -> State:
+        """Modes, Laplace metric and the first trajectories of a whole tile."""
+        return _start(self.kind, tile, key, target_accept)
+
+    def advance(self, tile: Tile, state: State, book: Book) -> tuple[State, Book]:
+        """One block of `TICKS` gradients per lane; the book must have room for as many draws. Consumes its inputs."""
+        return _advance(self.kind, tile, state, book)
+
+    def adapt(
+        self, state: State, book: Book, learn: Bool[Array, " unit"], settled: Bool[Array, " unit"]
+    ) -> tuple[State, Book]:
+        """Learns the metric in some units, ends the adaptation of others, and empties the book of both."""
+        return _adapt(state, book, learn, settled)
+
+    def insert(self, state: State, staged: State, place: Int[Array, " unit"]) -> State:
+        """The state with unit `place[i]` of `staged` at place i; a negative place keeps what is there."""
+        return _insert(state, staged, place)
+
+
+def _log_density(kind: Structure, tile: Tile) -> LogDensity:
+    series = tile.series(kind.chains)
+    return lambda position: tuple(evaluate_density(position, tile, series, kind))  # pyright: ignore[reportReturnType]
+
+
+@partial(jax.jit, static_argnums=0)
+def _start(kind: Structure, tile: Tile, key: Array, target_accept: Array) -> State:
+    log_density = _log_density(kind, tile)
+    keys = jax.vmap(lambda k: jax.random.split(k, 3))(key)
+    modes, values = start.optimise(log_density, tile.centre, kind.chains, keys[:, 0])
+    modes, metric = start.laplace(log_density, modes, values, kind.units)
+    position = start.scatter(log_density, modes, metric, keys[:, 1])
+    stepping = warmup.first_stepping(kind.units, target_accept)
+    return hmc.begin(log_density, position, metric, stepping, keys[:, 2])
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=(2, 3))
+def _advance(kind: Structure, tile: Tile, state: State, book: Book) -> tuple[State, Book]:
+    state, trace = hmc.advance(_log_density(kind, tile), state, TICKS)
+    units, chains = kind.units, kind.chains
+    fields = jnp.concatenate(
+        [trace.position, trace.extra, trace.value[:, None], trace.energy[:, None]], axis=1
+    ).reshape(TICKS, -1, units, chains)
+    # Finished trajectories first, in order; what follows them in the book will be written over.
+    order = jnp.argsort(~trace.done, axis=0, stable=True)
+    done = jnp.sum(trace.done, axis=0, dtype=jnp.int32)
+
+    zero = jnp.int32(0)
+
+    def enter(unit: Array, rows: Array) -> Array:
+        drawn = jnp.take(fields[:, :, unit], order[:, unit], axis=0)
+        return jax.lax.dynamic_update_slice(rows, drawn[None], (unit, book.count[unit].astype(unit.dtype), zero, zero))
+
+    finished = trace.done[:, :, None]
+    diverged = trace.diverged.reshape(TICKS, units, chains) & finished
+    accept = jnp.where(finished, trace.accept.reshape(TICKS, units, chains), 0)
+    return state, Book(
+        rows=jax.lax.fori_loop(zero, jnp.int32(units), enter, book.rows),
+        count=book.count + done,
+        divergences=book.divergences + jnp.sum(diverged, axis=(0, 2), dtype=jnp.int32),
+        accept=jnp.sum(accept, axis=(0, 2)) / jnp.maximum(done * chains, 1),
+    )
+
+
+@partial(jax.jit, donate_argnums=(0,))
+def _adapt(state: State, book: Book, learn: Array, settled: Array) -> tuple[State, Book]:
+    coordinates = state.here.position.shape[0]
+    rows = book.rows[:, :WINDOW_ROWS, :coordinates]
+    state = warmup.learn_metric(state, rows, jnp.minimum(book.count, WINDOW_ROWS), learn)
+    state = state._replace(stepping=warmup.settle(state.stepping, settled))
+    empty = learn | settled
+    return state, book._replace(
+        count=jnp.where(empty, 0, book.count), divergences=jnp.where(empty, 0, book.divergences)
+    )
+
+
+@partial(jax.jit, donate_argnums=(0,))
+def _insert(state: State, staged: State, place: Array) -> State:
+    which, source = place >= 0, jnp.maximum(place, 0)
+    units = place.shape[0]
+
+    def units_first(old: Array, new: Array) -> Array:
+        return jnp.where(which.reshape(-1, *[1] * (old.ndim - 1)), new[source], old)
+
+    def units_last(old: Array, new: Array) -> Array:
+        split = (*old.shape[:-1], units, old.shape[-1] // units)
+        chosen = jnp.where(which[:, None], new.reshape(split)[..., source, :], old.reshape(split))
+        return chosen.reshape(old.shape)
+
+    first = {name: jax.tree.map(units_first, getattr(state, name), getattr(staged, name)) for name in ("key", "metric")}
+    rest = {
+        name: jax.tree.map(units_last, getattr(state, name), getattr(staged, name))
+        for name in State._fields
+        if name not in first
+    }
+    return State(**first, **rest)

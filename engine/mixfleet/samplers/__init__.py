@@ -1,0 +1,1 @@
+"""Samplers: Markov transitions for many targets at once, one gradient per lane and tick."""

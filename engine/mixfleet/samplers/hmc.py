@@ -1,0 +1,269 @@
+"""Hamiltonian Monte Carlo for a tile of units, one leapfrog step of every lane per tick.
+
+Nobody waits: units differ in step size and in steps per trajectory, and a lane whose trajectory is over decides and
+starts the next one within the same tick. The number of steps is drawn before the trajectory, the same for a unit's
+chains and independent of where they are, so that the draws may be stopped at any tick without bias.
+
+References:
+    Neal (2011), MCMC using Hamiltonian dynamics, arXiv:1206.1901.
+    Hoffman and Gelman (2014), The No-U-Turn Sampler, section 3.2 (dual averaging), arXiv:1111.4246.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+Chosen = TypeVar("Chosen")
+
+__all__ = [
+    "LogDensity",
+    "Metric",
+    "Point",
+    "State",
+    "Stepping",
+    "Trace",
+    "advance",
+    "begin",
+    "lanes_of",
+    "restart",
+]
+
+MAX_STEPS = 64
+"""Leapfrog steps of one trajectory at most: a bound on the work of a unit whose step size collapses."""
+
+QUARTER_TURN = 1.5707963
+"""Length of trajectory, in units of the whitened posterior, after which a Gaussian's draws are independent."""
+
+DIVERGENCE = 1000.0
+"""Energy error beyond which a trajectory counts as divergent."""
+
+ADAPTATION_GAIN, ADAPTATION_DELAY, ADAPTATION_DECAY = 0.05, 10.0, 0.75
+"""Dual averaging's gamma, t0 and kappa, as in Hoffman and Gelman (2014)."""
+
+
+class Point(NamedTuple):
+    """A position of every lane with all that is known there."""
+
+    position: Float[Array, "coordinate lane"]
+    gradient: Float[Array, "coordinate lane"]
+    push: Float[Array, "coordinate lane"]
+    """Covariance times gradient: what half a kick does to the velocity."""
+    value: Float[Array, " lane"]
+    extra: Float[Array, "extra lane"]
+
+
+class Metric(NamedTuple):
+    """Estimate of each unit's posterior covariance, and its lower Cholesky factor."""
+
+    covariance: Float[Array, "unit coordinate coordinate"]
+    factor: Float[Array, "unit coordinate coordinate"]
+
+
+class Stepping(NamedTuple):
+    """Each unit's step size and the state of its adaptation."""
+
+    log_step: Float[Array, " unit"]
+    log_average: Float[Array, " unit"]
+    shortfall: Float[Array, " unit"]
+    centre: Float[Array, " unit"]
+    count: Float[Array, " unit"]
+    adapting: Bool[Array, " unit"]
+    target_accept: Float[Array, " unit"]
+
+
+class State(NamedTuple):
+    """Where a tile stands between two ticks."""
+
+    here: Point
+    start: Point
+    """Where the running trajectories began."""
+    momentum: Float[Array, "coordinate lane"]
+    velocity: Float[Array, "coordinate lane"]
+    start_energy: Float[Array, " lane"]
+    steps_left: Int[Array, " unit"]
+    transition: Int[Array, " unit"]
+    """Trajectories finished, which numbers the random draws."""
+    key: UInt32[Array, "unit 2"]
+    metric: Metric
+    stepping: Stepping
+
+
+class Trace(NamedTuple):
+    """What one tick left behind; where `done` is false the rest is not a draw."""
+
+    done: Bool[Array, " unit"]
+    position: Float[Array, "coordinate lane"]
+    extra: Float[Array, "extra lane"]
+    value: Float[Array, " lane"]
+    energy: Float[Array, " lane"]
+    accept: Float[Array, " lane"]
+    diverged: Bool[Array, " lane"]
+
+
+LogDensity = Callable[[Float[Array, "coordinate lane"]], tuple[Array, Array, Array]]
+"""Position to (value, gradient, extra) of every lane."""
+
+
+class _Draws(NamedTuple):
+    whitened: Float[Array, "coordinate lane"]
+    uniform: Float[Array, " lane"]
+    length: Float[Array, " unit"]
+
+
+def lanes_of(values: Float[Array, "*front unit"], chains: int) -> Float[Array, "*front lane"]:
+    """One value per unit, repeated for its chains."""
+    return jnp.repeat(values, chains, axis=-1)
+
+
+def begin(
+    log_density: LogDensity,
+    position: Float[Array, "coordinate lane"],
+    metric: Metric,
+    stepping: Stepping,
+    key: UInt32[Array, "unit 2"],
+) -> State:
+    """The state at the start of the first trajectory."""
+    point = _point(log_density, position, metric)
+    lanes, units = position.shape[1], key.shape[0]
+    empty = jnp.zeros_like(position)
+    state = State(
+        here=point,
+        start=point,
+        momentum=empty,
+        velocity=empty,
+        start_energy=jnp.zeros(lanes, position.dtype),
+        steps_left=jnp.zeros(units, jnp.int32),
+        transition=jnp.zeros(units, jnp.int32),
+        key=key,
+        metric=metric,
+        stepping=stepping,
+    )
+    return _set_off(state, point, _draws(state), jnp.ones(units, bool))
+
+
+def advance(log_density: LogDensity, state: State, ticks: int) -> tuple[State, Trace]:
+    """The state after `ticks` gradients of every lane, and the trace of each tick (leading axis)."""
+    return jax.lax.scan(lambda carried, _: _tick(log_density, carried), state, None, length=ticks)
+
+
+def restart(state: State, which: Bool[Array, " unit"]) -> State:
+    """Abandons the running trajectories of the units in `which` and sets off anew, under a metric that changed."""
+    moved = state._replace(transition=state.transition + which)
+    lane = jnp.repeat(which, state.here.position.shape[1] // state.key.shape[0])
+    push = jnp.where(lane, _push(state.start.gradient, state.metric), state.start.push)
+    return _set_off(moved, state.start._replace(push=push), _draws(moved), which)
+
+
+def _tick(log_density: LogDensity, state: State) -> tuple[State, Trace]:
+    units, lanes = state.key.shape[0], state.here.position.shape[1]
+    chains = lanes // units
+    step = lanes_of(jnp.exp(state.stepping.log_step), chains)
+    velocity = state.velocity + 0.5 * step * state.here.push
+    momentum = state.momentum + 0.5 * step * state.here.gradient
+    here = _point(log_density, state.here.position + step * velocity, state.metric)
+    velocity = velocity + 0.5 * step * here.push
+    momentum = momentum + 0.5 * step * here.gradient
+
+    draws = _draws(state)
+    steps_left = state.steps_left - 1
+    done = steps_left <= 0
+    energy = -here.value + 0.5 * jnp.sum(momentum * velocity, axis=0)
+    error = energy - state.start_energy
+    accept = jnp.where(jnp.isfinite(error), jnp.exp(-jnp.maximum(error, 0.0)), 0.0)
+    accepted = draws.uniform < accept
+    settled = _choose(accepted, here, state.start)
+
+    stepping = _adapt_step(state.stepping, done, jnp.mean(accept.reshape(units, chains), axis=1))
+    moved = state._replace(
+        here=here,
+        momentum=momentum,
+        velocity=velocity,
+        steps_left=steps_left,
+        transition=state.transition + done,
+        stepping=stepping,
+    )
+    trace = Trace(
+        done=done,
+        position=settled.position,
+        extra=settled.extra,
+        value=settled.value,
+        energy=jnp.where(accepted, energy, state.start_energy),
+        accept=accept,
+        diverged=~(error < DIVERGENCE),
+    )
+    return _set_off(moved, settled, draws, done), trace
+
+
+def _set_off(state: State, origin: Point, draws: _Draws, which: Bool[Array, " unit"]) -> State:
+    """Starts a trajectory at `origin` in the units of `which`; the others go on."""
+    units, lanes = state.key.shape[0], origin.position.shape[1]
+    chains = lanes // units
+    factor = state.metric.factor
+    white = draws.whitened.reshape(-1, units, chains)
+    velocity = jnp.einsum("uij,juk->iuk", factor, white, precision="highest").reshape(-1, lanes)
+    momentum = jax.scipy.linalg.solve_triangular(
+        factor, jnp.moveaxis(white, 1, 0), lower=True, trans="T"
+    )
+    momentum = jnp.moveaxis(momentum, 0, 1).reshape(-1, lanes)
+    energy = -origin.value + 0.5 * jnp.sum(draws.whitened**2, axis=0)
+    steps = jnp.round(draws.length / jnp.exp(state.stepping.log_step)).astype(jnp.int32)
+    lane = jnp.repeat(which, chains)
+    return state._replace(
+        here=_choose(lane, origin, state.here),
+        start=_choose(lane, origin, state.start),
+        momentum=jnp.where(lane, momentum, state.momentum),
+        velocity=jnp.where(lane, velocity, state.velocity),
+        start_energy=jnp.where(lane, energy, state.start_energy),
+        steps_left=jnp.where(which, jnp.clip(steps, 1, MAX_STEPS), state.steps_left),
+    )
+
+
+def _draws(state: State) -> _Draws:
+    """Random numbers of each unit's running trajectory, a function of its key and the trajectory's number."""
+    coordinates, lanes = state.here.position.shape
+    chains = lanes // state.key.shape[0]
+    dtype = state.here.position.dtype
+
+    def of_unit(key: Array, transition: Array) -> tuple[Array, Array, Array]:
+        one, two, three = jax.random.split(jax.random.fold_in(key, transition), 3)
+        return (
+            jax.random.normal(one, (coordinates, chains), dtype),
+            jax.random.uniform(two, (chains,), dtype),
+            jax.random.uniform(three, (), dtype),
+        )
+
+    white, uniform, jitter = jax.vmap(of_unit)(state.key, state.transition)
+    return _Draws(
+        whitened=jnp.moveaxis(white, 0, 1).reshape(coordinates, lanes),
+        uniform=uniform.reshape(lanes),
+        length=QUARTER_TURN * (0.5 + jitter),
+    )
+
+
+def _adapt_step(stepping: Stepping, done: Bool[Array, " unit"], accept: Float[Array, " unit"]) -> Stepping:
+    count = stepping.count + 1
+    weight = 1 / (count + ADAPTATION_DELAY)
+    shortfall = (1 - weight) * stepping.shortfall + weight * (stepping.target_accept - accept)
+    log_step = stepping.centre - jnp.sqrt(count) / ADAPTATION_GAIN * shortfall
+    forget = count**-ADAPTATION_DECAY
+    log_average = forget * log_step + (1 - forget) * stepping.log_average
+    adapted = stepping._replace(log_step=log_step, log_average=log_average, shortfall=shortfall, count=count)
+    return _choose(done & stepping.adapting, adapted, stepping)
+
+
+def _point(log_density: LogDensity, position: Array, metric: Metric) -> Point:
+    value, gradient, extra = log_density(position)
+    return Point(position, gradient, _push(gradient, metric), value, extra)
+
+
+def _push(gradient: Array, metric: Metric) -> Float[Array, "coordinate lane"]:
+    by_unit = gradient.reshape(gradient.shape[0], metric.covariance.shape[0], -1)
+    push = jnp.einsum("uij,juk->iuk", metric.covariance, by_unit, precision="highest")
+    return push.reshape(gradient.shape)
+
+
+def _choose(which: Bool[Array, " last"], yes: Chosen, no: Chosen) -> Chosen:
+    return jax.tree.map(lambda a, b: jnp.where(which, a, b), yes, no)

@@ -1,0 +1,113 @@
+"""Where chains start: modes found by several optimisations at once, and the Laplace approximation at the best one."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, UInt32
+
+from mixfleet.samplers.hmc import LogDensity, Metric, lanes_of
+
+__all__ = ["laplace", "optimise", "scatter"]
+
+OPTIMISER_STEPS = 160
+GREATEST_RATE, LEAST_RATE = 0.2, 0.01
+"""Learning rate of Adam, from its first step to its last, in units of log and logit coordinates."""
+
+NUDGE = 0.02
+"""Half the distance over which gradients are differenced into a Hessian."""
+
+LEAST_CURVATURE = 0.25
+"""A coordinate's standard deviation is not believed beyond 2: logs and logits of every default prior stay below."""
+
+HOPELESS = 12.0
+"""A mode this far below the unit's best, in log density, holds a share of the posterior that no chain should start
+with; its chain starts at the best mode instead."""
+
+
+def optimise(
+    log_density: LogDensity, centre: Float[Array, "coordinate unit"], chains: int, key: UInt32[Array, "unit 2"]
+) -> tuple[Float[Array, "coordinate lane"], Float[Array, " lane"]]:
+    """One mode per chain, by Adam from jittered starts, and the log density there."""
+    coordinates, units = centre.shape
+    jitter = jax.vmap(lambda k: jax.random.normal(k, (coordinates, chains), centre.dtype))(key)
+    position = lanes_of(centre, chains) + 0.5 * jnp.moveaxis(jitter, 0, 1).reshape(coordinates, -1)
+    optimiser = optax.adam(optax.exponential_decay(GREATEST_RATE, OPTIMISER_STEPS, LEAST_RATE / GREATEST_RATE))
+
+    def step(carried: tuple[Array, optax.OptState], _: None) -> tuple[tuple[Array, optax.OptState], None]:
+        position, memory = carried
+        _, gradient, _ = log_density(position)
+        # A start outside the density's reach stays where it is; its chain will be sent to the best mode.
+        gradient = jnp.where(jnp.isfinite(gradient), gradient, 0.0)
+        update, memory = optimiser.update(-gradient, memory)
+        return (optax.apply_updates(position, update), memory), None  # pyright: ignore[reportReturnType]
+
+    (position, _), _ = jax.lax.scan(step, (position, optimiser.init(position)), None, length=OPTIMISER_STEPS)
+    value = log_density(position)[0]
+    return position, jnp.where(jnp.isfinite(value), value, -jnp.inf)
+
+
+def laplace(
+    log_density: LogDensity, modes: Float[Array, "coordinate lane"], values: Float[Array, " lane"], units: int
+) -> tuple[Float[Array, "coordinate lane"], Metric]:
+    """Modes with the hopeless ones replaced by the unit's best, and the metric at the best.
+
+    The Hessian is differenced from gradients, two per coordinate, spread over the unit's chains.
+    """
+    coordinates, lanes = modes.shape
+    chains = lanes // units
+    best = jnp.argmax(values.reshape(units, chains), axis=1)
+    top = jnp.max(values.reshape(units, chains), axis=1)
+    by_unit = modes.reshape(coordinates, units, chains)
+    best_mode = jnp.take_along_axis(by_unit, best[None, :, None], axis=2)
+    keep = (values.reshape(units, chains) > top[:, None] - HOPELESS)[None]
+    starts = jnp.where(keep, by_unit, best_mode).reshape(coordinates, lanes)
+
+    rounds = -(-2 * coordinates // chains)
+    centre = jnp.broadcast_to(best_mode, by_unit.shape)
+
+    def nudged(first: Array) -> Array:
+        index = first + jnp.arange(chains)
+        sign = jnp.where(index % 2 == 0, 1.0, -1.0).astype(modes.dtype)
+        direction = jax.nn.one_hot(index // 2, coordinates, dtype=modes.dtype).T * sign
+        position = centre + NUDGE * direction[:, None, :]
+        return log_density(position.reshape(coordinates, lanes))[1]
+
+    gradients = jax.lax.map(nudged, jnp.arange(rounds) * chains)
+    gradients = gradients.reshape(rounds, coordinates, units, chains)
+    gradients = jnp.moveaxis(gradients, (2, 1), (0, 1)).reshape(units, coordinates, rounds * chains)
+    plus, minus = gradients[:, :, 0 : 2 * coordinates : 2], gradients[:, :, 1 : 2 * coordinates : 2]
+    curvature = -(plus - minus) / (2 * NUDGE)
+    curvature = 0.5 * (curvature + jnp.swapaxes(curvature, 1, 2))
+    # An unusable Hessian becomes that of a standard normal; the warm-up then learns the metric from the draws.
+    usable = jnp.all(jnp.isfinite(curvature), axis=(1, 2), keepdims=True)
+    curvature = jnp.where(usable, curvature, jnp.eye(coordinates, dtype=modes.dtype))
+    values_, vectors = jnp.linalg.eigh(curvature)
+    sd = jnp.maximum(values_, LEAST_CURVATURE) ** -0.5
+    half = vectors * sd[:, None, :]
+    covariance = jnp.einsum("uij,ukj->uik", half, half, precision="highest")
+    return starts, Metric(covariance, jnp.linalg.cholesky(covariance))
+
+
+def scatter(
+    log_density: LogDensity,
+    modes: Float[Array, "coordinate lane"],
+    metric: Metric,
+    key: UInt32[Array, "unit 2"],
+) -> Float[Array, "coordinate lane"]:
+    """A draw of the Laplace approximation around each chain's mode, pulled in where the posterior falls off faster.
+
+    A chain that starts far out on a steep side would be stuck there: the step size that suits the bulk is unstable
+    where the density drops by hundreds.
+    """
+    coordinates, lanes = modes.shape
+    units = key.shape[0]
+    white = jax.vmap(lambda k: jax.random.normal(k, (coordinates, lanes // units), modes.dtype))(key)
+    spread = jnp.einsum("uij,ujk->iuk", metric.factor, white, precision="highest").reshape(coordinates, lanes)
+    # Of a Gaussian's own draws, one in a million lies further below its mode than this.
+    lowest = log_density(modes)[0] - 0.5 * (coordinates + 5 * (2 * coordinates) ** 0.5)
+
+    def pull_in(position: Array, share: Array) -> tuple[Array, None]:
+        return jnp.where(log_density(position)[0] > lowest, position, modes + share * spread), None
+
+    shares = jnp.array([0.5, 0.25, 0.1, 0.0], modes.dtype)
+    return jax.lax.scan(pull_in, modes + spread, shares)[0]

@@ -1,0 +1,66 @@
+"""Scale: the factors between the table's units and the model's, one value per unit."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from mixfleet.panel import Unit
+
+__all__ = ["Scale", "likelihood_weeks", "measure"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Divisors and shifts of one unit, in the table's own units, in float64."""
+
+    kpi: float
+    """Highest absolute KPI, or the scale that the table prescribes."""
+    media: Float[np.ndarray, " channel"]
+    """Highest media of a week; 1.0 for an absent channel."""
+    control_mean: Float[np.ndarray, " linear"]
+    control_sd: Float[np.ndarray, " linear"]
+    """1.0 for a constant column, which thereby becomes zero."""
+
+    def scaled_kpi(self, unit: Unit) -> Float[np.ndarray, " week"]:
+        """KPI in shares of the scale; zero where not observed."""
+        return np.nan_to_num(unit.kpi, nan=0.0) / self.kpi
+
+    def scaled_media(self, unit: Unit) -> Float[np.ndarray, "week channel"]:
+        """Media in shares of each channel's scale."""
+        return unit.media / self.media
+
+    def scaled_controls(self, unit: Unit) -> Float[np.ndarray, "week linear"]:
+        """Controls and treatments with mean 0 and standard deviation 1 over the fitted weeks."""
+        centred = (unit.controls - self.control_mean) / self.control_sd
+        return np.where(unit.observed[:, None], centred, 0.0)
+
+
+def likelihood_weeks(unit: Unit, *, window: int, holdout: int) -> Bool[np.ndarray, " week"]:
+    """Which weeks enter the likelihood.
+
+    Left out are the last `holdout` weeks, weeks without a row, and weeks whose carry-over window reaches into a week
+    without a row: their media is unknown, and neither zero sales nor zero media is a fair guess.
+    """
+    known = unit.observed & np.isfinite(unit.kpi)
+    for week in np.flatnonzero(~unit.observed):
+        known[week : week + window] = False
+    if holdout:
+        known[-holdout:] = False
+    return known
+
+
+def measure(unit: Unit, fitted: Bool[np.ndarray, " week"]) -> Scale:
+    """The scale of a unit, from the weeks `fitted` alone, so that held-out weeks tell nothing."""
+    past = np.arange(len(fitted)) <= np.flatnonzero(fitted)[-1]
+    media = np.max(np.where(past[:, None], np.abs(unit.media), 0.0), axis=0)
+    controls = unit.controls[fitted]
+    sd = controls.std(axis=0)
+    # A constant column of large numbers has a standard deviation of rounding errors, not of zero.
+    constant = sd <= 1e-12 * np.maximum(np.abs(controls).max(axis=0), np.finfo(float).tiny)
+    return Scale(
+        kpi=unit.kpi_scale if unit.kpi_scale is not None else float(np.max(np.abs(unit.kpi[fitted]))),
+        media=np.where(media > 0, media, 1.0),
+        control_mean=controls.mean(axis=0),
+        control_sd=np.where(constant, 1.0, sd),
+    )

@@ -1,0 +1,51 @@
+"""The values that cross the likelihood kernel: plain arrays, the lanes last.
+
+A lane is one chain of one unit; the lanes of a unit stand together, so `lane = unit * chains + chain`.
+"""
+
+from typing import NamedTuple
+
+from jaxtyping import Array, Float
+
+
+class Series(NamedTuple):
+    """What a tile of units was given: constant while it samples."""
+
+    media: Float[Array, "week channel lane"]
+    """Scaled media; zero in padded weeks and absent channels."""
+    kpi: Float[Array, "week lane"]
+    """Scaled KPI less the prior mean of the linear block; zero outside the likelihood."""
+    weight: Float[Array, "week lane"]
+    """1.0 in weeks that enter the likelihood, 0.0 in all others."""
+    basis: Float[Array, "unit week column"]
+    """Left singular vectors U of the linear block; zero rows outside the likelihood, zero columns as padding."""
+    variance: Float[Array, "column lane"]
+    """Prior variance of the linear block along each column of the basis; zero for padding."""
+    active: Float[Array, "channel lane"]
+    """1.0 for channels whose media reach the likelihood, 0.0 for absent ones."""
+
+
+class Response(NamedTuple):
+    """How one channel's media turns into a shape between zero and one, with its derivatives."""
+
+    value: Float[Array, "week channel lane"]
+    partials: tuple[Float[Array, "week channel lane"], ...]
+    """By adstock parameter, then by saturation parameter."""
+
+
+class Likelihood(NamedTuple):
+    """Log-likelihood and gradient of every lane."""
+
+    value: Float[Array, " lane"]
+    by_shape: tuple[Float[Array, "channel lane"], ...]
+    """With respect to adstock, then saturation parameters, at constant effect."""
+    by_effect: Float[Array, "channel lane"]
+    by_log_noise: Float[Array, " lane"]
+    effect: Float[Array, "channel lane"]
+    """Coefficient of each channel's response."""
+    mean_response: Float[Array, "channel lane"]
+    """Response averaged over the weeks of the likelihood; 1.0 for absent channels."""
+    mean_by_shape: tuple[Float[Array, "channel lane"], ...]
+    """Gradient of `mean_response`, in the order of `by_shape`."""
+    projection: Float[Array, "column lane"]
+    """U'r: with the noise, all that the law of the linear coefficients depends on."""

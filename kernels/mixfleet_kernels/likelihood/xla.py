@@ -1,0 +1,137 @@
+"""The likelihood in jax: elementwise passes that XLA fuses, and three small matrix products per lane."""
+
+import math
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mixfleet_kernels import adstock, saturation
+from mixfleet_kernels.likelihood.arrays import Likelihood, Response, Series
+
+SLICES = 16
+"""Sums over weeks are this many slices added to each other: XLA on CPU runs its own reduction over a leading axis
+one number at a time, slices as vectors. Padded weeks are a multiple of it."""
+
+LEAST_MEAN_RESPONSE = 1e-30
+"""Keeps the logarithm of a mean response finite where a steep saturation underflows."""
+
+
+def respond(
+    media: Float[Array, "week channel lane"],
+    *,
+    weights: Float[Array, "window channel lane"],
+    tangents: tuple[Float[Array, "window channel lane"], ...],
+    family: str,
+    parameters: tuple[Float[Array, "channel lane"], ...],
+    adstock_first: bool = True,
+) -> Response:
+    """Adstock and saturation of the media, with derivatives.
+
+    Args:
+        media: Scaled media.
+        weights: Adstock window per channel.
+        tangents: Its derivative with respect to each adstock parameter.
+        family: Saturation family, a key of `saturation.PARAMETERS`.
+        parameters: The family's parameters.
+        adstock_first: Whether carry-over comes before saturation.
+    """
+    if adstock_first:
+        carried = adstock.convolve(media, weights)
+        value, slope, partials = saturation.value_and_partials(family, carried, parameters)
+        by_adstock = tuple(slope * adstock.convolve(media, tangent) for tangent in tangents)
+        return Response(value, by_adstock + partials)
+    saturated, _, partials = saturation.value_and_partials(family, media, parameters)
+    return Response(
+        adstock.convolve(saturated, weights),
+        tuple(adstock.convolve(saturated, tangent) for tangent in tangents)
+        + tuple(adstock.convolve(partial, weights) for partial in partials),
+    )
+
+
+def evaluate(
+    series: Series,
+    response: Response,
+    strength: Float[Array, "channel lane"],
+    log_noise: Float[Array, " lane"],
+    *,
+    strength_is_mean: bool,
+) -> Likelihood:
+    """Log-likelihood of every lane, its gradient, and what the linear coefficients need.
+
+    Args:
+        series: The data.
+        response: The channels' responses, from `respond`.
+        strength: Effect of each channel, or its mean contribution over the weeks of the likelihood.
+        log_noise: Logarithm of the noise's standard deviation.
+        strength_is_mean: Whether `strength` is the mean contribution, so that effect = strength / mean response.
+    """
+    shape = response.value
+    channels, weeks = shape.shape[1], _sum_weeks(series.weight)
+    weight = series.weight[:, None]
+    share = weight / weeks
+    absent = 1 - series.active
+    mean = jnp.maximum(_sum_weeks(shape * share), LEAST_MEAN_RESPONSE) * series.active + absent
+    effect = strength / mean if strength_is_mean else strength
+
+    media = sum(effect[c] * shape[:, c] for c in range(channels))
+    residual = (series.kpi - media) * series.weight
+    projection = _project(series.basis, residual)
+    outside = residual - _expand(series.basis, projection)
+
+    s2 = jnp.exp(2 * log_noise)
+    total = s2 + series.variance
+    outside_squares = _sum_weeks(outside * outside) / s2
+    spare = weeks - series.variance.shape[0]
+    value = -0.5 * (
+        jnp.sum(projection**2 / total + jnp.log(total), axis=0)
+        + outside_squares
+        + spare * 2 * log_noise
+        + weeks * math.log(2 * math.pi)
+    )
+    by_log_noise = (
+        s2 * jnp.sum((projection / total) ** 2 - 1 / total, axis=0) + outside_squares - spare
+    )
+    # The derivative with respect to the media's total, week by week.
+    pull = (outside / s2 + _expand(series.basis, projection / total)) * series.weight
+    weighted = pull[:, None] * effect
+    return Likelihood(
+        value=value,
+        by_shape=tuple(_sum_weeks(weighted * partial) for partial in response.partials),
+        by_effect=_sum_weeks(pull[:, None] * shape),
+        by_log_noise=by_log_noise,
+        effect=effect,
+        mean_response=mean,
+        mean_by_shape=tuple(_sum_weeks(share * partial) for partial in response.partials),
+        projection=projection,
+    )
+
+
+def _sum_weeks(values: Float[Array, "week *rest"]) -> Float[Array, "*rest"]:
+    weeks = values.shape[0]
+    step = weeks // SLICES
+    if weeks % SLICES:
+        raise ValueError(f"padded weeks must be a multiple of {SLICES}, got {weeks}")
+    total = sum(values[i * step : (i + 1) * step] for i in range(SLICES))
+    while total.shape[0] > 1:
+        half = total.shape[0] // 2
+        rest = total[2 * half :]
+        total = total[:half] + total[half : 2 * half]
+        if rest.shape[0]:
+            total = total.at[0].add(rest[0])
+    return total[0]
+
+
+def _project(
+    basis: Float[Array, "unit week column"], values: Float[Array, "week lane"]
+) -> Float[Array, "column lane"]:
+    units, weeks, columns = basis.shape
+    lanes = values.reshape(weeks, units, -1)
+    return jnp.einsum("utp,tuk->puk", basis, lanes, precision="highest").reshape(columns, -1)
+
+
+def _expand(
+    basis: Float[Array, "unit week column"], values: Float[Array, "column lane"]
+) -> Float[Array, "week lane"]:
+    units, weeks, columns = basis.shape
+    lanes = values.reshape(columns, units, -1)
+    return jnp.einsum("utp,puk->tuk", basis, lanes, precision="highest").reshape(weeks, -1)
