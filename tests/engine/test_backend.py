@@ -1,0 +1,73 @@
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from mixfleet import backend
+from mixfleet.config import Compute
+from mixfleet.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in (backend.DEVICES, backend.CACHE, backend.CACHE_FROM_SECONDS, "XLA_FLAGS"):
+        # Set first, so that what the test sets is taken back too.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+def test_jax_gets_one_device_per_core_and_a_private_cache(tmp_path: Path) -> None:
+    state = backend.prepare(Compute())
+    assert os.environ[backend.DEVICES] == str(backend.cores())
+    assert os.environ[backend.CACHE] == str(state.folder) == str(tmp_path / "mixfleet" / "xla")
+    assert stat.S_IMODE(state.folder.stat().st_mode) == 0o700
+    (state.folder / "program").write_bytes(b"123")
+    assert (backend.cache_state(Compute()).files, backend.cache_state(Compute()).size) == (1, 3)
+
+
+def test_what_the_user_has_set_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(backend.DEVICES, "7")
+    monkeypatch.setenv(backend.CACHE, "elsewhere")
+    backend.prepare(Compute())
+    assert (os.environ[backend.DEVICES], os.environ[backend.CACHE]) == ("7", "elsewhere")
+
+
+def test_devices_set_by_a_flag_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=3")
+    backend.prepare(Compute())
+    assert backend.DEVICES not in os.environ
+
+
+def test_an_open_cache_is_closed_to_others(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    folder.chmod(0o777)
+    assert "others" in backend.cache_state(Compute(cache_dir=str(folder))).note
+    assert backend.prepare(Compute(cache_dir=str(folder))).usable
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_cache_that_was_asked_for_must_work(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(ConfigError, match=r"compute\.cache_dir: cannot be made"):
+        backend.prepare(Compute(cache_dir=str(file / "below")))
+
+
+def test_the_usual_cache_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(file))
+    assert not backend.prepare(Compute()).usable
+    assert backend.CACHE not in os.environ
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="needs to give a folder away")
+def test_a_cache_of_another_user_is_not_used(tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 12345, -1)
+    with pytest.raises(ConfigError, match="belongs to another user"):
+        backend.prepare(Compute(cache_dir=str(folder)))

@@ -1,0 +1,224 @@
+"""Diagnostics equal ArviZ, ignore padding, and catch chains that have not converged."""
+
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from arviz_stats.base.array import BaseArray
+
+from mixfleet.diagnostics import Diagnostics, diagnose, ebfmi, mcse_mean
+
+CHAINS = 4
+LENGTH = 200
+QUANTITIES = 40
+COUNTS = (6, 10, 50, 62, 198, 200)
+
+_traced: list[tuple[int, ...]] = []
+
+
+def _traced_diagnose(draws: jax.Array, count: jax.Array) -> Diagnostics:
+    _traced.append(draws.shape)
+    return diagnose(draws, count)
+
+
+_diagnose = jax.jit(_traced_diagnose)
+_mcse_mean = jax.jit(mcse_mean)
+_ebfmi = jax.jit(ebfmi)
+
+
+@pytest.fixture(autouse=True)
+def _x64() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield
+
+
+def _autoregressive(
+    rng: np.random.Generator, shape: tuple[int, ...], coefficient: np.ndarray | float
+) -> np.ndarray:
+    """Stationary AR(1) chains with unit variance along axis 1."""
+    noise = rng.normal(size=shape)
+    chains = np.empty_like(noise)
+    chains[:, 0] = noise[:, 0]
+    for draw in range(1, shape[1]):
+        chains[:, draw] = (
+            coefficient * chains[:, draw - 1] + np.sqrt(1 - np.square(coefficient)) * noise[:, draw]
+        )
+    return chains
+
+
+def _zoo(seed: int, *, chains: int = CHAINS) -> np.ndarray:
+    """Chains of the kinds a sampler leaves behind, eight kinds in turn, finite and not constant."""
+    rng = np.random.default_rng(seed)
+    shape = (chains, LENGTH, QUANTITIES)
+    draws = _autoregressive(rng, shape, rng.uniform(-0.9, 0.99, QUANTITIES))
+    draws[..., 1::8] = np.tan(1.5 * np.tanh(draws[..., 1::8])) * 10.0 ** rng.integers(-6, 6, QUANTITIES // 8)
+    repeated = rng.random((chains, LENGTH)) < rng.uniform(0, 0.9, (chains, 1))
+    for draw in range(1, LENGTH):
+        draws[repeated[:, draw], draw, 2::8] = draws[repeated[:, draw], draw - 1, 2::8]
+    draws[0, :, 3::8] = draws[0, :1, 3::8]
+    draws[-1, :, 4::8] += 5.0
+    draws[..., 5::8] = np.round(draws[..., 5::8])
+    draws[..., 6::8] = np.exp(2 * draws[..., 6::8])
+    draws[0, :, 7::8] *= 4.0
+    return draws.astype(np.float32)
+
+
+def _arviz(draws: np.ndarray) -> dict[str, np.ndarray]:
+    draws = draws.astype(np.float64)
+    arviz = BaseArray()
+    with np.errstate(all="ignore"):
+        return {
+            "rhat": np.asarray(arviz.rhat(draws, chain_axis=0, draw_axis=1)),
+            "ess_bulk": np.asarray(arviz.ess(draws, chain_axis=0, draw_axis=1)),
+            "ess_tail": np.asarray(
+                arviz.ess(draws, chain_axis=0, draw_axis=1, method="tail", prob=(0.05, 0.95))
+            ),
+        }
+
+
+def _assert_equal(ours: Diagnostics, theirs: dict[str, np.ndarray]) -> None:
+    for name, reference in theirs.items():
+        # Where no half chain moves, R-hat divides by a variance that is zero or a rounding error.
+        settled = (reference < 1e6) | np.isnan(reference)
+        mine = np.asarray(getattr(ours, name))
+        np.testing.assert_allclose(mine[settled], reference[settled], rtol=1e-10, err_msg=name)
+        assert (mine[~settled] > 1e6).all()
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_equals_arviz(count: int) -> None:
+    draws = _zoo(count)
+    _assert_equal(_diagnose(draws, jnp.int32(count)), _arviz(draws[:, :count]))
+
+
+@pytest.mark.parametrize("chains", [1, 3])
+def test_equals_arviz_for_any_number_of_chains(chains: int) -> None:
+    draws = _zoo(chains, chains=chains)
+    draws[..., 3::8] += draws[..., ::8]
+    _assert_equal(_diagnose(draws, jnp.int32(150)), _arviz(draws[:, :150]))
+
+
+def test_equals_arviz_in_double_precision() -> None:
+    rng = np.random.default_rng(5)
+    draws = 1e9 + 1e-3 * _autoregressive(rng, (CHAINS, LENGTH, 20), rng.uniform(-0.5, 0.95, 20))
+    _assert_equal(_diagnose(draws, jnp.int32(LENGTH)), _arviz(draws))
+
+
+def test_mcse_mean_equals_arviz() -> None:
+    draws = _zoo(11)
+    for count in (50, LENGTH):
+        theirs = BaseArray().mcse(draws[:, :count].astype(float), method="mean", chain_axis=0, draw_axis=1)
+        np.testing.assert_allclose(_mcse_mean(draws, jnp.int32(count)), theirs, rtol=1e-10)
+
+
+def test_ebfmi_equals_arviz() -> None:
+    rng = np.random.default_rng(12)
+    energy = 400 + _autoregressive(rng, (64, LENGTH), np.linspace(-0.5, 0.99, 64))
+    for count in (10, 150, LENGTH):
+        padded = energy.copy()
+        padded[:, count:] = np.nan
+        theirs = BaseArray().bfmi(energy[:, :count], draw_axis=1, chain_axis=0)
+        np.testing.assert_allclose(_ebfmi(padded, jnp.int32(count)), theirs, rtol=1e-10)
+
+
+def test_ebfmi_of_a_stuck_or_broken_chain_is_nan() -> None:
+    energy = np.random.default_rng(0).normal(size=(3, LENGTH))
+    energy[1] = 2.0
+    energy[2, 7] = np.inf
+    assert np.isnan(_ebfmi(energy, jnp.int32(LENGTH))).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("broken", [np.nan, -np.nan, np.inf, -np.inf, "constant", "zeros of both signs"])
+def test_unusable_quantity_is_nan_and_alone(broken: float | str) -> None:
+    draws = _zoo(1)
+    clean = _diagnose(draws, jnp.int32(LENGTH))
+    if broken == "constant":
+        draws[..., 2] = 0.1
+    elif broken == "zeros of both signs":
+        draws[..., 2] = np.where(draws[..., 2] > 0, 0.0, -0.0)
+    else:
+        draws[1, 20, 2] = broken
+    found = _diagnose(draws, jnp.int32(LENGTH))
+    for mine, reference in zip(found, clean, strict=True):
+        assert np.flatnonzero(np.isnan(mine)).tolist() == [2]
+        np.testing.assert_array_equal(np.delete(mine, 2), np.delete(reference, 2))
+    assert np.flatnonzero(np.isnan(_mcse_mean(draws, jnp.int32(LENGTH)))).tolist() == [2]
+
+
+def test_arviz_agrees_what_nan_is() -> None:
+    draws = _zoo(1)[..., :2]
+    draws[1, 20, 0] = np.nan
+    draws[..., 1] = 0.1
+    theirs = _arviz(draws)
+    assert np.isnan(theirs["rhat"]).all()
+    assert np.isnan([theirs["ess_bulk"][0], theirs["ess_tail"][0]]).all()
+
+
+def test_too_few_draws_are_nan() -> None:
+    draws = _zoo(2)
+    for count in (0, 2):
+        assert np.isnan(np.stack(_diagnose(draws, jnp.int32(count)))).all()
+
+
+def test_single_precision_mode_is_refused() -> None:
+    with jax.enable_x64(False), pytest.raises(AssertionError, match="enable_x64"):
+        diagnose(jnp.zeros((4, 10, 1)), jnp.int32(10))
+
+
+def test_padding_is_nothing() -> None:
+    count = 62
+    draws = _zoo(count)
+    poisoned = draws.copy()
+    poisoned[:, count:] = np.resize([np.nan, np.inf, -np.inf, 1e30, 0.0], (LENGTH - count, 1))
+    padded = _diagnose(draws, jnp.int32(count))
+    for mine, reference in zip(_diagnose(poisoned, jnp.int32(count)), padded, strict=True):
+        np.testing.assert_array_equal(mine, reference)
+    exact = _diagnose(draws[:, :count], jnp.int32(count))
+    finite = np.asarray(exact.rhat) < 1e6
+    for mine, reference in zip(padded, exact, strict=True):
+        np.testing.assert_allclose(mine[finite], reference[finite], rtol=1e-11)
+
+
+def test_one_program_serves_every_count() -> None:
+    for count in COUNTS:
+        _diagnose(_zoo(0), jnp.int32(count))
+    assert _traced.count((CHAINS, LENGTH, QUANTITIES)) == 1
+
+
+def test_vmapped_equals_loop() -> None:
+    units = np.stack([_zoo(seed) for seed in range(3)])
+    counts = np.array([60, 200, 120], np.int32)
+    together = jax.jit(jax.vmap(diagnose))(units, counts)
+    for unit, (draws, count) in enumerate(zip(units, counts, strict=True)):
+        for mine, reference in zip(together, _diagnose(draws, jnp.int32(count)), strict=True):
+            np.testing.assert_allclose(mine[unit], reference, rtol=1e-12)
+
+
+def _passes(found: Diagnostics) -> np.ndarray:
+    return (
+        (np.asarray(found.rhat) < 1.01)
+        & (np.asarray(found.ess_bulk) > 400)
+        & (np.asarray(found.ess_tail) > 400)
+    )
+
+
+def test_gate_catches_every_set_of_chains_that_did_not_converge() -> None:
+    rng = np.random.default_rng(2026)
+    draws = rng.normal(size=(8, 500, 20))
+    draws[0, :, 0:4] += np.array([0.5, 1.0, 3.0, 30.0])
+    draws[3, :, 4:8] *= np.array([0.3, 0.5, 2.0, 10.0])
+    draws[:4, :, 8:10] += np.array([1.0, -2.0])
+    draws[5, :, 10:12] = draws[5, :1, 10:12]
+    draws[..., 12:15] += np.linspace(0, 1, 500)[None, :, None] * np.array([1.0, 2.0, 5.0])
+    draws[..., 15:18] = _autoregressive(rng, (8, 500, 3), np.array([0.98, 0.99, 0.999]))
+    draws[..., 18] = np.cumsum(draws[..., 18], axis=1)
+    draws[..., 19] = 3.0
+    assert not _passes(_diagnose(draws.astype(np.float32), jnp.int32(500))).any()
+
+
+def test_gate_lets_perfect_chains_of_1500_effective_draws_pass() -> None:
+    sets = np.random.default_rng(7).normal(size=(10, 8, 500, 20)).astype(np.float32)
+    passed = np.stack([_passes(_diagnose(draws, jnp.int32(188))) for draws in sets])
+    assert passed.mean() >= 0.99

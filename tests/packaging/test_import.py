@@ -1,0 +1,59 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("jax", "numpy", "numpyro", "pandas", "pyarrow", "hydra", "xarray", "zarr")
+
+
+def python(code: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "engine"), str(ROOT / "kernels")])}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def loaded(code: str, *names: str) -> str:
+    """Which of these modules are loaded after `code`."""
+    return python(f"import sys; {code}; print([name for name in {names} if name in sys.modules])")
+
+
+def test_importing_takes_less_than_a_third_of_a_second() -> None:
+    code = "import time; start = time.perf_counter(); import mixfleet; print(time.perf_counter() - start)"
+    assert min(float(python(code)) for _ in range(3)) < 0.3
+
+
+@pytest.mark.parametrize("module", ["mixfleet", "mixfleet.config", "mixfleet.errors"])
+def test_importing_loads_nothing_heavy(module: str) -> None:
+    assert loaded(f"import {module}", *HEAVY) == "[]"
+
+
+def test_settings_need_nothing_heavy() -> None:
+    assert loaded("import mixfleet as mf; mf.Spec(prior=mf.preset('prior', 'tight'))", *HEAVY) == "[]"
+
+
+def test_the_command_line_starts_without_jax() -> None:
+    assert loaded("import mixfleet.cli", "jax", "numpyro", "pandas") == "[]"
+
+
+def test_opening_a_run_needs_no_sampler() -> None:
+    assert loaded("import mixfleet as mf; mf.open", "jax", "numpyro") == "[]"
+
+
+def test_the_public_names_are_there_and_stay() -> None:
+    code = """
+import mixfleet.run
+import mixfleet as mf
+missing = [name for name in mf.__all__ if not hasattr(mf, name)]
+functions = mf.fit, mf.open, mf.check, mf.preset
+print(missing, [function for function in functions if not callable(function)])
+"""
+    assert python(code) == "[] []"
+
+
+def test_an_unknown_name_is_an_error() -> None:
+    assert python("import mixfleet\ntry: mixfleet.fti\nexcept AttributeError as error: print(error)") == (
+        "module 'mixfleet' has no attribute 'fti'"
+    )

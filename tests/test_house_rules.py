@@ -1,0 +1,107 @@
+import ast
+import io
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted([*ROOT.glob("engine/**/*.py"), *ROOT.glob("kernels/**/*.py")])
+EVERYTHING = sorted({*SOURCES, *ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/**/*.py")})
+
+FILE_LINES = 400
+FUNCTION_LINES = 50
+
+LONGER: dict[str, str] = {}
+"""Files or functions (`path::name`) that are longer, each with its reason."""
+
+SAYS_NOTHING = {"util", "utils", "helper", "helpers", "common", "misc", "base", "types", "constants", "core"}
+RUNS_CODE = {"eval", "exec", "__import__"}
+PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def code_lines(path: Path, first: int, last: int) -> int:
+    """Lines from `first` to `last` that hold code: no blanks, comments or docstrings."""
+    text = path.read_text()
+    held: set[int] = set()
+    quiet = {
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    }
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in quiet:
+            held.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        ):
+            held.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return sum(first <= line <= last for line in held)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_files_and_functions_are_short(path: Path) -> None:
+    lines = len(path.read_text().splitlines())
+    assert lines <= FILE_LINES or name(path) in LONGER, f"{lines} lines: find the second noun in it"
+    for function in functions(ast.parse(path.read_text())):
+        length = code_lines(path, function.lineno, function.end_lineno or function.lineno)
+        place = f"{name(path)}::{function.name}"
+        assert length <= FUNCTION_LINES or place in LONGER, f"{place} has {length} lines of code"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_modules_are_named_for_one_thing(path: Path) -> None:
+    assert path.stem not in SAYS_NOTHING
+
+
+@pytest.mark.parametrize("path", EVERYTHING, ids=name)
+def test_nothing_runs_what_it_reads(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            assert not PICKLES & {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert (node.module or "").partition(".")[0] not in PICKLES
+            assert node.level == 0, "absolute imports only"
+        elif isinstance(node, ast.Call):
+            assert not (isinstance(node.func, ast.Name) and node.func.id in RUNS_CODE)
+            for keyword in node.keywords:
+                assert not (keyword.arg == "allow_pickle" and not is_false(keyword.value))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_sources_name_no_target_and_catch_not_everything(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            assert "_target_" not in node.value
+        if isinstance(node, ast.ExceptHandler):
+            caught = (
+                {part.id for part in ast.walk(node.type) if isinstance(part, ast.Name)}
+                if node.type
+                else set()
+            )
+            assert node.type is not None, f"bare except in line {node.lineno}"
+            assert not caught & {"Exception", "BaseException"}, f"catches everything in line {node.lineno}"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("configs/**/*")), ids=name)
+def test_settings_name_no_target(path: Path) -> None:
+    assert path.is_dir() or (path.suffix == ".yaml" and "_target_" not in path.read_text())
+
+
+def is_false(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is False
