@@ -4,8 +4,6 @@ Importing this is cheap: what is named here, and jax with it, is loaded on first
 """
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -66,14 +64,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
-
-
-class _Package(ModuleType):
-    """Keeps `mixfleet.fit` the function: importing the module of that name would bind it in its place."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name != "fit" or not isinstance(value, ModuleType):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -1,4 +1,4 @@
-"""Backend: what jax is told before it starts - how many host devices, and where compiled programs are kept.
+"""Backend: what jax is told before it starts - where compiled programs are kept.
 
 It is told by environment variables, so this module loads no jax and a variable that the user has set wins.
 """
@@ -11,11 +11,8 @@ from pathlib import Path
 from mixfleet.config import Compute
 from mixfleet.errors import ConfigError
 
-DEVICES = "JAX_NUM_CPU_DEVICES"
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 CACHE_FROM_SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
-
-_SET_BY_FLAG = "xla_force_host_platform_device_count"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +43,13 @@ def cache_folder(compute: Compute) -> Path:
 
 
 def prepare(compute: Compute) -> CacheState:
-    """Sets one host device per core and the compile cache; to be called before jax is imported.
+    """Sets the compile cache; to be called before jax is imported.
 
     A cache in the usual place that cannot be used is done without; one that was asked for must work.
 
     Raises:
         ConfigError: `compute.cache_dir` cannot be written, or belongs to somebody else.
     """
-    if _SET_BY_FLAG not in os.environ.get("XLA_FLAGS", ""):
-        os.environ.setdefault(DEVICES, str(cores()))
     state = cache_state(compute, create=True)
     if state.usable:
         os.environ.setdefault(CACHE, str(state.folder))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -15,7 +16,7 @@ from mixfleet.distribution import Distribution
 from mixfleet.errors import ConfigError
 from mixfleet.panel import Panel, Unit
 
-__all__ = ["Member", "Structure", "Tile", "padded_weeks", "prepare", "stack", "structure"]
+__all__ = ["Member", "Structure", "Tile", "padded_weeks", "prepare", "stack", "structure", "tile_shapes"]
 
 LENGTHS = (112, 160, 224, 272, 320, 432, 544)
 """Padded lengths: two to ten years of weeks and a little room, then every 112. A function of the unit alone, so that a
@@ -178,6 +179,23 @@ def stack(members: Sequence[Member], kind: Structure) -> Tile:
         return np.stack([member.arrays[name] for member in filled], axis=axis).astype(kind.dtype)
 
     return Tile(**{name: gather(name) for name in Tile._fields})  # pyright: ignore[reportArgumentType]
+
+
+def tile_shapes(kind: Structure) -> Tile:
+    """Shapes and types of a tile of this structure."""
+    weeks, channels, columns, units = kind.weeks, kind.channels, kind.columns, kind.units
+    sizes = Tile(  # pyright: ignore[reportCallIssue]
+        media=(weeks, channels, units),
+        kpi=(weeks, units),
+        weight=(weeks, units),
+        basis=(units, weeks, columns),
+        variance=(columns, units),
+        active=(channels, units),
+        hyper=(priors.HYPER_ROWS, kind.dimension, units),
+        log_strength_unit=(channels, units),
+        centre=(kind.dimension, units),
+    )
+    return Tile(*(jax.ShapeDtypeStruct(size, kind.dtype) for size in sizes))  # pyright: ignore[reportArgumentType]
 
 
 def _decompose(

@@ -49,7 +49,7 @@ def sample(
             CHAINS,
             keys[:1],
         )
-        modes, _ = start.laplace(
+        modes, _, _ = start.laplace(
             lambda u: tuple(evaluate_density(u, tile, lanes, alone)),  # pyright: ignore[reportArgumentType]
             modes,
             values,

@@ -11,13 +11,13 @@ from threading import Event
 import jax
 import numpy as np
 
-from mixfleet import fallback
+from mixfleet import backend, fallback
 from mixfleet.batch import Structure, padded_weeks, prepare, structure
 from mixfleet.config import Spec
 from mixfleet.errors import ConfigError
 from mixfleet.panel import Panel, Unit, unit_id
 from mixfleet.posterior import UnitResult
-from mixfleet.program import TICKS, Program
+from mixfleet.program import TICKS, program
 from mixfleet.results import unit_result
 from mixfleet.slots import Finished, Job, Jobs, Slots, capacity_of
 
@@ -31,7 +31,7 @@ POLL_SECONDS = 0.5
 LAST_BATCHED_RUNG, FALLBACK_RUNG = 2, 3
 
 COPIES = 3
-"""Books' worth of memory that a device needs at its peak: the book, the copy that is being judged, and scratch."""
+"""Books' worth of memory that a tile needs at its peak: the book, the copy that is being judged, and scratch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ def fit_units(
     groups = {n: [u for u in units if padded_weeks(len(u.dates)) == n] for n in _lengths(units)}
     kinds = {n: structure(spec, panel, n) for n in groups}
     for kind in kinds.values():
-        _check_memory(kind, spec, len(devices))
+        _check_memory(kind, spec, len(_workers(devices)))
 
     unfinished: list[tuple[Structure, Finished]] = []
     for n, members in groups.items():
@@ -96,12 +96,12 @@ def fit_units(
     yield from _climb(unfinished, panel, spec, devices, tally)
 
 
-def memory_estimate(kind: Structure, spec: Spec, devices: int) -> float:
+def memory_estimate(kind: Structure, spec: Spec, tiles: int) -> float:
     """Peak memory of the programs of one structure, in GiB, the process itself left out."""
     fields = kind.dimension + kind.channels + kind.columns + 2
     book = (capacity_of(spec.inference) + TICKS) * fields * kind.lanes
     series = kind.weeks * kind.lanes * (12 * kind.channels + kind.columns)
-    return devices * (COPIES * book + series) * np.dtype(kind.dtype).itemsize / 2**30
+    return tiles * (COPIES * book + series) * np.dtype(kind.dtype).itemsize / 2**30
 
 
 def _climb(
@@ -153,9 +153,9 @@ def _sample(
         else:
             heap.add(_harder(finished.job, spec))
 
-    program = Program(kind, capacity_of(spec.inference))
-    used = devices[: -(-len(jobs) // kind.units)]
-    tiles = [Slots(program, device, spec.inference, heap, finish, stop) for device in used]
+    places = _workers(devices)[: -(-len(jobs) // kind.units)]
+    programs = {device: program(kind, capacity_of(spec.inference), device) for device in dict.fromkeys(places)}
+    tiles = [Slots(programs[device], spec.inference, heap, finish, stop) for device in places]
     with ThreadPoolExecutor(len(tiles), thread_name_prefix="mixfleet") as pool:
         running: list[Future[None]] = [pool.submit(tile.run) for tile in tiles]
         try:
@@ -222,14 +222,21 @@ def _devices(spec: Spec) -> list[jax.Device]:
     return there[:wanted]
 
 
+def _workers(devices: list[jax.Device]) -> list[jax.Device]:
+    """The device of each thread that moves a tile: on CPU one thread per core, else one per device."""
+    if devices[0].platform != "cpu":
+        return devices
+    return devices * max(1, backend.cores() // len(devices))
+
+
 def _lengths(units: list[Unit]) -> list[int]:
     """Padded lengths that occur, the commonest first."""
     lengths = [padded_weeks(len(unit.dates)) for unit in units]
     return sorted(set(lengths), key=lambda n: (-lengths.count(n), n))
 
 
-def _check_memory(kind: Structure, spec: Spec, devices: int) -> None:
-    needed, limit = memory_estimate(kind, spec, devices), spec.compute.memory_limit_gib
+def _check_memory(kind: Structure, spec: Spec, tiles: int) -> None:
+    needed, limit = memory_estimate(kind, spec, tiles), spec.compute.memory_limit_gib
     if needed > limit:
         raise ConfigError(
             f"is {limit:g}, but the program needs about {needed:.1f} GiB; lower compute.lanes "

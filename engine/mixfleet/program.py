@@ -1,25 +1,29 @@
 """Program: the compiled functions that move one tile of units, one set per structure."""
 
-from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from mixfleet.batch import Structure, Tile
+from mixfleet.batch import Structure, Tile, tile_shapes
 from mixfleet.density import evaluate_density
 from mixfleet.samplers import hmc, start, warmup
 from mixfleet.samplers.hmc import LogDensity, State
 
-__all__ = ["Book", "Program"]
+__all__ = ["TICKS", "Book", "Program", "program"]
 
 TICKS = 64
 """Gradients of every lane between two visits to the host."""
 
 WINDOW_ROWS = 256
 """Draws per chain that a metric may be learnt from."""
+
+
+_COMPILERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="compile")
 
 
 class Book(NamedTuple):
@@ -32,13 +36,32 @@ class Book(NamedTuple):
     """Mean acceptance of the last block."""
 
 
-@dataclass(frozen=True)
 class Program:
-    """The functions of one structure; `jax.jit` compiles each once, whatever the tile's units are."""
+    """The functions of one structure on one device, compiled once, several at a time, whatever the units are.
 
-    kind: Structure
-    capacity: int
-    """Draws per chain that a book holds."""
+    A function waits for its own compilation alone, so the first units start while later steps still compile.
+    """
+
+    def __init__(self, kind: Structure, capacity: int, device: jax.Device) -> None:
+        self.kind, self.capacity, self.device = kind, capacity, device
+        place = jax.sharding.SingleDeviceSharding(device)
+
+        def shapes(tree: Any) -> Any:
+            return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), tree)
+
+        def flags(dtype: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((kind.units,), dtype, sharding=place)
+
+        with jax.enable_x64(True):
+            tile = shapes(tile_shapes(kind))
+            key = jax.ShapeDtypeStruct((kind.units, 2), jnp.uint32, sharding=place)
+            target = flags(kind.dtype)
+            state = shapes(jax.eval_shape(partial(_start, kind), tile, key, target))
+            book = shapes(jax.eval_shape(self.empty_book))
+        self._start = _compiled(_start, kind, tile, key, target)
+        self._advance = _compiled(_advance, kind, tile, state, book)
+        self._adapt = _compiled(_adapt, state, book, flags(bool), flags(bool))
+        self._insert = _compiled(_insert, state, state, flags(jnp.int32))
 
     def empty_book(self) -> Book:
         """A book without draws."""
@@ -53,21 +76,38 @@ class Program:
 
     def start(self, tile: Tile, key: UInt32[Array, "unit 2"], target_accept: Float[Array, " unit"]) -> State:
         """Modes, Laplace metric and the first trajectories of a whole tile."""
-        return _start(self.kind, tile, key, target_accept)
+        return self._start.result()(tile, key, target_accept)
 
     def advance(self, tile: Tile, state: State, book: Book) -> tuple[State, Book]:
-        """One block of `TICKS` gradients per lane; the book must have room for as many draws. Consumes its inputs."""
-        return _advance(self.kind, tile, state, book)
+        """One block of `TICKS` gradients per lane; the book must have room for as many draws.
+
+        Consumes its state and book.
+        """
+        return self._advance.result()(tile, state, book)
 
     def adapt(
         self, state: State, book: Book, learn: Bool[Array, " unit"], settled: Bool[Array, " unit"]
     ) -> tuple[State, Book]:
         """Learns the metric in some units, ends the adaptation of others, and empties the book of both."""
-        return _adapt(state, book, learn, settled)
+        return self._adapt.result()(state, book, learn, settled)
 
     def insert(self, state: State, staged: State, place: Int[Array, " unit"]) -> State:
         """The state with unit `place[i]` of `staged` at place i; a negative place keeps what is there."""
-        return _insert(state, staged, place)
+        return self._insert.result()(state, staged, place)
+
+
+@lru_cache(maxsize=16)
+def program(kind: Structure, capacity: int, device: jax.Device) -> Program:
+    """The program of a structure on a device; the same one for every run of this process."""
+    return Program(kind, capacity, device)
+
+
+def _compiled(function: Any, *arguments: Any) -> "Future[Callable[..., Any]]":
+    def compiled() -> Callable[..., Any]:
+        with jax.enable_x64(True):
+            return function.lower(*arguments).compile()
+
+    return _COMPILERS.submit(compiled)
 
 
 def _log_density(kind: Structure, tile: Tile) -> LogDensity:
@@ -80,10 +120,10 @@ def _start(kind: Structure, tile: Tile, key: Array, target_accept: Array) -> Sta
     log_density = _log_density(kind, tile)
     keys = jax.vmap(lambda k: jax.random.split(k, 3))(key)
     modes, values = start.optimise(log_density, tile.centre, kind.chains, keys[:, 0])
-    modes, metric = start.laplace(log_density, modes, values, kind.units)
-    position = start.scatter(log_density, modes, metric, keys[:, 1])
+    modes, values, metric = start.laplace(log_density, modes, values, kind.units)
+    position, value, gradient, extra = start.scatter(log_density, modes, values, metric, keys[:, 1])
     stepping = warmup.first_stepping(kind.units, target_accept)
-    return hmc.begin(log_density, position, metric, stepping, keys[:, 2])
+    return hmc.begin(position, (value, gradient, extra), metric, stepping, keys[:, 2])
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=(2, 3))

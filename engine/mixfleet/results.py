@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from mixfleet_kernels.adstock import reference as adstock_reference
-from mixfleet_kernels.saturation import reference as saturation_reference
+from mixfleet_kernels import adstock, saturation
 from scipy import stats
 
 from mixfleet import baseline
@@ -222,30 +221,25 @@ def _curves(fitted: Finished, sample: "_Sample", panel: Panel, spec: Spec) -> di
     """Weekly response at steady spend, from nothing to half again the highest week; media where nothing is paid."""
     member, model = fitted.job.member, spec.model
     count = len(ADSTOCK_PARAMETERS[model.adstock])
+    shape = tuple(jnp.asarray(part, float) for part in sample.shape)
+    window = adstock.weights(model.adstock, shape[:count], window=model.window, normalise=model.normalise)
+    # At a steady level the window only multiplies: before the saturation or after it.
+    gain = np.asarray(window.sum(axis=0)) * np.ones(sample.effect.shape)
+    before, after = (gain, 1.0) if model.adstock_first else (np.ones_like(gain), gain)
     grid = np.linspace(0.0, 1.5, spec.output.curve_points)
+    curves = saturation.saturate(model.saturation, grid[:, None, None] * before, shape[count:])
+    curves = np.asarray(curves) * after * sample.effect * member.scale.kpi
+
     known = member.unit.observed
-    channels, levels, rows = [], [], []
-    for c, channel in enumerate(panel.channels):
-        shape = sample.shape[:, c]
-        window = adstock_reference.weights(
-            model.adstock,
-            tuple(shape[:count]),
-            window=model.window,
-            normalise=model.normalise,
-            binomial_offset=0,
-            weibull_minmax=False,
-        )
-        gain = np.ones(shape.shape[-1]) * window.sum(axis=0) if model.adstock != "none" else 1.0
-        media = grid[:, None] * (gain if model.adstock_first else 1.0) * np.ones(sample.effect.shape[1])
-        curve = saturation_reference.saturate(model.saturation, media, tuple(shape[count:]))
-        curve = curve * (1.0 if model.adstock_first else gain) * sample.effect[c] * member.scale.kpi
-        paid, delivered = member.unit.spend[known, c], member.unit.media[known, c]
-        price = np.sum(paid) / np.sum(delivered) if np.sum(delivered) > 0 and np.all(np.isfinite(paid)) else 1.0
-        channels += [channel] * len(grid)
-        levels.append(grid * member.scale.media[c] * price)
-        rows.append(curve)
-    statistics = _statistics(np.concatenate(rows)[:, :, None], SHORT_QUANTILES)
-    return {"channel": np.array(channels, object), "spend": np.concatenate(levels), **statistics}
+    paid, delivered = member.unit.spend[known].sum(axis=0), member.unit.media[known].sum(axis=0)
+    priced = np.isfinite(paid) & (paid > 0) & (delivered > 0)
+    price = np.where(priced, paid, 1.0) / np.where(priced, delivered, 1.0)
+    statistics = _statistics(np.moveaxis(curves, 1, 0).reshape(-1, curves.shape[-1]), SHORT_QUANTILES)
+    return {
+        "channel": np.repeat(np.array(panel.channels, object), len(grid)),
+        "spend": np.ravel(np.outer(member.scale.media * price, grid)),
+        **statistics,
+    }
 
 
 def _weekly(

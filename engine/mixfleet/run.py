@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from mixfleet import simulate
-from mixfleet.config import GROUPS, Data, Spec, build, preset, to_mapping
+from mixfleet.config import GROUPS, Data, Model, Prior, Spec, build, preset, to_mapping
 from mixfleet.errors import ConfigError
 from mixfleet.execution import OnEvent, execute
 from mixfleet.fitting import fit_units
@@ -74,7 +74,8 @@ def fit(
     truth = None
     frame = frame_kind(table)
     if table is None and settings.data.source == "simulated":
-        simulated = simulate.from_config(settings.data.simulated, settings.prior, settings.model)
+        # The default prior and model, so that the points of a sweep are all fitted to the same table.
+        simulated = simulate.from_config(settings.data.simulated, Prior(), Model())
         table, truth = simulated.table, simulated.truth
         settings = replace(settings, data=_simulated_data(settings.data, simulated.data))
     panel = read_panel(

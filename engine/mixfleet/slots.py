@@ -25,8 +25,11 @@ WINDOWS = (1, 3, 6)
 SETTLING = 1
 """Blocks of warm-up after the last window, for the step size alone."""
 
-LOOKS = (384, 512, 640, 768, 1024, 1280, 1536, 2048)
+LOOKS = (512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048)
 """Draws per chain at which a unit may stop, up to the configuration's most, which is the last look."""
+
+HASTE = 0.95
+"""Effective draws may come faster than at the last look; this much earlier is worth looking."""
 
 SHORT = 768
 """Looks at up to so many draws judge a book of this length, later ones the whole book."""
@@ -98,18 +101,17 @@ class _Place:
 
 
 class Slots:
-    """One tile's worth of units on one device, from a shared heap of jobs until that is empty."""
+    """One tile's worth of units in one thread, from a shared heap of jobs until that is empty."""
 
     def __init__(
         self,
         program: Program,
-        device: jax.Device,
         inference: Inference,
         jobs: Jobs,
         finish: Callable[[Finished], None],
         stop: Event,
     ) -> None:
-        self._program, self._kind, self._device = program, program.kind, device
+        self._program, self._kind, self._device = program, program.kind, program.device
         self._inference, self._jobs, self._finish, self._stop = inference, jobs, finish, stop
         self._looks = [n for n in LOOKS if n < inference.max_draws] + [inference.max_draws]
         self._places: list[_Place | None] = [None] * self._kind.units
@@ -206,6 +208,13 @@ class Slots:
             flags = jnp.asarray(learn), jnp.asarray(settled)
             self._state, self._book = self._program.adapt(self._state, self._book, *flags)
 
+    def _next_look(self, count: int, verdict: Verdict) -> int:
+        """The first look at which the unit should have enough effective draws, at the pace it had so far."""
+        ess = min(verdict.ess_bulk_min, verdict.ess_tail_min)
+        needed = count * min(HASTE * self._inference.ess_target / ess, 2.0) if ess > 0 else 0.0
+        later = [i for i, look in enumerate(self._looks) if look > count]
+        return next((i for i in later if self._looks[i] >= needed), later[-1] if later else len(self._looks))
+
     def _look(self, i: int, count: int) -> None:
         occupant = self._places[i]
         assert occupant is not None and self._book is not None and self._tile is not None
@@ -233,8 +242,7 @@ class Slots:
             trajectories=count * self._kind.chains,
             inference=self._inference,
         )
-        while occupant.look < len(self._looks) and self._looks[occupant.look] <= count:
-            occupant.look += 1
+        occupant.look = self._next_look(count, verdict)
         over = occupant.look == len(self._looks) or (verdict.hopeless and count >= PATIENCE)
         if not verdict.enough and not over:
             return

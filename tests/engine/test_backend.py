@@ -12,15 +12,14 @@ from mixfleet.errors import ConfigError
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for name in (backend.DEVICES, backend.CACHE, backend.CACHE_FROM_SECONDS, "XLA_FLAGS"):
+    for name in (backend.CACHE, backend.CACHE_FROM_SECONDS):
         # Set first, so that what the test sets is taken back too.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 
 
-def test_jax_gets_one_device_per_core_and_a_private_cache(tmp_path: Path) -> None:
+def test_jax_gets_a_private_cache(tmp_path: Path) -> None:
     state = backend.prepare(Compute())
-    assert os.environ[backend.DEVICES] == str(backend.cores())
     assert os.environ[backend.CACHE] == str(state.folder) == str(tmp_path / "mixfleet" / "xla")
     assert stat.S_IMODE(state.folder.stat().st_mode) == 0o700
     (state.folder / "program").write_bytes(b"123")
@@ -28,16 +27,9 @@ def test_jax_gets_one_device_per_core_and_a_private_cache(tmp_path: Path) -> Non
 
 
 def test_what_the_user_has_set_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(backend.DEVICES, "7")
     monkeypatch.setenv(backend.CACHE, "elsewhere")
     backend.prepare(Compute())
-    assert (os.environ[backend.DEVICES], os.environ[backend.CACHE]) == ("7", "elsewhere")
-
-
-def test_devices_set_by_a_flag_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=3")
-    backend.prepare(Compute())
-    assert backend.DEVICES not in os.environ
+    assert os.environ[backend.CACHE] == "elsewhere"
 
 
 def test_an_open_cache_is_closed_to_others(tmp_path: Path) -> None:

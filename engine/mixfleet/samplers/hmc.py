@@ -119,14 +119,15 @@ def lanes_of(values: Float[Array, "*front unit"], chains: int) -> Float[Array, "
 
 
 def begin(
-    log_density: LogDensity,
     position: Float[Array, "coordinate lane"],
+    evaluation: tuple[Array, Array, Array],
     metric: Metric,
     stepping: Stepping,
     key: UInt32[Array, "unit 2"],
 ) -> State:
-    """The state at the start of the first trajectory."""
-    point = _point(log_density, position, metric)
+    """The state at the start of the first trajectory, with what the density says of the position."""
+    value, gradient, extra = evaluation
+    point = Point(position, gradient, _push(gradient, metric), value, extra)
     lanes, units = position.shape[1], key.shape[0]
     empty = jnp.zeros_like(position)
     state = State(

@@ -1,5 +1,7 @@
 """Where chains start: modes found by several optimisations at once, and the Laplace approximation at the best one."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -27,29 +29,32 @@ with; its chain starts at the best mode instead."""
 def optimise(
     log_density: LogDensity, centre: Float[Array, "coordinate unit"], chains: int, key: UInt32[Array, "unit 2"]
 ) -> tuple[Float[Array, "coordinate lane"], Float[Array, " lane"]]:
-    """One mode per chain, by Adam from jittered starts, and the log density there."""
+    """The highest point that Adam reaches from each chain's jittered start, and the log density there."""
     coordinates, units = centre.shape
     jitter = jax.vmap(lambda k: jax.random.normal(k, (coordinates, chains), centre.dtype))(key)
     position = lanes_of(centre, chains) + 0.5 * jnp.moveaxis(jitter, 0, 1).reshape(coordinates, -1)
     optimiser = optax.adam(optax.exponential_decay(GREATEST_RATE, OPTIMISER_STEPS, LEAST_RATE / GREATEST_RATE))
 
-    def step(carried: tuple[Array, optax.OptState], _: None) -> tuple[tuple[Array, optax.OptState], None]:
-        position, memory = carried
-        _, gradient, _ = log_density(position)
+    def step(carried: tuple[Array, Array, Array, optax.OptState], _: None) -> tuple[Any, None]:
+        position, best, top, memory = carried
+        value, gradient, _ = log_density(position)
+        higher = value > top
+        best, top = jnp.where(higher, position, best), jnp.where(higher, value, top)
         # A start outside the density's reach stays where it is; its chain will be sent to the best mode.
         gradient = jnp.where(jnp.isfinite(gradient), gradient, 0.0)
         update, memory = optimiser.update(-gradient, memory)
-        return (optax.apply_updates(position, update), memory), None  # pyright: ignore[reportReturnType]
+        return (position + jnp.asarray(update), best, top, memory), None
 
-    (position, _), _ = jax.lax.scan(step, (position, optimiser.init(position)), None, length=OPTIMISER_STEPS)
-    value = log_density(position)[0]
-    return position, jnp.where(jnp.isfinite(value), value, -jnp.inf)
+    nowhere = jnp.full(position.shape[1], -jnp.inf, position.dtype)
+    begun = (position, position, nowhere, optimiser.init(position))
+    (_, best, top, _), _ = jax.lax.scan(step, begun, None, length=OPTIMISER_STEPS)
+    return best, top
 
 
 def laplace(
     log_density: LogDensity, modes: Float[Array, "coordinate lane"], values: Float[Array, " lane"], units: int
-) -> tuple[Float[Array, "coordinate lane"], Metric]:
-    """Modes with the hopeless ones replaced by the unit's best, and the metric at the best.
+) -> tuple[Float[Array, "coordinate lane"], Float[Array, " lane"], Metric]:
+    """Modes with the hopeless ones replaced by the unit's best, their log densities, and the metric at the best.
 
     The Hessian is differenced from gradients, two per coordinate, spread over the unit's chains.
     """
@@ -61,6 +66,7 @@ def laplace(
     best_mode = jnp.take_along_axis(by_unit, best[None, :, None], axis=2)
     keep = (values.reshape(units, chains) > top[:, None] - HOPELESS)[None]
     starts = jnp.where(keep, by_unit, best_mode).reshape(coordinates, lanes)
+    heights = jnp.where(keep[0], values.reshape(units, chains), top[:, None]).reshape(lanes)
 
     rounds = -(-2 * coordinates // chains)
     centre = jnp.broadcast_to(best_mode, by_unit.shape)
@@ -85,16 +91,19 @@ def laplace(
     sd = jnp.maximum(values_, LEAST_CURVATURE) ** -0.5
     half = vectors * sd[:, None, :]
     covariance = jnp.einsum("uij,ukj->uik", half, half, precision="highest")
-    return starts, Metric(covariance, jnp.linalg.cholesky(covariance))
+    return starts, heights, Metric(covariance, jnp.linalg.cholesky(covariance))
 
 
 def scatter(
     log_density: LogDensity,
     modes: Float[Array, "coordinate lane"],
+    values: Float[Array, " lane"],
     metric: Metric,
     key: UInt32[Array, "unit 2"],
-) -> Float[Array, "coordinate lane"]:
+) -> tuple[Float[Array, "coordinate lane"], Float[Array, " lane"], Float[Array, "coordinate lane"], Array]:
     """A draw of the Laplace approximation around each chain's mode, pulled in where the posterior falls off faster.
+
+    Returns position, log density, gradient and extra.
 
     A chain that starts far out on a steep side would be stuck there: the step size that suits the bulk is unstable
     where the density drops by hundreds.
@@ -104,10 +113,19 @@ def scatter(
     white = jax.vmap(lambda k: jax.random.normal(k, (coordinates, lanes // units), modes.dtype))(key)
     spread = jnp.einsum("uij,ujk->iuk", metric.factor, white, precision="highest").reshape(coordinates, lanes)
     # Of a Gaussian's own draws, one in a million lies further below its mode than this.
-    lowest = log_density(modes)[0] - 0.5 * (coordinates + 5 * (2 * coordinates) ** 0.5)
+    lowest = values - 0.5 * (coordinates + 5 * (2 * coordinates) ** 0.5)
 
-    def pull_in(position: Array, share: Array) -> tuple[Array, None]:
-        return jnp.where(log_density(position)[0] > lowest, position, modes + share * spread), None
+    def pull_in(carried: tuple[Array, Any], share: Array) -> tuple[tuple[Array, Any], None]:
+        settled, kept = carried
+        position = modes + share * spread
+        value, gradient, extra = log_density(position)
+        chosen = jax.tree.map(
+            lambda old, new: jnp.where(settled, old, new), kept, (position, value, gradient, extra)
+        )
+        return (settled | (value > lowest), chosen), None
 
-    shares = jnp.array([0.5, 0.25, 0.1, 0.0], modes.dtype)
-    return jax.lax.scan(pull_in, modes + spread, shares)[0]
+    shapes = jax.eval_shape(log_density, modes)
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (modes, *shapes))
+    shares = jnp.array([1.0, 0.5, 0.25, 0.1, 0.0], modes.dtype)
+    (_, found), _ = jax.lax.scan(pull_in, (jnp.zeros(lanes, bool), nothing), shares)
+    return found
