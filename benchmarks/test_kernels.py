@@ -44,9 +44,7 @@ def each_fast(cases: dict[str, Any]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", chosen.values(), ids=chosen.keys())
 
 
-def measure(
-    benchmark: BenchmarkFixture, operation: Callable[..., Any], *arguments: Any, compiled: bool = True
-) -> None:
+def measure(benchmark: BenchmarkFixture, operation: Callable[..., Any], *arguments: Any, compiled: bool = True) -> None:
     arguments = jax.tree.map(jnp.asarray, arguments)
     run = operation
     if compiled:

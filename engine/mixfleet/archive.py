@@ -191,9 +191,7 @@ def _write_coordinates(
         ("n_draws", "int32", "unit", np.array([size[1] for size in extent.sizes], "int32"), {}),
     ]
     for i, key in enumerate(keys):
-        columns.append(
-            (f"key_{i}", str, "unit", np.array([row[i] for row in labels], object), {"column": key})
-        )
+        columns.append((f"key_{i}", str, "unit", np.array([row[i] for row in labels], object), {"column": key}))
     for axis, names in extent.coords.items():
         columns.append((axis, str, axis, np.array(list(names), object), {}))
     for name, dtype, axis, values, attributes in columns:
@@ -215,9 +213,7 @@ def _fill(name: str, shape: tuple[int, ...], block: list[UnitResult], extent: Ex
     for target, result in zip(values, block, strict=True):
         if name in result.draws:
             draws = result.draws[name]
-            places = [
-                [extent.coords[axis][label] for label in result.coords[axis]] for axis in extent.dims[name]
-            ]
+            places = [[extent.coords[axis][label] for label in result.coords[axis]] for axis in extent.dims[name]]
             target[np.ix_(*(range(length) for length in draws.shape[:2]), *places)] = draws
     return values
 

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
-from mixfleet_kernels.likelihood import Series
 
 from mixfleet import baseline, priors, scale
 from mixfleet.config import Model, Spec
 from mixfleet.distribution import Distribution
 from mixfleet.errors import ConfigError
 from mixfleet.panel import Panel, Unit
+from mixfleet_kernels.likelihood import Series
 
 __all__ = ["Member", "Structure", "Tile", "padded_weeks", "prepare", "stack", "structure", "tile_shapes"]
 
@@ -166,7 +166,14 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> Member:
         "centre": np.concatenate([*middle, [priors.centre(noise)]]),
     }
     return Member(
-        unit=unit, scale=measured, fitted=fitted, design=design, loading=loading, prior_mean=mean, laws=laws, arrays=arrays
+        unit=unit,
+        scale=measured,
+        fitted=fitted,
+        design=design,
+        loading=loading,
+        prior_mean=mean,
+        laws=laws,
+        arrays=arrays,
     )
 
 
@@ -184,7 +191,7 @@ def stack(members: Sequence[Member], kind: Structure) -> Tile:
 def tile_shapes(kind: Structure) -> Tile:
     """Shapes and types of a tile of this structure."""
     weeks, channels, columns, units = kind.weeks, kind.channels, kind.columns, kind.units
-    sizes = Tile(  # pyright: ignore[reportCallIssue]
+    sizes = dict(
         media=(weeks, channels, units),
         kpi=(weeks, units),
         weight=(weeks, units),
@@ -195,7 +202,8 @@ def tile_shapes(kind: Structure) -> Tile:
         log_strength_unit=(channels, units),
         centre=(kind.dimension, units),
     )
-    return Tile(*(jax.ShapeDtypeStruct(size, kind.dtype) for size in sizes))  # pyright: ignore[reportArgumentType]
+    structs = {name: jax.ShapeDtypeStruct(size, kind.dtype) for name, size in sizes.items()}
+    return Tile(**structs)  # pyright: ignore[reportArgumentType]
 
 
 def _decompose(

@@ -147,9 +147,7 @@ def fitted_rows(sheet: Sheet, data: config.Data, window: int) -> Bool[np.ndarray
     return ~near_hole & ~held_out
 
 
-def _lengths(
-    sheet: Sheet, data: config.Data, fitted: Bool[np.ndarray, " row"], seasonality: int
-) -> Iterator[Finding]:
+def _lengths(sheet: Sheet, data: config.Data, fitted: Bool[np.ndarray, " row"], seasonality: int) -> Iterator[Finding]:
     count = np.add.reduceat(fitted, sheet.start[:-1], dtype=np.int64)
     size = np.diff(sheet.start)
     for unit in np.flatnonzero(count < data.min_weeks):

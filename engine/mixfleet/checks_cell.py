@@ -37,9 +37,7 @@ def check_cells(sheet: Sheet, data: config.Data) -> Iterator[Finding]:
         yield from _missing(sheet, column)
     for column in media_columns(sheet):
         if column.source not in data.allow_negative_media and column.name not in data.allow_negative_media:
-            words = (
-                "negative: correct them, or list the column in data.allow_negative_media if refunds are meant"
-            )
+            words = "negative: correct them, or list the column in data.allow_negative_media if refunds are meant"
             yield from _each_unit(sheet, column, column.values < 0, "negative_media", words)
     count = data.kpi_type == "count"
     words = "negative: correct them" if count else "negative: right for returns, wrong otherwise"
@@ -117,9 +115,7 @@ def _scales(sheet: Sheet) -> Iterator[Finding]:
     for column in (sheet.population, sheet.revenue_per_kpi, sheet.kpi_scale):
         if column is None:
             continue
-        yield from _each_unit(
-            sheet, column, column.values <= 0, "not_positive", "not above 0: correct the cells"
-        )
+        yield from _each_unit(sheet, column, column.values <= 0, "not_positive", "not above 0: correct the cells")
         if column is sheet.revenue_per_kpi:
             continue
         low = np.fmin.reduceat(column.values, sheet.start[:-1])

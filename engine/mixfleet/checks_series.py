@@ -46,9 +46,7 @@ def _constant(sheet: Sheet, column: Column) -> tuple[Bool[np.ndarray, " unit"], 
     return zero, ~zero & (high - low <= CONSTANT * largest)
 
 
-def _say(
-    sheet: Sheet, unit: int | np.intp, rule: str, severity: Severity, column: str | None, words: str
-) -> Finding:
+def _say(sheet: Sheet, unit: int | np.intp, rule: str, severity: Severity, column: str | None, words: str) -> Finding:
     return about_unit(rule, sheet.labels[unit], words, column=column, severity=severity)
 
 
@@ -73,9 +71,7 @@ def _channel_level(sheet: Sheet, channel: Media) -> Iterator[Finding]:
     if channel.spend is not None and channel.spend is not channel.media:
         paid = ~_constant(sheet, channel.spend)[0]
         for unit in np.flatnonzero(~paid & ~zero):
-            words = (
-                f"channel {channel.name} has impressions and no spend ({channel.spend.name}): it gets no ROI"
-            )
+            words = f"channel {channel.name} has impressions and no spend ({channel.spend.name}): it gets no ROI"
             yield _say(sheet, unit, "spend_absent", "warning", channel.spend.name, words)
     for unit in np.flatnonzero(zero & paid & empty):
         words = f"column {name} is empty although {channel.name} has spend: give impressions in every row"

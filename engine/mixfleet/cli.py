@@ -149,11 +149,7 @@ def _run_id(run: RunConfig) -> str:
     if run.id is not None:
         return run.id
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
-    taken = [
-        name
-        for name in (stamp, *(f"{stamp}-{n}" for n in range(2, 100)))
-        if not (Path(run.root) / name).exists()
-    ]
+    taken = [name for name in (stamp, *(f"{stamp}-{n}" for n in range(2, 100))) if not (Path(run.root) / name).exists()]
     return taken[0]
 
 

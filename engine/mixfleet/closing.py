@@ -24,9 +24,7 @@ LISTED_FINDINGS = 40
 def print_run(console: Console, run: "Run", *, seconds: float) -> None:
     """Prints how many units have which status, why some are not ok, and where the run is."""
     rows = status_rows(run)
-    table = Table(
-        "status", "units", "share", title=f"{len(rows)} units in {seconds:.1f} s", title_justify="left"
-    )
+    table = Table("status", "units", "share", title=f"{len(rows)} units in {seconds:.1f} s", title_justify="left")
     for status, count in counts(rows).items():
         table.add_row(status, str(count), f"{count / len(rows):.1%}")
     console.print(table)
@@ -68,9 +66,7 @@ def counts(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 def printable(text: str) -> str:
     """`text` without characters that would move the cursor or break the line."""
-    return "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
-    )
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def _labels(row: Mapping[str, Any], run: "Run") -> str:
@@ -84,9 +80,7 @@ def _line(console: Console, text: str) -> None:
 
 def print_comparison(console: Console, table: pa.Table, path: Path) -> None:
     """Prints the points of a sweep side by side, and why some failed."""
-    shown = Table(
-        "point", "changes", "units", "certified", "holdout CRPS", "holdout R2", "ROI shift", "seconds"
-    )
+    shown = Table("point", "changes", "units", "certified", "holdout CRPS", "holdout R2", "ROI shift", "seconds")
     for row in table.to_pylist():
         shown.add_row(
             str(row["point"]),

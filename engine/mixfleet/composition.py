@@ -69,9 +69,7 @@ def groups(folder: Path | None = None) -> dict[str, tuple[str, ...]]:
     """Names that each group has, for the help page."""
     names = (*GROUPS, "experiment")
     return {
-        group: tuple(
-            sorted({file.stem for root in search_path(folder) for file in (root / group).glob("*.yaml")})
-        )
+        group: tuple(sorted({file.stem for root in search_path(folder) for file in (root / group).glob("*.yaml")}))
         for group in names
         if any((root / group).is_dir() for root in search_path(folder))
     }
@@ -104,9 +102,7 @@ def sweep_points(request: Request) -> tuple[Point, ...]:
         if not multirun:
             return ()
         given = {item.get_key_element() for item in parsed}
-        brought = parser.parse_overrides(
-            [f"{key}={values}" for key, values in own.items() if key not in given]
-        )
+        brought = parser.parse_overrides([f"{key}={values}" for key, values in own.items() if key not in given])
         swept = [item for item in (*brought, *parsed) if item.is_sweep_override()]
         fixed = [item.input_line or "" for item in (*brought, *parsed) if not item.is_sweep_override()]
         products = list(itertools.product(*map(_values, swept)))
@@ -200,24 +196,18 @@ def _translated(error: Exception) -> ConfigError:
     text = str(error)
     if found := re.search(r"Could not override '([^']+)'", text):
         return _unknown(found[1])
-    if found := re.search(
-        r"Could not find '([\w/]+)/([^/']+)'\s+Available options in '[^']+':\s+([\w\s]+)\n", text
-    ):
+    if found := re.search(r"Could not find '([\w/]+)/([^/']+)'\s+Available options in '[^']+':\s+([\w\s]+)\n", text):
         return ConfigError(f"no {found[2]!r}; there are: {', '.join(found[3].split())}", key=found[1])
     if found := re.search(r"must specify '(\w+)'.*?Available options:\s+([\w\s]+)", text, re.DOTALL):
         choices = found[2].split()
-        return ConfigError(
-            f"is required: {', '.join(f'{found[1]}={choice}' for choice in choices)}", key=found[1]
-        )
+        return ConfigError(f"is required: {', '.join(f'{found[1]}={choice}' for choice in choices)}", key=found[1])
     if found := re.search(r"argument '([^=']+)=|Sweep parameters '([^=']+)=", text):
         key = found[1] or found[2]
         return ConfigError("several values: add -m to sweep over them, or write [a,b] for a list", key=key)
     if found := re.search(r"override ([\w.]+)=", text):
         return ConfigError("a list cannot take the place of a mapping, nor the reverse", key=found[1])
     if isinstance(error, OverrideParseException):
-        return ConfigError(
-            "cannot be read; write key=value, quoted where it has spaces or commas", key=error.override
-        )
+        return ConfigError("cannot be read; write key=value, quoted where it has spaces or commas", key=error.override)
     place = re.search(r"full_key: (\S+)", text)
     return ConfigError(" ".join(text.split()), key=place[1] if place else "")
 
@@ -240,6 +230,4 @@ def _refuse_hydra_settings(request: Request) -> None:
     for override in request.overrides:
         key = override.partition("=")[0].lstrip("+~")
         if key.startswith(("hydra.", "hydra/")) and not key.startswith(known):
-            raise ConfigError(
-                f"has no effect here: jobs are run by mixfleet; known: {', '.join(known)}", key=key
-            )
+            raise ConfigError(f"has no effect here: jobs are run by mixfleet; known: {', '.join(known)}", key=key)

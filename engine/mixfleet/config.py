@@ -67,9 +67,9 @@ class Model:
     normalise: bool = True
     """Adstock weights sum to one, so that it moves media in time and neither adds nor removes any."""
 
-    saturation: Literal[
-        "logistic", "hill", "tanh", "michaelis_menten", "exponential", "root", "log", "none"
-    ] = "logistic"
+    saturation: Literal["logistic", "hill", "tanh", "michaelis_menten", "exponential", "root", "log", "none"] = (
+        "logistic"
+    )
     adstock_first: bool = True
     trend: Literal["linear", "none"] = "linear"
 
@@ -141,9 +141,7 @@ class Prior:
                 raise ConfigError(f"unknown parameter; known: {known}", key=f"{key}.parameter")
             if override.channel is not None and PARAMETERS[override.parameter].level != "channel":
                 raise ConfigError(f"{override.parameter} does not differ by channel", key=f"{key}.channel")
-            law = self.parameters[override.parameter].changed(
-                override.hyperparameters, key=f"{key}.hyperparameters"
-            )
+            law = self.parameters[override.parameter].changed(override.hyperparameters, key=f"{key}.hyperparameters")
             check_support(override.parameter, law, key=key)
 
     def law(self, parameter: str, *, unit: Mapping[str, str], channel: str | None = None) -> Distribution:
@@ -259,9 +257,7 @@ class Spec:
             for column in override.unit:
                 if column not in self.data.keys:
                     keys = ", ".join(self.data.keys)
-                    raise ConfigError(
-                        f"is no key column; those are {keys}", key=f"prior.overrides[{i}].unit.{column}"
-                    )
+                    raise ConfigError(f"is no key column; those are {keys}", key=f"prior.overrides[{i}].unit.{column}")
 
 
 GROUPS: dict[str, type] = {field.name: field.type for field in dataclasses.fields(Spec)}  # pyright: ignore[reportAssignmentType]

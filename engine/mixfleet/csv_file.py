@@ -56,9 +56,7 @@ def _scan(path: Path) -> None:
             nul = block.find(b"\0")
             if nul >= 0:
                 line = lines + block.count(b"\n", 0, nul) + 1
-                raise refusal(
-                    "file_broken", f"{path} line {line}: NUL byte: the file is damaged, write it again"
-                )
+                raise refusal("file_broken", f"{path} line {line}: NUL byte: the file is damaged, write it again")
             try:
                 decoder.decode(block)
             except UnicodeDecodeError as error:
@@ -69,15 +67,11 @@ def _scan(path: Path) -> None:
             lengths = np.diff(ends, prepend=-tail - 1, append=len(block)) - 1
             if lengths.max() > CSV_LINE_BYTES:
                 line = lines + int((lengths > CSV_LINE_BYTES).argmax()) + 1
-                message = (
-                    f"{path} line {line} has more than {CSV_LINE_BYTES:,} bytes: close its quotes or split it"
-                )
+                message = f"{path} line {line} has more than {CSV_LINE_BYTES:,} bytes: close its quotes or split it"
                 raise refusal("file_too_large", message)
             lines, tail = lines + len(ends), int(lengths[-1])
             if lines > CSV_ROWS + 1:
-                raise refusal(
-                    "file_too_large", f"{path} has more than {CSV_ROWS:,} rows: use Parquet or split it"
-                )
+                raise refusal("file_too_large", f"{path} has more than {CSV_ROWS:,} rows: use Parquet or split it")
 
 
 def _check_header(path: Path, raw: bytes, columns: Sequence[str]) -> None:
@@ -85,9 +79,7 @@ def _check_header(path: Path, raw: bytes, columns: Sequence[str]) -> None:
     if len(header) > CSV_COLUMNS:
         raise refusal("file_too_large", f"{path} has {len(header):,} columns, at most {CSV_COLUMNS}")
     if len(header) == 1 and ";" in header[0]:
-        raise refusal(
-            "file_separator", f"{path} line 1 is separated by semicolons: use commas, decimals with a point"
-        )
+        raise refusal("file_separator", f"{path} line 1 is separated by semicolons: use commas, decimals with a point")
     require_columns(header, columns, str(path))
 
 
@@ -114,9 +106,7 @@ def _parse(path: Path, raw: bytes, columns: Sequence[str]) -> pa.Table:
     for name in columns:
         size = pc.max(pc.binary_length(table.column(name))).as_py() or 0
         if size > CSV_CELL_BYTES:
-            raise refusal(
-                "file_too_large", f"{path}: a cell of {name} has {size:,} bytes, at most {CSV_CELL_BYTES:,}"
-            )
+            raise refusal("file_too_large", f"{path}: a cell of {name} has {size:,} bytes, at most {CSV_CELL_BYTES:,}")
     return table
 
 

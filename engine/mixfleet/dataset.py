@@ -134,9 +134,7 @@ class Data:
         if not self.keys:
             raise ConfigError("must name at least one column", key="data.keys")
         if self.layout == "long" and self.spend_column is None and self.impressions_column is None:
-            raise ConfigError(
-                "is required in a long table without impressions_column", key="data.spend_column"
-            )
+            raise ConfigError("is required in a long table without impressions_column", key="data.spend_column")
         names = [channel.name for channel in self.channels] + list(self.organic)
         _refuse_repeats(names, "data.channels")
         _refuse_repeats([*self.controls, *self.treatments], "data.controls")

@@ -6,13 +6,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-from mixfleet_kernels import adstock
-from mixfleet_kernels.likelihood import Response, Series, evaluate, respond
 
 from mixfleet import priors
 from mixfleet.batch import Structure, Tile
 from mixfleet.config import ADSTOCK_PARAMETERS
-from mixfleet.coordinates import log_normal_cdf, log_ramp
+from mixfleet.coordinates import log_ramp, log_ramp_slope
+from mixfleet_kernels import adstock
+from mixfleet_kernels.likelihood import Series, likelihood, respond
 
 __all__ = ["Evaluation", "evaluate_density", "natural", "response"]
 
@@ -37,13 +37,14 @@ class Natural(NamedTuple):
 
 
 def natural(
-    position: Float[Array, "coordinate lane"], hyper: Float[Array, "row coordinate lane"], kind: Structure, tile: Tile
+    position: Float[Array, "coordinate lane"],
+    hyper: Float[Array, "row coordinate lane"],
+    kind: Structure,
+    tile: Tile,
 ) -> Natural:
     """The parameters at `position`."""
     shapes = len(kind.laws) - 2
-    values = tuple(
-        priors.constrain(kind.laws[j], *_of_parameter(position, hyper, j, kind)) for j in range(shapes)
-    )
+    values = tuple(priors.constrain(kind.laws[j], *_of_parameter(position, hyper, j, kind)) for j in range(shapes))
     u, _ = _of_parameter(position, hyper, shapes, kind)
     chains = position.shape[-1] // tile.media.shape[-1]
     unit = jnp.repeat(tile.log_strength_unit, chains, axis=-1)
@@ -53,23 +54,18 @@ def natural(
 
 def response(
     media: Float[Array, "week channel lane"], shape: tuple[Float[Array, "channel lane"], ...], kind: Structure
-) -> Response:
-    """Each channel's response with its derivatives."""
+) -> Float[Array, "week channel lane"]:
+    """Each channel's adstocked and saturated media."""
     model = kind.model
-    count = len(ADSTOCK_PARAMETERS[model.adstock])
-    weights, tangents = adstock.weights_and_tangents(
-        model.adstock, shape[:count], window=model.window, normalise=model.normalise
-    )
-    if model.adstock == "none":
-        weights = jnp.ones((1, *media.shape[1:]), media.dtype)
+    weights, tangents, parameters = _windows(shape, media.shape[1:], kind)
     return respond(
         media,
         weights=weights,
         tangents=tangents,
         family=model.saturation,
-        parameters=shape[count:],
+        parameters=parameters,
         adstock_first=model.adstock_first,
-    )
+    ).value
 
 
 def evaluate_density(
@@ -86,59 +82,69 @@ def evaluate_density(
     chains = position.shape[-1] // tile.media.shape[-1]
     hyper = jnp.repeat(tile.hyper, chains, axis=-1)
     shapes = len(kind.laws) - 2
-    drawn = [
-        priors.with_slope(priors.constrain, kind.laws[j], *_of_parameter(position, hyper, j, kind))
-        for j in range(shapes)
-    ]
-    prior = [
-        priors.with_slope(priors.log_density, kind.laws[j], *_of_parameter(position, hyper, j, kind))
-        for j in range(shapes)
-    ]
+    drawn, prior = _shapes(position, hyper, kind)
     u, strength_hyper = _of_parameter(position, hyper, shapes, kind)
     ramp, ramp_slope = _with_slope(log_ramp, u)
-    jacobian, jacobian_slope = _with_slope(_log_ramp_slope, u)
+    jacobian, jacobian_slope = _with_slope(log_ramp_slope, u)
     log_strength = ramp + jnp.repeat(tile.log_strength_unit, chains, axis=-1)
     noise, noise_slope = priors.with_slope(priors.constrain, kind.laws[-1], position[-1], hyper[:, -1])
-    noise_prior, noise_prior_slope = priors.with_slope(
-        priors.log_density, kind.laws[-1], position[-1], hyper[:, -1]
-    )
+    noise_prior, noise_prior_slope = priors.with_slope(priors.log_density, kind.laws[-1], position[-1], hyper[:, -1])
 
     as_mean = kind.model.coordinate != "effect"
-    likelihood = evaluate(
+    weights, tangents, parameters = _windows(tuple(value for value, _ in drawn), u.shape, kind)
+    data = likelihood(
         series,
-        response(series.media, tuple(value for value, _ in drawn), kind),
+        weights,
+        tangents,
+        kind.model.saturation,
+        parameters,
         jnp.exp(log_strength),
         jnp.log(noise),
         strength_is_mean=as_mean,
+        adstock_first=kind.model.adstock_first,
     )
-    log_effect = log_strength - jnp.log(likelihood.mean_response) if as_mean else log_strength
-    effect_prior, effect_slope = priors.with_slope(
-        priors.log_density, kind.laws[shapes], log_effect, strength_hyper
-    )
+    log_effect = log_strength - jnp.log(data.mean_response) if as_mean else log_strength
+    effect_prior, effect_slope = priors.with_slope(priors.log_density, kind.laws[shapes], log_effect, strength_hyper)
     # d/d log(effect) of everything: the coordinate moves the effect one to one in logarithms, and, where it is the
     # mean contribution, each shape parameter moves the effect against the mean response.
-    by_log_effect = likelihood.by_effect * likelihood.effect + effect_slope
-    through_mean = by_log_effect / likelihood.mean_response if as_mean else jnp.zeros_like(by_log_effect)
+    by_log_effect = data.by_effect * data.effect + effect_slope
+    through_mean = by_log_effect / data.mean_response * series.active if as_mean else jnp.zeros_like(by_log_effect)
     by_shape = [
-        (direct - through_mean * series.active * mean) * slope + prior_slope
+        (direct - through_mean * mean) * slope + prior_slope
         for direct, mean, (_, slope), (_, prior_slope) in zip(
-            likelihood.by_shape, likelihood.mean_by_shape, drawn, prior, strict=True
+            data.by_shape, data.mean_by_shape, drawn, prior, strict=True
         )
     ]
-    by_noise = likelihood.by_log_noise * noise_slope / noise + noise_prior_slope
-    value = likelihood.value + noise_prior + jnp.sum(effect_prior + jacobian, axis=0)
-    for term, _ in prior:
-        value = value + jnp.sum(term, axis=0)
+    by_noise = data.by_log_noise * noise_slope / noise + noise_prior_slope
+    logs = sum((log for log, _ in prior), effect_prior + jacobian)
     return Evaluation(
-        value=value,
+        value=data.value + noise_prior + jnp.sum(logs, axis=0),
         gradient=jnp.concatenate([*by_shape, by_log_effect * ramp_slope + jacobian_slope, by_noise[None]]),
-        extra=jnp.concatenate([likelihood.mean_response, likelihood.projection]),
+        extra=jnp.concatenate([data.mean_response, data.projection]),
     )
 
 
-def _log_ramp_slope(u: Array) -> Array:
-    """Log derivative of `log_ramp`: Phi over the ramp."""
-    return log_normal_cdf(u) - log_ramp(u)
+def _shapes(
+    position: Array, hyper: Array, kind: Structure
+) -> tuple[list[tuple[Array, Array]], list[tuple[Array, Array]]]:
+    """Adstock and saturation parameters, and their log priors, each with its slope in the coordinate."""
+    rows = [(kind.laws[j], *_of_parameter(position, hyper, j, kind)) for j in range(len(kind.laws) - 2)]
+    drawn = [priors.with_slope(priors.constrain, *row) for row in rows]
+    return drawn, [priors.with_slope(priors.log_density, *row) for row in rows]
+
+
+def _windows(
+    shape: tuple[Array, ...], batch: tuple[int, ...], kind: Structure
+) -> tuple[Float[Array, "window channel lane"], tuple[Array, ...], tuple[Array, ...]]:
+    """The adstock windows, their tangents, and the parameters that are left for the saturation."""
+    model = kind.model
+    count = len(ADSTOCK_PARAMETERS[model.adstock])
+    if count == 0:
+        return jnp.ones((1, *batch), kind.dtype), (), shape
+    weights, tangents = adstock.weights_and_tangents(
+        model.adstock, shape[:count], window=model.window, normalise=model.normalise
+    )
+    return weights, tangents, shape[count:]
 
 
 def _with_slope(function: Callable[[Array], Array], u: Array) -> tuple[Array, Array]:

@@ -140,9 +140,7 @@ def _judge(series: Float[Array, "chain draw"], window: _Window) -> tuple[Array, 
     return rhat, bulk, tail
 
 
-def _halve(
-    series: Float[Array, "chain draw"], window: _Window
-) -> tuple[Float[Array, "half padded"], Bool[Array, ""]]:
+def _halve(series: Float[Array, "chain draw"], window: _Window) -> tuple[Float[Array, "half padded"], Bool[Array, ""]]:
     """Every chain cut into two, zero where there is nothing to judge, and whether it can be judged at all."""
     padded = window.valid.size
     second = lax.dynamic_slice_in_dim(series, window.length, padded, axis=1)

@@ -156,9 +156,7 @@ def _channel(default: Distribution, *, high: float = math.inf) -> Parameter:
 
 
 def _linear(mean: float, sd: float) -> Parameter:
-    return Parameter(
-        level="unit", support=(-math.inf, math.inf), default=distribution("normal", mean=mean, sd=sd)
-    )
+    return Parameter(level="unit", support=(-math.inf, math.inf), default=distribution("normal", mean=mean, sd=sd))
 
 
 PARAMETERS: dict[str, Parameter] = {
@@ -195,6 +193,4 @@ def check_support(parameter: str, law: Distribution, *, key: str) -> None:
     low, high = law.support
     if low < known.support[0] or high > known.support[1]:
         bounds = "between 0 and 1" if known.support[1] == 1.0 else "positive"
-        raise ConfigError(
-            f"{parameter} must stay {bounds}, {law.family} reaches [{low:g}, {high:g}]", key=key
-        )
+        raise ConfigError(f"{parameter} must stay {bounds}, {law.family} reaches [{low:g}, {high:g}]", key=key)

@@ -87,18 +87,12 @@ def hints(plugins: dict[str, str], jax_backend: str, *, gpu: bool, cache_note: s
     jaxlib = _version("jaxlib") or ""
     for name, version in plugins.items():
         if version != jaxlib:
-            found.append(
-                f"{name} {version} does not fit jaxlib {jaxlib}: install jax and its plugins together"
-            )
+            found.append(f"{name} {version} does not fit jaxlib {jaxlib}: install jax and its plugins together")
     if len({name.split("-")[1] for name in plugins}) > 1:
         found.append("plugins for CUDA 12 and 13 are both installed: keep one, `pip uninstall` the other")
     if gpu and jax_backend == "cpu":
-        remedy = (
-            "reinstall mixfleet[cuda12] or [cuda13]" if plugins else "install mixfleet[cuda12] or [cuda13]"
-        )
-        found.append(
-            f"this machine has an NVIDIA GPU and jax does not use it: {remedy}, or unset JAX_PLATFORMS"
-        )
+        remedy = "reinstall mixfleet[cuda12] or [cuda13]" if plugins else "install mixfleet[cuda12] or [cuda13]"
+        found.append(f"this machine has an NVIDIA GPU and jax does not use it: {remedy}, or unset JAX_PLATFORMS")
     if cache_note:
         found.append(f"the compile cache {cache_note}: each process compiles anew; set compute.cache_dir")
     return found

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from mixfleet import diagnostics
@@ -13,6 +14,10 @@ from mixfleet.density import natural, response
 from mixfleet.program import Book
 
 __all__ = ["Draws", "Judgement", "Linear", "inspect", "predict", "prior_contribution", "worth"]
+
+
+Values = Array | np.ndarray
+"""On device, or brought to the host."""
 
 
 class Linear(NamedTuple):
@@ -25,28 +30,28 @@ class Linear(NamedTuple):
 class Draws(NamedTuple):
     """One unit's draws in the model's scaled units; what stands at and after the count is not a draw."""
 
-    shape: Float[Array, "parameter channel draw chain"]
+    shape: Float[Values, "parameter channel draw chain"]
     """Adstock, then saturation parameters."""
-    effect: Float[Array, "channel draw chain"]
-    contribution: Float[Array, "channel draw chain"]
+    effect: Float[Values, "channel draw chain"]
+    contribution: Float[Values, "channel draw chain"]
     """Mean over the weeks of the likelihood, in shares of the KPI's scale."""
-    noise: Float[Array, "draw chain"]
-    coefficients: Float[Array, "column draw chain"]
-    value: Float[Array, "draw chain"]
+    noise: Float[Values, "draw chain"]
+    coefficients: Float[Values, "column draw chain"]
+    value: Float[Values, "draw chain"]
     """Log posterior density, linear coefficients integrated out."""
 
 
 class Judgement(NamedTuple):
     """Everything that the gates ask of a unit's draws."""
 
-    rhat: Float[Array, " quantity"]
+    rhat: Float[Values, " quantity"]
     """Shape parameters, effects, contributions, noise, coefficients, their total contribution, log density."""
-    ess_bulk: Float[Array, " quantity"]
-    ess_tail: Float[Array, " quantity"]
-    ebfmi: Float[Array, " chain"]
-    repeated: Float[Array, " chain"]
+    ess_bulk: Float[Values, " quantity"]
+    ess_tail: Float[Values, " quantity"]
+    ebfmi: Float[Values, " chain"]
+    repeated: Float[Values, " chain"]
     """Share of draws that repeat the one before."""
-    finite: Bool[Array, ""]
+    finite: Bool[Values, ""]
 
 
 @partial(jax.jit, static_argnames=("kind", "length"))
@@ -108,7 +113,7 @@ def predict(
     """Expected KPI and, sorted within each week, draws of the KPI itself, both in shares of its scale."""
     own = _only(tile, unit)
     lanes = jnp.repeat(own.media, effect.shape[-1], axis=-1)
-    shapes = response(lanes, tuple(shape), kind).value
+    shapes = response(lanes, tuple(shape), kind)
     expected = jnp.sum(shapes * effect, axis=1) + jnp.matmul(design, coefficients, precision="highest")
     outcome = expected + noise * jax.random.normal(key, expected.shape, expected.dtype)
     return expected, jnp.sort(outcome, axis=1)
@@ -126,7 +131,7 @@ def worth(
     own = _only(tile, unit)
 
     def of_sample(shape: Float[Array, "parameter channel"]) -> Float[Array, " channel"]:
-        curve = response(own.media, tuple(shape[..., None]), kind).value[..., 0] * own.weight
+        curve = response(own.media, tuple(shape[..., None]), kind)[..., 0] * own.weight
         return jnp.sum(curve * value[:, None], axis=0) / jnp.maximum(jnp.sum(curve, axis=0), 1e-30)
 
     return jax.lax.map(of_sample, jnp.moveaxis(shape, -1, 0), batch_size=64).T
@@ -143,7 +148,7 @@ def prior_contribution(
     """Mean contribution over the weeks of the likelihood under parameters from anywhere, such as the prior."""
     own = _only(tile, unit)
     lanes = jnp.repeat(own.media, effect.shape[-1], axis=-1)
-    shapes = response(lanes, tuple(shape), kind).value
+    shapes = response(lanes, tuple(shape), kind)
     return jnp.sum(shapes * own.weight[:, None], axis=0) / jnp.sum(own.weight) * effect
 
 
@@ -157,7 +162,11 @@ def _only(tile: Tile, unit: Int[Array, ""]) -> Tile:
 
 
 def _drawn(
-    kind: Structure, own: Tile, rows: Float[Array, "draw field chain"], linear: Linear, key: UInt32[Array, "2"]
+    kind: Structure,
+    own: Tile,
+    rows: Float[Array, "draw field chain"],
+    linear: Linear,
+    key: UInt32[Array, "2"],
 ) -> Draws:
     length, _, chains = rows.shape
     lanes = length * chains

@@ -25,9 +25,7 @@ OnEvent = Callable[[Any], None]
 class Engine(Protocol):
     """Fits the units of a panel that are not in `skip` (unit ids), in any order, each once."""
 
-    def __call__(
-        self, panel: Panel, spec: Spec, *, skip: frozenset[str], on_event: OnEvent
-    ) -> Iterator[UnitResult]:
+    def __call__(self, panel: Panel, spec: Spec, *, skip: frozenset[str], on_event: OnEvent) -> Iterator[UnitResult]:
         """Results as they come."""
         ...
 

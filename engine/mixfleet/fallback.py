@@ -1,15 +1,16 @@
 """Fallback: one unit by float64 NUTS, for the few that the batched sampler cannot certify."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt32
 from numpyro.infer import MCMC, NUTS
 
-from mixfleet.batch import Structure, stack
+from mixfleet.batch import Structure, Tile, stack
 from mixfleet.config import Inference
 from mixfleet.density import evaluate_density
 from mixfleet.draws import Draws, Judgement, Linear, inspect
@@ -25,9 +26,7 @@ WARMUP, DRAWS = 600, 800
 DEPTH = 8
 
 
-def sample(
-    finished: Finished, kind: Structure, inference: Inference, key: np.ndarray
-) -> tuple[Finished, Structure]:
+def sample(finished: Finished, kind: Structure, inference: Inference, key: np.ndarray) -> tuple[Finished, Structure]:
     """The unit sampled anew, whatever the verdict, and the structure of its draws.
 
     Args:
@@ -41,48 +40,32 @@ def sample(
     member = finished.job.member
     with jax.enable_x64(True):
         tile = jax.tree.map(jnp.asarray, stack([member], alone))
-        keys = jax.random.split(jnp.asarray(key), 4)
-        lanes = tile.series(CHAINS)
-        modes, values = start.optimise(
-            lambda u: tuple(evaluate_density(u, tile, lanes, alone)),  # pyright: ignore[reportArgumentType]
-            tile.centre,
-            CHAINS,
-            keys[:1],
-        )
-        modes, _, _ = start.laplace(
-            lambda u: tuple(evaluate_density(u, tile, lanes, alone)),  # pyright: ignore[reportArgumentType]
-            modes,
-            values,
-            1,
-        )
-        single = tile.series(1)
-
-        @jax.custom_vjp
-        def potential(u: Float[Array, " coordinate"]) -> Array:
-            return -evaluate_density(u[:, None], tile, single, alone).value[0]
-
-        def forward(u: Array) -> tuple[Array, Array]:
-            evaluation = evaluate_density(u[:, None], tile, single, alone)
-            return -evaluation.value[0], -evaluation.gradient[:, 0]
-
-        potential.defvjp(forward, lambda gradient, cotangent: (cotangent * gradient,))
+        keys = jax.random.split(jnp.asarray(key), 3)
         step = NUTS(
-            potential_fn=potential, dense_mass=True, target_accept_prob=inference.target_accept, max_tree_depth=DEPTH
+            potential_fn=_potential(tile, alone),
+            dense_mass=True,
+            target_accept_prob=inference.target_accept,
+            max_tree_depth=DEPTH,
         )
-        chain = MCMC(
-            step, num_warmup=WARMUP, num_samples=DRAWS, num_chains=CHAINS, chain_method="vectorized", progress_bar=False
+        run = MCMC(
+            step,
+            num_warmup=WARMUP,
+            num_samples=DRAWS,
+            num_chains=CHAINS,
+            chain_method="vectorized",
+            progress_bar=False,
         )
-        chain.run(keys[1], init_params=modes.T, extra_fields=("diverging", "energy", "num_steps"))
-        extra = chain.get_extra_fields(group_by_chain=True)
-        book = _book(jnp.asarray(chain.get_samples(group_by_chain=True)), extra["energy"], tile, alone)
+        extra_fields = ("diverging", "energy", "num_steps")
+        run.run(keys[1], init_params=_modes(tile, alone, keys[:1]), extra_fields=extra_fields)
+        extra = run.get_extra_fields(group_by_chain=True)
+        book = _book(jnp.asarray(run.get_samples(group_by_chain=True)), extra["energy"], tile, alone)
         linear = Linear(jnp.asarray(member.loading), jnp.asarray(member.prior_mean))
-        drawn, judgement = inspect(
-            alone, tile, book, linear, keys[2], jnp.int32(0), jnp.int32(DRAWS), length=DRAWS
-        )
+        here, count = jnp.int32(0), jnp.int32(DRAWS)
+        drawn, judgement = inspect(alone, tile, book, linear, keys[2], here, count, length=DRAWS)
         judgement = Judgement(*(np.asarray(part) for part in judgement))
         divergences = int(np.sum(np.asarray(extra["diverging"])))
         verdict = judge(judgement, divergences=divergences, trajectories=CHAINS * DRAWS, inference=inference)
-        return Finished(
+        last = Finished(
             job=replace(finished.job, rung=finished.job.rung + 1, key=key),
             verdict=verdict,
             judgement=judgement,
@@ -93,11 +76,42 @@ def sample(
             seconds=time.monotonic() - began,
             tile=tile,
             place=0,
-        ), alone
+        )
+    return last, alone
+
+
+def _modes(tile: Tile, kind: Structure, key: UInt32[Array, "unit 2"]) -> Float[Array, "chain coordinate"]:
+    """One start per chain, as for the batched sampler."""
+    series = tile.series(kind.chains)
+
+    def log_density(position: Float[Array, "coordinate lane"]) -> tuple[Array, Array, Array]:
+        return tuple(evaluate_density(position, tile, series, kind))  # pyright: ignore[reportReturnType]
+
+    modes, values = start.optimise(log_density, tile.centre, kind.chains, key)
+    return start.laplace(log_density, modes, values, 1)[0].T
+
+
+def _potential(tile: Tile, kind: Structure) -> Callable[[Float[Array, " coordinate"]], Array]:
+    """Minus the log posterior of one position, whose gradient is the one it comes with."""
+    series = tile.series(1)
+
+    @jax.custom_vjp
+    def potential(u: Float[Array, " coordinate"]) -> Array:
+        return -evaluate_density(u[:, None], tile, series, kind).value[0]
+
+    def forward(u: Array) -> tuple[Array, Array]:
+        evaluation = evaluate_density(u[:, None], tile, series, kind)
+        return -evaluation.value[0], -evaluation.gradient[:, 0]
+
+    potential.defvjp(forward, lambda gradient, cotangent: (cotangent * gradient,))
+    return potential
 
 
 def _book(
-    positions: Float[Array, "chain draw coordinate"], energy: Float[Array, "chain draw"], tile, kind: Structure
+    positions: Float[Array, "chain draw coordinate"],
+    energy: Float[Array, "chain draw"],
+    tile: Tile,
+    kind: Structure,
 ) -> Book:
     """The draws as a batched sampler would have entered them."""
     chains, draws, coordinates = positions.shape
@@ -108,9 +122,7 @@ def _book(
         return evaluation.extra[:, 0], evaluation.value[0]
 
     extra, value = jax.lax.map(row, positions.reshape(-1, coordinates), batch_size=64)
-    fields = jnp.concatenate(
-        [positions.reshape(-1, coordinates), extra, value[:, None], energy.reshape(-1, 1)], axis=1
-    )
+    fields = jnp.concatenate([positions.reshape(-1, coordinates), extra, value[:, None], energy.reshape(-1, 1)], axis=1)
     nothing = jnp.zeros(1, jnp.int32)
     rows = jnp.transpose(fields.reshape(chains, draws, -1), (1, 2, 0))[None]
-    return Book(rows=rows, count=nothing + draws, divergences=nothing, accept=jnp.zeros(1))
+    return Book(rows=rows, filled=nothing + draws, divergences=nothing, accept=jnp.zeros(1))

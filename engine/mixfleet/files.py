@@ -95,14 +95,10 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> pa.Table:
 
 def _too_large(path: Path, meta: pq.FileMetaData, columns: frozenset[str]) -> TableError | None:
     if meta.num_rows > PARQUET_ROWS:
-        return refusal(
-            "file_too_large", f"{path} has {meta.num_rows:,} rows, at most {PARQUET_ROWS:,}: split it"
-        )
+        return refusal("file_too_large", f"{path} has {meta.num_rows:,} rows, at most {PARQUET_ROWS:,}: split it")
     groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
     chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
     size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in columns)
     if size > PARQUET_BYTES:
-        return refusal(
-            "file_too_large", f"{path} decodes to {size:,} bytes, at most {PARQUET_BYTES:,}: split it"
-        )
+        return refusal("file_too_large", f"{path} decodes to {size:,} bytes, at most {PARQUET_BYTES:,}: split it")
     return None

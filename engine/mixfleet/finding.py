@@ -76,9 +76,7 @@ def require_columns(names: Sequence[str], columns: Sequence[str], place: str) ->
     for column in columns:
         count = list(names).count(column)
         if count == 0:
-            message = (
-                f"{place} has no column {column}: name the right one in the data settings; it has {there}"
-            )
+            message = f"{place} has no column {column}: name the right one in the data settings; it has {there}"
             faults.append(Finding(rule="column_missing", severity="error", column=column, message=message))
         if count > 1:
             message = f"{place} has {count} columns named {column}: rename or drop all but one"

@@ -17,7 +17,7 @@ from mixfleet.config import Spec
 from mixfleet.errors import ConfigError
 from mixfleet.panel import Panel, Unit, unit_id
 from mixfleet.posterior import UnitResult
-from mixfleet.program import TICKS, program
+from mixfleet.program import TICKS, Device, program
 from mixfleet.results import unit_result
 from mixfleet.slots import Finished, Job, Jobs, Slots, capacity_of
 
@@ -108,7 +108,7 @@ def _climb(
     unfinished: list[tuple[Structure, Finished]],
     panel: Panel,
     spec: Spec,
-    devices: list[jax.Device],
+    devices: list[Device],
     tally: "_Tally",
 ) -> Iterator[UnitResult]:
     """The units that the main program could not certify: other coordinates, then float64 NUTS, then quarantine."""
@@ -138,7 +138,7 @@ def _sample(
     kind: Structure,
     jobs: list[Job],
     spec: Spec,
-    devices: list[jax.Device],
+    devices: list[Device],
     tally: "_Tally",
     phase: str = "sampling",
 ) -> Iterator[Finished]:
@@ -214,7 +214,7 @@ def _status(finished: Finished) -> tuple[str, str]:
     return ("ok_warn" if warned else "ok"), warned
 
 
-def _devices(spec: Spec) -> list[jax.Device]:
+def _devices(spec: Spec) -> list[Device]:
     there = jax.local_devices()
     wanted = len(there) if spec.compute.devices == "all" else spec.compute.devices
     if wanted > len(there):
@@ -222,7 +222,7 @@ def _devices(spec: Spec) -> list[jax.Device]:
     return there[:wanted]
 
 
-def _workers(devices: list[jax.Device]) -> list[jax.Device]:
+def _workers(devices: list[Device]) -> list[Device]:
     """The device of each thread that moves a tile: on CPU one thread per core, else one per device."""
     if devices[0].platform != "cpu":
         return devices
@@ -264,6 +264,11 @@ class _Tally:
             elapsed = time.monotonic() - self._began
             self._on_event(
                 Progress(
-                    done=self._done, ok=self._ok, total=self._total, active=active, phase=phase, elapsed=elapsed
+                    done=self._done,
+                    ok=self._ok,
+                    total=self._total,
+                    active=active,
+                    phase=phase,
+                    elapsed=elapsed,
                 )
             )

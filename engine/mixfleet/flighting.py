@@ -62,9 +62,7 @@ def _drifting(rng: np.random.Generator, weeks: int) -> Float[np.ndarray, " week"
     return np.exp(level)
 
 
-def weekly_controls(
-    rng: np.random.Generator, *, weeks: int, controls: int
-) -> Float[np.ndarray, "week control"]:
+def weekly_controls(rng: np.random.Generator, *, weeks: int, controls: int) -> Float[np.ndarray, "week control"]:
     """Controls in turn a wandering index (around 100) and a yearly temperature-like curve."""
     week = np.arange(weeks)
     columns = []

@@ -277,16 +277,12 @@ def _refuse_type(table: Table, name: str, fault: np.ndarray, what: str, faults: 
     """Adds a fault when no cell of the column can be read and it is not merely empty."""
     if (fault == Fault.TYPE).any():
         kinds = sorted({str(part.rows.column(name).type) for part in table.parts})
-        message = (
-            f"column {name} holds {', '.join(kinds)}, needed are {what}: convert it or name another column"
-        )
+        message = f"column {name} holds {', '.join(kinds)}, needed are {what}: convert it or name another column"
         faults.append(_table_fault("column_type", name, message))
     elif (fault == Fault.TEXT).any() and not (fault == Fault.NONE).any():
         row = int(np.flatnonzero(fault == Fault.TEXT)[0])
         cell = str(table.cell(row, name))[:40]
-        message = (
-            f"column {name} holds text such as {cell!r} ({table.where(row)}), needed are {what}: convert it"
-        )
+        message = f"column {name} holds text such as {cell!r} ({table.where(row)}), needed are {what}: convert it"
         faults.append(_table_fault("column_text", name, message))
 
 

@@ -50,9 +50,7 @@ class Fingerprint:
             else:
                 config[group] = {name: value for name, value in config[group].items() if name not in names}
         # Through JSON, so that it compares equal to one that was read back.
-        return Fingerprint(
-            engine=__version__, data=panel_sha256(panel), config=json.loads(json.dumps(config))
-        )
+        return Fingerprint(engine=__version__, data=panel_sha256(panel), config=json.loads(json.dumps(config)))
 
     def differences(self, other: Mapping[str, Any]) -> list[str]:
         """Sentences on where the stored fingerprint `other` differs from this one."""
@@ -68,9 +66,7 @@ class Fingerprint:
         return found
 
 
-def new_manifest(
-    run_id: str, panel: Panel, spec: Spec, fingerprint: Fingerprint, devices: tuple[str, ...]
-) -> dict:
+def new_manifest(run_id: str, panel: Panel, spec: Spec, fingerprint: Fingerprint, devices: tuple[str, ...]) -> dict:
     """The manifest of a run that starts."""
     return {
         "schema_version": SCHEMA_VERSION,
@@ -126,14 +122,11 @@ def read_finished(folder: Path) -> dict[str, Any]:
     manifest = read_manifest(folder)
     if not is_finished(folder):
         raise RunError(
-            f"run {folder} is not finished. "
-            f"Resume it with the same configuration, run.root and run.id={folder.name}"
+            f"run {folder} is not finished. Resume it with the same configuration, run.root and run.id={folder.name}"
         )
     marker = _read(folder / SUCCESS, "is not finished")
     if json.loads(marker or b"{}").get("manifest") != commit.file_sha256(folder / MANIFEST):
-        raise RunError(
-            f"{folder / MANIFEST} was changed after the run had finished; fit again with another run.id"
-        )
+        raise RunError(f"{folder / MANIFEST} was changed after the run had finished; fit again with another run.id")
     return manifest
 
 

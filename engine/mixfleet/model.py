@@ -52,12 +52,11 @@ def media_mix(series: Series, laws: Laws, model: Model) -> None:
     Samples `noise`, `coefficients` and every name of `model.channel_parameters` (one value per channel); also records
     `media`, the channels' joint contribution by week, and `contribution`, each channel's mean over the fitted weeks.
     """
-    parameters = {
-        name: numpyro.sample(name, _law(laws.channel[name]).to_event(1)) for name in model.channel_parameters
-    }
+    parameters = {name: numpyro.sample(name, _law(laws.channel[name]).to_event(1)) for name in model.channel_parameters}
     noise = numpyro.sample("noise", _law([laws.noise]).to_event(1))
     coefficients = numpyro.sample(
-        "coefficients", dist.Normal(jnp.asarray(laws.coefficient_mean), jnp.asarray(laws.coefficient_sd)).to_event(1)
+        "coefficients",
+        dist.Normal(jnp.asarray(laws.coefficient_mean), jnp.asarray(laws.coefficient_sd)).to_event(1),
     )
     by_channel = saturated_adstock(jnp.asarray(series.media), parameters, model) * parameters["effect"][None]
     numpyro.deterministic("contribution", by_channel[series.fitted].mean(axis=0))

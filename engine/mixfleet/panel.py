@@ -193,9 +193,7 @@ def _paid(sheet: Sheet, channel: Media) -> Float[np.ndarray, " row"]:
     return spend
 
 
-def _unit(
-    sheet: Sheet, rows: _Rows, index: int, *, step: np.timedelta64, warnings: tuple[Finding, ...]
-) -> Unit:
+def _unit(sheet: Sheet, rows: _Rows, index: int, *, step: np.timedelta64, warnings: tuple[Finding, ...]) -> Unit:
     own = slice(int(sheet.start[index]), int(sheet.start[index + 1]))
     dates = sheet.dates[own]
     grid = np.arange(dates[0], dates[-1] + step, step)

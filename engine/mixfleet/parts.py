@@ -103,18 +103,14 @@ class Parts:
                     file.seek(entry.offset)
                     record = file.read(entry.length)
             except OSError as error:
-                raise RunError(
-                    f"{path} cannot be read: {error.strerror}. Repeat the command to resume"
-                ) from error
+                raise RunError(f"{path} cannot be read: {error.strerror}. Repeat the command to resume") from error
             if zlib.crc32(record) != entry.crc:
                 raise RunError(f"{path} is damaged. Repeat the command: only its units are fitted again")
             yield decode(record)
 
     def _take(self, part: str, entries: dict[str, tuple[int, int, int, str]]) -> None:
         for unit, (offset, length, crc, sha256) in entries.items():
-            self._entries.setdefault(
-                unit, Entry(part=part, offset=offset, length=length, crc=crc, digest=sha256)
-            )
+            self._entries.setdefault(unit, Entry(part=part, offset=offset, length=length, crc=crc, digest=sha256))
 
     def _recover(self) -> None:
         journal = self.folder / JOURNAL

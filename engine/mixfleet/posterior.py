@@ -108,9 +108,7 @@ class UnitResult:
     def __post_init__(self) -> None:
         """Refuse a result that the store could not write or a reader could misread."""
         if self.status not in STATUSES:
-            raise ValueError(
-                f"unit {self.labels}: unknown status {self.status!r}; expected one of {STATUSES}"
-            )
+            raise ValueError(f"unit {self.labels}: unknown status {self.status!r}; expected one of {STATUSES}")
         if self.status not in FITTED_STATUSES and (self.tables or self.draws):
             raise ValueError(f"unit {self.labels}: status {self.status!r} must not carry tables or draws")
         if unknown := self.diagnostics.keys() - DIAGNOSTICS.keys():
@@ -146,9 +144,7 @@ def _check_table(labels: tuple[str, ...], name: str, columns: Mapping[str, np.nd
     missing = schema.keys() - columns.keys() - OPTIONAL_COLUMNS
     if missing or columns.keys() - schema.keys():
         extra = sorted(columns.keys() - schema.keys())
-        raise ValueError(
-            f"unit {labels}: table {name!r} misses {sorted(missing)} and has unknown columns {extra}"
-        )
+        raise ValueError(f"unit {labels}: table {name!r} misses {sorted(missing)} and has unknown columns {extra}")
     if len({np.shape(column) for column in columns.values()}) > 1:
         raise ValueError(f"unit {labels}: columns of table {name!r} differ in length")
     for column, values in columns.items():

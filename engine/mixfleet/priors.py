@@ -16,7 +16,16 @@ from jaxtyping import Array, Float
 from mixfleet.coordinates import log_normal_cdf
 from mixfleet.distribution import Distribution
 
-__all__ = ["BOUNDED", "HYPER_ROWS", "centre", "constrain", "hyper_rows", "law_name", "log_density", "with_slope"]
+__all__ = [
+    "BOUNDED",
+    "HYPER_ROWS",
+    "centre",
+    "constrain",
+    "hyper_rows",
+    "law_name",
+    "log_density",
+    "with_slope",
+]
 
 HYPER_ROWS = 5
 """Rows of a law's data: up to four hyperparameters in the order of the configuration, then the log normaliser."""
@@ -135,5 +144,3 @@ def with_slope(
 ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
     """`constrain` or `log_density` and its derivative with respect to `u`."""
     return jax.jvp(lambda at: function(name, at, hyper), (u,), (jnp.ones_like(u),))
-
-

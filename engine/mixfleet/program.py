@@ -14,7 +14,7 @@ from mixfleet.density import evaluate_density
 from mixfleet.samplers import hmc, start, warmup
 from mixfleet.samplers.hmc import LogDensity, State
 
-__all__ = ["TICKS", "Book", "Program", "program"]
+__all__ = ["TICKS", "Book", "Device", "Program", "program"]
 
 TICKS = 64
 """Gradients of every lane between two visits to the host."""
@@ -26,11 +26,16 @@ WINDOW_ROWS = 256
 _COMPILERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="compile")
 
 
+Device = Any
+"""A `jax.Device`, which jax declares as a variable that no annotation may use."""
+
+
 class Book(NamedTuple):
     """Draws of a tile's units so far; a row holds position, extra, log density and energy of every chain."""
 
     rows: Float[Array, "unit draw field chain"]
-    count: Int[Array, " unit"]
+    filled: Int[Array, " unit"]
+    """Draws per chain so far."""
     divergences: Int[Array, " unit"]
     accept: Float[Array, " unit"]
     """Mean acceptance of the last block."""
@@ -42,7 +47,7 @@ class Program:
     A function waits for its own compilation alone, so the first units start while later steps still compile.
     """
 
-    def __init__(self, kind: Structure, capacity: int, device: jax.Device) -> None:
+    def __init__(self, kind: Structure, capacity: int, device: Device) -> None:
         self.kind, self.capacity, self.device = kind, capacity, device
         place = jax.sharding.SingleDeviceSharding(device)
 
@@ -69,7 +74,7 @@ class Program:
         fields = kind.dimension + kind.channels + kind.columns + 2
         return Book(
             rows=jnp.zeros((kind.units, self.capacity + TICKS, fields, kind.chains), kind.dtype),
-            count=jnp.zeros(kind.units, jnp.int32),
+            filled=jnp.zeros(kind.units, jnp.int32),
             divergences=jnp.zeros(kind.units, jnp.int32),
             accept=jnp.zeros(kind.units, kind.dtype),
         )
@@ -97,7 +102,7 @@ class Program:
 
 
 @lru_cache(maxsize=16)
-def program(kind: Structure, capacity: int, device: jax.Device) -> Program:
+def program(kind: Structure, capacity: int, device: Device) -> Program:
     """The program of a structure on a device; the same one for every run of this process."""
     return Program(kind, capacity, device)
 
@@ -141,14 +146,14 @@ def _advance(kind: Structure, tile: Tile, state: State, book: Book) -> tuple[Sta
 
     def enter(unit: Array, rows: Array) -> Array:
         drawn = jnp.take(fields[:, :, unit], order[:, unit], axis=0)
-        return jax.lax.dynamic_update_slice(rows, drawn[None], (unit, book.count[unit].astype(unit.dtype), zero, zero))
+        return jax.lax.dynamic_update_slice(rows, drawn[None], (unit, book.filled[unit].astype(unit.dtype), zero, zero))
 
     finished = trace.done[:, :, None]
     diverged = trace.diverged.reshape(TICKS, units, chains) & finished
     accept = jnp.where(finished, trace.accept.reshape(TICKS, units, chains), 0)
     return state, Book(
         rows=jax.lax.fori_loop(zero, jnp.int32(units), enter, book.rows),
-        count=book.count + done,
+        filled=book.filled + done,
         divergences=book.divergences + jnp.sum(diverged, axis=(0, 2), dtype=jnp.int32),
         accept=jnp.sum(accept, axis=(0, 2)) / jnp.maximum(done * chains, 1),
     )
@@ -158,11 +163,11 @@ def _advance(kind: Structure, tile: Tile, state: State, book: Book) -> tuple[Sta
 def _adapt(state: State, book: Book, learn: Array, settled: Array) -> tuple[State, Book]:
     coordinates = state.here.position.shape[0]
     rows = book.rows[:, :WINDOW_ROWS, :coordinates]
-    state = warmup.learn_metric(state, rows, jnp.minimum(book.count, WINDOW_ROWS), learn)
+    state = warmup.learn_metric(state, rows, jnp.minimum(book.filled, WINDOW_ROWS), learn)
     state = state._replace(stepping=warmup.settle(state.stepping, settled))
     empty = learn | settled
     return state, book._replace(
-        count=jnp.where(empty, 0, book.count), divergences=jnp.where(empty, 0, book.divergences)
+        filled=jnp.where(empty, 0, book.filled), divergences=jnp.where(empty, 0, book.divergences)
     )
 
 

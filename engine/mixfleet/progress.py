@@ -65,9 +65,7 @@ def showing(console: Console) -> Iterator[Show]:
         task = bar.add_task("starting", total=None, words="")
 
         def show(event: Event) -> None:
-            bar.update(
-                task, description=event.phase, completed=event.done, total=event.total, words=_words(event)
-            )
+            bar.update(task, description=event.phase, completed=event.done, total=event.total, words=_words(event))
 
         yield show
 

@@ -97,9 +97,7 @@ def decode(record: bytes) -> UnitResult:
             coords={axis: tuple(names) for axis, names in header["coords"].items()},
         )
     except (struct.error, ValueError, KeyError, TypeError, IndexError) as error:
-        raise RunError(
-            f"a saved unit cannot be decoded: {error}. Repeat the command to fit it again"
-        ) from error
+        raise RunError(f"a saved unit cannot be decoded: {error}. Repeat the command to fit it again") from error
 
 
 def digest(result: UnitResult) -> str:

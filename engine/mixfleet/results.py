@@ -1,24 +1,22 @@
 """Results: a unit's draws as tables and draws in the table's own units."""
 
-import dataclasses
-from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from mixfleet_kernels import adstock, saturation
-from scipy import stats
 
 from mixfleet import baseline
+from mixfleet.accuracy import Sample, sample_of, weekly_fit
 from mixfleet.batch import Member, Structure
 from mixfleet.config import ADSTOCK_PARAMETERS, Spec
-from mixfleet.distribution import Distribution
-from mixfleet.draws import Draws, predict, prior_contribution, worth
+from mixfleet.draws import prior_contribution, worth
 from mixfleet.panel import Panel
 from mixfleet.posterior import UnitResult, thin_draws
+from mixfleet.prior_sample import DRAWS, moments, prior_sample
 from mixfleet.slots import Finished
+from mixfleet_kernels import adstock, saturation
 
 __all__ = ["unit_result"]
 
@@ -28,15 +26,11 @@ SHORT_QUANTILES = ("q05", "q50", "q95")
 PREDICTIVE_DRAWS = 512
 """Draws behind fitted values, response curves and scores; everything else uses all of them."""
 
-PRIOR_DRAWS = 512
-
 MEDIA_SCALED = {"half_saturation": 1, "scale": 1, "rate": -1}
 """Saturation parameters given in the media's unit, or in one over it."""
 
 
-def unit_result(
-    fitted: Finished, kind: Structure, panel: Panel, spec: Spec, *, status: str, reason: str
-) -> UnitResult:
+def unit_result(fitted: Finished, kind: Structure, panel: Panel, spec: Spec, *, status: str, reason: str) -> UnitResult:
     """The unit's tables, statistics and thinned draws.
 
     Args:
@@ -48,9 +42,9 @@ def unit_result(
         reason: Why it is not plain ok.
     """
     verdict = fitted.verdict
-    natural = _natural(fitted, panel, spec)
-    sample = _sample(fitted.draws, PREDICTIVE_DRAWS)
-    weekly, quality = _weekly(fitted, sample, kind, spec)
+    natural = _natural(fitted, spec)
+    sample = sample_of(fitted.draws, PREDICTIVE_DRAWS)
+    weekly, quality = weekly_fit(fitted, sample, kind, spec)
     tables: dict[str, dict[str, np.ndarray]] = {
         "params": _params(fitted, natural, panel, spec),
         "contributions": _contributions(fitted, panel, spec),
@@ -85,11 +79,11 @@ def unit_result(
     )
 
 
-def _natural(fitted: Finished, panel: Panel, spec: Spec) -> dict[str, np.ndarray]:
+def _natural(fitted: Finished, spec: Spec) -> dict[str, np.ndarray]:
     """Every parameter in the table's units: name to [channel or column, draw, chain] or [draw, chain]."""
     scale, draws = fitted.job.member.scale, fitted.draws
     media = scale.media[:, None, None]
-    values: dict[str, np.ndarray] = {}
+    values: dict[str, Any] = {}
     for name, shape in zip(spec.model.channel_parameters[:-1], draws.shape, strict=True):
         power = MEDIA_SCALED.get(name, 0) if name not in ADSTOCK_PARAMETERS[spec.model.adstock] else 0
         values[name] = shape * media**power
@@ -121,12 +115,10 @@ def _params(fitted: Finished, natural: dict[str, np.ndarray], panel: Panel, spec
     values = [natural[name] for name in names] + [natural["noise"][None], natural["coefficients"]]
     statistics = _statistics(np.concatenate(values), tuple(QUANTILES))
 
-    moments = [_moments(law) for by_channel in member.laws for law in by_channel]
     noise_law = spec.prior.law("noise", unit=_names(member, panel))
-    prior = np.array([*moments, _moments(noise_law)])
-    factor = np.concatenate(
-        [_unit_factor(name, member, spec) for name in names] + [np.array([member.scale.kpi])]
-    )
+    laws = [law for by_channel in member.laws for law in by_channel]
+    prior = np.array([moments(law) for law in (*laws, noise_law)])
+    factor = np.concatenate([_unit_factor(name, member, spec) for name in names] + [np.array([member.scale.kpi])])
     mixing = _column_mixing(member)
     _, sd = baseline.column_priors(spec.model, spec.data, spec.prior, _names(member, panel))
     prior_mean = np.concatenate([prior[:, 0] * factor, mixing @ member.prior_mean])
@@ -164,7 +156,10 @@ def _contributions(fitted: Finished, panel: Panel, spec: Spec) -> dict[str, np.n
     sums = member.design[member.fitted].sum(axis=0) * member.scale.kpi
     linear = fitted.draws.coefficients * sums[:, None, None]
     seasonal = [i for i, name in enumerate(columns) if name.startswith(("sin_", "cos_"))]
-    components, values = list(panel.channels), [fitted.draws.contribution * (member.scale.kpi * member.fitted.sum())]
+    components, values = (
+        list(panel.channels),
+        [fitted.draws.contribution * (member.scale.kpi * member.fitted.sum())],
+    )
     for i, name in enumerate(columns):
         if i not in seasonal:
             components.append("baseline" if name == "intercept" else name)
@@ -202,9 +197,9 @@ def _roi(fitted: Finished, kind: Structure, panel: Panel) -> dict[str, np.ndarra
     roi = (draws * per_kpi)[paid] * scale / spend[paid, None, None]
 
     laws = member.laws
-    shape = np.array([[_prior_sample(law, i, c) for c, law in enumerate(row)] for i, row in enumerate(laws[:-1])])
-    effect = np.array([_prior_sample(law, len(laws), c) for c, law in enumerate(laws[-1])])
-    shape = shape.reshape(len(laws) - 1, len(panel.channels), PRIOR_DRAWS)
+    shape = np.array([[prior_sample(law, i, c) for c, law in enumerate(row)] for i, row in enumerate(laws[:-1])])
+    effect = np.array([prior_sample(law, len(laws), c) for c, law in enumerate(laws[-1])])
+    shape = shape.reshape(len(laws) - 1, len(panel.channels), DRAWS)
     place = jnp.int32(fitted.place)
     before = prior_contribution(kind, fitted.tile, place, _device(shape, kind), _device(effect, kind))
     prior = np.asarray(before, float)[paid] * value[weeks].mean() * scale / spend[paid, None]
@@ -217,7 +212,7 @@ def _roi(fitted: Finished, kind: Structure, panel: Panel) -> dict[str, np.ndarra
     }
 
 
-def _curves(fitted: Finished, sample: "_Sample", panel: Panel, spec: Spec) -> dict[str, np.ndarray]:
+def _curves(fitted: Finished, sample: Sample, panel: Panel, spec: Spec) -> dict[str, np.ndarray]:
     """Weekly response at steady spend, from nothing to half again the highest week; media where nothing is paid."""
     member, model = fitted.job.member, spec.model
     count = len(ADSTOCK_PARAMETERS[model.adstock])
@@ -242,70 +237,6 @@ def _curves(fitted: Finished, sample: "_Sample", panel: Panel, spec: Spec) -> di
     }
 
 
-def _weekly(
-    fitted: Finished, sample: "_Sample", kind: Structure, spec: Spec
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Expected KPI by week with the interval of the KPI itself, and how well it agrees, held-out weeks apart."""
-    member = fitted.job.member
-    weeks = len(member.unit.dates)
-    design = np.zeros((kind.weeks, kind.columns))
-    design[:weeks] = member.design
-    key = jax.random.fold_in(jnp.asarray(fitted.job.key), 2)
-    expected, outcome = predict(
-        kind,
-        fitted.tile,
-        jnp.int32(fitted.place),
-        _device(design, kind),
-        *(_device(part, kind) for part in (sample.shape, sample.effect, sample.noise, sample.coefficients)),
-        key,
-    )
-    mean = np.asarray(expected, float)[:weeks].mean(axis=1) * member.scale.kpi
-    ordered = np.asarray(outcome, float)[:weeks] * member.scale.kpi
-    size = ordered.shape[1]
-    low, high = ordered[:, int(0.05 * size)], ordered[:, int(0.95 * size) - 1]
-    kpi = member.unit.kpi
-    known = member.unit.observed & np.isfinite(kpi)
-    quality = _scores(kpi, mean, ordered, low, high, member.fitted)
-    holdout = spec.data.holdout or 0
-    if holdout:
-        held = known & (np.arange(weeks) >= weeks - holdout)
-        scores = _scores(kpi, mean, ordered, low, high, held)
-        quality |= {f"holdout_{name}": value for name, value in scores.items()}
-    weekly = {
-        "date": member.unit.dates.astype("datetime64[D]"),
-        "kpi": kpi,
-        "observed": known,
-        "mean": mean,
-        "q05": low,
-        "q95": high,
-    }
-    return weekly, quality
-
-
-def _scores(
-    kpi: np.ndarray, mean: np.ndarray, ordered: np.ndarray, low: np.ndarray, high: np.ndarray, which: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Accuracy over the weeks in `which`, in the KPI's unit where it has one."""
-    if not np.any(which):
-        return {name: np.array([np.nan]) for name in ("r2", "mape", "wmape", "crps", "coverage90")}
-    y, fit, draws = kpi[which], mean[which], ordered[which]
-    error = np.abs(y - fit)
-    spread = np.sum((y - y.mean()) ** 2)
-    size = draws.shape[1]
-    # Mean absolute difference between two of the draws, from their order (Hersbach 2000).
-    gini = draws @ (2 * np.arange(size) - size + 1) * 2 / size**2
-    crps = np.abs(draws - y[:, None]).mean(axis=1) - 0.5 * gini
-    nonzero = y != 0
-    scores = {
-        "r2": 1 - np.sum((y - fit) ** 2) / spread if spread > 0 else np.nan,
-        "mape": np.mean(error[nonzero] / np.abs(y[nonzero])) if np.any(nonzero) else np.nan,
-        "wmape": error.sum() / np.abs(y).sum() if np.any(nonzero) else np.nan,
-        "crps": crps.mean(),
-        "coverage90": np.mean((y >= low[which]) & (y <= high[which])),
-    }
-    return {name: np.array([value], float) for name, value in scores.items()}
-
-
 def _draws(
     fitted: Finished, natural: dict[str, np.ndarray], panel: Panel, spec: Spec
 ) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
@@ -319,26 +250,6 @@ def _draws(
     dims["coefficients"] = ("column",)
     coords = {"channel": panel.channels, "column": baseline.column_names(spec.model, spec.data)}
     return values, dims, coords
-
-
-@dataclasses.dataclass(frozen=True)
-class _Sample:
-    """Evenly spaced draws of all chains, on one axis, scaled."""
-
-    shape: Float[np.ndarray, "parameter channel sample"]
-    effect: Float[np.ndarray, "channel sample"]
-    noise: Float[np.ndarray, " sample"]
-    coefficients: Float[np.ndarray, "column sample"]
-
-
-def _sample(draws: Draws, size: int) -> _Sample:
-    total = draws.noise.size
-    picked = (np.arange(size) * total) // size
-
-    def flat(values: Any) -> np.ndarray:
-        return np.asarray(values).reshape(*values.shape[:-2], -1)[..., picked]
-
-    return _Sample(flat(draws.shape), flat(draws.effect), flat(draws.noise), flat(draws.coefficients))
 
 
 def _statistics(values: np.ndarray, quantiles: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -361,44 +272,5 @@ def _names(member: Member, panel: Panel) -> dict[str, str]:
     return dict(zip(panel.keys, member.unit.labels, strict=True))
 
 
-def _device(values: np.ndarray, kind: Structure) -> jax.Array:
+def _device(values: Any, kind: Structure) -> jax.Array:
     return jnp.asarray(values, kind.dtype)
-
-
-@lru_cache(maxsize=4096)
-def _moments(law: Distribution) -> tuple[float, float]:
-    """Mean and standard deviation of a prior law."""
-    frozen = _scipy(law)
-    return float(frozen.mean()), float(frozen.std())
-
-
-@lru_cache(maxsize=4096)
-def _prior_sample(law: Distribution, parameter: int, channel: int) -> Float[np.ndarray, " sample"]:
-    """Draws of a prior law, the same in every unit, so that units are compared on equal terms."""
-    seed = np.random.default_rng([parameter, channel])
-    return np.asarray(_scipy(law).rvs(size=PRIOR_DRAWS, random_state=seed))
-
-
-def _scipy(law: Distribution) -> Any:
-    """The law in scipy."""
-    h = dict(law.hyperparameters)
-    match law.family:
-        case "normal":
-            return stats.norm(h["mean"], h["sd"])
-        case "half_normal":
-            return stats.halfnorm(scale=h["sd"])
-        case "lognormal":
-            return stats.lognorm(h["sd_log"], scale=np.exp(h["mean_log"]))
-        case "gamma":
-            return stats.gamma(h["shape"], scale=1 / h["rate"])
-        case "inverse_gamma":
-            return stats.invgamma(h["shape"], scale=h["scale"])
-        case "exponential":
-            return stats.expon(scale=1 / h["rate"])
-        case "beta":
-            return stats.beta(h["a"], h["b"])
-        case "uniform":
-            return stats.uniform(h["low"], h["high"] - h["low"])
-        case "truncated_normal":
-            low, high = (h["low"] - h["mean"]) / h["sd"], (h["high"] - h["mean"]) / h["sd"]
-            return stats.truncnorm(low, high, loc=h["mean"], scale=h["sd"])

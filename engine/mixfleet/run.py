@@ -78,9 +78,7 @@ def fit(
         simulated = simulate.from_config(settings.data.simulated, Prior(), Model())
         table, truth = simulated.table, simulated.truth
         settings = replace(settings, data=_simulated_data(settings.data, simulated.data))
-    panel = read_panel(
-        table, settings.data, seasonality=settings.model.seasonality, window=settings.model.window
-    )
+    panel = read_panel(table, settings.data, seasonality=settings.model.seasonality, window=settings.model.window)
     devices = tuple(str(device) for device in jax.devices())
     finished = execute(panel, settings, fit_units, devices=devices, frame=frame, on_event=on_event)
     if truth is not None:
@@ -105,7 +103,5 @@ def _settings(spec: Spec | Mapping[str, Any] | None, groups: Mapping[str, Any]) 
             current = to_mapping(getattr(settings, name))
             chosen[name] = build(GROUPS[name], {**current, **group}, key=name)
         elif group is not None:
-            raise ConfigError(
-                f"must be a {GROUPS[name].__name__}, a mapping or a preset, is {group!r}", key=name
-            )
+            raise ConfigError(f"must be a {GROUPS[name].__name__}, a mapping or a preset, is {group!r}", key=name)
     return replace(settings, **chosen)

@@ -181,9 +181,7 @@ def _size(seed: int, labels: tuple[str, ...]) -> float:
     return float(_streams(seed, labels, 1)[0].lognormal(0.0, 0.5))
 
 
-def _extent(
-    rng: np.random.Generator, simulation: config.Simulation
-) -> tuple[Int[np.ndarray, " week"], np.ndarray]:
+def _extent(rng: np.random.Generator, simulation: config.Simulation) -> tuple[Int[np.ndarray, " week"], np.ndarray]:
     """Weeks that a unit has and channels that it uses."""
     late, early = (int(share * simulation.weeks / 4) for share in rng.uniform(size=2))
     absent = rng.uniform(size=simulation.channels) < _ABSENT_SHARE
@@ -244,9 +242,7 @@ def _truth_table(units: list[_Unit], names: tuple[str, ...], model: config.Model
     ran = [(unit, i) for unit in units for i in range(len(names)) if unit.present[i]]
     spend = np.array([unit.spend[:, i].sum() for unit, i in ran])
     contribution = np.array([unit.contribution[i] for unit, i in ran])
-    columns: dict[str, pa.Array] = {
-        key: pa.array([unit.labels[k] for unit, _ in ran]) for k, key in enumerate(KEYS)
-    }
+    columns: dict[str, pa.Array] = {key: pa.array([unit.labels[k] for unit, _ in ran]) for k, key in enumerate(KEYS)}
     columns["channel"] = pa.array([names[i] for _, i in ran])
     for name in model.channel_parameters:
         columns[name] = pa.array([float(unit.truth.channel[name][i]) for unit, i in ran])
@@ -260,13 +256,8 @@ def _linear_table(units: list[_Unit], names: tuple[str, ...]) -> pa.Table:
     rows: list[tuple[tuple[str, ...], str, float]] = []
     for unit in units:
         values = [*unit.truth.linear.tolist(), unit.truth.noise, unit.kpi_scale]
-        rows += [
-            (unit.labels, name, value)
-            for name, value in zip((*names, "noise", "kpi_scale"), values, strict=True)
-        ]
-    columns: dict[str, pa.Array] = {
-        key: pa.array([labels[k] for labels, _, _ in rows]) for k, key in enumerate(KEYS)
-    }
+        rows += [(unit.labels, name, value) for name, value in zip((*names, "noise", "kpi_scale"), values, strict=True)]
+    columns: dict[str, pa.Array] = {key: pa.array([labels[k] for labels, _, _ in rows]) for k, key in enumerate(KEYS)}
     columns["column"] = pa.array([name for _, name, _ in rows])
     columns["value"] = pa.array([value for _, _, value in rows])
     return pa.table(columns)

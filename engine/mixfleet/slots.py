@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mixfleet.batch import Member, Structure, Tile, stack
+from mixfleet.batch import Member, Tile, stack
 from mixfleet.config import Inference
 from mixfleet.draws import Draws, Judgement, Linear, inspect
 from mixfleet.gates import Verdict, judge
@@ -166,12 +166,12 @@ class Slots:
     def _insert(self, place: np.ndarray) -> None:
         if np.all(place < 0):
             return
-        assert self._staged_state is not None and self._book is not None
-        if self._state is None:
-            # Every leaf its own buffer: the state is consumed by the next block, the staged one is not.
-            self._state = jax.tree.map(jnp.copy, self._staged_state)
-        self._state = self._program.insert(self._state, self._staged_state, jnp.asarray(place))
-        self._book = self._book._replace(count=jnp.where(jnp.asarray(place) >= 0, 0, self._book.count))
+        assert self._staged_state is not None
+        assert self._book is not None
+        # Every leaf its own buffer: the state is consumed by the next block, the staged one is not.
+        state = self._state or jax.tree.map(jnp.copy, self._staged_state)
+        self._state = self._program.insert(state, self._staged_state, jnp.asarray(place))
+        self._book = self._book._replace(filled=jnp.where(jnp.asarray(place) >= 0, 0, self._book.filled))
         members = [occupant.job.member for occupant in self._places if occupant is not None]
         filled = [occupant.job.member if occupant else members[0] for occupant in self._places]
         self._tile = self._put(stack(filled, self._kind))
@@ -180,7 +180,9 @@ class Slots:
         return jax.device_put(tile, self._device)
 
     def _block(self) -> None:
-        assert self._state is not None and self._book is not None and self._tile is not None
+        assert self._state is not None
+        assert self._book is not None
+        assert self._tile is not None
         self._state, self._book = self._program.advance(self._tile, self._state, self._book)
         learn = np.zeros(self._kind.units, bool)
         settled = learn.copy()
@@ -193,14 +195,11 @@ class Slots:
                 learn[i] = occupant.blocks in [patience * window for window in WINDOWS]
                 settled[i] = occupant.blocks == patience * (WINDOWS[-1] + SETTLING)
                 occupant.sampling = bool(settled[i])
-        counts = np.asarray(self._book.count)
+        counts = np.asarray(self._book.filled)
         due = [
             i
             for i, occupant in enumerate(self._places)
-            if occupant is not None
-            and occupant.sampling
-            and not settled[i]
-            and counts[i] >= self._looks[occupant.look]
+            if occupant is not None and occupant.sampling and not settled[i] and counts[i] >= self._looks[occupant.look]
         ]
         for i in due:
             self._look(i, int(counts[i]))
@@ -217,7 +216,9 @@ class Slots:
 
     def _look(self, i: int, count: int) -> None:
         occupant = self._places[i]
-        assert occupant is not None and self._book is not None and self._tile is not None
+        assert occupant is not None
+        assert self._book is not None
+        assert self._tile is not None
         count -= count % 2
         member = occupant.job.member
         length = SHORT + TICKS if count <= SHORT + TICKS else self._program.capacity + TICKS

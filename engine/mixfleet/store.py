@@ -100,9 +100,7 @@ class RunFolder:
             files = self._write_summary(labels, extent)
             if self._output.draws != "summary":
                 keys = self._panel.keys
-                files[ARCHIVE] = write_archive(
-                    self.path / ARCHIVE, extent, keys, labels, self._results(labels)
-                )
+                files[ARCHIVE] = write_archive(self.path / ARCHIVE, extent, keys, labels, self._results(labels))
             self._commit_run(labels, files)
         self._clean_up()
 
@@ -112,9 +110,7 @@ class RunFolder:
         commit.append_bytes(self.path / "events.jsonl", json.dumps(line).encode() + b"\n")
 
     def _labels(self) -> tuple[tuple[str, ...], ...]:
-        labels = sorted(
-            [unit.labels for unit in self._panel.units] + [unit.labels for unit in self._panel.rejected]
-        )
+        labels = sorted([unit.labels for unit in self._panel.units] + [unit.labels for unit in self._panel.rejected])
         missing = [row for row in labels if unit_id(row) not in self.parts.units]
         assert not missing, f"units without a result: {missing[:3]}"
         return tuple(labels)
@@ -136,9 +132,7 @@ class RunFolder:
             files = summary.close()
         finally:
             summary.discard()
-        files["findings.parquet"] = write_table(
-            folder / "findings.parquet", findings_table(self._panel.findings)
-        )
+        files["findings.parquet"] = write_table(folder / "findings.parquet", findings_table(self._panel.findings))
         return {f"{SUMMARY}/{name}": entry for name, entry in files.items()}
 
     def _commit_run(self, labels: tuple[tuple[str, ...], ...], files: dict[str, Any]) -> None:
@@ -192,9 +186,7 @@ def open_run_folder(panel: Panel, spec: Spec, *, devices: tuple[str, ...] = ()) 
             event = "started"
         folder = RunFolder(path, panel, manifest, spec.output)
         if not folder.finished:
-            folder.log(
-                event, done=len(folder.parts.units), units=manifest["units"], damaged=folder.parts.damaged
-            )
+            folder.log(event, done=len(folder.parts.units), units=manifest["units"], damaged=folder.parts.damaged)
         yield folder
 
 

@@ -37,9 +37,7 @@ class Summary:
     def __init__(self, folder: Path, keys: tuple[str, ...]) -> None:
         """Open one draft per table; nothing is visible before `close`."""
         self._keys = keys
-        self._writers = {
-            name: _TableWriter(folder / f"{name}.parquet", table_schema(name, keys)) for name in TABLES
-        }
+        self._writers = {name: _TableWriter(folder / f"{name}.parquet", table_schema(name, keys)) for name in TABLES}
         self._status = _TableWriter(folder / "status.parquet", status_schema(keys))
 
     def add(self, result: UnitResult, digest: str) -> None:
@@ -98,9 +96,7 @@ def check_keys(data: Data) -> None:
     Raises:
         ConfigError: Names the column.
     """
-    taken = {name for table in TABLES for name in table_schema(table, ()).names} | set(
-        status_schema(()).names
-    )
+    taken = {name for table in TABLES for name in table_schema(table, ()).names} | set(status_schema(()).names)
     for key in data.keys:
         if key in taken:
             raise ConfigError(

@@ -73,8 +73,7 @@ def plan(points: Sequence[Point], name: Callable[[RunConfig], str]) -> Plan:
     base = usable[0].run
     folder = Path(base.root) / name(base)
     specs = tuple(
-        _placed(spec, folder, number) if isinstance(spec, Spec) else spec
-        for number, spec in enumerate(composed)
+        _placed(spec, folder, number) if isinstance(spec, Spec) else spec for number, spec in enumerate(composed)
     )
     return Plan(folder=folder, points=tuple(points), specs=specs)
 
@@ -200,8 +199,6 @@ def _shift(run: "Run", first: "Run", units: set[tuple[str, ...]]) -> float | Non
     joined = run.table(name).join(first.table(name), keys, right_suffix="_first", join_type="inner")
     kept = joined.filter(pa.array([labels in units for labels, _ in _units(joined, run)], pa.bool_()))
     sd = np.asarray(kept["sd_first"], dtype=np.float64)
-    change = np.abs(
-        np.asarray(kept["mean"], dtype=np.float64) - np.asarray(kept["mean_first"], dtype=np.float64)
-    )
+    change = np.abs(np.asarray(kept["mean"], dtype=np.float64) - np.asarray(kept["mean_first"], dtype=np.float64))
     with np.errstate(divide="ignore", invalid="ignore"):
         return _finite_median(change / sd)

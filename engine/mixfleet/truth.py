@@ -85,9 +85,7 @@ def draw_truth(
     return Truth(channel=channel, linear=linear, noise=draw(prior.law("noise", unit=unit), rng))
 
 
-def fixed_truth(
-    media: Float[np.ndarray, "week channel"], *, model: config.Model, kinds: tuple[str, ...]
-) -> Truth:
+def fixed_truth(media: Float[np.ndarray, "week channel"], *, model: config.Model, kinds: tuple[str, ...]) -> Truth:
     """Realistic values: the same curves and the same shares of sales in every unit.
 
     Args:
@@ -123,9 +121,7 @@ def saturated_adstock(
     return out
 
 
-def _carry_over(
-    series: Float[np.ndarray, " week"], here: dict[str, float], model: config.Model
-) -> np.ndarray:
+def _carry_over(series: Float[np.ndarray, " week"], here: dict[str, float], model: config.Model) -> np.ndarray:
     weights = np.array([_weight(model, here, lag) for lag in range(model.window)])
     if model.normalise:
         weights = weights / weights.sum()

@@ -9,6 +9,7 @@ References:
     Hoffman and Gelman (2014), The No-U-Turn Sampler, section 3.2 (dual averaging), arXiv:1111.4246.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
@@ -28,6 +29,7 @@ __all__ = [
     "advance",
     "begin",
     "lanes_of",
+    "metric_of",
     "restart",
 ]
 
@@ -56,10 +58,11 @@ class Point(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """Estimate of each unit's posterior covariance, and its lower Cholesky factor."""
+    """Estimate of each unit's posterior covariance, its lower Cholesky factor, and that factor's inverse."""
 
     covariance: Float[Array, "unit coordinate coordinate"]
     factor: Float[Array, "unit coordinate coordinate"]
+    inverse: Float[Array, "unit coordinate coordinate"]
 
 
 class Stepping(NamedTuple):
@@ -69,7 +72,7 @@ class Stepping(NamedTuple):
     log_average: Float[Array, " unit"]
     shortfall: Float[Array, " unit"]
     centre: Float[Array, " unit"]
-    count: Float[Array, " unit"]
+    updates: Float[Array, " unit"]
     adapting: Bool[Array, " unit"]
     target_accept: Float[Array, " unit"]
 
@@ -111,6 +114,13 @@ class _Draws(NamedTuple):
     whitened: Float[Array, "coordinate lane"]
     uniform: Float[Array, " lane"]
     length: Float[Array, " unit"]
+
+
+def metric_of(covariance: Float[Array, "unit coordinate coordinate"]) -> Metric:
+    """The metric of these covariances; not finite where one is not positive definite."""
+    factor = jnp.linalg.cholesky(covariance)
+    one = jnp.broadcast_to(jnp.eye(covariance.shape[-1], dtype=covariance.dtype), covariance.shape)
+    return Metric(covariance, factor, jax.scipy.linalg.solve_triangular(factor, one, lower=True))
 
 
 def lanes_of(values: Float[Array, "*front unit"], chains: int) -> Float[Array, "*front lane"]:
@@ -205,10 +215,7 @@ def _set_off(state: State, origin: Point, draws: _Draws, which: Bool[Array, " un
     factor = state.metric.factor
     white = draws.whitened.reshape(-1, units, chains)
     velocity = jnp.einsum("uij,juk->iuk", factor, white, precision="highest").reshape(-1, lanes)
-    momentum = jax.scipy.linalg.solve_triangular(
-        factor, jnp.moveaxis(white, 1, 0), lower=True, trans="T"
-    )
-    momentum = jnp.moveaxis(momentum, 0, 1).reshape(-1, lanes)
+    momentum = jnp.einsum("uji,juk->iuk", state.metric.inverse, white, precision="highest").reshape(-1, lanes)
     energy = -origin.value + 0.5 * jnp.sum(draws.whitened**2, axis=0)
     steps = jnp.round(draws.length / jnp.exp(state.stepping.log_step)).astype(jnp.int32)
     lane = jnp.repeat(which, chains)
@@ -228,30 +235,30 @@ def _draws(state: State) -> _Draws:
     chains = lanes // state.key.shape[0]
     dtype = state.here.position.dtype
 
-    def of_unit(key: Array, transition: Array) -> tuple[Array, Array, Array]:
-        one, two, three = jax.random.split(jax.random.fold_in(key, transition), 3)
-        return (
-            jax.random.normal(one, (coordinates, chains), dtype),
-            jax.random.uniform(two, (chains,), dtype),
-            jax.random.uniform(three, (), dtype),
-        )
+    def of_unit(key: Array, transition: Array) -> Array:
+        # One call for all that the trajectory needs: on CPU the call costs more than the numbers.
+        one = jax.random.fold_in(key, transition)
+        least = jnp.nextafter(jnp.asarray(-1, dtype), jnp.asarray(0, dtype))
+        return jax.random.uniform(one, (coordinates + 2, chains), dtype, least, 1)
 
-    white, uniform, jitter = jax.vmap(of_unit)(state.key, state.transition)
+    uniform = jnp.moveaxis(jax.vmap(of_unit)(state.key, state.transition), 0, 1)
+    white = math.sqrt(2) * jax.lax.erf_inv(uniform[:coordinates])
+    share = 0.5 * (uniform[coordinates:] + 1)
     return _Draws(
-        whitened=jnp.moveaxis(white, 0, 1).reshape(coordinates, lanes),
-        uniform=uniform.reshape(lanes),
-        length=QUARTER_TURN * (0.5 + jitter),
+        whitened=white.reshape(coordinates, lanes),
+        uniform=share[0].reshape(lanes),
+        length=QUARTER_TURN * (0.5 + share[1, :, 0]),
     )
 
 
 def _adapt_step(stepping: Stepping, done: Bool[Array, " unit"], accept: Float[Array, " unit"]) -> Stepping:
-    count = stepping.count + 1
-    weight = 1 / (count + ADAPTATION_DELAY)
+    updates = stepping.updates + 1
+    weight = 1 / (updates + ADAPTATION_DELAY)
     shortfall = (1 - weight) * stepping.shortfall + weight * (stepping.target_accept - accept)
-    log_step = stepping.centre - jnp.sqrt(count) / ADAPTATION_GAIN * shortfall
-    forget = count**-ADAPTATION_DECAY
+    log_step = stepping.centre - jnp.sqrt(updates) / ADAPTATION_GAIN * shortfall
+    forget = updates**-ADAPTATION_DECAY
     log_average = forget * log_step + (1 - forget) * stepping.log_average
-    adapted = stepping._replace(log_step=log_step, log_average=log_average, shortfall=shortfall, count=count)
+    adapted = stepping._replace(log_step=log_step, log_average=log_average, shortfall=shortfall, updates=updates)
     return _choose(done & stepping.adapting, adapted, stepping)
 
 

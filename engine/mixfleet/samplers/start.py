@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, UInt32
 
-from mixfleet.samplers.hmc import LogDensity, Metric, lanes_of
+from mixfleet.samplers.hmc import LogDensity, Metric, lanes_of, metric_of
 
 __all__ = ["laplace", "optimise", "scatter"]
 
@@ -27,22 +27,25 @@ with; its chain starts at the best mode instead."""
 
 
 def optimise(
-    log_density: LogDensity, centre: Float[Array, "coordinate unit"], chains: int, key: UInt32[Array, "unit 2"]
+    log_density: LogDensity,
+    centre: Float[Array, "coordinate unit"],
+    chains: int,
+    key: UInt32[Array, "unit 2"],
 ) -> tuple[Float[Array, "coordinate lane"], Float[Array, " lane"]]:
     """The highest point that Adam reaches from each chain's jittered start, and the log density there."""
-    coordinates, units = centre.shape
+    coordinates = centre.shape[0]
     jitter = jax.vmap(lambda k: jax.random.normal(k, (coordinates, chains), centre.dtype))(key)
     position = lanes_of(centre, chains) + 0.5 * jnp.moveaxis(jitter, 0, 1).reshape(coordinates, -1)
     optimiser = optax.adam(optax.exponential_decay(GREATEST_RATE, OPTIMISER_STEPS, LEAST_RATE / GREATEST_RATE))
 
-    def step(carried: tuple[Array, Array, Array, optax.OptState], _: None) -> tuple[Any, None]:
+    def step(carried: Any, _: None) -> tuple[Any, None]:
         position, best, top, memory = carried
         value, gradient, _ = log_density(position)
         higher = value > top
         best, top = jnp.where(higher, position, best), jnp.where(higher, value, top)
         # A start outside the density's reach stays where it is; its chain will be sent to the best mode.
         gradient = jnp.where(jnp.isfinite(gradient), gradient, 0.0)
-        update, memory = optimiser.update(-gradient, memory)
+        update, memory = optimiser.update(-gradient, memory)  # pyright: ignore[reportAssignmentType]
         return (position + jnp.asarray(update), best, top, memory), None
 
     nowhere = jnp.full(position.shape[1], -jnp.inf, position.dtype)
@@ -91,7 +94,7 @@ def laplace(
     sd = jnp.maximum(values_, LEAST_CURVATURE) ** -0.5
     half = vectors * sd[:, None, :]
     covariance = jnp.einsum("uij,ukj->uik", half, half, precision="highest")
-    return starts, heights, Metric(covariance, jnp.linalg.cholesky(covariance))
+    return starts, heights, metric_of(covariance)
 
 
 def scatter(
@@ -119,9 +122,7 @@ def scatter(
         settled, kept = carried
         position = modes + share * spread
         value, gradient, extra = log_density(position)
-        chosen = jax.tree.map(
-            lambda old, new: jnp.where(settled, old, new), kept, (position, value, gradient, extra)
-        )
+        chosen = jax.tree.map(lambda old, new: jnp.where(settled, old, new), kept, (position, value, gradient, extra))
         return (settled | (value > lowest), chosen), None
 
     shapes = jax.eval_shape(log_density, modes)

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from mixfleet.samplers.hmc import Metric, State, Stepping, restart
+from mixfleet.samplers.hmc import Metric, State, Stepping, metric_of, restart
 
 __all__ = ["first_stepping", "learn_metric", "settle"]
 
@@ -34,7 +34,7 @@ def learn_metric(
         count: Draws per chain in the window.
         which: Units whose window is over.
     """
-    units, draws, coordinates, chains = positions.shape
+    _, draws, coordinates, chains = positions.shape
     valid = (jnp.arange(draws) < count[:, None])[:, :, None, None]
     total = jnp.maximum(count * chains, 1).astype(positions.dtype)
     mean = jnp.sum(jnp.where(valid, positions, 0), axis=(1, 3), keepdims=True) / total[:, None, None, None]
@@ -42,13 +42,10 @@ def learn_metric(
     scatter = jnp.einsum("udik,udjk->uij", centred, centred, precision="highest")
     prior_draws = float(coordinates)
     covariance = (scatter + prior_draws * state.metric.covariance) / (total + prior_draws)[:, None, None]
-    factor = jnp.linalg.cholesky(covariance)
-    good = which & jnp.all(jnp.isfinite(factor), axis=(1, 2))
+    learnt = metric_of(covariance)
+    good = which & jnp.all(jnp.isfinite(learnt.inverse), axis=(1, 2))
     chosen = good[:, None, None]
-    metric = Metric(
-        covariance=jnp.where(chosen, covariance, state.metric.covariance),
-        factor=jnp.where(chosen, factor, state.metric.factor),
-    )
+    metric = Metric(*(jnp.where(chosen, new, old) for new, old in zip(learnt, state.metric, strict=True)))
     stepping = state.stepping
     again = _restarted(stepping.log_average, stepping.adapting, stepping.target_accept)
     kept = [jnp.where(which, new, old) for new, old in zip(again, stepping, strict=True)]
@@ -72,7 +69,7 @@ def _restarted(
         log_average=log_step,
         shortfall=nothing,
         centre=log_step + jnp.log(2.0).astype(log_step.dtype),
-        count=nothing,
+        updates=nothing,
         adapting=adapting,
         target_accept=target_accept,
     )

@@ -15,7 +15,80 @@ References:
     arXiv:2410.24079.
 """
 
-from mixfleet_kernels.likelihood.arrays import Likelihood, Response, Series
-from mixfleet_kernels.likelihood.xla import evaluate, respond
+from typing import Any
 
-__all__ = ["Likelihood", "Response", "Series", "evaluate", "respond"]
+import jax
+from jaxtyping import Array, Float
+
+from mixfleet_kernels.choose import choose
+from mixfleet_kernels.likelihood import native, xla
+from mixfleet_kernels.likelihood.arrays import Likelihood, Response, Series
+from mixfleet_kernels.likelihood.xla import respond
+
+__all__ = ["Likelihood", "Response", "Series", "likelihood", "respond"]
+
+
+def likelihood(
+    series: Series,
+    weights: Float[Array, "window channel lane"],
+    tangents: tuple[Float[Array, "window channel lane"], ...],
+    family: str,
+    parameters: tuple[Float[Array, "channel lane"], ...],
+    strength: Float[Array, "channel lane"],
+    log_noise: Float[Array, " lane"],
+    *,
+    strength_is_mean: bool,
+    adstock_first: bool = True,
+    implementation: str | None = None,
+) -> Likelihood:
+    """Log-likelihood of every lane, its gradient, and what the linear coefficients need.
+
+    Args:
+        series: The data.
+        weights: Adstock window per channel.
+        tangents: Its derivative with respect to each adstock parameter.
+        family: Saturation family, a key of `saturation.PARAMETERS`.
+        parameters: The family's parameters.
+        strength: Effect of each channel, or its mean contribution over the weeks of the likelihood.
+        log_noise: Logarithm of the noise's standard deviation.
+        strength_is_mean: Whether `strength` is the mean contribution, so that effect = strength / mean response.
+        adstock_first: Whether carry-over comes before saturation.
+        implementation: "xla", or "native", for CPU and adstock first only. By default native wherever a program
+            runs on CPU and the library was built, xla elsewhere.
+
+    Raises:
+        ValueError: unknown implementation.
+        RuntimeError: "native" was asked for and cannot run; says why.
+    """
+    if implementation == "native" and not adstock_first:
+        raise RuntimeError("the native likelihood takes adstock before saturation only: use implementation='xla'")
+
+    def in_xla(*arrays: Any) -> Likelihood:
+        series, weights, tangents, parameters, strength, log_noise = arrays
+        response = respond(
+            series.media,
+            weights=weights,
+            tangents=tangents,
+            family=family,
+            parameters=parameters,
+            adstock_first=adstock_first,
+        )
+        return xla.evaluate(series, response, strength, log_noise, strength_is_mean=strength_is_mean)
+
+    def in_native(*arrays: Any) -> Likelihood:
+        series, weights, tangents, parameters, strength, log_noise = arrays
+        return native.likelihood(
+            series, weights, tangents, family, parameters, strength, log_noise, strength_is_mean=strength_is_mean
+        )
+
+    def by_platform(*arrays: Any) -> Likelihood:
+        return jax.lax.platform_dependent(*arrays, cpu=in_native, default=in_xla)
+
+    default = by_platform if adstock_first and native.available() else in_xla
+    run = choose(
+        {"xla": in_xla, "native": in_native, "default": default},
+        implementation,
+        default="default",
+        what="likelihood implementation",
+    )
+    return run(series, weights, tangents, parameters, strength, log_noise)

@@ -1,0 +1,93 @@
+"""Comparison: is what two fits of one unit found the same posterior, and is it any good?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from arviz_stats.base import array_stats
+from jaxtyping import Float
+
+from benchmarks.peers.exchange import Answer
+from mixfleet.config import Inference
+from mixfleet.gates import WARNING_DIVERGENCES
+
+MEAN_TOLERANCE = 0.1
+"""Posterior standard deviations by which means may differ, Monte Carlo error apart."""
+
+SD_TOLERANCE = 0.05
+"""Relative difference of standard deviations, likewise."""
+
+MONTE_CARLO_ERRORS = 3.0
+"""How many Monte Carlo standard errors of a difference count as chance."""
+
+Draws = Float[np.ndarray, "chain draw quantity"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """What mixfleet's gates say of somebody's draws: parameters, contributions and their total."""
+
+    rhat: float
+    ess_bulk: float
+    ess_tail: float
+    ebfmi: float
+    """NaN if the sampler does not tell its energy; then it counts as passed."""
+    divergences: int
+    certified: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How far apart two posteriors of the channels' contributions are, at the worst channel."""
+
+    mean_shift: float
+    """In posterior standard deviations."""
+    sd_ratio: float
+    """Theirs over ours, the one farthest from 1."""
+    agrees: bool
+    """Within the tolerances and Monte Carlo error."""
+
+
+def quality(answer: Answer, gates: Inference) -> Quality:
+    """Diagnostics of a peer's draws, and whether they would be certified."""
+    total = answer.contribution.sum(axis=-1, keepdims=True)
+    draws = np.concatenate([answer.parameters, answer.contribution, total], axis=-1)
+    rhat = float(array_stats.rhat(draws, **_AXES, method="rank").max())
+    bulk, tail = (float(array_stats.ess(draws, **_AXES, method=kind).min()) for kind in ("bulk", "tail"))
+    ebfmi = float(array_stats.bfmi(answer.energy).min()) if answer.energy.size else float("nan")
+    passed = (
+        rhat < gates.rhat_max,
+        min(bulk, tail) >= gates.ess_floor,
+        not ebfmi <= gates.ebfmi_min,
+        answer.divergences <= WARNING_DIVERGENCES * draws.shape[0] * draws.shape[1],
+    )
+    return Quality(
+        rhat=rhat, ess_bulk=bulk, ess_tail=tail, ebfmi=ebfmi, divergences=answer.divergences, certified=all(passed)
+    )
+
+
+def agreement(ours: Draws, theirs: Draws) -> Agreement:
+    """How the channels' contributions of two fits compare."""
+    (mean, sd, mean_error, sd_error), (their_mean, their_sd, their_mean_error, their_sd_error) = map(
+        _moments, (ours, theirs)
+    )
+    shift = np.abs(their_mean - mean) / sd
+    shift_chance = np.hypot(mean_error, their_mean_error) / sd
+    log_ratio = np.log(their_sd / sd)
+    ratio_chance = np.hypot(sd_error / sd, their_sd_error / their_sd)
+    agrees = np.all(shift <= MEAN_TOLERANCE + MONTE_CARLO_ERRORS * shift_chance) and np.all(
+        np.abs(log_ratio) <= np.log1p(SD_TOLERANCE) + MONTE_CARLO_ERRORS * ratio_chance
+    )
+    return Agreement(
+        mean_shift=float(shift.max()),
+        sd_ratio=float(np.exp(log_ratio[np.abs(log_ratio).argmax()])),
+        agrees=bool(agrees),
+    )
+
+
+_AXES = {"chain_axis": 0, "draw_axis": 1}
+
+
+def _moments(draws: Draws) -> tuple[np.ndarray, ...]:
+    """Means and standard deviations, and the Monte Carlo error of each."""
+    errors = (array_stats.mcse(draws, **_AXES, method=kind) for kind in ("mean", "sd"))
+    return draws.mean(axis=(0, 1)), draws.std(axis=(0, 1), ddof=1), *errors

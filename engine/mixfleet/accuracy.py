@@ -1,0 +1,108 @@
+"""Accuracy: the KPI that a unit's model expects, week by week, and how well it agrees with what came."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from mixfleet.batch import Structure
+from mixfleet.config import Spec
+from mixfleet.draws import Draws, predict
+from mixfleet.slots import Finished
+
+__all__ = ["Sample", "sample_of", "weekly_fit"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Evenly spaced draws of all chains, on one axis, scaled."""
+
+    shape: Float[np.ndarray, "parameter channel sample"]
+    effect: Float[np.ndarray, "channel sample"]
+    noise: Float[np.ndarray, " sample"]
+    coefficients: Float[np.ndarray, "column sample"]
+
+
+def sample_of(draws: Draws, size: int) -> Sample:
+    """`size` draws of all chains, evenly spaced."""
+    total = draws.noise.size
+    picked = (np.arange(size) * total) // size
+
+    def flat(values: Any) -> np.ndarray:
+        return np.asarray(values).reshape(*values.shape[:-2], -1)[..., picked]
+
+    return Sample(flat(draws.shape), flat(draws.effect), flat(draws.noise), flat(draws.coefficients))
+
+
+def weekly_fit(
+    fitted: Finished, sample: Sample, kind: Structure, spec: Spec
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Expected KPI by week with the interval of the KPI itself, and how well it agrees, held-out weeks apart."""
+    member = fitted.job.member
+    weeks = len(member.unit.dates)
+    design = np.zeros((kind.weeks, kind.columns))
+    design[:weeks] = member.design
+    key = jax.random.fold_in(jnp.asarray(fitted.job.key), 2)
+    expected, outcome = predict(
+        kind,
+        fitted.tile,
+        jnp.int32(fitted.place),
+        *(
+            jnp.asarray(part, kind.dtype)
+            for part in (design, sample.shape, sample.effect, sample.noise, sample.coefficients)
+        ),
+        key,
+    )
+    mean = np.asarray(expected, float)[:weeks].mean(axis=1) * member.scale.kpi
+    ordered = np.asarray(outcome, float)[:weeks] * member.scale.kpi
+    size = ordered.shape[1]
+    low, high = ordered[:, int(0.05 * size)], ordered[:, int(0.95 * size) - 1]
+    kpi = member.unit.kpi
+    known = member.unit.observed & np.isfinite(kpi)
+    quality = _scores(kpi, mean, ordered, low, high, member.fitted)
+    holdout = spec.data.holdout or 0
+    if holdout:
+        held = known & (np.arange(weeks) >= weeks - holdout)
+        scores = _scores(kpi, mean, ordered, low, high, held)
+        quality |= {f"holdout_{name}": value for name, value in scores.items()}
+    weekly = {
+        "date": member.unit.dates.astype("datetime64[D]"),
+        "kpi": kpi,
+        "observed": known,
+        "mean": mean,
+        "q05": low,
+        "q95": high,
+    }
+    return weekly, quality
+
+
+def _scores(
+    kpi: np.ndarray,
+    mean: np.ndarray,
+    ordered: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    which: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Accuracy over the weeks in `which`, in the KPI's unit where it has one."""
+    if not np.any(which):
+        return {name: np.array([np.nan]) for name in ("r2", "mape", "wmape", "crps", "coverage90")}
+    y, fit, draws = kpi[which], mean[which], ordered[which]
+    error = np.abs(y - fit)
+    spread = np.sum((y - y.mean()) ** 2)
+    size = draws.shape[1]
+    # Mean absolute difference between two of the draws, from their order (Hersbach 2000).
+    gini = draws @ (2 * np.arange(size) - size + 1) * 2 / size**2
+    crps = np.abs(draws - y[:, None]).mean(axis=1) - 0.5 * gini
+    nonzero = y != 0
+    scores = {
+        "r2": 1 - np.sum((y - fit) ** 2) / spread if spread > 0 else np.nan,
+        "mape": np.mean(error[nonzero] / np.abs(y[nonzero])) if np.any(nonzero) else np.nan,
+        "wmape": error.sum() / np.abs(y).sum() if np.any(nonzero) else np.nan,
+        "crps": crps.mean(),
+        "coverage90": np.mean((y >= low[which]) & (y <= high[which])),
+    }
+    return {name: np.array([value], float) for name, value in scores.items()}

@@ -1,0 +1,89 @@
+"""Build hook: compiles the native likelihood kernel where a C++ compiler is found, and goes on without it elsewhere."""
+
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from packaging.tags import sys_tags
+
+SOURCES = Path(__file__).parent / "mixfleet_kernels" / "likelihood"
+LIBRARY = SOURCES / "libmixfleet_likelihood.so"
+FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
+FLAGS += ("-fPIC", "-fvisibility=hidden")
+INSTRUCTION_SETS = {"v4": ("-march=x86-64-v4",), "v3": ("-march=x86-64-v3",), "plain": ()}
+
+
+class NativeKernel(BuildHookInterface):
+    """Puts the library beside its sources, and into the wheel."""
+
+    PLUGIN_NAME = "custom"
+
+    def dependencies(self) -> list[str]:
+        """XLA's headers come with jaxlib; nothing is needed where nothing can be compiled."""
+        return ["jaxlib>=0.7"] if self.target_name == "wheel" and compiler() else []
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
+        """Compiles, and marks the wheel as one for this platform if that worked."""
+        if self.target_name != "wheel":
+            return
+        trouble = build()
+        if trouble:
+            self.app.display_warning(f"mixfleet goes without its native kernel: {trouble}")
+            return
+        build_data["artifacts"].append(LIBRARY.relative_to(self.root).as_posix())
+        build_data["pure_python"] = False
+        # Any Python of this platform: the library is plain C to it. Built here, it promises no manylinux.
+        here = next(tag.platform for tag in sys_tags() if "linux" not in tag.platform or "many" not in tag.platform)
+        build_data["tag"] = f"py3-none-{here}"
+
+
+def compiler() -> str | None:
+    """The C++ compiler: `CXX`, else the first of c++, g++ and clang++ on the path."""
+    names = (os.environ["CXX"],) if os.environ.get("CXX") else ("c++", "g++", "clang++")
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
+def build() -> str:
+    """Compiles the library in place; what went wrong in one line, empty when nothing did."""
+    LIBRARY.unlink(missing_ok=True)
+    program = compiler()
+    if program is None:
+        return "no C++ compiler (c++, g++, clang++ or the one that CXX names)"
+    try:
+        import jaxlib
+    except ImportError:
+        return "jaxlib, whose headers it needs, is not installed"
+    include = Path(jaxlib.__file__).parent / "include"
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    sets = INSTRUCTION_SETS if x86 else {"plain": ()}
+    with tempfile.TemporaryDirectory() as folder:
+        compile_one = (program, *FLAGS, "-c")
+        commands = {
+            name: (*compile_one, *flags, f"-DMIXFLEET_ISA={name}", str(SOURCES / "native_lanes.cpp"))
+            for name, flags in sets.items()
+        }
+        commands["entry"] = (*compile_one, "-I", str(include), str(SOURCES / "native.cpp"))
+        objects = [os.path.join(folder, f"{name}.o") for name in commands]
+        trouble = _run([(*command, "-o", made) for command, made in zip(commands.values(), objects, strict=True)])
+        # Linked aside and moved: a process that runs the old library keeps it whole.
+        linked = LIBRARY.with_suffix(".part")
+        trouble = trouble or _run([(program, "-shared", *objects, "-o", str(linked))])
+        if not trouble:
+            linked.replace(LIBRARY)
+    return trouble
+
+
+def _run(commands: list[tuple[str, ...]]) -> str:
+    """Runs the commands side by side; the first line of the first error."""
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for command in commands]
+    outputs = [process.communicate()[0] for process in running]
+    for process, output in zip(running, outputs, strict=True):
+        if process.returncode:
+            lines = [line for line in output.splitlines() if "error" in line] or output.splitlines() or ["no output"]
+            return f"{process.args[0]} failed: {lines[0]}"  # pyright: ignore
+    return ""

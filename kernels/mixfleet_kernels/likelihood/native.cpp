@@ -1,0 +1,134 @@
+// The entry from XLA: buffers to pointers, and the copy of the pass that this processor runs best.
+//
+// No threads and no state: every device thread of the engine brings its own tile, scratch memory included.
+
+#include <cstdint>
+
+#include "native.h"
+#include "xla/ffi/api/ffi.h"
+
+#define MIXFLEET_API extern "C" __attribute__((visibility("default")))
+
+namespace ffi = xla::ffi;
+using mixfleet::Problem;
+
+extern "C" {
+#define MIXFLEET_DECLARE(isa)                                 \
+  void mixfleet_likelihood_f32_##isa(const Problem<float>*); \
+  void mixfleet_likelihood_f64_##isa(const Problem<double>*);
+MIXFLEET_DECLARE(plain)
+#if defined(__x86_64__)
+MIXFLEET_DECLARE(v3)
+MIXFLEET_DECLARE(v4)
+#endif
+}
+
+namespace {
+
+enum class Isa { plain, v3, v4 };
+
+Isa isa() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+  const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                  __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+  return v4 ? Isa::v4 : v3 ? Isa::v3 : Isa::plain;
+#else
+  return Isa::plain;
+#endif
+}
+
+void pass(const Problem<float>& problem) {
+  switch (isa()) {
+#if defined(__x86_64__)
+    case Isa::v4: return mixfleet_likelihood_f32_v4(&problem);
+    case Isa::v3: return mixfleet_likelihood_f32_v3(&problem);
+#endif
+    default: return mixfleet_likelihood_f32_plain(&problem);
+  }
+}
+
+void pass(const Problem<double>& problem) {
+  switch (isa()) {
+#if defined(__x86_64__)
+    case Isa::v4: return mixfleet_likelihood_f64_v4(&problem);
+    case Isa::v3: return mixfleet_likelihood_f64_v3(&problem);
+#endif
+    default: return mixfleet_likelihood_f64_plain(&problem);
+  }
+}
+
+template <class T>
+constexpr ffi::DataType kType = sizeof(T) == 4 ? ffi::DataType::F32 : ffi::DataType::F64;
+
+// Arguments: media, kpi, weight, basis, variance, active, strength, log_noise, weights, tangents..., parameters...
+// Results: value, by_effect, by_log_noise, effect, mean_response, projection, scratch, by_shape..., mean_by_shape...
+template <class T>
+ffi::Error likelihood(ffi::RemainingArgs arguments, ffi::RemainingRets results, int64_t family, int64_t tangents,
+                      bool strength_is_mean) {
+  constexpr size_t kFixedArguments = 9, kFixedResults = 7;
+  const size_t shapes = arguments.size() - kFixedArguments;
+  if (arguments.size() < kFixedArguments || shapes > mixfleet::kMostShapes || size_t(tangents) > shapes ||
+      results.size() != kFixedResults + 2 * shapes) {
+    return ffi::Error::InvalidArgument("the library and the module that calls it differ: build it anew");
+  }
+  const auto argument = [&](size_t i) { return *arguments.get<ffi::AnyBuffer>(i); };
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    if (argument(i).element_type() != kType<T>) return ffi::Error::InvalidArgument("arrays differ in precision");
+  }
+  const auto in = [&](size_t i) { return static_cast<const T*>(argument(i).untyped_data()); };
+  const auto out = [&](size_t i) { return static_cast<T*>((*results.get<ffi::AnyBuffer>(i))->untyped_data()); };
+
+  Problem<T> p{};
+  const auto media = argument(0).dimensions(), basis = argument(3).dimensions();
+  p.weeks = media[0], p.channels = media[1], p.lanes = media[2];
+  p.units = basis[0], p.columns = basis[2], p.window = argument(8).dimensions()[0];
+  p.tangents = tangents, p.parameters = int64_t(shapes) - tangents, p.family = family;
+  p.strength_is_mean = strength_is_mean;
+
+  const T** const fixed[] = {&p.media,  &p.kpi,      &p.weight,    &p.basis,  &p.variance,
+                             &p.active, &p.strength, &p.log_noise, &p.weights};
+  for (size_t i = 0; i < kFixedArguments; ++i) *fixed[i] = in(i);
+  for (int64_t j = 0; j < p.tangents; ++j) p.tangent[j] = in(kFixedArguments + j);
+  for (int64_t j = 0; j < p.parameters; ++j) p.parameter[j] = in(kFixedArguments + p.tangents + j);
+
+  T** const made[] = {&p.value, &p.by_effect, &p.by_log_noise, &p.effect, &p.mean_response, &p.projection, &p.scratch};
+  for (size_t i = 0; i < kFixedResults; ++i) *made[i] = out(i);
+  for (size_t j = 0; j < shapes; ++j) {
+    p.by_shape[j] = out(kFixedResults + j);
+    p.mean_by_shape[j] = out(kFixedResults + shapes + j);
+  }
+  pass(p);
+  return ffi::Error::Success();
+}
+
+auto binding() {
+  return ffi::Ffi::Bind().RemainingArgs().RemainingRets().Attr<int64_t>("family").Attr<int64_t>("tangents").Attr<bool>(
+      "strength_is_mean");
+}
+
+}  // namespace
+
+MIXFLEET_API XLA_FFI_Error* mixfleet_likelihood_f32(XLA_FFI_CallFrame*);
+MIXFLEET_API XLA_FFI_Error* mixfleet_likelihood_f64(XLA_FFI_CallFrame*);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mixfleet_likelihood_f32, likelihood<float>, binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mixfleet_likelihood_f64, likelihood<double>, binding());
+
+MIXFLEET_API const char* mixfleet_isa() {
+  switch (isa()) {
+    case Isa::v4: return "x86-64-v4";
+    case Isa::v3: return "x86-64-v3";
+    default: return "baseline";
+  }
+}
+
+// Bytes of scratch memory for any instruction set; `arrays` is one more than there are shape parameters.
+MIXFLEET_API int64_t mixfleet_scratch_bytes(int64_t weeks, int64_t channels, int64_t columns, int64_t window,
+                                            int64_t arrays) {
+  constexpr int64_t kVector = 64, kBlock = 8;
+  const int64_t rows = weeks + kBlock;
+  const int64_t vectors =
+      window * (arrays + 1) + rows * (4 + columns + channels * arrays) + 2 * columns + channels * arrays + 2;
+  return vectors * kVector;
+}

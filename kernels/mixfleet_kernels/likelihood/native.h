@@ -1,0 +1,29 @@
+// One call of the likelihood: sizes and plain pointers, row-major, the lanes last. See arrays.py for what they mean.
+#pragma once
+
+#include <cstdint>
+
+namespace mixfleet {
+
+constexpr int kMostParameters = 2;
+constexpr int kMostShapes = 2 * kMostParameters;
+
+template <class T>
+struct Problem {
+  int64_t weeks, channels, lanes, units, columns, window;
+  int64_t tangents;    // adstock parameters
+  int64_t parameters;  // saturation parameters
+  int64_t family;      // place in saturation.PARAMETERS
+  bool strength_is_mean;
+
+  const T *media, *kpi, *weight, *basis, *variance, *active, *strength, *log_noise, *weights;
+  const T* tangent[kMostParameters];
+  const T* parameter[kMostParameters];
+
+  T *value, *by_effect, *by_log_noise, *effect, *mean_response, *projection;
+  T* by_shape[kMostShapes];
+  T* mean_by_shape[kMostShapes];
+  T* scratch;  // scratch_bytes() of them, in any state
+};
+
+}  // namespace mixfleet

@@ -1,0 +1,113 @@
+// Vectors of lanes and their elementary functions.
+//
+// Every lane goes through the same instructions, so its result depends neither on its place nor on its neighbours,
+// and a NaN stays in its lane. Series are Taylor's, long enough for the type, except where speed is at stake.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#if defined(__AVX512F__)
+#define MIXFLEET_VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define MIXFLEET_VECTOR_BYTES 32
+#else
+#define MIXFLEET_VECTOR_BYTES 16
+#endif
+
+// A call would spill the registers that hold the vectors and load every constant anew.
+#define MIXFLEET_INLINE inline __attribute__((always_inline))
+
+namespace mixfleet {
+namespace {  // internal linkage: this file is compiled once per instruction set and nothing of it may be merged
+
+template <class T>
+struct Math {
+  static constexpr bool kSingle = std::is_same_v<T, float>;
+  using Int = std::conditional_t<kSingle, int32_t, int64_t>;
+  static constexpr int kLanes = MIXFLEET_VECTOR_BYTES / sizeof(T);
+  typedef T V __attribute__((vector_size(MIXFLEET_VECTOR_BYTES)));
+  typedef Int I __attribute__((vector_size(MIXFLEET_VECTOR_BYTES)));
+
+  static constexpr int kMantissa = kSingle ? 23 : 52;
+  static constexpr Int kBias = kSingle ? 127 : 1023;
+  static constexpr T kTiny = std::numeric_limits<T>::min();
+  static constexpr T kInfinity = std::numeric_limits<T>::infinity();
+  // Added to a small number it leaves the nearest integer in the low bits.
+  static constexpr T kRounder = kSingle ? T(12582912.0) : T(6755399441055744.0);
+  static constexpr T kLog2 = T(0.693147180559945309417);
+  // log 2 in two parts: an integer times the first is exact.
+  static constexpr T kLog2High = kSingle ? T(0.693359375) : T(0.693145751953125);
+  static constexpr T kLog2Low = kSingle ? T(-2.12194440054690583e-4) : T(1.42860682030941723212e-6);
+  static constexpr T kLowestExponent = kSingle ? T(-87.3) : T(-708.3);
+  static constexpr T kHighestExponent = kSingle ? T(88.9) : T(709.9);
+
+  static MIXFLEET_INLINE V splat(T x) { return x - V{}; }
+  static MIXFLEET_INLINE V abs(V x) { return V(I(x) & ~sign_bit()); }
+  // x with its sign turned where y is negative.
+  static MIXFLEET_INLINE V flip(V x, V y) { return V(I(x) ^ (I(y) & sign_bit())); }
+  static MIXFLEET_INLINE I sign_bit() { return I{} + std::numeric_limits<Int>::min(); }
+  // Both keep NaN.
+  static MIXFLEET_INLINE V at_least(V x, T low) { return x < low ? splat(low) : x; }
+  static MIXFLEET_INLINE V at_most(V x, T high) { return x > high ? splat(high) : x; }
+
+  struct Exponential {
+    V value;
+    V less_one;  // exp(x) - 1 without cancellation
+  };
+
+  static MIXFLEET_INLINE Exponential exp(V x) {
+    const V held = at_most(at_least(x, kLowestExponent), kHighestExponent);
+    const V shifted = held * (1 / kLog2) + kRounder;
+    const V whole = shifted - kRounder;
+    const V rest = (held - whole * kLog2High) - whole * kLog2Low;
+    constexpr int kTerms = kSingle ? 7 : 13;
+    V series = splat(inverse_factorial(kTerms));
+    for (int k = kTerms - 1; k >= 2; --k) series = series * rest + inverse_factorial(k);
+    const V grown = rest * rest * series + rest;
+    const V power = V((I(shifted) << kMantissa) + (kBias << kMantissa));
+    const V value = power * grown + power;
+    return {x < kLowestExponent ? V{} : value, power * grown + (power - 1)};
+  }
+
+  // Of positive normal numbers.
+  static MIXFLEET_INLINE V log(V x) {
+    const I offset = I(x) - I(splat(T(0.70710678118654752440)));
+    const I exponent = offset >> kMantissa;
+    const V mantissa = V(I(x) - (exponent << kMantissa));
+    const V whole = V(exponent + I(splat(kRounder))) - kRounder;
+    const V ratio = (mantissa - 1) / (mantissa + 1);
+    const V square = ratio * ratio;
+    constexpr int kTerms = kSingle ? 5 : 11;
+    V series = splat(T(2) / (2 * kTerms + 1));
+    for (int k = kTerms - 1; k >= 1; --k) series = series * square + T(2) / (2 * k + 1);
+    const V value = whole * kLog2High + (2 * ratio + (ratio * square * series + whole * kLog2Low));
+    return x < kInfinity ? value : x;  // NaN and infinity as they are
+  }
+
+  static MIXFLEET_INLINE V tanh(V x) {
+    if constexpr (kSingle) {
+      // Rational minimax approximation on [-9, 9], 2e-8 relative; beyond, tanh is 1 in float32.
+      const V held = at_least(at_most(x, T(9.01)), T(-9.01));
+      const V u = held * held;
+      const V over = (((1.33177375859e-8f * u + 2.05827247108e-5f) * u + 3.49399931168e-3f) * u + 0.133796924734f) * u +
+                     0.999999979398f;
+      const V under = (((7.7615315243e-7f * u + 3.28302725868e-4f) * u + 2.58709518054e-2f) * u + 0.467130079311f) * u + 1;
+      return held * over / under;
+    } else {
+      const V less_one = exp(-2 * abs(x)).less_one;
+      return flip(-less_one / (2 + less_one), x);
+    }
+  }
+
+ private:
+  static constexpr T inverse_factorial(int n) {
+    double product = 1;
+    for (int i = 2; i <= n; ++i) product *= i;
+    return T(1 / product);
+  }
+};
+
+}  // namespace
+}  // namespace mixfleet
