@@ -25,12 +25,10 @@ class NativeKernel(BuildHookInterface):
 
     def dependencies(self) -> list[str]:
         """XLA's headers come with jaxlib; nothing is needed where nothing can be compiled."""
-        return ["jaxlib>=0.7"] if self.target_name == "wheel" and compiler() else []
+        return ["jaxlib>=0.7"] if compiler() else []
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
         """Compiles, and marks the wheel as one for this platform if that worked."""
-        if self.target_name != "wheel":
-            return
         trouble = build()
         if trouble:
             self.app.display_warning(f"mixfleet goes without its native kernel: {trouble}")
@@ -38,7 +36,7 @@ class NativeKernel(BuildHookInterface):
         build_data["artifacts"].append(LIBRARY.relative_to(self.root).as_posix())
         build_data["pure_python"] = False
         # Any Python of this platform: the library is plain C to it. Built here, it promises no manylinux.
-        here = next(tag.platform for tag in sys_tags() if "linux" not in tag.platform or "many" not in tag.platform)
+        here = next(t.platform for t in sys_tags() if not t.platform.startswith(("manylinux", "musllinux")))
         build_data["tag"] = f"py3-none-{here}"
 
 
@@ -80,10 +78,11 @@ def build() -> str:
 
 def _run(commands: list[tuple[str, ...]]) -> str:
     """Runs the commands side by side; the first line of the first error."""
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for command in commands]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    running = [subprocess.Popen(command, **pipes) for command in commands]
     outputs = [process.communicate()[0] for process in running]
-    for process, output in zip(running, outputs, strict=True):
+    for command, process, output in zip(commands, running, outputs, strict=True):
         if process.returncode:
             lines = [line for line in output.splitlines() if "error" in line] or output.splitlines() or ["no output"]
-            return f"{process.args[0]} failed: {lines[0]}"  # pyright: ignore
+            return f"{command[0]} failed: {lines[0]}"
     return ""

@@ -25,7 +25,7 @@ LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 @jax.custom_jvp
 def log_normal_cdf(z: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """log Phi(z), accurate in both tails."""
+    """The logarithm of Phi(z), accurate in both tails."""
     x, fraction = _tail(z)
     far = -0.5 * x * x - LOG_ROOT_TWO_PI + jnp.log(fraction) - jnp.log1p(x * fraction)
     return jnp.where(z > FAR, jnp.log(_cdf(jnp.maximum(z, FAR))), far)
@@ -66,7 +66,7 @@ def _log_density(z: Array) -> Array:
 
 
 def _tail(z: Array) -> tuple[Array, Array]:
-    """x = -z, and D with the tail's Mills ratio = D / (x D + 1), by its continued fraction."""
+    """Gives x = -z, and D with the tail's Mills ratio = D / (x D + 1), by its continued fraction."""
     x = jnp.maximum(-z, -FAR)
     fraction = x
     for term in range(TERMS[z.dtype.name], 1, -1):

@@ -13,11 +13,9 @@ import mixfleet
 from mixfleet import backend
 from mixfleet.composition import search_path
 from mixfleet.config import Compute
+from mixfleet_kernels.likelihood import native
 
 PACKAGES = ("jax", "jaxlib", "numpyro", "optax", "numpy", "pandas", "pyarrow", "zarr", "hydra-core")
-
-KERNELS = "xla"
-"""The implementation of the compute kernels that every backend runs."""
 
 PLUGINS = ("jax-cuda12-plugin", "jax-cuda12-pjrt", "jax-cuda13-plugin", "jax-cuda13-pjrt")
 
@@ -38,7 +36,7 @@ class Diagnosis:
     """Memory of the machine; None where it cannot be told."""
 
     kernels: str
-    """Implementation of the compute kernels that runs here."""
+    """Implementation of the likelihood that runs here, with its instruction set, or why not the native one."""
 
     cache: dict[str, Any]
     """Folder of compiled programs and its state."""
@@ -67,11 +65,18 @@ def diagnose() -> Diagnosis:
         devices=devices,
         cores=backend.cores(),
         memory_gib=_memory_gib(),
-        kernels=KERNELS,
+        kernels=kernels(jax.default_backend()),
         cache={**asdict(state), "folder": str(state.folder)},
         config_path=tuple(str(folder) for folder in search_path(None)),
         hints=tuple(hints(plugins, jax.default_backend(), gpu=_has_nvidia_gpu(), cache_note=state.note)),
     )
+
+
+def kernels(jax_backend: str) -> str:
+    """Which implementation of the likelihood runs on this backend."""
+    if jax_backend != "cpu":
+        return "xla"
+    return f"native ({native.isa()})" if native.available() else f"xla: {native.why_not()}"
 
 
 def hints(plugins: dict[str, str], jax_backend: str, *, gpu: bool, cache_note: str) -> list[str]:

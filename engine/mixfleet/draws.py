@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 from mixfleet import diagnostics
 from mixfleet.batch import Structure, Tile
 from mixfleet.density import natural, response
-from mixfleet.program import Book
+from mixfleet.program import COMPILER_OPTIONS, Book
 
 __all__ = ["Draws", "Judgement", "Linear", "inspect", "predict", "prior_contribution", "worth"]
 
@@ -54,7 +54,7 @@ class Judgement(NamedTuple):
     finite: Bool[Values, ""]
 
 
-@partial(jax.jit, static_argnames=("kind", "length"))
+@partial(jax.jit, static_argnames=("kind", "length"), compiler_options=COMPILER_OPTIONS)
 def inspect(
     kind: Structure,
     tile: Tile,
@@ -98,7 +98,7 @@ def inspect(
     return drawn, judgement
 
 
-@partial(jax.jit, static_argnames="kind")
+@partial(jax.jit, static_argnames="kind", compiler_options=COMPILER_OPTIONS)
 def predict(
     kind: Structure,
     tile: Tile,
@@ -119,7 +119,7 @@ def predict(
     return expected, jnp.sort(outcome, axis=1)
 
 
-@partial(jax.jit, static_argnames="kind")
+@partial(jax.jit, static_argnames="kind", compiler_options=COMPILER_OPTIONS)
 def worth(
     kind: Structure,
     tile: Tile,
@@ -137,7 +137,7 @@ def worth(
     return jax.lax.map(of_sample, jnp.moveaxis(shape, -1, 0), batch_size=64).T
 
 
-@partial(jax.jit, static_argnames="kind")
+@partial(jax.jit, static_argnames="kind", compiler_options=COMPILER_OPTIONS)
 def prior_contribution(
     kind: Structure,
     tile: Tile,

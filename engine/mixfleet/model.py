@@ -52,8 +52,11 @@ def media_mix(series: Series, laws: Laws, model: Model) -> None:
     Samples `noise`, `coefficients` and every name of `model.channel_parameters` (one value per channel); also records
     `media`, the channels' joint contribution by week, and `contribution`, each channel's mean over the fitted weeks.
     """
-    parameters = {name: numpyro.sample(name, _law(laws.channel[name]).to_event(1)) for name in model.channel_parameters}
-    noise = numpyro.sample("noise", _law([laws.noise]).to_event(1))
+    parameters = {
+        name: jnp.asarray(numpyro.sample(name, _law(laws.channel[name]).to_event(1)))
+        for name in model.channel_parameters
+    }
+    noise = jnp.asarray(numpyro.sample("noise", _law([laws.noise]).to_event(1)))
     coefficients = numpyro.sample(
         "coefficients",
         dist.Normal(jnp.asarray(laws.coefficient_mean), jnp.asarray(laws.coefficient_sd)).to_event(1),

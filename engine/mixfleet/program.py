@@ -14,7 +14,7 @@ from mixfleet.density import evaluate_density
 from mixfleet.samplers import hmc, start, warmup
 from mixfleet.samplers.hmc import LogDensity, State
 
-__all__ = ["TICKS", "Book", "Device", "Program", "program"]
+__all__ = ["COMPILER_OPTIONS", "TICKS", "Book", "Device", "Program", "program"]
 
 TICKS = 64
 """Gradients of every lane between two visits to the host."""
@@ -22,6 +22,10 @@ TICKS = 64
 WINDOW_ROWS = 256
 """Draws per chain that a metric may be learnt from."""
 
+
+COMPILER_OPTIONS = {"xla_cpu_multi_thread_eigen": False}
+"""One thread per program on CPU. Tiles already share the cores, and XLA's own pool can deadlock: a batched Cholesky
+that runs on one of its threads waits there for another to be free."""
 
 _COMPILERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="compile")
 
@@ -110,7 +114,7 @@ def program(kind: Structure, capacity: int, device: Device) -> Program:
 def _compiled(function: Any, *arguments: Any) -> "Future[Callable[..., Any]]":
     def compiled() -> Callable[..., Any]:
         with jax.enable_x64(True):
-            return function.lower(*arguments).compile()
+            return function.lower(*arguments).compile(COMPILER_OPTIONS)
 
     return _COMPILERS.submit(compiled)
 

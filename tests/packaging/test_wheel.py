@@ -30,7 +30,7 @@ def test_it_holds_the_two_packages_and_nothing_else(wheel: list[str]) -> None:
 def test_it_holds_every_module_and_setting(wheel: list[str]) -> None:
     sources = [
         *((path, path.relative_to(ROOT / "engine")) for path in ROOT.glob("engine/**/*.py")),
-        *((path, path.relative_to(ROOT / "kernels")) for path in ROOT.glob("kernels/**/*.py")),
+        *((path, path.relative_to(ROOT / "kernels")) for path in ROOT.glob("kernels/*/**/*.py")),
         *((path, "mixfleet" / path.relative_to(ROOT)) for path in ROOT.glob("configs/**/*.yaml")),
     ]
     missing = [target.as_posix() for _, target in sources if target.as_posix() not in wheel]

@@ -44,8 +44,8 @@ def optimise(
         higher = value > top
         best, top = jnp.where(higher, position, best), jnp.where(higher, value, top)
         # A start outside the density's reach stays where it is; its chain will be sent to the best mode.
-        gradient = jnp.where(jnp.isfinite(gradient), gradient, 0.0)
-        update, memory = optimiser.update(-gradient, memory)  # pyright: ignore[reportAssignmentType]
+        usable = jnp.where(jnp.isfinite(gradient), gradient, 0.0)
+        update, memory = optimiser.update(-usable, memory)
         return (position + jnp.asarray(update), best, top, memory), None
 
     nowhere = jnp.full(position.shape[1], -jnp.inf, position.dtype)

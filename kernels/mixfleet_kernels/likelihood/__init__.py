@@ -39,6 +39,7 @@ def likelihood(
     *,
     strength_is_mean: bool,
     adstock_first: bool = True,
+    unit_media: Float[Array, "week channel unit"] | None = None,
     implementation: str | None = None,
 ) -> Likelihood:
     """Log-likelihood of every lane, its gradient, and what the linear coefficients need.
@@ -53,6 +54,7 @@ def likelihood(
         log_noise: Logarithm of the noise's standard deviation.
         strength_is_mean: Whether `strength` is the mean contribution, so that effect = strength / mean response.
         adstock_first: Whether carry-over comes before saturation.
+        unit_media: The series' media once per unit, if at hand: the native pass then reads no copies of it.
         implementation: "xla", or "native", for CPU and adstock first only. By default native wherever a program
             runs on CPU and the library was built, xla elsewhere.
 
@@ -64,7 +66,7 @@ def likelihood(
         raise RuntimeError("the native likelihood takes adstock before saturation only: use implementation='xla'")
 
     def in_xla(*arrays: Any) -> Likelihood:
-        series, weights, tangents, parameters, strength, log_noise = arrays
+        series, weights, tangents, parameters, strength, log_noise, _ = arrays
         response = respond(
             series.media,
             weights=weights,
@@ -76,9 +78,17 @@ def likelihood(
         return xla.evaluate(series, response, strength, log_noise, strength_is_mean=strength_is_mean)
 
     def in_native(*arrays: Any) -> Likelihood:
-        series, weights, tangents, parameters, strength, log_noise = arrays
+        series, weights, tangents, parameters, strength, log_noise, unit_media = arrays
         return native.likelihood(
-            series, weights, tangents, family, parameters, strength, log_noise, strength_is_mean=strength_is_mean
+            series,
+            weights,
+            tangents,
+            family,
+            parameters,
+            strength,
+            log_noise,
+            strength_is_mean=strength_is_mean,
+            unit_media=unit_media,
         )
 
     def by_platform(*arrays: Any) -> Likelihood:
@@ -91,4 +101,4 @@ def likelihood(
         default="default",
         what="likelihood implementation",
     )
-    return run(series, weights, tangents, parameters, strength, log_noise)
+    return run(series, weights, tangents, parameters, strength, log_noise, unit_media)

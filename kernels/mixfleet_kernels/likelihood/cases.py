@@ -70,7 +70,8 @@ class Case:
             "active": active,
         }
         lanes = {name: np.repeat(array, self.chains, axis=-1) for name, array in arrays.items()}
-        return Series(**{name: jnp.asarray(a, dtype) for name, a in (lanes | {"basis": left}).items()})
+        lanes["basis"] = left
+        return Series(**{name: jnp.asarray(array, dtype) for name, array in lanes.items()})
 
     def shape(self, dtype: type[np.floating]) -> tuple[tuple[Float[Array, "channel lane"], ...], ...]:
         """Adstock and saturation parameters."""

@@ -62,7 +62,7 @@ void pass(const Problem<double>& problem) {
 template <class T>
 constexpr ffi::DataType kType = sizeof(T) == 4 ? ffi::DataType::F32 : ffi::DataType::F64;
 
-// Arguments: media, kpi, weight, basis, variance, active, strength, log_noise, weights, tangents..., parameters...
+// Arguments: unit_media, kpi, weight, basis, variance, active, strength, log_noise, weights, tangents..., parameters...
 // Results: value, by_effect, by_log_noise, effect, mean_response, projection, scratch, by_shape..., mean_by_shape...
 template <class T>
 ffi::Error likelihood(ffi::RemainingArgs arguments, ffi::RemainingRets results, int64_t family, int64_t tangents,
@@ -71,7 +71,7 @@ ffi::Error likelihood(ffi::RemainingArgs arguments, ffi::RemainingRets results, 
   const size_t shapes = arguments.size() - kFixedArguments;
   if (arguments.size() < kFixedArguments || shapes > mixfleet::kMostShapes || size_t(tangents) > shapes ||
       results.size() != kFixedResults + 2 * shapes) {
-    return ffi::Error::InvalidArgument("the library and the module that calls it differ: build it anew");
+    return ffi::Error::InvalidArgument("wrong number of arguments or results");
   }
   const auto argument = [&](size_t i) { return *arguments.get<ffi::AnyBuffer>(i); };
   for (size_t i = 0; i < arguments.size(); ++i) {
@@ -82,13 +82,13 @@ ffi::Error likelihood(ffi::RemainingArgs arguments, ffi::RemainingRets results, 
 
   Problem<T> p{};
   const auto media = argument(0).dimensions(), basis = argument(3).dimensions();
-  p.weeks = media[0], p.channels = media[1], p.lanes = media[2];
-  p.units = basis[0], p.columns = basis[2], p.window = argument(8).dimensions()[0];
+  p.weeks = media[0], p.channels = media[1], p.units = media[2], p.lanes = argument(1).dimensions()[1];
+  p.columns = basis[2], p.window = argument(8).dimensions()[0];
   p.tangents = tangents, p.parameters = int64_t(shapes) - tangents, p.family = family;
   p.strength_is_mean = strength_is_mean;
 
-  const T** const fixed[] = {&p.media,  &p.kpi,      &p.weight,    &p.basis,  &p.variance,
-                             &p.active, &p.strength, &p.log_noise, &p.weights};
+  const T** const fixed[] = {&p.unit_media, &p.kpi,      &p.weight,    &p.basis,  &p.variance,
+                             &p.active,     &p.strength, &p.log_noise, &p.weights};
   for (size_t i = 0; i < kFixedArguments; ++i) *fixed[i] = in(i);
   for (int64_t j = 0; j < p.tangents; ++j) p.tangent[j] = in(kFixedArguments + j);
   for (int64_t j = 0; j < p.parameters; ++j) p.parameter[j] = in(kFixedArguments + p.tangents + j);
@@ -115,6 +115,9 @@ MIXFLEET_API XLA_FFI_Error* mixfleet_likelihood_f64(XLA_FFI_CallFrame*);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mixfleet_likelihood_f32, likelihood<float>, binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mixfleet_likelihood_f64, likelihood<double>, binding());
 
+// What native.py expects: goes up whenever arguments, results or attributes change.
+MIXFLEET_API int64_t mixfleet_interface() { return 1; }
+
 MIXFLEET_API const char* mixfleet_isa() {
   switch (isa()) {
     case Isa::v4: return "x86-64-v4";
@@ -126,9 +129,9 @@ MIXFLEET_API const char* mixfleet_isa() {
 // Bytes of scratch memory for any instruction set; `arrays` is one more than there are shape parameters.
 MIXFLEET_API int64_t mixfleet_scratch_bytes(int64_t weeks, int64_t channels, int64_t columns, int64_t window,
                                             int64_t arrays) {
-  constexpr int64_t kVector = 64, kBlock = 8;
+  constexpr int64_t kVector = 64, kBlock = 4;
   const int64_t rows = weeks + kBlock;
   const int64_t vectors =
-      window * (arrays + 1) + rows * (4 + columns + channels * arrays) + 2 * columns + channels * arrays + 2;
+      window * (arrays + 1) + rows * (4 + channels * arrays) + 2 * columns + channels * (arrays + 1) + 1;
   return vectors * kVector;
 }

@@ -16,7 +16,7 @@ struct Problem {
   int64_t family;      // place in saturation.PARAMETERS
   bool strength_is_mean;
 
-  const T *media, *kpi, *weight, *basis, *variance, *active, *strength, *log_noise, *weights;
+  const T *unit_media, *kpi, *weight, *basis, *variance, *active, *strength, *log_noise, *weights;
   const T* tangent[kMostParameters];
   const T* parameter[kMostParameters];
 

@@ -16,7 +16,9 @@ from mixfleet_kernels import saturation
 from mixfleet_kernels.likelihood.arrays import Likelihood, Series
 
 LIBRARY = Path(__file__).with_name("libmixfleet_likelihood.so")
-TARGETS = {"float32": "mixfleet_likelihood_f32", "float64": "mixfleet_likelihood_f64"}
+HANDLERS = {"float32": "mixfleet_likelihood_f32", "float64": "mixfleet_likelihood_f64"}
+INTERFACE = 1
+"""What the library must say it speaks; part of the target's name, so that no cached program calls another."""
 
 
 def available() -> bool:
@@ -46,6 +48,7 @@ def likelihood(
     log_noise: Float[Array, " lane"],
     *,
     strength_is_mean: bool,
+    unit_media: Float[Array, "week channel unit"] | None = None,
 ) -> Likelihood:
     """As `mixfleet_kernels.likelihood.likelihood`, adstock first; `available()` must be true."""
     library = _library()
@@ -53,13 +56,15 @@ def likelihood(
         raise RuntimeError(library)
     dtype = series.media.dtype
     weeks, channels, lanes = series.media.shape
+    if unit_media is None:
+        unit_media = series.media[..., :: lanes // series.basis.shape[0]]
     columns, shapes = series.variance.shape[0], len(tangents) + len(parameters)
     scratch = library.mixfleet_scratch_bytes(weeks, channels, columns, weights.shape[0], 1 + shapes)
     by_lane, by_channel, by_column = (
         jax.ShapeDtypeStruct(shape, dtype) for shape in ((lanes,), (channels, lanes), (columns, lanes))
     )
     results = jax.ffi.ffi_call(
-        TARGETS[dtype.name],
+        _target(HANDLERS[dtype.name]),
         (
             *(by_lane, by_channel, by_lane, by_channel, by_channel, by_column),
             jax.ShapeDtypeStruct((scratch // dtype.itemsize,), dtype),
@@ -67,7 +72,7 @@ def likelihood(
         ),
         vmap_method="sequential",
     )(
-        *(series.media, series.kpi, series.weight, series.basis, series.variance, series.active),
+        *(unit_media, series.kpi, series.weight, series.basis, series.variance, series.active),
         *(strength, log_noise, weights, *tangents, *parameters),
         family=np.int64(tuple(saturation.PARAMETERS).index(family)),
         tangents=np.int64(len(tangents)),
@@ -93,11 +98,20 @@ def _library() -> ctypes.CDLL | str:
         return "the native kernel was not built: install a C++ compiler, then mixfleet anew"
     try:
         library = ctypes.CDLL(str(LIBRARY))
+        library.mixfleet_interface.restype = ctypes.c_int64
         library.mixfleet_isa.restype = ctypes.c_char_p
         library.mixfleet_scratch_bytes.restype = ctypes.c_int64
         library.mixfleet_scratch_bytes.argtypes = [ctypes.c_int64] * 5
-        for target in TARGETS.values():
-            jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(library, target)), platform="cpu")
+        if library.mixfleet_interface() != INTERFACE:
+            return "the native kernel was built from other sources: install mixfleet anew"
+        for handler in HANDLERS.values():
+            jax.ffi.register_ffi_target(
+                _target(handler), jax.ffi.pycapsule(getattr(library, handler)), platform="cpu"
+            )
     except (OSError, AttributeError, jax.errors.JaxRuntimeError) as error:
         return f"the native kernel does not load ({error}): install mixfleet anew"
     return library
+
+
+def _target(handler: str) -> str:
+    return f"{handler}_{INTERFACE}"

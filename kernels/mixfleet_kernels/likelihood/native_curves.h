@@ -32,7 +32,7 @@ struct Logistic : Curve<T, 1> {
   }
   MIXFLEET_INLINE Shape<T, 1> operator()(V media) const {
     const V value = this->tanh(this->slope_factor * media);
-    const V slope = (1 - value) * (1 + value);
+    const V slope = 1 - value * value;
     return {value, slope, {media * slope}};
   }
 };
@@ -70,7 +70,7 @@ struct Tanh : Curve<T, 1> {
   MIXFLEET_INLINE Shape<T, 1> operator()(V media) const {
     const V ratio = media * this->slope_factor;
     const V value = this->tanh(ratio);
-    const V slope = (1 - value) * (1 + value);
+    const V slope = 1 - value * value;
     return {value, slope, {ratio * slope}};
   }
 };

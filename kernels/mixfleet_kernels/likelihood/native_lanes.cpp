@@ -16,7 +16,7 @@ namespace mixfleet {
 namespace {
 
 constexpr double kLogTwoPi = 1.83787706640934548356;
-constexpr int kBlock = MIXFLEET_VECTOR_BYTES == 64 ? 8 : 4;  // weeks whose sums fit the registers together
+constexpr int kBlock = 4;  // weeks whose carry-over is summed side by side, in registers
 
 int64_t rows(int64_t weeks) { return weeks + kBlock; }
 
@@ -35,10 +35,11 @@ class Pass {
     window = take(p.window * (1 + p.tangents));
     column = take(p.window - 1 + n) + p.window - 1;
     weight = take(n);
-    total = take(n);
+    residual = take(n);
     pull = take(n);
     projection = take(p.columns);
     shrunk = take(p.columns);
+    effect = take(p.channels);
     shapes = take(p.channels * arrays * n);
     factors = take(p.channels * arrays);
     // Nothing was bought before the first week; weeks after the last fill the last block.
@@ -51,7 +52,6 @@ class Pass {
       held = p.lanes - lane < kLanes ? p.lanes - lane : kLanes;
       find_units();
       find_weeks();
-      for (int64_t t = first; t < end; ++t) total[t] = V{};
       for (int64_t c = 0; c < p.channels; ++c) add_channel(c);
       finish();
     }
@@ -114,7 +114,7 @@ class Pass {
   template <int kUnits>
   void read_media(int64_t c) {
     const int64_t begin = first - p.window + 1 > 0 ? first - p.window + 1 : 0;
-    const T* media = p.media + c * p.units + unit;
+    const T* media = p.unit_media + c * p.units + unit;
     for (int64_t t = begin; t < last_week(); ++t) column[t] = spread<kUnits>(media + t * p.channels * p.units, 1);
   }
 
@@ -133,13 +133,12 @@ class Pass {
     const V active = load(p.active + c * p.lanes), strength = load(p.strength + c * p.lanes);
     constexpr T kLeastMean = T(1e-30);
     const V mean = M::at_least(sums[0] / weeks, kLeastMean) * active + (1 - active);
-    const V effect = p.strength_is_mean ? strength / mean : strength;
+    effect[c] = p.strength_is_mean ? strength / mean : strength;
     store(p.mean_response + c * p.lanes, mean);
-    store(p.effect + c * p.lanes, effect);
+    store(p.effect + c * p.lanes, effect[c]);
     for (int64_t j = 1; j < arrays; ++j) {
       store(p.mean_by_shape[j - 1] + c * p.lanes, sums[j] / weeks * factors[c * arrays + j]);
     }
-    for (int64_t t = first; t < end; ++t) total[t] += effect * out[t];
   }
 
   void respond(const V* parameter, V* out, V* sums, V* factor) {
@@ -183,7 +182,6 @@ class Pass {
           for (int j = 0; j <= kTangents; ++j) carried[j][b] += window[j * lags + l] * media;
         }
       }
-#pragma GCC unroll 8
       for (int b = 0; b < kBlock; ++b) {
         const auto shape = curve(carried[0][b]);
         V* row = out + t + b;
@@ -225,7 +223,7 @@ class Pass {
     V sum[kColumns] = {};
     for (int64_t t = first; t < last_week(); ++t) {
       for (int i = 0; i < kColumns; ++i) {
-        sum[i] += spread<kUnits>(basis + t * p.columns + i, p.weeks * p.columns) * total[t];
+        sum[i] += spread<kUnits>(basis + t * p.columns + i, p.weeks * p.columns) * residual[t];
       }
     }
     for (int i = 0; i < kColumns; ++i) projection[k + i] = sum[i];
@@ -242,8 +240,8 @@ class Pass {
         inside += u * projection[k];
         kept += u * shrunk[k];
       }
-      total[t] -= inside;
-      pull[t] = (total[t] * precision + kept) * weight[t];
+      residual[t] -= inside;
+      pull[t] = (residual[t] * precision + kept) * weight[t];
     }
     for (int64_t t = last_week(); t < end; ++t) pull[t] = V{};
   }
@@ -253,9 +251,10 @@ class Pass {
     const int64_t n = rows(p.weeks);
     const V log_noise = load(p.log_noise);
     const V s2 = M::exp(2 * log_noise).value, precision = 1 / s2;
-    V* residual = total;
     for (int64_t t = first; t < last_week(); ++t) {
-      residual[t] = (load(p.kpi + t * p.lanes) - total[t]) * weight[t];
+      V media = {};
+      for (int64_t c = 0; c < p.channels; ++c) media += effect[c] * shapes[c * arrays * n + t];
+      residual[t] = (load(p.kpi + t * p.lanes) - media) * weight[t];
     }
     for (int64_t t = last_week(); t < end; ++t) residual[t] = V{};
 
@@ -277,10 +276,9 @@ class Pass {
 
     for (int64_t c = 0; c < p.channels; ++c) {
       const V* of_channel = shapes + c * arrays * n;
-      const V effect = load(p.effect + c * p.lanes);
       store(p.by_effect + c * p.lanes, dot(pull, of_channel));
       for (int64_t j = 1; j < arrays; ++j) {
-        const V by_shape = effect * factors[c * arrays + j] * dot(pull, of_channel + j * n);
+        const V by_shape = effect[c] * factors[c * arrays + j] * dot(pull, of_channel + j * n);
         store(p.by_shape[j - 1] + c * p.lanes, by_shape);
       }
     }
@@ -288,7 +286,7 @@ class Pass {
 
   const Problem<T>& p;
   const int64_t arrays;  // of a channel: value, by adstock, by saturation parameters
-  V *window, *column, *weight, *total, *pull, *projection, *shrunk, *shapes, *factors;
+  V *window, *column, *weight, *residual, *pull, *projection, *shrunk, *effect, *shapes, *factors;
   int64_t lane = 0, held = 0;    // this vector's first lane and how many it has
   int64_t unit = 0, units = 0;   // the first lane's unit, and how many the lanes belong to
   typename M::I of_unit[kLanes];  // mask of each one's lanes

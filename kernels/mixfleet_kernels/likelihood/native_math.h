@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #if defined(__AVX512F__)
+#include <immintrin.h>
 #define MIXFLEET_VECTOR_BYTES 64
 #elif defined(__AVX__)
 #define MIXFLEET_VECTOR_BYTES 32
@@ -48,9 +49,20 @@ struct Math {
   // x with its sign turned where y is negative.
   static MIXFLEET_INLINE V flip(V x, V y) { return V(I(x) ^ (I(y) & sign_bit())); }
   static MIXFLEET_INLINE I sign_bit() { return I{} + std::numeric_limits<Int>::min(); }
-  // Both keep NaN.
+  // Both keep NaN. The intrinsics say in one instruction what compilers make two of.
+#if defined(__AVX512F__)
+  static MIXFLEET_INLINE V at_least(V x, T low) {
+    if constexpr (kSingle) return V(_mm512_max_ps(__m512(splat(low)), __m512(x)));
+    else return V(_mm512_max_pd(__m512d(splat(low)), __m512d(x)));
+  }
+  static MIXFLEET_INLINE V at_most(V x, T high) {
+    if constexpr (kSingle) return V(_mm512_min_ps(__m512(splat(high)), __m512(x)));
+    else return V(_mm512_min_pd(__m512d(splat(high)), __m512d(x)));
+  }
+#else
   static MIXFLEET_INLINE V at_least(V x, T low) { return x < low ? splat(low) : x; }
   static MIXFLEET_INLINE V at_most(V x, T high) { return x > high ? splat(high) : x; }
+#endif
 
   struct Exponential {
     V value;

@@ -15,7 +15,7 @@ def log_likelihood(
     prior_sd: Float[np.ndarray, " column"],
     noise: float,
 ) -> float:
-    """log Normal(kpi; responses effect + design prior_mean, noise^2 I + design diag(prior_sd^2) design')."""
+    """The logarithm of Normal(kpi; responses effect + design prior_mean, noise^2 I + design diag(prior_sd^2) design')."""
     weeks = len(kpi)
     covariance = noise**2 * np.eye(weeks) + (design * prior_sd**2) @ design.T
     residual = kpi - responses @ effect - design @ prior_mean

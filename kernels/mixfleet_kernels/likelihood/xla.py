@@ -73,7 +73,9 @@ def evaluate(
     mean = jnp.maximum(_sum_weeks(shape * share), LEAST_MEAN_RESPONSE) * series.active + absent
     effect = strength / mean if strength_is_mean else strength
 
-    media = sum(effect[c] * shape[:, c] for c in range(channels))
+    media = effect[0] * shape[:, 0]
+    for c in range(1, channels):
+        media = media + effect[c] * shape[:, c]
     residual = (series.kpi - media) * series.weight
     projection = _project(series.basis, residual)
     outside = residual - _expand(series.basis, projection)
@@ -111,7 +113,9 @@ def _sum_weeks(values: Float[Array, "week *rest"]) -> Float[Array, "*rest"]:
     step = weeks // SLICES
     if weeks % SLICES:
         raise ValueError(f"padded weeks must be a multiple of {SLICES}, got {weeks}")
-    total = sum(values[i * step : (i + 1) * step] for i in range(SLICES))
+    total = values[:step]
+    for i in range(1, SLICES):
+        total = total + values[i * step : (i + 1) * step]
     while total.shape[0] > 1:
         half = total.shape[0] // 2
         rest = total[2 * half :]

@@ -1,0 +1,309 @@
+"""Both implementations of the likelihood equal the full-covariance formula, and a lane knows nothing of the others."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mixfleet_kernels import adstock, saturation
+from mixfleet_kernels.likelihood import Likelihood, likelihood, native, reference
+from mixfleet_kernels.likelihood.cases import CASES, Case
+
+SMALL = {name: case for name, case in CASES.items() if not case.large}
+NATIVE = pytest.param("native", marks=pytest.mark.skipif(not native.available(), reason=native.why_not() or "built"))
+IMPLEMENTATIONS = ["xla", NATIVE]
+
+each = pytest.mark.parametrize("name", list(SMALL))
+with_each = pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+
+
+def run(case: Case, implementation: str, *arguments: Any) -> Likelihood:
+    """The likelihood, compiled."""
+
+    @jax.jit
+    def program(series: Any, weights: Any, tangents: Any, parameters: Any, strength: Any, log_noise: Any) -> Likelihood:
+        return likelihood(
+            series,
+            weights,
+            tangents,
+            case.saturation,
+            parameters,
+            strength,
+            log_noise,
+            strength_is_mean=case.strength_is_mean,
+            implementation=implementation,
+        )
+
+    # XLA's implementation broadcasts lanes over weeks by rank.
+    with jax.numpy_rank_promotion("allow"):
+        return jax.tree.map(np.asarray, program(*arguments))
+
+
+def lanes_of(tree: Any, lanes: Any) -> Any:
+    """These lanes of everything whose last axis they are."""
+    return jax.tree.map(lambda array: array[..., lanes], tree)
+
+
+def units_of(case: Case, arguments: tuple[Any, ...], units: list[int]) -> tuple[Any, ...]:
+    """The arguments of some units only, in this order."""
+    lanes = np.concatenate([np.arange(u * case.chains, (u + 1) * case.chains) for u in units])
+    series, *rest = arguments
+    by_unit = {name: getattr(series, name)[np.array(units)] for name in ("basis",)}
+    by_lane = {name: getattr(series, name)[..., lanes] for name in series._fields if name not in by_unit}
+    return type(series)(**by_unit, **by_lane), *lanes_of(rest, lanes)
+
+
+@functools.cache
+def expected(name: str) -> dict[str, np.ndarray]:
+    """Value, mean response and the gradients of both, by jax's derivatives of the plain formula in float64."""
+    case = CASES[name]
+    series = case.series(np.float64)
+    adstocks, saturations = case.shape(np.float64)
+    design, sd = case.design()
+    strength, log_noise = case.strength(np.float64), case.log_noise(np.float64)
+    count = len(adstocks)
+
+    def responses(shape: tuple[Any, ...], media: Any) -> Any:
+        windows = adstock.weights(case.adstock, shape[:count], window=case.window) if count else jnp.ones((1,))
+        return saturation.saturate(case.saturation, adstock.convolve(media, windows), shape[count:])
+
+    def mean(shape: tuple[Any, ...], media: Any, weight: Any) -> Any:
+        return jnp.sum(responses(shape, media) * weight[:, None], axis=0) / jnp.sum(weight)
+
+    def value(effect: Any, shape: tuple[Any, ...], log_noise: Any, lane: tuple[Any, ...]) -> Any:
+        media, kpi, weight, own_design, own_sd = lane
+        residual = (kpi - responses(shape, media) @ effect) * weight
+        inside = jnp.diag(jnp.exp(2 * log_noise) * weight + (1 - weight))
+        covariance = inside + (own_design * own_sd[None] ** 2) @ own_design.T
+        squares = residual @ jnp.linalg.solve(covariance, residual)
+        return -0.5 * (squares + jnp.linalg.slogdet(covariance)[1] + jnp.sum(weight) * jnp.log(2 * jnp.pi))
+
+    lane = (
+        series.media,
+        series.kpi,
+        series.weight,
+        np.repeat(np.moveaxis(design, 0, -1), case.chains, axis=-1),
+        np.repeat(sd.T, case.chains, axis=-1),
+    )
+    shape = (*adstocks, *saturations)
+    in_lanes = functools.partial(jax.vmap, in_axes=-1, out_axes=-1)
+    means = in_lanes(lambda s, m, w: mean(s, m, w))(shape, series.media, series.weight)
+    means = means * series.active + (1 - series.active)
+    effect = strength / means if case.strength_is_mean else strength
+    results = in_lanes(lambda *a: jax.value_and_grad(value, argnums=(0, 1, 2))(*a))(effect, shape, log_noise, lane)
+    by_mean = in_lanes(lambda s, m, w: jax.grad(lambda moved: jnp.sum(mean(moved, m, w)))(s))(
+        shape, series.media, series.weight
+    )
+    found = {"value": results[0], "by_effect": results[1][0], "by_log_noise": results[1][2], "effect": effect}
+    found |= {"mean_response": means, "by_shape": results[1][1], "mean_by_shape": by_mean}
+    found["projection"] = jnp.einsum(
+        "utp,tuk->puk",
+        series.basis,
+        jnp.reshape(
+            (series.kpi - jnp.einsum("tcn,cn->tn", in_lanes(responses)(shape, series.media), effect)) * series.weight,
+            (case.weeks, case.units, case.chains),
+        ),
+    ).reshape(case.columns, -1)
+    return jax.tree.map(np.asarray, found)
+
+
+@each
+def test_the_formula_of_the_tests_is_the_reference(name: str, x64: None):
+    case = CASES[name]
+    series, found = case.series(np.float64), expected(name)
+    _, weights, _, parameters, _, log_noise = case.arguments(np.float64)
+    design, sd = case.design()
+    for lane in range(case.lanes):
+        own = lanes_of((series.media, weights, parameters), lane)
+        carried = adstock.convolve(own[0], own[1], implementation="reference")
+        responses = saturation.saturate(case.saturation, carried, own[2], implementation="reference")
+        weeks = np.flatnonzero(series.weight[:, lane])
+        value = reference.log_likelihood(
+            np.asarray(series.kpi[weeks, lane]),
+            np.asarray(responses)[weeks],
+            found["effect"][:, lane],
+            design[lane // case.chains][weeks],
+            np.zeros(case.columns),
+            sd[lane // case.chains],
+            float(np.exp(log_noise[lane])),
+        )
+        np.testing.assert_allclose(found["value"][lane], value, rtol=1e-10)
+
+
+@each
+@with_each
+def test_value_and_gradients_equal_the_formula(name: str, implementation: str, x64: None):
+    case = CASES[name]
+    result = run(case, implementation, *case.arguments(np.float64))
+    np.testing.assert_allclose(result.value, expected(name)["value"], rtol=1e-10)
+    for field, wanted in expected(name).items():
+        for array, exact in zip(jax.tree.leaves(getattr(result, field)), jax.tree.leaves(wanted), strict=True):
+            assert array.dtype == np.float64
+            np.testing.assert_allclose(array, exact, rtol=1e-8, atol=1e-9 * np.abs(exact).max(initial=1), err_msg=field)
+
+
+@each
+@with_each
+def test_float32_equals_float64(name: str, implementation: str, x64: None):
+    case = CASES[name]
+    result = run(case, implementation, *case.arguments(np.float32))
+    for field, wanted in expected(name).items():
+        for array, exact in zip(jax.tree.leaves(getattr(result, field)), jax.tree.leaves(wanted), strict=True):
+            assert array.dtype == np.float32
+            np.testing.assert_allclose(array, exact, rtol=1e-4, atol=2e-5 * np.abs(exact).max(), err_msg=field)
+
+
+@pytest.mark.skipif(not native.available(), reason=native.why_not() or "built")
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.large])
+def test_native_equals_xla_in_float32_at_full_size(name: str):
+    case = CASES[name]
+    arguments = case.arguments(np.float32)
+    both = [jax.tree.leaves(run(case, which, *arguments)) for which in ("xla", "native")]
+    for ours, theirs in zip(*both, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=5e-6 * np.abs(theirs).max())
+
+
+@with_each
+def test_more_padding_changes_nothing(implementation: str, dtype: type[np.floating]):
+    """Exactly: zero weeks, an absent channel, and a column without variance each add zero."""
+    case = Case()
+    series, weights, tangents, parameters, strength, log_noise = case.arguments(dtype)
+    alone = run(case, implementation, series, weights, tangents, parameters, strength, log_noise)
+
+    def pad(array: Any, axis: int, count: int, value: float = 0) -> Any:
+        widths = [(0, count if i == axis % array.ndim else 0) for i in range(array.ndim)]
+        return jnp.pad(array, widths, constant_values=value)
+
+    longer = series._replace(
+        media=pad(series.media, 0, 32),
+        kpi=pad(series.kpi, 0, 32),
+        weight=pad(series.weight, 0, 32),
+        basis=pad(series.basis, 1, 32),
+    )
+    padded = run(case, implementation, longer, weights, tangents, parameters, strength, log_noise)
+    # XLA sums slices of weeks, whose length the padding changes.
+    rounding = 0 if implementation == "native" else 50 * np.finfo(dtype).eps
+    for ours, theirs in zip(jax.tree.leaves(padded), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=rounding, atol=rounding * np.abs(theirs).max())
+
+    wider = series._replace(media=pad(series.media, 1, 1), active=pad(series.active, 0, 1))
+    more = (pad(weights, 1, 1, 0.1), tuple(pad(t, 1, 1, 0.1) for t in tangents))
+    parameters = tuple(pad(p, 0, 1, 1) for p in parameters)
+    padded = run(case, implementation, wider, *more, parameters, pad(strength, 0, 1, 0.1), log_noise)
+    np.testing.assert_array_equal(padded.value, alone.value)
+    np.testing.assert_array_equal(padded.by_effect[-1], 0)
+    for ours, theirs in zip(padded.by_shape, alone.by_shape, strict=True):
+        np.testing.assert_array_equal(ours[:-1], theirs)
+        np.testing.assert_array_equal(ours[-1], 0)
+
+
+@with_each
+@pytest.mark.parametrize("family", list(saturation.PARAMETERS))
+def test_a_lane_knows_nothing_of_the_others(family: str, implementation: str, dtype: type[np.floating]):
+    """Bit by bit: units in another order, NaN in one of them, and, natively, one unit alone or a part of a vector."""
+    case = Case(saturation=family, units=8, chains=4, adstock="delayed")
+    arguments = case.arguments(dtype)
+    together = run(case, implementation, *arguments)
+
+    order = [3, 0, 7, 5, 1, 6, 2, 4]
+    lanes = np.concatenate([np.arange(u * case.chains, (u + 1) * case.chains) for u in order])
+    permuted = run(case, implementation, *units_of(case, arguments, order))
+    jax.tree.map(np.testing.assert_array_equal, permuted, lanes_of(together, lanes))
+
+    poisoned = lanes_of(arguments[1:], slice(None))
+    broken = (*poisoned[:-1], poisoned[-1].at[9].set(np.nan))
+    broken = (broken[0].at[..., 9].set(np.inf), *broken[1:])
+    result = run(case, implementation, arguments[0], *broken)
+    others = np.delete(np.arange(case.lanes), 9)
+    jax.tree.map(np.testing.assert_array_equal, lanes_of(result, others), lanes_of(together, others))
+    assert not np.isfinite(result.value[9])
+
+    if implementation == "native":
+        for units in ([5], [2, 6, 1], [1, 2, 3, 4, 7]):
+            lanes = np.concatenate([np.arange(u * case.chains, (u + 1) * case.chains) for u in units])
+            part = run(case, implementation, *units_of(case, arguments, units))
+            jax.tree.map(np.testing.assert_array_equal, part, lanes_of(together, lanes))
+
+
+EXTREMES: dict[str, tuple[float, float]] = {
+    "rate": (1e-6, 1e6),
+    "slope": (0.05, 50.0),
+    "half_saturation": (1e-6, 1e6),
+    "scale": (1e-6, 1e6),
+    "exponent": (0.05, 3.0),
+}
+
+
+@with_each
+@pytest.mark.parametrize("family", list(saturation.PARAMETERS))
+def test_finite_at_extremes(family: str, implementation: str, dtype: type[np.floating]):
+    case = Case(saturation=family, units=2, chains=2)
+    series, weights, tangents, parameters, strength, _ = case.arguments(dtype)
+    names = saturation.PARAMETERS[family]
+    corners = tuple(
+        jnp.broadcast_to(jnp.asarray([EXTREMES[name][(i >> j) & 1] for i in range(4)], dtype), parameter.shape)
+        for j, (name, parameter) in enumerate(zip(names, parameters, strict=True))
+    )
+    log_noise = jnp.asarray([-6.0, 3.0, -6.0, 3.0], dtype)
+    result = run(case, implementation, series, weights, tangents, corners, strength, log_noise)
+    if family != "root":
+        # A mean response of almost nothing asks for an effect that float32 need not hold.
+        result = result._replace(value=result.value[np.abs(result.effect).max(axis=0) < 1e6])
+    assert np.isfinite(result.value).all()
+    for array in jax.tree.leaves((result.mean_response, result.mean_by_shape)):
+        assert np.isfinite(array).all()
+
+
+@pytest.mark.skipif(not native.available(), reason=native.why_not() or "built")
+def test_native_keeps_the_conventions_at_zero_media(dtype: type[np.floating]):
+    """A unit without media: no response, no gradient, and the likelihood of its baseline, in every family."""
+    values = []
+    for family in saturation.PARAMETERS:
+        case = Case(saturation=family, strength_is_mean=False)
+        series, *rest = case.arguments(dtype)
+        series = series._replace(media=0 * series.media)
+        result = run(case, "native", series, *rest)
+        values.append(result.value)
+        for array in jax.tree.leaves((result.by_shape, result.by_effect, result.mean_by_shape)):
+            np.testing.assert_array_equal(array, 0)
+    np.testing.assert_array_equal(values, np.broadcast_to(values[0], (len(values), case.lanes)))
+
+
+def test_the_default_is_native_where_it_was_built_and_adstock_comes_first():
+    case = Case()
+    arguments = case.arguments(np.float32)
+
+    def text(**options: Any) -> str:
+        def program(series: Any, weights: Any, tangents: Any, parameters: Any, strength: Any, noise: Any) -> Likelihood:
+            return likelihood(
+                series, weights, tangents, case.saturation, parameters, strength, noise, strength_is_mean=True, **options
+            )
+
+        with jax.numpy_rank_promotion("allow"):
+            return jax.jit(program).lower(*arguments).as_text()
+
+    target = "mixfleet_likelihood_f32"
+    assert (target in text()) == (native.available() and jax.default_backend() == "cpu")
+    assert target not in text(implementation="xla")
+    assert target not in text(adstock_first=False)
+
+
+def test_errors_name_the_remedy(monkeypatch: pytest.MonkeyPatch):
+    case = Case()
+    arguments = case.arguments(np.float32)
+    series, weights, tangents, parameters, strength, log_noise = arguments
+    call = functools.partial(
+        likelihood, series, weights, tangents, "logistic", parameters, strength, log_noise, strength_is_mean=True
+    )
+    with pytest.raises(ValueError, match="unknown likelihood implementation 'gpu': choose one of"):
+        call(implementation="gpu")
+    with pytest.raises(RuntimeError, match="adstock before saturation only"):
+        call(implementation="native", adstock_first=False)
+    monkeypatch.setattr(native, "_library", lambda: "the native kernel was not built: install a C++ compiler")
+    with pytest.raises(RuntimeError, match="install a C\\+\\+ compiler"):
+        call(implementation="native")
+    assert np.isfinite(call().value).all()
+    assert native.isa() == ""
