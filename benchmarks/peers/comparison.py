@@ -19,6 +19,9 @@ SD_TOLERANCE = 0.05
 MONTE_CARLO_ERRORS = 3.0
 """How many Monte Carlo standard errors of a difference count as chance."""
 
+TAILS = (0.05, 0.95)
+"""Quantiles whose effective draws are the tail's, as in mixfleet's gates."""
+
 Draws = Float[np.ndarray, "chain draw quantity"]
 
 
@@ -52,7 +55,8 @@ def quality(answer: Answer, gates: Inference) -> Quality:
     total = answer.contribution.sum(axis=-1, keepdims=True)
     draws = np.concatenate([answer.parameters, answer.contribution, total], axis=-1)
     rhat = float(array_stats.rhat(draws, **_AXES, method="rank").max())
-    bulk, tail = (float(array_stats.ess(draws, **_AXES, method=kind).min()) for kind in ("bulk", "tail"))
+    bulk = float(array_stats.ess(draws, **_AXES, method="bulk").min())
+    tail = float(array_stats.ess(draws, **_AXES, method="tail", prob=TAILS).min())
     ebfmi = float(array_stats.bfmi(answer.energy).min()) if answer.energy.size else float("nan")
     passed = (
         rhat < gates.rhat_max,

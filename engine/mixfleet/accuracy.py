@@ -32,7 +32,7 @@ def sample_of(draws: Draws, size: int) -> Sample:
     picked = (np.arange(size) * total) // size
 
     def flat(values: Any) -> np.ndarray:
-        return np.asarray(values).reshape(*values.shape[:-2], -1)[..., picked]
+        return np.asarray(values).reshape(*values.shape[:-2], total)[..., picked]
 
     return Sample(flat(draws.shape), flat(draws.effect), flat(draws.noise), flat(draws.coefficients))
 

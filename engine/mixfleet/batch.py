@@ -246,7 +246,8 @@ def _strength_unit(
     weeks, channels = kpi[fitted], media.shape[1]
     columns = media[fitted] - basis[fitted] @ (basis[fitted].T @ media[fitted])
     residual = weeks - basis[fitted] @ (basis[fitted].T @ weeks)
-    mean = np.maximum(media[fitted].mean(axis=0), 1e-6)
+    # The mean response of an absent channel counts as one: its effect, and so its prior, is what is sampled.
+    mean = np.where(np.any(media != 0, axis=0), np.maximum(media[fitted].mean(axis=0), 1e-6), 1.0)
     # The ridge is the prior: an effect of about `effect_scale`, on media whose response averages its mean.
     noise = np.std(residual) ** 2 + 1e-12
     precision = columns.T @ columns / noise + np.diag(effect_scale**-2.0)

@@ -34,7 +34,7 @@ class Draws(NamedTuple):
     """Adstock, then saturation parameters."""
     effect: Float[Values, "channel draw chain"]
     contribution: Float[Values, "channel draw chain"]
-    """Mean over the weeks of the likelihood, in shares of the KPI's scale."""
+    """Mean over the weeks of the likelihood, in shares of the KPI's scale; zero for an absent channel."""
     noise: Float[Values, "draw chain"]
     coefficients: Float[Values, "column draw chain"]
     value: Float[Values, "draw chain"]
@@ -77,7 +77,8 @@ def inspect(
         [
             drawn.shape.reshape(-1, length, kind.chains),
             drawn.effect,
-            drawn.contribution,
+            # That of an absent channel is zero in every draw, on which no diagnostic is defined.
+            jnp.where(own.active[..., None] > 0, drawn.contribution, drawn.effect),
             drawn.noise[None],
             drawn.coefficients,
             jnp.sum(drawn.contribution, axis=0)[None],
@@ -193,7 +194,7 @@ def _drawn(
     return Draws(
         shape=by_draw(jnp.stack(parameters.shape) if parameters.shape else nothing),
         effect=by_draw(effect),
-        contribution=by_draw(contribution),
+        contribution=by_draw(contribution * own.active),
         noise=by_draw(parameters.noise),
         coefficients=by_draw(coefficients),
         value=by_draw(rest[-2]),

@@ -52,7 +52,7 @@ def sample(finished: Finished, kind: Structure, inference: Inference, key: np.nd
             num_warmup=WARMUP,
             num_samples=DRAWS,
             num_chains=CHAINS,
-            chain_method="vectorized",
+            chain_method="sequential",
             progress_bar=False,
         )
         extra_fields = ("diverging", "energy", "num_steps")

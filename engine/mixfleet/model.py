@@ -166,7 +166,7 @@ def _saturate(media: Array, parameters: Mapping[str, Array], model: Model) -> Fl
 
 def _law(laws: Sequence[Distribution]) -> dist.Distribution:
     """Laws of one family, side by side."""
-    h = {name: jnp.array([law.hyperparameters[name] for law in laws]) for name in laws[0].hyperparameters}
+    h = {name: np.array([law.hyperparameters[name] for law in laws]) for name in laws[0].hyperparameters}
     match laws[0].family:
         case "normal":
             return dist.Normal(h["mean"], h["sd"])
@@ -185,5 +185,5 @@ def _law(laws: Sequence[Distribution]) -> dist.Distribution:
         case "uniform":
             return dist.Uniform(h["low"], h["high"])
         case "truncated_normal":
-            high = None if bool(jnp.all(jnp.isinf(h["high"]))) else h["high"]
+            high = None if np.all(np.isinf(h["high"])) else h["high"]
             return dist.TruncatedNormal(h["mean"], h["sd"], low=h["low"], high=high)

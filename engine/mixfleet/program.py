@@ -24,8 +24,7 @@ WINDOW_ROWS = 256
 
 
 COMPILER_OPTIONS = {"xla_cpu_multi_thread_eigen": False}
-"""One thread per program on CPU. Tiles already share the cores, and XLA's own pool can deadlock: a batched Cholesky
-that runs on one of its threads waits there for another to be free."""
+"""One thread per program on CPU: tiles already share the cores."""
 
 _COMPILERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="compile")
 

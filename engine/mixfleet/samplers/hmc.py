@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from mixfleet.samplers import cholesky
+
 Chosen = TypeVar("Chosen")
 
 __all__ = [
@@ -118,9 +120,8 @@ class _Draws(NamedTuple):
 
 def metric_of(covariance: Float[Array, "unit coordinate coordinate"]) -> Metric:
     """The metric of these covariances; not finite where one is not positive definite."""
-    factor = jnp.linalg.cholesky(covariance)
-    one = jnp.broadcast_to(jnp.eye(covariance.shape[-1], dtype=covariance.dtype), covariance.shape)
-    return Metric(covariance, factor, jax.scipy.linalg.solve_triangular(factor, one, lower=True))
+    factor = cholesky.factor(covariance)
+    return Metric(covariance, factor, cholesky.inverse(factor))
 
 
 def lanes_of(values: Float[Array, "*front unit"], chains: int) -> Float[Array, "*front lane"]:

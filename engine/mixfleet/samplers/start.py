@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, UInt32
 
+from mixfleet.samplers import cholesky
 from mixfleet.samplers.hmc import LogDensity, Metric, lanes_of, metric_of
 
 __all__ = ["laplace", "optimise", "scatter"]
@@ -20,6 +21,9 @@ NUDGE = 0.02
 
 LEAST_CURVATURE = 0.25
 """A coordinate's standard deviation is not believed beyond 2: logs and logits of every default prior stay below."""
+
+ROUNDING = (0.0, 0.25, 1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
+"""What may be added to all curvatures of a unit whose mode is a saddle or a ridge; the warm-up learns the rest."""
 
 HOPELESS = 12.0
 """A mode this far below the unit's best, in log density, holds a share of the posterior that no chain should start
@@ -90,11 +94,23 @@ def laplace(
     # An unusable Hessian becomes that of a standard normal; the warm-up then learns the metric from the draws.
     usable = jnp.all(jnp.isfinite(curvature), axis=(1, 2), keepdims=True)
     curvature = jnp.where(usable, curvature, jnp.eye(coordinates, dtype=modes.dtype))
-    values_, vectors = jnp.linalg.eigh(curvature)
-    sd = jnp.maximum(values_, LEAST_CURVATURE) ** -0.5
-    half = vectors * sd[:, None, :]
-    covariance = jnp.einsum("uij,ukj->uik", half, half, precision="highest")
-    return starts, heights, metric_of(covariance)
+    return starts, heights, metric_of(_covariance(curvature))
+
+
+def _covariance(curvature: Float[Array, "unit coordinate coordinate"]) -> Float[Array, "unit coordinate coordinate"]:
+    """Inverses of the curvatures, each made as round as it takes for its least eigenvalue to reach the floor."""
+    one = jnp.eye(curvature.shape[-1], dtype=curvature.dtype)
+
+    def round_off(carried: tuple[Array, Array], more: Array) -> tuple[tuple[Array, Array], None]:
+        found, kept = carried
+        rounded = curvature + more * one
+        enough = jnp.all(jnp.isfinite(cholesky.factor(rounded - LEAST_CURVATURE * one)), axis=(1, 2))
+        return (found | enough, jnp.where((enough & ~found)[:, None, None], rounded, kept)), None
+
+    nothing = (jnp.zeros(len(curvature), bool), jnp.broadcast_to(one, curvature.shape))
+    (_, rounded), _ = jax.lax.scan(round_off, nothing, jnp.array(ROUNDING, curvature.dtype))
+    half = cholesky.inverse(cholesky.factor(rounded))
+    return jnp.einsum("uji,ujk->uik", half, half, precision="highest")
 
 
 def scatter(
