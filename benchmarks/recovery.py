@@ -15,7 +15,6 @@ import platform
 import resource
 import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd

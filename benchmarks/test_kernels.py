@@ -7,9 +7,12 @@ Each time is that of one call on arrays already on the device, until the result 
 `extra_info` holds the device, the shape and the seconds that tracing and compiling took.
 """
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,6 +23,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from mixfleet_kernels import adstock, saturation
 from mixfleet_kernels.adstock import cases as adstock_cases
+from mixfleet_kernels.likelihood import cases as likelihood_cases
+from mixfleet_kernels.likelihood import likelihood, native
 from mixfleet_kernels.saturation import cases as saturation_cases
 
 DTYPE = np.float32
@@ -88,3 +93,39 @@ def test_saturate(benchmark: BenchmarkFixture, case: saturation_cases.Case, impl
 def test_saturation_value_and_partials(benchmark: BenchmarkFixture, case: saturation_cases.Case):
     curve = partial(saturation.value_and_partials, case.family)
     measure(benchmark, curve, case.media(DTYPE), case.parameters(DTYPE))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("implementation", ["xla", "native"])
+@pytest.mark.parametrize("name", [name for name, case in likelihood_cases.CASES.items() if case.large])
+def test_likelihood(benchmark: BenchmarkFixture, name: str, implementation: str, dtype: type[np.floating]):
+    """On one core: `extra_info` holds the microseconds per lane-gradient of the fastest call."""
+    if implementation == "native" and not native.available():
+        pytest.skip(native.why_not())
+    case = likelihood_cases.CASES[name]
+
+    def pass_once(unit_media: Any, *arguments: Any) -> Any:
+        series, weights, tangents, *rest = arguments
+        call = partial(likelihood, strength_is_mean=case.strength_is_mean, implementation=implementation)
+        return call(series, weights, tangents, case.saturation, *rest, unit_media=unit_media)
+
+    with jax.enable_x64(dtype is np.float64), one_core():
+        arguments = case.arguments(dtype)
+        measure(benchmark, pass_once, arguments[0].media[..., :: case.chains], *arguments)
+    benchmark.extra_info["isa"] = native.isa() if implementation == "native" else ""
+    if benchmark.stats is not None:
+        benchmark.extra_info["us_per_lane_gradient"] = benchmark.stats.stats.min / case.lanes * 1e6
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Every thread of this process on one core, where the system lets us say so."""
+    tasks = [int(task.name) for task in Path("/proc/self/task").glob("*")]
+    before = os.sched_getaffinity(0) if tasks else set()
+    for task in tasks:
+        os.sched_setaffinity(task, {min(before)})
+    try:
+        yield
+    finally:
+        for task in tasks:
+            os.sched_setaffinity(task, before)

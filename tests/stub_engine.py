@@ -19,9 +19,7 @@ WEEKS = 12
 _STATUSES = ("ok", "ok", "ok_warn", "ok_retried", "ok_fallback", "quarantined", "failed")
 
 
-def fleet(
-    labels: Sequence[tuple[str, ...]], rejected: Sequence[tuple[str, ...]] = (), *, seed: int = 0
-) -> Panel:
+def fleet(labels: Sequence[tuple[str, ...]], rejected: Sequence[tuple[str, ...]] = (), *, seed: int = 0) -> Panel:
     """A panel of small units."""
     data = Data(channels=tuple(Channel(name=name, spend=name) for name in CHANNELS))
     return Panel(
@@ -47,9 +45,7 @@ def spec(root: Any, run_id: str | None = "r", **output: Any) -> Spec:
     return Spec(run=RunConfig(root=str(root), id=run_id), output=Output(**output))
 
 
-def engine(
-    *, pause: float = 0.0, order: int = 1, stop_after: int | None = None
-) -> Callable[..., Iterator[UnitResult]]:
+def engine(*, pause: float = 0.0, order: int = 1, stop_after: int | None = None) -> Callable[..., Iterator[UnitResult]]:
     """An engine whose results depend on neither pace nor order; interrupted after `stop_after` units."""
 
     def fit_units(

@@ -45,11 +45,7 @@ def code_lines(path: Path, first: int, last: int) -> int:
         if token.type not in quiet:
             held.update(range(token.start[0], token.end[0] + 1))
     for node in ast.walk(ast.parse(text)):
-        if (
-            isinstance(node, ast.Expr)
-            and isinstance(node.value, ast.Constant)
-            and isinstance(node.value.value, str)
-        ):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             held.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     return sum(first <= line <= last for line in held)
 
@@ -89,11 +85,7 @@ def test_sources_name_no_target_and_catch_not_everything(path: Path) -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             assert "_target_" not in node.value
         if isinstance(node, ast.ExceptHandler):
-            caught = (
-                {part.id for part in ast.walk(node.type) if isinstance(part, ast.Name)}
-                if node.type
-                else set()
-            )
+            caught = {part.id for part in ast.walk(node.type) if isinstance(part, ast.Name)} if node.type else set()
             assert node.type is not None, f"bare except in line {node.lineno}"
             assert not caught & {"Exception", "BaseException"}, f"catches everything in line {node.lineno}"
 

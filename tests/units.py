@@ -56,6 +56,4 @@ def panel_of(*units: Unit, holdout: int = 0) -> Panel:
         controls=controls,
         holdout=holdout or None,
     )
-    return Panel(
-        data=data, keys=data.keys, channels=channels, linear=controls, units=units, rejected=(), findings=()
-    )
+    return Panel(data=data, keys=data.keys, channels=channels, linear=controls, units=units, rejected=(), findings=())

@@ -173,7 +173,7 @@ class Inference:
     rhat_max: Annotated[float, Range(1.0, open=True)] = 1.01
     ebfmi_min: Annotated[float, Range(0.0, 1.0)] = 0.3
 
-    max_draws: Annotated[int, Range(100)] = 2400
+    max_draws: Annotated[int, Range(100)] = 4000
     """Draws per chain after which a unit climbs the ladder."""
 
     target_accept: Annotated[float, Range(0.0, 1.0, open=True)] = 0.8

@@ -22,7 +22,7 @@ from mixfleet.slots import Finished
 __all__ = ["sample"]
 
 CHAINS = 4
-WARMUP, DRAWS = 600, 800
+WARMUP, DRAWS = 500, 600
 DEPTH = 8
 
 

@@ -25,7 +25,7 @@ WINDOWS = (1, 3, 6)
 SETTLING = 1
 """Blocks of warm-up after the last window, for the step size alone."""
 
-LOOKS = (512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048)
+LOOKS = (512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2400, 2800, 3200)
 """Draws per chain at which a unit may stop, up to the configuration's most, which is the last look."""
 
 HASTE = 0.95

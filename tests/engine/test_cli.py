@@ -69,9 +69,7 @@ class FakeFit:
     ) -> Iterator[UnitResult]:
         for i, unit in enumerate(panel.units):
             yield self.fate(i, replace(FITTED, labels=unit.labels))
-            on_event(
-                Event(done=i + 1, ok=i + 1, total=self.units, active=2, phase="sampling", elapsed=i / 10)
-            )
+            on_event(Event(done=i + 1, ok=i + 1, total=self.units, active=2, phase="sampling", elapsed=i / 10))
 
 
 @pytest.fixture
@@ -191,9 +189,7 @@ def test_a_check_with_a_unit_that_cannot_be_modelled_exits_1(tmp_path: Path) -> 
     assert result.exit_code == 1, result.output
 
 
-def test_an_interrupted_fit_exits_130_and_says_how_to_go_on(
-    fit: FakeFit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_fit_exits_130_and_says_how_to_go_on(fit: FakeFit, monkeypatch: pytest.MonkeyPatch) -> None:
     fit.failure = lambda spec: KeyboardInterrupt()
     arguments = ["fit", "data=example", "prior.parameters={effect: {sd: 1}}", "run.root=there"]
     monkeypatch.setattr(sys, "argv", ["mixfleet", *arguments])
@@ -251,10 +247,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(fit: FakeFit, monkeypatch: pytes
     assert result.exit_code == 130
     assert len(fit.specs) == 2
     root = Path(fit.specs[0].run.root)
-    assert (
-        f"mixfleet fit -m data=example inference.seed=1,2,3 run.root=runs run.id={root.parent.name}"
-        in result.stderr
-    )
+    assert f"mixfleet fit -m data=example inference.seed=1,2,3 run.root=runs run.id={root.parent.name}" in result.stderr
 
 
 def test_a_sweep_that_is_resumed_fits_no_point_twice(fit: FakeFit) -> None:

@@ -125,9 +125,7 @@ def test_a_primary_configuration_of_ones_own(folder: Path) -> None:
 
 
 def test_a_sweep_is_a_product_in_order() -> None:
-    points = sweep_points(
-        request("data=example", "prior=default,weak", "inference.seed=range(1,3)", multirun=True)
-    )
+    points = sweep_points(request("data=example", "prior=default,weak", "inference.seed=range(1,3)", multirun=True))
     assert [point.changes for point in points] == [
         ("prior=default", "inference.seed=1"),
         ("prior=default", "inference.seed=2"),

@@ -129,9 +129,7 @@ def test_lists_and_mappings_are_taken_from_python_too() -> None:
 )
 def test_what_is_wrong_is_named(key: str, value: Any, problem: str) -> None:
     path = key.removesuffix("[0]").removesuffix("[1]")
-    settings = nested(
-        path, ["brand", value] if key.endswith("[1]") else [value] if key.endswith("[0]") else value
-    )
+    settings = nested(path, ["brand", value] if key.endswith("[1]") else [value] if key.endswith("[0]") else value)
     with pytest.raises(ConfigError, match=problem) as caught:
         build(Spec, settings)
     assert caught.value.key == key
@@ -169,9 +167,7 @@ def test_a_prior_outside_its_support_is_refused(parameter: str, law: dict[str, A
 
 def test_a_law_may_end_at_infinity_only_where_it_is_cut() -> None:
     law = distribution("truncated_normal", mean=1, sd=1, low=0, high=float("inf"))
-    assert build(Spec, {"prior": {"parameters": {"effect": law}}}).prior.parameters["effect"].support[
-        1
-    ] == float("inf")
+    assert build(Spec, {"prior": {"parameters": {"effect": law}}}).prior.parameters["effect"].support[1] == float("inf")
     with pytest.raises(ConfigError, match=r"prior\.high: must be finite"):
         distribution("uniform", low=0, high=float("inf"))
 

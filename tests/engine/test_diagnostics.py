@@ -34,17 +34,13 @@ def _x64() -> Iterator[None]:
         yield
 
 
-def _autoregressive(
-    rng: np.random.Generator, shape: tuple[int, ...], coefficient: np.ndarray | float
-) -> np.ndarray:
+def _autoregressive(rng: np.random.Generator, shape: tuple[int, ...], coefficient: np.ndarray | float) -> np.ndarray:
     """Stationary AR(1) chains with unit variance along axis 1."""
     noise = rng.normal(size=shape)
     chains = np.empty_like(noise)
     chains[:, 0] = noise[:, 0]
     for draw in range(1, shape[1]):
-        chains[:, draw] = (
-            coefficient * chains[:, draw - 1] + np.sqrt(1 - np.square(coefficient)) * noise[:, draw]
-        )
+        chains[:, draw] = coefficient * chains[:, draw - 1] + np.sqrt(1 - np.square(coefficient)) * noise[:, draw]
     return chains
 
 
@@ -72,9 +68,7 @@ def _arviz(draws: np.ndarray) -> dict[str, np.ndarray]:
         return {
             "rhat": np.asarray(arviz.rhat(draws, chain_axis=0, draw_axis=1)),
             "ess_bulk": np.asarray(arviz.ess(draws, chain_axis=0, draw_axis=1)),
-            "ess_tail": np.asarray(
-                arviz.ess(draws, chain_axis=0, draw_axis=1, method="tail", prob=(0.05, 0.95))
-            ),
+            "ess_tail": np.asarray(arviz.ess(draws, chain_axis=0, draw_axis=1, method="tail", prob=(0.05, 0.95))),
         }
 
 
@@ -197,11 +191,7 @@ def test_vmapped_equals_loop() -> None:
 
 
 def _passes(found: Diagnostics) -> np.ndarray:
-    return (
-        (np.asarray(found.rhat) < 1.01)
-        & (np.asarray(found.ess_bulk) > 400)
-        & (np.asarray(found.ess_tail) > 400)
-    )
+    return (np.asarray(found.rhat) < 1.01) & (np.asarray(found.ess_bulk) > 400) & (np.asarray(found.ess_tail) > 400)
 
 
 def test_gate_catches_every_set_of_chains_that_did_not_converge() -> None:

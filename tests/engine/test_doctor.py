@@ -26,9 +26,7 @@ def test_a_healthy_machine_needs_no_hint() -> None:
         ({}, False, "cannot be written", "the compile cache cannot be written"),
     ],
 )
-def test_what_is_wrong_comes_with_a_remedy(
-    plugins: dict[str, str], gpu: bool, note: str, expected: str
-) -> None:
+def test_what_is_wrong_comes_with_a_remedy(plugins: dict[str, str], gpu: bool, note: str, expected: str) -> None:
     assert any(re.search(expected, hint) for hint in hints(plugins, "cpu", gpu=gpu, cache_note=note))
 
 

@@ -62,13 +62,9 @@ SOURCES = {
     "pandas": lambda _: FLEET.table.to_pandas(),
     "pandas objects": lambda _: FLEET.table.to_pandas().astype(object),
     "polars": lambda _: pl.DataFrame(FLEET.table),
-    "polars categories": lambda _: pl.DataFrame(FLEET.table).with_columns(
-        pl.col("brand").cast(pl.Categorical)
-    ),
+    "polars categories": lambda _: pl.DataFrame(FLEET.table).with_columns(pl.col("brand").cast(pl.Categorical)),
     "arrow": lambda _: FLEET.table,
-    "arrow dictionary": lambda _: FLEET.table.set_column(
-        0, "brand", FLEET.table["brand"].dictionary_encode()
-    ),
+    "arrow dictionary": lambda _: FLEET.table.set_column(0, "brand", FLEET.table["brand"].dictionary_encode()),
     "stream": lambda _: Stream(),
     "csv": lambda path: write(path, "csv"),
     "parquet": lambda path: str(write(path, "parquet")),
@@ -347,9 +343,7 @@ def test_bundled_example_equals_its_source():
 
 def test_real_tables_are_read_without_errors():
     folder = shared("sim_meridian_rf")
-    channels = {
-        f"c{i}": {"spend": f"Channel{i}_spend", "impressions": f"Channel{i}_impression"} for i in range(3)
-    }
+    channels = {f"c{i}": {"spend": f"Channel{i}_spend", "impressions": f"Channel{i}_impression"} for i in range(3)}
     settings = {
         "keys": ["geo"],
         "date": "time",

@@ -77,9 +77,7 @@ class TestFit:
         # Only the rejected unit differs: its reason names a line here and a row there.
         assert len({tuple(run.table("status")["digest"].to_pylist()[:4]) for run in runs}) == 1
 
-    def test_every_unit_has_one_status_and_the_rejected_say_why(
-        self, tmp_path: Path, sales: pa.Table
-    ) -> None:
+    def test_every_unit_has_one_status_and_the_rejected_say_why(self, tmp_path: Path, sales: pa.Table) -> None:
         run = fit(sales, **place(tmp_path))
         rows = {(row["brand"], row["market"]): row for row in run.status.to_pylist()}
         assert len(rows) == 5
@@ -156,9 +154,7 @@ class TestRun:
             assert tree["posterior"]["effect"]["channel"].to_numpy().tolist() == ["tv", "search"]
             assert tree["sample_stats"]["lp"].dims == ("chain", "draw")
             samples = arviz_base.extract(tree, var_names="effect")
-            assert (
-                samples.sizes["sample"] == tree["posterior"].sizes["chain"] * tree["posterior"].sizes["draw"]
-            )
+            assert samples.sizes["sample"] == tree["posterior"].sizes["chain"] * tree["posterior"].sizes["draw"]
 
     def test_a_unit_without_fit_says_so(self, run: Run) -> None:
         tree = run.unit("c", "de").to_datatree()

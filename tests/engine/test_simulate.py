@@ -65,9 +65,7 @@ def test_the_truth_explains_the_kpi_up_to_the_noise(adstock_name, saturation_nam
         scale = measure(unit, np.ones(len(unit.dates), bool))
         assert scale.kpi == values["kpi_scale"]
         media = scale.scaled_media(unit)
-        design = baseline.design(
-            unit.dates, scale.scaled_controls(unit), model=model, fitted_weeks=len(unit.dates)
-        )
+        design = baseline.design(unit.dates, scale.scaled_controls(unit), model=model, fitted_weeks=len(unit.dates))
         fit = design @ [values[name] for name in baseline.column_names(model, fleet.data)]
         for i, name in enumerate(fleet.data.channels):
             row = truth.filter(pc.equal(truth["channel"], name.name)).to_pylist()
@@ -183,9 +181,7 @@ def test_overrides_reach_the_truth():
     fleet = simulate.fleet(brands=2, markets=3, weeks=60, prior=config.Prior(overrides=(override,)))
     decay = {(r["brand"], r["market"], r["channel"]): r["decay"] for r in fleet.truth.to_pylist()}
     assert all(
-        (abs(value - 0.9) < 0.02) == (brand == "brand_002")
-        for (brand, _, c), value in decay.items()
-        if c == "tv"
+        (abs(value - 0.9) < 0.02) == (brand == "brand_002") for (brand, _, c), value in decay.items() if c == "tv"
     )
 
 

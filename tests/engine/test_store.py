@@ -70,9 +70,7 @@ class TestRun:
                 effect = np.full((2, 3, len(names)), number, np.float32)
                 draws = {"effect": effect} | ({"noise": effect[..., 0]} if number else {})
                 coords = {"channel": names[::-1]}
-                yield UnitResult(
-                    labels=labels, status="ok", draws=draws, dims={"effect": ("channel",)}, coords=coords
-                )
+                yield UnitResult(labels=labels, status="ok", draws=draws, dims={"effect": ("channel",)}, coords=coords)
 
         run = execution.execute(fleet(brands(3)), spec(tmp_path), differing)
         first, last = (run.unit(*brands(3)[i]).draws() for i in (0, 2))

@@ -109,9 +109,7 @@ def test_convolve_contract(case: Case, implementation: str, dtype: type[np.float
     by_media = np.vdot(cotangent, reference.convolve(media_step, weights))
     assert np.vdot(np.asarray(to_media, np.float64), media_step) == pytest.approx(by_media, abs=tolerance)
     by_weights = np.vdot(cotangent, reference.convolve(media, weights_step))
-    assert np.vdot(np.asarray(to_weights, np.float64), weights_step) == pytest.approx(
-        by_weights, abs=tolerance
-    )
+    assert np.vdot(np.asarray(to_weights, np.float64), weights_step) == pytest.approx(by_weights, abs=tolerance)
 
 
 def test_one_window_serves_every_batch_element(dtype: type[np.floating]):
@@ -139,9 +137,7 @@ def test_reference_is_an_implementation(x64: None):
         ("delayed", False, 1),
     ],
 )
-def test_finite_with_finite_derivatives_everywhere(
-    family: str, minmax: bool, window: int, dtype: type[np.floating]
-):
+def test_finite_with_finite_derivatives_everywhere(family: str, minmax: bool, window: int, dtype: type[np.floating]):
     @jax.jit
     def program(parameters: tuple[jax.Array, ...]) -> tuple:
         def centre(parameters: tuple[jax.Array, ...]) -> jax.Array:
@@ -149,9 +145,7 @@ def test_finite_with_finite_derivatives_everywhere(
             return jnp.sum(weights * jnp.arange(window, dtype=weights.dtype)[:, None])
 
         shares, raw = (
-            adstock.weights_and_tangents(
-                family, parameters, window=window, normalise=normalise, weibull_minmax=minmax
-            )
+            adstock.weights_and_tangents(family, parameters, window=window, normalise=normalise, weibull_minmax=minmax)
             for normalise in (True, False)
         )
         return shares, raw, jax.grad(centre)(parameters)
@@ -235,9 +229,7 @@ def test_errors_name_the_remedy():
         adstock.weights("delayed", (0.5,), window=3)
     with pytest.raises(ValueError, match="window must be at least 1 week, got 0"):
         adstock.weights("geometric", (0.5,), window=0)
-    with pytest.raises(
-        ValueError, match="unknown adstock implementation 'gpu': choose one of reference, xla"
-    ):
+    with pytest.raises(ValueError, match="unknown adstock implementation 'gpu': choose one of reference, xla"):
         adstock.weights("geometric", (0.5,), window=3, implementation="gpu")
     with pytest.raises(ValueError, match="differ after their first axis"):
         adstock.convolve(np.zeros((5, 2)), np.zeros((3, 4)))

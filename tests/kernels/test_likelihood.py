@@ -13,32 +13,38 @@ from mixfleet_kernels.likelihood import Likelihood, likelihood, native, referenc
 from mixfleet_kernels.likelihood.cases import CASES, Case
 
 SMALL = {name: case for name, case in CASES.items() if not case.large}
-NATIVE = pytest.param("native", marks=pytest.mark.skipif(not native.available(), reason=native.why_not() or "built"))
-IMPLEMENTATIONS = ["xla", NATIVE]
+NEEDS_NATIVE = pytest.mark.skipif(not native.available(), reason=native.why_not() or "it is there")
+IMPLEMENTATIONS = ["xla", pytest.param("native", marks=NEEDS_NATIVE)]
 
 each = pytest.mark.parametrize("name", list(SMALL))
 with_each = pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 
 
-def run(case: Case, implementation: str, *arguments: Any) -> Likelihood:
-    """The likelihood, compiled."""
+@functools.cache
+def compiled(family: str, strength_is_mean: bool, implementation: str | None) -> Any:
+    """The likelihood as one program, shared by the tests that call it alike."""
 
-    @jax.jit
     def program(series: Any, weights: Any, tangents: Any, parameters: Any, strength: Any, log_noise: Any) -> Likelihood:
         return likelihood(
             series,
             weights,
             tangents,
-            case.saturation,
+            family,
             parameters,
             strength,
             log_noise,
-            strength_is_mean=case.strength_is_mean,
+            strength_is_mean=strength_is_mean,
             implementation=implementation,
         )
 
+    return jax.jit(program)
+
+
+def run(case: Case, implementation: str, *arguments: Any) -> Likelihood:
+    """The likelihood, on the host."""
     # XLA's implementation broadcasts lanes over weeks by rank.
     with jax.numpy_rank_promotion("allow"):
+        program = compiled(case.saturation, case.strength_is_mean, implementation)
         return jax.tree.map(np.asarray, program(*arguments))
 
 
@@ -90,20 +96,21 @@ def expected(name: str) -> dict[str, np.ndarray]:
     )
     shape = (*adstocks, *saturations)
     in_lanes = functools.partial(jax.vmap, in_axes=-1, out_axes=-1)
-    means = in_lanes(lambda s, m, w: mean(s, m, w))(shape, series.media, series.weight)
+    means = jax.jit(in_lanes(lambda *a: mean(*a)))(shape, series.media, series.weight)
     means = means * series.active + (1 - series.active)
     effect = strength / means if case.strength_is_mean else strength
-    results = in_lanes(lambda *a: jax.value_and_grad(value, argnums=(0, 1, 2))(*a))(effect, shape, log_noise, lane)
-    by_mean = in_lanes(lambda s, m, w: jax.grad(lambda moved: jnp.sum(mean(moved, m, w)))(s))(
-        shape, series.media, series.weight
-    )
+    by_all = jax.value_and_grad(value, argnums=(0, 1, 2))
+    results = jax.jit(in_lanes(lambda *a: by_all(*a)))(effect, shape, log_noise, lane)
+    by_shape = jax.grad(lambda s, m, w: jnp.sum(mean(s, m, w)))
+    by_mean = jax.jit(in_lanes(lambda *a: by_shape(*a)))(shape, series.media, series.weight)
     found = {"value": results[0], "by_effect": results[1][0], "by_log_noise": results[1][2], "effect": effect}
     found |= {"mean_response": means, "by_shape": results[1][1], "mean_by_shape": by_mean}
     found["projection"] = jnp.einsum(
         "utp,tuk->puk",
         series.basis,
         jnp.reshape(
-            (series.kpi - jnp.einsum("tcn,cn->tn", in_lanes(responses)(shape, series.media), effect)) * series.weight,
+            (series.kpi - jnp.einsum("tcn,cn->tn", jax.jit(in_lanes(responses))(shape, series.media), effect))
+            * series.weight,
             (case.weeks, case.units, case.chains),
         ),
     ).reshape(case.columns, -1)
@@ -156,7 +163,7 @@ def test_float32_equals_float64(name: str, implementation: str, x64: None):
             np.testing.assert_allclose(array, exact, rtol=1e-4, atol=2e-5 * np.abs(exact).max(), err_msg=field)
 
 
-@pytest.mark.skipif(not native.available(), reason=native.why_not() or "built")
+@NEEDS_NATIVE
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.large])
 def test_native_equals_xla_in_float32_at_full_size(name: str):
     case = CASES[name]
@@ -200,9 +207,11 @@ def test_more_padding_changes_nothing(implementation: str, dtype: type[np.floati
         np.testing.assert_array_equal(ours[-1], 0)
 
 
-@with_each
-@pytest.mark.parametrize("family", list(saturation.PARAMETERS))
-def test_a_lane_knows_nothing_of_the_others(family: str, implementation: str, dtype: type[np.floating]):
+@pytest.mark.parametrize(
+    ("implementation", "family"),
+    [("xla", "hill"), *(pytest.param("native", name, marks=NEEDS_NATIVE) for name in saturation.PARAMETERS)],
+)
+def test_a_lane_knows_nothing_of_the_others(implementation: str, family: str, dtype: type[np.floating]):
     """Bit by bit: units in another order, NaN in one of them, and, natively, one unit alone or a part of a vector."""
     case = Case(saturation=family, units=8, chains=4, adstock="delayed")
     arguments = case.arguments(dtype)
@@ -257,7 +266,7 @@ def test_finite_at_extremes(family: str, implementation: str, dtype: type[np.flo
         assert np.isfinite(array).all()
 
 
-@pytest.mark.skipif(not native.available(), reason=native.why_not() or "built")
+@NEEDS_NATIVE
 def test_native_keeps_the_conventions_at_zero_media(dtype: type[np.floating]):
     """A unit without media: no response, no gradient, and the likelihood of its baseline, in every family."""
     values = []
@@ -276,14 +285,11 @@ def test_the_default_is_native_where_it_was_built_and_adstock_comes_first():
     case = Case()
     arguments = case.arguments(np.float32)
 
-    def text(**options: Any) -> str:
-        def program(series: Any, weights: Any, tangents: Any, parameters: Any, strength: Any, noise: Any) -> Likelihood:
-            return likelihood(
-                series, weights, tangents, case.saturation, parameters, strength, noise, strength_is_mean=True, **options
-            )
-
+    def text(implementation: str | None = None, **options: Any) -> str:
+        call = functools.partial(likelihood, implementation=implementation, strength_is_mean=True, **options)
+        program = jax.jit(lambda *a: call(a[0], a[1], a[2], case.saturation, *a[3:]))
         with jax.numpy_rank_promotion("allow"):
-            return jax.jit(program).lower(*arguments).as_text()
+            return program.lower(*arguments).as_text()
 
     target = "mixfleet_likelihood_f32"
     assert (target in text()) == (native.available() and jax.default_backend() == "cpu")
@@ -306,5 +312,5 @@ def test_errors_name_the_remedy(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(RuntimeError, match="install a C\\+\\+ compiler"):
         call(implementation="native")
     with jax.numpy_rank_promotion("allow"):
-        assert np.isfinite(call().value).all()
+        assert "mixfleet_likelihood" not in jax.jit(call).lower().as_text()
     assert native.isa() == ""

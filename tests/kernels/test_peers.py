@@ -37,9 +37,7 @@ def robyn_weibull_table(family: str, media: np.ndarray, shape: float, scale: flo
     where R's own `lag` shifts nothing, so that every purchase meets the weight of the calendar week.
     """
     convention = conventions.convention("robyn", family)
-    weights = conventions.weights(
-        convention, family, (jnp.asarray(shape), jnp.asarray(scale)), weeks=len(media)
-    )
+    weights = conventions.weights(convention, family, (jnp.asarray(shape), jnp.asarray(scale)), weeks=len(media))
     return np.asarray(weights) * np.cumsum(media)
 
 
@@ -81,9 +79,7 @@ PYMC: list[Rule] = [
     ),
     (
         rf"delayed_adstock\(x,alpha={NUMBER},theta={NUMBER},l_max=8,normalize=(\w+)\)",
-        lambda x, a, d, n: carried(
-            "pymc_marketing", "delayed", x, float(a), float(d), normalise=pymc_normalise(n)
-        ),
+        lambda x, a, d, n: carried("pymc_marketing", "delayed", x, float(a), float(d), normalise=pymc_normalise(n)),
     ),
     (
         rf"weibull_adstock\(x,lam={NUMBER},k={NUMBER},l_max=8,type=(PDF|CDF),normalize=(\w+)\)",
@@ -160,9 +156,7 @@ def unit_test_values(system: str) -> dict[str, Any]:
 def test_meridian_decay_weights():
     expected = unit_test_values("meridian")["decay_weights_max_lag_4_unnormalised_oldest_first"]
     for family, by_decay in expected.items():
-        convention = dataclasses.replace(
-            conventions.convention("meridian", family), window=5, normalise="none"
-        )
+        convention = dataclasses.replace(conventions.convention("meridian", family), window=5, normalise="none")
         for decay, oldest_first in by_decay.items():
             weights = conventions.weights(convention, family, (np.float64(decay),), weeks=52)
             np.testing.assert_allclose(weights[::-1], oldest_first, rtol=0, atol=1e-12)
@@ -222,18 +216,14 @@ def test_mixfleet_preset_has_every_family():
     assert conventions.PRESETS["mixfleet"].keys() == adstock.PARAMETERS.keys()
     for family, names in adstock.PARAMETERS.items():
         parameters = tuple(jnp.asarray(0.6) for _ in names)
-        weights = conventions.weights(
-            conventions.convention("mixfleet", family), family, parameters, weeks=52
-        )
+        weights = conventions.weights(conventions.convention("mixfleet", family), family, parameters, weeks=52)
         np.testing.assert_array_equal(weights, adstock.weights(family, parameters, window=9))
 
 
 def test_errors_name_the_remedy():
     with pytest.raises(ValueError, match="unknown adstock convention 'excel': choose one of lightweight_mmm"):
         conventions.convention("excel", "geometric")
-    with pytest.raises(
-        ValueError, match="unknown adstock family of robyn 'delayed': choose one of geometric"
-    ):
+    with pytest.raises(ValueError, match="unknown adstock family of robyn 'delayed': choose one of geometric"):
         conventions.convention("robyn", "delayed")
     for normalise, message in (
         ("limit", "geometric family's alone"),

@@ -229,9 +229,7 @@ def test_second_derivatives_are_finite():
 
 
 def test_errors_name_the_remedy():
-    with pytest.raises(
-        ValueError, match="unknown saturation family 'adbug': choose one of exponential, hill"
-    ):
+    with pytest.raises(ValueError, match="unknown saturation family 'adbug': choose one of exponential, hill"):
         saturation.saturate("adbug", np.ones(3), ())
     with pytest.raises(ValueError, match=r"'hill' takes \(slope, half_saturation\), got 1 parameters"):
         saturation.saturate("hill", np.ones(3), (1.0,))

@@ -115,9 +115,13 @@ def _two_zones(dates: pd.Series) -> list[str]:
     return [f"{day:%Y-%m-%d}T00:00:00{'+01:00' if i % 2 else '-05:00'}" for i, day in enumerate(dates)]
 
 
+STEEP_LIFT = 1e4
+"""KPI that the first channel's highest week brings in P18, and in proportion every other week."""
+
+
 def _steep(frame: pd.DataFrame) -> pd.DataFrame:
     # No noise at all and a pattern that no smooth baseline has: the likelihood's width goes to zero.
-    return frame.assign(kpi=1e5 + 1e4 * (frame[FIRST] / frame[FIRST].max()))
+    return frame.assign(kpi=1e5 + STEEP_LIFT * (frame[FIRST] / frame[FIRST].max()))
 
 
 _CLEAN = ("ok", "ok_warn", "ok_retried", "ok_fallback")
@@ -133,9 +137,7 @@ def _warned(rule: str, spoil: Callable[[pd.DataFrame], pd.DataFrame], **settings
     return Poison(spoil=spoil, panel="warned", status=_DOUBTFUL, rule=rule, settings=settings)
 
 
-def _accepted(
-    spoil: Callable[[pd.DataFrame], pd.DataFrame], rule: str | None = None, **settings: Any
-) -> Poison:
+def _accepted(spoil: Callable[[pd.DataFrame], pd.DataFrame], rule: str | None = None, **settings: Any) -> Poison:
     return Poison(spoil=spoil, panel="accepted", status=_CLEAN, rule=rule, settings=settings)
 
 
@@ -161,9 +163,7 @@ CASES: dict[str, Poison] = {
     "P10_gap": _rejected("gap", lambda frame: frame.drop(index=[40, 41, 60])),
     "P10_gap_declared": _warned("gap", lambda frame: frame.drop(index=[40, 41, 60]), gaps="absent"),
     "P11_same_row_twice": _rejected("duplicate_row", lambda frame: pd.concat([frame, frame.iloc[[30]]])),
-    "P11_two_values": _rejected(
-        "duplicate_row", lambda frame: pd.concat([frame, frame.iloc[[30]].assign(kpi=1.0)])
-    ),
+    "P11_two_values": _rejected("duplicate_row", lambda frame: pd.concat([frame, frame.iloc[[30]].assign(kpi=1.0)])),
     "P12_negative_spend": _rejected("negative_media", _put(FIRST, -10.0)),
     "P12_negative_declared": _accepted(_put(FIRST, -10.0), allow_negative_media=(FIRST,)),
     "P13_daily": _rejected(
@@ -205,10 +205,9 @@ CASES: dict[str, Poison] = {
     "P16_complex": _rejected("not_a_number", _put(FIRST, 1 + 2j)),
     "P16_object": _rejected("not_a_number", _put(CONTROL, ("a", 1))),
     "P17_columns_above_rows": _warned("more_columns_than_rows", lambda frame: frame.iloc[:4], min_weeks=4),
+    # Its posterior is a needle, but a proper one: who certifies it on any rung must have found the needle.
     "P18_steep": Poison(spoil=_steep, panel="accepted", status=(*_DOUBTFUL, "ok")),
-    "P19_outlier": _warned(
-        "kpi_outlier", lambda frame: frame.assign(kpi=frame["kpi"] + 1e9 * (frame.index == 60))
-    ),
+    "P19_outlier": _warned("kpi_outlier", lambda frame: frame.assign(kpi=frame["kpi"] + 1e9 * (frame.index == 60))),
     "P20_short": _warned("short_for_seasonality", lambda frame: frame.iloc[:40]),
     "P22_future": _warned("date_future", _dates(lambda d: d + pd.Timedelta(weeks=104))),
 }
@@ -246,21 +245,15 @@ FILES: dict[str, FilePoison] = {
     "P21_extra_cell": FilePoison(
         spoil=lambda raw: _line(raw, 50, lambda line: line + b",1"), rule="file_broken", line=50
     ),
-    "P21_nul": FilePoison(
-        spoil=lambda raw: _line(raw, 50, lambda line: line + b"\0"), rule="file_broken", line=50
-    ),
+    "P21_nul": FilePoison(spoil=lambda raw: _line(raw, 50, lambda line: line + b"\0"), rule="file_broken", line=50),
     "P21_utf16": FilePoison(spoil=lambda raw: raw.decode().encode("utf-16"), rule="file_encoding", line=1),
     "P21_latin1": FilePoison(
         spoil=lambda raw: _line(raw, 50, lambda line: line.replace(b"brand", b"br\xe4nd")),
         rule="file_encoding",
         line=50,
     ),
-    "P21_byte_order_mark": FilePoison(
-        spoil=lambda raw: b"\xef\xbb\xbf" + raw, rule="file_mark", refused=False
-    ),
-    "P21_windows": FilePoison(
-        spoil=lambda raw: raw.replace(b"\n", b"\r\n"), rule="file_line_ends", refused=False
-    ),
+    "P21_byte_order_mark": FilePoison(spoil=lambda raw: b"\xef\xbb\xbf" + raw, rule="file_mark", refused=False),
+    "P21_windows": FilePoison(spoil=lambda raw: raw.replace(b"\n", b"\r\n"), rule="file_line_ends", refused=False),
     "P21_semicolons": FilePoison(spoil=lambda raw: raw.replace(b",", b";"), rule="file_separator", line=1),
     "P23_no_bytes": FilePoison(spoil=lambda _: b"", rule="file_empty"),
     "P23_header_only": FilePoison(spoil=lambda raw: raw.split(b"\n")[0] + b"\n", rule="table_empty"),

@@ -23,12 +23,15 @@ ENOUGH = {"ess_target": 200, "ess_floor": 100, "rhat_max": 1.05, "max_draws": 51
 
 
 @cache
-def ragged_fleet(seed: int = 7) -> Panel:
+def simulated(seed: int = 7) -> simulate.Simulated:
     """Six units of 87 to 104 weeks, some without a channel: all of one padded shape."""
-    fleet = simulate.fleet(
-        brands=3, markets=2, weeks=104, channels=4, controls=1, seed=seed, ragged=True, truth="fixed"
-    )
-    return read_panel(fleet.table, fleet.data)
+    return simulate.fleet(brands=3, markets=2, weeks=104, channels=4, controls=1, seed=seed, ragged=True, truth="fixed")
+
+
+@cache
+def ragged_fleet(seed: int = 7) -> Panel:
+    """The same units, read."""
+    return read_panel(simulated(seed).table, simulated(seed).data)
 
 
 def settings(panel: Panel, **inference: Any) -> Spec:

@@ -61,7 +61,9 @@ def test_a_unit_that_is_tried_again_is_so_alone_and_together() -> None:
     # No unit passes, so each is tried on two rungs of this program while others start, work and end.
     spec = settings(FLEET, ladder=True, ess_floor=10**5, ess_target=10**5)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting, "_climb", lambda unfinished, panel, spec, devices, tally: _as_they_are(unfinished, panel, spec))
+        patch.setattr(
+            fitting, "_climb", lambda unfinished, panel, spec, devices, tally: _as_they_are(unfinished, panel, spec)
+        )
         together = digests(FLEET, spec)
         for unit in FLEET.units[:2]:
             assert digests(with_units(FLEET, [unit]), spec) == only(together, [unit])

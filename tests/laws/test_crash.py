@@ -79,9 +79,7 @@ def test_killed_ten_times_at_random_moments(tmp_path: Path, whole: tuple[str, di
     assert killed >= 8
 
 
-def test_sigterm_saves_what_is_finished_and_marks_the_run(
-    tmp_path: Path, whole: tuple[str, dict[str, str]]
-) -> None:
+def test_sigterm_saves_what_is_finished_and_marks_the_run(tmp_path: Path, whole: tuple[str, dict[str, str]]) -> None:
     child, pipe = start_child(tmp_path)
     wait_for(pipe, UNITS - 10)
     child.terminate()
@@ -229,18 +227,14 @@ FAULTS = {"power": None, "full": errno.ENOSPC, "broken": errno.EIO}
 @pytest.mark.parametrize(
     ("fault", "draws", "step"), [("power", "summary", 2), ("power", "thin", 29), ("full", "thin", 23)]
 )
-def test_an_operation_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, draws: str, step: int
-) -> None:
+def test_an_operation_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, draws: str, step: int) -> None:
     fail_every(tmp_path, monkeypatch, fault, draws, step)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("draws", ["summary", "thin"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_operation_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, draws: str
-) -> None:
+def test_every_operation_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, draws: str) -> None:
     fail_every(tmp_path, monkeypatch, fault, draws, 1)
 
 

@@ -62,9 +62,6 @@ CASES: dict[str, Case] = {
     "delayed_13": Case(family="delayed", weeks=52, batch=(3, 2), window=13),
     "weibull_pdf_minmax": Case(family="weibull_pdf", weeks=30, weibull_minmax=True),
     "weibull_pdf_minmax_raw": Case(family="weibull_pdf", weeks=30, weibull_minmax=True, normalise=False),
-    **{
-        f"{family}_156x8x128": Case(family=family, batch=(8, 128), large=True)
-        for family in adstock.PARAMETERS
-    },
+    **{f"{family}_156x8x128": Case(family=family, batch=(8, 128), large=True) for family in adstock.PARAMETERS},
 }
 """Name -> case; the name says family and, for the fleet's own shape, weeks x channels x lanes."""

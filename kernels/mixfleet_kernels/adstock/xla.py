@@ -87,9 +87,7 @@ def weights_and_tangents(
 
 
 @functools.partial(jax.jit, inline=True)
-def convolve(
-    media: Float[Array, "week *batch"], weights: Float[Array, "window *batch"]
-) -> Float[Array, "week *batch"]:
+def convolve(media: Float[Array, "week *batch"], weights: Float[Array, "window *batch"]) -> Float[Array, "week *batch"]:
     """Shifted slices of the media, weighted and added; see `mixfleet_kernels.adstock.convolve`."""
     weeks = media.shape[0]
     lags = min(weights.shape[0], weeks)

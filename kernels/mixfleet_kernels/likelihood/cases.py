@@ -107,19 +107,14 @@ class Case:
 CASES: dict[str, Case] = {
     **{f"{family}_adstock": Case(adstock=family) for family in adstock.PARAMETERS},
     **{f"{family}_saturation": Case(saturation=family) for family in saturation.PARAMETERS},
-    **{
-        f"{family}_negative": Case(saturation=family, negative=True)
-        for family in saturation_cases.ODD_BY_REFLECTION
-    },
+    **{f"{family}_negative": Case(saturation=family, negative=True) for family in saturation_cases.ODD_BY_REFLECTION},
     "effect": Case(strength_is_mean=False),
     "hill_delayed": Case(adstock="delayed", saturation="hill"),
     "one_lane": Case(units=1, chains=1, absent=False),
     "window_beyond_series": Case(weeks=16, padding=4, window=20, columns=2),
     "units_across_vectors": Case(units=5, chains=5),
     "unit_of_many_chains": Case(units=2, chains=20),
-    "logistic_156x8x128": Case(
-        units=16, chains=8, weeks=160, padding=4, channels=8, columns=8, window=9, large=True
-    ),
+    "logistic_156x8x128": Case(units=16, chains=8, weeks=160, padding=4, channels=8, columns=8, window=9, large=True),
     "hill_156x8x128": Case(
         saturation="hill", units=16, chains=8, weeks=160, padding=4, channels=8, columns=8, window=9, large=True
     ),

@@ -105,9 +105,7 @@ def _library() -> ctypes.CDLL | str:
         if library.mixfleet_interface() != INTERFACE:
             return "the native kernel was built from other sources: install mixfleet anew"
         for handler in HANDLERS.values():
-            jax.ffi.register_ffi_target(
-                _target(handler), jax.ffi.pycapsule(getattr(library, handler)), platform="cpu"
-            )
+            jax.ffi.register_ffi_target(_target(handler), jax.ffi.pycapsule(getattr(library, handler)), platform="cpu")
     except (OSError, AttributeError, jax.errors.JaxRuntimeError) as error:
         return f"the native kernel does not load ({error}): install mixfleet anew"
     return library

@@ -90,9 +90,7 @@ def evaluate(
         + spare * 2 * log_noise
         + weeks * math.log(2 * math.pi)
     )
-    by_log_noise = (
-        s2 * jnp.sum((projection / total) ** 2 - 1 / total, axis=0) + outside_squares - spare
-    )
+    by_log_noise = s2 * jnp.sum((projection / total) ** 2 - 1 / total, axis=0) + outside_squares - spare
     # The derivative with respect to the media's total, week by week.
     pull = (outside / s2 + _expand(series.basis, projection / total)) * series.weight
     weighted = pull[:, None] * effect
@@ -125,17 +123,13 @@ def _sum_weeks(values: Float[Array, "week *rest"]) -> Float[Array, "*rest"]:
     return total[0]
 
 
-def _project(
-    basis: Float[Array, "unit week column"], values: Float[Array, "week lane"]
-) -> Float[Array, "column lane"]:
+def _project(basis: Float[Array, "unit week column"], values: Float[Array, "week lane"]) -> Float[Array, "column lane"]:
     units, weeks, columns = basis.shape
     lanes = values.reshape(weeks, units, -1)
     return jnp.einsum("utp,tuk->puk", basis, lanes, precision="highest").reshape(columns, -1)
 
 
-def _expand(
-    basis: Float[Array, "unit week column"], values: Float[Array, "column lane"]
-) -> Float[Array, "week lane"]:
+def _expand(basis: Float[Array, "unit week column"], values: Float[Array, "column lane"]) -> Float[Array, "week lane"]:
     units, weeks, columns = basis.shape
     lanes = values.reshape(columns, units, -1)
     return jnp.einsum("utp,puk->tuk", basis, lanes, precision="highest").reshape(weeks, -1)

@@ -91,14 +91,10 @@ def value_and_partials(
     return xla.value_and_partials(family, media, parameters)
 
 
-def _checked(
-    family: str, media: ArrayLike, parameters: tuple[ArrayLike, ...]
-) -> tuple[Array, tuple[Array, ...]]:
+def _checked(family: str, media: ArrayLike, parameters: tuple[ArrayLike, ...]) -> tuple[Array, tuple[Array, ...]]:
     names = choose(PARAMETERS, family, default=family, what="saturation family")
     if len(parameters) != len(names):
-        raise ValueError(
-            f"saturation {family!r} takes ({', '.join(names)}), got {len(parameters)} parameters"
-        )
+        raise ValueError(f"saturation {family!r} takes ({', '.join(names)}), got {len(parameters)} parameters")
     media = floating(media)
     aligned = []
     for parameter in parameters:

@@ -51,9 +51,6 @@ CASES: dict[str, Case] = {
     **{f"{family}_negative": Case(family=family, weeks=30, negative=True) for family in ODD_BY_REFLECTION},
     "hill_one_channel": Case(family="hill", weeks=40, batch=()),
     "logistic_26x3x2": Case(family="logistic", weeks=26, batch=(3, 2)),
-    **{
-        f"{family}_156x8x128": Case(family=family, batch=(8, 128), large=True)
-        for family in saturation.PARAMETERS
-    },
+    **{f"{family}_156x8x128": Case(family=family, batch=(8, 128), large=True) for family in saturation.PARAMETERS},
 }
 """Name -> case; the name says family and, for the fleet's own shape, weeks x channels x lanes."""

@@ -1,0 +1,66 @@
+"""Law 6: results are in the units of the table, and the table's units change nothing else."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mixfleet.panel import Panel, Unit
+from mixfleet.posterior import UnitResult
+from tests.laws.quick import fit, ragged_fleet, with_units
+
+pytestmark = pytest.mark.usefixtures("programs")
+FLEET = ragged_fleet()
+PARTS = ("mean", "sd", "q05", "q50", "q95")
+
+
+@pytest.fixture(scope="module")
+def plain() -> dict[tuple[str, ...], UnitResult]:
+    return fit(FLEET)
+
+
+def in_other_units(*, kpi: float = 1.0, spend: float = 1.0) -> Panel:
+    def converted(unit: Unit) -> Unit:
+        return replace(unit, kpi=unit.kpi * kpi, media=unit.media * spend, spend=unit.spend * spend)
+
+    return with_units(FLEET, map(converted, FLEET.units))
+
+
+@pytest.mark.parametrize(("kpi", "spend"), [(2.0**13, 1.0), (2.0**-30, 1.0), (1.0, 2.0**20), (2.0**-7, 2.0**-9)])
+def test_powers_of_two_change_no_digit(kpi: float, spend: float, plain: dict[tuple[str, ...], UnitResult]) -> None:
+    for labels, result in fit(in_other_units(kpi=kpi, spend=spend)).items():
+        before = plain[labels]
+        assert (result.status, result.reason, result.rung) == (before.status, before.reason, before.rung)
+        timeless = {name: value for name, value in result.diagnostics.items() if name != "seconds"}
+        assert timeless == {name: before.diagnostics[name] for name in timeless}
+        np.testing.assert_array_equal(result.draws["lp"], before.draws["lp"])
+        for variable, factor in {
+            "decay": 1.0,
+            "rate": 1 / spend,
+            "effect": kpi,
+            "contribution": kpi,
+            "noise": kpi,
+        }.items():
+            np.testing.assert_array_equal(result.draws[variable], np.float32(factor) * before.draws[variable])
+        for table, factor in {"roi": kpi / spend, "contributions": kpi, "curves": kpi}.items():
+            for part in PARTS:
+                expected = factor * before.tables[table][part]
+                np.testing.assert_array_equal(result.tables[table][part], expected, err_msg=f"{table} {part}")
+        np.testing.assert_array_equal(result.tables["curves"]["spend"], spend * before.tables["curves"]["spend"])
+        np.testing.assert_array_equal(result.tables["contributions"]["share"], before.tables["contributions"]["share"])
+        for score, factor in {"r2": 1.0, "wmape": 1.0, "coverage90": 1.0, "crps": kpi}.items():
+            np.testing.assert_array_equal(result.tables["fit"][score], factor * before.tables["fit"][score])
+
+
+@pytest.mark.parametrize(
+    ("kpi", "spend"), [(1e-9, 1.0), (1e12, 1.0), (1.0, 1e-9), (1.0, 1e12), (1e12, 1e-9), (0.9, 1.1)]
+)
+def test_any_other_unit_changes_no_roi(kpi: float, spend: float, plain: dict[tuple[str, ...], UnitResult]) -> None:
+    for labels, result in fit(in_other_units(kpi=kpi, spend=spend)).items():
+        before = plain[labels]
+        assert result.status == before.status
+        for table, factor in {"roi": kpi / spend, "contributions": kpi, "curves": kpi}.items():
+            for part in PARTS:
+                expected = factor * before.tables[table][part]
+                largest = np.abs(expected).max()
+                np.testing.assert_allclose(result.tables[table][part], expected, rtol=1e-5, atol=1e-9 * largest)
