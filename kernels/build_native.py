@@ -31,6 +31,7 @@ class NativeKernel(BuildHookInterface):
         """Compiles, and marks the wheel as one for this platform if that worked."""
         trouble = build()
         if trouble:
+            LIBRARY.unlink(missing_ok=True)  # of other sources, perhaps
             self.app.display_warning(f"mixfleet goes without its native kernel: {trouble}")
             return
         build_data["artifacts"].append(LIBRARY.relative_to(self.root).as_posix())
@@ -48,7 +49,6 @@ def compiler() -> str | None:
 
 def build() -> str:
     """Compiles the library in place; what went wrong in one line, empty when nothing did."""
-    LIBRARY.unlink(missing_ok=True)
     program = compiler()
     if program is None:
         return "no C++ compiler (c++, g++, clang++ or the one that CXX names)"
@@ -69,7 +69,7 @@ def build() -> str:
         objects = [os.path.join(folder, f"{name}.o") for name in commands]
         trouble = _run([(*command, "-o", made) for command, made in zip(commands.values(), objects, strict=True)])
         # Linked aside and moved: a process that runs the old library keeps it whole.
-        linked = LIBRARY.with_suffix(".part")
+        linked = LIBRARY.with_name(f"{LIBRARY.stem}.{os.getpid()}.so")
         trouble = trouble or _run([(program, "-shared", *objects, "-o", str(linked))])
         if not trouble:
             linked.replace(LIBRARY)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from arviz_stats.base import array_stats
+from arviz_stats.base.array import array_stats
 from jaxtyping import Float
 
 from benchmarks.peers.exchange import Answer
@@ -54,10 +54,10 @@ def quality(answer: Answer, gates: Inference) -> Quality:
     """Diagnostics of a peer's draws, and whether they would be certified."""
     total = answer.contribution.sum(axis=-1, keepdims=True)
     draws = np.concatenate([answer.parameters, answer.contribution, total], axis=-1)
-    rhat = float(array_stats.rhat(draws, **_AXES, method="rank").max())
-    bulk = float(array_stats.ess(draws, **_AXES, method="bulk").min())
-    tail = float(array_stats.ess(draws, **_AXES, method="tail", prob=TAILS).min())
-    ebfmi = float(array_stats.bfmi(answer.energy).min()) if answer.energy.size else float("nan")
+    rhat = float(np.max(array_stats.rhat(draws, chain_axis=0, draw_axis=1, method="rank")))
+    bulk = float(np.min(array_stats.ess(draws, chain_axis=0, draw_axis=1, method="bulk")))
+    tail = float(np.min(array_stats.ess(draws, chain_axis=0, draw_axis=1, method="tail", prob=TAILS)))
+    ebfmi = float(np.min(array_stats.bfmi(answer.energy))) if answer.energy.size else float("nan")
     passed = (
         rhat < gates.rhat_max,
         min(bulk, tail) >= gates.ess_floor,
@@ -88,10 +88,9 @@ def agreement(ours: Draws, theirs: Draws) -> Agreement:
     )
 
 
-_AXES = {"chain_axis": 0, "draw_axis": 1}
-
-
 def _moments(draws: Draws) -> tuple[np.ndarray, ...]:
     """Means and standard deviations, and the Monte Carlo error of each."""
-    errors = (array_stats.mcse(draws, **_AXES, method=kind) for kind in ("mean", "sd"))
-    return draws.mean(axis=(0, 1)), draws.std(axis=(0, 1), ddof=1), *errors
+    mean_error, sd_error = (
+        np.asarray(array_stats.mcse(draws, chain_axis=0, draw_axis=1, method=kind)) for kind in ("mean", "sd")
+    )
+    return draws.mean(axis=(0, 1)), draws.std(axis=(0, 1), ddof=1), mean_error, sd_error

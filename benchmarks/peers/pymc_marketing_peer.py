@@ -1,5 +1,6 @@
 """The unit's model in PyMC-Marketing, sampled by nutpie."""
 
+import numpy as np
 import xarray as xr
 from pymc_extras.prior import Prior  # pyright: ignore[reportMissingImports]
 from pymc_marketing.mmm import (  # pyright: ignore[reportMissingImports]
@@ -56,7 +57,7 @@ def build(problem: Problem) -> MMM:
 
 def fit(problem: Problem) -> Answer:
     model = build(problem)
-    kpi = problem.table["kpi"]
+    kpi = problem.table["kpi"].to_numpy()
     tree = model.fit(
         problem.table.drop(columns="kpi"),
         kpi,
@@ -70,7 +71,7 @@ def fit(problem: Problem) -> Answer:
     posterior, statistics = tree["posterior"], tree["sample_stats"]
     contribution = posterior["channel_contribution"].sum("date").transpose("chain", "draw", "channel")
     return Answer(
-        contribution=contribution.sel(channel=problem.channels).to_numpy() * float(kpi.abs().max()),
+        contribution=contribution.sel(channel=problem.channels).to_numpy() * np.abs(kpi).max(),
         parameters=flattened([posterior[variable.name].to_numpy() for variable in model.model.free_RVs]),
         divergences=int(statistics["diverging"].sum()),
         energy=statistics["energy"].to_numpy(),

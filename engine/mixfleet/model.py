@@ -112,10 +112,9 @@ def _carry_over(media: Array, parameters: Mapping[str, Array], model: Model) -> 
     weights = _weights(parameters, model)
     if model.normalise:
         weights = weights / weights.sum(axis=0, keepdims=True)
-    before = jnp.concatenate([jnp.zeros((model.window - 1, media.shape[1])), media])
-    weeks, first = media.shape[0], model.window - 1
-    carried = [weights[lag][None] * before[first - lag : first - lag + weeks] for lag in range(model.window)]
-    return jnp.sum(jnp.stack(carried), axis=0)
+    source = np.arange(len(media))[:, None] - np.arange(model.window)
+    lagged = jnp.where((source >= 0)[:, :, None], media[np.maximum(source, 0)], 0.0)
+    return jnp.sum(weights[None] * lagged, axis=1)
 
 
 def _weights(parameters: Mapping[str, Array], model: Model) -> Float[Array, "window channel"]:

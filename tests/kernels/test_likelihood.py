@@ -123,14 +123,13 @@ def test_the_formula_of_the_tests_is_the_reference(name: str, x64: None):
     series, found = case.series(np.float64), expected(name)
     _, weights, _, parameters, _, log_noise = case.arguments(np.float64)
     design, sd = case.design()
+    carried = adstock.convolve(series.media, weights, implementation="reference")
+    responses = np.asarray(saturation.saturate(case.saturation, carried, parameters, implementation="reference"))
     for lane in range(case.lanes):
-        own = lanes_of((series.media, weights, parameters), lane)
-        carried = adstock.convolve(own[0], own[1], implementation="reference")
-        responses = saturation.saturate(case.saturation, carried, own[2], implementation="reference")
         weeks = np.flatnonzero(series.weight[:, lane])
         value = reference.log_likelihood(
             np.asarray(series.kpi[weeks, lane]),
-            np.asarray(responses)[weeks],
+            responses[weeks, :, lane],
             found["effect"][:, lane],
             design[lane // case.chains][weeks],
             np.zeros(case.columns),
@@ -192,7 +191,7 @@ def test_more_padding_changes_nothing(implementation: str, dtype: type[np.floati
     )
     padded = run(case, implementation, longer, weights, tangents, parameters, strength, log_noise)
     # XLA sums slices of weeks, whose length the padding changes.
-    rounding = 0 if implementation == "native" else 50 * np.finfo(dtype).eps
+    rounding = 0 if implementation == "native" else 50 * float(np.finfo(dtype).eps)
     for ours, theirs in zip(jax.tree.leaves(padded), jax.tree.leaves(alone), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=rounding, atol=rounding * np.abs(theirs).max())
 
@@ -270,6 +269,7 @@ def test_finite_at_extremes(family: str, implementation: str, dtype: type[np.flo
 def test_native_keeps_the_conventions_at_zero_media(dtype: type[np.floating]):
     """A unit without media: no response, no gradient, and the likelihood of its baseline, in every family."""
     values = []
+    case = Case(strength_is_mean=False)
     for family in saturation.PARAMETERS:
         case = Case(saturation=family, strength_is_mean=False)
         series, *rest = case.arguments(dtype)

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from mixfleet import simulate
-from mixfleet.config import Compute, Inference, Spec
+from mixfleet.config import Compute, Data, Inference, Spec
 from mixfleet.fitting import fit_units
 from mixfleet.panel import Panel, Unit, read_panel
 from mixfleet.posterior import UnitResult
@@ -30,15 +30,15 @@ def simulated(seed: int = 7) -> simulate.Simulated:
 
 @cache
 def ragged_fleet(seed: int = 7) -> Panel:
-    """The same units, read."""
+    """Six of these units, read."""
     return read_panel(simulated(seed).table, simulated(seed).data)
 
 
-def settings(panel: Panel, **inference: Any) -> Spec:
+def settings(data: Data, **inference: Any) -> Spec:
     """Settings of a quick fit, without a ladder unless asked for."""
     chosen = {"chains": CHAINS, "ladder": False, **ENOUGH, **inference}
     return Spec(
-        data=panel.data,
+        data=data,
         inference=Inference(**chosen),
         compute=Compute(lanes=UNITS_OF_A_TILE * CHAINS, devices=1),
     )
@@ -51,7 +51,7 @@ def with_units(panel: Panel, units: Iterable[Unit]) -> Panel:
 
 def fit(panel: Panel, spec: Spec | None = None, **keywords: Any) -> dict[Labels, UnitResult]:
     """Results by labels; every unit has one."""
-    results = list(fit_units(panel, spec or settings(panel), **keywords))
+    results = list(fit_units(panel, spec or settings(panel.data), **keywords))
     by_labels = {result.labels: result for result in results}
     assert len(by_labels) == len(results)
     return by_labels

@@ -53,13 +53,13 @@ def test_with_so_many_threads(threads: int, together: dict[Labels, str], monkeyp
 
 
 def test_another_seed_is_another_result(together: dict[Labels, str]) -> None:
-    other = digests(FLEET, settings(FLEET, seed=1))
+    other = digests(FLEET, settings(FLEET.data, seed=1))
     assert not set(other.values()) & set(together.values())
 
 
 def test_a_unit_that_is_tried_again_is_so_alone_and_together() -> None:
     # No unit passes, so each is tried on two rungs of this program while others start, work and end.
-    spec = settings(FLEET, ladder=True, ess_floor=10**5, ess_target=10**5)
+    spec = settings(FLEET.data, ladder=True, ess_floor=10**5, ess_target=10**5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             fitting, "_climb", lambda unfinished, panel, spec, devices, tally: _as_they_are(unfinished, panel, spec)
@@ -83,7 +83,7 @@ import jax
 jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
 from dataclasses import replace
 from tests.laws.quick import digests, ragged_fleet, settings
-spec = settings(ragged_fleet())
+spec = settings(ragged_fleet().data)
 spec = replace(spec, compute=replace(spec.compute, devices="all"))
 print(json.dumps([jax.local_device_count(), [[*k, v] for k, v in digests(ragged_fleet(), spec).items()]]))
 """

@@ -22,10 +22,10 @@ REFUSED = "R-hat 9.000 is not below 1.01"
 
 
 def test_units_that_cannot_pass_are_quarantined_wherever_they_are_named(tmp_path: Path) -> None:
-    spec = settings(FLEET, ess_floor=10**5, ess_target=10**5, max_draws=100)
+    spec = settings(FLEET.data, ess_floor=10**5, ess_target=10**5, max_draws=100)
     run = mixfleet.fit(simulated().table, spec, run={"root": str(tmp_path), "id": "r"})
     labels = {unit.labels for unit in FLEET.units}
-    status = run.status
+    status = run.table("status").to_pandas()
     assert set(zip(status["brand"], status["market"], strict=True)) == labels
     assert set(status["status"]) == {"quarantined"}
     assert status["reason"].str.contains("effective draws .* are fewer than 100000").all()
@@ -43,7 +43,7 @@ def test_only_those_that_pass_are_ok() -> None:
     # The median unit's effective draws as floor: some pass and some do not.
     reached = [result.diagnostics for result in fit(FLEET).values()]
     floor = int(np.median([min(each["ess_bulk_min"], each["ess_tail_min"]) for each in reached]))
-    spec = settings(FLEET, ess_floor=floor, ess_target=floor)
+    spec = settings(FLEET.data, ess_floor=floor, ess_target=floor)
     results = fit(FLEET, spec)
     assert {result.status.partition("_")[0] for result in results.values()} == {"ok", "quarantined"}
     for result in results.values():
@@ -105,7 +105,7 @@ def test_the_ladder_is_climbed_rung_by_rung(
     monkeypatch.setattr(fallback, "DRAWS", 200)
     if failures > 3:
         monkeypatch.setattr(fallback, "sample", in_vain)
-    result = fit(ONE, settings(ONE, ladder=True))[ONE.units[0].labels]
+    result = fit(ONE, settings(ONE.data, ladder=True))[ONE.units[0].labels]
     assert (result.status, result.rung, result.reason) == (status, rung, reason)
     assert len(shown) == min(failures, 3) + (failures < 4)
     expected = [(min(failures, 1), "contribution", 0.95 if failures else 0.8)]

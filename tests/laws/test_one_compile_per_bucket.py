@@ -49,7 +49,7 @@ def test_ragged_units_share_one_compilation(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_is_data_compiles_nothing() -> None:
-    spec = settings(FLEET)
+    spec = settings(FLEET.data)
     fit(FLEET, spec)
     other_units = ragged_fleet(seed=8)
     laws = {
@@ -64,13 +64,13 @@ def test_what_is_data_compiles_nothing() -> None:
         fit(FLEET, replace(spec, prior=preset("prior", "weak")))
         fit(other_units, replace(spec, data=other_units.data))
         fit(with_units(FLEET, FLEET.units[:1]), spec)
-        fit(FLEET, settings(FLEET, seed=3, target_accept=0.9, ess_target=300, ess_floor=200, rhat_max=1.02))
+        fit(FLEET, settings(FLEET.data, seed=3, target_accept=0.9, ess_target=300, ess_floor=200, rhat_max=1.02))
         fit(FLEET, replace(spec, output=Output(draws="full")))
     assert not seen
 
 
 def test_a_sweep_over_priors_compiles_nothing() -> None:
-    spec = settings(FLEET)
+    spec = settings(FLEET.data)
     fit(FLEET, spec)
     misses = program.cache_info().misses
     with compilations() as seen:
@@ -83,7 +83,7 @@ def test_a_sweep_over_priors_compiles_nothing() -> None:
 
 def test_more_draws_are_another_program_and_only_then() -> None:
     """What is no data: the number of draws that a book must hold."""
-    kept = settings(FLEET).inference
+    kept = settings(FLEET.data).inference
     assert kept.max_draws == ENOUGH["max_draws"]
     assert fitting.capacity_of(replace(kept, max_draws=600)) == fitting.capacity_of(kept)
     assert fitting.capacity_of(replace(kept, max_draws=2000)) > fitting.capacity_of(kept)

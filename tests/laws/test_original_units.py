@@ -11,6 +11,7 @@ from tests.laws.quick import fit, ragged_fleet, with_units
 
 pytestmark = pytest.mark.usefixtures("programs")
 FLEET = ragged_fleet()
+UNITS = {unit.labels: unit for unit in FLEET.units}
 PARTS = ("mean", "sd", "q05", "q50", "q95")
 
 
@@ -34,19 +35,20 @@ def test_powers_of_two_change_no_digit(kpi: float, spend: float, plain: dict[tup
         timeless = {name: value for name, value in result.diagnostics.items() if name != "seconds"}
         assert timeless == {name: before.diagnostics[name] for name in timeless}
         np.testing.assert_array_equal(result.draws["lp"], before.draws["lp"])
-        for variable, factor in {
-            "decay": 1.0,
-            "rate": 1 / spend,
-            "effect": kpi,
-            "contribution": kpi,
-            "noise": kpi,
-        }.items():
-            np.testing.assert_array_equal(result.draws[variable], np.float32(factor) * before.draws[variable])
+        # Media that never ran have no unit, so neither has their saturation.
+        ran = np.flatnonzero(UNITS[labels].media.any(axis=0))
+        factors = {"decay": 1.0, "rate": 1 / spend, "effect": kpi, "contribution": kpi}
+        for variable, factor in factors.items():
+            expected = np.float32(factor) * before.draws[variable][..., ran]
+            np.testing.assert_array_equal(result.draws[variable][..., ran], expected, err_msg=variable)
+        np.testing.assert_array_equal(result.draws["noise"], np.float32(kpi) * before.draws["noise"])
         for table, factor in {"roi": kpi / spend, "contributions": kpi, "curves": kpi}.items():
             for part in PARTS:
                 expected = factor * before.tables[table][part]
                 np.testing.assert_array_equal(result.tables[table][part], expected, err_msg=f"{table} {part}")
-        np.testing.assert_array_equal(result.tables["curves"]["spend"], spend * before.tables["curves"]["spend"])
+        paid = np.isin(result.tables["curves"]["channel"], np.array(FLEET.channels)[ran])
+        spends = result.tables["curves"]["spend"][paid], before.tables["curves"]["spend"][paid]
+        np.testing.assert_array_equal(spends[0], spend * spends[1])
         np.testing.assert_array_equal(result.tables["contributions"]["share"], before.tables["contributions"]["share"])
         for score, factor in {"r2": 1.0, "wmape": 1.0, "coverage90": 1.0, "crps": kpi}.items():
             np.testing.assert_array_equal(result.tables["fit"][score], factor * before.tables["fit"][score])

@@ -133,7 +133,7 @@ def test_an_absent_channel_adds_its_prior_and_nothing_else() -> None:
 @pytest.mark.parametrize("coordinate", COORDINATES)
 def test_an_absent_channel_is_measured_by_its_prior(coordinate: str) -> None:
     """Its coordinate is as wide as its prior: the posterior is the prior, and the chains must get around in it."""
-    kind, tile = tile_of(WITHOUT_FIRST, coordinate=coordinate)
+    _, tile = tile_of(WITHOUT_FIRST, coordinate=coordinate)
     effect = panel_of(WITHOUT_FIRST)
     prior = Spec(data=effect.data).prior.law("effect", unit={}, channel="channel_0")
     assert np.exp(tile.log_strength_unit[0, 0]) == pytest.approx(np.exp(priors.centre(prior)), rel=0.5)

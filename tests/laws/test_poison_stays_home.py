@@ -46,7 +46,7 @@ def without_fallback() -> Iterator[Spec]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fitting.fallback, "sample", give_up)
-        yield settings(clean(), ladder=True)
+        yield settings(clean().data, ladder=True)
 
 
 @pytest.fixture(scope="module")

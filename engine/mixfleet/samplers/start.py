@@ -42,14 +42,14 @@ def optimise(
     position = lanes_of(centre, chains) + 0.5 * jnp.moveaxis(jitter, 0, 1).reshape(coordinates, -1)
     optimiser = optax.adam(optax.exponential_decay(GREATEST_RATE, OPTIMISER_STEPS, LEAST_RATE / GREATEST_RATE))
 
-    def step(carried: Any, _: None) -> tuple[Any, None]:
+    def step(carried: Any, _: Any) -> tuple[Any, None]:
         position, best, top, memory = carried
         value, gradient, _ = log_density(position)
         higher = value > top
         best, top = jnp.where(higher, position, best), jnp.where(higher, value, top)
         # A start outside the density's reach stays where it is; its chain will be sent to the best mode.
-        usable = jnp.where(jnp.isfinite(gradient), gradient, 0.0)
-        update, memory = optimiser.update(-usable, memory)
+        downhill = -jnp.where(jnp.isfinite(gradient), gradient, 0.0)
+        update, memory = optimiser.update(downhill, memory)
         return (position + jnp.asarray(update), best, top, memory), None
 
     nowhere = jnp.full(position.shape[1], -jnp.inf, position.dtype)

@@ -15,7 +15,7 @@ def log_likelihood(
     prior_sd: Float[np.ndarray, " column"],
     noise: float,
 ) -> float:
-    """The logarithm of Normal(kpi; responses effect + design prior_mean, noise^2 I + design diag(prior_sd^2) design')."""
+    """Log density at kpi of a normal with the responses' mean and the full covariance of noise and linear block."""
     weeks = len(kpi)
     covariance = noise**2 * np.eye(weeks) + (design * prior_sd**2) @ design.T
     residual = kpi - responses @ effect - design @ prior_mean

@@ -1,0 +1,71 @@
+"""Coordinates against fifty digits of mpmath, values and slopes."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+
+from mixfleet.coordinates import log_normal_cdf, log_ramp
+
+POINTS = np.concatenate([np.linspace(-37, 12, 400), -4 + np.linspace(-1e-3, 1e-3, 11), [0.0]])
+"""Both tails, and the seam between the two ways of computing."""
+
+DIGITS = 50
+
+
+def exact_log_cdf(z: float) -> mpmath.mpf:
+    return mpmath.log(mpmath.erfc(-mpmath.mpf(z) / mpmath.sqrt(2)) / 2)
+
+
+def exact_log_ramp(z: float) -> mpmath.mpf:
+    z = mpmath.mpf(z)
+    return mpmath.log(z * mpmath.ncdf(z) + mpmath.npdf(z))
+
+
+def exact_log_cdf_slope(z: float) -> mpmath.mpf:
+    return mpmath.npdf(z) / (mpmath.erfc(-mpmath.mpf(z) / mpmath.sqrt(2)) / 2)
+
+
+def exact_log_ramp_slope(z: float) -> mpmath.mpf:
+    return (mpmath.erfc(-mpmath.mpf(z) / mpmath.sqrt(2)) / 2) / mpmath.exp(exact_log_ramp(z))
+
+
+def exact(function: Callable[[float], mpmath.mpf], points: np.ndarray) -> np.ndarray:
+    # The ramp's two terms cancel by z squared: far in the tail that costs as many digits as the tail is small.
+    with mpmath.workdps(DIGITS + 700):
+        return np.array([float(function(float(z))) for z in points])
+
+
+FUNCTIONS = {
+    "log_normal_cdf": (log_normal_cdf, exact_log_cdf, exact_log_cdf_slope),
+    "log_ramp": (log_ramp, exact_log_ramp, exact_log_ramp_slope),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-10), (np.float32, 1e-5)])
+def test_value_and_slope_are_exact_in_both_tails(name, dtype, tolerance):
+    function, value, slope = FUNCTIONS[name]
+    points = POINTS.astype(dtype)
+    with jax.enable_x64(dtype is np.float64):
+        found, found_slope = jax.jvp(function, (jnp.asarray(points),), (jnp.ones(len(points), dtype),))
+    assert found.dtype == dtype
+    # Near a zero of the logarithm what counts is the error of the number itself.
+    expected = exact(value, points)
+    assert np.max(np.abs(found - expected) / np.maximum(np.abs(expected), 1.0)) < tolerance
+    # A slope that underflows is zero.
+    expected = exact(slope, points)
+    tiny = float(np.finfo(dtype).tiny) / tolerance
+    assert np.max(np.abs(found_slope - expected) / np.maximum(np.abs(expected), tiny)) < tolerance
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_far_out_it_stays_finite_and_increasing(name):
+    points = jnp.linspace(-1e3, 1e3, 2001, dtype=np.float32)
+    value, slope = jax.jvp(FUNCTIONS[name][0], (points,), (jnp.ones_like(points),))
+    assert np.all(np.isfinite(value))
+    assert np.all(np.isfinite(slope))
+    assert np.all(np.diff(value) >= 0)
