@@ -114,7 +114,7 @@ def test_likelihood(benchmark: BenchmarkFixture, name: str, implementation: str,
         measure(benchmark, pass_once, arguments[0].media[..., :: case.chains], *arguments)
     benchmark.extra_info["isa"] = native.isa() if implementation == "native" else ""
     if benchmark.stats is not None:
-        benchmark.extra_info["us_per_lane_gradient"] = float(benchmark.stats.stats.min) / case.lanes * 1e6
+        benchmark.extra_info["us_per_lane_gradient"] = benchmark.stats.stats.as_dict()["min"] / case.lanes * 1e6
 
 
 @contextmanager

@@ -16,9 +16,9 @@ import mixfleet
 from mixfleet import execution
 from tests.laws.quick import settings, simulated
 
-BRANDS = 6
-MOST_FINISHED = 3
-MOST_SECONDS = 0.4
+BRANDS = 8
+MOST_FINISHED = 2
+MOST_SECONDS = 0.3
 
 
 def run_whole(folder: Path, on_event: Any = None) -> Any:

@@ -23,9 +23,11 @@ ENOUGH = {"ess_target": 200, "ess_floor": 100, "rhat_max": 1.05, "max_draws": 51
 
 
 @cache
-def simulated(seed: int = 7) -> simulate.Simulated:
-    """Six units of 87 to 104 weeks, some without a channel: all of one padded shape."""
-    return simulate.fleet(brands=3, markets=2, weeks=104, channels=4, controls=1, seed=seed, ragged=True, truth="fixed")
+def simulated(seed: int = 7, brands: int = 3) -> simulate.Simulated:
+    """Two units for each brand, of 78 to 104 weeks, some without a channel: all of one padded shape."""
+    return simulate.fleet(
+        brands=brands, markets=2, weeks=104, channels=4, controls=1, seed=seed, ragged=True, truth="fixed"
+    )
 
 
 @cache
