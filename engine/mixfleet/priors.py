@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erfc
 from jaxtyping import Array, Float
+from scipy.special import log_ndtr
+from scipy.stats import truncnorm
 
 from mixfleet.coordinates import log_normal_cdf
 from mixfleet.distribution import Distribution
@@ -61,11 +63,18 @@ def hyper_rows(law: Distribution) -> Float[np.ndarray, " row"]:
         constant = 0.0
     else:
         mean, sd, low, high = values
-        mass = 0.5 * (math.erf((high - mean) / sd / math.sqrt(2)) - math.erf((low - mean) / sd / math.sqrt(2)))
-        constant = -math.log(mass * sd) - 0.5 * math.log(2 * math.pi)
+        constant = -_log_mass((low - mean) / sd, (high - mean) / sd) - math.log(sd) - 0.5 * math.log(2 * math.pi)
         constant += math.log(high - low) if name == "truncated_normal" else 0.0
     finite = [value if math.isfinite(value) else 0.0 for value in values]
     return np.array([*finite, *[0.0] * (HYPER_ROWS - 1 - len(values)), constant])
+
+
+def _log_mass(low: float, high: float) -> float:
+    """Log probability of a standard normal between two bounds, accurate in either tail."""
+    if low > 0:
+        low, high = -high, -low
+    below, upto = float(log_ndtr(low)), float(log_ndtr(high))
+    return upto + math.log1p(-math.exp(below - upto))
 
 
 def centre(law: Distribution) -> float:
@@ -75,20 +84,21 @@ def centre(law: Distribution) -> float:
         return NormalDist().inv_cdf(values[0] / (values[0] + values[1]))
     if name == "uniform":
         return 0.0
-    if name == "truncated_normal":
-        share = min(max((values[0] - values[2]) / (values[3] - values[2]), 0.1), 0.9)
-        return NormalDist().inv_cdf(share)
-    if name == "lower_truncated_normal":
-        return math.log(max(values[0] - values[2], 0.5 * values[1]))
+    if name in ("truncated_normal", "lower_truncated_normal"):
+        mean, sd, low, high = values
+        middle = float(truncnorm.median((low - mean) / sd, (high - mean) / sd, loc=mean, scale=sd))
+        if name == "lower_truncated_normal":
+            return math.log(middle - low)
+        return NormalDist().inv_cdf((middle - low) / (high - low))
     if name == "lognormal":
         return values[0]
-    middle = {
+    middles = {
         "half_normal": 0.6745 * values[0],
         "gamma": values[0] / values[-1],
         "inverse_gamma": values[-1] / (values[0] + 1),
         "exponential": 0.7 / values[0],
     }
-    return math.log(middle[name])
+    return math.log(middles[name])
 
 
 def constrain(name: str, u: Float[Array, "*batch"], hyper: Float[Array, "row *batch"]) -> Float[Array, "*batch"]:
