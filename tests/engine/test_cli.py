@@ -270,6 +270,6 @@ def test_doctor_says_what_runs_where() -> None:
     found = answer(result)
     assert found["versions"]["mixfleet"] == mixfleet.__version__
     assert found["devices"]
-    assert found["kernels"] == "xla"
+    assert found["kernels"].startswith(("native", "xla"))
     assert found["cache"]["usable"]
     assert found["config_path"]

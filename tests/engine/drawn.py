@@ -1,0 +1,100 @@
+"""Draws that nothing sampled: positions from about the prior, made into a book and read like any fit's."""
+
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mixfleet.batch import Member, Structure, Tile, prepare, stack, structure
+from mixfleet.config import Compute, Inference, Spec
+from mixfleet.density import evaluate_density
+from mixfleet.draws import Draws, Judgement, Linear, inspect
+from mixfleet.gates import judge
+from mixfleet.model import Laws, Series, unit_arguments
+from mixfleet.panel import Panel
+from mixfleet.program import Book
+from mixfleet.slots import Finished, Job
+
+CHAINS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A unit in the second place of a tile, with draws in float64; to be used under `jax.enable_x64`."""
+
+    panel: Panel
+    spec: Spec
+    kind: Structure
+    tile: Tile
+    member: Member
+    positions: np.ndarray
+    """[draw, coordinate, chain]."""
+    values: np.ndarray
+    draws: Draws
+    judgement: Judgement
+
+    @property
+    def plain(self) -> tuple[Series, Laws]:
+        return unit_arguments(self.member.unit, self.panel, self.spec)
+
+    def finished(self) -> Finished:
+        count = self.draws.noise.shape[0]
+        verdict = judge(self.judgement, divergences=0, trajectories=count * CHAINS, inference=self.spec.inference)
+        return Finished(
+            job=Job(member=self.member, key=np.array([1, 2], np.uint32)),
+            verdict=verdict,
+            judgement=self.judgement,
+            draws=self.draws,
+            count=count,
+            divergences=0,
+            gradients=123,
+            seconds=1.5,
+            tile=self.tile,
+            place=1,
+        )
+
+
+def drawn(panel: Panel, spec: Spec, *, count: int = 64, spread: float = 0.3, seed: int = 0) -> Drawn:
+    """Draws of the panel's last unit; `spread` 0 repeats one position throughout."""
+    spec = replace(
+        spec, data=panel.data, compute=Compute(lanes=2 * CHAINS, precision="float64"), inference=Inference(chains=CHAINS)
+    )
+    members = [prepare(unit, panel, spec) for unit in panel.units]
+    kind = structure(spec, panel, max(len(unit.dates) for unit in panel.units))
+    tile = jax.tree.map(jnp.asarray, stack([members[0], members[-1]], kind))
+    random = np.random.default_rng(seed)
+    centre = members[-1].arrays["centre"]
+    positions = centre[None, :, None] + spread * random.standard_normal((count, kind.dimension, CHAINS))
+    if spread == 0:
+        positions = positions + 0.3 * random.standard_normal((1, kind.dimension, 1))
+
+    @jax.jit
+    def fields(position: jax.Array) -> jax.Array:
+        lanes = jnp.concatenate([jnp.zeros_like(position), position], axis=1)
+        found = evaluate_density(lanes, tile, tile.series(CHAINS), kind)
+        value = found.value[None, CHAINS:]
+        return jnp.concatenate([position, found.extra[:, CHAINS:], value, -value])
+
+    own = jax.lax.map(fields, jnp.asarray(positions))
+    book = Book(
+        rows=jnp.stack([jnp.zeros_like(own), own]),
+        count=jnp.full(2, count, jnp.int32),
+        divergences=jnp.zeros(2, jnp.int32),
+        accept=jnp.zeros(2),
+    )
+    member = members[-1]
+    linear = Linear(jnp.asarray(member.loading), jnp.asarray(member.prior_mean))
+    key = jax.random.key_data(jax.random.key(seed))
+    found, judgement = inspect(kind, tile, book, linear, key, jnp.int32(1), jnp.int32(count), length=count)
+    return Drawn(
+        panel=panel,
+        spec=spec,
+        kind=kind,
+        tile=tile,
+        member=member,
+        positions=positions,
+        values=np.asarray(own[:, -2]),
+        draws=Draws(*(np.asarray(part) for part in found)),
+        judgement=Judgement(*(np.asarray(part) for part in judgement)),
+    )
