@@ -31,8 +31,10 @@ def sample_of(draws: Draws, size: int) -> Sample:
     total = draws.noise.size
     picked = (np.arange(size) * total) // size
 
+    # Chain after chain: a stride through draws that hold all chains side by side would meet a few chains only.
     def flat(values: Any) -> np.ndarray:
-        return np.asarray(values).reshape(*values.shape[:-2], total)[..., picked]
+        by_chain = np.swapaxes(np.asarray(values), -1, -2)
+        return by_chain.reshape(*by_chain.shape[:-2], total)[..., picked]
 
     return Sample(flat(draws.shape), flat(draws.effect), flat(draws.noise), flat(draws.coefficients))
 

@@ -73,15 +73,17 @@ def inspect(
     rows = jax.lax.dynamic_index_in_dim(book.rows, unit, keepdims=False)[:length]
     own = _only(tile, unit)
     drawn = _drawn(kind, own, rows, linear, key)
+    # A channel that is absent contributes zero in every draw, and no diagnostic is defined on a constant.
+    present = own.active[..., None] > 0
+    total = jnp.where(jnp.any(present), jnp.sum(drawn.contribution, axis=0), drawn.noise)
     quantities = jnp.concatenate(
         [
             drawn.shape.reshape(-1, length, kind.chains),
             drawn.effect,
-            # That of an absent channel is zero in every draw, on which no diagnostic is defined.
-            jnp.where(own.active[..., None] > 0, drawn.contribution, drawn.effect),
+            jnp.where(present, drawn.contribution, drawn.effect),
             drawn.noise[None],
             drawn.coefficients,
-            jnp.sum(drawn.contribution, axis=0)[None],
+            total[None],
             drawn.value[None],
         ]
     )

@@ -53,7 +53,8 @@ def judge(judgement: Judgement, *, divergences: int, trajectories: int, inferenc
     bulk, tail = _worst(judgement.ess_bulk, np.min), _worst(judgement.ess_tail, np.min)
     ebfmi = _worst(judgement.ebfmi, np.min)
     repeated = float(np.max(judgement.repeated))
-    ess = min(bulk, tail)
+    # numpy's minimum, for a NaN must win: Python's keeps whichever of the two stands first.
+    ess = float(np.minimum(bulk, tail))
     failures = [
         (not bool(judgement.finite), "draws that are not finite"),
         (not rhat < inference.rhat_max, f"R-hat {rhat:.3f} is not below {inference.rhat_max:g}"),
@@ -63,7 +64,7 @@ def judge(judgement: Judgement, *, divergences: int, trajectories: int, inferenc
             divergences > WARNING_DIVERGENCES * trajectories,
             f"{divergences} of {trajectories} trajectories diverged",
         ),
-        (repeated > GREATEST_REPEATED, f"a chain repeats {repeated:.0%} of its draws"),
+        (not repeated <= GREATEST_REPEATED, f"a chain repeats {repeated:.0%} of its draws"),
     ]
     failed = [text for wrong, text in failures if wrong]
     passed = not failed
@@ -71,7 +72,7 @@ def judge(judgement: Judgement, *, divergences: int, trajectories: int, inferenc
     return Verdict(
         passed=passed,
         enough=passed and ess >= inference.ess_target,
-        hopeless=not rhat < HOPELESS_RHAT or repeated > GREATEST_REPEATED,
+        hopeless=not rhat < HOPELESS_RHAT or not repeated <= GREATEST_REPEATED,
         reason=warning if passed else "; ".join(failed),
         rhat_max=rhat,
         ess_bulk_min=bulk,

@@ -20,7 +20,7 @@ from mixfleet.config import Model, Spec
 from mixfleet.distribution import Distribution
 from mixfleet.panel import Panel, Unit
 
-__all__ = ["Laws", "Series", "media_mix", "saturated_adstock", "unit_arguments"]
+__all__ = ["Laws", "Series", "collapsed_media_mix", "media_mix", "saturated_adstock", "unit_arguments"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,22 +52,30 @@ def media_mix(series: Series, laws: Laws, model: Model) -> None:
     Samples `noise`, `coefficients` and every name of `model.channel_parameters` (one value per channel); also records
     `media`, the channels' joint contribution by week, and `contribution`, each channel's mean over the fitted weeks.
     """
-    parameters = {
-        name: jnp.asarray(numpyro.sample(name, _law(laws.channel[name]).to_event(1)))
-        for name in model.channel_parameters
-    }
-    noise = jnp.asarray(numpyro.sample("noise", _law([laws.noise]).to_event(1)))
+    media, noise = _media_and_noise(series, laws, model)
     coefficients = numpyro.sample(
         "coefficients",
         dist.Normal(jnp.asarray(laws.coefficient_mean), jnp.asarray(laws.coefficient_sd)).to_event(1),
     )
-    by_channel = saturated_adstock(jnp.asarray(series.media), parameters, model) * parameters["effect"][None]
-    numpyro.deterministic("contribution", by_channel[series.fitted].mean(axis=0))
-    media = numpyro.deterministic("media", by_channel.sum(axis=1))
-
     expected = media + jnp.asarray(series.design) @ coefficients
     seen = series.kpi[series.fitted]
-    numpyro.sample("kpi", dist.Normal(expected[series.fitted], noise[0]).to_event(1), obs=jnp.asarray(seen))
+    numpyro.sample("kpi", dist.Normal(expected[series.fitted], noise).to_event(1), obs=jnp.asarray(seen))
+
+
+def collapsed_media_mix(series: Series, laws: Laws, model: Model) -> None:
+    """The same model with the coefficients integrated out: kpi is one draw of a multivariate normal.
+
+    For samplers: where media and intercept can stand in for each other, the posterior with coefficients is a ridge as
+    thin as the noise, and chains that should walk along it do not reach its ends.
+    """
+    media, noise = _media_and_noise(series, laws, model)
+    design, seen = jnp.asarray(series.design[series.fitted]), series.kpi[series.fitted]
+    law = dist.LowRankMultivariateNormal(
+        media[series.fitted] + design @ jnp.asarray(laws.coefficient_mean),
+        cov_factor=design * jnp.asarray(laws.coefficient_sd)[None],
+        cov_diag=jnp.full(len(seen), noise**2),
+    )
+    numpyro.sample("kpi", law, obs=jnp.asarray(seen))
 
 
 def saturated_adstock(
@@ -103,6 +111,17 @@ def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Laws]:
         coefficient_sd=sd,
     )
     return series, laws
+
+
+def _media_and_noise(series: Series, laws: Laws, model: Model) -> tuple[Float[Array, " week"], Float[Array, ""]]:
+    parameters = {
+        name: jnp.asarray(numpyro.sample(name, _law(laws.channel[name]).to_event(1)))
+        for name in model.channel_parameters
+    }
+    noise = jnp.asarray(numpyro.sample("noise", _law([laws.noise]).to_event(1)))
+    by_channel = saturated_adstock(jnp.asarray(series.media), parameters, model) * parameters["effect"][None]
+    numpyro.deterministic("contribution", by_channel[series.fitted].mean(axis=0))
+    return jnp.asarray(numpyro.deterministic("media", by_channel.sum(axis=1))), noise[0]
 
 
 def _carry_over(media: Array, parameters: Mapping[str, Array], model: Model) -> Float[Array, "week channel"]:

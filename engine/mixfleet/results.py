@@ -191,7 +191,8 @@ def _roi(fitted: Finished, kind: Structure, panel: Panel) -> dict[str, np.ndarra
     if not np.all(value[weeks] == value[weeks][0]):
         padded = np.zeros(kind.weeks)
         padded[: len(value)] = np.where(weeks, value, 0.0)
-        flat = fitted.draws.shape.reshape(*fitted.draws.shape[:2], -1)
+        shape = np.asarray(fitted.draws.shape)
+        flat = shape.reshape(*shape.shape[:2], draws[0].size)
         weighted = worth(kind, fitted.tile, jnp.int32(fitted.place), _device(padded, kind), _device(flat, kind))
         per_kpi = np.asarray(weighted, float).reshape(draws.shape)
     roi = (draws * per_kpi)[paid] * scale / spend[paid, None, None]

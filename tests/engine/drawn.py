@@ -58,7 +58,10 @@ class Drawn:
 def drawn(panel: Panel, spec: Spec, *, count: int = 64, spread: float = 0.3, seed: int = 0) -> Drawn:
     """Draws of the panel's last unit; `spread` 0 repeats one position throughout."""
     spec = replace(
-        spec, data=panel.data, compute=Compute(lanes=2 * CHAINS, precision="float64"), inference=Inference(chains=CHAINS)
+        spec,
+        data=panel.data,
+        compute=Compute(lanes=2 * CHAINS, precision="float64"),
+        inference=Inference(chains=CHAINS),
     )
     members = [prepare(unit, panel, spec) for unit in panel.units]
     kind = structure(spec, panel, max(len(unit.dates) for unit in panel.units))
@@ -79,7 +82,7 @@ def drawn(panel: Panel, spec: Spec, *, count: int = 64, spread: float = 0.3, see
     own = jax.lax.map(fields, jnp.asarray(positions))
     book = Book(
         rows=jnp.stack([jnp.zeros_like(own), own]),
-        count=jnp.full(2, count, jnp.int32),
+        filled=jnp.full(2, count, jnp.int32),
         divergences=jnp.zeros(2, jnp.int32),
         accept=jnp.zeros(2),
     )

@@ -5,6 +5,7 @@ import pytest
 
 from mixfleet import baseline
 from mixfleet.config import Data, Model, Override, Prior
+from mixfleet.schema import FrozenMapping
 
 DATES = np.datetime64("2019-12-30") + 7 * np.arange(120).astype("timedelta64[D]")
 DATA = Data(controls=("price", "rain"), treatments=("promo",))
@@ -52,9 +53,11 @@ def test_seasons_follow_the_day_of_the_year():
 def test_every_column_has_the_prior_of_its_kind():
     prior = Prior(
         overrides=(
-            Override(parameter="trend", unit={"brand": "acme"}, hyperparameters={"sd": 0.7}),
-            Override(parameter="control", hyperparameters={"mean": 0.02}),
-            Override(parameter="treatment", hyperparameters={"sd": 0.3}),
+            Override(
+                parameter="trend", unit=FrozenMapping({"brand": "acme"}), hyperparameters=FrozenMapping({"sd": 0.7})
+            ),
+            Override(parameter="control", hyperparameters=FrozenMapping({"mean": 0.02})),
+            Override(parameter="treatment", hyperparameters=FrozenMapping({"sd": 0.3})),
         )
     )
     mean, sd = baseline.column_priors(Model(), DATA, prior, {"brand": "acme", "market": "DE"})

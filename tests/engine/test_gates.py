@@ -23,7 +23,7 @@ GOOD: dict[str, Any] = {
 }
 
 
-def verdict(divergences: int = 0, **changed: Any) -> Verdict:
+def verdict(*, divergences: Any = 0, **changed: Any) -> Verdict:
     judgement: Any = Judgement(**{**GOOD, **changed})
     return judge(judgement, divergences=divergences, trajectories=8000, inference=Inference())
 
@@ -160,8 +160,11 @@ def x64() -> Iterator[None]:
         yield
 
 
+diagnose = jax.jit(diagnostics.diagnose)
+
+
 def judged(draws: np.ndarray) -> Verdict:
-    found = diagnostics.diagnose(jnp.asarray(draws, jnp.float32), jnp.int32(DRAWS))
+    found = diagnose(jnp.asarray(draws, jnp.float32), jnp.int32(DRAWS))
     same = np.mean(draws[:, 1:, 0] == draws[:, :-1, 0], axis=1)
     return verdict(
         rhat=np.asarray(found.rhat),

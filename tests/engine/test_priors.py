@@ -1,6 +1,7 @@
 """Priors: every law, in its coordinate, is the law that scipy knows."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +13,11 @@ from mixfleet import priors
 from mixfleet.distribution import Distribution, distribution
 
 
-def between(mean: float, sd: float, low: float, high: float):
+def between(mean: float, sd: float, low: float, high: float) -> Any:
     return stats.truncnorm((low - mean) / sd, (high - mean) / sd, loc=mean, scale=sd)
 
 
-LAWS = {
+LAWS: dict[str, tuple[Distribution, Any]] = {
     "half_normal": (distribution("half_normal", sd=0.3), stats.halfnorm(scale=0.3)),
     "lognormal": (distribution("lognormal", mean_log=-0.7, sd_log=0.4), stats.lognorm(0.4, scale=np.exp(-0.7))),
     "gamma": (distribution("gamma", shape=3, rate=2), stats.gamma(3, scale=0.5)),

@@ -151,7 +151,10 @@ def collected(trace: Trace, unit: int, units: int) -> tuple[np.ndarray, np.ndarr
     done = np.asarray(trace.done)[:, unit]
     lanes = trace.position.shape[-1] // units
     own = slice(unit * lanes, (unit + 1) * lanes)
-    return tuple(np.asarray(part)[done][..., own] for part in (trace.position, trace.energy, trace.accept))
+    position, energies, accept = (
+        np.asarray(part)[done][..., own] for part in (trace.position, trace.energy, trace.accept)
+    )
+    return position, energies, accept
 
 
 def sampled(log_density: LogDensity, units: int, chains: int, length: int) -> Sampled:
@@ -163,9 +166,9 @@ def sampled(log_density: LogDensity, units: int, chains: int, length: int) -> Sa
     def first(keys: Array) -> State:
         modes, values = start.optimise(log_density, jnp.zeros((DIMENSION, units)), chains, keys[:, 0])
         modes, values, metric = start.laplace(log_density, modes, values, units)
-        position, *evaluation = start.scatter(log_density, modes, values, metric, keys[:, 1])
+        position, value, gradient, extra = start.scatter(log_density, modes, values, metric, keys[:, 1])
         stepping = warmup.first_stepping(units, jnp.full(units, 0.8))
-        return hmc.begin(position, tuple(evaluation), metric, stepping, keys[:, 2])
+        return hmc.begin(position, (value, gradient, extra), metric, stepping, keys[:, 2])
 
     state, everyone = first(keys), jnp.ones(units, bool)
     for _ in range(3):

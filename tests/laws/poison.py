@@ -90,6 +90,10 @@ def _all(column: str, value: float | None) -> Callable[[pd.DataFrame], pd.DataFr
     return _put(column, np.nan if value is None else value, slice(None))
 
 
+def _spends(frame: pd.DataFrame) -> list[str]:
+    return [name for name in frame.columns if name.startswith("spend_")]
+
+
 def _times(column: str, factor: float) -> Callable[[pd.DataFrame], pd.DataFrame]:
     return lambda frame: frame.assign(**{column: frame[column] * factor})
 
@@ -150,6 +154,7 @@ CASES: dict[str, Poison] = {
     "P2_inf_control": _rejected("not_finite", _put(CONTROL, -np.inf)),
     "P3_zero_channel": _warned("channel_absent", _all(FIRST, 0.0)),
     "P3_empty_channel": _warned("channel_absent", _all(FIRST, None)),
+    "P3_no_media": _warned("channel_absent", lambda frame: frame.assign(**dict.fromkeys(_spends(frame), 0.0))),
     "P4_constant_channel": _warned("channel_constant", _all(FIRST, 1234.5)),
     "P5_constant_kpi": _rejected("kpi_constant", _all("kpi", 77.0)),
     "P6_zero_kpi": _rejected("kpi_zero", _all("kpi", 0.0)),

@@ -20,6 +20,7 @@ from mixfleet.density import Evaluation, evaluate_density
 from mixfleet.distribution import Distribution, distribution
 from mixfleet.model import Laws, Series, media_mix, saturated_adstock, unit_arguments
 from mixfleet.panel import Unit
+from mixfleet.schema import FrozenMapping
 from tests.units import odd_unit, panel_of
 
 POINTS = 1000
@@ -42,12 +43,16 @@ class Case:
 
 
 def prior(overrides: tuple[Override, ...] = (), **laws: Distribution) -> Prior:
-    return Prior(parameters=laws, overrides=overrides)
+    return Prior(parameters=FrozenMapping(laws), overrides=overrides)
 
 
 def override(parameter: str, channel: int | None = None, **hyperparameters: float) -> Override:
-    name = None if channel is None else f"channel_{channel}"
-    return Override(parameter=parameter, unit={"brand": "acme"}, channel=name, hyperparameters=hyperparameters)
+    return Override(
+        parameter=parameter,
+        unit=FrozenMapping({"brand": "acme"}),
+        channel=None if channel is None else f"channel_{channel}",
+        hyperparameters=FrozenMapping(hyperparameters),
+    )
 
 
 CASES = {

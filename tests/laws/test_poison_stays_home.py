@@ -99,6 +99,13 @@ def test_an_absent_channel_contributes_nothing(poisoned: dict[Labels, UnitResult
         assert effect["sd"][row] == pytest.approx(effect["prior_sd"][row], rel=0.2)
 
 
+def test_a_unit_without_media_is_baseline_alone(poisoned: dict[Labels, UnitResult]) -> None:
+    result = poisoned["P3_no_media", "x"]
+    assert result.status in ("ok_warn", "ok_retried"), result.reason
+    assert np.all(result.draws["contribution"] == 0.0)
+    assert "roi" not in result.tables
+
+
 def test_of_collinear_channels_only_the_sum_is_known(poisoned: dict[Labels, UnitResult]) -> None:
     result = poisoned["P7_collinear", "x"]
     assert "tv and search move together" in result.reason
