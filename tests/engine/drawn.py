@@ -1,6 +1,7 @@
 """Draws that nothing sampled: positions from about the prior, made into a book and read like any fit's."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +56,19 @@ class Drawn:
         )
 
 
+@partial(jax.jit, static_argnums=0)
+def rows(kind: Structure, tile: Tile, positions: jax.Array) -> jax.Array:
+    """What a sampler would have entered into a book: position, extra, value, energy."""
+
+    def row(position: jax.Array) -> jax.Array:
+        lanes = jnp.concatenate([jnp.zeros_like(position), position], axis=1)
+        found = evaluate_density(lanes, tile, tile.series(CHAINS), kind)
+        value = found.value[None, CHAINS:]
+        return jnp.concatenate([position, found.extra[:, CHAINS:], value, -value])
+
+    return jax.lax.map(row, positions)
+
+
 def drawn(panel: Panel, spec: Spec, *, count: int = 64, spread: float = 0.3, seed: int = 0) -> Drawn:
     """Draws of the panel's last unit; `spread` 0 repeats one position throughout."""
     spec = replace(
@@ -72,14 +86,7 @@ def drawn(panel: Panel, spec: Spec, *, count: int = 64, spread: float = 0.3, see
     if spread == 0:
         positions = positions + 0.3 * random.standard_normal((1, kind.dimension, 1))
 
-    @jax.jit
-    def fields(position: jax.Array) -> jax.Array:
-        lanes = jnp.concatenate([jnp.zeros_like(position), position], axis=1)
-        found = evaluate_density(lanes, tile, tile.series(CHAINS), kind)
-        value = found.value[None, CHAINS:]
-        return jnp.concatenate([position, found.extra[:, CHAINS:], value, -value])
-
-    own = jax.lax.map(fields, jnp.asarray(positions))
+    own = rows(kind, tile, jnp.asarray(positions))
     book = Book(
         rows=jnp.stack([jnp.zeros_like(own), own]),
         filled=jnp.full(2, count, jnp.int32),

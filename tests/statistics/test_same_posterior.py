@@ -9,7 +9,7 @@ NOISE = 4.0
 """What lies within so many Monte Carlo standard errors is no disagreement."""
 
 
-@pytest.mark.slow
+@pytest.mark.hours
 @pytest.mark.parametrize("name", CASES)
 def test_every_parameter_has_the_same_mean_and_spread(name):
     panel, spec = unit_of(CASES[name])

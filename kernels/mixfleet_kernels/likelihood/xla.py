@@ -66,9 +66,9 @@ def evaluate(
         strength_is_mean: Whether `strength` is the mean contribution, so that effect = strength / mean response.
     """
     shape = response.value
-    channels, weeks = shape.shape[1], _sum_weeks(series.weight)
+    channels, weeks = shape.shape[1], _sum_weeks(series.weight)[None]
     weight = series.weight[:, None]
-    share = weight / weeks
+    share = weight / weeks[:, None]
     absent = 1 - series.active
     mean = jnp.maximum(_sum_weeks(shape * share), LEAST_MEAN_RESPONSE) * series.active + absent
     effect = strength / mean if strength_is_mean else strength
@@ -80,20 +80,20 @@ def evaluate(
     projection = _project(series.basis, residual)
     outside = residual - _expand(series.basis, projection)
 
-    s2 = jnp.exp(2 * log_noise)
+    s2 = jnp.exp(2 * log_noise)[None]
     total = s2 + series.variance
-    outside_squares = _sum_weeks(outside * outside) / s2
-    spare = weeks - series.variance.shape[0]
+    outside_squares = _sum_weeks(outside * outside) / s2[0]
+    spare = weeks[0] - series.variance.shape[0]
     value = -0.5 * (
         jnp.sum(projection**2 / total + jnp.log(total), axis=0)
         + outside_squares
         + spare * 2 * log_noise
-        + weeks * math.log(2 * math.pi)
+        + weeks[0] * math.log(2 * math.pi)
     )
-    by_log_noise = s2 * jnp.sum((projection / total) ** 2 - 1 / total, axis=0) + outside_squares - spare
+    by_log_noise = s2[0] * jnp.sum((projection / total) ** 2 - 1 / total, axis=0) + outside_squares - spare
     # The derivative with respect to the media's total, week by week.
     pull = (outside / s2 + _expand(series.basis, projection / total)) * series.weight
-    weighted = pull[:, None] * effect
+    weighted = pull[:, None] * effect[None]
     return Likelihood(
         value=value,
         by_shape=tuple(_sum_weeks(weighted * partial) for partial in response.partials),
