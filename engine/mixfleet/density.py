@@ -13,6 +13,7 @@ from mixfleet.config import ADSTOCK_PARAMETERS
 from mixfleet.coordinates import log_ramp, log_ramp_slope
 from mixfleet_kernels import adstock
 from mixfleet_kernels.likelihood import Series, likelihood, respond
+from mixfleet_kernels.sums import sum_rows
 
 __all__ = ["Evaluation", "evaluate_density", "natural", "response"]
 
@@ -119,7 +120,7 @@ def evaluate_density(
     by_noise = data.by_log_noise * noise_slope / noise + noise_prior_slope
     logs = sum((log for log, _ in prior), effect_prior + jacobian)
     return Evaluation(
-        value=data.value + noise_prior + jnp.sum(logs, axis=0),
+        value=data.value + noise_prior + sum_rows(logs),
         gradient=jnp.concatenate([*by_shape, by_log_effect * ramp_slope + jacobian_slope, by_noise[None]]),
         extra=jnp.concatenate([data.mean_response, data.projection]),
     )

@@ -141,28 +141,30 @@ def _advance(kind: Structure, tile: Tile, state: State, book: Book) -> tuple[Sta
     fields = jnp.concatenate(
         [trace.position, trace.extra, trace.value[:, None], trace.energy[:, None]], axis=1
     ).reshape(TICKS, -1, units, chains)
-    # Finished trajectories first, in order; what follows them in the book will be written over.
-    order = jnp.argsort(~trace.done, axis=0, stable=True)
     done = jnp.sum(trace.done, axis=0, dtype=jnp.int32)
-
+    # Row in the book of each trajectory that finished, and where those stand in the trace.
+    row = book.filled[None] + jnp.cumsum(trace.done, axis=0, dtype=jnp.int32) - 1
+    (events,) = jnp.nonzero(trace.done.reshape(-1), size=trace.done.size)
+    events = events.astype(jnp.int32)
     zero = jnp.int32(0)
 
-    def enter(unit: Array, rows: Array) -> Array:
-        drawn = jnp.take(fields[:, :, unit], order[:, unit], axis=0)
-        return jax.lax.dynamic_update_slice(rows, drawn[None], (unit, book.filled[unit].astype(unit.dtype), zero, zero))
+    def enter(event: Array, rows: Array) -> Array:
+        tick, unit = jnp.divmod(events[event], jnp.int32(units))
+        drawn = jax.lax.dynamic_slice(fields, (tick, zero, unit, zero), (1, fields.shape[1], 1, chains))
+        return jax.lax.dynamic_update_slice(rows, drawn.reshape(1, 1, -1, chains), (unit, row[tick, unit], zero, zero))
 
     finished = trace.done[:, :, None]
     diverged = trace.diverged.reshape(TICKS, units, chains) & finished
     accept = jnp.where(finished, trace.accept.reshape(TICKS, units, chains), 0)
     return state, Book(
-        rows=jax.lax.fori_loop(zero, jnp.int32(units), enter, book.rows),
+        rows=jax.lax.fori_loop(zero, jnp.sum(done, dtype=jnp.int32), enter, book.rows),
         filled=book.filled + done,
         divergences=book.divergences + jnp.sum(diverged, axis=(0, 2), dtype=jnp.int32),
         accept=jnp.sum(accept, axis=(0, 2)) / jnp.maximum(done * chains, 1),
     )
 
 
-@partial(jax.jit, donate_argnums=(0,))
+@partial(jax.jit, donate_argnums=(0, 1))
 def _adapt(state: State, book: Book, learn: Array, settled: Array) -> tuple[State, Book]:
     coordinates = state.here.position.shape[0]
     rows = book.rows[:, :WINDOW_ROWS, :coordinates]

@@ -18,6 +18,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from mixfleet.samplers import cholesky
+from mixfleet.samplers.threefry import uniforms
+from mixfleet_kernels.sums import sum_rows
 
 Chosen = TypeVar("Chosen")
 
@@ -60,10 +62,11 @@ class Point(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """Estimate of each unit's posterior covariance, its lower Cholesky factor, and that factor's inverse."""
+    """Estimate of each unit's posterior covariance, the transpose of its lower Cholesky factor, and that factor's
+    inverse: as they stand, each is multiplied from the left by a row of lanes without being copied."""
 
     covariance: Float[Array, "unit coordinate coordinate"]
-    factor: Float[Array, "unit coordinate coordinate"]
+    upper: Float[Array, "unit coordinate coordinate"]
     inverse: Float[Array, "unit coordinate coordinate"]
 
 
@@ -88,6 +91,9 @@ class State(NamedTuple):
     momentum: Float[Array, "coordinate lane"]
     velocity: Float[Array, "coordinate lane"]
     start_energy: Float[Array, " lane"]
+    threshold: Float[Array, " lane"]
+    """What the running trajectory's acceptance must exceed: drawn with its momentum and kept, so that the choices made
+    by it read a number instead of drawing it anew."""
     steps_left: Int[Array, " unit"]
     transition: Int[Array, " unit"]
     """Trajectories finished, which numbers the random draws."""
@@ -114,14 +120,14 @@ LogDensity = Callable[[Float[Array, "coordinate lane"]], tuple[Array, Array, Arr
 
 class _Draws(NamedTuple):
     whitened: Float[Array, "coordinate lane"]
-    uniform: Float[Array, " lane"]
+    threshold: Float[Array, " lane"]
     length: Float[Array, " unit"]
 
 
 def metric_of(covariance: Float[Array, "unit coordinate coordinate"]) -> Metric:
     """The metric of these covariances; not finite where one is not positive definite."""
     factor = cholesky.factor(covariance)
-    return Metric(covariance, factor, cholesky.inverse(factor))
+    return Metric(covariance, jnp.swapaxes(factor, 1, 2), cholesky.inverse(factor))
 
 
 def lanes_of(values: Float[Array, "*front unit"], chains: int) -> Float[Array, "*front lane"]:
@@ -147,6 +153,7 @@ def begin(
         momentum=empty,
         velocity=empty,
         start_energy=jnp.zeros(lanes, position.dtype),
+        threshold=jnp.zeros(lanes, position.dtype),
         steps_left=jnp.zeros(units, jnp.int32),
         transition=jnp.zeros(units, jnp.int32),
         key=key,
@@ -179,13 +186,12 @@ def _tick(log_density: LogDensity, state: State) -> tuple[State, Trace]:
     velocity = velocity + 0.5 * step * here.push
     momentum = momentum + 0.5 * step * here.gradient
 
-    draws = _draws(state)
     steps_left = state.steps_left - 1
     done = steps_left <= 0
-    energy = -here.value + 0.5 * jnp.sum(momentum * velocity, axis=0)
+    energy = -here.value + 0.5 * sum_rows(momentum * velocity)
     error = energy - state.start_energy
     accept = jnp.where(jnp.isfinite(error), jnp.exp(-jnp.maximum(error, 0.0)), 0.0)
-    accepted = draws.uniform < accept
+    accepted = state.threshold < accept
     settled = _choose(accepted, here, state.start)
 
     stepping = _adapt_step(state.stepping, done, jnp.mean(accept.reshape(units, chains), axis=1))
@@ -206,18 +212,17 @@ def _tick(log_density: LogDensity, state: State) -> tuple[State, Trace]:
         accept=accept,
         diverged=~(error < DIVERGENCE),
     )
-    return _set_off(moved, settled, draws, done), trace
+    return _set_off(moved, settled, _draws(moved), done), trace
 
 
 def _set_off(state: State, origin: Point, draws: _Draws, which: Bool[Array, " unit"]) -> State:
     """Starts a trajectory at `origin` in the units of `which`; the others go on."""
     units, lanes = state.key.shape[0], origin.position.shape[1]
     chains = lanes // units
-    factor = state.metric.factor
     white = draws.whitened.reshape(-1, units, chains)
-    velocity = jnp.einsum("uij,juk->iuk", factor, white, precision="highest").reshape(-1, lanes)
+    velocity = jnp.einsum("uji,juk->iuk", state.metric.upper, white, precision="highest").reshape(-1, lanes)
     momentum = jnp.einsum("uji,juk->iuk", state.metric.inverse, white, precision="highest").reshape(-1, lanes)
-    energy = -origin.value + 0.5 * jnp.sum(draws.whitened**2, axis=0)
+    energy = -origin.value + 0.5 * sum_rows(draws.whitened**2)
     steps = jnp.round(draws.length / jnp.exp(state.stepping.log_step)).astype(jnp.int32)
     lane = jnp.repeat(which, chains)
     return state._replace(
@@ -226,6 +231,7 @@ def _set_off(state: State, origin: Point, draws: _Draws, which: Bool[Array, " un
         momentum=jnp.where(lane, momentum, state.momentum),
         velocity=jnp.where(lane, velocity, state.velocity),
         start_energy=jnp.where(lane, energy, state.start_energy),
+        threshold=jnp.where(lane, draws.threshold, state.threshold),
         steps_left=jnp.where(which, jnp.clip(steps, 1, MAX_STEPS), state.steps_left),
     )
 
@@ -234,21 +240,11 @@ def _draws(state: State) -> _Draws:
     """Random numbers of each unit's running trajectory, a function of its key and the trajectory's number."""
     coordinates, lanes = state.here.position.shape
     chains = lanes // state.key.shape[0]
-    dtype = state.here.position.dtype
-
-    def of_unit(key: Array, transition: Array) -> Array:
-        # One call for all that the trajectory needs: on CPU the call costs more than the numbers.
-        one = jax.random.fold_in(key, transition)
-        least = jnp.nextafter(jnp.asarray(-1, dtype), jnp.asarray(0, dtype))
-        return jax.random.uniform(one, (coordinates + 2, chains), dtype, least, 1)
-
-    uniform = jnp.moveaxis(jax.vmap(of_unit)(state.key, state.transition), 0, 1)
-    white = math.sqrt(2) * jax.lax.erf_inv(uniform[:coordinates])
-    share = 0.5 * (uniform[coordinates:] + 1)
+    uniform = uniforms(state.key, state.transition, coordinates + 2, lanes, state.here.position.dtype)
     return _Draws(
-        whitened=white.reshape(coordinates, lanes),
-        uniform=share[0].reshape(lanes),
-        length=QUARTER_TURN * (0.5 + share[1, :, 0]),
+        whitened=math.sqrt(2) * jax.lax.erf_inv(2 * uniform[:coordinates] - 1),
+        threshold=uniform[coordinates],
+        length=QUARTER_TURN * (0.5 + uniform[coordinates + 1, ::chains]),
     )
 
 
@@ -270,7 +266,7 @@ def _point(log_density: LogDensity, position: Array, metric: Metric) -> Point:
 
 def _push(gradient: Array, metric: Metric) -> Float[Array, "coordinate lane"]:
     by_unit = gradient.reshape(gradient.shape[0], metric.covariance.shape[0], -1)
-    push = jnp.einsum("uij,juk->iuk", metric.covariance, by_unit, precision="highest")
+    push = jnp.einsum("uji,juk->iuk", metric.covariance, by_unit, precision="highest")
     return push.reshape(gradient.shape)
 
 

@@ -130,7 +130,7 @@ def scatter(
     coordinates, lanes = modes.shape
     units = key.shape[0]
     white = jax.vmap(lambda k: jax.random.normal(k, (coordinates, lanes // units), modes.dtype))(key)
-    spread = jnp.einsum("uij,ujk->iuk", metric.factor, white, precision="highest").reshape(coordinates, lanes)
+    spread = jnp.einsum("uji,ujk->iuk", metric.upper, white, precision="highest").reshape(coordinates, lanes)
     # Of a Gaussian's own draws, one in a million lies further below its mode than this.
     lowest = values - 0.5 * (coordinates + 5 * (2 * coordinates) ** 0.5)
 

@@ -108,12 +108,13 @@ def convolve(media: Float[Array, "week *batch"], weights: Float[Array, "window *
 
 
 def _powers(base: Float[Array, "*batch"], count: int) -> Float[Array, "count *batch"]:
-    """base^0..base^(count-1) by doubling: no logarithm, so value and gradient are exact at base 0."""
-    powers, factor = jnp.ones_like(base)[None], base[None]
-    while powers.shape[0] < count:
-        powers = jnp.concatenate([powers, powers * factor])
+    """base^0..base^(count-1) by the bits of the exponent: no logarithm, so value and gradient are exact at base 0."""
+    exponent = jnp.arange(count).reshape((count,) + (1,) * base.ndim)
+    powers, factor = jnp.ones((count, *base.shape), base.dtype), base[None]
+    for bit in range((count - 1).bit_length()):
+        powers = powers * jnp.where((exponent >> bit) & 1 == 1, factor, 1)
         factor = factor * factor
-    return powers[:count]
+    return powers
 
 
 def _log_binomial(lag: Array, decay: Array, denominator: int) -> Array:
