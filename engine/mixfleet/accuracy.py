@@ -47,7 +47,7 @@ def weekly_fit(
     weeks = len(member.unit.dates)
     design = np.zeros((kind.weeks, kind.columns))
     design[:weeks] = member.design
-    key = jax.random.fold_in(jnp.asarray(fitted.job.key), 2)
+    key = jax.random.fold_in(jnp.asarray(fitted.job.keys[0]), 2)
     expected, outcome = predict(
         kind,
         fitted.tile,

@@ -61,24 +61,25 @@ def inspect(
     book: Book,
     linear: Linear,
     key: UInt32[Array, "2"],
-    unit: Int[Array, ""],
+    places: Int[Array, " copy"],
     count: Int[Array, ""],
     *,
     length: int,
 ) -> tuple[Draws, Judgement]:
-    """The first `count` draws of the unit at place `unit`, and their diagnostics.
+    """The first `count` draws per chain of the unit that is sampled at `places`, and their diagnostics.
 
     The linear coefficients are drawn here, exactly, from their law given everything else.
     """
-    rows = jax.lax.dynamic_index_in_dim(book.rows, unit, keepdims=False)[:length]
-    own = _only(tile, unit)
+    copies = [jax.lax.dynamic_index_in_dim(book.rows, place, keepdims=False)[:length] for place in places]
+    rows = jnp.concatenate(copies, axis=-1)
+    own = _only(tile, places[0])
     drawn = _drawn(kind, own, rows, linear, key)
     # A channel that is absent contributes zero in every draw, and no diagnostic is defined on a constant.
     present = own.active[..., None] > 0
     total = jnp.where(jnp.any(present), jnp.sum(drawn.contribution, axis=0), drawn.noise)
     quantities = jnp.concatenate(
         [
-            drawn.shape.reshape(-1, length, kind.chains),
+            drawn.shape.reshape(-1, length, rows.shape[-1]),
             drawn.effect,
             jnp.where(present, drawn.contribution, drawn.effect),
             drawn.noise[None],

@@ -60,13 +60,13 @@ def sample(finished: Finished, kind: Structure, inference: Inference, key: np.nd
         extra = run.get_extra_fields(group_by_chain=True)
         book = _book(jnp.asarray(run.get_samples(group_by_chain=True)), extra["energy"], tile, alone)
         linear = Linear(jnp.asarray(member.loading), jnp.asarray(member.prior_mean))
-        here, count = jnp.int32(0), jnp.int32(DRAWS)
+        here, count = jnp.zeros(1, jnp.int32), jnp.int32(DRAWS)
         drawn, judgement = inspect(alone, tile, book, linear, keys[2], here, count, length=DRAWS)
         judgement = Judgement(*(np.asarray(part) for part in judgement))
         divergences = int(np.sum(np.asarray(extra["diverging"])))
         verdict = judge(judgement, divergences=divergences, trajectories=CHAINS * DRAWS, inference=inference)
         last = Finished(
-            job=replace(finished.job, rung=finished.job.rung + 1, key=key),
+            job=replace(finished.job, rung=finished.job.rung + 1, keys=key[None]),
             verdict=verdict,
             judgement=judgement,
             draws=Draws(*(np.asarray(part) for part in drawn)),

@@ -11,7 +11,7 @@ from threading import Event
 import jax
 import numpy as np
 
-from mixfleet import backend, fallback
+from mixfleet import backend
 from mixfleet.batch import Structure, padded_weeks, prepare, structure
 from mixfleet.config import Spec
 from mixfleet.errors import ConfigError
@@ -28,7 +28,10 @@ HARDER_ACCEPT = 0.95
 
 POLL_SECONDS = 0.5
 
-LAST_BATCHED_RUNG, FALLBACK_RUNG = 2, 3
+RETRY_PLACES = 4
+"""Places of a tile in which a unit is sampled anew on the rungs above the first, as so many more chains."""
+
+FALLBACK_RUNG = 3
 
 COPIES = 3
 """Books' worth of memory that a tile needs at its peak: the book, the copy that is being judged, and scratch."""
@@ -111,7 +114,13 @@ def _climb(
     devices: list[Device],
     tally: "_Tally",
 ) -> Iterator[UnitResult]:
-    """The units that the main program could not certify: other coordinates, then float64 NUTS, then quarantine."""
+    """The units that the main program could not certify: other coordinates, then float64 NUTS, then quarantine.
+
+    NUTS is for posteriors of awkward shape, which show in divergences, energies or numbers that are not finite. It
+    has no better way between distant modes than the chains that failed before, so those units are set aside at once.
+    """
+    from mixfleet import fallback  # numpyro takes seconds to import, and few fits need it
+
     other = "effect" if spec.model.coordinate != "effect" else "contribution"
     moved = replace(spec, model=replace(spec.model, coordinate=other))
     still: list[tuple[Structure, Finished]] = []
@@ -120,16 +129,16 @@ def _climb(
         for own, finished in unfinished:
             if own == kind:
                 member = prepare(finished.job.member.unit, panel, moved)
-                jobs.append(replace(_harder(finished.job, spec), member=member, rung=LAST_BATCHED_RUNG))
+                jobs.append(replace(_harder(finished.job, spec, kind), member=member))
         again = replace(kind, model=moved.model)
         for finished in _sample(again, jobs, moved, devices, tally, phase="retrying"):
-            if finished.verdict.passed:
+            if finished.verdict.passed or finished.verdict.mixing:
                 yield tally.count(_result(finished, again, panel, moved))
             else:
                 still.append((again, finished))
     for kind, finished in still:
         tally.show("falling back to NUTS", active=1)
-        key = _key(finished.job.member.unit, spec, FALLBACK_RUNG)
+        key = _keys(finished.job.member.unit, spec, rung=FALLBACK_RUNG)[0]
         last, slow = fallback.sample(finished, kind, replace(spec.inference, target_accept=HARDER_ACCEPT), key)
         yield tally.count(_result(last, slow, panel, moved))
 
@@ -151,7 +160,7 @@ def _sample(
         if finished.verdict.passed or finished.job.rung > 0 or not spec.inference.ladder:
             outcomes.put(finished)
         else:
-            heap.add(_harder(finished.job, spec))
+            heap.add(_harder(finished.job, spec, kind))
 
     places = _workers(devices)[: -(-len(jobs) // kind.units)]
     programs = {device: program(kind, capacity_of(spec.inference), device) for device in dict.fromkeys(places)}
@@ -181,18 +190,19 @@ def _job(unit: Unit, panel: Panel, spec: Spec) -> Job | UnitResult:
     except np.linalg.LinAlgError as error:
         reason = f"the linear block cannot be decomposed: {error}"
         return UnitResult(labels=unit.labels, status="failed", reason=reason)
-    return Job(member=member, key=_key(unit, spec, 0), target_accept=spec.inference.target_accept)
+    return Job(member=member, keys=_keys(unit, spec), target_accept=spec.inference.target_accept)
 
 
-def _harder(job: Job, spec: Spec) -> Job:
+def _harder(job: Job, spec: Spec, kind: Structure) -> Job:
     rung = job.rung + 1
-    return replace(job, rung=rung, key=_key(job.member.unit, spec, rung), target_accept=HARDER_ACCEPT)
+    keys = _keys(job.member.unit, spec, rung=rung, copies=min(RETRY_PLACES, kind.units))
+    return replace(job, rung=rung, keys=keys, target_accept=HARDER_ACCEPT)
 
 
-def _key(unit: Unit, spec: Spec, rung: int) -> np.ndarray:
-    """The unit's random key: a hash of who it is, never of where it stands."""
-    text = f"{spec.inference.seed}:{rung}:{unit_id(unit.labels)}"
-    return np.frombuffer(hashlib.sha256(text.encode()).digest()[:8], np.uint32).copy()
+def _keys(unit: Unit, spec: Spec, *, rung: int = 0, copies: int = 1) -> np.ndarray:
+    """The unit's random keys: hashes of who it is, never of where it stands."""
+    texts = [f"{spec.inference.seed}:{rung}:{copy}:{unit_id(unit.labels)}" for copy in range(copies)]
+    return np.stack([np.frombuffer(hashlib.sha256(text.encode()).digest()[:8], np.uint32) for text in texts])
 
 
 def _result(finished: Finished, kind: Structure, panel: Panel, spec: Spec) -> UnitResult:

@@ -32,6 +32,9 @@ class Verdict:
     """Passed, and with as many effective draws as aimed for."""
     hopeless: bool
     """More draws will not help."""
+    mixing: bool
+    """Nothing failed but R-hat or the number of effective draws: the chains find no way between distant modes, or
+    only a slow one."""
     reason: str
     """Which gates failed, or what a passing unit is warned of; empty if nothing."""
     rhat_max: float
@@ -67,12 +70,14 @@ def judge(judgement: Judgement, *, divergences: int, trajectories: int, inferenc
         (not repeated <= GREATEST_REPEATED, f"a chain repeats {repeated:.0%} of its draws"),
     ]
     failed = [text for wrong, text in failures if wrong]
+    mixing = not any(wrong for wrong, _ in (failures[0], *failures[3:]))
     passed = not failed
     warning = f"{divergences} of {trajectories} trajectories diverged" if divergences else ""
     return Verdict(
         passed=passed,
         enough=passed and ess >= inference.ess_target,
         hopeless=not rhat < HOPELESS_RHAT or not repeated <= GREATEST_REPEATED,
+        mixing=mixing and not passed,
         reason=warning if passed else "; ".join(failed),
         rhat_max=rhat,
         ess_bulk_min=bulk,

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 from mixfleet.distribution import Distribution
 
@@ -30,6 +29,8 @@ def prior_sample(law: Distribution, parameter: int, channel: int) -> Float[np.nd
 
 def _scipy(law: Distribution) -> Any:
     """The law in scipy."""
+    from scipy import stats  # takes a second, and is wanted when the first unit is done, not before it is begun
+
     h = dict(law.hyperparameters)
     match law.family:
         case "normal":

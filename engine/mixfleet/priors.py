@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erfc
 from jaxtyping import Array, Float
-from scipy.special import log_ndtr
-from scipy.stats import truncnorm
+from scipy.special import log_ndtr, ndtr, ndtri
 
 from mixfleet.coordinates import log_normal_cdf
 from mixfleet.distribution import Distribution
@@ -77,6 +76,13 @@ def _log_mass(low: float, high: float) -> float:
     return upto + math.log1p(-math.exp(below - upto))
 
 
+def _median(low: float, high: float) -> float:
+    """Median of a standard normal between two bounds, accurate in either tail."""
+    if low > 0:
+        return -_median(-high, -low)
+    return float(ndtri(0.5 * (ndtr(low) + ndtr(high))))
+
+
 def centre(law: Distribution) -> float:
     """A coordinate in the middle of the law: where optimisation may start."""
     name, values = law_name(law), law.values
@@ -86,7 +92,7 @@ def centre(law: Distribution) -> float:
         return 0.0
     if name in ("truncated_normal", "lower_truncated_normal"):
         mean, sd, low, high = values
-        middle = float(truncnorm.median((low - mean) / sd, (high - mean) / sd, loc=mean, scale=sd))
+        middle = mean + sd * _median((low - mean) / sd, (high - mean) / sd)
         if name == "lower_truncated_normal":
             return math.log(middle - low)
         return NormalDist().inv_cdf((middle - low) / (high - low))

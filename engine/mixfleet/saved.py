@@ -8,19 +8,21 @@ import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import xarray as xr
 
 from mixfleet.archive import UnitDraws, read_draws
 from mixfleet.errors import RunError
 from mixfleet.frame import FrameKind, to_frame
 from mixfleet.manifest import read_finished
 from mixfleet.store import ARCHIVE, LATEST, SUMMARY
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["Run", "SavedUnit", "open"]
 
@@ -170,12 +172,14 @@ class SavedUnit:
         own = [pc.field(key) == label for key, label in self.labels.items()]
         return table.filter(functools.reduce(operator.and_, own))
 
-    def to_datatree(self) -> xr.DataTree:
+    def to_datatree(self) -> "xr.DataTree":
         """The unit as ArviZ and xarray know it: groups `posterior`, `sample_stats` (`lp`), `observed_data`.
 
         Status and reason are attributes of the tree and of its posterior, so that a quarantined unit says so
         wherever it is printed. Groups for which the run kept nothing are absent.
         """
+        import xarray as xr  # takes a second, and tables are read without it
+
         attributes = {**self.labels, "status": self.status, "reason": self.reason}
         groups = {"/": xr.Dataset(attrs=attributes)}
         if ARCHIVE in self.run.manifest["files"]:
@@ -221,7 +225,9 @@ class _Tables:
         return pq.read_table(io.BytesIO(data))
 
 
-def _dataset(draws: Mapping[str, np.ndarray], unit: UnitDraws, attributes: dict[str, str]) -> xr.Dataset:
+def _dataset(draws: Mapping[str, np.ndarray], unit: UnitDraws, attributes: dict[str, str]) -> "xr.Dataset":
+    import xarray as xr
+
     used = {axis for name in draws for axis in unit.dims[name]}
     chains, length = next(iter(draws.values())).shape[:2]
     return xr.Dataset(

@@ -25,8 +25,11 @@ WINDOWS = (1, 3, 6)
 SETTLING = 1
 """Blocks of warm-up after the last window, for the step size alone."""
 
-LOOKS = (512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2400, 2800, 3200)
+LOOKS = (256, 384, 512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2400, 2800, 3200)
 """Draws per chain at which a unit may stop, up to the configuration's most, which is the last look."""
+
+FEWEST = 512
+"""Draws per chain before which nobody is looked at; of a unit in several places, over all its places."""
 
 HASTE = 0.95
 """Effective draws may come faster than at the last look; this much earlier is worth looking."""
@@ -35,7 +38,8 @@ SHORT = 768
 """Looks at up to so many draws judge a book of this length, later ones the whole book."""
 
 PATIENCE = 1024
-"""Draws per chain after which a unit whose chains plainly disagree is given up."""
+"""Draws per chain after which a unit is given up whose chains plainly disagree, or whose effective draws come too
+slowly to reach the floor by the last look."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +47,16 @@ class Job:
     """One unit to sample, and how hard."""
 
     member: Member
-    key: np.ndarray
-    """uint32[2], from the unit's labels, the seed and the rung."""
+    keys: np.ndarray
+    """uint32[copy, 2], from the unit's labels, the seed, the rung and the copy: in how many places of a tile the unit
+    is sampled at once, as so many more chains."""
     rung: int = 0
     target_accept: float = 0.8
+
+    @property
+    def copies(self) -> int:
+        """Places that the unit takes."""
+        return len(self.keys)
 
     @property
     def patience(self) -> int:
@@ -78,10 +88,14 @@ class Jobs:
         self._waiting = deque(jobs)
         self._lock = Lock()
 
-    def take(self, count: int) -> list[Job]:
-        """Up to `count` jobs, the oldest first."""
+    def take(self, places: int) -> list[Job]:
+        """Jobs for up to so many places, the oldest first."""
+        taken: list[Job] = []
         with self._lock:
-            return [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
+            while self._waiting and self._waiting[0].copies <= places:
+                taken.append(self._waiting.popleft())
+                places -= taken[-1].copies
+        return taken
 
     def add(self, job: Job) -> None:
         """Puts a job at the end."""
@@ -90,10 +104,11 @@ class Jobs:
 
 
 @dataclass
-class _Place:
+class _Occupant:
     """A unit at work."""
 
     job: Job
+    places: list[int]
     started: float
     blocks: int = 0
     look: int = 0
@@ -113,9 +128,8 @@ class Slots:
     ) -> None:
         self._program, self._kind, self._device = program, program.kind, program.device
         self._inference, self._jobs, self._finish, self._stop = inference, jobs, finish, stop
-        self._looks = [n for n in LOOKS if n < inference.max_draws] + [inference.max_draws]
-        self._places: list[_Place | None] = [None] * self._kind.units
-        self._staged: deque[tuple[Job, int]] = deque()
+        self._occupants: list[_Occupant] = []
+        self._staged: deque[tuple[Job, list[int]]] = deque()
         self._staged_state: State | None = None
         self._state: State | None = None
         self._book: Book | None = None
@@ -124,7 +138,7 @@ class Slots:
     @property
     def active(self) -> int:
         """Units at work now."""
-        return sum(place is not None for place in self._places)
+        return len(self._occupants)
 
     def run(self) -> None:
         """Works until there are no more jobs, or until told to stop."""
@@ -137,44 +151,54 @@ class Slots:
                 self._block()
 
     def _fill(self) -> None:
-        place = np.full(self._kind.units, -1, np.int32)
-        for i, occupant in enumerate(self._places):
-            if occupant is not None:
-                continue
-            if not self._staged and not self._stage(place):
+        taken = {place for occupant in self._occupants for place in occupant.places}
+        free = [place for place in range(self._kind.units) if place not in taken]
+        source = np.full(self._kind.units, -1, np.int32)
+        while free and (self._staged or self._stage(source)):
+            job, sources = self._staged[0]
+            if len(sources) > len(free):
                 break
-            job, source = self._staged.popleft()
-            self._places[i] = _Place(job, time.monotonic())
-            place[i] = source
-        self._insert(place)
+            self._staged.popleft()
+            places, free = free[: len(sources)], free[len(sources) :]
+            self._occupants.append(_Occupant(job, places, time.monotonic()))
+            source[places] = sources
+        self._insert(source)
 
-    def _stage(self, place: np.ndarray) -> bool:
+    def _stage(self, source: np.ndarray) -> bool:
         """Starts the next units; those already staged must be in their places before their states go."""
         jobs = self._jobs.take(self._kind.units)
         if not jobs:
             return False
-        self._insert(place)
-        place[:] = -1
-        tile = self._put(stack([job.member for job in jobs], self._kind))
-        filled = jobs + [jobs[0]] * (self._kind.units - len(jobs))
-        keys = jnp.asarray(np.stack([job.key for job in filled]))
-        targets = jnp.asarray([job.target_accept for job in filled], self._kind.dtype)
-        self._staged_state = self._program.start(tile, keys, targets)
-        self._staged.extend((job, i) for i, job in enumerate(jobs))
+        self._insert(source)
+        source[:] = -1
+        members = [job.member for job in jobs for _ in range(job.copies)]
+        keys = np.concatenate([job.keys for job in jobs])
+        targets = [job.target_accept for job in jobs for _ in range(job.copies)]
+        spare = self._kind.units - len(members)
+        tile = self._put(stack(members + members[:1] * spare, self._kind))
+        filled = np.concatenate([keys, np.repeat(keys[:1], spare, axis=0)])
+        aims = jnp.asarray(targets + targets[:1] * spare, self._kind.dtype)
+        self._staged_state = self._program.start(tile, jnp.asarray(filled), aims)
+        first = 0
+        for job in jobs:
+            self._staged.append((job, list(range(first, first + job.copies))))
+            first += job.copies
         return True
 
-    def _insert(self, place: np.ndarray) -> None:
-        if np.all(place < 0):
+    def _insert(self, source: np.ndarray) -> None:
+        if np.all(source < 0):
             return
         assert self._staged_state is not None
         assert self._book is not None
         # Every leaf its own buffer: the state is consumed by the next block, the staged one is not.
         state = self._state or jax.tree.map(jnp.copy, self._staged_state)
-        self._state = self._program.insert(state, self._staged_state, jnp.asarray(place))
-        self._book = self._book._replace(filled=jnp.where(jnp.asarray(place) >= 0, 0, self._book.filled))
-        members = [occupant.job.member for occupant in self._places if occupant is not None]
-        filled = [occupant.job.member if occupant else members[0] for occupant in self._places]
-        self._tile = self._put(stack(filled, self._kind))
+        self._state = self._program.insert(state, self._staged_state, jnp.asarray(source))
+        self._book = self._book._replace(filled=jnp.where(jnp.asarray(source) >= 0, 0, self._book.filled))
+        members = [self._occupants[0].job.member] * self._kind.units
+        for occupant in self._occupants:
+            for place in occupant.places:
+                members[place] = occupant.job.member
+        self._tile = self._put(stack(members, self._kind))
 
     def _put(self, tile: Tile) -> Tile:
         return jax.device_put(tile, self._device)
@@ -186,80 +210,79 @@ class Slots:
         self._state, self._book = self._program.advance(self._tile, self._state, self._book)
         learn = np.zeros(self._kind.units, bool)
         settled = learn.copy()
-        for i, occupant in enumerate(self._places):
-            if occupant is None:
-                continue
+        begun: list[_Occupant] = []
+        for occupant in self._occupants:
             occupant.blocks += 1
-            if not occupant.sampling:
-                patience = occupant.job.patience
-                learn[i] = occupant.blocks in [patience * window for window in WINDOWS]
-                settled[i] = occupant.blocks == patience * (WINDOWS[-1] + SETTLING)
-                occupant.sampling = bool(settled[i])
+            if occupant.sampling:
+                begun.append(occupant)
+                continue
+            patience = occupant.job.patience
+            learn[occupant.places] = occupant.blocks in [patience * window for window in WINDOWS]
+            occupant.sampling = occupant.blocks == patience * (WINDOWS[-1] + SETTLING)
+            settled[occupant.places] = occupant.sampling
         counts = np.asarray(self._book.filled)
-        due = [
-            i
-            for i, occupant in enumerate(self._places)
-            if occupant is not None and occupant.sampling and not settled[i] and counts[i] >= self._looks[occupant.look]
-        ]
-        for i in due:
-            self._look(i, int(counts[i]))
+        for occupant in begun:
+            count = int(np.min(counts[occupant.places]))
+            if count >= self._looks(occupant.job)[occupant.look]:
+                self._look(occupant, count)
         if np.any(learn | settled):
             flags = jnp.asarray(learn), jnp.asarray(settled)
             self._state, self._book = self._program.adapt(self._state, self._book, *flags)
 
-    def _next_look(self, count: int, verdict: Verdict) -> int:
-        """The first look at which the unit should have enough effective draws, at the pace it had so far."""
-        ess = min(verdict.ess_bulk_min, verdict.ess_tail_min)
-        needed = count * min(HASTE * self._inference.ess_target / ess, 2.0) if ess > 0 else 0.0
-        later = [i for i, look in enumerate(self._looks) if look > count]
-        return next((i for i in later if self._looks[i] >= needed), later[-1] if later else len(self._looks))
+    def _looks(self, job: Job) -> list[int]:
+        last = self._inference.max_draws
+        return [n for n in LOOKS if n * job.copies >= FEWEST and n < last] + [last]
 
-    def _look(self, i: int, count: int) -> None:
-        occupant = self._places[i]
-        assert occupant is not None
+    def _next_look(self, job: Job, count: int, ess: float) -> int:
+        """The first look at which the unit should have enough effective draws, at the pace it had so far."""
+        looks = self._looks(job)
+        needed = count * min(HASTE * self._inference.ess_target / ess, 2.0) if ess > 0 else 0.0
+        later = [i for i, look in enumerate(looks) if look > count]
+        return next((i for i in later if looks[i] >= needed), later[-1] if later else len(looks))
+
+    def _look(self, occupant: _Occupant, count: int) -> None:
         assert self._book is not None
         assert self._tile is not None
         count -= count % 2
-        member = occupant.job.member
-        length = SHORT + TICKS if count <= SHORT + TICKS else self._program.capacity + TICKS
+        job, places, capacity = occupant.job, occupant.places, self._program.capacity + TICKS
+        length = SHORT + TICKS if count <= SHORT + TICKS else capacity
         dtype = self._kind.dtype
-        linear = Linear(jnp.asarray(member.loading, dtype), jnp.asarray(member.prior_mean, dtype))
-        key = jax.random.fold_in(jnp.asarray(occupant.job.key), 1)
+        linear = Linear(jnp.asarray(job.member.loading, dtype), jnp.asarray(job.member.prior_mean, dtype))
         drawn, judgement = inspect(
             self._kind,
             self._tile,
             self._book,
             linear,
-            key,
-            jnp.int32(i),
+            jax.random.fold_in(jnp.asarray(job.keys[0]), 1),
+            jnp.asarray(places, jnp.int32),
             jnp.int32(count),
-            length=min(length, self._program.capacity + TICKS),
+            length=min(length, capacity),
         )
         judgement = Judgement(*(np.asarray(part) for part in judgement))
-        divergences = int(self._book.divergences[i])
+        divergences = int(np.sum(np.asarray(self._book.divergences)[places]))
+        chains = self._kind.chains * job.copies
         verdict = judge(
-            judgement,
-            divergences=divergences,
-            trajectories=count * self._kind.chains,
-            inference=self._inference,
+            judgement, divergences=divergences, trajectories=count * chains, inference=self._inference
         )
-        occupant.look = self._next_look(count, verdict)
-        over = occupant.look == len(self._looks) or (verdict.hopeless and count >= PATIENCE)
-        if not verdict.enough and not over:
+        ess = min(verdict.ess_bulk_min, verdict.ess_tail_min)
+        occupant.look = self._next_look(job, count, ess)
+        too_slow = ess * self._inference.max_draws < count * self._inference.ess_floor
+        given_up = count >= PATIENCE and (verdict.hopeless or too_slow)
+        if not (verdict.enough or given_up or occupant.look == len(self._looks(job))):
             return
-        self._places[i] = None
+        self._occupants.remove(occupant)
         self._finish(
             Finished(
-                job=occupant.job,
+                job=job,
                 verdict=verdict,
                 judgement=judgement,
                 draws=Draws(*(_leading(np.asarray(part), count) for part in drawn)),
                 count=count,
                 divergences=divergences,
-                gradients=occupant.blocks * TICKS * self._kind.chains,
+                gradients=occupant.blocks * TICKS * chains,
                 seconds=time.monotonic() - occupant.started,
                 tile=self._tile,
-                place=i,
+                place=places[0],
             )
         )
 
