@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -47,16 +45,15 @@ def weekly_fit(
     weeks = len(member.unit.dates)
     design = np.zeros((kind.weeks, kind.columns))
     design[:weeks] = member.design
-    key = jax.random.fold_in(jnp.asarray(fitted.job.keys[0]), 2)
     expected, outcome = predict(
         kind,
         fitted.tile,
-        jnp.int32(fitted.place),
+        np.int32(fitted.place),
         *(
-            jnp.asarray(part, kind.dtype)
+            np.asarray(part, kind.dtype)
             for part in (design, sample.shape, sample.effect, sample.noise, sample.coefficients)
         ),
-        key,
+        fitted.job.keys[0],
     )
     mean = np.asarray(expected, float)[:weeks].mean(axis=1) * member.scale.kpi
     ordered = np.asarray(outcome, float)[:weeks] * member.scale.kpi

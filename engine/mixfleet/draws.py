@@ -10,11 +10,16 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from mixfleet import diagnostics
 from mixfleet.batch import Structure, Tile
+from mixfleet.config import ADSTOCK_PARAMETERS
 from mixfleet.density import natural, response
 from mixfleet.program import COMPILER_OPTIONS, Book
+from mixfleet_kernels import adstock, saturation
 
-__all__ = ["Draws", "Judgement", "Linear", "inspect", "predict", "prior_contribution", "worth"]
+__all__ = ["Draws", "Judgement", "Linear", "inspect", "predict", "prior_contribution", "steady_response", "worth"]
 
+
+COEFFICIENTS, OUTCOMES = 1, 2
+"""What a unit's key is folded with for each kind of draws; the sampler's own fold it otherwise."""
 
 Values = Array | np.ndarray
 """On device, or brought to the host."""
@@ -23,8 +28,8 @@ Values = Array | np.ndarray
 class Linear(NamedTuple):
     """What it takes to draw one unit's linear coefficients."""
 
-    loading: Float[Array, "column column"]
-    prior_mean: Float[Array, " column"]
+    loading: Float[Values, "column column"]
+    prior_mean: Float[Values, " column"]
 
 
 class Draws(NamedTuple):
@@ -73,7 +78,7 @@ def inspect(
     copies = [jax.lax.dynamic_index_in_dim(book.rows, place, keepdims=False)[:length] for place in places]
     rows = jnp.concatenate(copies, axis=-1)
     own = _only(tile, places[0])
-    drawn = _drawn(kind, own, rows, linear, key)
+    drawn = _drawn(kind, own, rows, linear, jax.random.fold_in(key, COEFFICIENTS))
     # A channel that is absent contributes zero in every draw, and no diagnostic is defined on a constant.
     present = own.active[..., None] > 0
     total = jnp.where(jnp.any(present), jnp.sum(drawn.contribution, axis=0), drawn.noise)
@@ -119,7 +124,7 @@ def predict(
     lanes = jnp.repeat(own.media, effect.shape[-1], axis=-1)
     shapes = response(lanes, tuple(shape), kind)
     expected = jnp.sum(shapes * effect, axis=1) + jnp.matmul(design, coefficients, precision="highest")
-    outcome = expected + noise * jax.random.normal(key, expected.shape, expected.dtype)
+    outcome = expected + noise * jax.random.normal(jax.random.fold_in(key, OUTCOMES), expected.shape, expected.dtype)
     return expected, jnp.sort(outcome, axis=1)
 
 
@@ -188,7 +193,7 @@ def _drawn(
     total = s2 + own.variance
     white = jax.random.normal(key, (kind.columns, lanes), rows.dtype)
     along = jnp.sqrt(own.variance) * projection / total + jnp.sqrt(s2 / total) * white
-    coefficients = linear.prior_mean[:, None] + jnp.matmul(linear.loading, along, precision="highest")
+    coefficients = jnp.asarray(linear.prior_mean)[:, None] + jnp.matmul(linear.loading, along, precision="highest")
 
     def by_draw(values: Array) -> Array:
         return values.reshape(*values.shape[:-1], length, chains)
@@ -202,3 +207,21 @@ def _drawn(
         coefficients=by_draw(coefficients),
         value=by_draw(rest[-2]),
     )
+
+
+@partial(jax.jit, static_argnames="kind", compiler_options=COMPILER_OPTIONS)
+def steady_response(
+    kind: Structure,
+    grid: Float[Array, " level"],
+    shape: Float[Array, "parameter channel sample"],
+    effect: Float[Array, "channel sample"],
+) -> Float[Array, "level channel sample"]:
+    """Weekly contribution, in shares of the KPI's scale, at media held at each level for ever."""
+    model = kind.model
+    count = len(ADSTOCK_PARAMETERS[model.adstock])
+    window = adstock.weights(model.adstock, tuple(shape[:count]), window=model.window, normalise=model.normalise)
+    # At a steady level the window only multiplies: before the saturation or after it.
+    gain = jnp.broadcast_to(jnp.sum(window, axis=0), effect.shape)[None]
+    before, after = (gain, 1.0) if model.adstock_first else (jnp.ones_like(gain), gain)
+    media = grid[:, None, None] * before
+    return saturation.saturate(model.saturation, media, tuple(shape[count:])) * after * effect[None]

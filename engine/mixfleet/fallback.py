@@ -84,6 +84,7 @@ def _modes(tile: Tile, kind: Structure, key: UInt32[Array, "unit 2"]) -> Float[A
     """One start per chain, as for the batched sampler."""
     series = tile.series(kind.chains)
 
+    @jax.jit
     def log_density(position: Float[Array, "coordinate lane"]) -> tuple[Array, Array, Array]:
         return tuple(evaluate_density(position, tile, series, kind))  # pyright: ignore[reportReturnType]
 

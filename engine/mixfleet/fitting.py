@@ -260,16 +260,20 @@ class _Tally:
 
     def __init__(self, total: int, on_event: OnEvent | None) -> None:
         self._total, self._on_event = total, on_event
-        self._done = self._ok = 0
+        self._done = self._ok = self._active = 0
         self._began = time.monotonic()
 
     def count(self, result: UnitResult) -> UnitResult:
         self._done += 1
         self._ok += result.status.startswith("ok")
-        self.show("finishing" if self._done == self._total else "sampling", active=0)
+        if self._done == self._total:
+            self.show("finishing", active=0)
+        else:
+            self.show("sampling", active=self._active)
         return result
 
     def show(self, phase: str, *, active: int) -> None:
+        self._active = active
         if self._on_event is not None:
             elapsed = time.monotonic() - self._began
             self._on_event(

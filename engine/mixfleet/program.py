@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from mixfleet.batch import Structure, Tile, tile_shapes
@@ -63,28 +64,55 @@ class Program:
         with jax.enable_x64(True):
             tile = shapes(tile_shapes(kind))
             key = jax.ShapeDtypeStruct((kind.units, 2), jnp.uint32, sharding=place)
-            target = flags(kind.dtype)
-            state = shapes(jax.eval_shape(partial(_start, kind), tile, key, target))
-            book = shapes(jax.eval_shape(self.empty_book))
-        self._start = _compiled(_start, kind, tile, key, target)
+            state = shapes(jax.eval_shape(partial(_anywhere, kind), tile, key))
+            book = shapes(self._book_shapes())
+        self._evaluate = _compiled(_evaluate, kind, tile, state.here.position)
         self._advance = _compiled(_advance, kind, tile, state, book)
         self._adapt = _compiled(_adapt, state, book, flags(bool), flags(bool))
-        self._insert = _compiled(_insert, state, state, flags(jnp.int32))
+        self._insert = _compiled(_insert, state, state, book.filled, book.filled)
+        self._state_shapes = state
+        self._rehearsal = _COMPILERS.submit(self._rehearse, tile, state)
 
     def empty_book(self) -> Book:
         """A book without draws."""
+        return self._zeros(self._book_shapes())
+
+    def empty_state(self) -> State:
+        """A state to insert units into."""
+        return self._zeros(self._state_shapes)
+
+    def put(self, values: Any) -> Any:
+        """Host arrays on the program's device."""
+        return jax.device_put(values, self.device)
+
+    def _zeros(self, shapes: Any) -> Any:
+        # From the host's zeros: a zero of jax's own would be one more small program to compile for every shape.
+        return self.put(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
+
+    def _book_shapes(self) -> Book:
         kind = self.kind
         fields = kind.dimension + kind.channels + kind.columns + 2
+        counts = jax.ShapeDtypeStruct((kind.units,), jnp.int32)
+        rows = (kind.units, self.capacity + TICKS, fields, kind.chains)
         return Book(
-            rows=jnp.zeros((kind.units, self.capacity + TICKS, fields, kind.chains), kind.dtype),
-            filled=jnp.zeros(kind.units, jnp.int32),
-            divergences=jnp.zeros(kind.units, jnp.int32),
-            accept=jnp.zeros(kind.units, kind.dtype),
+            rows=jax.ShapeDtypeStruct(rows, kind.dtype),  # pyright: ignore[reportArgumentType]
+            filled=counts,  # pyright: ignore[reportArgumentType]
+            divergences=counts,  # pyright: ignore[reportArgumentType]
+            accept=jax.ShapeDtypeStruct((kind.units,), kind.dtype),  # pyright: ignore[reportArgumentType]
         )
 
-    def start(self, tile: Tile, key: UInt32[Array, "unit 2"], target_accept: Float[Array, " unit"]) -> State:
+    def start(self, tile: Tile, key: UInt32[np.ndarray, "unit 2"], target_accept: Float[np.ndarray, " unit"]) -> State:
         """Modes, Laplace metric and the first trajectories of a whole tile."""
-        return self._start.result()(tile, key, target_accept)
+        self._rehearsal.result()
+        evaluate = partial(self._evaluate.result(), tile)
+        return _start(self.kind, evaluate, tile.centre, self.put(key), self.put(target_accept))
+
+    def _rehearse(self, tile: Tile, state: State) -> None:
+        """Starts nothing, under a density of zeros, so that all but the density is compiled beside it."""
+        with jax.enable_x64(True), jax.default_device(self.device):
+            here, lanes = self._zeros(state.here), lambda _: (here.value, here.gradient, here.extra)
+            targets = self.put(np.zeros(self.kind.units, self.kind.dtype))
+            _start(self.kind, lanes, self._zeros(tile.centre), self._zeros(state.key), targets)
 
     def advance(self, tile: Tile, state: State, book: Book) -> tuple[State, Book]:
         """One block of `TICKS` gradients per lane; the book must have room for as many draws.
@@ -94,14 +122,19 @@ class Program:
         return self._advance.result()(tile, state, book)
 
     def adapt(
-        self, state: State, book: Book, learn: Bool[Array, " unit"], settled: Bool[Array, " unit"]
+        self, state: State, book: Book, learn: Bool[np.ndarray, " unit"], settled: Bool[np.ndarray, " unit"]
     ) -> tuple[State, Book]:
         """Learns the metric in some units, ends the adaptation of others, and empties the book of both."""
-        return self._adapt.result()(state, book, learn, settled)
+        return self._adapt.result()(state, book, *self.put((learn, settled)))
 
-    def insert(self, state: State, staged: State, place: Int[Array, " unit"]) -> State:
-        """The state with unit `place[i]` of `staged` at place i; a negative place keeps what is there."""
-        return self._insert.result()(state, staged, place)
+    def insert(
+        self, state: State, staged: State, filled: Int[Array, " unit"], source: Int[np.ndarray, " unit"]
+    ) -> tuple[State, Int[Array, " unit"]]:
+        """The state with unit `source[i]` of `staged` at place i, and the draws of each place, none where it is new.
+
+        A negative source keeps what is there. Consumes its state.
+        """
+        return self._insert.result()(state, staged, filled, self.put(source))
 
 
 @lru_cache(maxsize=16)
@@ -124,14 +157,30 @@ def _log_density(kind: Structure, tile: Tile) -> LogDensity:
 
 
 @partial(jax.jit, static_argnums=0)
-def _start(kind: Structure, tile: Tile, key: Array, target_accept: Array) -> State:
-    log_density = _log_density(kind, tile)
-    keys = jax.vmap(lambda k: jax.random.split(k, 3))(key)
-    modes, values = start.optimise(log_density, tile.centre, kind.chains, keys[:, 0])
+def _evaluate(kind: Structure, tile: Tile, position: Array) -> tuple[Array, Array, Array]:
+    return _log_density(kind, tile)(position)
+
+
+def _anywhere(kind: Structure, tile: Tile, key: Array) -> State:
+    """A state of the shapes that all states have."""
+    position = hmc.lanes_of(tile.centre, kind.chains)
+    one = jnp.broadcast_to(jnp.eye(kind.dimension, dtype=kind.dtype), (kind.units, kind.dimension, kind.dimension))
+    stepping = warmup.first_stepping(kind.units, jnp.ones(kind.units, kind.dtype))
+    return hmc.begin(position, _log_density(kind, tile)(position), hmc.Metric(one, one, one), stepping, key)
+
+
+def _start(kind: Structure, log_density: LogDensity, centre: Array, key: Array, target_accept: Array) -> State:
+    modes, values = start.optimise(log_density, centre, kind.chains, key)
     modes, values, metric = start.laplace(log_density, modes, values, kind.units)
-    position, value, gradient, extra = start.scatter(log_density, modes, values, metric, keys[:, 1])
-    stepping = warmup.first_stepping(kind.units, target_accept)
-    return hmc.begin(position, (value, gradient, extra), metric, stepping, keys[:, 2])
+    position, evaluation = start.scatter(log_density, modes, values, metric, key)
+    return _begin(position, evaluation, metric, target_accept, key)
+
+
+@jax.jit
+def _begin(
+    position: Array, evaluation: tuple[Array, Array, Array], metric: hmc.Metric, target_accept: Array, key: Array
+) -> State:
+    return hmc.begin(position, evaluation, metric, warmup.first_stepping(len(key), target_accept), key)
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=(2, 3))
@@ -177,9 +226,9 @@ def _adapt(state: State, book: Book, learn: Array, settled: Array) -> tuple[Stat
 
 
 @partial(jax.jit, donate_argnums=(0,))
-def _insert(state: State, staged: State, place: Array) -> State:
-    which, source = place >= 0, jnp.maximum(place, 0)
-    units = place.shape[0]
+def _insert(state: State, staged: State, filled: Array, source: Array) -> tuple[State, Array]:
+    which, source = source >= 0, jnp.maximum(source, 0)
+    units = source.shape[0]
 
     def units_first(old: Array, new: Array) -> Array:
         return jnp.where(which.reshape(-1, *[1] * (old.ndim - 1)), new[source], old)
@@ -195,4 +244,4 @@ def _insert(state: State, staged: State, place: Array) -> State:
         for name in State._fields
         if name not in first
     }
-    return State(**first, **rest)
+    return State(**first, **rest), jnp.where(which, 0, filled)

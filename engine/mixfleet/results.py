@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -11,12 +9,11 @@ from mixfleet import baseline
 from mixfleet.accuracy import Sample, sample_of, weekly_fit
 from mixfleet.batch import Member, Structure
 from mixfleet.config import ADSTOCK_PARAMETERS, Spec
-from mixfleet.draws import prior_contribution, worth
+from mixfleet.draws import prior_contribution, steady_response, worth
 from mixfleet.panel import Panel
 from mixfleet.posterior import UnitResult, thin_draws
 from mixfleet.prior_sample import DRAWS, moments, prior_sample
 from mixfleet.slots import Finished
-from mixfleet_kernels import adstock, saturation
 
 __all__ = ["unit_result"]
 
@@ -48,7 +45,7 @@ def unit_result(fitted: Finished, kind: Structure, panel: Panel, spec: Spec, *, 
     tables: dict[str, dict[str, np.ndarray]] = {
         "params": _params(fitted, natural, panel, spec),
         "contributions": _contributions(fitted, panel, spec),
-        "curves": _curves(fitted, sample, panel, spec),
+        "curves": _curves(fitted, sample, kind, panel, spec),
         "fit": quality,
         "weekly": weekly,
     }
@@ -193,7 +190,7 @@ def _roi(fitted: Finished, kind: Structure, panel: Panel) -> dict[str, np.ndarra
         padded[: len(value)] = np.where(weeks, value, 0.0)
         shape = np.asarray(fitted.draws.shape)
         flat = shape.reshape(*shape.shape[:2], draws[0].size)
-        weighted = worth(kind, fitted.tile, jnp.int32(fitted.place), _device(padded, kind), _device(flat, kind))
+        weighted = worth(kind, fitted.tile, np.int32(fitted.place), _cast(padded, kind), _cast(flat, kind))
         per_kpi = np.asarray(weighted, float).reshape(draws.shape)
     roi = (draws * per_kpi)[paid] * scale / spend[paid, None, None]
 
@@ -201,8 +198,8 @@ def _roi(fitted: Finished, kind: Structure, panel: Panel) -> dict[str, np.ndarra
     shape = np.array([[prior_sample(law, i, c) for c, law in enumerate(row)] for i, row in enumerate(laws[:-1])])
     effect = np.array([prior_sample(law, len(laws), c) for c, law in enumerate(laws[-1])])
     shape = shape.reshape(len(laws) - 1, len(panel.channels), DRAWS)
-    place = jnp.int32(fitted.place)
-    before = prior_contribution(kind, fitted.tile, place, _device(shape, kind), _device(effect, kind))
+    place = np.int32(fitted.place)
+    before = prior_contribution(kind, fitted.tile, place, _cast(shape, kind), _cast(effect, kind))
     prior = np.asarray(before, float)[paid] * value[weeks].mean() * scale / spend[paid, None]
     return {
         "channel": np.array([panel.channels[c] for c in paid], object),
@@ -213,19 +210,14 @@ def _roi(fitted: Finished, kind: Structure, panel: Panel) -> dict[str, np.ndarra
     }
 
 
-def _curves(fitted: Finished, sample: Sample, panel: Panel, spec: Spec) -> dict[str, np.ndarray]:
+def _curves(fitted: Finished, sample: Sample, kind: Structure, panel: Panel, spec: Spec) -> dict[str, np.ndarray]:
     """Weekly response at steady spend, from nothing to half again the highest week; media where nothing is paid."""
-    member, model = fitted.job.member, spec.model
-    count = len(ADSTOCK_PARAMETERS[model.adstock])
-    shape = tuple(jnp.asarray(part, float) for part in sample.shape)
-    window = adstock.weights(model.adstock, shape[:count], window=model.window, normalise=model.normalise)
-    # At a steady level the window only multiplies: before the saturation or after it.
-    gain = np.asarray(window.sum(axis=0)) * np.ones(sample.effect.shape)
-    before, after = (gain, 1.0) if model.adstock_first else (np.ones_like(gain), gain)
+    member = fitted.job.member
     grid = np.linspace(0.0, 1.5, spec.output.curve_points)
-    curves = saturation.saturate(model.saturation, grid[:, None, None] * before, shape[count:])
-    curves = np.asarray(curves) * after * sample.effect * member.scale.kpi
-
+    curves = (
+        np.asarray(steady_response(kind, grid, np.asarray(sample.shape, float), np.asarray(sample.effect, float)))
+        * member.scale.kpi
+    )
     known = member.unit.observed
     paid, delivered = member.unit.spend[known].sum(axis=0), member.unit.media[known].sum(axis=0)
     priced = np.isfinite(paid) & (paid > 0) & (delivered > 0)
@@ -273,5 +265,5 @@ def _names(member: Member, panel: Panel) -> dict[str, str]:
     return dict(zip(panel.keys, member.unit.labels, strict=True))
 
 
-def _device(values: Any, kind: Structure) -> jax.Array:
-    return jnp.asarray(values, kind.dtype)
+def _cast(values: Any, kind: Structure) -> np.ndarray:
+    return np.asarray(values, kind.dtype)

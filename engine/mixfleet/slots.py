@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from threading import Event, Lock
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mixfleet.batch import Member, Tile, stack
@@ -175,10 +174,10 @@ class Slots:
         keys = np.concatenate([job.keys for job in jobs])
         targets = [job.target_accept for job in jobs for _ in range(job.copies)]
         spare = self._kind.units - len(members)
-        tile = self._put(stack(members + members[:1] * spare, self._kind))
+        tile = self._program.put(stack(members + members[:1] * spare, self._kind))
         filled = np.concatenate([keys, np.repeat(keys[:1], spare, axis=0)])
-        aims = jnp.asarray(targets + targets[:1] * spare, self._kind.dtype)
-        self._staged_state = self._program.start(tile, jnp.asarray(filled), aims)
+        aims = np.array(targets + targets[:1] * spare, self._kind.dtype)
+        self._staged_state = self._program.start(tile, filled, aims)
         first = 0
         for job in jobs:
             self._staged.append((job, list(range(first, first + job.copies))))
@@ -190,18 +189,14 @@ class Slots:
             return
         assert self._staged_state is not None
         assert self._book is not None
-        # Every leaf its own buffer: the state is consumed by the next block, the staged one is not.
-        state = self._state or jax.tree.map(jnp.copy, self._staged_state)
-        self._state = self._program.insert(state, self._staged_state, jnp.asarray(source))
-        self._book = self._book._replace(filled=jnp.where(jnp.asarray(source) >= 0, 0, self._book.filled))
+        state = self._state or self._program.empty_state()
+        self._state, counts = self._program.insert(state, self._staged_state, self._book.filled, source)
+        self._book = self._book._replace(filled=counts)
         members = [self._occupants[0].job.member] * self._kind.units
         for occupant in self._occupants:
             for place in occupant.places:
                 members[place] = occupant.job.member
-        self._tile = self._put(stack(members, self._kind))
-
-    def _put(self, tile: Tile) -> Tile:
-        return jax.device_put(tile, self._device)
+        self._tile = self._program.put(stack(members, self._kind))
 
     def _block(self) -> None:
         assert self._state is not None
@@ -226,8 +221,7 @@ class Slots:
             if count >= self._looks(occupant.job)[occupant.look]:
                 self._look(occupant, count)
         if np.any(learn | settled):
-            flags = jnp.asarray(learn), jnp.asarray(settled)
-            self._state, self._book = self._program.adapt(self._state, self._book, *flags)
+            self._state, self._book = self._program.adapt(self._state, self._book, learn, settled)
 
     def _looks(self, job: Job) -> list[int]:
         last = self._inference.max_draws
@@ -247,23 +241,21 @@ class Slots:
         job, places, capacity = occupant.job, occupant.places, self._program.capacity + TICKS
         length = SHORT + TICKS if count <= SHORT + TICKS else capacity
         dtype = self._kind.dtype
-        linear = Linear(jnp.asarray(job.member.loading, dtype), jnp.asarray(job.member.prior_mean, dtype))
+        linear = Linear(np.asarray(job.member.loading, dtype), np.asarray(job.member.prior_mean, dtype))
         drawn, judgement = inspect(
             self._kind,
             self._tile,
             self._book,
             linear,
-            jax.random.fold_in(jnp.asarray(job.keys[0]), 1),
-            jnp.asarray(places, jnp.int32),
-            jnp.int32(count),
+            job.keys[0],
+            np.array(places, np.int32),
+            np.int32(count),
             length=min(length, capacity),
         )
         judgement = Judgement(*(np.asarray(part) for part in judgement))
         divergences = int(np.sum(np.asarray(self._book.divergences)[places]))
         chains = self._kind.chains * job.copies
-        verdict = judge(
-            judgement, divergences=divergences, trajectories=count * chains, inference=self._inference
-        )
+        verdict = judge(judgement, divergences=divergences, trajectories=count * chains, inference=self._inference)
         ess = min(verdict.ess_bulk_min, verdict.ess_tail_min)
         occupant.look = self._next_look(job, count, ess)
         too_slow = ess * self._inference.max_draws < count * self._inference.ess_floor

@@ -14,6 +14,7 @@ from scipy.special import digamma, polygamma
 from mixfleet import diagnostics
 from mixfleet.samplers import hmc, start, warmup
 from mixfleet.samplers.hmc import LogDensity, State, Trace
+from mixfleet.samplers.threefry import threefry, uniforms
 
 DIMENSION = 4
 
@@ -164,18 +165,15 @@ def collected(trace: Trace, unit: int, units: int) -> tuple[np.ndarray, np.ndarr
 
 def sampled(log_density: LogDensity, units: int, chains: int, length: int) -> Sampled:
     """Warm-up and draws as a fit does them, from a mode and its curvature on."""
-    keys = jax.vmap(partial(jax.random.split, num=3))(jax.random.split(jax.random.key_data(jax.random.key(7)), units))
+    keys = jax.random.split(jax.random.key_data(jax.random.key(7)), units)
     advance = jax.jit(lambda state: hmc.advance(log_density, state, 128))
 
-    @jax.jit
-    def first(keys: Array) -> State:
-        modes, values = start.optimise(log_density, jnp.zeros((DIMENSION, units)), chains, keys[:, 0])
-        modes, values, metric = start.laplace(log_density, modes, values, units)
-        position, value, gradient, extra = start.scatter(log_density, modes, values, metric, keys[:, 1])
-        stepping = warmup.first_stepping(units, jnp.full(units, 0.8))
-        return hmc.begin(position, (value, gradient, extra), metric, stepping, keys[:, 2])
-
-    state, everyone = first(keys), jnp.ones(units, bool)
+    compiled = jax.jit(log_density)
+    modes, values = start.optimise(compiled, jnp.zeros((DIMENSION, units)), chains, keys)
+    modes, values, metric = start.laplace(compiled, modes, values, units)
+    position, evaluation = start.scatter(compiled, modes, values, metric, keys)
+    stepping = warmup.first_stepping(units, jnp.full(units, 0.8))
+    state, everyone = hmc.begin(position, evaluation, metric, stepping, keys), jnp.ones(units, bool)
     for _ in range(3):
         state, trace = advance(state)
         windows = [collected(trace, unit, units)[0] for unit in range(units)]
@@ -267,13 +265,30 @@ def test_a_tail_that_falls_off_a_cliff_does_not_stop_the_start():
         bad = position[0] > 1.0
         return jnp.where(bad, jnp.nan, value), jnp.where(bad, jnp.nan, gradient), extra
 
-    @jax.jit
-    def first(key: Array) -> tuple[Array, Array]:
-        modes, values = start.optimise(cliff, jnp.zeros((DIMENSION, 1)), 8, key)
-        modes, values, metric = start.laplace(cliff, modes, values, 1)
-        position, value, _, _ = start.scatter(cliff, modes, values, metric, key)
-        return position, value
-
-    position, value = first(jax.random.split(jax.random.key_data(jax.random.key(3)), 1))
+    key, compiled = jax.random.split(jax.random.key_data(jax.random.key(3)), 1), jax.jit(cliff)
+    modes, values = start.optimise(compiled, jnp.zeros((DIMENSION, 1)), 8, key)
+    modes, values, metric = start.laplace(compiled, modes, values, 1)
+    position, (value, _, _) = start.scatter(compiled, modes, values, metric, key)
     assert np.all(np.isfinite(value))
     assert np.all(position[0] <= 1.0)
+
+
+def test_random_words_are_threefrys():
+    """The known answer of the generator's own test suite."""
+    key, counter = (jnp.uint32(0x13198A2E), jnp.uint32(0x03707344)), (jnp.uint32(0x243F6A88), jnp.uint32(0x85A308D3))
+    assert [int(word) for word in threefry(key, counter)] == [0xC4923A9C, 0x483DF7A0]
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_numbers_are_uniform_and_apart(dtype: jnp.dtype):
+    keys = jnp.array([[1, 2], [3, 4]], jnp.uint32)
+    found = np.concatenate(
+        [np.asarray(uniforms(keys, jnp.array(n), 40, 4096, jnp.dtype(dtype))) for n in [[5, 6], [6, 5]]]
+    )
+    assert found.min() > 0
+    assert found.max() < 1
+    assert abs(found.mean() - 0.5) < 0.002
+    assert abs(12 * found.var() - 1) < 0.01
+    # Keys, numbers, lanes and rows: nothing is drawn twice.
+    halves = found.reshape(-1, 2048)
+    assert np.max(np.abs(np.corrcoef(halves) - np.eye(len(halves)))) < 0.11

@@ -9,7 +9,6 @@ References:
     Hoffman and Gelman (2014), The No-U-Turn Sampler, section 3.2 (dual averaging), arXiv:1111.4246.
 """
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
@@ -18,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from mixfleet.samplers import cholesky
-from mixfleet.samplers.threefry import uniforms
+from mixfleet.samplers.threefry import normals, uniforms
 from mixfleet_kernels.sums import sum_rows
 
 Chosen = TypeVar("Chosen")
@@ -62,8 +61,10 @@ class Point(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """Estimate of each unit's posterior covariance, the transpose of its lower Cholesky factor, and that factor's
-    inverse: as they stand, each is multiplied from the left by a row of lanes without being copied."""
+    """Estimate of each unit's posterior covariance, its upper Cholesky factor, and the inverse of the lower one.
+
+    As they stand, the product of each one's transpose and the lanes needs no copy of it.
+    """
 
     covariance: Float[Array, "unit coordinate coordinate"]
     upper: Float[Array, "unit coordinate coordinate"]
@@ -242,7 +243,7 @@ def _draws(state: State) -> _Draws:
     chains = lanes // state.key.shape[0]
     uniform = uniforms(state.key, state.transition, coordinates + 2, lanes, state.here.position.dtype)
     return _Draws(
-        whitened=math.sqrt(2) * jax.lax.erf_inv(2 * uniform[:coordinates] - 1),
+        whitened=normals(uniform[:coordinates]),
         threshold=uniform[coordinates],
         length=QUARTER_TURN * (0.5 + uniform[coordinates + 1, ::chains]),
     )

@@ -1,14 +1,17 @@
 """Where chains start: modes found by several optimisations at once, and the Laplace approximation at the best one."""
 
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, UInt32
 
 from mixfleet.samplers import cholesky
 from mixfleet.samplers.hmc import LogDensity, Metric, lanes_of, metric_of
+from mixfleet.samplers.threefry import normals, uniforms
 
 __all__ = ["laplace", "optimise", "scatter"]
 
@@ -25,6 +28,12 @@ LEAST_CURVATURE = 0.25
 ROUNDING = (0.0, 0.25, 1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
 """What may be added to all curvatures of a unit whose mode is a saddle or a ridge; the warm-up learns the rest."""
 
+JITTERING, SCATTERING = 2**32 - 1, 2**32 - 2
+"""Numbers that no trajectory reaches, for the random draws made before the first."""
+
+SHARES = (1.0, 0.5, 0.25, 0.1, 0.0)
+"""How much of a Laplace draw's distance from its mode is tried, from the whole to none."""
+
 HOPELESS = 12.0
 """A mode this far below the unit's best, in log density, holds a share of the posterior that no chain should start
 with; its chain starts at the best mode instead."""
@@ -36,26 +45,50 @@ def optimise(
     chains: int,
     key: UInt32[Array, "unit 2"],
 ) -> tuple[Float[Array, "coordinate lane"], Float[Array, " lane"]]:
-    """The highest point that Adam reaches from each chain's jittered start, and the log density there."""
+    """The highest point that Adam reaches from each chain's jittered start, and the log density there.
+
+    Args:
+        log_density: Of every lane, compiled: the loops of this module are the host's, so that one compilation of the
+            density serves them all.
+        centre: Where to start.
+        chains: Lanes per unit.
+        key: One per unit.
+    """
+    climb = _begin_climb(centre, chains, key)
+    for _ in range(OPTIMISER_STEPS):
+        value, gradient, _ = log_density(climb.position)
+        climb = _climb(climb, value, gradient)
+    return climb.best, climb.top
+
+
+class _Climb(NamedTuple):
+    position: Float[Array, "coordinate lane"]
+    best: Float[Array, "coordinate lane"]
+    top: Float[Array, " lane"]
+    memory: Any
+
+
+_OPTIMISER = optax.adam(optax.exponential_decay(GREATEST_RATE, OPTIMISER_STEPS, LEAST_RATE / GREATEST_RATE))
+
+
+@partial(jax.jit, static_argnames="chains")
+def _begin_climb(centre: Float[Array, "coordinate unit"], chains: int, key: UInt32[Array, "unit 2"]) -> _Climb:
     coordinates = centre.shape[0]
-    jitter = jax.vmap(lambda k: jax.random.normal(k, (coordinates, chains), centre.dtype))(key)
-    position = lanes_of(centre, chains) + 0.5 * jnp.moveaxis(jitter, 0, 1).reshape(coordinates, -1)
-    optimiser = optax.adam(optax.exponential_decay(GREATEST_RATE, OPTIMISER_STEPS, LEAST_RATE / GREATEST_RATE))
-
-    def step(carried: Any, _: Any) -> tuple[Any, None]:
-        position, best, top, memory = carried
-        value, gradient, _ = log_density(position)
-        higher = value > top
-        best, top = jnp.where(higher, position, best), jnp.where(higher, value, top)
-        # A start outside the density's reach stays where it is; its chain will be sent to the best mode.
-        downhill = -jnp.where(jnp.isfinite(gradient), gradient, 0.0)
-        update, memory = optimiser.update(downhill, memory)
-        return (position + jnp.asarray(update), best, top, memory), None
-
+    jitter = normals(uniforms(key, JITTERING, coordinates, chains * len(key), centre.dtype))
+    position = lanes_of(centre, chains) + 0.5 * jitter
     nowhere = jnp.full(position.shape[1], -jnp.inf, position.dtype)
-    begun = (position, position, nowhere, optimiser.init(position))
-    (_, best, top, _), _ = jax.lax.scan(step, begun, None, length=OPTIMISER_STEPS)
-    return best, top
+    return _Climb(position, position, nowhere, _OPTIMISER.init(position))
+
+
+@jax.jit
+def _climb(climb: _Climb, value: Float[Array, " lane"], gradient: Float[Array, "coordinate lane"]) -> _Climb:
+    position, best, top, memory = climb
+    higher = value > top
+    best, top = jnp.where(higher, position, best), jnp.where(higher, value, top)
+    # A start outside the density's reach stays where it is; its chain will be sent to the best mode.
+    downhill = -jnp.where(jnp.isfinite(gradient), gradient, 0.0)
+    update, memory = _OPTIMISER.update(downhill, memory)
+    return _Climb(position + jnp.asarray(update), best, top, memory)
 
 
 def laplace(
@@ -66,35 +99,45 @@ def laplace(
     The Hessian is differenced from gradients, two per coordinate, spread over the unit's chains.
     """
     coordinates, lanes = modes.shape
-    chains = lanes // units
-    best = jnp.argmax(values.reshape(units, chains), axis=1)
-    top = jnp.max(values.reshape(units, chains), axis=1)
-    by_unit = modes.reshape(coordinates, units, chains)
-    best_mode = jnp.take_along_axis(by_unit, best[None, :, None], axis=2)
-    keep = (values.reshape(units, chains) > top[:, None] - HOPELESS)[None]
-    starts = jnp.where(keep, by_unit, best_mode).reshape(coordinates, lanes)
-    heights = jnp.where(keep[0], values.reshape(units, chains), top[:, None]).reshape(lanes)
+    starts, heights, best = _choose_modes(modes, values, units)
+    firsts = range(0, 2 * coordinates, lanes // units)
+    gradients = [log_density(_nudge(best, np.int32(first), lanes // units))[1] for first in firsts]
+    return starts, heights, _metric(gradients, units)
 
-    rounds = -(-2 * coordinates // chains)
-    centre = jnp.broadcast_to(best_mode, by_unit.shape)
 
-    def nudged(first: Array) -> Array:
-        index = first + jnp.arange(chains)
-        sign = jnp.where(index % 2 == 0, 1.0, -1.0).astype(modes.dtype)
-        direction = jax.nn.one_hot(index // 2, coordinates, dtype=modes.dtype).T * sign
-        position = centre + NUDGE * direction[:, None, :]
-        return log_density(position.reshape(coordinates, lanes))[1]
+@partial(jax.jit, static_argnames="units")
+def _choose_modes(
+    modes: Float[Array, "coordinate lane"], values: Float[Array, " lane"], units: int
+) -> tuple[Float[Array, "coordinate lane"], Float[Array, " lane"], Float[Array, "coordinate unit"]]:
+    coordinates, lanes = modes.shape
+    by_unit, heights = modes.reshape(coordinates, units, -1), values.reshape(units, -1)
+    top = jnp.max(heights, axis=1, keepdims=True)
+    best = jnp.take_along_axis(by_unit, jnp.argmax(heights, axis=1)[None, :, None], axis=2)
+    keep = heights > top - HOPELESS
+    starts = jnp.where(keep[None], by_unit, best).reshape(coordinates, lanes)
+    return starts, jnp.where(keep, heights, top).reshape(lanes), best[..., 0]
 
-    gradients = jax.lax.map(nudged, jnp.arange(rounds) * chains)
-    gradients = gradients.reshape(rounds, coordinates, units, chains)
-    gradients = jnp.moveaxis(gradients, (2, 1), (0, 1)).reshape(units, coordinates, rounds * chains)
-    plus, minus = gradients[:, :, 0 : 2 * coordinates : 2], gradients[:, :, 1 : 2 * coordinates : 2]
+
+@partial(jax.jit, static_argnames="chains")
+def _nudge(best: Float[Array, "coordinate unit"], first: Array, chains: int) -> Float[Array, "coordinate lane"]:
+    """The mode moved along one coordinate in each chain, forth and back, from the `first` such move on."""
+    index = first + jnp.arange(chains)
+    sign = jnp.where(index % 2 == 0, 1.0, -1.0).astype(best.dtype)
+    direction = jax.nn.one_hot(index // 2, len(best), dtype=best.dtype).T * sign[None]
+    return (best[..., None] + NUDGE * direction[:, None, :]).reshape(len(best), -1)
+
+
+@partial(jax.jit, static_argnames="units")
+def _metric(gradients: list[Float[Array, "coordinate lane"]], units: int) -> Metric:
+    coordinates = gradients[0].shape[0]
+    by_unit = jnp.stack([gradient.reshape(coordinates, units, -1) for gradient in gradients], axis=2)
+    by_unit = jnp.moveaxis(by_unit.reshape(coordinates, units, -1), 1, 0)
+    plus, minus = by_unit[:, :, 0 : 2 * coordinates : 2], by_unit[:, :, 1 : 2 * coordinates : 2]
     curvature = -(plus - minus) / (2 * NUDGE)
     curvature = 0.5 * (curvature + jnp.swapaxes(curvature, 1, 2))
     # An unusable Hessian becomes that of a standard normal; the warm-up then learns the metric from the draws.
     usable = jnp.all(jnp.isfinite(curvature), axis=(1, 2), keepdims=True)
-    curvature = jnp.where(usable, curvature, jnp.eye(coordinates, dtype=modes.dtype))
-    return starts, heights, metric_of(_covariance(curvature))
+    return metric_of(_covariance(jnp.where(usable, curvature, jnp.eye(coordinates, dtype=curvature.dtype)[None])))
 
 
 def _covariance(curvature: Float[Array, "unit coordinate coordinate"]) -> Float[Array, "unit coordinate coordinate"]:
@@ -119,30 +162,37 @@ def scatter(
     values: Float[Array, " lane"],
     metric: Metric,
     key: UInt32[Array, "unit 2"],
-) -> tuple[Float[Array, "coordinate lane"], Float[Array, " lane"], Float[Array, "coordinate lane"], Array]:
-    """A draw of the Laplace approximation around each chain's mode, pulled in where the posterior falls off faster.
+) -> tuple[Float[Array, "coordinate lane"], tuple[Array, Array, Array]]:
+    """A draw of the Laplace approximation around each chain's mode, and what the density says of it.
 
-    Returns position, log density, gradient and extra.
-
-    A chain that starts far out on a steep side would be stuck there: the step size that suits the bulk is unstable
-    where the density drops by hundreds.
+    It is pulled in towards the mode where the posterior falls off faster. A chain that starts far out on a steep side
+    would be stuck there: the step size that suits the bulk is unstable where the density drops by hundreds.
     """
-    coordinates, lanes = modes.shape
-    units = key.shape[0]
-    white = jax.vmap(lambda k: jax.random.normal(k, (coordinates, lanes // units), modes.dtype))(key)
-    spread = jnp.einsum("uji,ujk->iuk", metric.upper, white, precision="highest").reshape(coordinates, lanes)
-    # Of a Gaussian's own draws, one in a million lies further below its mode than this.
-    lowest = values - 0.5 * (coordinates + 5 * (2 * coordinates) ** 0.5)
-
-    def pull_in(carried: tuple[Array, Any], share: Array) -> tuple[tuple[Array, Any], None]:
-        settled, kept = carried
-        position = modes + share * spread
-        value, gradient, extra = log_density(position)
-        chosen = jax.tree.map(lambda old, new: jnp.where(settled, old, new), kept, (position, value, gradient, extra))
-        return (settled | (value > lowest), chosen), None
-
-    shapes = jax.eval_shape(log_density, modes)
-    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (modes, *shapes))
-    shares = jnp.array([1.0, 0.5, 0.25, 0.1, 0.0], modes.dtype)
-    (_, found), _ = jax.lax.scan(pull_in, (jnp.zeros(lanes, bool), nothing), shares)
+    spread = _spread(metric, key, modes.shape[1])
+    tried = _between(modes, spread, SHARES[0])
+    found = tried, log_density(tried)
+    for share in SHARES[1:]:
+        tried = _between(modes, spread, share)
+        found = _keep_if_high(values, found, (tried, log_density(tried)))
     return found
+
+
+@partial(jax.jit, static_argnames="lanes")
+def _spread(metric: Metric, key: UInt32[Array, "unit 2"], lanes: int) -> Float[Array, "coordinate lane"]:
+    units, coordinates, _ = metric.upper.shape
+    white = normals(uniforms(key, SCATTERING, coordinates, lanes, metric.upper.dtype)).reshape(coordinates, units, -1)
+    return jnp.einsum("uji,juk->iuk", metric.upper, white, precision="highest").reshape(coordinates, lanes)
+
+
+@jax.jit
+def _between(modes: Array, spread: Array, share: float) -> Float[Array, "coordinate lane"]:
+    return modes + jnp.asarray(share, modes.dtype) * spread
+
+
+@jax.jit
+def _keep_if_high(values: Float[Array, " lane"], found: Any, tried: Any) -> Any:
+    """`found` in the lanes where it is not too far below the mode, `tried` in the others."""
+    position, (value, _, _) = found
+    # Of a Gaussian's own draws, one in a million lies further below its mode than this.
+    lowest = values - 0.5 * (len(position) + 5 * (2 * len(position)) ** 0.5)
+    return jax.tree.map(lambda old, new: jnp.where(value > lowest, old, new), found, tried)

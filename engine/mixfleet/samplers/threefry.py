@@ -1,4 +1,4 @@
-"""Uniform random numbers as a function of a key, a trajectory's number and a place, all in one elementwise pass.
+"""Random numbers as a function of a key, a trajectory's number and a place, all in one elementwise pass.
 
 `jax.random` gives the same from the same generator, but on CPU it runs its rounds as a loop over small arrays, which
 costs more than the numbers where a few are wanted at every tick.
@@ -7,11 +7,13 @@ References:
     Salmon, Moraes, Dror, Shaw (2011), Parallel random numbers: as easy as 1, 2, 3. doi:10.1145/2063384.2063405.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt32
 
-__all__ = ["threefry", "uniforms"]
+__all__ = ["normals", "threefry", "uniforms"]
 
 ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
 PARITY = 0x1BD11BDA
@@ -34,14 +36,15 @@ def threefry(
 
 
 def uniforms(
-    key: UInt32[Array, "unit 2"], number: Int[Array, " unit"], rows: int, lanes: int, dtype: jnp.dtype
+    key: UInt32[Array, "unit 2"], number: int | Int[Array, " unit"], rows: int, lanes: int, dtype: jnp.dtype
 ) -> Float[Array, "row lane"]:
     """Numbers strictly between 0 and 1, `rows` for each lane of a unit's trajectory `number`.
 
     They lie on the midpoints of a grid, of 2**23 cells in float32 and of 2**52 in float64.
     """
     chains = lanes // len(key)
-    keys, numbers = (jnp.repeat(values, chains, axis=0) for values in (key, number.astype(jnp.uint32)))
+    number = jnp.broadcast_to(jnp.asarray(number, jnp.uint32), len(key))
+    keys, numbers = (jnp.repeat(values, chains, axis=0) for values in (key, number))
     place = jax.lax.broadcasted_iota(jnp.uint32, (rows, lanes), 0) * chains
     place = place + jax.lax.broadcasted_iota(jnp.uint32, (rows, lanes), 1) % chains
     first, second = threefry((keys[None, :, 0], keys[None, :, 1]), (numbers[None], place))
@@ -49,3 +52,8 @@ def uniforms(
         cell = first.astype(dtype) * 2.0**20 + (second >> 12).astype(dtype)
         return (cell + 0.5) * 2.0**-52
     return ((first >> 9).astype(dtype) + 0.5) * jnp.asarray(2.0**-23, dtype)
+
+
+def normals(uniform: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Standard normal numbers from uniform ones."""
+    return math.sqrt(2) * jax.lax.erf_inv(2 * uniform - 1)
