@@ -21,10 +21,11 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from mixfleet_kernels import adstock, saturation
+from mixfleet_kernels import adstock, library, saturation
 from mixfleet_kernels.adstock import cases as adstock_cases
+from mixfleet_kernels.convergence import convergence
 from mixfleet_kernels.likelihood import cases as likelihood_cases
-from mixfleet_kernels.likelihood import likelihood, native
+from mixfleet_kernels.likelihood import likelihood
 from mixfleet_kernels.saturation import cases as saturation_cases
 
 DTYPE = np.float32
@@ -100,8 +101,8 @@ def test_saturation_value_and_partials(benchmark: BenchmarkFixture, case: satura
 @pytest.mark.parametrize("name", [name for name, case in likelihood_cases.CASES.items() if case.large])
 def test_likelihood(benchmark: BenchmarkFixture, name: str, implementation: str, dtype: type[np.floating]):
     """On one core: `extra_info` holds the microseconds per lane-gradient of the fastest call."""
-    if implementation == "native" and not native.available():
-        pytest.skip(native.why_not())
+    if implementation == "native" and not library.available():
+        pytest.skip(library.why_not())
     case = likelihood_cases.CASES[name]
 
     def pass_once(unit_media: Any, *arguments: Any) -> Any:
@@ -112,9 +113,20 @@ def test_likelihood(benchmark: BenchmarkFixture, name: str, implementation: str,
     with jax.enable_x64(dtype is np.float64), one_core():
         arguments = case.arguments(dtype)
         measure(benchmark, pass_once, arguments[0].media[..., :: case.chains], *arguments)
-    benchmark.extra_info["isa"] = native.isa() if implementation == "native" else ""
+    benchmark.extra_info["isa"] = library.isa() if implementation == "native" else ""
     if benchmark.stats is not None:
         benchmark.extra_info["us_per_lane_gradient"] = benchmark.stats.stats.as_dict()["min"] / case.lanes * 1e6
+
+
+@pytest.mark.parametrize("draws", [700, 1500, 4000])
+@pytest.mark.parametrize("implementation", ["xla", "native"])
+def test_convergence(benchmark: BenchmarkFixture, implementation: str, draws: int):
+    """68 quantities of 8 chains, by draws per chain."""
+    if implementation == "native" and not library.available():
+        pytest.skip(library.why_not())
+    chains = np.random.default_rng(0).normal(size=(68, draws, 8)).astype(DTYPE)
+    with jax.enable_x64(True), one_core():
+        measure(benchmark, partial(convergence, implementation=implementation), chains, np.int32(draws))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Build hook: compiles the native likelihood kernel where a C++ compiler is found, and goes on without it elsewhere."""
+"""Build hook: compiles the native kernels where a C++ compiler is found, and goes on without it elsewhere."""
 
 import os
 import platform
@@ -11,14 +11,18 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import sys_tags
 
-SOURCES = Path(__file__).parent / "mixfleet_kernels" / "likelihood"
-LIBRARY = SOURCES / "libmixfleet_likelihood.so"
+PACKAGE = Path(__file__).parent / "mixfleet_kernels"
+LIBRARY = PACKAGE / "libmixfleet_kernels.so"
+ENTRIES = ("native_library.cpp", "likelihood/native.cpp", "convergence/native.cpp")
+"""Compiled once, with XLA's headers."""
+PASSES = ("likelihood/native_lanes.cpp", "convergence/native_chains.cpp")
+"""Compiled once per instruction set."""
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 FLAGS += ("-fPIC", "-fvisibility=hidden")
 INSTRUCTION_SETS = {"v4": ("-march=x86-64-v4",), "v3": ("-march=x86-64-v3",), "plain": ()}
 
 
-class NativeKernel(BuildHookInterface):
+class NativeKernels(BuildHookInterface):
     """Puts the library beside its sources, and into the wheel."""
 
     PLUGIN_NAME = "custom"
@@ -32,7 +36,7 @@ class NativeKernel(BuildHookInterface):
         trouble = build()
         if trouble:
             LIBRARY.unlink(missing_ok=True)  # of other sources, perhaps
-            self.app.display_warning(f"mixfleet goes without its native kernel: {trouble}")
+            self.app.display_warning(f"mixfleet goes without its native kernels: {trouble}")
             return
         build_data["artifacts"].append(LIBRARY.relative_to(self.root).as_posix())
         build_data["pure_python"] = False
@@ -60,14 +64,14 @@ def build() -> str:
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     sets = INSTRUCTION_SETS if x86 else {"plain": ()}
     with tempfile.TemporaryDirectory() as folder:
-        compile_one = (program, *FLAGS, "-c")
-        commands = {
-            name: (*compile_one, *flags, f"-DMIXFLEET_ISA={name}", str(SOURCES / "native_lanes.cpp"))
+        commands = [(*FLAGS, "-I", str(include), str(PACKAGE / source)) for source in ENTRIES]
+        commands += [
+            (*FLAGS, *flags, f"-DMIXFLEET_ISA={name}", str(PACKAGE / source))
+            for source in PASSES
             for name, flags in sets.items()
-        }
-        commands["entry"] = (*compile_one, "-I", str(include), str(SOURCES / "native.cpp"))
-        objects = [os.path.join(folder, f"{name}.o") for name in commands]
-        trouble = _run([(*command, "-o", made) for command, made in zip(commands.values(), objects, strict=True)])
+        ]
+        objects = [os.path.join(folder, f"{number}.o") for number in range(len(commands))]
+        trouble = _run([(program, "-c", *rest, "-o", made) for rest, made in zip(commands, objects, strict=True)])
         # Linked aside and moved: a process that runs the old library keeps it whole.
         linked = LIBRARY.with_name(f"{LIBRARY.stem}.{os.getpid()}.so")
         trouble = trouble or _run([(program, "-shared", *objects, "-o", str(linked))])

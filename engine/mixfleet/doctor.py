@@ -13,7 +13,7 @@ import mixfleet
 from mixfleet import backend
 from mixfleet.composition import search_path
 from mixfleet.config import Compute
-from mixfleet_kernels.likelihood import native
+from mixfleet_kernels import library
 
 PACKAGES = ("jax", "jaxlib", "numpyro", "optax", "numpy", "pandas", "pyarrow", "zarr", "hydra-core")
 
@@ -36,7 +36,7 @@ class Diagnosis:
     """Memory of the machine; None where it cannot be told."""
 
     kernels: str
-    """Implementation of the likelihood that runs here, with its instruction set, or why not the native one."""
+    """Implementation of the kernels that runs here, with its instruction set, or why not the native one."""
 
     cache: dict[str, Any]
     """Folder of compiled programs and its state."""
@@ -73,10 +73,10 @@ def diagnose() -> Diagnosis:
 
 
 def kernels(jax_backend: str) -> str:
-    """Which implementation of the likelihood runs on this backend."""
+    """Which implementation of likelihood and convergence runs on this backend."""
     if jax_backend != "cpu":
         return "xla"
-    return f"native ({native.isa()})" if native.available() else f"xla: {native.why_not()}"
+    return f"native ({library.isa()})" if library.available() else f"xla: {library.why_not()}"
 
 
 def hints(plugins: dict[str, str], jax_backend: str, *, gpu: bool, cache_note: str) -> list[str]:

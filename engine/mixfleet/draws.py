@@ -93,7 +93,7 @@ def inspect(
             drawn.value[None],
         ]
     )
-    judged = diagnostics.diagnose(jnp.transpose(quantities, (2, 1, 0)), count)
+    judged = diagnostics.diagnose(quantities, count)
     valid = jnp.arange(length) < count
     same = (drawn.value[1:] == drawn.value[:-1]) & valid[1:, None]
     judgement = Judgement(

@@ -164,7 +164,7 @@ diagnose = jax.jit(diagnostics.diagnose)
 
 
 def judged(draws: np.ndarray) -> Verdict:
-    found = diagnose(jnp.asarray(draws, jnp.float32), jnp.int32(DRAWS))
+    found = diagnose(jnp.asarray(np.transpose(draws, (2, 1, 0)), jnp.float32), jnp.int32(DRAWS))
     same = np.mean(draws[:, 1:, 0] == draws[:, :-1, 0], axis=1)
     return verdict(
         rhat=np.asarray(found.rhat),

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mixfleet_kernels import adstock, saturation
-from mixfleet_kernels.likelihood import Likelihood, likelihood, native, reference
+from mixfleet_kernels import adstock, library, saturation
+from mixfleet_kernels.likelihood import Likelihood, likelihood, reference
 from mixfleet_kernels.likelihood.cases import CASES, Case
 
 SMALL = {name: case for name, case in CASES.items() if not case.large}
-NEEDS_NATIVE = pytest.mark.skipif(not native.available(), reason=native.why_not() or "it is there")
+NEEDS_NATIVE = pytest.mark.skipif(not library.available(), reason=library.why_not() or "it is there")
 IMPLEMENTATIONS = ["xla", pytest.param("native", marks=NEEDS_NATIVE)]
 
 each = pytest.mark.parametrize("name", list(SMALL))
@@ -292,7 +292,7 @@ def test_the_default_is_native_where_it_was_built_and_adstock_comes_first():
             return program.lower(*arguments).as_text()
 
     target = "mixfleet_likelihood_f32"
-    assert (target in text()) == (native.available() and jax.default_backend() == "cpu")
+    assert (target in text()) == (library.available() and jax.default_backend() == "cpu")
     assert target not in text(implementation="xla")
     assert target not in text(adstock_first=False)
 
@@ -308,9 +308,9 @@ def test_errors_name_the_remedy(monkeypatch: pytest.MonkeyPatch):
         call(implementation="gpu")
     with pytest.raises(RuntimeError, match="adstock before saturation only"):
         call(implementation="native", adstock_first=False)
-    monkeypatch.setattr(native, "_library", lambda: "the native kernel was not built: install a C++ compiler")
+    monkeypatch.setattr(library, "_library", lambda: "the native kernels were not built: install a C++ compiler")
     with pytest.raises(RuntimeError, match="install a C\\+\\+ compiler"):
         call(implementation="native")
     with jax.numpy_rank_promotion("allow"):
         assert "mixfleet_likelihood" not in jax.jit(call).lower().as_text()
-    assert native.isa() == ""
+    assert library.isa() == ""

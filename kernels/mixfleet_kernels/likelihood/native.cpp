@@ -4,12 +4,14 @@
 
 #include <cstdint>
 
+#include "../native_isa.h"
 #include "native.h"
 #include "xla/ffi/api/ffi.h"
 
 #define MIXFLEET_API extern "C" __attribute__((visibility("default")))
 
 namespace ffi = xla::ffi;
+using mixfleet::Isa;
 using mixfleet::Problem;
 
 extern "C" {
@@ -25,22 +27,8 @@ MIXFLEET_DECLARE(v4)
 
 namespace {
 
-enum class Isa { plain, v3, v4 };
-
-Isa isa() {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
-  const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                  __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-  return v4 ? Isa::v4 : v3 ? Isa::v3 : Isa::plain;
-#else
-  return Isa::plain;
-#endif
-}
-
 void pass(const Problem<float>& problem) {
-  switch (isa()) {
+  switch (mixfleet::isa()) {
 #if defined(__x86_64__)
     case Isa::v4: return mixfleet_likelihood_f32_v4(&problem);
     case Isa::v3: return mixfleet_likelihood_f32_v3(&problem);
@@ -50,7 +38,7 @@ void pass(const Problem<float>& problem) {
 }
 
 void pass(const Problem<double>& problem) {
-  switch (isa()) {
+  switch (mixfleet::isa()) {
 #if defined(__x86_64__)
     case Isa::v4: return mixfleet_likelihood_f64_v4(&problem);
     case Isa::v3: return mixfleet_likelihood_f64_v3(&problem);
@@ -114,17 +102,6 @@ MIXFLEET_API XLA_FFI_Error* mixfleet_likelihood_f32(XLA_FFI_CallFrame*);
 MIXFLEET_API XLA_FFI_Error* mixfleet_likelihood_f64(XLA_FFI_CallFrame*);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mixfleet_likelihood_f32, likelihood<float>, binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mixfleet_likelihood_f64, likelihood<double>, binding());
-
-// What native.py expects: goes up whenever arguments, results or attributes change.
-MIXFLEET_API int64_t mixfleet_interface() { return 1; }
-
-MIXFLEET_API const char* mixfleet_isa() {
-  switch (isa()) {
-    case Isa::v4: return "x86-64-v4";
-    case Isa::v3: return "x86-64-v3";
-    default: return "baseline";
-  }
-}
 
 // Bytes of scratch memory for any instruction set; `arrays` is one more than there are shape parameters.
 MIXFLEET_API int64_t mixfleet_scratch_bytes(int64_t weeks, int64_t channels, int64_t columns, int64_t window,

@@ -1,0 +1,20 @@
+// Which of the copies made per instruction set this processor runs.
+#pragma once
+
+namespace mixfleet {
+
+enum class Isa { plain, v3, v4 };
+
+inline Isa isa() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+  const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                  __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+  return v4 ? Isa::v4 : v3 ? Isa::v3 : Isa::plain;
+#else
+  return Isa::plain;
+#endif
+}
+
+}  // namespace mixfleet
