@@ -42,9 +42,9 @@ def _simulated(arguments: argparse.Namespace, folder: str) -> tuple[pd.DataFrame
 
     markets = 15
     fleet = mf.simulate.fleet(brands=-(-arguments.units // markets), markets=markets, seed=arguments.seed)
-    run = mf.fit(fleet.table, data=fleet.data, run={"root": folder})
+    run = mf.fit(fleet.table.to_pandas(), data=fleet.data, run={"root": folder})
     truth = fleet.truth.to_pandas()[["brand", "market", "channel", "roi", "contribution"]]
-    return run.status, _merged(run.roi().to_pandas(), truth, ["brand", "market", "channel"])
+    return run.status, _merged(run.roi(), truth, ["brand", "market", "channel"])
 
 
 def _brands(folder: str) -> tuple[pd.DataFrame, pd.DataFrame]:
