@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erfc
 from jaxtyping import Array, Float
-from scipy.special import log_ndtr, ndtr, ndtri
+from scipy.special import log_ndtr, ndtri_exp
 
 from mixfleet.coordinates import log_normal_cdf
 from mixfleet.distribution import Distribution
@@ -80,7 +80,7 @@ def _median(low: float, high: float) -> float:
     """Median of a standard normal between two bounds, accurate in either tail."""
     if low > 0:
         return -_median(-high, -low)
-    return float(ndtri(0.5 * (ndtr(low) + ndtr(high))))
+    return float(ndtri_exp(np.logaddexp(log_ndtr(low), log_ndtr(high)) - math.log(2)))
 
 
 def centre(law: Distribution) -> float:

@@ -43,7 +43,7 @@ class Drawn:
         count = self.draws.noise.shape[0]
         verdict = judge(self.judgement, divergences=0, trajectories=count * CHAINS, inference=self.spec.inference)
         return Finished(
-            job=Job(member=self.member, key=np.array([1, 2], np.uint32)),
+            job=Job(member=self.member, keys=np.array([[1, 2]], np.uint32)),
             verdict=verdict,
             judgement=self.judgement,
             draws=self.draws,
@@ -96,7 +96,7 @@ def drawn(panel: Panel, spec: Spec, *, count: int = 64, spread: float = 0.3, see
     member = members[-1]
     linear = Linear(jnp.asarray(member.loading), jnp.asarray(member.prior_mean))
     key = jax.random.key_data(jax.random.key(seed))
-    found, judgement = inspect(kind, tile, book, linear, key, jnp.int32(1), jnp.int32(count), length=count)
+    found, judgement = inspect(kind, tile, book, linear, key, jnp.array([1]), jnp.int32(count), length=count)
     return Drawn(
         panel=panel,
         spec=spec,

@@ -62,7 +62,7 @@ def test_only_those_that_pass_are_ok() -> None:
         assert np.nanmax(params["rhat"]) <= found["rhat_max"]
 
 
-def failing(times: int) -> tuple[list[int], Callable[..., Verdict]]:
+def failing(times: int, *, mixing: bool = False) -> tuple[list[int], Callable[..., Verdict]]:
     """A judge that refuses so often and then lets everything pass, and the trajectories it was shown."""
     shown: list[int] = []
 
@@ -70,7 +70,7 @@ def failing(times: int) -> tuple[list[int], Callable[..., Verdict]]:
         verdict = judge(*arguments, **keywords)
         shown.append(keywords["trajectories"])
         if len(shown) <= times:
-            return replace(verdict, passed=False, enough=False, reason=REFUSED)
+            return replace(verdict, passed=False, enough=False, hopeless=False, mixing=mixing, reason=REFUSED)
         return replace(verdict, passed=True, enough=True, reason="")
 
     return shown, refuse
@@ -105,7 +105,7 @@ def test_the_ladder_is_climbed_rung_by_rung(
     monkeypatch.setattr(fallback, "DRAWS", 200)
     if failures > 3:
         monkeypatch.setattr(fallback, "sample", in_vain)
-    result = fit(ONE, settings(ONE.data, ladder=True))[ONE.units[0].labels]
+    result = fit(ONE, settings(ONE.data, ladder=True, max_draws=256))[ONE.units[0].labels]
     assert (result.status, result.rung, result.reason) == (status, rung, reason)
     assert len(shown) == min(failures, 3) + (failures < 4)
     expected = [(min(failures, 1), "contribution", 0.95 if failures else 0.8)]
@@ -115,6 +115,14 @@ def test_the_ladder_is_climbed_rung_by_rung(
     if status == "ok_fallback":
         assert (result.diagnostics["chains"], result.diagnostics["draws"]) == (fallback.CHAINS, 200)
     assert all(len(table) for table in result.tables.values())
+
+
+def test_chains_that_only_mix_badly_are_not_sent_to_nuts(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, refuse = failing(99, mixing=True)
+    monkeypatch.setattr(slots, "judge", refuse)
+    monkeypatch.setattr(fallback, "sample", None)
+    result = fit(ONE, settings(ONE.data, ladder=True, max_draws=256))[ONE.units[0].labels]
+    assert (result.status, result.rung, result.reason) == ("quarantined", 2, REFUSED)
 
 
 def in_vain(finished: Finished, kind: Any, inference: Any, key: Any) -> tuple[Finished, Any]:

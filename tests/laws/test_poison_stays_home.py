@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mixfleet import fitting
+from mixfleet import fallback, fitting
 from mixfleet.batch import Structure
 from mixfleet.config import Inference, Spec
 from mixfleet.panel import Panel, Unit, read_panel
@@ -45,7 +45,7 @@ def without_fallback() -> Iterator[Spec]:
         return replace(finished, job=replace(finished.job, rung=fitting.FALLBACK_RUNG)), kind
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting.fallback, "sample", give_up)
+        patch.setattr(fallback, "sample", give_up)
         yield settings(clean().data, ladder=True)
 
 
