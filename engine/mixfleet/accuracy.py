@@ -56,7 +56,7 @@ def weekly_fit(
         fitted.job.keys[0],
     )
     mean = np.asarray(expected, float)[:weeks].mean(axis=1) * member.scale.kpi
-    ordered = np.asarray(outcome, float)[:weeks] * member.scale.kpi
+    ordered = np.sort(np.asarray(outcome)[:weeks], axis=1).astype(float) * member.scale.kpi
     size = ordered.shape[1]
     low, high = ordered[:, int(0.05 * size)], ordered[:, int(0.95 * size) - 1]
     kpi = member.unit.kpi
