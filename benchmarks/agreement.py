@@ -1,0 +1,38 @@
+"""How closely a fit's posterior is that of long float64 NUTS on the plain model, unit by unit.
+
+    python -m benchmarks.agreement                  # ten units of different shapes and models, about an hour
+    python -m benchmarks.agreement hill_208x6
+
+The limits are those of `tests/statistics/test_same_posterior.py`, which fails where this table would show it.
+"""
+
+import argparse
+import time
+
+from tests.statistics.agreement import CASES, compare, fitted, sampled, unit_of
+
+
+def main() -> None:
+    """Prints one line per unit: its worst mean and its standard deviations, with their Monte Carlo errors."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", choices=[*CASES, []], default=list(CASES))
+    print("| unit | status | parameters | worst shift of a mean, sd | sd ratios | seconds, NUTS seconds |")
+    print("|---|---|---|---|---|---|")
+    for name in parser.parse_args().cases:
+        panel, spec = unit_of(CASES[name])
+        began = time.perf_counter()
+        status, mine = fitted(panel, spec)
+        middle = time.perf_counter()
+        rows = compare(mine, sampled(panel, spec))
+        seconds = f"{middle - began:.0f}, {time.perf_counter() - middle:.0f}"
+        shift = max(rows, key=lambda row: abs(row.shift))
+        low, high = min(rows, key=lambda row: row.ratio), max(rows, key=lambda row: row.ratio)
+        print(
+            f"| {name} | {status} | {len(rows)} | {shift.shift:+.3f} (error {shift.shift_error:.3f}), {shift.name} | "
+            f"{low.ratio:.3f} ({low.ratio_error:.3f}) to {high.ratio:.3f} ({high.ratio_error:.3f}) | {seconds} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
