@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mixfleet import simulate
+    from mixfleet.calibration import calibrate
     from mixfleet.config import (
         Channel,
         Compute,
@@ -37,6 +38,7 @@ __all__ = [
     "RunConfig",
     "Spec",
     "__version__",
+    "calibrate",
     "check",
     "fit",
     "open",
@@ -48,6 +50,7 @@ _HOMES = {
     "fit": "run",
     "open": "saved",
     "check": "readiness",
+    "calibrate": "calibration",
     "simulate": "simulate",
 }
 """Module of each public name; the others live in `config`."""

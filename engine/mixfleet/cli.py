@@ -117,6 +117,27 @@ def check(
         terminal.finish({"command": "check", "findings": found}, SOME_NOT_OK if found["error"] else 0)
 
 
+@app.command(context_settings=_OVERRIDES, epilog=_groups_help())
+def calibrate(
+    context: typer.Context,
+    config_dir: ConfigDir = None,
+    config_name: ConfigName = PRIMARY,
+    as_json: AsJson = False,
+) -> None:
+    """Says by simulation whether posteriors are calibrated: mixfleet calibrate data=simulated."""
+    terminal = _Terminal.of(as_json)
+    with _errors_shown(terminal):
+        spec = compose_spec(_request(context, False, config_dir, config_name))
+        if spec.data.source != "simulated":
+            raise ConfigError("must be simulated, for only there the truth is known", key="data.source")
+        backend.prepare(spec.compute)
+        with showing(terminal.err) as show:
+            found = mixfleet.calibrate(spec, on_event=show)
+        closing.print_calibration(terminal.out, found)
+        answer = {"command": "calibrate", "passed": found.passed, "quantities": found.table.to_pylist()}
+        terminal.finish(answer, 0 if found.passed else SOME_NOT_OK)
+
+
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Shows versions, devices, memory, the compile cache, and what stands in the way."""

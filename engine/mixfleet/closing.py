@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from mixfleet.calibration import Calibration
     from mixfleet.saved import Run
 
 LISTED_UNITS = 20
@@ -97,6 +98,21 @@ def print_comparison(console: Console, table: pa.Table, path: Path) -> None:
         if row["error"]:
             _line(console, f"point {row['point']} failed: {row['error']}")
     _line(console, f"sweep: {path}")
+
+
+def print_calibration(console: Console, found: "Calibration") -> None:
+    """Prints the quantities whose ranks are least likely to be uniform, and the verdict."""
+    shown = Table("quantity", "replicates", "p-value", "shift", "spread")
+    rows = sorted(found.table.to_pylist(), key=lambda row: row["p_value"])
+    for row in rows[:LISTED_UNITS]:
+        cells = (_number(row[name], form) for name, form in (("p_value", ".4f"), ("shift", "+.3f"), ("spread", ".3f")))
+        shown.add_row(Text(printable(row["quantity"])), str(row["replicates"]), *cells)
+    console.print(shown)
+    if len(rows) > LISTED_UNITS:
+        _line(console, f"and {len(rows) - LISTED_UNITS} quantities with higher p-values")
+    _line(console, "replicates: " + ", ".join(f"{count} {status}" for status, count in found.statuses.items()))
+    verdict = "calibrated" if found.passed else "NOT calibrated"
+    _line(console, f"{verdict}: a p-value below {found.threshold:.5f} would be no chance")
 
 
 def print_diagnosis(console: Console, diagnosis: Mapping[str, Any]) -> None:

@@ -137,7 +137,7 @@ def _simulate_unit(
     spend = weekly_spend(media, weeks=simulation.weeks, channels=len(names), sales=sales)[weeks] * present
     controls = weekly_controls(context, weeks=simulation.weeks, controls=simulation.controls)[weeks]
     dates = LAST_WEEK - np.timedelta64(7, "D") * (simulation.weeks - 1 - weeks)
-    columns = _design(dates, controls, model)
+    columns = design(dates, controls, model)
     kinds = _column_kinds(model, simulation.controls)
     largest = spend.max(axis=0)
     scaled = spend / np.where(largest > 0, largest, 1.0)
@@ -204,9 +204,10 @@ def _column_kinds(model: config.Model, controls: int) -> tuple[str, ...]:
     return ("intercept", *trend, *("seasonality",) * (2 * model.seasonality), *("control",) * controls)
 
 
-def _design(
+def design(
     dates: np.ndarray, controls: Float[np.ndarray, "week control"], model: config.Model
 ) -> Float[np.ndarray, "week column"]:
+    """The linear columns: intercept, trend, yearly waves, controls with mean 0 and standard deviation 1."""
     week = np.arange(len(dates))
     columns = [np.ones(len(dates))]
     if model.trend == "linear":

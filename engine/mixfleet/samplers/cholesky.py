@@ -18,7 +18,7 @@ def factor(matrices: Float[Array, "unit row column"]) -> Float[Array, "unit row 
 
     def eliminate(j: Array, carried: tuple[Array, Array]) -> tuple[Array, Array]:
         rest, lower = carried
-        column = jnp.where(row >= j, rest[:, :, j], 0)
+        column = jnp.where(row[None] >= j, rest[:, :, j], 0)
         column = column / jnp.sqrt(rest[:, j, j])[:, None]
         rest = rest - column[:, :, None] * column[:, None, :]
         return rest, lower.at[:, :, j].set(column)
@@ -33,6 +33,6 @@ def inverse(lower: Float[Array, "unit row column"]) -> Float[Array, "unit row co
 
     def substitute(i: Array, solved: Array) -> Array:
         known = jnp.sum(lower[:, i, :, None] * solved, axis=1)
-        return solved.at[:, i].set((one[i] - known) / lower[:, i, i][:, None])
+        return solved.at[:, i].set((one[i][None] - known) / lower[:, i, i][:, None])
 
     return jax.lax.fori_loop(0, size, substitute, jnp.zeros_like(lower))

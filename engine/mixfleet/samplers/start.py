@@ -142,7 +142,7 @@ def _metric(gradients: list[Float[Array, "coordinate lane"]], units: int) -> Met
 
 def _covariance(curvature: Float[Array, "unit coordinate coordinate"]) -> Float[Array, "unit coordinate coordinate"]:
     """Inverses of the curvatures, each made as round as it takes for its least eigenvalue to reach the floor."""
-    one = jnp.eye(curvature.shape[-1], dtype=curvature.dtype)
+    one = jnp.eye(curvature.shape[-1], dtype=curvature.dtype)[None]
 
     def round_off(carried: tuple[Array, Array], more: Array) -> tuple[tuple[Array, Array], None]:
         found, kept = carried

@@ -73,9 +73,9 @@ def evaluate(
     mean = jnp.maximum(_sum_weeks(shape * share), LEAST_MEAN_RESPONSE) * series.active + absent
     effect = strength / mean if strength_is_mean else strength
 
-    media = effect[0] * shape[:, 0]
+    media = effect[:1] * shape[:, 0]
     for c in range(1, channels):
-        media = media + effect[c] * shape[:, c]
+        media = media + effect[c : c + 1] * shape[:, c]
     residual = (series.kpi - media) * series.weight
     projection = _project(series.basis, residual)
     outside = residual - _expand(series.basis, projection)

@@ -1,0 +1,247 @@
+"""Calibration: whether posteriors are what they claim, by fitting fleets whose truth was drawn from the prior.
+
+Among draws from a posterior the truth that the prior drew has every rank equally often, for every quantity that can be
+computed from parameters and data. The fleet comes from the simulator, which shares no code with the density, and
+is fitted as any fleet is, stopping rule, ladder and all.
+
+References:
+    Talts, Betancourt, Simpson, Vehtari, Gelman (2018), Validating Bayesian inference algorithms with simulation-based
+    calibration. arXiv:1804.06788.
+    Saeilynoja, Buerkner, Vehtari (2022), Graphical test for discrete uniformity and its applications in
+    goodness-of-fit evaluation and multiple sample comparison. doi:10.1007/s11222-022-10090-6.
+    Modrak et al. (2023), Simulation-based calibration checking for Bayesian computation: the choice of test
+    quantities shapes sensitivity. arXiv:2211.02383.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float, Int
+from scipy.special import bdtr
+
+from mixfleet import scale, simulate
+from mixfleet.config import Output, Spec
+from mixfleet.errors import ConfigError
+from mixfleet.fitting import OnEvent, fit_units
+from mixfleet.panel import Panel, Unit, read_panel
+from mixfleet.posterior import UnitResult
+from mixfleet.truth import saturated_adstock
+
+__all__ = ["Calibration", "Ranks", "calibrate", "p_value", "rank_units"]
+
+LEVELS = 96
+"""Draws that a truth is ranked among: as many from each of 4, 8 or 32 chains."""
+
+SIGNIFICANCE = 0.01
+"""Chance that a calibrated fleet is called uncalibrated, over all its quantities together."""
+
+SIMULATIONS = 20_000
+"""Sets of uniform ranks that a set of ranks is compared with."""
+
+POWERS = {"half_saturation": 1, "scale": 1, "rate": -1}
+"""Saturation parameters that a result gives in the media's unit, or in one over it."""
+
+Ranks = Mapping[str, Int[np.ndarray, " replicate"]]
+"""By quantity, how many of `LEVELS` draws lie below the truth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What a calibration found."""
+
+    table: pa.Table
+    """One row per quantity: quantity, replicates, p_value, shift (mean rank over its expectation, in standard
+    deviations of a uniform), spread (standard deviation of the ranks over that of a uniform: below 1 where intervals
+    are too wide)."""
+    statuses: Mapping[str, int]
+    """Replicates by status; those without draws are not among the ranks."""
+
+    @property
+    def threshold(self) -> float:
+        """Least p-value of a single quantity that is believed to be chance."""
+        return SIGNIFICANCE / max(1, self.table.num_rows)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every quantity's ranks may be uniform, and nearly every replicate has draws."""
+        missing = sum(count for status, count in self.statuses.items() if status in ("failed", "rejected"))
+        few = missing > 0.01 * sum(self.statuses.values())
+        return not few and all(value > self.threshold for value in self.table["p_value"].to_pylist())
+
+
+def calibrate(spec: Spec, *, on_event: OnEvent | None = None) -> Calibration:
+    """Fits a fleet whose truth is drawn from `spec.prior`, and ranks the truth in each unit's posterior.
+
+    Args:
+        spec: `data.simulated` says how many replicates (brands times markets), of what shape, and the seed.
+        on_event: Called with the fit's progress.
+
+    Raises:
+        ConfigError: The simulated truth is not drawn from the prior, or weeks are held out.
+    """
+    if spec.data.simulated.truth != "prior":
+        raise ConfigError("must be prior: only then are ranks uniform", key="data.simulated.truth")
+    if spec.data.holdout:
+        raise ConfigError("must be 0: the truth is scaled by all weeks", key="data.holdout")
+    fleet = simulate.from_config(spec.data.simulated, spec.prior, spec.model)
+    settings = replace(spec, data=fleet.data, output=Output(draws="thin", thin=LEVELS))
+    panel = read_panel(fleet.table, fleet.data, seasonality=spec.model.seasonality, window=spec.model.window)
+    found: list[tuple[UnitResult, dict[str, int]]] = []
+    statuses: dict[str, int] = {}
+    units = {unit.labels: unit for unit in panel.units}
+    truths = _truths(fleet)
+    for result in fit_units(panel, settings, on_event=on_event):
+        statuses[result.status] = statuses.get(result.status, 0) + 1
+        if result.draws:
+            found.append((result, rank_units(result, units[result.labels], truths[result.labels], panel, settings)))
+    # In the order of the panel, not of the finish, though nothing below depends on it.
+    found.sort(key=lambda pair: pair[0].labels)
+    names = sorted({name for _, ranks in found for name in ranks})
+    by_name = {name: np.array([ranks[name] for _, ranks in found if name in ranks]) for name in names}
+    return Calibration(table=_judged(by_name), statuses=statuses)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Values:
+    """Parameters of one unit on the model's scale, of its truth or of its draws."""
+
+    channel: Mapping[str, Float[np.ndarray, "draw channel"]]
+    linear: Float[np.ndarray, "draw column"]
+    noise: Float[np.ndarray, " draw"]
+
+
+def rank_units(result: UnitResult, unit: Unit, truth: _Values, panel: Panel, spec: Spec) -> dict[str, int]:
+    """The truth's rank among a unit's draws, by quantity.
+
+    Quantities are every parameter, each channel's contribution (whose rank is also that of its ROI), the log
+    likelihood, the KPI of the last week had it come again, and the product of the noise and the media's contribution.
+    """
+    weeks = scale.likelihood_weeks(unit, window=spec.model.window, holdout=0)
+    factors = scale.measure(unit, weeks)
+    media, columns = factors.scaled_media(unit), simulate.design(unit.dates, unit.controls, spec.model)
+    present = np.flatnonzero(unit.media.any(axis=0))
+    kpi = factors.scaled_kpi(unit)
+    random = np.random.default_rng(np.random.SeedSequence([spec.inference.seed, *np.abs(kpi[:4] * 1e9).astype(int)]))
+
+    values: dict[str, np.ndarray] = {}
+    both = [truth, _drawn(result, factors, spec)]
+    for name in spec.model.channel_parameters:
+        for c in present:
+            values[f"{name}[{panel.channels[c]}]"] = np.concatenate([one.channel[name][:, c] for one in both])
+    for k in range(columns.shape[1]):
+        values[f"coefficient[{k}]"] = np.concatenate([one.linear[:, k] for one in both])
+    noise = np.concatenate([one.noise for one in both])
+    contributions = np.concatenate([_contributions(one, media, spec) for one in both])
+    for c in present:
+        values[f"contribution[{panel.channels[c]}]"] = contributions[:, :, c].sum(axis=1)
+    total = contributions.sum(axis=2)
+    expected = total + np.concatenate([one.linear @ columns.T for one in both])
+    residual = (kpi - expected) / noise[:, None]
+    values["noise"] = noise
+    values["log_likelihood"] = -0.5 * np.sum(residual**2, axis=1) - len(kpi) * np.log(noise)
+    values["last_week_again"] = expected[:, -1] + noise * random.standard_normal(len(noise))
+    values["noise_times_media"] = noise * total.sum(axis=1)
+    return {name: _rank(drawn, random) for name, drawn in values.items()}
+
+
+def p_value(ranks: Int[np.ndarray, " replicate"]) -> float:
+    """Chance that uniform ranks leave the middle of their distribution function by as much, wherever they do.
+
+    The statistic is the least probability, over all levels, of the count of ranks below the level (Saeilynoja et al.).
+    """
+    counts = np.bincount(ranks, minlength=LEVELS + 1)
+    return float(np.mean(_null(len(ranks)) <= _least_probability(counts[None], len(ranks))[0]))
+
+
+@lru_cache(maxsize=64)
+def _null(replicates: int) -> Float[np.ndarray, " simulation"]:
+    shares = np.full(LEVELS + 1, 1 / (LEVELS + 1))
+    counts = np.random.default_rng(replicates).multinomial(replicates, shares, size=SIMULATIONS)
+    return _least_probability(counts, replicates)
+
+
+def _least_probability(counts: Int[np.ndarray, "set level"], replicates: int) -> Float[np.ndarray, " set"]:
+    below = np.cumsum(counts, axis=1)[:, :-1]
+    level = np.arange(1, LEVELS + 1) / (LEVELS + 1)
+    at_most = bdtr(below, replicates, level)
+    at_least = 1 - np.where(below > 0, bdtr(np.maximum(below - 1, 0), replicates, level), 0.0)
+    return np.minimum(1.0, 2 * np.min(np.minimum(at_most, at_least), axis=1))
+
+
+def _judged(ranks: Ranks) -> pa.Table:
+    uniform_sd = np.sqrt(LEVELS * (LEVELS + 2) / 12)
+    names = list(ranks)
+    return pa.table(
+        {
+            "quantity": names,
+            "replicates": [len(ranks[name]) for name in names],
+            "p_value": [p_value(ranks[name]) for name in names],
+            "shift": [float((ranks[name].mean() - LEVELS / 2) / uniform_sd) for name in names],
+            "spread": [float(ranks[name].std() / uniform_sd) for name in names],
+        }
+    )
+
+
+def _rank(values: Float[np.ndarray, " draw"], random: np.random.Generator) -> int:
+    """Rank of the first among the others, ties broken by chance."""
+    below, ties = np.sum(values[1:] < values[0]), np.sum(values[1:] == values[0])
+    return int(below + random.integers(ties + 1))
+
+
+def _contributions(
+    values: _Values, media: Float[np.ndarray, "week channel"], spec: Spec
+) -> Float[np.ndarray, "draw week channel"]:
+    return np.stack(
+        [
+            saturated_adstock(media, {name: v[i] for name, v in values.channel.items()}, spec.model)
+            * values.channel["effect"][i]
+            for i in range(len(values.noise))
+        ]
+    )
+
+
+def _drawn(result: UnitResult, factors: scale.Scale, spec: Spec) -> _Values:
+    """A unit's draws, chain after chain, back on the model's scale."""
+    flat = {name: np.asarray(v, float).reshape(-1, *v.shape[2:]) for name, v in result.draws.items()}
+    channel = {name: flat[name] / factors.media ** POWERS.get(name, 0) for name in spec.model.channel_parameters[:-1]}
+    linear = flat["coefficients"] / factors.kpi
+    first = linear.shape[1] - len(factors.control_sd)
+    linear[:, 0] += linear[:, first:] @ factors.control_mean
+    linear[:, first:] *= factors.control_sd
+    return _Values(
+        channel={**channel, "effect": flat["effect"] / factors.kpi}, linear=linear, noise=flat["noise"] / factors.kpi
+    )
+
+
+def _truths(fleet: simulate.Simulated) -> dict[tuple[str, ...], _Values]:
+    """Each unit's truth, on the model's scale, as a single draw; zero for a channel that is absent."""
+    names = [channel.name for channel in fleet.data.channels]
+    parameters = [
+        name for name in fleet.truth.column_names if name not in (*simulate.KEYS, "channel", *_NOT_PARAMETERS)
+    ]
+    channel: dict[tuple[str, ...], dict[str, np.ndarray]] = {}
+    for row in fleet.truth.to_pylist():
+        own = channel.setdefault(_labels(row), {name: np.ones((1, len(names))) for name in parameters})
+        for name in parameters:
+            own[name][0, names.index(row["channel"])] = row[name]
+    linear: dict[tuple[str, ...], dict[str, float]] = {}
+    for row in fleet.truth_linear.to_pylist():
+        linear.setdefault(_labels(row), {})[row["column"]] = row["value"]
+    return {
+        labels: _Values(
+            channel=values,
+            linear=np.array([[v for name, v in linear[labels].items() if name not in ("noise", "kpi_scale")]]),
+            noise=np.array([linear[labels]["noise"]]),
+        )
+        for labels, values in channel.items()
+    }
+
+
+_NOT_PARAMETERS = ("contribution", "spend", "roi")
+
+
+def _labels(row: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(row[key] for key in simulate.KEYS)
