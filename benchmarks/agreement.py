@@ -28,8 +28,9 @@ def main() -> None:
         shift = max(rows, key=lambda row: abs(row.shift))
         low, high = min(rows, key=lambda row: row.ratio), max(rows, key=lambda row: row.ratio)
         print(
-            f"| {name} | {status} | {len(rows)} | {shift.shift:+.3f} (error {shift.shift_error:.3f}), {shift.name} | "
-            f"{low.ratio:.3f} ({low.ratio_error:.3f}) to {high.ratio:.3f} ({high.ratio_error:.3f}) | {seconds} |",
+            f"| {name} | {status.split()[0]} | {len(rows)} | {shift.shift:+.3f} (error {shift.shift_error:.3f}), {shift.name} | "
+            f"{low.ratio:.3f} (error {low.ratio_error:.3f}), {low.name}, to {high.ratio:.3f} (error {high.ratio_error:.3f}), "
+            f"{high.name} | {seconds} |",
             flush=True,
         )
 

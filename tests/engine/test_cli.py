@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
 import mixfleet
 from mixfleet import execution
+from mixfleet.calibration import Calibration
 from mixfleet.cli import app
 from mixfleet.config import Spec
 from mixfleet.errors import RunError
@@ -273,3 +275,22 @@ def test_doctor_says_what_runs_where() -> None:
     assert found["kernels"].startswith(("native", "xla"))
     assert found["cache"]["usable"]
     assert found["config_path"]
+
+
+@pytest.mark.parametrize(("p", "code", "verdict"), [(0.4, 0, "calibrated"), (1e-6, 1, "NOT calibrated")])
+def test_a_calibration_ends_with_its_verdict(
+    p: float, code: int, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = {"quantity": ["decay[tv]"], "replicates": [8], "p_value": [p], "shift": [0.1], "spread": [1.0]}
+    found = Calibration(table=pa.table(columns), statuses={"ok": 8})
+    monkeypatch.setitem(vars(mixfleet), "calibrate", lambda spec, on_event: found)
+    result = call("calibrate", "data=simulated", "--json")
+    assert result.exit_code == code
+    assert (answer(result)["passed"], answer(result)["quantities"][0]["p_value"]) == (code == 0, p)
+    assert any(line.startswith(verdict) for line in result.stderr.splitlines())
+
+
+def test_only_a_simulated_fleet_is_calibrated() -> None:
+    result = call("calibrate", "data=example", "--json")
+    assert result.exit_code == 2
+    assert answer(result)["key"] == "data.source"
