@@ -9,7 +9,7 @@ The limits are those of `tests/statistics/test_same_posterior.py`, which fails w
 import argparse
 import time
 
-from tests.statistics.agreement import CASES, compare, fitted, sampled, unit_of
+from tests.statistics.agreement import CASES, Agreement, compare, fitted, sampled, unit_of
 
 
 def main() -> None:
@@ -28,11 +28,17 @@ def main() -> None:
         shift = max(rows, key=lambda row: abs(row.shift))
         low, high = min(rows, key=lambda row: row.ratio), max(rows, key=lambda row: row.ratio)
         print(
-            f"| {name} | {status.split()[0]} | {len(rows)} | {shift.shift:+.3f} (error {shift.shift_error:.3f}), {shift.name} | "
-            f"{low.ratio:.3f} (error {low.ratio_error:.3f}), {low.name}, to {high.ratio:.3f} (error {high.ratio_error:.3f}), "
-            f"{high.name} | {seconds} |",
+            f"| {name} | {status.split()[0]} | {len(rows)} | {_shift(shift)} | {_ratio(low)} to {_ratio(high)} | {seconds} |",
             flush=True,
         )
+
+
+def _shift(row: Agreement) -> str:
+    return f"{row.shift:+.3f} (error {row.shift_error:.3f}), {row.name}"
+
+
+def _ratio(row: Agreement) -> str:
+    return f"{row.ratio:.3f} (error {row.ratio_error:.3f}), {row.name},"
 
 
 if __name__ == "__main__":
