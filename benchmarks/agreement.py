@@ -27,10 +27,8 @@ def main() -> None:
         seconds = f"{middle - began:.0f}, {time.perf_counter() - middle:.0f}"
         shift = max(rows, key=lambda row: abs(row.shift))
         low, high = min(rows, key=lambda row: row.ratio), max(rows, key=lambda row: row.ratio)
-        print(
-            f"| {name} | {status.split()[0]} | {len(rows)} | {_shift(shift)} | {_ratio(low)} to {_ratio(high)} | {seconds} |",
-            flush=True,
-        )
+        cells = (name, status.split()[0], str(len(rows)), _shift(shift), f"{_ratio(low)} to {_ratio(high)}", seconds)
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def _shift(row: Agreement) -> str:
