@@ -16,9 +16,10 @@ def main() -> None:
     """Prints one line per unit: its worst mean and its standard deviations, with their Monte Carlo errors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", choices=[*CASES, []], default=list(CASES))
+    cases = parser.parse_args().cases
     print("| unit | status | parameters | worst shift of a mean, sd | sd ratios | seconds, NUTS seconds |")
     print("|---|---|---|---|---|---|")
-    for name in parser.parse_args().cases:
+    for name in cases:
         panel, spec = unit_of(CASES[name])
         began = time.perf_counter()
         status, mine = fitted(panel, spec)
