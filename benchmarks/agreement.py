@@ -15,20 +15,23 @@ from tests.statistics.agreement import CASES, Agreement, compare, fitted, sample
 def main() -> None:
     """Prints one line per unit: its worst mean and its standard deviations, with their Monte Carlo errors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", choices=[*CASES, []], default=list(CASES))
-    cases = parser.parse_args().cases
+    parser.add_argument("cases", nargs="*", metavar="unit", help=f"any of {', '.join(CASES)}; all by default")
+    parser.add_argument("--seed", type=int, default=0, help="of the NUTS run: another seed is another reference")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.cases) - set(CASES):
+        parser.error(f"no unit {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
     print("| unit | status | parameters | worst shift of a mean, sd | sd ratios | seconds, NUTS seconds |")
     print("|---|---|---|---|---|---|")
-    for name in cases:
+    for name in arguments.cases or CASES:
         panel, spec = unit_of(CASES[name])
         began = time.perf_counter()
         status, mine = fitted(panel, spec)
         middle = time.perf_counter()
-        rows = compare(mine, sampled(panel, spec))
+        rows = compare(mine, sampled(panel, spec, seed=arguments.seed))
         seconds = f"{middle - began:.0f}, {time.perf_counter() - middle:.0f}"
         shift = max(rows, key=lambda row: abs(row.shift))
         low, high = min(rows, key=lambda row: row.ratio), max(rows, key=lambda row: row.ratio)
-        cells = (name, status.split()[0], str(len(rows)), _shift(shift), f"{_ratio(low)} to {_ratio(high)}", seconds)
+        cells = (name, status, str(len(rows)), _shift(shift), f"{_ratio(low)} to {_ratio(high)}", seconds)
         print(f"| {' | '.join(cells)} |", flush=True)
 
 

@@ -31,6 +31,8 @@ from mixfleet_kernels.saturation import cases as saturation_cases
 DTYPE = np.float32
 IMPLEMENTATIONS = ["xla", "reference"]
 SHAPES = ("_156x8", "_156x8x128")
+NATIVE = pytest.param("native", marks=pytest.mark.skipif(not library.available(), reason=library.why_not()))
+"""Measured where it was built; elsewhere there is nothing to measure, and the reason says what is missing."""
 
 
 def each(cases: dict[str, Any]) -> pytest.MarkDecorator:
@@ -97,12 +99,10 @@ def test_saturation_value_and_partials(benchmark: BenchmarkFixture, case: satura
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
-@pytest.mark.parametrize("implementation", ["xla", "native"])
+@pytest.mark.parametrize("implementation", ["xla", NATIVE])
 @pytest.mark.parametrize("name", [name for name, case in likelihood_cases.CASES.items() if case.large])
 def test_likelihood(benchmark: BenchmarkFixture, name: str, implementation: str, dtype: type[np.floating]):
     """On one core: `extra_info` holds the microseconds per lane-gradient of the fastest call."""
-    if implementation == "native" and not library.available():
-        pytest.skip(library.why_not())
     case = likelihood_cases.CASES[name]
 
     def pass_once(unit_media: Any, *arguments: Any) -> Any:
@@ -119,11 +119,9 @@ def test_likelihood(benchmark: BenchmarkFixture, name: str, implementation: str,
 
 
 @pytest.mark.parametrize("draws", [700, 1500, 4000])
-@pytest.mark.parametrize("implementation", ["xla", "native"])
+@pytest.mark.parametrize("implementation", ["xla", NATIVE])
 def test_convergence(benchmark: BenchmarkFixture, implementation: str, draws: int):
     """68 quantities of 8 chains, by draws per chain."""
-    if implementation == "native" and not library.available():
-        pytest.skip(library.why_not())
     chains = np.random.default_rng(0).normal(size=(68, draws, 8)).astype(DTYPE)
     with jax.enable_x64(True), one_core():
         measure(benchmark, partial(convergence, implementation=implementation), chains, np.int32(draws))

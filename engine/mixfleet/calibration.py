@@ -26,26 +26,20 @@ from mixfleet import scale, simulate
 from mixfleet.config import Output, Spec
 from mixfleet.errors import ConfigError
 from mixfleet.fitting import OnEvent, fit_units
-from mixfleet.panel import Panel, Unit, read_panel
+from mixfleet.panel import Panel, Unit, read_panel, unit_id
 from mixfleet.posterior import UnitResult
 from mixfleet.truth import saturated_adstock
 
-__all__ = ["Calibration", "Ranks", "calibrate", "p_value", "rank_units"]
+__all__ = ["Calibration", "calibrate", "p_value"]
 
 LEVELS = 96
-"""Draws that a truth is ranked among: as many from each of 4, 8 or 32 chains."""
+"""Draws that a truth is ranked among, evenly spaced over all chains."""
 
 SIGNIFICANCE = 0.01
 """Chance that a calibrated fleet is called uncalibrated, over all its quantities together."""
 
 SIMULATIONS = 20_000
 """Sets of uniform ranks that a set of ranks is compared with."""
-
-POWERS = {"half_saturation": 1, "scale": 1, "rate": -1}
-"""Saturation parameters that a result gives in the media's unit, or in one over it."""
-
-Ranks = Mapping[str, Int[np.ndarray, " replicate"]]
-"""By quantity, how many of `LEVELS` draws lie below the truth."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,21 +81,19 @@ def calibrate(spec: Spec, *, on_event: OnEvent | None = None) -> Calibration:
     if spec.data.holdout:
         raise ConfigError("must be 0: the truth is scaled by all weeks", key="data.holdout")
     fleet = simulate.from_config(spec.data.simulated, spec.prior, spec.model)
-    settings = replace(spec, data=fleet.data, output=Output(draws="thin", thin=LEVELS))
+    settings = replace(spec, data=fleet.data, output=Output(draws="thin"))
     panel = read_panel(fleet.table, fleet.data, seasonality=spec.model.seasonality, window=spec.model.window)
-    found: list[tuple[UnitResult, dict[str, int]]] = []
+    ranks: dict[str, list[int]] = {}
     statuses: dict[str, int] = {}
     units = {unit.labels: unit for unit in panel.units}
     truths = _truths(fleet)
     for result in fit_units(panel, settings, on_event=on_event):
         statuses[result.status] = statuses.get(result.status, 0) + 1
         if result.draws:
-            found.append((result, rank_units(result, units[result.labels], truths[result.labels], panel, settings)))
-    # In the order of the panel, not of the finish, though nothing below depends on it.
-    found.sort(key=lambda pair: pair[0].labels)
-    names = sorted({name for _, ranks in found for name in ranks})
-    by_name = {name: np.array([ranks[name] for _, ranks in found if name in ranks]) for name in names}
-    return Calibration(table=_judged(by_name), statuses=statuses)
+            own = _rank_unit(result, units[result.labels], truths[result.labels], panel, settings)
+            for name, rank in own.items():
+                ranks.setdefault(name, []).append(rank)
+    return Calibration(table=_judged({name: np.array(ranks[name]) for name in sorted(ranks)}), statuses=statuses)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +105,7 @@ class _Values:
     noise: Float[np.ndarray, " draw"]
 
 
-def rank_units(result: UnitResult, unit: Unit, truth: _Values, panel: Panel, spec: Spec) -> dict[str, int]:
+def _rank_unit(result: UnitResult, unit: Unit, truth: _Values, panel: Panel, spec: Spec) -> dict[str, int]:
     """The truth's rank among a unit's draws, by quantity.
 
     Quantities are every parameter, each channel's contribution (whose rank is also that of its ROI), the log
@@ -124,7 +116,7 @@ def rank_units(result: UnitResult, unit: Unit, truth: _Values, panel: Panel, spe
     media, columns = factors.scaled_media(unit), simulate.design(unit.dates, unit.controls, spec.model)
     present = np.flatnonzero(unit.media.any(axis=0))
     kpi = factors.scaled_kpi(unit)
-    random = np.random.default_rng(np.random.SeedSequence([spec.inference.seed, *np.abs(kpi[:4] * 1e9).astype(int)]))
+    random = np.random.default_rng([spec.inference.seed, int(unit_id(unit.labels), 16)])
 
     values: dict[str, np.ndarray] = {}
     both = [truth, _drawn(result, factors, spec)]
@@ -171,7 +163,7 @@ def _least_probability(counts: Int[np.ndarray, "set level"], replicates: int) ->
     return np.minimum(1.0, 2 * np.min(np.minimum(at_most, at_least), axis=1))
 
 
-def _judged(ranks: Ranks) -> pa.Table:
+def _judged(ranks: Mapping[str, Int[np.ndarray, " replicate"]]) -> pa.Table:
     uniform_sd = np.sqrt(LEVELS * (LEVELS + 2) / 12)
     names = list(ranks)
     return pa.table(
@@ -204,20 +196,23 @@ def _contributions(
 
 
 def _drawn(result: UnitResult, factors: scale.Scale, spec: Spec) -> _Values:
-    """A unit's draws, chain after chain, back on the model's scale."""
-    flat = {name: np.asarray(v, float).reshape(-1, *v.shape[2:]) for name, v in result.draws.items()}
-    channel = {name: flat[name] / factors.media ** POWERS.get(name, 0) for name in spec.model.channel_parameters[:-1]}
-    linear = flat["coefficients"] / factors.kpi
-    first = linear.shape[1] - len(factors.control_sd)
-    linear[:, 0] += linear[:, first:] @ factors.control_mean
-    linear[:, first:] *= factors.control_sd
+    """`LEVELS` of a unit's draws, back on the model's scale."""
+
+    def pick(name: str) -> np.ndarray:
+        flat = np.asarray(result.draws[name], float).reshape(-1, *result.draws[name].shape[2:])
+        return flat[(np.arange(LEVELS) * len(flat)) // LEVELS]
+
+    curves = spec.model.channel_parameters[:-1]
+    channel = {name: pick(name) / factors.media ** scale.MEDIA_POWERS.get(name, 0) for name in curves}
+    coefficients = pick("coefficients")
+    linear = np.linalg.solve(factors.column_mixing(coefficients.shape[1]), coefficients.T).T
     return _Values(
-        channel={**channel, "effect": flat["effect"] / factors.kpi}, linear=linear, noise=flat["noise"] / factors.kpi
+        channel={**channel, "effect": pick("effect") / factors.kpi}, linear=linear, noise=pick("noise") / factors.kpi
     )
 
 
 def _truths(fleet: simulate.Simulated) -> dict[tuple[str, ...], _Values]:
-    """Each unit's truth, on the model's scale, as a single draw; zero for a channel that is absent."""
+    """Each unit's truth, on the model's scale, as a single draw; one for the parameters of a channel that is absent."""
     names = [channel.name for channel in fleet.data.channels]
     parameters = [
         name for name in fleet.truth.column_names if name not in (*simulate.KEYS, "channel", *_NOT_PARAMETERS)

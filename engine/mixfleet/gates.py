@@ -58,10 +58,12 @@ def judge(judgement: Judgement, *, divergences: int, trajectories: int, inferenc
     repeated = float(np.max(judgement.repeated))
     # numpy's minimum, for a NaN must win: Python's keeps whichever of the two stands first.
     ess = float(np.minimum(bulk, tail))
-    failures = [
-        (not bool(judgement.finite), "draws that are not finite"),
+    slow = [
         (not rhat < inference.rhat_max, f"R-hat {rhat:.3f} is not below {inference.rhat_max:g}"),
         (not ess >= inference.ess_floor, f"effective draws {ess:.0f} are fewer than {inference.ess_floor}"),
+    ]
+    wrong = [
+        (not bool(judgement.finite), "draws that are not finite"),
         (not ebfmi > inference.ebfmi_min, f"E-BFMI {ebfmi:.2f} is not above {inference.ebfmi_min:g}"),
         (
             divergences > WARNING_DIVERGENCES * trajectories,
@@ -69,15 +71,15 @@ def judge(judgement: Judgement, *, divergences: int, trajectories: int, inferenc
         ),
         (not repeated <= GREATEST_REPEATED, f"a chain repeats {repeated:.0%} of its draws"),
     ]
-    failed = [text for wrong, text in failures if wrong]
-    mixing = not any(wrong for wrong, _ in (failures[0], *failures[3:]))
+    failed = [text for missed, text in (*slow, *wrong) if missed]
+    mixing = bool(failed) and not any(missed for missed, _ in wrong)
     passed = not failed
     warning = f"{divergences} of {trajectories} trajectories diverged" if divergences else ""
     return Verdict(
         passed=passed,
         enough=passed and ess >= inference.ess_target,
         hopeless=not rhat < HOPELESS_RHAT or not repeated <= GREATEST_REPEATED,
-        mixing=mixing and not passed,
+        mixing=mixing,
         reason=warning if passed else "; ".join(failed),
         rhat_max=rhat,
         ess_bulk_min=bulk,

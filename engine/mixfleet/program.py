@@ -65,21 +65,21 @@ class Program:
             tile = shapes(tile_shapes(kind))
             key = jax.ShapeDtypeStruct((kind.units, 2), jnp.uint32, sharding=place)
             state = shapes(jax.eval_shape(partial(_anywhere, kind), tile, key))
-            book = shapes(self._book_shapes())
+            book = shapes(jax.eval_shape(partial(_empty_book, kind, capacity)))
         self._evaluate = _compiled(_evaluate, kind, tile, state.here.position)
         self._advance = _compiled(_advance, kind, tile, state, book)
         self._adapt = _compiled(_adapt, state, book, flags(bool), flags(bool))
         self._insert = _compiled(_insert, state, state, book.filled, book.filled)
-        self._state_shapes = state
+        self._empty_state, self._empty_book = state, book
         self._rehearsal = _COMPILERS.submit(self._rehearse, tile, state)
 
     def empty_book(self) -> Book:
         """A book without draws."""
-        return self._zeros(self._book_shapes())
+        return self._zeros(self._empty_book)
 
     def empty_state(self) -> State:
         """A state to insert units into."""
-        return self._zeros(self._state_shapes)
+        return self._zeros(self._empty_state)
 
     def put(self, values: Any) -> Any:
         """Host arrays on the program's device."""
@@ -88,18 +88,6 @@ class Program:
     def _zeros(self, shapes: Any) -> Any:
         # From the host's zeros: a zero of jax's own would be one more small program to compile for every shape.
         return self.put(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
-
-    def _book_shapes(self) -> Book:
-        kind = self.kind
-        fields = kind.dimension + kind.channels + kind.columns + 2
-        counts = jax.ShapeDtypeStruct((kind.units,), jnp.int32)
-        rows = (kind.units, self.capacity + TICKS, fields, kind.chains)
-        return Book(
-            rows=jax.ShapeDtypeStruct(rows, kind.dtype),  # pyright: ignore[reportArgumentType]
-            filled=counts,  # pyright: ignore[reportArgumentType]
-            divergences=counts,  # pyright: ignore[reportArgumentType]
-            accept=jax.ShapeDtypeStruct((kind.units,), kind.dtype),  # pyright: ignore[reportArgumentType]
-        )
 
     def start(self, tile: Tile, key: UInt32[np.ndarray, "unit 2"], target_accept: Float[np.ndarray, " unit"]) -> State:
         """Modes, Laplace metric and the first trajectories of a whole tile."""
@@ -110,9 +98,10 @@ class Program:
     def _rehearse(self, tile: Tile, state: State) -> None:
         """Starts nothing, under a density of zeros, so that all but the density is compiled beside it."""
         with jax.enable_x64(True), jax.default_device(self.device):
-            here, lanes = self._zeros(state.here), lambda _: (here.value, here.gradient, here.extra)
+            here = self._zeros(state.here)
             targets = self.put(np.zeros(self.kind.units, self.kind.dtype))
-            _start(self.kind, lanes, self._zeros(tile.centre), self._zeros(state.key), targets)
+            centre, key = self._zeros((tile.centre, state.key))
+            _start(self.kind, lambda _: (here.value, here.gradient, here.extra), centre, key, targets)
 
     def advance(self, tile: Tile, state: State, book: Book) -> tuple[State, Book]:
         """One block of `TICKS` gradients per lane; the book must have room for as many draws.
@@ -154,6 +143,16 @@ def _compiled(function: Any, *arguments: Any) -> "Future[Callable[..., Any]]":
 def _log_density(kind: Structure, tile: Tile) -> LogDensity:
     series = tile.series(kind.chains)
     return lambda position: tuple(evaluate_density(position, tile, series, kind))  # pyright: ignore[reportReturnType]
+
+
+def _empty_book(kind: Structure, capacity: int) -> Book:
+    fields = kind.dimension + kind.channels + kind.columns + 2
+    return Book(
+        rows=jnp.zeros((kind.units, capacity + TICKS, fields, kind.chains), kind.dtype),
+        filled=jnp.zeros(kind.units, jnp.int32),
+        divergences=jnp.zeros(kind.units, jnp.int32),
+        accept=jnp.zeros(kind.units, kind.dtype),
+    )
 
 
 @partial(jax.jit, static_argnums=0)

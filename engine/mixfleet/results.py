@@ -8,11 +8,12 @@ from jaxtyping import Float
 from mixfleet import baseline
 from mixfleet.accuracy import Sample, sample_of, weekly_fit
 from mixfleet.batch import Member, Structure
-from mixfleet.config import ADSTOCK_PARAMETERS, Spec
+from mixfleet.config import Spec
 from mixfleet.draws import prior_contribution, steady_response, worth
 from mixfleet.panel import Panel
 from mixfleet.posterior import UnitResult, thin_draws
 from mixfleet.prior_sample import DRAWS, moments, prior_sample
+from mixfleet.scale import MEDIA_POWERS
 from mixfleet.slots import Finished
 
 __all__ = ["unit_result"]
@@ -22,9 +23,6 @@ SHORT_QUANTILES = ("q05", "q50", "q95")
 
 PREDICTIVE_DRAWS = 512
 """Draws behind fitted values, response curves and scores; everything else uses all of them."""
-
-MEDIA_SCALED = {"half_saturation": 1, "scale": 1, "rate": -1}
-"""Saturation parameters given in the media's unit, or in one over it."""
 
 
 def unit_result(fitted: Finished, kind: Structure, panel: Panel, spec: Spec, *, status: str, reason: str) -> UnitResult:
@@ -82,25 +80,13 @@ def _natural(fitted: Finished, spec: Spec) -> dict[str, np.ndarray]:
     media = scale.media[:, None, None]
     values: dict[str, Any] = {}
     for name, shape in zip(spec.model.channel_parameters[:-1], draws.shape, strict=True):
-        power = MEDIA_SCALED.get(name, 0) if name not in ADSTOCK_PARAMETERS[spec.model.adstock] else 0
-        values[name] = shape * media**power
+        values[name] = shape * media ** MEDIA_POWERS.get(name, 0)
     values["effect"] = draws.effect * scale.kpi
     values["contribution"] = draws.contribution * (scale.kpi * np.sum(fitted.job.member.fitted))
     values["noise"] = draws.noise * scale.kpi
-    mixing = _column_mixing(fitted.job.member)
+    mixing = scale.column_mixing(fitted.job.member.design.shape[1])
     values["coefficients"] = np.tensordot(mixing, draws.coefficients, axes=1)
     return values
-
-
-def _column_mixing(member: Member) -> Float[np.ndarray, "column column"]:
-    """Takes scaled coefficients to the table's: controls per their own unit, the intercept at controls of zero."""
-    columns, scale = member.design.shape[1], member.scale
-    mixing = np.eye(columns) * scale.kpi
-    first = columns - len(scale.control_sd)
-    for j, (mean, sd) in enumerate(zip(scale.control_mean, scale.control_sd, strict=True)):
-        mixing[first + j, first + j] = scale.kpi / sd
-        mixing[0, first + j] = -scale.kpi * mean / sd
-    return mixing
 
 
 def _params(fitted: Finished, natural: dict[str, np.ndarray], panel: Panel, spec: Spec) -> dict[str, np.ndarray]:
@@ -115,8 +101,8 @@ def _params(fitted: Finished, natural: dict[str, np.ndarray], panel: Panel, spec
     noise_law = spec.prior.law("noise", unit=_names(member, panel))
     laws = [law for by_channel in member.laws for law in by_channel]
     prior = np.array([moments(law) for law in (*laws, noise_law)])
-    factor = np.concatenate([_unit_factor(name, member, spec) for name in names] + [np.array([member.scale.kpi])])
-    mixing = _column_mixing(member)
+    factor = np.concatenate([_unit_factor(name, member) for name in names] + [np.array([member.scale.kpi])])
+    mixing = member.scale.column_mixing(len(columns))
     _, sd = baseline.column_priors(spec.model, spec.data, spec.prior, _names(member, panel))
     prior_mean = np.concatenate([prior[:, 0] * factor, mixing @ member.prior_mean])
     prior_sd = np.concatenate([prior[:, 1] * factor, np.sqrt((mixing * sd) ** 2 @ np.ones(len(sd)))])
@@ -137,13 +123,11 @@ def _params(fitted: Finished, natural: dict[str, np.ndarray], panel: Panel, spec
     }
 
 
-def _unit_factor(name: str, member: Member, spec: Spec) -> Float[np.ndarray, " channel"]:
+def _unit_factor(name: str, member: Member) -> Float[np.ndarray, " channel"]:
     """What one scaled unit of a channel parameter is in the table's units."""
     if name == "effect":
         return np.full(len(member.scale.media), member.scale.kpi)
-    if name in ADSTOCK_PARAMETERS[spec.model.adstock]:
-        return np.ones(len(member.scale.media))
-    return member.scale.media ** MEDIA_SCALED.get(name, 0)
+    return member.scale.media ** MEDIA_POWERS.get(name, 0)
 
 
 def _contributions(fitted: Finished, panel: Panel, spec: Spec) -> dict[str, np.ndarray]:

@@ -7,7 +7,10 @@ from jaxtyping import Bool, Float
 
 from mixfleet.panel import Unit
 
-__all__ = ["Scale", "likelihood_weeks", "measure"]
+__all__ = ["MEDIA_POWERS", "Scale", "likelihood_weeks", "measure"]
+
+MEDIA_POWERS = {"half_saturation": 1, "scale": 1, "rate": -1}
+"""Saturation parameters that the table has in the media's unit, or in one over it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,15 @@ class Scale:
     control_mean: Float[np.ndarray, " linear"]
     control_sd: Float[np.ndarray, " linear"]
     """1.0 for a constant column, which thereby becomes zero."""
+
+    def column_mixing(self, columns: int) -> Float[np.ndarray, "column column"]:
+        """Takes scaled coefficients to the table's: controls per their own unit, the intercept at controls of zero."""
+        mixing = np.eye(columns) * self.kpi
+        first = columns - len(self.control_sd)
+        for j, (mean, sd) in enumerate(zip(self.control_mean, self.control_sd, strict=True)):
+            mixing[first + j, first + j] = self.kpi / sd
+            mixing[0, first + j] = -self.kpi * mean / sd
+        return mixing
 
     def scaled_kpi(self, unit: Unit) -> Float[np.ndarray, " week"]:
         """KPI in shares of the scale; zero where not observed."""

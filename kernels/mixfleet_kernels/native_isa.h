@@ -18,3 +18,22 @@ inline Isa isa() {
 }
 
 }  // namespace mixfleet
+
+// Declares the copies of an entry that takes a pointer to `type`, and `function`, which calls this processor's.
+#if defined(__x86_64__)
+#define MIXFLEET_COPIES(result, function, entry, type)       \
+  extern "C" result entry##_plain(const type*);              \
+  extern "C" result entry##_v3(const type*);                 \
+  extern "C" result entry##_v4(const type*);                 \
+  static result function(const type& value) {                \
+    switch (mixfleet::isa()) {                               \
+      case mixfleet::Isa::v4: return entry##_v4(&value);     \
+      case mixfleet::Isa::v3: return entry##_v3(&value);     \
+      default: return entry##_plain(&value);                 \
+    }                                                        \
+  }
+#else
+#define MIXFLEET_COPIES(result, function, entry, type) \
+  extern "C" result entry##_plain(const type*);        \
+  static result function(const type& value) { return entry##_plain(&value); }
+#endif

@@ -140,7 +140,7 @@ def likelihood_changed(change: Callable[[Any], Any], **inputs: Callable[[Any], A
         def wrong(series: Any, w: Any, t: Any, family: str, parameters: Any, strength: Any, log_noise: Any, **k: Any):
             parameters = inputs.get("parameters", tuple)(parameters)
             return change(
-                usual(series, w, t, family, parameters, strength, inputs.get("noise", float_)(log_noise), **k)
+                usual(series, w, t, family, parameters, strength, inputs.get("noise", unchanged)(log_noise), **k)
             )
 
         patch.setattr(density, "likelihood", wrong)
@@ -148,7 +148,7 @@ def likelihood_changed(change: Callable[[Any], Any], **inputs: Callable[[Any], A
     return plant
 
 
-def float_(values: Any) -> Any:
+def unchanged(values: Any) -> Any:
     return values
 
 
@@ -214,7 +214,7 @@ MISTAKES: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], Model]] = {
         likelihood_changed(swapped, parameters=lambda pair: tuple(reversed(pair))),
         Model(saturation="hill"),
     ),
-    "variance_read_as_sd": (likelihood_changed(float_, noise=lambda log_noise: 0.5 * log_noise), Model()),
+    "variance_read_as_sd": (likelihood_changed(unchanged, noise=lambda log_noise: 0.5 * log_noise), Model()),
     "half_the_likelihood": (likelihood_changed(tempered(0.5)), Model()),
     "no_likelihood": (likelihood_changed(tempered(0.0)), Model()),
     "same_momentum": (same_momentum, Model()),

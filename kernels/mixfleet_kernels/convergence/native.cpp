@@ -13,40 +13,11 @@
 
 namespace ffi = xla::ffi;
 using mixfleet::Chains;
-using mixfleet::Isa;
 
-extern "C" {
-#define MIXFLEET_DECLARE(isa)                               \
-  bool mixfleet_convergence_f32_##isa(const Chains<float>*); \
-  bool mixfleet_convergence_f64_##isa(const Chains<double>*);
-MIXFLEET_DECLARE(plain)
-#if defined(__x86_64__)
-MIXFLEET_DECLARE(v3)
-MIXFLEET_DECLARE(v4)
-#endif
-}
+MIXFLEET_COPIES(bool, judge, mixfleet_convergence_f32, Chains<float>)
+MIXFLEET_COPIES(bool, judge, mixfleet_convergence_f64, Chains<double>)
 
 namespace {
-
-bool judge(const Chains<float>& chains) {
-  switch (mixfleet::isa()) {
-#if defined(__x86_64__)
-    case Isa::v4: return mixfleet_convergence_f32_v4(&chains);
-    case Isa::v3: return mixfleet_convergence_f32_v3(&chains);
-#endif
-    default: return mixfleet_convergence_f32_plain(&chains);
-  }
-}
-
-bool judge(const Chains<double>& chains) {
-  switch (mixfleet::isa()) {
-#if defined(__x86_64__)
-    case Isa::v4: return mixfleet_convergence_f64_v4(&chains);
-    case Isa::v3: return mixfleet_convergence_f64_v3(&chains);
-#endif
-    default: return mixfleet_convergence_f64_plain(&chains);
-  }
-}
 
 template <class T>
 constexpr ffi::DataType kType = sizeof(T) == 4 ? ffi::DataType::F32 : ffi::DataType::F64;

@@ -11,41 +11,12 @@
 #define MIXFLEET_API extern "C" __attribute__((visibility("default")))
 
 namespace ffi = xla::ffi;
-using mixfleet::Isa;
 using mixfleet::Problem;
 
-extern "C" {
-#define MIXFLEET_DECLARE(isa)                                 \
-  void mixfleet_likelihood_f32_##isa(const Problem<float>*); \
-  void mixfleet_likelihood_f64_##isa(const Problem<double>*);
-MIXFLEET_DECLARE(plain)
-#if defined(__x86_64__)
-MIXFLEET_DECLARE(v3)
-MIXFLEET_DECLARE(v4)
-#endif
-}
+MIXFLEET_COPIES(void, pass, mixfleet_likelihood_f32, Problem<float>)
+MIXFLEET_COPIES(void, pass, mixfleet_likelihood_f64, Problem<double>)
 
 namespace {
-
-void pass(const Problem<float>& problem) {
-  switch (mixfleet::isa()) {
-#if defined(__x86_64__)
-    case Isa::v4: return mixfleet_likelihood_f32_v4(&problem);
-    case Isa::v3: return mixfleet_likelihood_f32_v3(&problem);
-#endif
-    default: return mixfleet_likelihood_f32_plain(&problem);
-  }
-}
-
-void pass(const Problem<double>& problem) {
-  switch (mixfleet::isa()) {
-#if defined(__x86_64__)
-    case Isa::v4: return mixfleet_likelihood_f64_v4(&problem);
-    case Isa::v3: return mixfleet_likelihood_f64_v3(&problem);
-#endif
-    default: return mixfleet_likelihood_f64_plain(&problem);
-  }
-}
 
 template <class T>
 constexpr ffi::DataType kType = sizeof(T) == 4 ? ffi::DataType::F32 : ffi::DataType::F64;
