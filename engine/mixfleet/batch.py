@@ -1,7 +1,7 @@
 """Batch: units as padded arrays of one shape, a tile of them for each compiled program."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
@@ -16,7 +16,7 @@ from mixfleet.errors import ConfigError
 from mixfleet.panel import Panel, Unit
 from mixfleet_kernels.likelihood import Series
 
-__all__ = ["Member", "Structure", "Tile", "padded_weeks", "prepare", "stack", "structure", "tile_shapes"]
+__all__ = ["Member", "Structure", "Tile", "padded_weeks", "prepare", "repadded", "stack", "structure", "tile_shapes"]
 
 LENGTHS = (112, 160, 224, 272, 320, 432, 544)
 """Padded lengths: two to ten years of weeks and a little room, then every 112. A function of the unit alone, so that a
@@ -175,6 +175,12 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> Member:
         laws=laws,
         arrays=arrays,
     )
+
+
+def repadded(member: Member, weeks: int) -> Member:
+    """The member padded to more weeks than it needs alone, beside longer ones."""
+    longer = {name: _pad(member.arrays[name], weeks) for name in ("media", "kpi", "weight", "basis")}
+    return replace(member, arrays={**member.arrays, **longer})
 
 
 def stack(members: Sequence[Member], kind: Structure) -> Tile:

@@ -22,6 +22,7 @@ __all__ = [
     "Model",
     "Output",
     "Override",
+    "Pooling",
     "Prior",
     "RunConfig",
     "Simulation",
@@ -157,6 +158,51 @@ class Prior:
         return law
 
 
+def _read_by(value: Any, key: str) -> str | tuple[str, ...]:
+    """`none`, `crossed` or a key column as one word, several key columns as a list."""
+    if isinstance(value, list | tuple):
+        return tuple(read_label(item, key) or "" for item in value)
+    return read_label(value, key) or "none"
+
+
+Spread = Annotated[float | None, Range(0.0, open=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooling:
+    """Which units share hyperparameters, and in which parameters.
+
+    On the scale that a parameter is sampled on (log, or probit between bounds), its value in a unit is the channel's
+    centre, plus an effect of each key column's label where `by` names several, plus the unit's own deviation, each
+    normal with a learned scale. The centre has the parameter's prior; scales are half-normal.
+    """
+
+    by: Annotated[str | tuple[str, ...], Reads(_read_by)] = "none"
+    """`none`: every unit alone. A key column: one joint posterior for each of its labels. A list of key columns: one
+    joint posterior of all units, with effects of those columns' labels. `crossed`: the list of all key columns."""
+
+    effect: Spread = 0.5
+    """Standard deviation of the half-normal prior of the scales of the effects' logarithms; null: not pooled."""
+
+    adstock: Spread = 0.3
+    """The same for the adstock parameters."""
+
+    saturation: Spread = 0.3
+    """The same for the saturation parameters."""
+
+    def __post_init__(self) -> None:
+        schema.settle(self, key="pooling")
+        if self.by != "none" and (self.effect, self.adstock, self.saturation) == (None, None, None):
+            raise ConfigError("pools no parameter: give effect, adstock or saturation a scale", key="pooling")
+
+    def scale(self, parameter: str) -> float | None:
+        """Prior scale of a channel parameter's deviations; None where it is not pooled."""
+        if parameter == "effect":
+            return self.effect
+        adstock = any(parameter in names for names in ADSTOCK_PARAMETERS.values())
+        return self.adstock if adstock else self.saturation
+
+
 @dataclass(frozen=True, kw_only=True)
 class Inference:
     """How long to sample and when a unit counts as certified."""
@@ -246,6 +292,7 @@ class Spec:
     data: Data = Data()
     model: Model = Model()
     prior: Prior = Prior()
+    pooling: Pooling = Pooling()
     inference: Inference = Inference()
     compute: Compute = Compute()
     output: Output = Output()
@@ -258,6 +305,11 @@ class Spec:
                 if column not in self.data.keys:
                     keys = ", ".join(self.data.keys)
                     raise ConfigError(f"is no key column; those are {keys}", key=f"prior.overrides[{i}].unit.{column}")
+        by = self.pooling.by
+        for column in (by,) if isinstance(by, str) else by:
+            if column not in ("none", "crossed", *self.data.keys):
+                keys = ", ".join(self.data.keys)
+                raise ConfigError(f"{column!r} is not none, crossed or a key column ({keys})", key="pooling.by")
 
 
 GROUPS: dict[str, type] = {field.name: field.type for field in dataclasses.fields(Spec)}  # pyright: ignore[reportAssignmentType]

@@ -1,6 +1,7 @@
 """Density: the unconstrained log-posterior of a tile's lanes, with gradient, in one pass."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -50,7 +51,7 @@ def natural(
     chains = position.shape[-1] // tile.media.shape[-1]
     unit = jnp.repeat(tile.log_strength_unit, chains, axis=-1)
     noise = priors.constrain(kind.laws[-1], position[-1], hyper[:, -1])
-    return Natural(shape=values, strength=jnp.exp(log_ramp(u) + unit), noise=noise)
+    return Natural(shape=values, strength=jnp.exp(_log_strength(u, kind) + unit), noise=noise)
 
 
 def response(
@@ -85,8 +86,8 @@ def evaluate_density(
     shapes = len(kind.laws) - 2
     drawn, prior = _shapes(position, hyper, kind)
     u, strength_hyper = _of_parameter(position, hyper, shapes, kind)
-    ramp, ramp_slope = _with_slope(log_ramp, u)
-    jacobian, jacobian_slope = _with_slope(log_ramp_slope, u)
+    ramp, ramp_slope = _with_slope(partial(_log_strength, kind=kind), u)
+    jacobian, jacobian_slope = _with_slope(partial(_log_slope, kind=kind), u)
     log_strength = ramp + jnp.repeat(tile.log_strength_unit, chains, axis=-1)
     noise, noise_slope = priors.with_slope(priors.constrain, kind.laws[-1], position[-1], hyper[:, -1])
     noise_prior, noise_prior_slope = priors.with_slope(priors.log_density, kind.laws[-1], position[-1], hyper[:, -1])
@@ -124,6 +125,16 @@ def evaluate_density(
         gradient=jnp.concatenate([*by_shape, by_log_effect * ramp_slope + jacobian_slope, by_noise[None]]),
         extra=jnp.concatenate([data.mean_response, data.projection]),
     )
+
+
+def _log_strength(u: Array, kind: Structure) -> Array:
+    """The strength's logarithm, in its unit: bent where the law has mass at zero, which a lognormal has not."""
+    return u if kind.laws[-2] == "lognormal" else log_ramp(u)
+
+
+def _log_slope(u: Array, kind: Structure) -> Array:
+    """Log of the derivative of `_log_strength`."""
+    return jnp.zeros_like(u) if kind.laws[-2] == "lognormal" else log_ramp_slope(u)
 
 
 def _shapes(

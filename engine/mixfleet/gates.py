@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from mixfleet.config import Inference
 from mixfleet.draws import Judgement
 
-__all__ = ["Verdict", "judge"]
+__all__ = ["Verdict", "judge", "judge_hyper"]
 
 WARNING_DIVERGENCES = 1e-3
 """Share of divergent trajectories that is tolerated, with a warning; above it a unit is not certified."""
@@ -86,6 +86,22 @@ def judge(judgement: Judgement, *, divergences: int, trajectories: int, inferenc
         ess_tail_min=tail,
         ebfmi_min=ebfmi,
     )
+
+
+def judge_hyper(
+    rhat: ArrayLike, ess_bulk: ArrayLike, divergences: int, trajectories: int, inference: Inference
+) -> str:
+    """What is wrong with a group's hyperparameters; empty if nothing."""
+    worst, ess = _worst(rhat, np.max), _worst(ess_bulk, np.min)
+    gates = [
+        (not worst < inference.rhat_max, f"R-hat {worst:.3f} is not below {inference.rhat_max:g}"),
+        (not ess >= inference.ess_floor, f"effective draws {ess:.0f} are fewer than {inference.ess_floor}"),
+        (
+            divergences > WARNING_DIVERGENCES * trajectories,
+            f"{divergences} of {trajectories} trajectories diverged",
+        ),
+    ]
+    return "; ".join(text for missed, text in gates if missed)
 
 
 def _worst(values: ArrayLike, worst: Callable[[np.ndarray], float]) -> float:

@@ -40,6 +40,12 @@ TABLES: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
             **{name: "float" for name in ("mean", "sd", "q05", "q25", "q50", "q75", "q95")},
             **{name: "float" for name in ("prior_mean", "prior_sd", "rhat", "ess_bulk", "ess_tail")},
         },
+        "pooling": {
+            "parameter": "text",
+            "channel": "text",
+            "source": "text",
+            **{name: "float" for name in ("sd", "sd_q05", "sd_q95", "share", "borrowed", "rhat", "ess_bulk")},
+        },
         "curves": {"channel": "text", "spend": "float", **_STATISTICS},
         "fit": {**_ACCURACY, **{f"holdout_{name}": kind for name, kind in _ACCURACY.items()}},
         "weekly": {

@@ -8,9 +8,12 @@ from jaxtyping import Float
 
 from mixfleet.distribution import Distribution
 
-__all__ = ["DRAWS", "moments", "prior_sample"]
+__all__ = ["DRAWS", "coordinate_moments", "moments", "prior_sample"]
 
 DRAWS = 512
+
+QUANTILES = 4096
+"""Evenly spaced, that stand for a whole law."""
 
 
 @lru_cache(maxsize=4096)
@@ -25,6 +28,17 @@ def prior_sample(law: Distribution, parameter: int, channel: int) -> Float[np.nd
     """Draws of a prior law, the same in every unit, so that units are compared on equal terms."""
     seed = np.random.default_rng([parameter, channel])
     return np.asarray(_scipy(law).rvs(size=DRAWS, random_state=seed))
+
+
+@lru_cache(maxsize=4096)
+def coordinate_moments(law: Distribution) -> tuple[float, float]:
+    """Mean and standard deviation of a prior law on the unconstrained scale: log, or probit between two bounds."""
+    from scipy.special import ndtri
+
+    values = _scipy(law).ppf((np.arange(QUANTILES) + 0.5) / QUANTILES)
+    low, high = law.support
+    u = np.log(values) if np.isinf(high) else ndtri((values - low) / (high - low))
+    return float(u.mean()), float(u.std())
 
 
 def _scipy(law: Distribution) -> Any:

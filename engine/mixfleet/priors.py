@@ -113,7 +113,7 @@ def constrain(name: str, u: Float[Array, "*batch"], hyper: Float[Array, "row *ba
         return _inside(u)
     if name == "uniform":
         return hyper[0] + (hyper[1] - hyper[0]) * _inside(u)
-    if name == "truncated_normal":
+    if name in ("truncated_normal", "probit_normal"):
         return hyper[2] + (hyper[3] - hyper[2]) * _inside(u)
     if name == "lower_truncated_normal":
         return hyper[2] + jnp.exp(u)
@@ -134,7 +134,7 @@ def log_density(name: str, u: Float[Array, "*batch"], hyper: Float[Array, "row *
         return constant - 0.5 * z * z + jacobian
     if name == "half_normal":
         return constant + u - 0.5 * (jnp.exp(u) / hyper[0]) ** 2
-    if name == "lognormal":
+    if name in ("lognormal", "probit_normal"):
         return constant - 0.5 * ((u - hyper[0]) / hyper[1]) ** 2
     if name == "gamma":
         return constant + hyper[0] * u - hyper[1] * jnp.exp(u)

@@ -15,7 +15,7 @@ from mixfleet.density import evaluate_density
 from mixfleet.samplers import hmc, start, warmup
 from mixfleet.samplers.hmc import LogDensity, State
 
-__all__ = ["COMPILER_OPTIONS", "TICKS", "Book", "Device", "Program", "program"]
+__all__ = ["COMPILER_OPTIONS", "TICKS", "Book", "Device", "Program", "compiled", "program"]
 
 TICKS = 64
 """Gradients of every lane between two visits to the host."""
@@ -66,10 +66,10 @@ class Program:
             key = jax.ShapeDtypeStruct((kind.units, 2), jnp.uint32, sharding=place)
             state = shapes(jax.eval_shape(partial(_anywhere, kind), tile, key))
             book = shapes(jax.eval_shape(partial(_empty_book, kind, capacity)))
-        self._evaluate = _compiled(_evaluate, kind, tile, state.here.position)
-        self._advance = _compiled(_advance, kind, tile, state, book)
-        self._adapt = _compiled(_adapt, state, book, flags(bool), flags(bool))
-        self._insert = _compiled(_insert, state, state, book.filled, book.filled)
+        self._evaluate = compiled(_evaluate, kind, tile, state.here.position)
+        self._advance = compiled(_advance, kind, tile, state, book)
+        self._adapt = compiled(_adapt, state, book, flags(bool), flags(bool))
+        self._insert = compiled(_insert, state, state, book.filled, book.filled)
         self._empty_state, self._empty_book = state, book
         self._rehearsal = _COMPILERS.submit(self._rehearse, tile, state)
 
@@ -132,12 +132,14 @@ def program(kind: Structure, capacity: int, device: Device) -> Program:
     return Program(kind, capacity, device)
 
 
-def _compiled(function: Any, *arguments: Any) -> "Future[Callable[..., Any]]":
-    def compiled() -> Callable[..., Any]:
+def compiled(function: Any, *arguments: Any) -> "Future[Callable[..., Any]]":
+    """The jitted function compiled for arguments of such shapes, in a thread of its own."""
+
+    def lower_and_compile() -> Callable[..., Any]:
         with jax.enable_x64(True):
             return function.lower(*arguments).compile(COMPILER_OPTIONS)
 
-    return _COMPILERS.submit(compiled)
+    return _COMPILERS.submit(lower_and_compile)
 
 
 def _log_density(kind: Structure, tile: Tile) -> LogDensity:

@@ -29,6 +29,7 @@ __all__ = [
     "State",
     "Stepping",
     "Trace",
+    "adapt_step",
     "advance",
     "begin",
     "lanes_of",
@@ -69,6 +70,26 @@ class Metric(NamedTuple):
     covariance: Float[Array, "unit coordinate coordinate"]
     upper: Float[Array, "unit coordinate coordinate"]
     inverse: Float[Array, "unit coordinate coordinate"]
+
+    def push(self, gradient: Float[Array, "coordinate lane"]) -> Float[Array, "coordinate lane"]:
+        """Covariance times gradient."""
+        return _times(self.covariance, gradient)
+
+    def velocity(self, white: Float[Array, "coordinate lane"]) -> Float[Array, "coordinate lane"]:
+        """Velocities whose covariance is the metric's, from standard normal numbers."""
+        return _times(self.upper, white)
+
+    def momentum(self, white: Float[Array, "coordinate lane"]) -> Float[Array, "coordinate lane"]:
+        """The momenta of those velocities."""
+        return _times(self.inverse, white)
+
+
+def _times(
+    matrices: Float[Array, "unit row column"], lanes: Float[Array, "row lane"]
+) -> Float[Array, "column lane"]:
+    """Each unit's transposed matrix times its lanes."""
+    by_unit = lanes.reshape(len(lanes), len(matrices), -1)
+    return jnp.einsum("uji,juk->iuk", matrices, by_unit, precision="highest").reshape(-1, lanes.shape[1])
 
 
 class Stepping(NamedTuple):
@@ -145,7 +166,7 @@ def begin(
 ) -> State:
     """The state at the start of the first trajectory, with what the density says of the position."""
     value, gradient, extra = evaluation
-    point = Point(position, gradient, _push(gradient, metric), value, extra)
+    point = Point(position, gradient, metric.push(gradient), value, extra)
     lanes, units = position.shape[1], key.shape[0]
     empty = jnp.zeros_like(position)
     state = State(
@@ -173,7 +194,7 @@ def restart(state: State, which: Bool[Array, " unit"]) -> State:
     """Abandons the running trajectories of the units in `which` and sets off anew, under a metric that changed."""
     moved = state._replace(transition=state.transition + which)
     lane = jnp.repeat(which, state.here.position.shape[1] // state.key.shape[0])
-    push = jnp.where(lane, _push(state.start.gradient, state.metric), state.start.push)
+    push = jnp.where(lane, state.metric.push(state.start.gradient), state.start.push)
     return _set_off(moved, state.start._replace(push=push), _draws(moved), which)
 
 
@@ -195,7 +216,7 @@ def _tick(log_density: LogDensity, state: State) -> tuple[State, Trace]:
     accepted = state.threshold < accept
     settled = _choose(accepted, here, state.start)
 
-    stepping = _adapt_step(state.stepping, done, jnp.mean(accept.reshape(units, chains), axis=1))
+    stepping = adapt_step(state.stepping, done, jnp.mean(accept.reshape(units, chains), axis=1))
     moved = state._replace(
         here=here,
         momentum=momentum,
@@ -220,9 +241,7 @@ def _set_off(state: State, origin: Point, draws: _Draws, which: Bool[Array, " un
     """Starts a trajectory at `origin` in the units of `which`; the others go on."""
     units, lanes = state.key.shape[0], origin.position.shape[1]
     chains = lanes // units
-    white = draws.whitened.reshape(-1, units, chains)
-    velocity = jnp.einsum("uji,juk->iuk", state.metric.upper, white, precision="highest").reshape(-1, lanes)
-    momentum = jnp.einsum("uji,juk->iuk", state.metric.inverse, white, precision="highest").reshape(-1, lanes)
+    velocity, momentum = state.metric.velocity(draws.whitened), state.metric.momentum(draws.whitened)
     energy = -origin.value + 0.5 * sum_rows(draws.whitened**2)
     steps = jnp.round(draws.length / jnp.exp(state.stepping.log_step)).astype(jnp.int32)
     lane = jnp.repeat(which, chains)
@@ -249,7 +268,8 @@ def _draws(state: State) -> _Draws:
     )
 
 
-def _adapt_step(stepping: Stepping, done: Bool[Array, " unit"], accept: Float[Array, " unit"]) -> Stepping:
+def adapt_step(stepping: Stepping, done: Bool[Array, " unit"], accept: Float[Array, " unit"]) -> Stepping:
+    """The stepping after one more trajectory, in the units whose trajectory is `done` and whose step is adapting."""
     updates = stepping.updates + 1
     weight = 1 / (updates + ADAPTATION_DELAY)
     shortfall = (1 - weight) * stepping.shortfall + weight * (stepping.target_accept - accept)
@@ -262,13 +282,7 @@ def _adapt_step(stepping: Stepping, done: Bool[Array, " unit"], accept: Float[Ar
 
 def _point(log_density: LogDensity, position: Array, metric: Metric) -> Point:
     value, gradient, extra = log_density(position)
-    return Point(position, gradient, _push(gradient, metric), value, extra)
-
-
-def _push(gradient: Array, metric: Metric) -> Float[Array, "coordinate lane"]:
-    by_unit = gradient.reshape(gradient.shape[0], metric.covariance.shape[0], -1)
-    push = jnp.einsum("uji,juk->iuk", metric.covariance, by_unit, precision="highest")
-    return push.reshape(gradient.shape)
+    return Point(position, gradient, metric.push(gradient), value, extra)
 
 
 def _choose(which: Bool[Array, " last"], yes: Chosen, no: Chosen) -> Chosen:

@@ -13,7 +13,7 @@ from mixfleet.samplers import cholesky
 from mixfleet.samplers.hmc import LogDensity, Metric, lanes_of, metric_of
 from mixfleet.samplers.threefry import normals, uniforms
 
-__all__ = ["laplace", "optimise", "scatter"]
+__all__ = ["SCATTERING", "laplace", "optimise", "scatter"]
 
 OPTIMISER_STEPS = 160
 GREATEST_RATE, LEAST_RATE = 0.2, 0.01

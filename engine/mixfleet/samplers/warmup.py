@@ -5,7 +5,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mixfleet.samplers.hmc import Metric, State, Stepping, metric_of, restart
 
-__all__ = ["first_stepping", "learn_metric", "settle"]
+__all__ = ["first_stepping", "learn_metric", "restarted", "settle"]
 
 FIRST_STEP = 0.3
 """In units of the whitened posterior, where 1 would be a step of one standard deviation."""
@@ -14,7 +14,7 @@ FIRST_STEP = 0.3
 def first_stepping(units: int, target_accept: Float[Array, " unit"]) -> Stepping:
     """Step sizes before any trajectory."""
     log_step = jnp.full(units, jnp.log(FIRST_STEP), target_accept.dtype)
-    return _restarted(log_step, jnp.ones(units, bool), target_accept)
+    return restarted(log_step, jnp.ones(units, bool), target_accept)
 
 
 def learn_metric(
@@ -47,7 +47,7 @@ def learn_metric(
     chosen = good[:, None, None]
     metric = Metric(*(jnp.where(chosen, new, old) for new, old in zip(learnt, state.metric, strict=True)))
     stepping = state.stepping
-    again = _restarted(stepping.log_average, stepping.adapting, stepping.target_accept)
+    again = restarted(stepping.log_average, stepping.adapting, stepping.target_accept)
     kept = [jnp.where(which, new, old) for new, old in zip(again, stepping, strict=True)]
     return restart(state._replace(metric=metric, stepping=Stepping(*kept)), which)
 
@@ -60,9 +60,10 @@ def settle(stepping: Stepping, which: Bool[Array, " unit"]) -> Stepping:
     )
 
 
-def _restarted(
+def restarted(
     log_step: Float[Array, " unit"], adapting: Bool[Array, " unit"], target_accept: Float[Array, " unit"]
 ) -> Stepping:
+    """Adaptation from the beginning, around these step sizes."""
     nothing = jnp.zeros_like(log_step)
     return Stepping(
         log_step=log_step,

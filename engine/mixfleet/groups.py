@@ -1,0 +1,177 @@
+"""Groups: which units share hyperparameters, and each group as the arrays of its program."""
+
+from dataclasses import dataclass, replace
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from mixfleet import priors
+from mixfleet.batch import Member, Structure, padded_weeks, prepare, repadded, stack, structure
+from mixfleet.config import Spec
+from mixfleet.distribution import Distribution
+from mixfleet.errors import ConfigError
+from mixfleet.hierarchy import Hierarchy
+from mixfleet.panel import Panel, Unit
+from mixfleet.prior_sample import coordinate_moments
+from mixfleet.transport import Pool
+
+__all__ = ["Prepared", "groups_of", "pooled_settings", "prepared", "typical_media"]
+
+SIZES = (2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512)
+"""Padded numbers of units in a group, then every 128: few, so that few programs are compiled."""
+
+LEVELS = 8
+"""Numbers of labels are padded to multiples of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A group on the host."""
+
+    label: str
+    members: tuple[Member, ...]
+    pool: Pool
+    keys: tuple[str, ...]
+    """Key columns whose labels have effects."""
+    labels: tuple[tuple[str, ...], ...]
+    """The labels of each."""
+    hierarchy: Hierarchy
+    """numpy arrays."""
+
+
+def groups_of(panel: Panel, spec: Spec) -> list[tuple[str, tuple[Unit, ...]]]:
+    """Units by group, each with the group's name; sorted by labels, so that no order of a table matters."""
+    by = spec.pooling.by
+    units = sorted(panel.units, key=lambda unit: unit.labels)
+    if not isinstance(by, str) or by == "crossed":
+        return [("", tuple(units))] if units else []
+    place = panel.keys.index(by)
+    labels = sorted({unit.labels[place] for unit in units})
+    return [(label, tuple(unit for unit in units if unit.labels[place] == label)) for label in labels]
+
+
+def pooled_settings(spec: Spec) -> Spec:
+    """The settings with which a pooled unit is prepared: pooled effects are sampled as effects."""
+    if spec.pooling.effect is None:
+        return spec
+    return replace(spec, model=replace(spec.model, coordinate="effect"))
+
+
+def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> Prepared:
+    """A group's units with the laws that pooling gives them, and its hierarchy.
+
+    Raises:
+        ConfigError: A pooled parameter's prior differs between units, or ends at one bound that is not zero.
+        numpy.linalg.LinAlgError: A unit's linear block cannot be decomposed.
+    """
+    settings = pooled_settings(spec)
+    names = spec.model.channel_parameters
+    pooled = tuple(j for j, name in enumerate(names) if spec.pooling.scale(name) is not None)
+    keys = _effect_keys(panel, spec)
+    laws = _centre_laws(panel, spec, pooled)
+    own = [prepare(unit, panel, settings) for unit in units]
+    weeks = max(padded_weeks(len(unit.dates)) for unit in units)
+    kind = structure(settings, panel, weeks)
+    kind = replace(kind, units=_size(len(units)), laws=_pooled_laws(kind, laws, pooled))
+    moments = np.array([coordinate_moments(law) for law in laws]).reshape(-1, 2)
+    scale = np.repeat([spec.pooling.scale(names[j]) or 0.0 for j in pooled], kind.channels)
+    broad = np.sqrt(moments[:, 1] ** 2 + (1 + len(keys)) * scale**2)
+    labels = tuple(tuple(sorted({unit.labels[panel.keys.index(key)] for unit in units})) for key in keys)
+    pool = Pool(kind=kind, parameters=pooled, levels=tuple(-(-len(ones) // LEVELS) * LEVELS for ones in labels))
+    members = tuple(_with_laws(repadded(member, weeks), pool, laws, moments[:, 0], broad) for member in own)
+    present = np.arange(kind.units) < len(units)
+    hierarchy = Hierarchy(
+        centre=moments[:, 0],
+        centre_sd=moments[:, 1],
+        scale=scale,
+        keys=tuple(
+            _membership(units, panel.keys.index(key), ones, levels, kind.units)
+            for key, ones, levels in zip(keys, labels, pool.levels, strict=True)
+        ),
+        present=present,
+    )
+    return Prepared(
+        label=label,
+        members=members,
+        pool=pool,
+        keys=keys,
+        labels=labels,
+        hierarchy=jax.tree.map(lambda values: np.asarray(values, kind.dtype), hierarchy),
+    )
+
+
+def typical_media(group: Prepared) -> Float[np.ndarray, "channel unit"]:
+    """Media of a typical active week, in shares of each channel's scale; one for an absent channel."""
+    media = np.abs(np.asarray(stack(group.members, group.pool.kind).media, float))
+    total = media.sum(axis=0)
+    return np.where(total > 0, (media**2).sum(axis=0) / np.where(total > 0, total, 1.0), 1.0)
+
+
+def _effect_keys(panel: Panel, spec: Spec) -> tuple[str, ...]:
+    by = spec.pooling.by
+    if by == "crossed":
+        return panel.keys
+    return () if isinstance(by, str) else by
+
+
+def _centre_laws(panel: Panel, spec: Spec, pooled: tuple[int, ...]) -> list[Distribution]:
+    """The law of each pooled row's centre."""
+    names = [spec.model.channel_parameters[j] for j in pooled]
+    for i, override in enumerate(spec.prior.overrides):
+        if override.parameter in names and override.unit:
+            raise ConfigError(f"{override.parameter} is pooled, so its prior is that of all units of a group; "
+                              "give an override of a channel only", key=f"prior.overrides[{i}].unit")
+    laws = [spec.prior.law(name, unit={}, channel=channel) for name in names for channel in panel.channels]
+    for law in laws:
+        if priors.law_name(law) == "lower_truncated_normal":
+            raise ConfigError("cannot be pooled with a normal cut on one side; use a lognormal", key="prior.parameters")
+    return laws
+
+
+def _pooled_laws(kind: Structure, laws: list[Distribution], pooled: tuple[int, ...]) -> tuple[str, ...]:
+    structural = list(kind.laws)
+    for i, j in enumerate(pooled):
+        structural[j] = _pooled_law(laws[i * kind.channels])
+    return tuple(structural)
+
+
+def _pooled_law(law: Distribution) -> str:
+    """A unit's law under pooling: normal on the unconstrained scale of the usual one."""
+    return "probit_normal" if law.family in priors.BOUNDED else "lognormal"
+
+
+def _with_laws(
+    member: Member,
+    pool: Pool,
+    laws: list[Distribution],
+    mean: Float[np.ndarray, " row"],
+    sd: Float[np.ndarray, " row"],
+) -> Member:
+    """The member with broad normal laws of its pooled coordinates, which the group's law replaces."""
+    arrays = dict(member.arrays)
+    hyper, centre = arrays["hyper"].copy(), arrays["centre"].copy()
+    for _, rows, own in pool.slices():
+        hyper[:, own] = 0.0
+        hyper[0, own], hyper[1, own] = mean[rows], sd[rows]
+        bounds = [law.support if law.family in priors.BOUNDED else (0.0, 0.0) for law in laws[rows]]
+        hyper[2:4, own] = np.array(bounds).T
+        hyper[4, own] = -np.log(sd[rows]) - 0.5 * np.log(2 * np.pi)
+        centre[own] = mean[rows]
+    arrays |= {"hyper": hyper, "centre": centre}
+    if pool.effect_pooled:
+        arrays["log_strength_unit"] = np.zeros_like(arrays["log_strength_unit"])
+    return replace(member, arrays=arrays)
+
+
+def _membership(
+    units: tuple[Unit, ...], place: int, labels: tuple[str, ...], levels: int, padded: int
+) -> Float[np.ndarray, "level unit"]:
+    member = np.zeros((levels, padded))
+    for i, unit in enumerate(units):
+        member[labels.index(unit.labels[place]), i] = 1.0
+    return member
+
+
+def _size(units: int) -> int:
+    return next((size for size in SIZES if size >= units), -(-units // 128) * 128)

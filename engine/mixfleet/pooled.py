@@ -1,0 +1,428 @@
+"""Pooled: the compiled functions that move one group of units and its hyperparameters, one set per structure.
+
+A sweep is three moves, each of which leaves the joint posterior invariant:
+
+1. every unit's coordinates given the hyperparameters: one trajectory per unit, each accepted on its own, so that the
+   number of units costs no step size;
+2. centres and spreads given the coordinates, all units' data at once: one trajectory in few dimensions;
+3. all hyperparameters given the units' parameters, exactly, without the data.
+
+2 moves what the units' data leave open, 3 what they determine; interwoven they mix where either does.
+
+References:
+    Yu and Meng (2011), To center or not to center: that is not the question, doi:10.1198/jcgs.2011.203main.
+"""
+
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from mixfleet import hierarchy as hierarchies
+from mixfleet.batch import Tile, tile_shapes
+from mixfleet.density import evaluate_density
+from mixfleet.hierarchy import Hierarchy, Hyper
+from mixfleet.program import Device, compiled
+from mixfleet.samplers import hmc, warmup
+from mixfleet.samplers.hmc import Metric, Stepping
+from mixfleet.samplers.threefry import normals, uniforms
+from mixfleet.samplers.trajectory import Origin, steps_of, trajectory
+from mixfleet.transport import Pool, Sites, coordinates, place
+
+__all__ = ["SWEEPS", "Group", "PooledProgram", "State", "Sweep", "pooled_program", "stack_hyper"]
+
+SWEEPS = 16
+"""Sweeps between two visits to the host."""
+
+MOST_STEPS = 8
+"""Leapfrog steps of a trajectory in a sweep, at most."""
+
+SLOWEST = 0.3
+"""Trajectories of all units have as many steps as the unit takes whose step size stands here among them."""
+
+PRELUDE = 128
+"""Sweeps over sites instead of data that the hyperparameters start with."""
+
+FIRST_HYPER_STEP = 0.2
+
+
+class Group(NamedTuple):
+    """The data of one group, on device."""
+
+    tile: Tile
+    hierarchy: Hierarchy
+    sites: Sites
+    unit_keys: UInt32[Array, "unit 2"]
+    key: UInt32[Array, "1 2"]
+
+
+class Found(NamedTuple):
+    """What the units' own density says of their positions."""
+
+    position: Float[Array, "coordinate lane"]
+    value: Float[Array, " lane"]
+    gradient: Float[Array, "coordinate lane"]
+    extra: Float[Array, "extra lane"]
+
+
+class State(NamedTuple):
+    """Where a group stands between two sweeps."""
+
+    x: Float[Array, "coordinate lane"]
+    hyper: Hyper
+    found: Found
+    unit_metric: Metric
+    hyper_metric: Metric
+    unit_stepping: Stepping
+    hyper_stepping: Stepping
+    number: Int[Array, ""]
+
+
+class Sweep(NamedTuple):
+    """What one sweep left behind."""
+
+    x: Float[Array, "coordinate unit chain"]
+    moved: Float[Array, "coordinate chain"]
+    """Centres and spreads, as the second move has them."""
+    fields: Float[Array, "field unit chain"]
+    """Position, extra, log density and energy, as a book's row has them."""
+    hyper: Float[Array, "quantity row chain"]
+    """From `stack_hyper`."""
+    diverged: Bool[Array, "unit chain"]
+    hyper_diverged: Bool[Array, " chain"]
+    steps: Int[Array, ""]
+
+
+class PooledProgram:
+    """The functions of one structure on one device, compiled once, whatever the group is."""
+
+    def __init__(self, pool: Pool, device: Device) -> None:
+        self.pool, self.device = pool, device
+        place_of = jax.sharding.SingleDeviceSharding(device)
+
+        def shapes(tree: Any) -> Any:
+            return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place_of), tree)
+
+        with jax.enable_x64(True):
+            group = shapes(_group_shapes(pool))
+            state = shapes(jax.eval_shape(partial(_anywhere, pool), group))
+        self._evaluate = compiled(_evaluate, pool, group.tile, state.x)
+        self._prelude = compiled(_prelude, pool, group, state.x)
+        self._sweeps = compiled(_sweeps, pool, group, state)
+
+    def evaluate(self, tile: Tile, position: Array) -> Found:
+        """The units' own density under their broad priors."""
+        return Found(position, *self._evaluate.result()(tile, position))
+
+    def prelude(self, group: Group, x: Array) -> tuple[Hyper, Array, Array]:
+        """Hyperparameters drawn as if the sites were the data: the last, positions there, and all centres and spreads.
+
+        Args:
+            group: The group.
+            x: Coordinates; those of pooled parameters are kept at the hyperparameters that come out.
+        """
+        return self._prelude.result()(group, x)
+
+    def sweeps(self, group: Group, state: State) -> tuple[State, Sweep]:
+        """`SWEEPS` sweeps and what each left, in the leading axis."""
+        return self._sweeps.result()(group, state)
+
+
+@lru_cache(maxsize=16)
+def pooled_program(pool: Pool, device: Device) -> PooledProgram:
+    """The program of a structure on a device; the same one for every run of this process."""
+    return PooledProgram(pool, device)
+
+
+def first_stepping(units: int, step: float, target_accept: float, dtype: str) -> Stepping:
+    """Step sizes before the first sweep."""
+    log_step = jnp.full(units, np.log(step), dtype)
+    return warmup.restarted(log_step, jnp.ones(units, bool), jnp.full(units, target_accept, dtype))
+
+
+def stack_hyper(hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, "quantity row chain"]:
+    """Hyperparameters as they are reported: centre, spreads, effects of each key's labels, all unconstrained."""
+    scales = hierarchies.spreads(hierarchy, hyper)
+    centre = hierarchy.centre[:, None] + hierarchy.centre_sd[:, None] * hyper.centre
+    effects = [levels * scale for levels, scale in zip(hyper.levels, scales[1:], strict=True)]
+    return jnp.concatenate([centre[None], scales, *effects])
+
+
+def hyper_dimension(pool: Pool) -> int:
+    """Coordinates of the second move."""
+    return (2 + len(pool.levels)) * pool.rows
+
+
+def _density(pool: Pool, tile: Tile) -> Any:
+    series = tile.series(pool.kind.chains)
+    return lambda position: Found(position, *evaluate_density(position, tile, series, pool.kind))
+
+
+@partial(jax.jit, static_argnums=0)
+def _evaluate(pool: Pool, tile: Tile, position: Array) -> tuple[Array, Array, Array]:
+    found = _density(pool, tile)(position)
+    return found.value, found.gradient, found.extra
+
+
+@partial(jax.jit, static_argnums=0)
+def _prelude(pool: Pool, group: Group, x: Array) -> tuple[Hyper, Array, Array]:
+    kind, hierarchy, sites = pool.kind, group.hierarchy, group.sites
+    rows, units, chains = pool.rows, kind.units, kind.chains
+    numbers = hierarchies.uniform_rows(pool.levels)
+
+    def redraw(hyper: Hyper, number: Array) -> tuple[Hyper, Array]:
+        spread, centre = hierarchies.spreads(hierarchy, hyper)[0][:, None], hierarchies.means(hierarchy, hyper)
+        site, precision = sites.mean[..., None], sites.precision[..., None]
+        if pool.effect_pooled:
+            site = site.at[rows - kind.channels :].add(-sites.curve[..., None])
+        variance = 1 / (precision + spread**-2.0)
+        uniform = uniforms(group.key, number, units + numbers, rows * chains, x.dtype).reshape(-1, rows, chains)
+        white = jnp.moveaxis(normals(uniform[:units]), 0, 1)
+        theta = variance * (precision * site + spread**-2.0 * centre) + jnp.sqrt(variance) * white
+        hyper = hierarchies.redraw(hierarchy, hyper, theta, uniform[units:])
+        return hyper, _moved(hyper)
+
+    # Trajectories are numbered from below; these numbers are from above.
+    first = jnp.arange(PRELUDE, dtype=jnp.uint32) + jnp.uint32(2**31)
+    hyper, moved = jax.lax.scan(redraw, _nowhere(pool, x.dtype), first)
+    placed = place(pool, hierarchy, sites, group.tile.hyper, x.reshape(-1, units, chains), hyper)
+    return hyper, placed.position.reshape(x.shape), moved
+
+
+@partial(jax.jit, static_argnums=0)
+def _sweeps(pool: Pool, group: Group, state: State) -> tuple[State, Sweep]:
+    density = _density(pool, group.tile)
+    return jax.lax.scan(lambda carried, _: _sweep(pool, group, density, carried), state, None, length=SWEEPS)
+
+
+def _sweep(pool: Pool, group: Group, density: Any, state: State) -> tuple[State, Sweep]:
+    kind = pool.kind
+    units, chains, dimension, lanes = kind.units, kind.chains, kind.dimension, kind.units * kind.chains
+    moved_rows, numbers = hyper_dimension(pool), hierarchies.uniform_rows(pool.levels)
+    own = uniforms(group.unit_keys, state.number, dimension + 1, lanes, state.x.dtype)
+    shared = uniforms(group.key, 2 * state.number, moved_rows + 3, chains, state.x.dtype)
+    present = group.hierarchy.present
+
+    # 1. Units given the hyperparameters.
+    step = jnp.exp(state.unit_stepping.log_step)
+    steps = steps_of(shared[moved_rows + 1, 0], _share(step, present, SLOWEST), MOST_STEPS)
+    by_units = partial(_of_units, pool, group, state.hyper)
+    outcome = trajectory(
+        lambda x: by_units(x, density)[0],
+        by_units(state.x, lambda _: state.found)[0],
+        state.unit_metric,
+        hmc.lanes_of(step, chains),
+        steps,
+        normals(own[:dimension]),
+        own[dimension],
+    )
+    unit_stepping = hmc.adapt_step(
+        state.unit_stepping, jnp.ones(units, bool), jnp.mean(outcome.accept.reshape(units, chains), axis=1)
+    )
+    x, found = outcome.origin.position, outcome.origin.found
+
+    # 2. Centres and spreads given the coordinates.
+    hyper_step = jnp.exp(state.hyper_stepping.log_step)
+    hyper_steps = steps_of(shared[moved_rows + 2, 0], hyper_step[0], MOST_STEPS)
+    by_hyper = partial(_of_hyper, pool, group, state.hyper, x, found.value)
+    together = trajectory(
+        lambda moved: by_hyper(moved, density),
+        by_hyper(_moved(state.hyper), lambda _: found),
+        state.hyper_metric,
+        jnp.broadcast_to(hyper_step, chains),
+        hyper_steps,
+        normals(shared[:moved_rows]),
+        shared[moved_rows],
+    )
+    hyper_stepping = hmc.adapt_step(state.hyper_stepping, jnp.ones(1, bool), jnp.mean(together.accept)[None])
+    hyper = _with_moved(pool, state.hyper, together.origin.position)
+    found = jax.tree.map(lambda values: values.reshape(*values.shape[:-2], lanes), together.origin.found)
+
+    # 3. Hyperparameters given the units.
+    position = found.position.reshape(dimension, units, chains)
+    theta = jnp.concatenate([position[rows] for _, _, rows in pool.slices()])
+    uniform = uniforms(group.key, 2 * state.number + 1, numbers, pool.rows * chains, x.dtype)
+    hyper = hierarchies.redraw(group.hierarchy, hyper, theta, uniform.reshape(numbers, pool.rows, chains))
+    x = coordinates(pool, group.hierarchy, group.sites, group.tile.hyper, position, hyper)
+
+    _, log_law = _of_units(pool, group, hyper, x.reshape(dimension, lanes), lambda _: found)
+    fields = jnp.concatenate([found.position, found.extra, (found.value + log_law)[None], outcome.energy[None]])
+    sweep = Sweep(
+        x=x,
+        moved=_moved(hyper),
+        fields=fields.reshape(-1, units, chains),
+        hyper=stack_hyper(group.hierarchy, hyper),
+        diverged=outcome.diverged.reshape(units, chains),
+        hyper_diverged=together.diverged,
+        steps=steps + hyper_steps,
+    )
+    return state._replace(
+        x=x.reshape(dimension, lanes),
+        hyper=hyper,
+        found=found,
+        unit_stepping=unit_stepping,
+        hyper_stepping=hyper_stepping,
+        number=state.number + 1,
+    ), sweep
+
+
+def _of_units(pool: Pool, group: Group, hyper: Hyper, x: Array, density: Any) -> tuple[Origin, Float[Array, " lane"]]:
+    """The units' law at coordinates `x` given the hyperparameters, and the log law of their pooled parameters."""
+    units, chains = pool.kind.units, pool.kind.chains
+
+    def placed_at(x: Array) -> tuple[tuple[Array, Array], Array]:
+        placed = place(pool, group.hierarchy, group.sites, group.tile.hyper, x.reshape(-1, units, chains), hyper)
+        return (placed.position.reshape(x.shape), placed.log_change.reshape(-1)), placed.log_law.reshape(-1)
+
+    (position, log_change), back, log_law = jax.vjp(placed_at, x, has_aux=True)
+    found = density(position)
+    (gradient,) = back((found.gradient, jnp.ones_like(log_change)))
+    return Origin(x, found.value + log_change, gradient, found), log_law
+
+
+def _of_hyper(
+    pool: Pool, group: Group, hyper: Hyper, x: Array, reference: Float[Array, " lane"], moved: Array, density: Any
+) -> Origin:
+    """The group's law of centres and spreads given the coordinates, relative to the units' values at `reference`."""
+    units, chains = pool.kind.units, pool.kind.chains
+    present = group.hierarchy.present[:, None]
+
+    def placed_at(moved: Array) -> tuple[Array, Array]:
+        here = _with_moved(pool, hyper, moved)
+        placed = place(pool, group.hierarchy, group.sites, group.tile.hyper, x.reshape(-1, units, chains), here)
+        law = jnp.sum(placed.log_change * present, axis=0) + hierarchies.log_prior(group.hierarchy, here)
+        return placed.position.reshape(x.shape), law
+
+    (position, law), back = jax.vjp(placed_at, moved)
+    found = density(position)
+    inside = jnp.broadcast_to(present, (units, chains)).reshape(-1)
+    (gradient,) = back((found.gradient * inside, jnp.ones_like(law)))
+    change = jnp.sum(((found.value - reference) * inside).reshape(units, chains), axis=0)
+    by_chain = jax.tree.map(lambda values: values.reshape(*values.shape[:-1], units, chains), found)
+    return Origin(moved, change + law, gradient, by_chain)
+
+
+def _moved(hyper: Hyper) -> Float[Array, "coordinate chain"]:
+    return jnp.concatenate([hyper.centre[None], hyper.spread]).reshape(-1, hyper.centre.shape[-1])
+
+
+def _with_moved(pool: Pool, hyper: Hyper, moved: Float[Array, "coordinate chain"]) -> Hyper:
+    parts = moved.reshape(-1, pool.rows, moved.shape[-1])
+    return hyper._replace(centre=parts[0], spread=parts[1:])
+
+
+def _share(values: Float[Array, " unit"], present: Float[Array, " unit"], share: float) -> Float[Array, ""]:
+    """The value below which this share of the present units' values lies."""
+    ordered = jnp.sort(jnp.where(present > 0, values, jnp.inf))
+    return ordered[(share * (jnp.sum(present) - 1)).astype(jnp.int32)]
+
+
+def _nowhere(pool: Pool, dtype: Any) -> Hyper:
+    rows, chains = pool.rows, pool.kind.chains
+    return Hyper(
+        centre=jnp.zeros((rows, chains), dtype),
+        spread=jnp.zeros((1 + len(pool.levels), rows, chains), dtype),
+        levels=tuple(jnp.zeros((levels, rows, chains), dtype) for levels in pool.levels),
+    )
+
+
+def _group_shapes(pool: Pool) -> Group:
+    kind, rows = pool.kind, pool.rows
+    units, channels = kind.units, kind.channels
+
+    def array(*shape: int, dtype: Any = kind.dtype) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, dtype)
+
+    by_row = array(rows, units)
+    return Group(
+        tile=tile_shapes(kind),
+        hierarchy=Hierarchy(
+            array(rows), array(rows), array(rows), tuple(array(levels, units) for levels in pool.levels), array(units)
+        ),
+        sites=Sites(by_row, by_row, by_row, by_row, array(channels, units), array(channels, units)),
+        unit_keys=array(units, 2, dtype=jnp.uint32),
+        key=array(1, 2, dtype=jnp.uint32),
+    )
+
+
+def _anywhere(pool: Pool, group: Group) -> State:
+    """A state of the shapes that all states have."""
+    kind = pool.kind
+    position = hmc.lanes_of(group.tile.centre, kind.chains)
+    return begin(
+        pool,
+        _density(pool, group.tile)(position),
+        position,
+        _nowhere(pool, kind.dtype),
+        np.zeros((kind.units, kind.dimension, kind.dimension), kind.dtype),
+        np.zeros((1, hyper_dimension(pool), hyper_dimension(pool)), kind.dtype),
+        0.8,
+    )
+
+
+def begin(
+    pool: Pool,
+    found: Found,
+    x: Float[Array, "coordinate lane"],
+    hyper: Hyper,
+    unit_covariance: Float[Array, "unit coordinate coordinate"],
+    hyper_covariance: Float[Array, "1 coordinate coordinate"],
+    target_accept: float,
+) -> State:
+    """The state before the first sweep."""
+    kind = pool.kind
+    return State(
+        x=x,
+        hyper=hyper,
+        found=found,
+        unit_metric=hmc.metric_of(jnp.asarray(unit_covariance)),
+        hyper_metric=hmc.metric_of(jnp.asarray(hyper_covariance)),
+        unit_stepping=first_stepping(kind.units, warmup.FIRST_STEP, target_accept, kind.dtype),
+        hyper_stepping=first_stepping(1, FIRST_HYPER_STEP, target_accept, kind.dtype),
+        number=jnp.int32(0),
+    )
+
+
+def learn(
+    state: State, x: Float[np.ndarray, "draw coordinate unit chain"], moved: Float[np.ndarray, "draw coordinate chain"]
+) -> State:
+    """The state with metrics learnt from a window of draws, and the adaptation of step sizes begun again."""
+    unit = _learnt(np.moveaxis(x, 2, 0), state.unit_metric)
+    hyper = _learnt(moved[None], state.hyper_metric)
+
+    def again(stepping: Stepping) -> Stepping:
+        return warmup.restarted(stepping.log_average, stepping.adapting, stepping.target_accept)
+
+    return state._replace(
+        unit_metric=unit,
+        hyper_metric=hyper,
+        unit_stepping=again(state.unit_stepping),
+        hyper_stepping=again(state.hyper_stepping),
+    )
+
+
+def settle(state: State) -> State:
+    """The state with the averaged step sizes from now on."""
+
+    def settled(stepping: Stepping) -> Stepping:
+        return warmup.settle(stepping, jnp.ones(len(stepping.log_step), bool))
+
+    return state._replace(
+        unit_stepping=settled(state.unit_stepping), hyper_stepping=settled(state.hyper_stepping)
+    )
+
+
+def _learnt(draws: Float[np.ndarray, "unit draw coordinate chain"], metric: Metric) -> Metric:
+    """The metric of each unit's draws, shrunk towards the old one as in `warmup.learn_metric`."""
+    units, count, coordinate, chains = draws.shape
+    flat = np.moveaxis(draws.astype(float), 2, 1).reshape(units, coordinate, count * chains)
+    centred = flat - flat.mean(axis=2, keepdims=True)
+    scatter = centred @ np.swapaxes(centred, 1, 2)
+    old = np.asarray(metric.covariance, float)
+    covariance = (scatter + coordinate * old) / (count * chains + coordinate)
+    return hmc.metric_of(jnp.asarray(covariance, metric.covariance.dtype))
+
+

@@ -1,0 +1,284 @@
+"""Transport: coordinates of pooled parameters in which units and hyperparameters hardly depend on each other.
+
+A unit's pooled parameter is `theta = mean + sd * x`, where mean and sd are those of its law given the hyperparameters
+and what the unit's own data say of it, roughly, as a Gaussian "site". Where the data are strong theta stays where it is
+when hyperparameters move (a centred parameterisation), where they say nothing it moves along (a non-centred one), and
+all between, for every unit, channel and value of the hyperparameters. Sites shape the coordinates alone: a wrong one
+costs time, not truth.
+
+What data say best is not the effect of a channel but its contribution, so the effect's site is one on
+`log effect + log curve(typical media; saturation parameters)`, and it tells of the saturation parameters too, through
+the curve's slope in them.
+
+References:
+    Papaspiliopoulos, Roberts, Skoeld (2007), A general framework for the parametrization of hierarchical models,
+        doi:10.1214/088342307000000014.
+    Gorinova, Moore, Hoffman (2020), Automatic reparameterisation of probabilistic programs, arXiv:1906.03028.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from mixfleet import priors
+from mixfleet.batch import Structure
+from mixfleet.config import ADSTOCK_PARAMETERS
+from mixfleet.hierarchy import Hierarchy, Hyper, means, spreads
+from mixfleet_kernels import saturation
+
+__all__ = ["Placed", "Pool", "Sites", "coordinates", "place", "sites_of"]
+
+WEAKEST = 1e-3
+"""Least precision of a site, in precisions of the prior."""
+
+FARTHEST = 4.0
+"""A site's mean lies at most so many standard deviations from the prior's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """All that a group's compiled program depends on; hashable, and without a label in it."""
+
+    kind: Structure
+    """Of the units, padded in number, with the laws that pooled parameters have."""
+    parameters: tuple[int, ...]
+    """Which channel parameters are pooled, by their place in `kind.model.channel_parameters`."""
+    levels: tuple[int, ...]
+    """Labels of each key that has effects, padded."""
+
+    @property
+    def rows(self) -> int:
+        """Pooled parameters times channels."""
+        return len(self.parameters) * self.kind.channels
+
+    @property
+    def effect_pooled(self) -> bool:
+        """Whether effects are among the pooled parameters."""
+        return self.parameters[-1] == len(self.kind.laws) - 2
+
+    def slices(self) -> list[tuple[int, slice, slice]]:
+        """Of each pooled parameter its place, its rows in the hierarchy, and its rows in a position."""
+        c = self.kind.channels
+        return [(j, slice(i * c, (i + 1) * c), slice(j * c, (j + 1) * c)) for i, j in enumerate(self.parameters)]
+
+
+class Sites(NamedTuple):
+    """What each unit's own data say, roughly."""
+
+    mean: Float[Array, "row unit"]
+    precision: Float[Array, "row unit"]
+    origin: Float[Array, "row unit"]
+    """Where the curve is linearised."""
+    slope: Float[Array, "row unit"]
+    """Of the log curve in each saturation parameter there; zero in other rows."""
+    curve: Float[Array, "channel unit"]
+    """The log curve there."""
+    level: Float[Array, "channel unit"]
+    """Typical media of an active week, in shares of the channel's scale."""
+
+
+class Placed(NamedTuple):
+    """Coordinates as positions of the units' own density."""
+
+    position: Float[Array, "coordinate unit chain"]
+    log_change: Float[Array, "unit chain"]
+    """Log of the group's law of the coordinates over the density's own prior of the position, up to a constant."""
+    log_law: Float[Array, "unit chain"]
+    """The same for the position itself, without the volume of the coordinates."""
+
+
+def place(
+    pool: Pool,
+    hierarchy: Hierarchy,
+    sites: Sites,
+    hyper_rows: Float[Array, "row coordinate unit"],
+    x: Float[Array, "coordinate unit chain"],
+    hyper: Hyper,
+) -> Placed:
+    """Positions of the units at coordinates `x` under hyperparameters `hyper`.
+
+    Args:
+        pool: Structure.
+        hierarchy: The group.
+        sites: What shapes the coordinates.
+        hyper_rows: Prior data of each sampled coordinate, those of pooled ones a normal's mean and sd.
+        x: Coordinates.
+        hyper: Hyperparameters.
+    """
+    centre, spread = means(hierarchy, hyper), spreads(hierarchy, hyper)[0][:, None]
+    variances: list[Array] = []
+
+    def step(rows: slice, mean: Array, variance: Array) -> Array:
+        variances.append(variance)
+        return mean + jnp.sqrt(variance) * x[rows]
+
+    position = _walk(pool, sites, hyper_rows, x, centre, spread, step)
+    theta = _pooled(pool, position)
+    broad = _pooled(pool, hyper_rows[0])[..., None], _pooled(pool, hyper_rows[1])[..., None]
+    law = 0.5 * ((theta - broad[0]) / broad[1]) ** 2 - 0.5 * ((theta - centre) / spread) ** 2 - jnp.log(spread)
+    volume = 0.5 * jnp.log(jnp.concatenate(variances))
+    return Placed(position=position, log_change=jnp.sum(law + volume, axis=0), log_law=jnp.sum(law, axis=0))
+
+
+def coordinates(
+    pool: Pool,
+    hierarchy: Hierarchy,
+    sites: Sites,
+    hyper_rows: Float[Array, "row coordinate unit"],
+    position: Float[Array, "coordinate unit chain"],
+    hyper: Hyper,
+) -> Float[Array, "coordinate unit chain"]:
+    """The coordinates of positions: the inverse of `place`."""
+    centre, spread = means(hierarchy, hyper), spreads(hierarchy, hyper)[0][:, None]
+    x = position
+
+    def step(rows: slice, mean: Array, variance: Array) -> Array:
+        nonlocal x
+        x = x.at[rows].set((position[rows] - mean) / jnp.sqrt(variance))
+        return position[rows]
+
+    _walk(pool, sites, hyper_rows, position, centre, spread, step)
+    return x
+
+
+def sites_of(
+    pool: Pool,
+    tile_hyper: Float[np.ndarray, "row coordinate unit"],
+    level: Float[np.ndarray, "channel unit"],
+    mode: Float[np.ndarray, "coordinate unit"],
+    covariance: Float[np.ndarray, "unit coordinate coordinate"],
+) -> tuple[Sites, Float[np.ndarray, "unit coordinate coordinate"]]:
+    """Sites from a Laplace approximation under the units' broad priors, and its covariance in the sites' coordinates.
+
+    Args:
+        pool: Structure.
+        tile_hyper: Prior data of each coordinate.
+        level: Typical media of an active week.
+        mode: Where each unit's density is highest.
+        covariance: Its approximate covariance there.
+    """
+    prior_mean, prior_sd = (_pooled(pool, tile_hyper[i]).astype(float) for i in (0, 1))
+    slope, curve = _linearised(pool, tile_hyper, level, mode)
+    turn = np.tile(np.eye(len(mode)), (mode.shape[1], 1, 1))
+    seen = _pooled(pool, mode).astype(float)
+    origin = seen.copy()
+    effect = slice(pool.rows - pool.kind.channels, pool.rows)
+    mean_of_prior, variance_of_prior = prior_mean.copy(), prior_sd**2
+    if pool.effect_pooled:
+        first = (len(pool.kind.laws) - 2) * pool.kind.channels
+        for _, rows, own in pool.slices()[:-1]:
+            for c in range(pool.kind.channels):
+                turn[:, first + c, own.start + c] = slope[rows][c]
+            mean_of_prior[effect] += slope[rows] * (prior_mean[rows] - seen[rows])
+            variance_of_prior[effect] += slope[rows] ** 2 * prior_sd[rows] ** 2
+        mean_of_prior[effect] += curve
+        seen[effect] += curve
+    turned = turn @ covariance @ np.swapaxes(turn, 1, 2)
+    variance = _pooled(pool, np.einsum("uii->iu", turned))
+    floor = WEAKEST / variance_of_prior
+    precision = np.maximum(1 / variance - 1 / variance_of_prior, floor)
+    mean = (seen / variance - mean_of_prior / variance_of_prior) / precision
+    if pool.effect_pooled:
+        told = 1 / (prior_sd[effect] ** 2 + 1 / precision[effect])
+        about = mean[effect] - prior_mean[effect] - curve
+        for _, rows, _ in pool.slices()[:-1]:
+            # What the effect's site tells of the curve is not to be counted twice.
+            also = slope[rows] ** 2 * told
+            precision[rows] = np.maximum(1 / variance[rows] - 1 / prior_sd[rows] ** 2 - also, floor[rows])
+            total = seen[rows] / variance[rows] - prior_mean[rows] / prior_sd[rows] ** 2
+            mean[rows] = (total - slope[rows] * told * (about + slope[rows] * seen[rows])) / precision[rows]
+    bound = FARTHEST * np.sqrt(variance_of_prior)
+    mean = np.clip(mean, mean_of_prior - bound, mean_of_prior + bound)
+    whiten = np.ones_like(mode, float)
+    for _, rows, own in pool.slices():
+        whiten[own] = 1 / np.sqrt(variance[rows])
+    rounded = turned * whiten.T[:, :, None] * whiten.T[:, None, :]
+    values = (np.asarray(v, pool.kind.dtype) for v in (mean, precision, origin, slope, curve, level))
+    return Sites(*values), rounded
+
+
+def _walk(
+    pool: Pool,
+    sites: Sites,
+    hyper_rows: Float[Array, "row coordinate unit"],
+    position: Float[Array, "coordinate unit chain"],
+    centre: Float[Array, "row unit chain"],
+    spread: Float[Array, "row 1 chain"],
+    step: Callable[[slice, Array, Array], Array],
+) -> Float[Array, "coordinate unit chain"]:
+    """The position, one pooled parameter after the other, of which `step` gives the rows from their mean and variance."""
+    prior = spread**-2.0
+    precision, site = sites.precision[..., None], sites.mean[..., None]
+    variance = 1 / (precision + prior)
+    mean = variance * (precision * site + prior * centre)
+    parts = pool.slices()
+    if not pool.effect_pooled:
+        for _, rows, own in parts:
+            position = position.at[own].set(step(own, mean[rows], variance[rows]))
+        return position
+    _, effect, own_effect = parts.pop()
+    origin, slope = sites.origin[..., None], sites.slope[..., None]
+    # What the effect's site says of the curve: the sum of slope * (parameter - origin), with this noise.
+    told = site[effect] - centre[effect] - sites.curve[..., None]
+    noise = 1 / precision[effect] + 1 / prior[effect]
+    later = {j: slope[rows] * (mean[rows] - origin[rows]) for j, rows, _ in parts}
+    doubt = {j: slope[rows] ** 2 * variance[rows] for j, rows, _ in parts}
+    for j, rows, own in parts:
+        del later[j], doubt[j]
+        weight = slope[rows] / (noise + sum(doubt.values()))
+        sharper = 1 / (1 / variance[rows] + slope[rows] * weight)
+        surprise = told - sum(later.values()) - slope[rows] * (mean[rows] - origin[rows])
+        drawn = step(own, mean[rows] + sharper * weight * surprise, sharper)
+        position = position.at[own].set(drawn)
+        told = told - slope[rows] * (drawn - origin[rows])
+    curve = _log_curve(pool, hyper_rows, sites.level, position)
+    expected = variance[effect] * (precision[effect] * site[effect] + prior[effect] * (centre[effect] + curve))
+    return position.at[own_effect].set(step(own_effect, expected - curve, variance[effect]))
+
+
+def _log_curve(
+    pool: Pool,
+    hyper_rows: Float[Array, "row coordinate unit"],
+    level: Float[Array, "channel unit"],
+    position: Float[Array, "coordinate unit chain"],
+) -> Float[Array, "channel unit chain"]:
+    """Log of the saturation curve at each channel's typical media."""
+    kind = pool.kind
+    first, last = len(ADSTOCK_PARAMETERS[kind.model.adstock]), len(kind.laws) - 2
+    values = []
+    for j in range(first, last):
+        rows = slice(j * kind.channels, (j + 1) * kind.channels)
+        values.append(priors.constrain(kind.laws[j], position[rows], hyper_rows[:, rows, :, None]))
+    media = jnp.broadcast_to(level[..., None], (*level.shape, position.shape[-1]))
+    return jnp.log(saturation.saturate(kind.model.saturation, media, tuple(values)))
+
+
+def _linearised(
+    pool: Pool,
+    hyper_rows: Float[np.ndarray, "row coordinate unit"],
+    level: Float[np.ndarray, "channel unit"],
+    mode: Float[np.ndarray, "coordinate unit"],
+) -> tuple[Float[np.ndarray, "row unit"], Float[np.ndarray, "channel unit"]]:
+    """Slope of the log curve in each pooled row's parameter at the mode, and the log curve there."""
+    slope = np.zeros((pool.rows, mode.shape[1]))
+    at = jnp.asarray(mode)[..., None]
+
+    def curve(position: Array) -> Array:
+        return _log_curve(pool, jnp.asarray(hyper_rows), jnp.asarray(level), position)
+
+    for j, rows, own in pool.slices():
+        if len(ADSTOCK_PARAMETERS[pool.kind.model.adstock]) <= j < len(pool.kind.laws) - 2:
+            along = jnp.zeros_like(at).at[own].set(1)
+            slope[rows] = np.asarray(jax.jvp(curve, (at,), (along,))[1])[..., 0]
+    return slope, np.asarray(curve(at), float)[..., 0]
+
+
+def _pooled(pool: Pool, rows: Float[Array, "coordinate *rest"]) -> Float[Array, "row *rest"]:
+    """The pooled rows of a position."""
+    parts = [rows[own] for _, _, own in pool.slices()]
+    return jnp.concatenate(parts) if isinstance(rows, jax.Array) else np.concatenate(parts)
