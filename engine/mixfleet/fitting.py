@@ -15,7 +15,10 @@ from mixfleet import backend
 from mixfleet.batch import Structure, padded_weeks, prepare, structure
 from mixfleet.config import Spec
 from mixfleet.errors import ConfigError
+from mixfleet.groups import Prepared, groups_of, pooled_settings, prepared
 from mixfleet.panel import Panel, Unit, unit_id
+from mixfleet.pooled_fitting import sample_groups
+from mixfleet.pooled_results import with_pooling
 from mixfleet.posterior import UnitResult
 from mixfleet.program import TICKS, Device, program
 from mixfleet.results import unit_result
@@ -77,6 +80,9 @@ def fit_units(
     units = [unit for unit in panel.units if unit_id(unit.labels) not in skip]
     tally = _Tally(len(units), on_event)
     devices = _devices(spec)
+    if spec.pooling.by != "none":
+        yield from _fit_groups(units, panel, spec, devices, tally)
+        return
     groups = {n: [u for u in units if padded_weeks(len(u.dates)) == n] for n in _lengths(units)}
     kinds = {n: structure(spec, panel, n) for n in groups}
     for kind in kinds.values():
@@ -97,6 +103,33 @@ def fit_units(
             else:
                 unfinished.append((kinds[n], finished))
     yield from _climb(unfinished, panel, spec, devices, tally)
+
+
+def _fit_groups(
+    units: list[Unit], panel: Panel, spec: Spec, devices: list[Device], tally: "_Tally"
+) -> Iterator[UnitResult]:
+    """Results of the units by way of their groups; a group is sampled whole if any of its units is wanted."""
+    wanted = {unit.labels for unit in units}
+    groups: list[Prepared] = []
+    for label, members in groups_of(panel, spec):
+        if wanted.isdisjoint(member.labels for member in members):
+            continue
+        try:
+            groups.append(prepared(label, members, panel, spec))
+        except np.linalg.LinAlgError as error:
+            reason = f"the linear block of a unit of the group cannot be decomposed: {error}"
+            failed = [member.labels for member in members if member.labels in wanted]
+            yield from (tally.count(UnitResult(labels=one, status="failed", reason=reason)) for one in failed)
+    waiting = sum(len(group.members) for group in groups)
+    settings = pooled_settings(spec)
+    for finished in sample_groups(groups, spec, _workers(devices), Event()):
+        tally.show("sampling", active=waiting)
+        kind = replace(finished.group.pool.kind, units=1)
+        for unit in finished.units:
+            waiting -= 1
+            if unit.job.member.unit.labels in wanted:
+                result = _result(unit, kind, panel, settings)
+                yield tally.count(with_pooling(result, unit, finished, panel, spec))
 
 
 def memory_estimate(kind: Structure, spec: Spec, tiles: int) -> float:

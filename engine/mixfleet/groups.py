@@ -1,6 +1,7 @@
 """Groups: which units share hyperparameters, and each group as the arrays of its program."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -80,24 +81,18 @@ def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> P
     labels = tuple(tuple(sorted({unit.labels[panel.keys.index(key)] for unit in units})) for key in keys)
     pool = Pool(kind=kind, parameters=pooled, levels=tuple(-(-len(ones) // LEVELS) * LEVELS for ones in labels))
     members = tuple(_with_laws(repadded(member, weeks), pool, laws, moments[:, 0], broad) for member in own)
-    present = np.arange(kind.units) < len(units)
-    hierarchy = Hierarchy(
-        centre=moments[:, 0],
-        centre_sd=moments[:, 1],
-        scale=scale,
-        keys=tuple(
-            _membership(units, panel.keys.index(key), ones, levels, kind.units)
-            for key, ones, levels in zip(keys, labels, pool.levels, strict=True)
-        ),
-        present=present,
-    )
+    membership = [
+        _membership(units, panel.keys.index(key), ones, levels, kind.units)
+        for key, ones, levels in zip(keys, labels, pool.levels, strict=True)
+    ]
+    known: Any = (moments[:, 0], moments[:, 1], scale, tuple(membership), np.arange(kind.units) < len(units))
     return Prepared(
         label=label,
         members=members,
         pool=pool,
         keys=keys,
         labels=labels,
-        hierarchy=jax.tree.map(lambda values: np.asarray(values, kind.dtype), hierarchy),
+        hierarchy=Hierarchy(*jax.tree.map(lambda values: np.asarray(values, kind.dtype), known)),
     )
 
 
@@ -120,8 +115,11 @@ def _centre_laws(panel: Panel, spec: Spec, pooled: tuple[int, ...]) -> list[Dist
     names = [spec.model.channel_parameters[j] for j in pooled]
     for i, override in enumerate(spec.prior.overrides):
         if override.parameter in names and override.unit:
-            raise ConfigError(f"{override.parameter} is pooled, so its prior is that of all units of a group; "
-                              "give an override of a channel only", key=f"prior.overrides[{i}].unit")
+            raise ConfigError(
+                f"{override.parameter} is pooled, so its prior is that of all units of a group; "
+                "give an override of a channel only",
+                key=f"prior.overrides[{i}].unit",
+            )
     laws = [spec.prior.law(name, unit={}, channel=channel) for name in names for channel in panel.channels]
     for law in laws:
         if priors.law_name(law) == "lower_truncated_normal":

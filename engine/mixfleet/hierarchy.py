@@ -72,7 +72,7 @@ def means(hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, "row unit chain"]:
     return total
 
 
-def log_prior(hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, " chain"]:
+def log_prior(hyper: Hyper) -> Float[Array, " chain"]:
     """Log density of the coordinates of centres and spreads, up to a constant."""
     ramp = log_ramp(hyper.spread)
     spread = -0.5 * jnp.exp(2 * ramp) + log_ramp_slope(hyper.spread) + ramp
@@ -81,7 +81,7 @@ def log_prior(hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, " chain"]:
 
 def uniform_rows(keys: tuple[int, ...]) -> int:
     """Uniform numbers per row and chain that `redraw` takes, for keys of so many levels."""
-    return 3 + sum(levels + 4 for levels in keys) + (0 if keys else 1)
+    return 4 + sum(levels + 4 for levels in keys)
 
 
 def redraw(
@@ -113,8 +113,7 @@ def redraw(
         precision = precision + prior_sd**-2.0
         return (total + prior_mean * prior_sd**-2.0) / precision + normals(numbers.take(1)[0]) / jnp.sqrt(precision)
 
-    if not hierarchy.keys:
-        centre = draw_centre(jnp.sum(theta * present, axis=1) / variance, units / variance)
+    centre = draw_centre(jnp.sum(unexplained() * present, axis=1) / variance, units / variance)
     for k, key in enumerate(hierarchy.keys):
         count = jnp.sum(key, axis=1)[:, None, None]
         total = jnp.einsum("lu,ruc->lrc", key, unexplained(k), precision="highest")
@@ -148,7 +147,8 @@ def _redraw_spread(
 ) -> Float[Array, "row chain"]:
     """A spread's coordinate given the sum of squares of the `count` normal numbers that have it.
 
-    In y = log(spread / scale) the target is log-concave: -(count - 1) y - squares / (2 scale^2) exp(-2 y) - exp(2 y) / 2.
+    In y = log(spread / scale), with the squares in units of the scale's, the target is log-concave:
+    -(count - 1) y - squares exp(-2 y) / 2 - exp(2 y) / 2.
     """
     squares = squares / hierarchy.scale[:, None] ** 2
     less = count - 1

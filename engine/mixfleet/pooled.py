@@ -293,7 +293,7 @@ def _of_hyper(
     def placed_at(moved: Array) -> tuple[Array, Array]:
         here = _with_moved(pool, hyper, moved)
         placed = place(pool, group.hierarchy, group.sites, group.tile.hyper, x.reshape(-1, units, chains), here)
-        law = jnp.sum(placed.log_change * present, axis=0) + hierarchies.log_prior(group.hierarchy, here)
+        law = jnp.sum(placed.log_change * present, axis=0) + hierarchies.log_prior(here)
         return placed.position.reshape(x.shape), law
 
     (position, law), back = jax.vjp(placed_at, moved)
@@ -333,7 +333,7 @@ def _group_shapes(pool: Pool) -> Group:
     kind, rows = pool.kind, pool.rows
     units, channels = kind.units, kind.channels
 
-    def array(*shape: int, dtype: Any = kind.dtype) -> jax.ShapeDtypeStruct:
+    def array(*shape: int, dtype: Any = kind.dtype) -> Any:
         return jax.ShapeDtypeStruct(shape, dtype)
 
     by_row = array(rows, units)
@@ -357,8 +357,8 @@ def _anywhere(pool: Pool, group: Group) -> State:
         _density(pool, group.tile)(position),
         position,
         _nowhere(pool, kind.dtype),
-        np.zeros((kind.units, kind.dimension, kind.dimension), kind.dtype),
-        np.zeros((1, hyper_dimension(pool), hyper_dimension(pool)), kind.dtype),
+        jnp.zeros((kind.units, kind.dimension, kind.dimension), kind.dtype),
+        jnp.zeros((1, hyper_dimension(pool), hyper_dimension(pool)), kind.dtype),
         0.8,
     )
 
@@ -378,8 +378,8 @@ def begin(
         x=x,
         hyper=hyper,
         found=found,
-        unit_metric=hmc.metric_of(jnp.asarray(unit_covariance)),
-        hyper_metric=hmc.metric_of(jnp.asarray(hyper_covariance)),
+        unit_metric=hmc.metric_of(unit_covariance),
+        hyper_metric=hmc.metric_of(hyper_covariance),
         unit_stepping=first_stepping(kind.units, warmup.FIRST_STEP, target_accept, kind.dtype),
         hyper_stepping=first_stepping(1, FIRST_HYPER_STEP, target_accept, kind.dtype),
         number=jnp.int32(0),
@@ -410,9 +410,7 @@ def settle(state: State) -> State:
     def settled(stepping: Stepping) -> Stepping:
         return warmup.settle(stepping, jnp.ones(len(stepping.log_step), bool))
 
-    return state._replace(
-        unit_stepping=settled(state.unit_stepping), hyper_stepping=settled(state.hyper_stepping)
-    )
+    return state._replace(unit_stepping=settled(state.unit_stepping), hyper_stepping=settled(state.hyper_stepping))
 
 
 def _learnt(draws: Float[np.ndarray, "unit draw coordinate chain"], metric: Metric) -> Metric:
@@ -424,5 +422,3 @@ def _learnt(draws: Float[np.ndarray, "unit draw coordinate chain"], metric: Metr
     old = np.asarray(metric.covariance, float)
     covariance = (scatter + coordinate * old) / (count * chains + coordinate)
     return hmc.metric_of(jnp.asarray(covariance, metric.covariance.dtype))
-
-

@@ -20,7 +20,7 @@ from mixfleet.draws import Draws, Judgement, Linear, inspect
 from mixfleet.gates import Verdict, judge, judge_hyper
 from mixfleet.groups import Prepared, typical_media
 from mixfleet.panel import unit_id
-from mixfleet.pooled import SWEEPS, Found, Group, PooledProgram, State, begin, learn, pooled_program, settle
+from mixfleet.pooled import SWEEPS, Found, Group, PooledProgram, State, Sweep, begin, learn, pooled_program, settle
 from mixfleet.program import Book, Device
 from mixfleet.samplers import hmc, start
 from mixfleet.samplers.threefry import normals, uniforms
@@ -147,9 +147,7 @@ def _start(
     sites, covariance = sites_of(
         pool, np.asarray(tile.hyper), typical_media(group), mode, np.asarray(metric.covariance, float)
     )
-    data = Group(
-        *jax.device_put((tile, group.hierarchy, sites), program.device), unit_keys=keys, key=jnp.asarray(key)
-    )
+    data = Group(*jax.device_put((tile, group.hierarchy, sites), program.device), unit_keys=keys, key=jnp.asarray(key))
     unit_metric = hmc.metric_of(jnp.asarray(covariance, kind.dtype))
     white = normals(uniforms(keys, start.SCATTERING, kind.dimension, kind.lanes, jnp.dtype(kind.dtype)))
     spread = np.asarray(unit_metric.velocity(white)).reshape(by_unit.shape)
@@ -166,8 +164,8 @@ def _start(
         Found(position, *density(position)),
         jnp.asarray(x.reshape(kind.dimension, -1)),
         hyper,
-        np.asarray(covariance, kind.dtype),
-        hyper_covariance.astype(kind.dtype),
+        jnp.asarray(covariance, kind.dtype),
+        jnp.asarray(hyper_covariance, kind.dtype),
         inference.target_accept,
     )
     return data, state
@@ -185,7 +183,7 @@ class _Record:
         self.gradients = 0
         self.count = 0
 
-    def add(self, sweep: "object") -> None:
+    def add(self, sweep: Sweep) -> None:
         self._fields.append(np.asarray(sweep.fields))
         self._hyper.append(np.asarray(sweep.hyper))
         self.divergences += np.asarray(sweep.diverged).sum(axis=(0, 2))
@@ -231,11 +229,9 @@ def _judged(
     for i, member in enumerate(group.members):
         tile: Tile = jax.tree.map(jnp.asarray, stack([member], single))
         linear = Linear(np.asarray(member.loading, kind.dtype), np.asarray(member.prior_mean, kind.dtype))
-        none = np.zeros(1, np.int32)
-        book = Book(record.rows(i, length), none, none, none.astype(kind.dtype))
-        drawn, judgement = inspect(
-            single, tile, book, linear, unit_keys[i], none, np.int32(count), length=length
-        )
+        none = jnp.zeros(1, jnp.int32)
+        book = Book(jnp.asarray(record.rows(i, length)), none, none, none.astype(kind.dtype))
+        drawn, judgement = inspect(single, tile, book, linear, unit_keys[i], none, np.int32(count), length=length)
         judgement = Judgement(*(np.asarray(part) for part in judgement))
         divergences = int(record.divergences[i])
         verdict = judge(judgement, divergences=divergences, trajectories=count * kind.chains, inference=inference)
@@ -266,7 +262,8 @@ def _judged_hyper(record: _Record, length: int) -> HyperDraws:
     draws = record.hyper()
     quantities = draws.reshape(-1, *draws.shape[2:])
     padded = np.concatenate(
-        [quantities, np.zeros((len(quantities), length - quantities.shape[1], quantities.shape[2]), draws.dtype)], axis=1
+        [quantities, np.zeros((len(quantities), length - quantities.shape[1], quantities.shape[2]), draws.dtype)],
+        axis=1,
     )
     judged = diagnostics.diagnose(jnp.asarray(padded), jnp.int32(record.count))
     by_row = draws.shape[:2]

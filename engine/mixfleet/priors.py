@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erfc
 from jaxtyping import Array, Float
-from scipy.special import log_ndtr, ndtri_exp
+from scipy.special import log_ndtr, ndtri, ndtri_exp
 
 from mixfleet.coordinates import log_normal_cdf
 from mixfleet.distribution import Distribution
@@ -25,6 +25,7 @@ __all__ = [
     "hyper_rows",
     "law_name",
     "log_density",
+    "unconstrain",
     "with_slope",
 ]
 
@@ -118,6 +119,15 @@ def constrain(name: str, u: Float[Array, "*batch"], hyper: Float[Array, "row *ba
     if name == "lower_truncated_normal":
         return hyper[2] + jnp.exp(u)
     return jnp.exp(u)
+
+
+def unconstrain(
+    name: str, value: Float[np.ndarray, "*batch"], hyper: Float[np.ndarray, "row *#batch"]
+) -> Float[np.ndarray, "*batch"]:
+    """The coordinate of a parameter of a pooled law, `lognormal` or `probit_normal`, on the host."""
+    if name == "probit_normal":
+        return ndtri((value - hyper[2]) / (hyper[3] - hyper[2]))
+    return np.log(value)
 
 
 def log_density(name: str, u: Float[Array, "*batch"], hyper: Float[Array, "row *batch"]) -> Float[Array, "*batch"]:

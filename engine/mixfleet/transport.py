@@ -18,7 +18,7 @@ References:
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -198,7 +198,7 @@ def sites_of(
     for _, rows, own in pool.slices():
         whiten[own] = 1 / np.sqrt(variance[rows])
     rounded = turned * whiten.T[:, :, None] * whiten.T[:, None, :]
-    values = (np.asarray(v, pool.kind.dtype) for v in (mean, precision, origin, slope, curve, level))
+    values: list[Any] = [np.asarray(v, pool.kind.dtype) for v in (mean, precision, origin, slope, curve, level)]
     return Sites(*values), rounded
 
 
@@ -211,7 +211,7 @@ def _walk(
     spread: Float[Array, "row 1 chain"],
     step: Callable[[slice, Array, Array], Array],
 ) -> Float[Array, "coordinate unit chain"]:
-    """The position, one pooled parameter after the other, of which `step` gives the rows from their mean and variance."""
+    """The position, one pooled parameter after the other: `step` gives its rows from their mean and variance."""
     prior = spread**-2.0
     precision, site = sites.precision[..., None], sites.mean[..., None]
     variance = 1 / (precision + prior)
@@ -278,7 +278,7 @@ def _linearised(
     return slope, np.asarray(curve(at), float)[..., 0]
 
 
-def _pooled(pool: Pool, rows: Float[Array, "coordinate *rest"]) -> Float[Array, "row *rest"]:
-    """The pooled rows of a position."""
+def _pooled(pool: Pool, rows: Any) -> Any:
+    """The pooled rows of a position, on device or on the host."""
     parts = [rows[own] for _, _, own in pool.slices()]
-    return jnp.concatenate(parts) if isinstance(rows, jax.Array) else np.concatenate(parts)
+    return np.concatenate(parts) if isinstance(rows, np.ndarray) else jnp.concatenate(parts)

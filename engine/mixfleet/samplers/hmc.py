@@ -84,9 +84,7 @@ class Metric(NamedTuple):
         return _times(self.inverse, white)
 
 
-def _times(
-    matrices: Float[Array, "unit row column"], lanes: Float[Array, "row lane"]
-) -> Float[Array, "column lane"]:
+def _times(matrices: Float[Array, "unit row column"], lanes: Float[Array, "row lane"]) -> Float[Array, "column lane"]:
     """Each unit's transposed matrix times its lanes."""
     by_unit = lanes.reshape(len(lanes), len(matrices), -1)
     return jnp.einsum("uji,juk->iuk", matrices, by_unit, precision="highest").reshape(-1, lanes.shape[1])
