@@ -23,12 +23,13 @@ from jaxtyping import Float, Int
 from scipy.special import bdtr
 
 from mixfleet import scale, simulate
-from mixfleet.config import Output, Spec
+from mixfleet.config import Model, Output, Pooling, Prior, Simulation, Spec
 from mixfleet.errors import ConfigError
 from mixfleet.fitting import OnEvent, fit_units
 from mixfleet.panel import Panel, Unit, read_panel, unit_id
+from mixfleet.pooled_fitting import FinishedGroup
 from mixfleet.posterior import UnitResult
-from mixfleet.truth import saturated_adstock
+from mixfleet.truth import PooledTruth, saturated_adstock
 
 __all__ = ["Calibration", "calibrate", "p_value"]
 
@@ -80,16 +81,26 @@ def calibrate(spec: Spec, *, on_event: OnEvent | None = None) -> Calibration:
         raise ConfigError("must be prior: only then are ranks uniform", key="data.simulated.truth")
     if spec.data.holdout:
         raise ConfigError("must be 0: the truth is scaled by all weeks", key="data.holdout")
-    fleet = simulate.from_config(spec.data.simulated, spec.prior, spec.model)
+    fleet = simulate.from_config(spec.data.simulated, spec.prior, spec.model, spec.pooling)
     settings = replace(spec, data=fleet.data, output=Output(draws="thin"))
     panel = read_panel(fleet.table, fleet.data, seasonality=spec.model.seasonality, window=spec.model.window)
     ranks: dict[str, list[int]] = {}
     statuses: dict[str, int] = {}
     units = {unit.labels: unit for unit in panel.units}
     truths = _truths(fleet)
-    for result in fit_units(panel, settings, on_event=on_event):
+    pooled = spec.pooling.by != "none"
+    # Units of a group are no independent replicates: the first of each stands for it.
+    first: set[tuple[str, ...]] = set()
+
+    def rank_group(finished: FinishedGroup) -> None:
+        labels = finished.group.members[0].unit.labels
+        first.add(labels)
+        for name, rank in _rank_group(finished, simulate.pooled_truth(labels, *_asked(spec)), settings).items():
+            ranks.setdefault(name, []).append(rank)
+
+    for result in fit_units(panel, settings, on_event=on_event, on_group=rank_group):
         statuses[result.status] = statuses.get(result.status, 0) + 1
-        if result.draws:
+        if result.draws and (result.labels in first or not pooled):
             own = _rank_unit(result, units[result.labels], truths[result.labels], panel, settings)
             for name, rank in own.items():
                 ranks.setdefault(name, []).append(rank)
@@ -137,6 +148,25 @@ def _rank_unit(result: UnitResult, unit: Unit, truth: _Values, panel: Panel, spe
     values["last_week_again"] = expected[:, -1] + noise * random.standard_normal(len(noise))
     values["noise_times_media"] = noise * total.sum(axis=1)
     return {name: _rank(drawn, random) for name, drawn in values.items()}
+
+
+def _asked(spec: Spec) -> tuple[Simulation, Prior, Model, Pooling]:
+    return spec.data.simulated, spec.prior, spec.model, spec.pooling
+
+
+def _rank_group(finished: FinishedGroup, truth: PooledTruth, spec: Spec) -> dict[str, int]:
+    """The true hyperparameters' ranks: each row's centre and spreads, and the product of all spreads."""
+    random = np.random.default_rng([spec.inference.seed, int(unit_id(("", finished.group.label)), 16)])
+    parts = 2 + len(finished.group.keys)
+    flat = np.asarray(finished.hyper.draws[:parts], float).reshape(parts, finished.group.pool.rows, -1)
+    drawn = flat[:, :, (np.arange(LEVELS) * flat.shape[2]) // LEVELS]
+    true = np.stack([np.concatenate(list(truth.centre.values()))])
+    true = np.concatenate([true, np.concatenate(list(truth.spread.values()), axis=1)])
+    both = np.concatenate([true[..., None], drawn], axis=2)
+    sources = ("centre", "spread[unit]", *(f"spread[{key}]" for key in finished.group.keys))
+    values = {f"{source}[{row}]": both[i, row] for i, source in enumerate(sources) for row in range(both.shape[1])}
+    values["spreads"] = np.log(both[1:]).sum(axis=(0, 1))
+    return {name: _rank(of_name, random) for name, of_name in values.items()}
 
 
 def p_value(ranks: Int[np.ndarray, " replicate"]) -> float:

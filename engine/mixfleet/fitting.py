@@ -17,14 +17,14 @@ from mixfleet.config import Spec
 from mixfleet.errors import ConfigError
 from mixfleet.groups import Prepared, groups_of, pooled_settings, prepared
 from mixfleet.panel import Panel, Unit, unit_id
-from mixfleet.pooled_fitting import sample_groups
+from mixfleet.pooled_fitting import FinishedGroup, sample_groups
 from mixfleet.pooled_results import with_pooling
 from mixfleet.posterior import UnitResult
 from mixfleet.program import TICKS, Device, program
 from mixfleet.results import unit_result
 from mixfleet.slots import Finished, Job, Jobs, Slots, capacity_of
 
-__all__ = ["OnEvent", "Progress", "fit_units", "memory_estimate"]
+__all__ = ["OnEvent", "OnGroup", "Progress", "fit_units", "memory_estimate"]
 
 HARDER_ACCEPT = 0.95
 """Acceptance that the rungs above the first aim for."""
@@ -57,6 +57,7 @@ class Progress:
 
 
 OnEvent = Callable[[Progress], None]
+OnGroup = Callable[[FinishedGroup], None]
 
 
 def fit_units(
@@ -65,6 +66,7 @@ def fit_units(
     *,
     skip: frozenset[str] = frozenset(),
     on_event: OnEvent | None = None,
+    on_group: OnGroup | None = None,
 ) -> Iterator[UnitResult]:
     """Results of the panel's units, each once, as they are done; a unit's result does not depend on the others.
 
@@ -73,6 +75,7 @@ def fit_units(
         spec: All settings.
         skip: Ids of units that need no result.
         on_event: Called a few times a second, in the caller's thread, while the iterator is being read.
+        on_group: Called with each group of pooled units before its first result, in the caller's thread.
 
     Raises:
         ConfigError: The settings ask for a program that cannot be built or that exceeds the memory limit.
@@ -81,7 +84,7 @@ def fit_units(
     tally = _Tally(len(units), on_event)
     devices = _devices(spec)
     if spec.pooling.by != "none":
-        yield from _fit_groups(units, panel, spec, devices, tally)
+        yield from _fit_groups(units, panel, spec, devices, tally, on_group)
         return
     groups = {n: [u for u in units if padded_weeks(len(u.dates)) == n] for n in _lengths(units)}
     kinds = {n: structure(spec, panel, n) for n in groups}
@@ -106,7 +109,12 @@ def fit_units(
 
 
 def _fit_groups(
-    units: list[Unit], panel: Panel, spec: Spec, devices: list[Device], tally: "_Tally"
+    units: list[Unit],
+    panel: Panel,
+    spec: Spec,
+    devices: list[Device],
+    tally: "_Tally",
+    on_group: OnGroup | None,
 ) -> Iterator[UnitResult]:
     """Results of the units by way of their groups; a group is sampled whole if any of its units is wanted."""
     wanted = {unit.labels for unit in units}
@@ -124,6 +132,8 @@ def _fit_groups(
     settings = pooled_settings(spec)
     for finished in sample_groups(groups, spec, _workers(devices), Event()):
         tally.show("sampling", active=waiting)
+        if on_group is not None:
+            on_group(finished)
         kind = replace(finished.group.pool.kind, units=1)
         for unit in finished.units:
             waiting -= 1

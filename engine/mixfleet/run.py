@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from mixfleet import simulate
-from mixfleet.config import GROUPS, Data, Model, Prior, Spec, build, preset, to_mapping
+from mixfleet.config import GROUPS, Data, Model, Pooling, Prior, Spec, build, preset, to_mapping
 from mixfleet.errors import ConfigError
 from mixfleet.execution import OnEvent, execute
 from mixfleet.fitting import fit_units
@@ -75,7 +75,7 @@ def fit(
     frame = frame_kind(table)
     if table is None and settings.data.source == "simulated":
         # The default prior and model, so that the points of a sweep are all fitted to the same table.
-        simulated = simulate.from_config(settings.data.simulated, Prior(), Model())
+        simulated = simulate.from_config(settings.data.simulated, Prior(), Model(), Pooling())
         table, truth = simulated.table, simulated.truth
         settings = replace(settings, data=_simulated_data(settings.data, simulated.data))
     panel = read_panel(table, settings.data, seasonality=settings.model.seasonality, window=settings.model.window)

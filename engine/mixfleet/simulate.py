@@ -1,6 +1,6 @@
 """Simulate: fleets drawn from known parameters, with the truth beside the table."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -8,9 +8,10 @@ import pyarrow as pa
 from jaxtyping import Float, Int
 
 from mixfleet import config
+from mixfleet.distribution import Distribution
 from mixfleet.flighting import channel_names, weekly_controls, weekly_spend
 from mixfleet.panel import unit_id
-from mixfleet.truth import Truth, draw_truth, fixed_truth, saturated_adstock
+from mixfleet.truth import PooledTruth, Truth, draw_pooled, draw_truth, fixed_truth, saturated_adstock
 
 KEYS: tuple[str, ...] = ("brand", "market")
 LAST_WEEK = np.datetime64("2022-12-26")
@@ -63,6 +64,7 @@ def fleet(
     truth: Literal["prior", "fixed"] = "prior",
     prior: config.Prior | None = None,
     model: config.Model | None = None,
+    pooling: config.Pooling | None = None,
 ) -> Simulated:
     """A fleet of `brands` x `markets` units; see `from_config`.
 
@@ -77,6 +79,7 @@ def fleet(
         truth: `prior` draws every parameter from its prior, `fixed` takes realistic ones.
         prior: Laws to draw from; the default prior if not given.
         model: Structure of the units' models; the default if not given.
+        pooling: Which units share hyperparameters, with `truth` from the prior; none if not given.
     """
     simulation = config.Simulation(
         brands=brands,
@@ -88,11 +91,16 @@ def fleet(
         ragged=ragged,
         truth=truth,
     )
-    return from_config(simulation, prior or config.Prior(), model or config.Model())
+    return from_config(simulation, prior or config.Prior(), model or config.Model(), pooling or config.Pooling())
 
 
-def from_config(simulation: config.Simulation, prior: config.Prior, model: config.Model) -> Simulated:
-    """The fleet that the settings describe.
+def from_config(
+    simulation: config.Simulation,
+    prior: config.Prior,
+    model: config.Model,
+    pooling: config.Pooling,
+) -> Simulated:
+    """The fleet that the settings describe, with `truth: prior` its pooled parameters drawn group by group.
 
     Each unit has its own random stream, made from the seed and its labels: it is the same in a fleet of ten
     and of three thousand. With `truth: prior` the table carries the KPI scale, so that the prior holds
@@ -106,7 +114,7 @@ def from_config(simulation: config.Simulation, prior: config.Prior, model: confi
         for b in range(simulation.brands)
         for m in range(simulation.markets)
     ]
-    units = [_simulate_unit(labels, simulation, prior, model, names) for labels in pairs]
+    units = [_simulate_unit(labels, simulation, prior, model, pooling, names) for labels in pairs]
     shortest = min(len(unit.dates) for unit in units)
     data = config.Data(
         keys=KEYS,
@@ -128,6 +136,7 @@ def _simulate_unit(
     simulation: config.Simulation,
     prior: config.Prior,
     model: config.Model,
+    pooling: config.Pooling,
     names: tuple[str, ...],
 ) -> _Unit:
     # One stream per purpose, so that another prior leaves the media as they were.
@@ -146,6 +155,12 @@ def _simulate_unit(
     else:
         unit = dict(zip(KEYS, labels, strict=True))
         truth = draw_truth(parameters, prior=prior, model=model, unit=unit, channels=names, kinds=kinds)
+        if pooling.by != "none":
+            laws = pooled_laws(prior, model, pooling, names)
+            shared = pooled_truth(labels, simulation, prior, model, pooling)
+            effects = _pooled_by(labels, pooling)[1]
+            streams = [_streams(simulation.seed, ("effect", *effect), 1)[0] for effect in effects]
+            truth = replace(truth, channel={**truth.channel, **shared.unit(parameters, streams, laws)})
     parts = saturated_adstock(scaled, truth.channel, model) * truth.channel["effect"]
     kpi = parts.sum(axis=1) + columns @ truth.linear + truth.noise * noise.standard_normal(len(dates))
     scale = sales
@@ -164,6 +179,37 @@ def _simulate_unit(
         kpi_scale=scale,
         contribution=parts.sum(axis=0) * scale,
     )
+
+
+def pooled_laws(
+    prior: config.Prior, model: config.Model, pooling: config.Pooling, names: tuple[str, ...]
+) -> dict[str, list[Distribution]]:
+    """The law of each pooled parameter's centre, by channel."""
+    pooled = [name for name in model.channel_parameters if pooling.scale(name) is not None]
+    return {name: [prior.law(name, unit={}, channel=channel) for channel in names] for name in pooled}
+
+
+def pooled_truth(
+    labels: tuple[str, ...],
+    simulation: config.Simulation,
+    prior: config.Prior,
+    model: config.Model,
+    pooling: config.Pooling,
+) -> PooledTruth:
+    """The true hyperparameters of the group that the unit `labels` is in."""
+    group, effects = _pooled_by(labels, pooling)
+    laws = pooled_laws(prior, model, pooling, channel_names(simulation.channels))
+    stream = _streams(simulation.seed, ("pooling", *group), 1)[0]
+    return draw_pooled(stream, laws=laws, pooling=pooling, keys=len(effects))
+
+
+def _pooled_by(labels: tuple[str, ...], pooling: config.Pooling) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
+    """A unit's group, and the key and label of each effect that it has."""
+    own = dict(zip(KEYS, labels, strict=True))
+    if isinstance(pooling.by, str) and pooling.by != "crossed":
+        return (pooling.by, own[pooling.by]), []
+    keys = KEYS if isinstance(pooling.by, str) else pooling.by
+    return (), [(key, own[key]) for key in keys]
 
 
 def _rescaled(truth: Truth, top: float) -> Truth:

@@ -5,7 +5,7 @@ the other.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from mixfleet import config
 from mixfleet.distribution import Distribution
+from mixfleet.prior_sample import coordinate_moments
 
 MEDIA_SHARE = 0.27
 """Share of sales that media bring in units with fixed truth."""
@@ -83,6 +84,53 @@ def draw_truth(
     }
     linear = np.array([draw(prior.law(kind, unit=unit), rng) for kind in kinds])
     return Truth(channel=channel, linear=linear, noise=draw(prior.law("noise", unit=unit), rng))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PooledTruth:
+    """True hyperparameters of one group's pooled parameters, on the unconstrained scale."""
+
+    centre: Mapping[str, Float[np.ndarray, " channel"]]
+    spread: Mapping[str, Float[np.ndarray, "part channel"]]
+    """Of the units, then of each key."""
+
+    def unit(
+        self,
+        rng: np.random.Generator,
+        labels: Sequence[np.random.Generator],
+        laws: Mapping[str, Sequence[Distribution]],
+    ) -> dict[str, Float[np.ndarray, " channel"]]:
+        """One unit's pooled parameters.
+
+        Args:
+            rng: The unit's own stream.
+            labels: For each key, the stream of the unit's label, fresh.
+            laws: Law of each pooled parameter's centre, by channel.
+        """
+        values = {}
+        for name, centre in self.centre.items():
+            parts = [stream.standard_normal(len(centre)) for stream in (rng, *labels)]
+            theta = centre + np.sum(self.spread[name] * np.stack(parts), axis=0)
+            values[name] = np.array([_natural(law, float(u)) for law, u in zip(laws[name], theta, strict=True)])
+        return values
+
+
+def draw_pooled(
+    rng: np.random.Generator, *, laws: Mapping[str, Sequence[Distribution]], pooling: config.Pooling, keys: int
+) -> PooledTruth:
+    """Hyperparameters of a group from their prior, with effects of the labels of so many keys."""
+    centre, spread = {}, {}
+    for name, by_channel in laws.items():
+        moments = np.array([coordinate_moments(law) for law in by_channel])
+        centre[name] = moments[:, 0] + moments[:, 1] * rng.standard_normal(len(by_channel))
+        spread[name] = (pooling.scale(name) or 0.0) * np.abs(rng.standard_normal((1 + keys, len(by_channel))))
+    return PooledTruth(centre=centre, spread=spread)
+
+
+def _natural(law: Distribution, u: float) -> float:
+    """A parameter from the unconstrained scale of its law."""
+    low, high = law.support
+    return math.exp(u) if math.isinf(high) else low + (high - low) * NormalDist().cdf(u)
 
 
 def fixed_truth(media: Float[np.ndarray, "week channel"], *, model: config.Model, kinds: tuple[str, ...]) -> Truth:

@@ -187,7 +187,7 @@ def test_overrides_reach_the_truth():
 
 def test_settings_and_arguments_make_the_same_fleet():
     settings = config.Simulation(brands=2, markets=1, weeks=40, channels=2, controls=0, seed=3, truth="fixed")
-    a = simulate.from_config(settings, config.Prior(), config.Model())
+    a = simulate.from_config(settings, config.Prior(), config.Model(), config.Pooling())
     b = simulate.fleet(brands=2, markets=1, weeks=40, channels=2, controls=0, seed=3, truth="fixed")
     assert a.table.equals(b.table)
     assert a.data == b.data
