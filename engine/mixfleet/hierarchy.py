@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 from mixfleet.coordinates import log_ramp, log_ramp_slope
 from mixfleet.samplers.threefry import normals
 
-__all__ = ["Hierarchy", "Hyper", "log_prior", "means", "redraw", "spreads", "uniform_rows"]
+__all__ = ["Hierarchy", "Hyper", "inverse_log_ramp", "log_prior", "means", "redraw", "spreads", "uniform_rows"]
 
 TAIL = 4.0
 """Degrees of freedom of the proposal for a spread: heavier tails than the log-concave target's."""
@@ -58,7 +58,7 @@ class Hyper(NamedTuple):
 
 def spreads(hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, "part row chain"]:
     """Standard deviations: of the units, then of each key's labels."""
-    return hierarchy.scale[:, None] * jnp.exp(log_ramp(hyper.spread))
+    return hierarchy.scale[None, :, None] * jnp.exp(log_ramp(hyper.spread))
 
 
 def means(hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, "row unit chain"]:
@@ -68,7 +68,7 @@ def means(hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, "row unit chain"]:
     units = len(hierarchy.present)
     total = jnp.broadcast_to(centre[:, None], (len(centre), units, centre.shape[-1]))
     for key, levels, scale in zip(hierarchy.keys, hyper.levels, scales[1:], strict=True):
-        total = total + _of_units(key, levels * scale)
+        total = total + _of_units(key, levels * scale[None])
     return total
 
 
@@ -96,11 +96,11 @@ def redraw(
     independent proposal from a Student law around its mode, accepted as Metropolis and Hastings say.
     """
     numbers = _Numbers(uniform)
-    present = hierarchy.present[:, None]
+    present = hierarchy.present[None, :, None]
     prior_mean, prior_sd = hierarchy.centre[:, None], hierarchy.centre_sd[:, None]
     scales = list(spreads(hierarchy, hyper))
     coordinates = list(hyper.spread)
-    effects = [levels * scale for levels, scale in zip(hyper.levels, scales[1:], strict=True)]
+    effects = [levels * scale[None] for levels, scale in zip(hyper.levels, scales[1:], strict=True)]
     variance = scales[0] ** 2
     units = jnp.sum(hierarchy.present)
 
@@ -119,11 +119,11 @@ def redraw(
         total = jnp.einsum("lu,ruc->lrc", key, unexplained(k), precision="highest")
         mean = total / jnp.maximum(count, 1)
         # The label's mean around the centre, its effect integrated out.
-        weight = jnp.where(count > 0, 1 / (scales[1 + k] ** 2 + variance / jnp.maximum(count, 1)), 0)
+        weight = jnp.where(count > 0, 1 / (scales[1 + k][None] ** 2 + variance[None] / jnp.maximum(count, 1)), 0)
         centre = draw_centre(jnp.sum(weight * mean, axis=0), jnp.sum(weight, axis=0))
-        precision = count / variance + scales[1 + k] ** -2.0
+        precision = count / variance[None] + scales[1 + k][None] ** -2.0
         white = normals(numbers.take(len(key)))
-        effects[k] = (total - count * centre) / variance / precision + white / jnp.sqrt(precision)
+        effects[k] = (total - count * centre[None]) / variance[None] / precision + white / jnp.sqrt(precision)
         used = (count > 0).astype(theta.dtype)
         squares, labels = jnp.sum(used * effects[k] ** 2, axis=0), jnp.sum(used)
         coordinates[1 + k] = _redraw_spread(hierarchy, coordinates[1 + k], squares, labels, numbers.take(3))
@@ -134,7 +134,7 @@ def redraw(
     return Hyper(
         centre=(centre - prior_mean) / prior_sd,
         spread=jnp.stack(coordinates),
-        levels=tuple(effect / scale for effect, scale in zip(effects, scales[1:], strict=True)),
+        levels=tuple(effect / scale[None] for effect, scale in zip(effects, scales[1:], strict=True)),
     )
 
 
@@ -168,10 +168,10 @@ def _redraw_spread(
         return target(y) + 0.5 * (TAIL + 1) * jnp.log1p(((y - centre) / width) ** 2 / TAIL)
 
     moved = jnp.log(uniform[2]) < surplus(there) - surplus(here)
-    return jnp.where(moved, _inverse_log_ramp(there), coordinate)
+    return jnp.where(moved, inverse_log_ramp(there), coordinate)
 
 
-def _inverse_log_ramp(y: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+def inverse_log_ramp(y: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """The coordinate whose `log_ramp` is y, by Newton's method on a concave function."""
     x = jnp.where(y > 0, jnp.exp(y), -jnp.sqrt(jnp.maximum(-2 * (y + 0.9), 0.04)))
     for _ in range(8):

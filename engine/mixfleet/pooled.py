@@ -92,7 +92,6 @@ class Sweep(NamedTuple):
     hyper: Float[Array, "quantity row chain"]
     """From `stack_hyper`."""
     diverged: Bool[Array, "unit chain"]
-    hyper_diverged: Bool[Array, " chain"]
     steps: Int[Array, ""]
 
 
@@ -147,7 +146,7 @@ def stack_hyper(hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, "quantity ro
     """Hyperparameters as they are reported: centre, spreads, effects of each key's labels, all unconstrained."""
     scales = hierarchies.spreads(hierarchy, hyper)
     centre = hierarchy.centre[:, None] + hierarchy.centre_sd[:, None] * hyper.centre
-    effects = [levels * scale for levels, scale in zip(hyper.levels, scales[1:], strict=True)]
+    effects = [levels * scale[None] for levels, scale in zip(hyper.levels, scales[1:], strict=True)]
     return jnp.concatenate([centre[None], scales, *effects])
 
 
@@ -256,7 +255,6 @@ def _sweep(pool: Pool, group: Group, density: Any, state: State) -> tuple[State,
         fields=fields.reshape(-1, units, chains),
         hyper=stack_hyper(group.hierarchy, hyper),
         diverged=outcome.diverged.reshape(units, chains),
-        hyper_diverged=together.diverged,
         steps=steps + hyper_steps,
     )
     return state._replace(
@@ -299,7 +297,7 @@ def _of_hyper(
     (position, law), back = jax.vjp(placed_at, moved)
     found = density(position)
     inside = jnp.broadcast_to(present, (units, chains)).reshape(-1)
-    (gradient,) = back((found.gradient * inside, jnp.ones_like(law)))
+    (gradient,) = back((found.gradient * inside[None], jnp.ones_like(law)))
     change = jnp.sum(((found.value - reference) * inside).reshape(units, chains), axis=0)
     by_chain = jax.tree.map(lambda values: values.reshape(*values.shape[:-1], units, chains), found)
     return Origin(moved, change + law, gradient, by_chain)

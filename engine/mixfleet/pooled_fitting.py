@@ -179,7 +179,6 @@ class _Record:
         self._fields: list[np.ndarray] = []
         self._hyper: list[np.ndarray] = []
         self.divergences = np.zeros(group.pool.kind.units, int)
-        self.hyper_divergences = 0
         self.gradients = 0
         self.count = 0
 
@@ -187,7 +186,6 @@ class _Record:
         self._fields.append(np.asarray(sweep.fields))
         self._hyper.append(np.asarray(sweep.hyper))
         self.divergences += np.asarray(sweep.diverged).sum(axis=(0, 2))
-        self.hyper_divergences += int(np.asarray(sweep.hyper_diverged).sum())
         self.count += SWEEPS
 
     def rows(self, unit: int, length: int) -> Float[np.ndarray, "1 draw field chain"]:
@@ -221,7 +219,7 @@ def _judged(
     kind, count = group.pool.kind, record.count
     length = next((n for n in LENGTHS if n >= count), -(-count // LENGTHS[-1]) * LENGTHS[-1])
     hyper = _judged_hyper(record, length)
-    told = judge_hyper(hyper.rhat, hyper.ess_bulk, record.hyper_divergences, count * kind.chains, inference)
+    told = judge_hyper(hyper.rhat, hyper.ess_bulk, inference)
     if told and not last:
         return None
     finished: list[Finished] = []

@@ -65,7 +65,7 @@ def trajectory(
         white: Standard normal numbers.
         threshold: Uniform numbers; a trajectory is accepted where its probability is higher.
     """
-    velocity, momentum = metric.velocity(white), metric.momentum(white)
+    velocity, momentum, step = metric.velocity(white), metric.momentum(white), step[None]
     before = -origin.value + 0.5 * sum_rows(white**2)
 
     def leap(_: Any, carried: tuple[Origin, Array, Array, Array]) -> tuple[Origin, Array, Array, Array]:

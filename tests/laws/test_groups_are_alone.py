@@ -1,0 +1,63 @@
+"""Law 1 for groups: a pooled unit's result is the same to the bit, whatever other groups are fitted with its own."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mixfleet import fitting
+from mixfleet.config import Pooling, Spec
+from mixfleet.panel import unit_id
+from tests.laws.quick import Labels, digests, fit, only, ragged_fleet, settings, with_units
+
+pytestmark = pytest.mark.usefixtures("programs")
+FLEET = ragged_fleet()
+
+
+def pooled(**chosen: object) -> Spec:
+    return replace(settings(FLEET.data), pooling=Pooling(**{"by": "brand", **chosen}))
+
+
+@pytest.fixture(scope="module")
+def together() -> dict[Labels, str]:
+    return digests(FLEET, pooled())
+
+
+def test_a_group_alone(together: dict[Labels, str]) -> None:
+    assert len(set(together.values())) == 6
+    mine = [unit for unit in FLEET.units if unit.labels[0] == "brand_002"]
+    assert digests(with_units(FLEET, mine), pooled()) == only(together, mine)
+
+
+def test_in_another_order_with_more_threads(together: dict[Labels, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "_workers", lambda devices: devices * 3)
+    assert digests(with_units(FLEET, FLEET.units[::-1]), pooled()) == together
+
+
+def test_a_resumed_group_gives_what_is_missing(together: dict[Labels, str]) -> None:
+    done = frozenset(unit_id(unit.labels) for unit in FLEET.units[1:4])
+    assert digests(FLEET, pooled(), skip=done) == only(together, [FLEET.units[0], *FLEET.units[4:]])
+
+
+def test_company_in_the_group_matters(together: dict[Labels, str]) -> None:
+    one = [FLEET.units[0]]
+    assert digests(with_units(FLEET, one), pooled())[one[0].labels] != together[one[0].labels]
+
+
+def test_crossed_effects_and_unpooled_families_are_reported() -> None:
+    results = fit(FLEET, pooled(by=("market", "brand"), adstock=None))
+    for result in results.values():
+        table = result.tables["pooling"]
+        assert set(table["source"]) == {"unit", "market", "brand"}
+        assert set(table["parameter"]) == {"rate", "effect"}
+        shares = np.asarray(table["share"]).reshape(-1, 3)
+        np.testing.assert_allclose(shares.sum(axis=1), 1.0, rtol=1e-6)
+        borrowed = np.asarray(table["borrowed"]).reshape(-1, 3)
+        assert np.all((borrowed[:, 0] > 0) & (borrowed[:, 0] <= 1))
+        assert np.all(np.isnan(borrowed[:, 1:]))
+
+
+def test_a_pooled_fleet_without_effects_is_sampled_in_contributions() -> None:
+    results = fit(FLEET, pooled(effect=None))
+    assert {result.status for result in results.values()} <= {"ok", "ok_warn", "quarantined"}
+    assert set(results[FLEET.units[0].labels].tables["pooling"]["parameter"]) == {"decay", "rate"}

@@ -1,0 +1,94 @@
+"""Redrawing hyperparameters leaves the joint law of hyperparameters and units invariant (Geweke 2004,
+doi:10.1198/016214504000001132): chains that start with draws from it still have it after any number of rounds."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from mixfleet import hierarchy as hierarchies
+from mixfleet.hierarchy import Hierarchy, Hyper
+
+CHAINS, ROWS, ROUNDS = 20_000, 2, 12
+
+
+def group(keys: tuple[int, ...], units: int, seed: int = 0) -> Hierarchy:
+    """A group with a padded unit at its end and, for each key, a label that no unit has."""
+    random = np.random.default_rng(seed)
+    members = []
+    for levels in keys:
+        member = np.zeros((levels + 1, units + 1))
+        member[np.concatenate([np.arange(levels), random.integers(levels, size=units - levels)]), np.arange(units)] = 1
+        members.append(jnp.asarray(member))
+    return Hierarchy(
+        centre=jnp.array([0.3, -1.0]),
+        centre_sd=jnp.array([0.8, 0.4]),
+        scale=jnp.array([0.5, 0.2]),
+        keys=tuple(members),
+        present=jnp.asarray(np.arange(units + 1) < units, float),
+    )
+
+
+def drawn(hierarchy: Hierarchy, key: jax.Array) -> Hyper:
+    """Hyperparameters from their prior, a spread's coordinate by inverting its distribution function."""
+    parts = 1 + len(hierarchy.keys)
+    a, b, c = jax.random.split(key, 3)
+    spread = jnp.abs(jax.random.normal(b, (parts, ROWS, CHAINS)))
+    return Hyper(
+        centre=jax.random.normal(a, (ROWS, CHAINS)),
+        spread=hierarchies.inverse_log_ramp(jnp.log(spread)),
+        levels=tuple(
+            jax.random.normal(jax.random.fold_in(c, k), (len(member), ROWS, CHAINS))
+            for k, member in enumerate(hierarchy.keys)
+        ),
+    )
+
+
+def units_given(hierarchy: Hierarchy, hyper: Hyper, key: jax.Array) -> jax.Array:
+    mean = hierarchies.means(hierarchy, hyper)
+    return mean + hierarchies.spreads(hierarchy, hyper)[0][:, None] * jax.random.normal(key, mean.shape)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("keys", "units"), [((), 3), ((3,), 7), ((3, 2), 9)])
+def test_redrawing_leaves_the_joint_law_invariant(keys: tuple[int, ...], units: int) -> None:
+    with jax.enable_x64(True):
+        hierarchy = group(keys, units)
+        numbers = hierarchies.uniform_rows(tuple(len(member) for member in hierarchy.keys))
+
+        @jax.jit
+        def a_round(hyper: Hyper, key: jax.Array) -> Hyper:
+            first, second = jax.random.split(key)
+            theta = units_given(hierarchy, hyper, first)
+            uniform = jax.random.uniform(second, (numbers, ROWS, CHAINS), minval=1e-12)
+            return hierarchies.redraw(hierarchy, hyper, theta, uniform)
+
+        key = jax.random.key(1)
+        hyper = drawn(hierarchy, key)
+        for i in range(ROUNDS):
+            hyper = a_round(hyper, jax.random.fold_in(key, i))
+        spread = np.asarray(hierarchies.spreads(hierarchy, hyper) / hierarchy.scale[:, None])
+        columns = {"centre": (np.asarray(hyper.centre), stats.norm)}
+        columns["spread"] = (spread.reshape(-1, CHAINS), stats.halfnorm)
+        # An unused label has its prior as well, or drifts where it does no harm: only used ones are asked for.
+        for k, levels in enumerate(keys):
+            columns[f"levels {k}"] = (np.asarray(hyper.levels[k])[:levels].reshape(-1, CHAINS), stats.norm)
+        for name, (values, law) in columns.items():
+            for row in values.reshape(-1, CHAINS):
+                assert stats.kstest(row, law.cdf).pvalue > 1e-4, name
+        theta = np.asarray(units_given(hierarchy, hyper, jax.random.fold_in(key, 99)))
+        products = np.asarray(hyper.centre)[0] * np.log(spread[0, 0])
+        assert abs(stats.ttest_1samp(products, 0.0).statistic) < 4
+        variance = (
+            np.asarray(hierarchy.centre_sd)[:, None] ** 2 + (1 + len(keys)) * np.asarray(hierarchy.scale)[:, None] ** 2
+        )
+        error = theta[:, :units].var(axis=2) / variance - 1
+        assert np.max(np.abs(error)) < 0.06
+
+
+def test_the_ramp_is_inverted() -> None:
+    with jax.enable_x64(True):
+        x = jnp.linspace(-6, 12, 400)
+        found = hierarchies.inverse_log_ramp(hierarchies.log_ramp(x))
+        np.testing.assert_allclose(found, x, atol=1e-8)
