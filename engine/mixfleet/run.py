@@ -27,6 +27,7 @@ def fit(
     data: Any = None,
     model: Any = None,
     prior: Any = None,
+    pooling: Any = None,
     inference: Any = None,
     compute: Any = None,
     output: Any = None,
@@ -46,6 +47,7 @@ def fit(
             spec's, or the name of a preset. The same holds for the groups below.
         model: Structure of a unit's model.
         prior: Prior laws.
+        pooling: Which units share hyperparameters.
         inference: Sampling and certification.
         compute: Devices and precision.
         output: What is kept.
@@ -65,6 +67,7 @@ def fit(
         "data": data,
         "model": model,
         "prior": prior,
+        "pooling": pooling,
         "inference": inference,
         "compute": compute,
         "output": output,

@@ -14,7 +14,7 @@ import pytest
 
 from mixfleet import calibration, density, priors, program, results, simulate
 from mixfleet.calibration import LEVELS, Calibration, calibrate, p_value
-from mixfleet.config import Data, Model, Prior, Simulation, Spec, build
+from mixfleet.config import Data, Model, Pooling, Prior, Simulation, Spec, build
 from mixfleet.errors import ConfigError
 from mixfleet.samplers import hmc
 from tests.engine.test_samplers import (
@@ -85,6 +85,25 @@ def test_ranks_are_uniform():
 )
 def test_ranks_of_a_thousand_are_uniform(model: Model):
     found = calibrate(settings(model, brands=32, markets=32))
+    assert found.passed, worst(found)
+
+
+POOLED = replace(settings(brands=48, markets=3), pooling=Pooling(by="brand"))
+"""48 joint posteriors of three units each."""
+
+
+@pytest.mark.slow
+def test_ranks_in_groups_are_uniform():
+    found = calibrate(POOLED)
+    ranked = dict(zip(found.table["quantity"].to_pylist(), found.table["replicates"].to_pylist(), strict=True))
+    assert ranked["spread[unit][0]"] == ranked["noise"] == 48
+    assert found.passed, worst(found)
+
+
+@pytest.mark.hours
+@pytest.mark.parametrize("model", [Model(), Model(saturation="hill")], ids=["logistic", "hill"])
+def test_ranks_in_a_thousand_groups_are_uniform(model: Model):
+    found = calibrate(replace(settings(model, brands=1024, markets=3), pooling=Pooling(by="brand")))
     assert found.passed, worst(found)
 
 
