@@ -1,14 +1,12 @@
 """Curve tables: response curves of every unit and channel, and what they say in one number each."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from mixfleet import scale
 from mixfleet.config import ADSTOCK_PARAMETERS
 from mixfleet.fleet import Block, Fleet
 from mixfleet.interval import statistics
@@ -23,7 +21,7 @@ HIGHEST = 1.5
 
 _HALF = {
     "logistic": lambda rate: np.log(3.0) / rate,
-    "hill": lambda slope, half_saturation: half_saturation,
+    "hill": lambda *shape: shape[1],
     "tanh": lambda scale: scale * np.arctanh(0.5),
     "michaelis_menten": lambda half_saturation: half_saturation,
     "exponential": lambda rate: np.log(2.0) / rate,
@@ -38,25 +36,23 @@ def curves(fleet: Fleet, points: int) -> pa.Table:
     in which the channel ran.
     """
     tidy, grid = Tidy(), np.linspace(0.0, HIGHEST, points)
-    for head, block, cost in _units(fleet):
+
+    def work(block: Block) -> dict[str, np.ndarray]:
         levels = np.broadcast_to(grid[:, None, None], (points, 1, len(fleet.channels)))
         with jax.enable_x64(True):
-            found = steady(levels, _curves(block), model=fleet.spec.model)
-            level, slope = (np.asarray(part)[:, 0] for part in found)
-        spend = np.outer(cost, grid)
-        marginal = np.moveaxis(slope, 0, 1).mean(axis=-1) / cost[:, None]
-        tidy.add(
-            head,
-            {"channel": fleet.channels, "level": range(points)},
-            {
-                "spend": spend,
-                **statistics(np.moveaxis(level, 0, 1)),
-                "marginal": marginal,
-                "seen": np.broadcast_to(grid <= 1.0, spend.shape),
-                "usual": _usual(block)[:, None] * cost[:, None],
-            },
-            where=np.any(block.media[0] != 0, axis=0)[:, None],
-        )
+            level, slope = (np.asarray(part)[:, 0] for part in steady(levels, _curves(block), model=fleet.spec.model))
+        cost = _cost(fleet, block)[:, None]
+        return {
+            "spend": cost * grid,
+            **statistics(np.moveaxis(level, 0, 1)),
+            "marginal": np.moveaxis(slope, 0, 1).mean(axis=-1) / cost,
+            "seen": np.broadcast_to(grid <= 1.0, (len(cost), points)),
+            "usual": _usual(block)[:, None] * cost,
+        }
+
+    axes = {"channel": fleet.channels, "level": range(points)}
+    for head, ran, values in zip(*_heads(fleet), fleet.walk(work), strict=True):
+        tidy.add(head, axes, values, where=ran[:, None])
     return tidy.table()
 
 
@@ -67,27 +63,32 @@ def shapes(fleet: Fleet) -> pa.Table:
     `saturation`: share of the ceiling that is reached at the usual level. `half_life`: weeks until half of the effect
     has come, between lags in proportion. `mean_lag`: weeks that the effect comes late on average.
     """
-    tidy, model = Tidy(), fleet.spec.model
-    for head, block, cost in _units(fleet):
-        ran = np.any(block.media[0] != 0, axis=0)
-        with jax.enable_x64(True):
-            weights = _weights(block, fleet)
-            usual = np.broadcast_to(_usual(block)[None, None], (1, 1, len(ran)))
-            here = np.asarray(steady(usual, _curves(block), model=model)[0])[0, 0]
-        total = weights.sum(axis=0)
-        measures: dict[str, np.ndarray] = {
-            "half_life": half_life(weights),
-            "mean_lag": np.einsum("lcd,l->cd", weights, np.arange(len(weights))) / total,
-        }
-        if model.saturation in _HALF:
-            half = _HALF[model.saturation](*block.shape[len(ADSTOCK_PARAMETERS[model.adstock]) :, 0])
-            before, ceiling = (total, 1.0) if model.adstock_first else (1.0, total)
-            measures["half_saturation"] = half / before * cost[:, None]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                measures["saturation"] = here / (block.effect[0] * ceiling)
+    tidy = Tidy()
+
+    def work(block: Block) -> dict[str, dict[str, np.ndarray]]:
+        return {measure: statistics(values) for measure, values in _shapes(fleet, block).items()}
+
+    for head, ran, measures in zip(*_heads(fleet), fleet.walk(work), strict=True):
         for measure, values in measures.items():
-            tidy.add({**head, "measure": measure}, {"channel": fleet.channels}, statistics(values), where=ran)
+            tidy.add({**head, "measure": measure}, {"channel": fleet.channels}, values, where=ran)
     return tidy.table()
+
+
+def _shapes(fleet: Fleet, block: Block) -> dict[str, Float[np.ndarray, "channel draw"]]:
+    model = fleet.spec.model
+    with jax.enable_x64(True):
+        usual = np.asarray(steady(_usual(block)[None, None], _curves(block), model=model)[0])[0, 0]
+    weights = _weights(fleet, block)
+    total = weights.sum(axis=0)
+    late = np.einsum("lcd,l->cd", weights, np.arange(len(weights))) / total
+    measures = {"half_life": half_life(weights), "mean_lag": late}
+    if model.saturation in _HALF:
+        half = _HALF[model.saturation](*block.shape[len(ADSTOCK_PARAMETERS[model.adstock]) :, 0])
+        before, ceiling = (total, 1.0) if model.adstock_first else (1.0, total)
+        measures["half_saturation"] = half / before * _cost(fleet, block)[:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            measures["saturation"] = usual / (block.effect[0] * ceiling)
+    return measures
 
 
 def half_life(weights: Float[np.ndarray, "window channel draw"]) -> Float[np.ndarray, "channel draw"]:
@@ -106,17 +107,22 @@ def price(unit: Unit) -> Float[np.ndarray, " channel"]:
     return np.where(priced, paid, 1.0) / np.where(priced, delivered, 1.0)
 
 
-def _units(fleet: Fleet) -> Iterator[tuple[dict[str, Any], Block, Float[np.ndarray, " channel"]]]:
-    """Head columns, block, and spend per scaled medium, of every unit."""
-    for block in fleet.blocks(1):
-        unit, status = fleet.units[block.places[0]], fleet.statuses[block.places[0]]
-        holdout, window = fleet.spec.data.holdout or 0, fleet.spec.model.window
-        measured = scale.measure(unit, scale.likelihood_weeks(unit, window=window, holdout=holdout))
-        head = {**dict(zip(fleet.keys, unit.labels, strict=True)), "status": status}
-        yield head, block, measured.media * price(unit)
+def _heads(fleet: Fleet) -> tuple[list[dict[str, Any]], list[Bool[np.ndarray, " channel"]]]:
+    """Head columns of every unit, and which channels ran in it."""
+    heads = [
+        {**dict(zip(fleet.keys, unit.labels, strict=True)), "status": status}
+        for unit, status in zip(fleet.units, fleet.statuses, strict=True)
+    ]
+    return heads, [np.any(unit.media != 0, axis=0) for unit in fleet.units]
 
 
-def _weights(block: Block, fleet: Fleet) -> Float[np.ndarray, "window channel draw"]:
+def _cost(fleet: Fleet, block: Block) -> Float[np.ndarray, " channel"]:
+    """Spend for one medium on the model's scale."""
+    place = block.places[0]
+    return fleet.scale(place).media * price(fleet.units[place])
+
+
+def _weights(fleet: Fleet, block: Block) -> Float[np.ndarray, "window channel draw"]:
     weights = np.asarray(windows(_curves(block), fleet.spec.model), float)
     # A family without parameters has one window for all.
     weights = weights[:, 0] if weights.ndim > 1 else weights[:, None, None]

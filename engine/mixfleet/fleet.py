@@ -1,15 +1,18 @@
 """Fleet: the fitted units of a finished run as padded arrays - their data, and draws aligned by index."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from mixfleet import baseline, scale
 from mixfleet.archive import SHARD_UNITS, read_block
+from mixfleet.backend import cores
 from mixfleet.config import Spec
 from mixfleet.panel import Unit
 from mixfleet.scale import MEDIA_POWERS
@@ -18,6 +21,12 @@ __all__ = ["CERTIFIED", "Block", "Fleet", "term_rows", "terms"]
 
 CERTIFIED = ("ok", "ok_warn", "ok_retried", "ok_fallback")
 """Statuses whose numbers may enter a total."""
+
+
+Result = TypeVar("Result")
+
+KEPT_BYTES = 256 * 2**20
+"""A fleet whose draws need no more is read once; a larger one is read anew on every walk."""
 
 
 class Block(NamedTuple):
@@ -67,6 +76,7 @@ class Fleet:
     """Labels of the units that have no draws at all, and their status."""
     draws: int
     """Draws per unit that are looked at."""
+    _kept: dict[int, dict[str, np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def weeks(self) -> int:
@@ -82,24 +92,46 @@ class Fleet:
         """The weeks of a unit that insight looks at: those with a KPI and known media; a holdout is among them."""
         return scale.likelihood_weeks(unit, window=self.spec.model.window, holdout=0)
 
+    def scale(self, place: int) -> scale.Scale:
+        """The scale on which the unit at `place` was fitted."""
+        unit, holdout = self.units[place], self.spec.data.holdout or 0
+        return scale.measure(unit, scale.likelihood_weeks(unit, window=self.spec.model.window, holdout=holdout))
+
     def blocks(self, size: int) -> Iterator[Block]:
         """All units in blocks of `size`, the last one padded."""
         shape = self.spec.model.channel_parameters[:-1]
         variables = (*shape, "effect", "coefficients", "noise")
         for start in range(0, len(self.units), SHARD_UNITS):
             places = range(start, min(start + SHARD_UNITS, len(self.units)))
-            rows = [self.rows[place] for place in places]
-            read = slice(rows[0], rows[-1] + 1)
-            draws, labels = read_block(self.archive, read, draws=self.draws, variables=variables)
-            here = [row - rows[0] for row in rows]
-            draws = {name: np.asarray(values[here], float) for name, values in draws.items()}
-            self._check(labels)
+            draws = self._read(places, variables)
             for first in range(0, len(places), size):
                 yield self._block(tuple(places[first : first + size]), first, draws, size)
 
-    def _check(self, labels: Mapping[str, tuple[str, ...]]) -> None:
+    def walk(self, work: Callable[[Block], Result]) -> Iterator[Result]:
+        """`work` of every unit, one at a time to a block, in order; called in as many threads as there are cores."""
+        blocks, workers = self.blocks(1), cores()
+        with ThreadPoolExecutor(workers) as pool:
+            # A few units ahead of who reads, so that all cores are at work and memory stays flat.
+            ahead = [pool.submit(work, block) for block in islice(blocks, 2 * workers)]
+            while ahead:
+                done = ahead.pop(0).result()
+                ahead.extend(pool.submit(work, block) for block in islice(blocks, 1))
+                yield done
+
+    def _read(self, places: range, variables: tuple[str, ...]) -> dict[str, Float[np.ndarray, "unit draw ..."]]:
+        if places.start in self._kept:
+            return self._kept[places.start]
+        rows = [self.rows[place] for place in places]
+        read = slice(rows[0], rows[-1] + 1)
+        draws, labels = read_block(self.archive, read, draws=self.draws, variables=variables)
         assert labels["effect"] == self.channels, f"draws are of {labels['effect']}, the table of {self.channels}"
         assert labels["coefficients"] == self.columns, f"draws of {labels['coefficients']}, not {self.columns}"
+        here = [row - rows[0] for row in rows]
+        draws = {name: values[here] for name, values in draws.items()}
+        size = sum(values.nbytes for values in draws.values())
+        if size * len(self.units) <= KEPT_BYTES * len(places):
+            self._kept[places.start] = draws
+        return draws
 
     def _block(self, places: tuple[int, ...], first: int, draws: Mapping[str, np.ndarray], size: int) -> Block:
         parameters = self.spec.model.channel_parameters[:-1]
@@ -119,13 +151,13 @@ class Fleet:
         )
         for i, place in enumerate(places):
             # [draw, channel] in the archive, [channel, draw] here: lanes that are summed over lie side by side.
-            own = {name: np.moveaxis(values[first + i], 0, -1) for name, values in draws.items()}
+            own = {name: np.moveaxis(values[first + i].astype(float), 0, -1) for name, values in draws.items()}
             self._fill(block, i, self.units[place], own)
         return block
 
     def _fill(self, block: Block, i: int, unit: Unit, draws: Mapping[str, np.ndarray]) -> None:
         model, holdout = self.spec.model, self.spec.data.holdout or 0
-        measured = scale.measure(unit, scale.likelihood_weeks(unit, window=model.window, holdout=holdout))
+        measured = self.scale(block.places[i])
         weeks, counted = len(unit.dates), self.counted(unit)
         block.media[i, :weeks] = measured.scaled_media(unit)
         block.spend[i, :weeks] = unit.spend

@@ -5,18 +5,19 @@ status; sums over units hold certified units only and say which ones they leave 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mixfleet import curve_tables, movement, overlap
 from mixfleet.errors import ConfigError
 from mixfleet.fleet import Fleet, terms
 from mixfleet.frame import FrameKind, to_frame
 from mixfleet.interval import statistics
-from mixfleet.ledger import Account, Ledger, accounts, keep
+from mixfleet.ledger import Account, Ledger, keep
 from mixfleet.period import Windows, read_period
 from mixfleet.tidy import Tidy
 
@@ -49,7 +50,9 @@ class Insight:
     def contributions(self, by: Any = None, period: Any = "all") -> Any:
         """KPI by channel and by term of the baseline, and its share of the KPI that came."""
         components = (*self.fleet.channels, *terms(self.fleet.columns))
-        kinds = np.array(["channel"] * len(self.fleet.channels) + ["baseline"] * (len(components) - len(self.fleet.channels)))
+        kinds = np.array(
+            ["channel"] * len(self.fleet.channels) + ["baseline"] * (len(components) - len(self.fleet.channels))
+        )
         tidy, windows = Tidy(), self._windows(period)
         for head, summary in self._subjects(by, windows, returns=windows.kind == "all"):
             values = summary["contribution"]
@@ -134,12 +137,13 @@ class Insight:
         return self._framed(curve_tables.curves(self.fleet, points))
 
     def shapes(self) -> Any:
-        """Half-saturation, saturation at today's spend, half-life and mean lag of the carry-over, by unit and channel."""
+        """Half-saturation, saturation at the usual spend, half-life and mean lag, by unit and channel."""
         return self._framed(curve_tables.shapes(self.fleet))
 
     def overlap(self) -> Any:
         """Pairs of channels that the data can hardly tell apart, by unit: correlations, VIF and what they mean."""
-        return self._framed(overlap.overlap(self.fleet, accounts(self.fleet, self._windows("all"))))
+        subjects = self._subjects(None, self._windows("all"), returns=True)
+        return self._framed(overlap.overlap(self.fleet, [summary["correlation"] for _, summary in subjects]))
 
     def movement(self) -> Any:
         """Prior and posterior of every parameter and ROI: whether the data said anything."""
@@ -147,26 +151,51 @@ class Insight:
 
     def fit(self) -> Any:
         """How well each unit's model fits: R2, MAPE, wMAPE, CRPS, coverage; and how sure a negative baseline is."""
-        negative = [summary["baseline_negative"] for _, summary in self._subjects(None, self._windows("all"), returns=True)]
+        negative = [
+            summary["baseline_negative"] for _, summary in self._subjects(None, self._windows("all"), returns=True)
+        ]
         table = self.tables("fit")
         return self._framed(table.append_column("baseline_negative", pa.array(np.array(negative, float))))
+
+    def everything(self) -> dict[str, pa.Table]:
+        """Every table as Arrow by name: by unit, key column and fleet, over all time and by quarter."""
+        arrow = replace(self, frame="pyarrow")
+        groups = {
+            "": None,
+            **{f"_by_{key}": (key,) for key in self.fleet.keys if len(self.fleet.keys) > 1},
+            "_total": (),
+        }
+        found: dict[str, pa.Table] = {}
+        for period, ending in (("all", ""), ("quarter", "_quarterly")):
+            for name, by in groups.items():
+                # Returns first: they bring the contributions along.
+                found[f"returns{name}{ending}"] = arrow.returns(by, period)
+                found[f"contributions{name}{ending}"] = arrow.contributions(by, period)
+        found["carry_over"] = arrow.carry_over()
+        for name in ("curves", "shapes", "overlap", "movement", "fit", "left_out"):
+            found[name] = getattr(arrow, name)()
+        return found
 
     def left_out(self) -> Any:
         """The units that no total holds, and their status."""
         rows = [(*unit.labels, status) for unit, status, ok in self._fitted() if not ok]
         rows += [(*labels, status) for labels, status in self.fleet.missing.items()]
         names = (*self.fleet.keys, "status")
-        return self._framed(pa.table({name: pa.array([row[i] for row in sorted(rows)], pa.string()) for i, name in enumerate(names)}))
+        return self._framed(
+            pa.table({name: pa.array([row[i] for row in sorted(rows)], pa.string()) for i, name in enumerate(names)})
+        )
 
     def _fitted(self) -> Iterator[tuple[Any, str, bool]]:
         return zip(self.fleet.units, self.fleet.statuses, self.fleet.certified.tolist(), strict=True)
 
     def _measure(self, measure: str, by: Any, period: Any) -> Any:
         # Filtered before it becomes a frame of whichever library.
-        table = Insight(fleet=self.fleet, tables=self.tables, frame="pyarrow", _ledgers=self._ledgers).returns(by, period)
+        table = Insight(fleet=self.fleet, tables=self.tables, frame="pyarrow", _ledgers=self._ledgers).returns(
+            by, period
+        )
         if not table.num_columns:
             return self._framed(table)
-        return self._framed(table.filter(pa.compute.equal(table["measure"], measure)).drop_columns("measure"))
+        return self._framed(table.filter(pc.field("measure") == measure).drop_columns("measure"))
 
     def _windows(self, period: Any) -> Windows:
         return read_period(period, [unit.dates for unit in self.fleet.units])
@@ -176,12 +205,15 @@ class Insight:
         columns = self._columns(by)
         usual = [(), *((key,) for key in self.fleet.keys)] if len(self.fleet.keys) > 1 else [()]
         groupings = usual if columns is None or columns in usual else [columns]
-        key = (windows.kind, windows.names, returns, tuple(groupings))
-        if key not in self._ledgers:
+        # Returns are the dearer ones and hold contributions too.
+        with_returns, key = ((windows.names, flag, tuple(groupings)) for flag in (True, returns))
+        if with_returns not in self._ledgers and key not in self._ledgers:
             self._ledgers[key] = keep(self.fleet, windows, groupings, _summarise, returns=returns)
-        return self._headed(columns, self._ledgers[key], _summarise)
+        return self._headed(columns, self._ledgers.get(with_returns) or self._ledgers[key], _summarise)
 
-    def _walked(self, by: Any, windows: Windows, summarise: Callable[[Account], Any]) -> Iterator[tuple[dict[str, Any], Any]]:
+    def _walked(
+        self, by: Any, windows: Windows, summarise: Callable[[Account], Any]
+    ) -> Iterator[tuple[dict[str, Any], Any]]:
         columns = self._columns(by)
         ledger = keep(self.fleet, windows, [] if columns is None else [columns], summarise, returns=False)
         return self._headed(columns, ledger, summarise)
@@ -227,6 +259,7 @@ def _summarise(account: Account) -> dict[str, Any]:
         "kpi": account.kpi,
         "weeks": account.weeks,
         "baseline_negative": float(np.mean(base < 0)),
+        "correlation": _correlation(account.contribution[:, : account.spend.shape[1]].sum(axis=0)),
     }
     if channels:
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -240,3 +273,9 @@ def _summarise(account: Account) -> dict[str, Any]:
             }
             found |= {name: statistics(values) for name, values in ratios.items()}
     return found
+
+
+def _correlation(values: np.ndarray) -> np.ndarray:
+    """Of the rows; NaN for a row that is constant."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.corrcoef(values)

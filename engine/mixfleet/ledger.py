@@ -5,10 +5,8 @@ not grow with the fleet. A group's account is the sum of its certified units' ac
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any, NamedTuple
 
 import jax
@@ -16,15 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from mixfleet.backend import cores
 from mixfleet.config import Model
 from mixfleet.fleet import Block, Fleet, term_rows
 from mixfleet.period import Windows
-from mixfleet.response import Curves, respond
+from mixfleet.response import Curves, along, respond
 
 __all__ = ["Account", "Group", "Ledger", "accounts", "keep"]
 
-CHUNK = 250
+CHUNK = 100
 """Draws that are evaluated at once: so few that a unit's response stays in the processor's cache."""
 
 
@@ -127,15 +124,7 @@ def _walk(
         account = _account(fleet, block, windows, span if returns else 0)
         return account, summarise(account)
 
-    blocks = fleet.blocks(1)
-    workers = cores()
-    with ThreadPoolExecutor(workers) as pool:
-        # A few units ahead of who reads, so that all cores are at work and memory stays flat.
-        ahead = [pool.submit(work, block) for block in islice(blocks, 2 * workers)]
-        while ahead:
-            done = ahead.pop(0).result()
-            ahead.extend(pool.submit(work, block) for block in islice(blocks, 1))
-            yield done
+    return fleet.walk(work)
 
 
 def _account(fleet: Fleet, block: Block, windows: Windows, span: int) -> Account:
@@ -165,7 +154,9 @@ def _account(fleet: Fleet, block: Block, windows: Windows, span: int) -> Account
         else:
             starts = np.where(inside.any(axis=0), inside.argmax(axis=0), -1)
             found = _by_window(block.media[0], weights, index, starts, curves, model=model, span=span)
-            contribution, incremental, returned, marginal, marginal_returned, carry_in, carry_out = map(np.asarray, found)
+            contribution, incremental, returned, marginal, marginal_returned, carry_in, carry_out = map(
+                np.asarray, found
+            )
     only = paid[None, :, None]
     return Account(
         contribution=np.concatenate([contribution, linear], axis=1),
@@ -212,7 +203,8 @@ def _whole(
     def of_chunk(part: Curves) -> tuple[Array, ...]:
         found = respond(media[:, None], _lanes(part), model=model)
         kpi, value = jnp.einsum("tucd,tk->kucd", found.contribution, weights)
-        kpi_slope, value_slope = jnp.einsum("tucd,tk->kucd", found.slope, weights)
+        slope = along(found.derivative, media[:, None], _lanes(part), model=model)
+        kpi_slope, value_slope = jnp.einsum("tucd,tk->kucd", slope, weights)
         return kpi, value, kpi_slope, value_slope
 
     return _in_chunks(of_chunk, curves)
@@ -243,31 +235,35 @@ def _by_window(
 ) -> tuple[Float[Array, "window channel draw"], ...]:
     """The same by window, each against the counterfactual without the window's media, carry-over included."""
     before = model.window - 1
-    length = before + span + before
-
-    def around(values: Array, fill: float = 0.0) -> Array:
-        return jnp.pad(values, [(before, length)] + [(0, 0)] * (values.ndim - 1), constant_values=fill)
-
-    padded = around(media), around(weights), around(index, -1)
+    after = span + before
+    media, weights, index = (
+        jnp.pad(values, [(before, before + after)] + [(0, 0)] * (values.ndim - 1), constant_values=fill)
+        for values, fill in ((media, 0.0), (weights, 0.0), (index, -1))
+    )
 
     def of_chunk(part: Curves) -> tuple[Array, ...]:
+        actual = respond(media[:, None], _lanes(part), model=model)
+
         def of_window(place: tuple[Array, Array]) -> tuple[Array, ...]:
             number, start = place
-            # Padding before the first week makes `start` the place of the window less its history.
-            cut = [jax.lax.dynamic_slice_in_dim(values, jnp.maximum(start, 0), length) for values in padded]
-            inside = (cut[2] == number).astype(media.dtype) * (start >= 0)
-            own = cut[0] * inside[:, None]
-            actual = respond(cut[0][:, None], _lanes(part), model=model, moving=own[:, None])
-            without = respond((cut[0] - own)[:, None], _lanes(part), model=model).contribution
-            # What comes before the window is history; its own response is not complete here and not asked for.
-            weight = cut[1] * (jnp.arange(length) >= before)[:, None]
-            within, after = weight[:, 0] * inside, weight[:, 0] * (1 - inside)
-            lost = actual.contribution - without
-            kpi, value = jnp.einsum("tucd,tk->kcd", lost, weight)
-            kpi_slope, value_slope = jnp.einsum("tucd,tk->kcd", actual.slope, weight)
-            contribution = jnp.einsum("tucd,t->cd", actual.contribution, within)
-            carry_in = jnp.einsum("tucd,t->cd", without, within)
-            return contribution, kpi, value, kpi_slope, value_slope, carry_in, jnp.einsum("tucd,t->cd", lost, after)
+
+            def cut(values: Array, length: int, *, early: int = 0) -> Array:
+                # The padding before the first week has the length of a window's history.
+                return jax.lax.dynamic_slice_in_dim(values, jnp.maximum(start, 0) + before - early, length)
+
+            inside = (cut(index, after) == number).astype(media.dtype) * (start >= 0)
+            own = cut(media, after) * inside[:, None]
+            rest = cut(media, before + after, early=before) - jnp.pad(own, ((before, 0), (0, 0)))
+            without = respond(rest[:, None], _lanes(part), model=model).contribution[before:]
+            contribution = cut(actual.contribution, after)
+            slope = along(cut(actual.derivative, after), own[:, None], _lanes(part), model=model)
+            weight = cut(weights, after)
+            within, later = weight[:, 0] * inside, weight[:, 0] * (1 - inside)
+            lost = contribution - without
+            sums = [jnp.einsum("tucd,tk->kcd", values, weight) for values in (lost, slope)]
+            parts = (contribution, within), (without, within), (lost, later)
+            by_place = [jnp.einsum("tucd,t->cd", values, counted) for values, counted in parts]
+            return by_place[0], *sums[0], *sums[1], *by_place[1:]
 
         return jax.lax.map(of_window, (jnp.arange(len(starts)), starts))
 
@@ -280,7 +276,11 @@ def _lanes(part: Curves) -> Curves:
 
 def _group(fleet: Fleet, by: tuple[str, ...], label: tuple[str, ...]) -> Group:
     fitted = [(unit.labels, bool(certified)) for unit, certified in zip(fleet.units, fleet.certified, strict=True)]
-    own = [(labels, ok) for labels, ok in fitted + [(row, False) for row in fleet.missing] if _labels(fleet, by, labels) == label]
+    own = [
+        (labels, ok)
+        for labels, ok in fitted + [(row, False) for row in fleet.missing]
+        if _labels(fleet, by, labels) == label
+    ]
     return Group(
         labels=label,
         units=tuple(labels for labels, ok in own if ok),

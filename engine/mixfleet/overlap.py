@@ -8,7 +8,6 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from mixfleet.fleet import Fleet
-from mixfleet.ledger import Account
 from mixfleet.tidy import Tidy
 
 __all__ = ["overlap", "variance_inflation"]
@@ -20,19 +19,23 @@ INFLATED = 10.0
 """Variance inflation above which a channel's media follow from the others' (the usual rule of thumb)."""
 
 
-def overlap(fleet: Fleet, accounts: Iterable[Account]) -> pa.Table:
+def overlap(fleet: Fleet, correlations: Iterable[Float[np.ndarray, "channel channel"]]) -> pa.Table:
     """One row per unit and pair of channels that ran, the most entangled pair of a unit first.
 
     `posterior_correlation` of the contributions; below zero, what one is given the other loses. `media_correlation` of
     the weekly media. `vif` and `other_vif`: variance inflation of each channel's media given all others'.
+
+    Args:
+        fleet: The units.
+        correlations: Of each unit's contributions, by draw.
     """
     tidy = Tidy()
-    for unit, status, account in zip(fleet.units, fleet.statuses, accounts, strict=True):
+    for unit, status, correlation in zip(fleet.units, fleet.statuses, correlations, strict=True):
         counted = fleet.counted(unit)
         ran = np.flatnonzero(unit.media[counted].std(axis=0) > 0)
         if len(ran) < 2:
             continue
-        joint = np.corrcoef(account.contribution[0, ran])
+        joint = correlation[np.ix_(ran, ran)]
         media = np.corrcoef(unit.media[counted][:, ran].T)
         vif = variance_inflation(media)
         pairs = sorted(combinations(range(len(ran)), 2), key=lambda pair: joint[pair])

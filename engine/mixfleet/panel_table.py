@@ -5,6 +5,7 @@ used. One row per unit and period, unit by unit; rejected units are not in it.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -79,7 +80,7 @@ def read_units(table: pa.Table, keys: Sequence[str]) -> tuple[Unit, ...]:
             kpi_scale=None if np.isnan(kpi_scale[start]) else float(kpi_scale[start]),
             warnings=(),
         )
-        for start, stop in zip(starts[:-1], starts[1:], strict=True)
+        for start, stop in pairwise(starts)
     )
 
 

@@ -52,7 +52,9 @@ def read_period(period: Any, dates: Sequence[Shaped[np.ndarray, " week"]]) -> Wi
     """
     if isinstance(period, str):
         if period not in PERIODS:
-            raise ConfigError(f"must be one of {', '.join(PERIODS)}, or a first and a last day, is {period!r}", key="period")
+            raise ConfigError(
+                f"must be one of {', '.join(PERIODS)}, or a first and a last day, is {period!r}", key="period"
+            )
         if period == WHOLE:
             return Windows(kind=WHOLE, names=(WHOLE,))
         every = np.unique(np.concatenate(dates)) if dates else np.zeros(0, "M8[D]")

@@ -9,20 +9,21 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from mixfleet.config import ADSTOCK_PARAMETERS, Model
 from mixfleet_kernels import adstock, saturation
 
-__all__ = ["Curves", "Response", "respond", "steady", "windows"]
+__all__ = ["Curves", "Response", "along", "respond", "steady", "windows"]
 
 
 class Curves(NamedTuple):
     """Draws of what shapes the response of every channel."""
 
-    shape: Float[Array, "parameter unit channel draw"]
+    shape: Float[Array | np.ndarray, "parameter unit channel draw"]
     """Adstock, then saturation parameters, on the model's scale."""
-    effect: Float[Array, "unit channel draw"]
+    effect: Float[Array | np.ndarray, "unit channel draw"]
     """In KPI."""
 
 
@@ -30,44 +31,49 @@ class Response(NamedTuple):
     """Response by week."""
 
     contribution: Float[Array, "week unit channel draw"]
-    """KPI that week owes to the channel's media of that and earlier weeks."""
-    slope: Float[Array, "week unit channel draw"]
-    """Change of `contribution` when the media marked as moving grow in proportion: per 100 %, at the margin."""
+    """KPI that the week owes to the channel's media of that and earlier weeks."""
+    derivative: Float[Array, "week unit channel draw"]
+    """Of the effect times the saturation, by what is saturated; `along` makes slopes of it."""
 
 
 @partial(jax.jit, static_argnames="model")
-def respond(
-    media: Float[Array, "week unit channel"],
-    curves: Curves,
-    *,
-    model: Model,
-    moving: Float[Array, "week unit channel"] | None = None,
-) -> Response:
-    """Contributions of a media plan, and their slope along `moving`.
+def respond(media: Float[Array, "week unit channel"], curves: Curves, *, model: Model) -> Response:
+    """Contributions of a media plan.
 
     Args:
         media: In shares of each channel's scale; nothing comes before its first week.
         curves: Draws of the channels' curves.
         model: Families, window and order of carry-over and saturation.
-        moving: The part of `media` that the slope is about, such as one period's; all of it by default.
     """
-    lanes = (*media.shape, curves.effect.shape[-1])
-    effect = curves.effect[None]
-    weights, parameters = windows(curves, model), _saturation_parameters(curves, model)
-
-    def wide(values: Array) -> Array:
-        return jnp.broadcast_to(values[..., None], lanes)
-
-    if model.adstock_first:
-        carried = jax.lax.optimization_barrier(adstock.convolve(wide(media), weights))
-        share = carried if moving is None else adstock.convolve(wide(moving), weights)
-        value, slope, _ = saturation.value_and_partials(model.saturation, carried, parameters)
-        return Response(value * effect, slope * share * effect)
-    value, slope, _ = saturation.value_and_partials(model.saturation, wide(media), parameters)
-    return Response(
-        adstock.convolve(value, weights) * effect,
-        adstock.convolve(slope * wide(media if moving is None else moving), weights) * effect,
+    effect, parameters = curves.effect[None], _saturation_parameters(curves, model)
+    seen = _carried(_wide(media, curves), curves, model) if model.adstock_first else _wide(media, curves)
+    # Kept apart, or the compiler carries media over once for the value and once more for the derivative.
+    value, derivative, _ = saturation.value_and_partials(
+        model.saturation, jax.lax.optimization_barrier(seen), parameters
     )
+    value = value if model.adstock_first else _carried(value, curves, model)
+    return Response(value * effect, derivative * effect)
+
+
+@partial(jax.jit, static_argnames="model")
+def along(
+    derivative: Float[Array, "week unit channel draw"],
+    moving: Float[Array, "week unit channel"],
+    curves: Curves,
+    *,
+    model: Model,
+) -> Float[Array, "week unit channel draw"]:
+    """Change of each week's contribution when the media `moving` grow in proportion, per 100 % at the margin.
+
+    Args:
+        derivative: From `respond` for all media, the weeks of `moving`.
+        moving: The part of the media that moves, such as one period's, with nothing of it before its first week.
+        curves: Draws of the channels' curves.
+        model: Families, window and order of carry-over and saturation.
+    """
+    if model.adstock_first:
+        return derivative * _carried(_wide(moving, curves), curves, model)
+    return _carried(derivative * _wide(moving, curves), curves, model)
 
 
 @partial(jax.jit, static_argnames="model")
@@ -78,10 +84,8 @@ def steady(
     # At a steady level the window only multiplies: before the saturation or after it.
     gain = jnp.broadcast_to(jnp.sum(windows(curves, model), axis=0), curves.effect.shape)[None]
     before, after = (gain, jnp.ones_like(gain)) if model.adstock_first else (jnp.ones_like(gain), gain)
-    media = jnp.broadcast_to(levels[..., None], (*levels.shape, curves.effect.shape[-1]))
-    value, slope, _ = saturation.value_and_partials(
-        model.saturation, media * before, _saturation_parameters(curves, model)
-    )
+    media = _wide(levels, curves) * before
+    value, slope, _ = saturation.value_and_partials(model.saturation, media, _saturation_parameters(curves, model))
     strength = after * curves.effect[None]
     return value * strength, slope * before * strength
 
@@ -91,6 +95,14 @@ def windows(curves: Curves, model: Model) -> Float[Array, "window *lane"]:
     count = len(ADSTOCK_PARAMETERS[model.adstock])
     parameters = tuple(curves.shape[:count])
     return adstock.weights(model.adstock, parameters, window=model.window, normalise=model.normalise)
+
+
+def _wide(media: Float[Array, "week unit channel"], curves: Curves) -> Float[Array, "week unit channel draw"]:
+    return jnp.broadcast_to(media[..., None], (*media.shape, curves.effect.shape[-1]))
+
+
+def _carried(values: Float[Array, "week *lane"], curves: Curves, model: Model) -> Float[Array, "week *lane"]:
+    return adstock.convolve(values, windows(curves, model))
 
 
 def _saturation_parameters(curves: Curves, model: Model) -> tuple[Array, ...]:

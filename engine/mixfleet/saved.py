@@ -148,7 +148,9 @@ class Run:
             archive=self.path / ARCHIVE,
             spec=spec,
             keys=keys,
-            channels=tuple(name.removeprefix("media:") for name in self.table("panel").column_names if name.startswith("media:")),
+            channels=tuple(
+                name.removeprefix("media:") for name in self.table("panel").column_names if name.startswith("media:")
+            ),
             columns=column_names(spec.model, spec.data),
             units=tuple(known[labels[row]] for row in fitted),
             statuses=tuple(statuses[row] for row in fitted),

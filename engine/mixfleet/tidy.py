@@ -39,7 +39,9 @@ class Tidy:
             self._put(name, np.full(count, value, dtype=object if isinstance(value, str) else None))
         for i, (name, labels) in enumerate(axes.items()):
             text = any(isinstance(label, str) for label in labels)
-            along = np.array(list(labels), dtype=object if text else None).reshape([-1 if i == j else 1 for j in range(len(shape))])
+            along = np.array(list(labels), dtype=object if text else None).reshape(
+                [-1 if i == j else 1 for j in range(len(shape))]
+            )
             self._put(name, np.broadcast_to(along, shape)[rows])
         for name, value in values.items():
             self._put(name, np.broadcast_to(value, shape)[rows])
