@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         preset,
     )
     from mixfleet.readiness import check
-    from mixfleet.run import fit
+    from mixfleet.run import budget, fit
     from mixfleet.saved import open
 
 __version__ = "0.1.0"
@@ -38,6 +38,7 @@ __all__ = [
     "RunConfig",
     "Spec",
     "__version__",
+    "budget",
     "calibrate",
     "check",
     "fit",
@@ -47,6 +48,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "budget": "run",
     "fit": "run",
     "open": "saved",
     "check": "readiness",

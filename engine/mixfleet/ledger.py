@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 from mixfleet.config import Model
 from mixfleet.fleet import Block, Fleet, term_rows
 from mixfleet.period import Windows
-from mixfleet.response import Curves, along, respond
+from mixfleet.response import Curves, along, in_chunks, respond
 
 __all__ = ["Account", "Group", "Ledger", "accounts", "keep"]
 
@@ -177,23 +177,6 @@ def _longest(index: Int[np.ndarray, " week"]) -> int:
     return int(np.bincount(known).max()) if len(known) else 0
 
 
-def _in_chunks(function: Callable[[Curves], Any], curves: Curves) -> Any:
-    """`function` of all draws, a chunk at a time; its results have the draws as last axis."""
-    draws = curves.effect.shape[-1]
-    chunks = -(-draws // CHUNK)
-    length = -(-draws // chunks)
-
-    def split(values: Array) -> Array:
-        padded = jnp.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, chunks * length - draws)], mode="edge")
-        return jnp.moveaxis(padded.reshape(*values.shape[:-1], chunks, length), -2, 0)
-
-    def join(values: Array) -> Array:
-        joined = jnp.moveaxis(values, 0, -2)
-        return joined.reshape(*joined.shape[:-2], chunks * length)[..., :draws]
-
-    return jax.tree.map(join, jax.lax.map(function, jax.tree.map(split, curves)))
-
-
 @partial(jax.jit, static_argnames="model")
 def _whole(
     media: Float[Array, "week channel"], weights: Float[Array, "week 2"], curves: Curves, *, model: Model
@@ -207,7 +190,7 @@ def _whole(
         kpi_slope, value_slope = jnp.einsum("tucd,tk->kucd", slope, weights)
         return kpi, value, kpi_slope, value_slope
 
-    return _in_chunks(of_chunk, curves)
+    return in_chunks(of_chunk, curves, size=CHUNK)
 
 
 @partial(jax.jit, static_argnames="model")
@@ -219,7 +202,7 @@ def _contributions(
     def of_chunk(part: Curves) -> Array:
         return jnp.einsum("tucd,tw->wcd", respond(media[:, None], _lanes(part), model=model).contribution, within)
 
-    return _in_chunks(of_chunk, curves)
+    return in_chunks(of_chunk, curves, size=CHUNK)
 
 
 @partial(jax.jit, static_argnames=("model", "span"))
@@ -267,7 +250,7 @@ def _by_window(
 
         return jax.lax.map(of_window, (jnp.arange(len(starts)), starts))
 
-    return _in_chunks(of_chunk, curves)
+    return in_chunks(of_chunk, curves, size=CHUNK)
 
 
 def _lanes(part: Curves) -> Curves:

@@ -4,8 +4,9 @@ Everything here is on the model's scale of media and in KPI, for many units at o
 precision of its arguments.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from jaxtyping import Array, Float
 from mixfleet.config import ADSTOCK_PARAMETERS, Model
 from mixfleet_kernels import adstock, saturation
 
-__all__ = ["Curves", "Response", "along", "respond", "steady", "windows"]
+__all__ = ["Curves", "Response", "along", "in_chunks", "respond", "steady", "windows"]
 
 
 class Curves(NamedTuple):
@@ -88,6 +89,23 @@ def steady(
     value, slope, _ = saturation.value_and_partials(model.saturation, media, _saturation_parameters(curves, model))
     strength = after * curves.effect[None]
     return value * strength, slope * before * strength
+
+
+def in_chunks(function: Callable[[Curves], Any], curves: Curves, *, size: int) -> Any:
+    """`function` of all draws, at most `size` at a time; what it returns must have the draws as last axis."""
+    draws = curves.effect.shape[-1]
+    chunks = -(-draws // size)
+    length = -(-draws // chunks)
+
+    def split(values: Array) -> Array:
+        padded = jnp.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, chunks * length - draws)], mode="edge")
+        return jnp.moveaxis(padded.reshape(*values.shape[:-1], chunks, length), -2, 0)
+
+    def join(values: Array) -> Array:
+        joined = jnp.moveaxis(values, 0, -2)
+        return joined.reshape(*joined.shape[:-2], chunks * length)[..., :draws]
+
+    return jax.tree.map(join, jax.lax.map(function, jax.tree.map(split, curves)))
 
 
 def windows(curves: Curves, model: Model) -> Float[Array, "window *lane"]:

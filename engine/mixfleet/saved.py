@@ -6,7 +6,7 @@ import io
 import json
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from mixfleet.insight import Insight
+    from mixfleet.plan import Plan
 
 __all__ = ["Run", "SavedUnit", "open"]
 
@@ -120,6 +121,17 @@ class Run:
         from mixfleet.insight import Insight
 
         return Insight(fleet=self.fleet(), tables=self.table, frame=self.frame)
+
+    def budget(self, **wish: Any) -> "Plan":
+        """The plan for the coming weeks that brings most; see `mixfleet.planning.plan_budget` for what to wish for.
+
+        Raises:
+            ConfigError: A wish is wrong, or no plan fulfils all of them.
+            RunError: The run kept no draws, or an older version made it that did not keep the table.
+        """
+        from mixfleet.planning import plan_budget
+
+        return replace(plan_budget(self.fleet(), **wish), frame=self.frame)
 
     def fleet(self, draws: int = 1000) -> Fleet:
         """The units' data and draws as arrays.
