@@ -80,6 +80,14 @@ class Insight:
                 )
         return self._framed(tidy.table())
 
+    def whole_roi(self, by: Any = None, period: Any = "all") -> Any:
+        """Value returned per unit of spend, all paid channels together."""
+        tidy, windows = Tidy(), self._windows(period)
+        for head, summary in self._subjects(by, windows, returns=True):
+            spend = summary["spend"].sum(axis=1)
+            tidy.add(head, {"period": windows.names}, {**summary["whole_roi"], "spend": spend}, where=spend > 0)
+        return self._framed(tidy.table())
+
     def roi(self, by: Any = None, period: Any = "all") -> Any:
         """Value returned per unit of spend, by paid channel."""
         return self._measure("roi", by, period)
@@ -268,6 +276,7 @@ def _summarise(account: Account) -> dict[str, Any]:
                 "marginal_roi": account.marginal_returned / spend,
                 "cpik": spend / account.incremental,
                 "marginal_cpik": spend / account.marginal,
+                "whole_roi": account.returned.sum(axis=1) / np.maximum(account.spend.sum(axis=1), 1e-300)[:, None],
                 "carry_in": account.carry_in,
                 "carry_out": account.carry_out,
             }

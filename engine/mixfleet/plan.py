@@ -1,15 +1,20 @@
 """Plan: what to spend on every channel of every unit, beside today's spend, and what it is expected to change."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from mixfleet.allocation import Allocation
+from mixfleet.errors import RunError
+from mixfleet.export import write_tables
 from mixfleet.frame import FrameKind, to_frame
 from mixfleet.interval import statistics
 from mixfleet.limits import Limits
@@ -50,6 +55,27 @@ class Plan:
             f"({gain['q05']:,.0f} to {gain['q95']:,.0f}), "
             f"better than today's in {self.totals['probability_better']:.0%} of the draws>"
         )
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write the plan as Parquet, to be read again, and as CSV, to be looked at."""
+        tables = {"plan": self.cells, "plan_by_week": self.weekly}
+        written = [path for kind in ("parquet", "csv") for path in write_tables(tables, folder, kind)]
+        totals = folder / "plan.json"
+        totals.write_text(json.dumps(self.totals, indent=1))
+        return [*written, totals]
+
+    @staticmethod
+    def read(folder: Path) -> "Plan":
+        """The plan that `save` wrote.
+
+        Raises:
+            RunError: There is none, or it cannot be read.
+        """
+        try:
+            cells, weekly = (pq.read_table(folder / f"{name}.parquet") for name in ("plan", "plan_by_week"))
+            return Plan(cells=cells, weekly=weekly, totals=json.loads((folder / "plan.json").read_text()))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{folder} holds no plan that can be read: {error}. Repeat mixfleet budget") from error
 
     def table(self) -> Any:
         """The cells as a frame."""

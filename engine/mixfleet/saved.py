@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from mixfleet.archive import UnitDraws, read_draws
 from mixfleet.baseline import column_names
 from mixfleet.config import Spec, build
-from mixfleet.errors import RunError
+from mixfleet.errors import ConfigError, RunError
+from mixfleet.export import write_tables
 from mixfleet.fleet import Fleet
 from mixfleet.frame import FrameKind, to_frame
 from mixfleet.manifest import read_finished
@@ -132,6 +133,38 @@ class Run:
         from mixfleet.planning import plan_budget
 
         return replace(plan_budget(self.fleet(), **wish), frame=self.frame)
+
+    def report(self, out: str | Path | None = None) -> Path:
+        """Write the report, one HTML file that needs no network; by default `report.html` in the run's folder.
+
+        It holds the plan that `mixfleet budget` left in the run's folder, or else one with the usual limits.
+
+        Raises:
+            RunError: The run kept no draws, or an older version made it that did not keep the table.
+        """
+        from mixfleet.plan import Plan
+        from mixfleet.report import compose_report
+
+        saved_plan = self.path / "budget"
+        try:
+            plan = Plan.read(saved_plan) if (saved_plan / "plan.json").is_file() else self.budget()
+        except ConfigError:
+            # Nothing to plan: no spend, or no certified unit.
+            plan = None
+        path = Path(out) if out is not None else self.path / "report.html"
+        page = compose_report(replace(self.insight, frame="pyarrow"), self.table, self.manifest, plan)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, "utf-8")
+        return path
+
+    def export(self, folder: str | Path, kind: str = "csv") -> list[Path]:
+        """Write every table of `insight` to files; `kind` is csv, parquet or xlsx.
+
+        Raises:
+            ConfigError: Unknown kind, or Excel is asked for without openpyxl.
+            RunError: The run kept no draws, or an older version made it that did not keep the table.
+        """
+        return write_tables({"status": self.table("status"), **self.insight.everything()}, Path(folder), kind)
 
     def fleet(self, draws: int = 1000) -> Fleet:
         """The units' data and draws as arrays.
