@@ -1,5 +1,6 @@
 """Remark: what deserves attention in a run, in plain words, worst first."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -77,18 +78,11 @@ def _of_overlap(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Ite
 
 def _of_movement(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Remark]:
     for row in rows:
-        shift = row["shift"]
-        if (
-            row["parameter"] == "roi"
-            and shift is not None
-            and abs(shift) > FAR_FROM_PRIOR
-            and abs(shift) < float("inf")
-        ):
-            where = "above" if shift > 0 else "below"
-            text = (
-                f"ROI of {row['channel']} is {row['mean']:.2f}, {abs(shift):.1f} prior sds {where} what the prior said"
-            )
-            yield Remark(severity="surprise", unit=_unit(row, keys), text=text, weight=abs(shift))
+        if row["parameter"] != "roi" or not math.isfinite(shift := row["shift"]) or abs(shift) <= FAR_FROM_PRIOR:
+            continue
+        where = f"{abs(shift):.1f} prior sds {'above' if shift > 0 else 'below'} what the prior said"
+        text = f"ROI of {row['channel']} is {row['mean']:.2f}, {where}"
+        yield Remark(severity="surprise", unit=_unit(row, keys), text=text, weight=abs(shift))
 
 
 def _unit(row: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]:

@@ -165,15 +165,7 @@ def _unit(unit: tuple[str, ...], own: Mapping[str, Any]) -> dict[str, Any]:
         "curves": _curves(own["curves"].get(unit)),
         "channels": channels,
         "movement": [
-            [
-                row["parameter"],
-                row["channel"],
-                row["prior_mean"],
-                row["mean"],
-                row["sd"],
-                row["contraction"],
-                row["verdict"],
-            ]
+            [row[name] for name in ("parameter", "channel", "prior_mean", "mean", "sd", "verdict")]
             for row in own["movement"].get(unit, [])
             if row["channel"]
         ],

@@ -117,7 +117,25 @@ def _result(unit: Unit, panel: Panel, spec: Spec, chains: int, draws: int) -> Un
         status=status,
         reason="" if status == "ok" else f"it was {status}",
         diagnostics={"draws": draws, "chains": chains},
+        tables={"fit": _quality(), "weekly": _weekly(unit)},
         draws={name: np.asarray(drawn, np.float32) for name, drawn in values.items()},
         dims={**dict.fromkeys(names, ("channel",)), "coefficients": ("column",)},
         coords={"channel": panel.channels, "column": columns},
     )
+
+
+def _quality() -> dict[str, np.ndarray]:
+    names = ("r2", "mape", "wmape", "crps", "coverage90")
+    return {name: np.array([value]) for name, value in zip(names, (0.9, 0.05, 0.05, 100.0, 0.9), strict=True)}
+
+
+def _weekly(unit: Unit) -> dict[str, np.ndarray]:
+    mean = np.nan_to_num(unit.kpi, nan=9000.0)
+    return {
+        "date": unit.dates.astype("datetime64[D]"),
+        "kpi": unit.kpi,
+        "observed": unit.observed,
+        "mean": mean,
+        "q05": 0.8 * mean,
+        "q95": 1.2 * mean,
+    }
