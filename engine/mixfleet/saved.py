@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from mixfleet.insight import Insight
     from mixfleet.plan import Plan
+    from mixfleet.plot import Plots
 
 __all__ = ["Run", "SavedUnit", "open"]
 
@@ -122,6 +123,17 @@ class Run:
         from mixfleet.insight import Insight
 
         return Insight(fleet=self.fleet(), tables=self.table, frame=self.frame)
+
+    @property
+    def plot(self) -> "Plots":
+        """Altair charts, each with its frame; needs altair.
+
+        Raises:
+            RunError: As for `insight`.
+        """
+        from mixfleet.plot import Plots
+
+        return Plots(insight=self.insight, weekly=self.table("weekly"))
 
     def budget(self, **wish: Any) -> "Plan":
         """The plan for the coming weeks that brings most; see `mixfleet.planning.plan_budget` for what to wish for.

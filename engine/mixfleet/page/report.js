@@ -25,6 +25,7 @@ function shape(tag, attributes, text) {
 const digits = (value) => Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
 function number(value) {
   if (value === null || value === undefined) return "–";
+  if (value === 0) return "0";
   const size = Math.abs(value);
   for (const [limit, letter] of [[1e9, "bn"], [1e6, "m"], [1e4, "k"]]) {
     if (size >= limit) { const scaled = value / (limit === 1e4 ? 1e3 : limit); return scaled.toFixed(Math.abs(scaled) >= 100 ? 0 : 1) + letter; }
@@ -82,13 +83,14 @@ function intervals(rows, caption, reference) {
   const low = Math.min(0, lowest(ends)), high = highest(ends) || 1;
   const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": caption });
   const x = (value) => left + (Math.min(Math.max(value, low), high) - low) / (high - low || 1) * (width - left - 60);
+  let labelled = -Infinity;
   for (const value of new Set([low, reference ?? low, high])) {
     svg.append(shape("line", { x1: x(value), x2: x(value), y1: 2, y2: height - 18, stroke: value === reference ? "#9aa4b2" : "#e3e7ed", ...(value === reference ? { "stroke-dasharray": "3 3" } : {}) }));
-    svg.append(shape("text", { x: x(value), y: height - 5, "text-anchor": "middle" }, number(value)));
+    if (x(value) - labelled > 34) { svg.append(shape("text", { x: x(value), y: height - 5, "text-anchor": "middle" }, number(value))); labelled = x(value); }
   }
   rows.forEach(([name, cell, colour, prior], i) => {
     const y = 15 + 26 * i;
-    const text = shape("text", { x: left - 8, y: y + 4, "text-anchor": "end" }, name.length > 18 ? name.slice(0, 17) + "…" : name);
+    const text = shape("text", { x: left - 8, y: y + 4, "text-anchor": "end" }, name.length > 16 ? name.slice(0, 15) + "…" : name);
     text.append(shape("title", {}, name));
     svg.append(text);
     if (prior && prior[0] !== null) svg.append(shape("line", { x1: x(prior[0] - prior[1]), x2: x(prior[0] + prior[1]), y1: y + 6, y2: y + 6, stroke: "#b7bfca", "stroke-width": 3 }));
