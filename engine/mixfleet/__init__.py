@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         preset,
     )
     from mixfleet.readiness import check
-    from mixfleet.run import fit
+    from mixfleet.run import budget, fit
     from mixfleet.saved import open
 
 __version__ = "0.1.0"
@@ -40,6 +40,7 @@ __all__ = [
     "RunConfig",
     "Spec",
     "__version__",
+    "budget",
     "calibrate",
     "check",
     "fit",
@@ -49,6 +50,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "budget": "run",
     "fit": "run",
     "open": "saved",
     "check": "readiness",

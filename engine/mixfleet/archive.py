@@ -8,7 +8,7 @@ whose attribute `column` is the key column.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -161,6 +161,47 @@ def _without_padding(unit: UnitDraws) -> UnitDraws:
                 draws[name] = np.compress(present, draws[name], axis=2 + unit.dims[name].index(axis))
         coords[axis] = tuple(label for label, keep in zip(labels, present, strict=True) if keep)
     return UnitDraws(draws=draws, dims={name: unit.dims[name] for name in draws}, coords=coords)
+
+
+def read_block(
+    folder: Path, units: slice, *, draws: int, variables: Sequence[str]
+) -> tuple[dict[str, Float32[np.ndarray, "unit draw ..."]], dict[str, tuple[str, ...]]]:
+    """Draws of neighbouring units with all chains on one axis, `draws` of each, evenly spaced, chain after chain.
+
+    Index i of units that were sampled jointly is one joint draw. A unit with fewer draws repeats some; one without
+    any is NaN throughout. Best read in blocks of `SHARD_UNITS`.
+
+    Args:
+        folder: The store.
+        units: Positions in the status table.
+        draws: How many draws to return of each unit.
+        variables: Names of the variables; those the store lacks are left out.
+
+    Returns:
+        Draws by variable, and the labels of their last axis where they have one.
+
+    Raises:
+        RunError: The store is absent or damaged.
+    """
+    try:
+        root = zarr.open_group(LocalStore(folder, read_only=True), mode="r")
+        chains, lengths = (_whole(root, name)[units] for name in ("n_chains", "n_draws"))
+        found, labels = {}, {}
+        for name in variables:
+            if name not in root:
+                continue
+            stored = np.asarray(_array(root, name)[units])
+            found[name] = np.full((len(stored), draws, *stored.shape[3:]), np.nan, np.float32)
+            for target, own, count, length in zip(found[name], stored, chains, lengths, strict=True):
+                total = int(count) * int(length)
+                if total:
+                    flat = own[:count, :length].reshape(total, *own.shape[2:])
+                    target[:] = flat[(np.arange(draws) * total) // draws]
+            if stored.ndim > 3:
+                labels[name] = tuple(str(label) for label in _whole(root, _axes(_array(root, name))[3]))
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise RunError(f"{folder} is absent or damaged ({error}); fit again with another run.id") from error
+    return found, labels
 
 
 def _attributes(keys: tuple[str, ...]) -> dict[str, Any]:

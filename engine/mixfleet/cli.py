@@ -1,4 +1,4 @@
-"""Command line: `mixfleet fit`, `check` and `doctor`.
+"""Command line: `mixfleet fit`, `check`, `budget`, `report`, `export`, `calibrate` and `doctor`.
 
 Exit codes: 0 all units ok, 1 finished but some units are not, 2 a setting is wrong or the run folder cannot
 be used, 3 the table cannot be read at all, 130 interrupted (repeat the command with its run.id to go on).
@@ -138,6 +138,84 @@ def calibrate(
         terminal.finish(answer, 0 if found.passed else SOME_NOT_OK)
 
 
+RunPath = Annotated[Path, typer.Argument(help="A run folder, or a folder of runs for the one finished last.")]
+
+
+@app.command()
+def budget(
+    run: RunPath,
+    total: Annotated[float | None, typer.Option(help="Spend of the coming weeks; today's by default.")] = None,
+    target_roi: Annotated[float | None, typer.Option(help="Spend as much as returns so many times itself.")] = None,
+    target_marginal_roi: Annotated[float | None, typer.Option(help="Spend until the last one returns it.")] = None,
+    weeks: Annotated[int, typer.Option(help="Weeks to plan; today's plan is that of as many last weeks.")] = 13,
+    change: Annotated[float, typer.Option(help="Greatest change of any channel in a unit, 0.3 is 30 %.")] = 0.3,
+    bound: Annotated[list[str] | None, typer.Option(help="Other limits: channel=tv,market=DE:0.5:2 x today's.")] = None,
+    lock: Annotated[list[str] | None, typer.Option(help="What stays as it is: market=DE, or channel=tv.")] = None,
+    within: Annotated[list[str] | None, typer.Option(help="Key column: money stays within each of its values.")] = None,
+    aim: Annotated[str, typer.Option(help="mean, cvar, quantile or mean_less_spread.")] = "mean",
+    level: Annotated[float, typer.Option(help="Share of the worst draws that cvar and quantile look at.")] = 0.1,
+    spread: Annotated[float, typer.Option(help="Standard deviations that mean_less_spread takes off.")] = 1.0,
+    flighting: Annotated[str, typer.Option(help="today's weekly pattern, or even.")] = "today",
+    out: Annotated[Path | None, typer.Option(help="Folder of the plan; budget/ in the run by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Plans where the coming weeks' money brings most: mixfleet budget runs/2026-11-21 --change 0.2."""
+    terminal = _Terminal.of(as_json)
+    with _errors_shown(terminal):
+        backend.prepare(mixfleet.Compute())
+        opened = mixfleet.open(run)
+        plan = opened.budget(
+            total=total,
+            target_roi=target_roi,
+            target_marginal_roi=target_marginal_roi,
+            weeks=weeks,
+            change=change,
+            bounds=dict(map(_read_bound, bound or [])),
+            lock=tuple(lock or ()),
+            within=tuple(within or ()),
+            aim=aim,
+            level=level,
+            spread=spread,
+            flighting=flighting,
+        )
+        files = plan.save(out or opened.path / "budget")
+        closing.print_plan(terminal.out, plan, files)
+        terminal.finish({"command": "budget", **plan.totals, "files": [str(path) for path in files]}, 0)
+
+
+@app.command()
+def report(
+    run: RunPath,
+    out: Annotated[Path | None, typer.Option(help="The file; report.html in the run by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Writes one HTML file that needs no network: mixfleet report runs/2026-11-21."""
+    terminal = _Terminal.of(as_json)
+    with _errors_shown(terminal):
+        backend.prepare(mixfleet.Compute())
+        path = mixfleet.open(run).report(out)
+        closing.print_path(terminal.out, "report", path)
+        terminal.finish({"command": "report", "report": str(path)}, 0)
+
+
+@app.command()
+def export(
+    run: RunPath,
+    out: Annotated[Path | None, typer.Option(help="Folder of the tables; tables/ in the run by default.")] = None,
+    kind: Annotated[str, typer.Option("--format", help="csv, parquet or xlsx.")] = "csv",
+    as_json: AsJson = False,
+) -> None:
+    """Writes every table of a run for a spreadsheet: mixfleet export runs/2026-11-21 --format xlsx."""
+    terminal = _Terminal.of(as_json)
+    with _errors_shown(terminal):
+        backend.prepare(mixfleet.Compute())
+        opened = mixfleet.open(run)
+        files = opened.export(out or opened.path / "tables", kind)
+        for path in files:
+            closing.print_path(terminal.out, "table", path)
+        terminal.finish({"command": "export", "files": [str(path) for path in files]}, 0)
+
+
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Shows versions, devices, memory, the compile cache, and what stands in the way."""
@@ -155,6 +233,15 @@ def doctor(as_json: AsJson = False) -> None:
 def main() -> None:
     """Entry point of the `mixfleet` command."""
     app()
+
+
+def _read_bound(text: str) -> tuple[str, tuple[float, float]]:
+    selector, *limits = text.rsplit(":", 2)
+    try:
+        low, high = map(float, limits)
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is not of the form channel=tv,market=DE:0.5:2", key="budget.bounds") from error
+    return selector, (low, high)
 
 
 def _request(context: typer.Context, multirun: bool, config_dir: Path | None, config_name: str) -> Request:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from mixfleet.calibration import Calibration
+    from mixfleet.plan import Plan
     from mixfleet.saved import Run
 
 LISTED_UNITS = 20
@@ -113,6 +114,43 @@ def print_calibration(console: Console, found: "Calibration") -> None:
     _line(console, "replicates: " + ", ".join(f"{count} {status}" for status, count in found.statuses.items()))
     verdict = "calibrated" if found.passed else "NOT calibrated"
     _line(console, f"{verdict}: a p-value below {found.threshold:.5f} would be no chance")
+
+
+def print_plan(console: Console, plan: "Plan", files: Sequence[Path]) -> None:
+    """Prints what the plan changes, channel by channel, what it is worth and whom it leaves out."""
+    cells = plan.cells.to_pandas()
+    cells = cells[cells["binding"] != "not certified"]
+    shown = Table(
+        "channel", "today", "plan", "change", "gain", title=f"next {plan.totals['weeks']} weeks", title_justify="left"
+    )
+    sums = cells.groupby("channel", sort=False)[["spend_today", "spend_plan", "gain_mean"]].sum()
+    for channel, row in sums.iterrows():
+        change = row["spend_plan"] / row["spend_today"] - 1 if row["spend_today"] else 0.0
+        numbers = (
+            f"{row['spend_today']:,.0f}",
+            f"{row['spend_plan']:,.0f}",
+            f"{change:+.1%}",
+            f"{row['gain_mean']:+,.0f}",
+        )
+        shown.add_row(Text(printable(str(channel))), *numbers)
+    console.print(shown)
+    gain, totals = plan.totals["gain"], plan.totals
+    _line(console, f"spend {totals['spend_today']:,.0f} -> {totals['spend_plan']:,.0f} over {totals['units']} units")
+    _line(console, f"gain {gain['mean']:+,.0f}, 90 % interval {gain['q05']:+,.0f} to {gain['q95']:+,.0f}")
+    _line(console, f"better than today's in {totals['probability_better']:.1%} of the draws")
+    if totals["gap_share"] == totals["gap_share"] and totals["gap_share"] < float("inf"):
+        _line(console, f"no other plan within the limits brings {totals['gap_share']:.2%} of the outcome more")
+    if totals["excluded"]:
+        names = totals["excluded_units"][:LISTED_UNITS]
+        more = f" and {totals['excluded'] - len(names)} more" if totals["excluded"] > len(names) else ""
+        _line(console, f"left as they are, not certified: {', '.join(names)}{more} ({totals['excluded_spend']:,.0f})")
+    for path in files:
+        print_path(console, "plan", path)
+
+
+def print_path(console: Console, name: str, path: Path) -> None:
+    """Prints where something was written."""
+    _line(console, f"{name}: {path}")
 
 
 def print_diagnosis(console: Console, diagnosis: Mapping[str, Any]) -> None:

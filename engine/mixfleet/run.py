@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,11 +14,12 @@ from mixfleet.execution import OnEvent, execute
 from mixfleet.fitting import fit_units
 from mixfleet.frame import frame_kind
 from mixfleet.panel import read_panel
+from mixfleet.plan import Plan
 from mixfleet.readiness import check
 from mixfleet.saved import Run, open
 from mixfleet.summary import write_table
 
-__all__ = ["Run", "check", "fit", "open"]
+__all__ = ["Run", "budget", "check", "fit", "open"]
 
 
 def fit(
@@ -87,6 +89,21 @@ def fit(
     if truth is not None:
         write_table(finished.path / "truth.parquet", truth)
     return finished
+
+
+def budget(run: Run | str | Path, **wish: Any) -> Plan:
+    """The plan for the coming weeks that brings most, on the draws of a finished run.
+
+    Args:
+        run: The run, or its folder.
+        **wish: What to ask for, such as `total`, `weeks`, `change`, `bounds`, `lock`, `aim`; see
+            `mixfleet.planning.plan_budget`.
+
+    Raises:
+        ConfigError: A wish is wrong, or no plan fulfils all of them.
+        RunError: The run is not finished, or kept no draws.
+    """
+    return (run if isinstance(run, Run) else open(run)).budget(**wish)
 
 
 def _simulated_data(asked: Data, made: Data) -> Data:

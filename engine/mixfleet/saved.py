@@ -6,7 +6,7 @@ import io
 import json
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mixfleet.archive import UnitDraws, read_draws
-from mixfleet.errors import RunError
+from mixfleet.baseline import column_names
+from mixfleet.config import Spec, build
+from mixfleet.errors import ConfigError, RunError
+from mixfleet.export import write_tables
+from mixfleet.fleet import Fleet
 from mixfleet.frame import FrameKind, to_frame
 from mixfleet.manifest import read_finished
+from mixfleet.panel_table import read_units
+from mixfleet.posterior import FITTED_STATUSES
 from mixfleet.store import ARCHIVE, LATEST, SUMMARY
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from mixfleet.insight import Insight
+    from mixfleet.plan import Plan
+    from mixfleet.plot import Plots
 
 __all__ = ["Run", "SavedUnit", "open"]
 
@@ -101,6 +111,110 @@ class Run:
     def findings(self) -> Any:
         """What the checks had to say about the table."""
         return to_frame(self.table("findings"), self.frame)
+
+    @functools.cached_property
+    def insight(self) -> "Insight":
+        """What media brought, by unit, group of units and time, from the draws.
+
+        Raises:
+            RunError: The run kept no draws, or an older version made it that did not keep the table.
+        """
+        # Starts jax, in which response curves are evaluated; tables are read without it.
+        from mixfleet.insight import Insight
+
+        return Insight(fleet=self.fleet(), tables=self.table, frame=self.frame)
+
+    @property
+    def plot(self) -> "Plots":
+        """Altair charts, each with its frame; needs altair.
+
+        Raises:
+            RunError: As for `insight`.
+        """
+        from mixfleet.plot import Plots
+
+        return Plots(insight=self.insight, weekly=self.table("weekly"))
+
+    def budget(self, **wish: Any) -> "Plan":
+        """The plan for the coming weeks that brings most; see `mixfleet.planning.plan_budget` for what to wish for.
+
+        Raises:
+            ConfigError: A wish is wrong, or no plan fulfils all of them.
+            RunError: The run kept no draws, or an older version made it that did not keep the table.
+        """
+        from mixfleet.planning import plan_budget
+
+        return replace(plan_budget(self.fleet(), **wish), frame=self.frame)
+
+    def report(self, out: str | Path | None = None) -> Path:
+        """Write the report, one HTML file that needs no network; by default `report.html` in the run's folder.
+
+        It holds the plan that `mixfleet budget` left in the run's folder, or else one with the usual limits.
+
+        Raises:
+            RunError: The run kept no draws, or an older version made it that did not keep the table.
+        """
+        from mixfleet.plan import Plan
+        from mixfleet.report import compose_report
+
+        saved_plan = self.path / "budget"
+        try:
+            plan = Plan.read(saved_plan) if (saved_plan / "plan.json").is_file() else self.budget()
+        except ConfigError:
+            # Nothing to plan: no spend, or no certified unit.
+            plan = None
+        path = Path(out) if out is not None else self.path / "report.html"
+        page = compose_report(replace(self.insight, frame="pyarrow"), self.table, self.manifest, plan)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, "utf-8")
+        return path
+
+    def export(self, folder: str | Path, kind: str = "csv") -> list[Path]:
+        """Write every table of `insight` to files; `kind` is csv, parquet or xlsx.
+
+        Raises:
+            ConfigError: Unknown kind, or Excel is asked for without openpyxl.
+            RunError: The run kept no draws, or an older version made it that did not keep the table.
+        """
+        return write_tables({"status": self.table("status"), **self.insight.everything()}, Path(folder), kind)
+
+    def fleet(self, draws: int = 1000) -> Fleet:
+        """The units' data and draws as arrays.
+
+        Args:
+            draws: How many draws of each unit to look at, at most; evenly spaced over all chains.
+
+        Raises:
+            RunError: The run kept no draws, or an older version made it that did not keep the table.
+        """
+        files, keys = self.manifest["files"], tuple(self.manifest["keys"])
+        if ARCHIVE not in files:
+            raise RunError(f"run {self.path} kept no draws; fit with output.draws=thin or full")
+        if f"{SUMMARY}/panel.parquet" not in files:
+            raise RunError(f"run {self.path} did not keep its table, an older mixfleet made it; fit again")
+        spec = build(Spec, self.manifest["config"])
+        known = {unit.labels: unit for unit in read_units(self.table("panel"), keys)}
+        status = self.table("status")
+        labels = list(zip(*(status[key].to_pylist() for key in keys), strict=True))
+        statuses = status["status"].to_pylist()
+        fitted = [row for row, name in enumerate(statuses) if name in FITTED_STATUSES]
+        kept = max((row["draws"] * row["chains"] for row in status.to_pylist() if row["draws"]), default=0)
+        if spec.output.draws == "thin":
+            kept = min(kept, spec.output.thin)
+        return Fleet(
+            archive=self.path / ARCHIVE,
+            spec=spec,
+            keys=keys,
+            channels=tuple(
+                name.removeprefix("media:") for name in self.table("panel").column_names if name.startswith("media:")
+            ),
+            columns=column_names(spec.model, spec.data),
+            units=tuple(known[labels[row]] for row in fitted),
+            statuses=tuple(statuses[row] for row in fitted),
+            rows=tuple(fitted),
+            missing={labels[row]: name for row, name in enumerate(statuses) if name not in FITTED_STATUSES},
+            draws=min(draws, kept),
+        )
 
     def table(self, name: str) -> pa.Table:
         """A summary table as Arrow, by file name without suffix.

@@ -3,7 +3,7 @@
 manifest.json    versions, seed, config, fingerprint, devices; at the end also timings, counts, digest, files
 config.yaml      the configuration, to be used again
 parts/           finished units of a run in progress (see `mixfleet.parts`)
-summary/         one Parquet file per table (see `mixfleet.summary`)
+summary/         one Parquet file per table (see `mixfleet.summary`), and the checked table itself (`panel.parquet`)
 posterior.zarr/  draws (see `mixfleet.archive`)
 events.jsonl     what happened to the run, and when
 _SUCCESS         holds the digest of the manifest: only with it do the files count as a result
@@ -40,6 +40,7 @@ from mixfleet.manifest import (
     write_manifest,
 )
 from mixfleet.panel import Panel, unit_id
+from mixfleet.panel_table import panel_table
 from mixfleet.parts import Parts, remove_parts
 from mixfleet.posterior import STATUSES, UnitResult, thin_draws
 from mixfleet.summary import Summary, check_keys, write_table
@@ -133,6 +134,7 @@ class RunFolder:
         finally:
             summary.discard()
         files["findings.parquet"] = write_table(folder / "findings.parquet", findings_table(self._panel.findings))
+        files["panel.parquet"] = write_table(folder / "panel.parquet", panel_table(self._panel))
         return {f"{SUMMARY}/{name}": entry for name, entry in files.items()}
 
     def _commit_run(self, labels: tuple[tuple[str, ...], ...], files: dict[str, Any]) -> None:

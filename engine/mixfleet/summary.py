@@ -16,6 +16,7 @@ from mixfleet import commit
 from mixfleet.config import Data
 from mixfleet.errors import ConfigError
 from mixfleet.panel import unit_id
+from mixfleet.panel_table import COLUMNS as PANEL_COLUMNS
 from mixfleet.posterior import DIAGNOSTICS, TABLES, UnitResult
 
 _ARROW = {
@@ -97,6 +98,7 @@ def check_keys(data: Data) -> None:
         ConfigError: Names the column.
     """
     taken = {name for table in TABLES for name in table_schema(table, ()).names} | set(status_schema(()).names)
+    taken |= PANEL_COLUMNS.keys()
     for key in data.keys:
         if key in taken:
             raise ConfigError(

@@ -42,6 +42,12 @@ def test_opening_a_run_needs_no_sampler() -> None:
     assert loaded("import mixfleet as mf; mf.open", "jax", "numpyro") == "[]"
 
 
+def test_a_saved_run_is_decided_upon_without_the_sampling_stack() -> None:
+    code = "import mixfleet.insight, mixfleet.planning, mixfleet.report, mixfleet.saved, mixfleet.plot"
+    sampling = ("fitting", "samplers", "density", "model", "batch", "program", "slots")
+    assert loaded(code, "numpyro", "optax", *(f"mixfleet.{name}" for name in sampling)) == "[]"
+
+
 def test_the_public_names_are_there_and_stay() -> None:
     code = """
 import mixfleet.run

@@ -1,0 +1,290 @@
+"""Insight: what media brought, from the draws of a finished run - by unit, any group of units, and time.
+
+Every table is tidy, in original units, with mean, sd, q05, q25, q50, q75 and q95. Tables by unit carry the unit's
+status; sums over units hold certified units only and say which ones they leave out.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mixfleet import curve_tables, movement, overlap
+from mixfleet.errors import ConfigError
+from mixfleet.fleet import Fleet, terms
+from mixfleet.frame import FrameKind, to_frame
+from mixfleet.interval import statistics
+from mixfleet.ledger import Account, Ledger, keep
+from mixfleet.period import Windows, read_period
+from mixfleet.tidy import Tidy
+
+__all__ = ["Insight"]
+
+MEASURES = {
+    "roi": "value returned per unit of spend",
+    "marginal_roi": "value returned per unit of spend, at the margin",
+    "cpik": "spend per incremental KPI",
+    "marginal_cpik": "spend per incremental KPI, at the margin",
+}
+"""What `Insight.returns` measures. ROAS is roi where the KPI is revenue; CAC is cpik where it is new customers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Insight:
+    """Tables of one finished run.
+
+    `by` says what a row is about: None, the unit; key columns such as "brand" or ("brand", "market"), the sum of
+    all certified units that share them; (), the whole fleet. `period` is all, year, quarter, month, week, a pair of
+    days or a list of pairs.
+    """
+
+    fleet: Fleet
+    tables: Callable[[str], pa.Table]
+    """Summary tables of the run, by name."""
+    frame: FrameKind = "pandas"
+    _ledgers: dict[Any, Ledger] = field(default_factory=dict, repr=False)
+
+    def contributions(self, by: Any = None, period: Any = "all") -> Any:
+        """KPI by channel and by term of the baseline, and its share of the KPI that came."""
+        components = (*self.fleet.channels, *terms(self.fleet.columns))
+        kinds = np.array(
+            ["channel"] * len(self.fleet.channels) + ["baseline"] * (len(components) - len(self.fleet.channels))
+        )
+        tidy, windows = Tidy(), self._windows(period)
+        for head, summary in self._subjects(by, windows, returns=windows.kind == "all"):
+            values = summary["contribution"]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                share = values["mean"] / summary["kpi"][:, None]
+            tidy.add(
+                head,
+                {"period": windows.names, "component": components},
+                {"kind": kinds, **values, "share": share},
+                where=(summary["weeks"] > 0)[:, None],
+            )
+        return self._framed(tidy.table())
+
+    def returns(self, by: Any = None, period: Any = "all") -> Any:
+        """All of `MEASURES` by paid channel, what a window's spend brought counted whenever it came."""
+        tidy, windows = Tidy(), self._windows(period)
+        for head, summary in self._subjects(by, windows, returns=True):
+            spend = summary["spend"]
+            for measure in MEASURES:
+                tidy.add(
+                    {**head, "measure": measure},
+                    {"period": windows.names, "channel": self.fleet.channels},
+                    {**summary[measure], "spend": spend},
+                    where=spend > 0,
+                )
+        return self._framed(tidy.table())
+
+    def whole_roi(self, by: Any = None, period: Any = "all") -> Any:
+        """Value returned per unit of spend, all paid channels together."""
+        tidy, windows = Tidy(), self._windows(period)
+        for head, summary in self._subjects(by, windows, returns=True):
+            spend = summary["spend"].sum(axis=1)
+            tidy.add(head, {"period": windows.names}, {**summary["whole_roi"], "spend": spend}, where=spend > 0)
+        return self._framed(tidy.table())
+
+    def roi(self, by: Any = None, period: Any = "all") -> Any:
+        """Value returned per unit of spend, by paid channel."""
+        return self._measure("roi", by, period)
+
+    def marginal_roi(self, by: Any = None, period: Any = "all") -> Any:
+        """Value that the last unit of spend returned, by paid channel, all of a window's spend moving in proportion."""
+        return self._measure("marginal_roi", by, period)
+
+    def cpik(self, by: Any = None, period: Any = "all") -> Any:
+        """Spend per incremental KPI, by paid channel. Its mean may not settle where a contribution is near zero."""
+        return self._measure("cpik", by, period)
+
+    def marginal_cpik(self, by: Any = None, period: Any = "all") -> Any:
+        """Spend per incremental KPI at the margin, by paid channel."""
+        return self._measure("marginal_cpik", by, period)
+
+    def carry_over(self, by: Any = None, period: Any = "quarter") -> Any:
+        """KPI that earlier media brought in a window (carry_in) and its media brought later (carry_out)."""
+        tidy, windows = Tidy(), self._windows(period)
+        for head, summary in self._subjects(by, windows, returns=True):
+            for direction in ("carry_in", "carry_out"):
+                tidy.add(
+                    {**head, "direction": direction},
+                    {"period": windows.names, "channel": self.fleet.channels},
+                    summary[direction],
+                    where=(summary["weeks"] > 0)[:, None],
+                )
+        return self._framed(tidy.table())
+
+    def waterfall(self, before: Any, after: Any, by: Any = ()) -> Any:
+        """What changed between two windows, each a pair of days, and why: KPI by component, after less before.
+
+        The row `unexplained` is what is left of the change of the KPI itself.
+        """
+        windows = read_period([before, after], [unit.dates for unit in self.fleet.units])
+        first, then = (0, 1) if np.datetime64(before[0]) <= np.datetime64(after[0]) else (1, 0)
+        components = (*self.fleet.channels, *terms(self.fleet.columns), "unexplained")
+
+        def summarise(account: Account) -> dict[str, Any]:
+            change = account.contribution[then] - account.contribution[first]
+            came = account.kpi[then] - account.kpi[first]
+            rest = came - change.sum(axis=0, keepdims=True)
+            spend = np.full((2, len(components)), np.nan)
+            spend[:, : len(self.fleet.channels)] = account.spend[[first, then]]
+            values = statistics(np.concatenate([change, rest]))
+            return {**values, "spend_before": spend[0], "spend_after": spend[1], "kpi_change": came}
+
+        tidy = Tidy()
+        for head, values in self._walked(by, windows, summarise):
+            tidy.add(head, {"component": components}, values)
+        return self._framed(tidy.table())
+
+    def curves(self, points: int = 21) -> Any:
+        """Weekly response by unit, channel and steady level of spend, with the spend that was seen."""
+        return self._framed(curve_tables.curves(self.fleet, points))
+
+    def shapes(self) -> Any:
+        """Half-saturation, saturation at the usual spend, half-life and mean lag, by unit and channel."""
+        return self._framed(curve_tables.shapes(self.fleet))
+
+    def overlap(self) -> Any:
+        """Pairs of channels that the data can hardly tell apart, by unit: correlations, VIF and what they mean."""
+        subjects = self._subjects(None, self._windows("all"), returns=True)
+        return self._framed(overlap.overlap(self.fleet, [summary["correlation"] for _, summary in subjects]))
+
+    def movement(self) -> Any:
+        """Prior and posterior of every parameter and ROI: whether the data said anything."""
+        return self._framed(movement.movement(self.tables("params"), self.tables("roi"), self.fleet.keys))
+
+    def fit(self) -> Any:
+        """How well each unit's model fits: R2, MAPE, wMAPE, CRPS, coverage; and how sure a negative baseline is."""
+        negative = [
+            summary["baseline_negative"] for _, summary in self._subjects(None, self._windows("all"), returns=True)
+        ]
+        table = self.tables("fit")
+        return self._framed(table.append_column("baseline_negative", pa.array(np.array(negative, float))))
+
+    def everything(self) -> dict[str, pa.Table]:
+        """Every table as Arrow by name: by unit, key column and fleet, over all time and by quarter."""
+        arrow = replace(self, frame="pyarrow")
+        groups = {
+            "": None,
+            **{f"_by_{key}": (key,) for key in self.fleet.keys if len(self.fleet.keys) > 1},
+            "_total": (),
+        }
+        found: dict[str, pa.Table] = {}
+        for period, ending in (("all", ""), ("quarter", "_quarterly")):
+            for name, by in groups.items():
+                # Returns first: they bring the contributions along.
+                found[f"returns{name}{ending}"] = arrow.returns(by, period)
+                found[f"contributions{name}{ending}"] = arrow.contributions(by, period)
+        found["carry_over"] = arrow.carry_over()
+        for name in ("curves", "shapes", "overlap", "movement", "fit", "left_out"):
+            found[name] = getattr(arrow, name)()
+        return found
+
+    def left_out(self) -> Any:
+        """The units that no total holds, and their status."""
+        rows = [(*unit.labels, status) for unit, status, ok in self._fitted() if not ok]
+        rows += [(*labels, status) for labels, status in self.fleet.missing.items()]
+        names = (*self.fleet.keys, "status")
+        return self._framed(
+            pa.table({name: pa.array([row[i] for row in sorted(rows)], pa.string()) for i, name in enumerate(names)})
+        )
+
+    def _fitted(self) -> Iterator[tuple[Any, str, bool]]:
+        return zip(self.fleet.units, self.fleet.statuses, self.fleet.certified.tolist(), strict=True)
+
+    def _measure(self, measure: str, by: Any, period: Any) -> Any:
+        # Filtered before it becomes a frame of whichever library.
+        table = Insight(fleet=self.fleet, tables=self.tables, frame="pyarrow", _ledgers=self._ledgers).returns(
+            by, period
+        )
+        if not table.num_columns:
+            return self._framed(table)
+        return self._framed(table.filter(pc.field("measure") == measure).drop_columns("measure"))
+
+    def _windows(self, period: Any) -> Windows:
+        return read_period(period, [unit.dates for unit in self.fleet.units])
+
+    def _subjects(self, by: Any, windows: Windows, *, returns: bool) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        """Head columns and summary of every unit or group."""
+        columns = self._columns(by)
+        usual = [(), *((key,) for key in self.fleet.keys)] if len(self.fleet.keys) > 1 else [()]
+        groupings = usual if columns is None or columns in usual else [columns]
+        # Returns are the dearer ones and hold contributions too.
+        with_returns, key = ((windows.names, flag, tuple(groupings)) for flag in (True, returns))
+        if with_returns not in self._ledgers and key not in self._ledgers:
+            self._ledgers[key] = keep(self.fleet, windows, groupings, _summarise, returns=returns)
+        return self._headed(columns, self._ledgers.get(with_returns) or self._ledgers[key], _summarise)
+
+    def _walked(
+        self, by: Any, windows: Windows, summarise: Callable[[Account], Any]
+    ) -> Iterator[tuple[dict[str, Any], Any]]:
+        columns = self._columns(by)
+        ledger = keep(self.fleet, windows, [] if columns is None else [columns], summarise, returns=False)
+        return self._headed(columns, ledger, summarise)
+
+    def _headed(
+        self, columns: tuple[str, ...] | None, ledger: Ledger, summarise: Callable[[Account], Any]
+    ) -> Iterator[tuple[dict[str, Any], Any]]:
+        keys = self.fleet.keys
+        if columns is None:
+            for unit, status, summary in zip(self.fleet.units, self.fleet.statuses, ledger.units, strict=True):
+                yield {**dict(zip(keys, unit.labels, strict=True)), "status": status}, summary
+            return
+        for group, account in ledger.groups[columns]:
+            head = {
+                **dict(zip(columns, group.labels, strict=True)),
+                "units": len(group.units),
+                "excluded": len(group.excluded),
+                "excluded_units": "; ".join(" / ".join(labels) for labels in group.excluded),
+            }
+            yield head, summarise(account)
+
+    def _columns(self, by: Any) -> tuple[str, ...] | None:
+        if by is None:
+            return None
+        columns = (by,) if isinstance(by, str) else tuple(by)
+        if unknown := [name for name in columns if name not in self.fleet.keys]:
+            raise ConfigError(f"{unknown[0]!r} is no key column; those are {', '.join(self.fleet.keys)}", key="by")
+        return columns
+
+    def _framed(self, table: pa.Table) -> Any:
+        return to_frame(table, self.frame)
+
+
+def _summarise(account: Account) -> dict[str, Any]:
+    """Statistics of everything in the account, by window and component or channel."""
+    spend = account.spend[..., None]
+    channels = account.incremental.shape[1]
+    # All terms of the baseline together: what there would have been without media.
+    base = account.contribution[:, account.spend.shape[1] :].sum(axis=(0, 1))
+    found: dict[str, Any] = {
+        "contribution": statistics(account.contribution),
+        "spend": account.spend,
+        "kpi": account.kpi,
+        "weeks": account.weeks,
+        "baseline_negative": float(np.mean(base < 0)),
+        "correlation": _correlation(account.contribution[:, : account.spend.shape[1]].sum(axis=0)),
+    }
+    if channels:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios: Mapping[str, np.ndarray] = {
+                "roi": account.returned / spend,
+                "marginal_roi": account.marginal_returned / spend,
+                "cpik": spend / account.incremental,
+                "marginal_cpik": spend / account.marginal,
+                "whole_roi": account.returned.sum(axis=1) / np.maximum(account.spend.sum(axis=1), 1e-300)[:, None],
+                "carry_in": account.carry_in,
+                "carry_out": account.carry_out,
+            }
+            found |= {name: statistics(values) for name, values in ratios.items()}
+    return found
+
+
+def _correlation(values: np.ndarray) -> np.ndarray:
+    """Of the rows; NaN for a row that is constant."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.corrcoef(values)
