@@ -125,7 +125,8 @@ class _Chains:
     ) -> Verdict:
         count, room = len(draws), self._inference.max_draws + TICKS
         quantities = np.moveaxis(np.concatenate([draws, value[:, None]], axis=1), 1, 0)
-        judged = diagnostics.diagnose(jnp.asarray(np.stack([_padded(rows, room) for rows in quantities])), count)
+        padded = jnp.asarray(np.stack([_padded(rows, room) for rows in quantities]))
+        judged = diagnostics.diagnose(padded, jnp.int32(count))
         judgement = Judgement(
             rhat=np.asarray(judged.rhat),
             ess_bulk=np.asarray(judged.ess_bulk),
