@@ -241,17 +241,28 @@ class Pass {
   template <int kUnits>
   void pull_media(V precision) {
     const T* basis = p.basis + unit * p.weeks * p.columns;
-    for (int64_t t = first; t < last_week(); ++t) {
-      V inside = {}, kept = {};
-      for (int64_t k = 0; k < p.columns; ++k) {
-        const V u = spread<kUnits>(basis + t * p.columns + k, p.weeks * p.columns);
-        inside += u * projection[k];
-        kept += u * shrunk[k];
-      }
-      residual[t] -= inside;
-      pull[t] = (residual[t] * precision + kept) * weight[t];
-    }
+    int64_t t = first;
+    for (; t + kBlock <= last_week(); t += kBlock) pull_media<kUnits, kBlock>(basis, t, precision);
+    for (; t < last_week(); ++t) pull_media<kUnits, 1>(basis, t, precision);
     for (int64_t t = last_week(); t < end; ++t) pull[t] = V{};
+  }
+
+  template <int kUnits, int kWeeks>
+  MIXFLEET_INLINE void pull_media(const T* basis, int64_t first, V precision) {
+    V inside[kWeeks] = {}, kept[kWeeks] = {};
+    for (int64_t k = 0; k < p.columns; ++k) {
+      const V along = projection[k], pulled = shrunk[k];
+      for (int i = 0; i < kWeeks; ++i) {
+        const V u = spread<kUnits>(basis + (first + i) * p.columns + k, p.weeks * p.columns);
+        inside[i] += u * along;
+        kept[i] += u * pulled;
+      }
+    }
+    for (int i = 0; i < kWeeks; ++i) {
+      const int64_t t = first + i;
+      residual[t] -= inside[i];
+      pull[t] = (residual[t] * precision + kept[i]) * weight[t];
+    }
   }
 
   // The likelihood, from the media's total, and every gradient.
