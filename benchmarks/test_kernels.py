@@ -31,7 +31,10 @@ from mixfleet_kernels.saturation import cases as saturation_cases
 DTYPE = np.float32
 IMPLEMENTATIONS = ["xla", "reference"]
 SHAPES = ("_156x8", "_156x8x128")
+PASSES = 32
+"""Calls of the likelihood in one program, as a sampler makes them: entering the program costs as much as a call."""
 NATIVE = pytest.param("native", marks=pytest.mark.skipif(not library.available(), reason=library.why_not()))
+RECURSION = pytest.param("recursion", marks=pytest.mark.skipif(not library.available(), reason=library.why_not()))
 """Measured where it was built; elsewhere there is nothing to measure, and the reason says what is missing."""
 
 
@@ -99,23 +102,39 @@ def test_saturation_value_and_partials(benchmark: BenchmarkFixture, case: satura
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
-@pytest.mark.parametrize("implementation", ["xla", NATIVE])
+@pytest.mark.parametrize("implementation", ["xla", NATIVE, RECURSION])
 @pytest.mark.parametrize("name", [name for name, case in likelihood_cases.CASES.items() if case.large])
 def test_likelihood(benchmark: BenchmarkFixture, name: str, implementation: str, dtype: type[np.floating]):
-    """On one core: `extra_info` holds the microseconds per lane-gradient of the fastest call."""
+    """Calls one after the other in one program, on one core: `extra_info` holds microseconds per lane-gradient.
+
+    "recursion" is the native pass told that its windows are geometric, as the engine's density tells it.
+    """
     case = likelihood_cases.CASES[name]
 
-    def pass_once(unit_media: Any, *arguments: Any) -> Any:
-        series, weights, tangents, *rest = arguments
-        call = partial(likelihood, strength_is_mean=case.strength_is_mean, implementation=implementation)
-        return call(series, weights, tangents, case.saturation, *rest, unit_media=unit_media)
+    def passes(unit_media: Any, *arguments: Any) -> Any:
+        series, weights, tangents, parameters, strength, log_noise = arguments
+        decay = weights[1] / weights[0]
+        call = partial(likelihood, strength_is_mean=case.strength_is_mean, unit_media=unit_media)
+        if implementation == "recursion":
+            call = partial(call, implementation="native", decay=decay)
+        else:
+            call = partial(call, implementation=implementation)
+
+        def follow(_: Any, value: Any) -> Any:
+            # Without the barrier XLA would work out once what is the same in every pass.
+            now, _ = jax.lax.optimization_barrier(((weights, tangents, parameters, strength, log_noise), value))
+            result = call(series, *now[:2], case.saturation, *now[2:])
+            return jax.tree.reduce(lambda total, leaf: total + jnp.sum(leaf), result, value)
+
+        return jax.lax.fori_loop(0, PASSES, follow, jnp.zeros((), dtype))
 
     with jax.enable_x64(dtype is np.float64), one_core():
         arguments = case.arguments(dtype)
-        measure(benchmark, pass_once, arguments[0].media[..., :: case.chains], *arguments)
-    benchmark.extra_info["isa"] = library.isa() if implementation == "native" else ""
+        measure(benchmark, passes, arguments[0].media[..., :: case.chains], *arguments)
+    benchmark.extra_info["isa"] = library.isa() if implementation != "xla" else ""
     if benchmark.stats is not None:
-        benchmark.extra_info["us_per_lane_gradient"] = benchmark.stats.stats.as_dict()["min"] / case.lanes * 1e6
+        seconds = benchmark.stats.stats.as_dict()["min"]
+        benchmark.extra_info["us_per_lane_gradient"] = seconds / PASSES / case.lanes * 1e6
 
 
 @pytest.mark.parametrize("draws", [700, 1500, 4000])

@@ -80,6 +80,7 @@ def unit_result(labels: tuple[str, ...]) -> UnitResult:
             "ess_tail_min": float("nan"),
             "divergences": 0,
             "ebfmi_min": 0.9,
+            "energy_balance": 0.01,
             "draws": draws,
             "chains": chains,
             "gradients": 12_345,

@@ -105,6 +105,7 @@ def evaluate_density(
         strength_is_mean=as_mean,
         adstock_first=kind.model.adstock_first,
         unit_media=tile.media,
+        decay=drawn[0][0] if kind.model.adstock == "geometric" else None,
     )
     log_effect = log_strength - jnp.log(data.mean_response) if as_mean else log_strength
     effect_prior, effect_slope = priors.with_slope(priors.log_density, kind.laws[shapes], log_effect, strength_hyper)

@@ -126,4 +126,10 @@ def _book(
     fields = jnp.concatenate([positions.reshape(-1, coordinates), extra, value[:, None], energy.reshape(-1, 1)], axis=1)
     nothing = jnp.zeros(1, jnp.int32)
     rows = jnp.transpose(fields.reshape(chains, draws, -1), (1, 2, 0))[None]
-    return Book(rows=rows, filled=nothing + draws, divergences=nothing, accept=jnp.zeros(1))
+    return Book(
+        rows=rows,
+        filled=nothing + draws,
+        divergences=nothing,
+        accept=jnp.zeros(1),
+        balance=jnp.zeros((1, chains)),
+    )

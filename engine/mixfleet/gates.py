@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from mixfleet.config import Inference
@@ -17,6 +18,9 @@ WARNING_DIVERGENCES = 1e-3
 
 GREATEST_REPEATED = 0.5
 """Share of draws in a chain that may repeat the one before."""
+
+GREATEST_IMBALANCE = 5.0
+"""Monte Carlo errors by which a unit's energy errors may be out of balance before it is warned of."""
 
 HOPELESS_RHAT = 1.1
 """Chains that disagree this much are not a matter of more draws."""
@@ -41,9 +45,18 @@ class Verdict:
     ess_bulk_min: float
     ess_tail_min: float
     ebfmi_min: float
+    energy_balance: float
+    """Mean of `hmc.energy_balance` over all trajectories; NaN where it was not followed."""
 
 
-def judge(judgement: Judgement, *, divergences: int, trajectories: int, inference: Inference) -> Verdict:
+def judge(
+    judgement: Judgement,
+    *,
+    divergences: int,
+    trajectories: int,
+    inference: Inference,
+    balance: Float[np.ndarray, " chain"] | None = None,
+) -> Verdict:
     """The verdict on a unit's draws; a diagnostic that is not a number counts as failed.
 
     Args:
@@ -51,6 +64,7 @@ def judge(judgement: Judgement, *, divergences: int, trajectories: int, inferenc
         divergences: Divergent trajectories among the draws.
         trajectories: All trajectories of the draws.
         inference: The thresholds.
+        balance: Mean of `hmc.energy_balance` by chain, where it was followed.
     """
     rhat = _worst(judgement.rhat, np.max)
     bulk, tail = _worst(judgement.ess_bulk, np.min), _worst(judgement.ess_tail, np.min)
@@ -74,17 +88,25 @@ def judge(judgement: Judgement, *, divergences: int, trajectories: int, inferenc
     failed = [text for missed, text in (*slow, *wrong) if missed]
     mixing = bool(failed) and not any(missed for missed, _ in wrong)
     passed = not failed
-    warning = f"{divergences} of {trajectories} trajectories diverged" if divergences else ""
+    centre, error = _balance(balance, trajectories)
+    warnings = [
+        (divergences > 0, f"{divergences} of {trajectories} trajectories diverged"),
+        (
+            abs(centre) > GREATEST_IMBALANCE * error,
+            f"energy errors are out of balance by {centre:.3f}, {abs(centre) / error:.0f} Monte Carlo errors",
+        ),
+    ]
     return Verdict(
         passed=passed,
         enough=passed and ess >= inference.ess_target,
         hopeless=not rhat < HOPELESS_RHAT or not repeated <= GREATEST_REPEATED,
         mixing=mixing,
-        reason=warning if passed else "; ".join(failed),
+        reason="; ".join([text for missed, text in warnings if missed] if passed else failed),
         rhat_max=rhat,
         ess_bulk_min=bulk,
         ess_tail_min=tail,
         ebfmi_min=ebfmi,
+        energy_balance=centre,
     )
 
 
@@ -99,6 +121,15 @@ def judge_hyper(rhat: ArrayLike, ess_bulk: ArrayLike, inference: Inference) -> s
         (not ess >= inference.ess_floor, f"effective draws {ess:.0f} are fewer than {inference.ess_floor}"),
     ]
     return "; ".join(text for missed, text in gates if missed)
+
+
+def _balance(means: Float[np.ndarray, " chain"] | None, trajectories: int) -> tuple[float, float]:
+    """Mean over the chains and its Monte Carlo error: the chains' own, or independent trajectories' if larger."""
+    if means is None:
+        return math.nan, math.inf
+    between = float(np.std(means, ddof=1)) / math.sqrt(len(means))
+    # No trajectory's part exceeds one.
+    return float(np.mean(means)), max(between, 1 / math.sqrt(trajectories))
 
 
 def _worst(values: ArrayLike, worst: Callable[[np.ndarray], float]) -> float:

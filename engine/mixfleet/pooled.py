@@ -92,6 +92,8 @@ class Sweep(NamedTuple):
     hyper: Float[Array, "quantity row chain"]
     """From `stack_hyper`."""
     diverged: Bool[Array, "unit chain"]
+    balance: Float[Array, "unit chain"]
+    """Of the first move's energy errors: `hmc.energy_balance`."""
     steps: Int[Array, ""]
 
 
@@ -255,6 +257,7 @@ def _sweep(pool: Pool, group: Group, density: Any, state: State) -> tuple[State,
         fields=fields.reshape(-1, units, chains),
         hyper=stack_hyper(group.hierarchy, hyper),
         diverged=outcome.diverged.reshape(units, chains),
+        balance=hmc.energy_balance(outcome.accept).reshape(units, chains),
         steps=steps + hyper_steps,
     )
     return state._replace(

@@ -179,6 +179,7 @@ class _Record:
         self._fields: list[np.ndarray] = []
         self._hyper: list[np.ndarray] = []
         self.divergences = np.zeros(group.pool.kind.units, int)
+        self.balance = np.zeros((group.pool.kind.units, group.pool.kind.chains))
         self.gradients = 0
         self.count = 0
 
@@ -186,6 +187,7 @@ class _Record:
         self._fields.append(np.asarray(sweep.fields))
         self._hyper.append(np.asarray(sweep.hyper))
         self.divergences += np.asarray(sweep.diverged).sum(axis=(0, 2))
+        self.balance += np.asarray(sweep.balance).sum(axis=0)
         self.count += SWEEPS
 
     def rows(self, unit: int, length: int) -> Float[np.ndarray, "1 draw field chain"]:
@@ -228,11 +230,18 @@ def _judged(
         tile: Tile = jax.tree.map(jnp.asarray, stack([member], single))
         linear = Linear(np.asarray(member.loading, kind.dtype), np.asarray(member.prior_mean, kind.dtype))
         none = jnp.zeros(1, jnp.int32)
-        book = Book(jnp.asarray(record.rows(i, length)), none, none, none.astype(kind.dtype))
+        nothing = jnp.zeros((1, kind.chains), kind.dtype)
+        book = Book(jnp.asarray(record.rows(i, length)), none, none, nothing[:, 0], nothing)
         drawn, judgement = inspect(single, tile, book, linear, unit_keys[i], none, np.int32(count), length=length)
         judgement = Judgement(*(np.asarray(part) for part in judgement))
         divergences = int(record.divergences[i])
-        verdict = judge(judgement, divergences=divergences, trajectories=count * kind.chains, inference=inference)
+        verdict = judge(
+            judgement,
+            divergences=divergences,
+            trajectories=count * kind.chains,
+            inference=inference,
+            balance=record.balance[i] / count,
+        )
         if not verdict.passed and not last:
             return None
         finished.append(

@@ -74,6 +74,7 @@ DIAGNOSTICS: Mapping[str, Literal["float", "int"]] = MappingProxyType(
         "gradients": "int",
         "seconds": "float",
         "ebfmi_min": "float",
+        "energy_balance": "float",
     }
 )
 """Numbers of the status table. `draws` counts the draws per chain of the sampler, before any thinning."""

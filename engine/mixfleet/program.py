@@ -43,6 +43,8 @@ class Book(NamedTuple):
     divergences: Int[Array, " unit"]
     accept: Float[Array, " unit"]
     """Mean acceptance of the last block."""
+    balance: Float[Array, "unit chain"]
+    """Sum over the draws of `hmc.energy_balance`."""
 
 
 class Program:
@@ -154,6 +156,7 @@ def _empty_book(kind: Structure, capacity: int) -> Book:
         filled=jnp.zeros(kind.units, jnp.int32),
         divergences=jnp.zeros(kind.units, jnp.int32),
         accept=jnp.zeros(kind.units, kind.dtype),
+        balance=jnp.zeros((kind.units, kind.chains), kind.dtype),
     )
 
 
@@ -206,11 +209,13 @@ def _advance(kind: Structure, tile: Tile, state: State, book: Book) -> tuple[Sta
     finished = trace.done[:, :, None]
     diverged = trace.diverged.reshape(TICKS, units, chains) & finished
     accept = jnp.where(finished, trace.accept.reshape(TICKS, units, chains), 0)
+    balance = jnp.where(finished, hmc.energy_balance(trace.accept).reshape(TICKS, units, chains), 0)
     return state, Book(
         rows=jax.lax.fori_loop(zero, jnp.sum(done, dtype=jnp.int32), enter, book.rows),
         filled=book.filled + done,
         divergences=book.divergences + jnp.sum(diverged, axis=(0, 2), dtype=jnp.int32),
         accept=jnp.sum(accept, axis=(0, 2)) / jnp.maximum(done * chains, 1),
+        balance=book.balance + jnp.sum(balance, axis=0),
     )
 
 
@@ -222,7 +227,9 @@ def _adapt(state: State, book: Book, learn: Array, settled: Array) -> tuple[Stat
     state = state._replace(stepping=warmup.settle(state.stepping, settled))
     empty = learn | settled
     return state, book._replace(
-        filled=jnp.where(empty, 0, book.filled), divergences=jnp.where(empty, 0, book.divergences)
+        filled=jnp.where(empty, 0, book.filled),
+        divergences=jnp.where(empty, 0, book.divergences),
+        balance=jnp.where(empty[:, None], 0, book.balance),
     )
 
 

@@ -255,7 +255,14 @@ class Slots:
         judgement = Judgement(*(np.asarray(part) for part in judgement))
         divergences = int(np.sum(np.asarray(self._book.divergences)[places]))
         chains = self._kind.chains * job.copies
-        verdict = judge(judgement, divergences=divergences, trajectories=count * chains, inference=self._inference)
+        filled = np.asarray(self._book.filled)[places, None]
+        verdict = judge(
+            judgement,
+            divergences=divergences,
+            trajectories=count * chains,
+            inference=self._inference,
+            balance=np.ravel(np.asarray(self._book.balance)[places] / filled),
+        )
         ess = min(verdict.ess_bulk_min, verdict.ess_tail_min)
         occupant.look = self._next_look(job, count, ess)
         too_slow = ess * self._inference.max_draws < count * self._inference.ess_floor

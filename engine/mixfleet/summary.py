@@ -28,7 +28,7 @@ _ARROW = {
 }
 _GROUP_ROWS = 32_768
 
-_LATE_DIAGNOSTICS = ("ebfmi_min",)
+_LATE_DIAGNOSTICS = ("ebfmi_min", "energy_balance")
 """Diagnostics that stand behind the columns other programs rely on."""
 
 

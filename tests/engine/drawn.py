@@ -92,6 +92,7 @@ def drawn(panel: Panel, spec: Spec, *, count: int = 64, spread: float = 0.3, see
         filled=jnp.full(2, count, jnp.int32),
         divergences=jnp.zeros(2, jnp.int32),
         accept=jnp.zeros(2),
+        balance=jnp.zeros((2, CHAINS)),
     )
     member = members[-1]
     linear = Linear(jnp.asarray(member.loading), jnp.asarray(member.prior_mean))

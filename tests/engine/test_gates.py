@@ -23,9 +23,9 @@ GOOD: dict[str, Any] = {
 }
 
 
-def verdict(*, divergences: Any = 0, **changed: Any) -> Verdict:
+def verdict(*, divergences: Any = 0, balance: np.ndarray | None = None, **changed: Any) -> Verdict:
     judgement: Any = Judgement(**{**GOOD, **changed})
-    return judge(judgement, divergences=divergences, trajectories=8000, inference=Inference())
+    return judge(judgement, divergences=divergences, trajectories=8000, inference=Inference(), balance=balance)
 
 
 def test_good_draws_pass_without_a_word():
@@ -35,6 +35,18 @@ def test_good_draws_pass_without_a_word():
     assert not good.hopeless
     assert good.reason == ""
     assert (good.rhat_max, good.ess_bulk_min, good.ess_tail_min, good.ebfmi_min) == (1.003, 1900.0, 1700.0, 0.9)
+
+
+def test_energy_errors_out_of_balance_are_warned_of():
+    chains = np.array([0.08, 0.07, 0.09, 0.08])
+    found = verdict(balance=chains)
+    assert found.passed
+    assert found.energy_balance == pytest.approx(0.08)
+    assert found.reason == "energy errors are out of balance by 0.080, 7 Monte Carlo errors"
+    assert "2 of 8000 trajectories diverged; energy" in verdict(balance=chains, divergences=2).reason
+    # Chains that differ among themselves say less, and NUTS says nothing.
+    assert verdict(balance=np.array([0.3, -0.1, 0.1, 0.02])).reason == ""
+    assert np.isnan(verdict().energy_balance)
 
 
 FAULTS = {

@@ -133,6 +133,36 @@ def test_energy_errors_average_to_one_in_equilibrium():
     assert abs(np.mean(ratio) - 1.0) < 5 * np.std(ratio) / np.sqrt(chains)
 
 
+@pytest.mark.parametrize(("spread", "balanced"), [(1.0, True), (1.2, False)])
+def test_energies_rise_and_fall_in_balance_where_positions_come_from_the_target(spread: float, balanced: bool):
+    chains = 40_000
+    covariance = covariances(1)
+    white = np.random.default_rng(5).standard_normal((DIMENSION, chains))
+    position = jnp.asarray(spread * np.linalg.cholesky(covariance[0]) @ white + np.arange(1.0, 5.0)[:, None])
+    log_density = gaussian(covariance, chains)
+    state = begun(log_density, position, covariance * 1.5, step=0.9)
+    accept = jnp.exp(jnp.minimum(state.start_energy - energy(ticks(log_density, state, 3)), 0.0))
+    found = np.asarray(hmc.energy_balance(accept))
+    assert (abs(np.mean(found)) < 5 * np.std(found) / np.sqrt(chains)) == balanced
+
+
+def test_leapfrog_keeps_volume():
+    """The derivative of where a trajectory ends by where it begins, positions and momenta together."""
+    covariance = np.diag(SKEWED_VARIANCE)
+
+    def end(start: Array) -> Array:
+        position, momentum = start[:DIMENSION, None], start[DIMENSION:, None]
+        state = begun(skewed, position, covariance[None], step=0.4)
+        velocity = jnp.asarray(covariance) @ momentum
+        state = ticks(skewed, state._replace(momentum=momentum, velocity=velocity), 12)
+        return jnp.concatenate([state.here.position, state.momentum])[:, 0]
+
+    for place in 0.5 * np.random.default_rng(6).standard_normal((4, 2 * DIMENSION)):
+        moved = np.asarray(jax.jacfwd(end)(jnp.asarray(place)))
+        assert np.max(np.abs(moved - np.eye(2 * DIMENSION))) > 0.1
+        np.testing.assert_allclose(np.linalg.det(moved), 1.0, rtol=1e-9)
+
+
 def test_momenta_have_the_metrics_inverse_for_their_covariance():
     chains = 40_000
     covariance = covariances(1)

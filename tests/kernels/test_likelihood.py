@@ -14,7 +14,8 @@ from mixfleet_kernels.likelihood.cases import CASES, Case
 
 SMALL = {name: case for name, case in CASES.items() if not case.large}
 NEEDS_NATIVE = pytest.mark.skipif(not library.available(), reason=library.why_not() or "it is there")
-IMPLEMENTATIONS = ["xla", pytest.param("native", marks=NEEDS_NATIVE)]
+IMPLEMENTATIONS = ["xla", *(pytest.param(name, marks=NEEDS_NATIVE) for name in ("native", "recursion"))]
+"""Two of the library and, as "recursion", the native one with the decay behind its geometric windows."""
 
 each = pytest.mark.parametrize("name", list(SMALL))
 with_each = pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
@@ -34,7 +35,8 @@ def compiled(family: str, strength_is_mean: bool, implementation: str | None) ->
             strength,
             log_noise,
             strength_is_mean=strength_is_mean,
-            implementation=implementation,
+            decay=weights[1] / weights[0] if implementation == "recursion" else None,
+            implementation="native" if implementation == "recursion" else implementation,
         )
 
     return jax.jit(program)
@@ -42,6 +44,8 @@ def compiled(family: str, strength_is_mean: bool, implementation: str | None) ->
 
 def run(case: Case, implementation: str, *arguments: Any) -> Likelihood:
     """The likelihood, on the host."""
+    if implementation == "recursion" and case.adstock != "geometric":
+        pytest.skip("only geometric windows follow a recursion")
     # XLA's implementation broadcasts lanes over weeks by rank.
     with jax.numpy_rank_promotion("allow"):
         program = compiled(case.saturation, case.strength_is_mean, implementation)
@@ -163,11 +167,12 @@ def test_float32_equals_float64(name: str, implementation: str, x64: None):
 
 
 @NEEDS_NATIVE
+@pytest.mark.parametrize("implementation", ["native", "recursion"])
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.large])
-def test_native_equals_xla_in_float32_at_full_size(name: str):
+def test_native_equals_xla_in_float32_at_full_size(name: str, implementation: str):
     case = CASES[name]
     arguments = case.arguments(np.float32)
-    both = [jax.tree.leaves(run(case, which, *arguments)) for which in ("xla", "native")]
+    both = [jax.tree.leaves(run(case, which, *arguments)) for which in ("xla", implementation)]
     for ours, theirs in zip(*both, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=5e-6 * np.abs(theirs).max())
 
@@ -191,7 +196,7 @@ def test_more_padding_changes_nothing(implementation: str, dtype: type[np.floati
     )
     padded = run(case, implementation, longer, weights, tangents, parameters, strength, log_noise)
     # XLA sums slices of weeks, whose length the padding changes.
-    rounding = 0 if implementation == "native" else 50 * float(np.finfo(dtype).eps)
+    rounding = 0 if implementation != "xla" else 50 * float(np.finfo(dtype).eps)
     for ours, theirs in zip(jax.tree.leaves(padded), jax.tree.leaves(alone), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=rounding, atol=rounding * np.abs(theirs).max())
 
@@ -208,11 +213,19 @@ def test_more_padding_changes_nothing(implementation: str, dtype: type[np.floati
 
 @pytest.mark.parametrize(
     ("implementation", "family"),
-    [("xla", "hill"), *(pytest.param("native", name, marks=NEEDS_NATIVE) for name in saturation.PARAMETERS)],
+    [
+        ("xla", "hill"),
+        *(
+            pytest.param(implementation, name, marks=NEEDS_NATIVE)
+            for implementation in ("native", "recursion")
+            for name in saturation.PARAMETERS
+        ),
+    ],
 )
 def test_a_lane_knows_nothing_of_the_others(implementation: str, family: str, dtype: type[np.floating]):
     """Bit by bit: units in another order, NaN in one of them, and, natively, one unit alone or a part of a vector."""
-    case = Case(saturation=family, units=8, chains=4, adstock="delayed")
+    adstocks = "geometric" if implementation == "recursion" else "delayed"
+    case = Case(saturation=family, units=8, chains=4, adstock=adstocks)
     arguments = case.arguments(dtype)
     together = run(case, implementation, *arguments)
 
@@ -229,8 +242,8 @@ def test_a_lane_knows_nothing_of_the_others(implementation: str, family: str, dt
     jax.tree.map(np.testing.assert_array_equal, lanes_of(result, others), lanes_of(together, others))
     assert not np.isfinite(result.value[9])
 
-    if implementation == "native":
-        for units in ([5], [2, 6, 1], [1, 2, 3, 4, 7]):
+    if implementation != "xla":
+        for units in ([0], [5], [2, 6, 1], [1, 2, 3, 4, 7]):
             lanes = np.concatenate([np.arange(u * case.chains, (u + 1) * case.chains) for u in units])
             part = run(case, implementation, *units_of(case, arguments, units))
             jax.tree.map(np.testing.assert_array_equal, part, lanes_of(together, lanes))
@@ -279,6 +292,34 @@ def test_native_keeps_the_conventions_at_zero_media(dtype: type[np.floating]):
         for array in jax.tree.leaves((result.by_shape, result.by_effect, result.mean_by_shape)):
             np.testing.assert_array_equal(array, 0)
     np.testing.assert_array_equal(values, np.broadcast_to(values[0], (len(values), case.lanes)))
+
+
+@NEEDS_NATIVE
+@pytest.mark.parametrize("decay", [0.0, 1e-3, 0.4, 0.97, 1.0])
+@pytest.mark.parametrize("window", [1, 2, 9, 13])
+def test_a_spike_leaves_nothing_behind(window: int, decay: float, dtype: type[np.floating]):
+    """Week by week, one week of the likelihood per unit: small media right after a large one keep their digits."""
+    case = Case(units=48, chains=1, channels=1, columns=1, saturation="none", strength_is_mean=False)
+    media = np.zeros((case.weeks, 1))
+    media[3], media[5:8], media[4 + window] = 1e6, 1.0, 1e-3
+    decays = np.full((1, case.lanes), decay, dtype)
+    weights, tangents = adstock.weights_and_tangents("geometric", (decays,), window=window)
+    series, *_, strength, log_noise = case.arguments(dtype)
+    lanes = np.broadcast_to(media[..., None], (case.weeks, 1, case.lanes)).astype(dtype)
+    series = series._replace(
+        media=lanes, weight=np.eye(case.weeks, dtype=dtype), active=np.ones((1, case.lanes), dtype)
+    )
+    call = functools.partial(likelihood, implementation="native", strength_is_mean=False, decay=decays)
+    result = jax.jit(lambda *a: call(*a[:3], "none", (), *a[3:]))(series, weights, tangents, strength, log_noise)
+
+    windows = (np.asarray(array[..., 0], np.float64) for array in (weights, *tangents))
+    value, slope = (adstock.convolve(media, window, implementation="reference")[:, 0] for window in windows)
+    epsilon = float(np.finfo(dtype).eps)
+    np.testing.assert_allclose(result.mean_response[0], np.maximum(value, 1e-30), rtol=32 * epsilon)
+    # The window's normalisation pulls the derivative down by as much as its powers push it up.
+    np.testing.assert_allclose(result.mean_by_shape[0][0], slope, rtol=32 * epsilon, atol=64 * epsilon * value.max())
+    nothing = adstock.convolve(media[:, 0], np.ones(window), implementation="reference") == 0
+    np.testing.assert_array_equal(result.mean_by_shape[0][0][nothing], 0)
 
 
 def test_the_default_is_native_where_it_was_built_and_adstock_comes_first():

@@ -32,6 +32,7 @@ __all__ = [
     "adapt_step",
     "advance",
     "begin",
+    "energy_balance",
     "lanes_of",
     "metric_of",
     "restart",
@@ -186,6 +187,15 @@ def begin(
 def advance(log_density: LogDensity, state: State, ticks: int) -> tuple[State, Trace]:
     """The state after `ticks` gradients of every lane, and the trace of each tick (leading axis)."""
     return jax.lax.scan(lambda carried, _: _tick(log_density, carried), state, None, length=ticks)
+
+
+def energy_balance(accept: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """What is zero on average over trajectories that begin in equilibrium: acceptance less 2 where energy fell.
+
+    A reversible move that keeps volume has E exp(-error) = 1 because E[exp(-error); error > 0] = P(error < 0), and the
+    same with signs turned. The mean of exp(-error) may have no variance; this difference stays within [-1, 1].
+    """
+    return jnp.where(accept < 1, accept, -1.0)
 
 
 def restart(state: State, which: Bool[Array, " unit"]) -> State:

@@ -41,6 +41,7 @@ def likelihood(
     strength_is_mean: bool,
     adstock_first: bool = True,
     unit_media: Float[Array, "week channel unit"] | None = None,
+    decay: Float[Array, "channel lane"] | None = None,
     implementation: str | None = None,
 ) -> Likelihood:
     """Log-likelihood of every lane, its gradient, and what the linear coefficients need.
@@ -56,6 +57,8 @@ def likelihood(
         strength_is_mean: Whether `strength` is the mean contribution, so that effect = strength / mean response.
         adstock_first: Whether carry-over comes before saturation.
         unit_media: The series' media once per unit, if at hand: the native pass then reads no copies of it.
+        decay: Of geometric windows, if that is what `weights` are, normalised or not: the native pass then carries
+            media over by recursion instead of lag by lag.
         implementation: "xla", or "native", for CPU and adstock first only. By default native wherever a program
             runs on CPU and the library was built, xla elsewhere.
 
@@ -67,7 +70,7 @@ def likelihood(
         raise RuntimeError("the native likelihood takes adstock before saturation only: use implementation='xla'")
 
     def in_xla(*arrays: Any) -> Likelihood:
-        series, weights, tangents, parameters, strength, log_noise, _ = arrays
+        series, weights, tangents, parameters, strength, log_noise, *_ = arrays
         response = respond(
             series.media,
             weights=weights,
@@ -79,7 +82,7 @@ def likelihood(
         return xla.evaluate(series, response, strength, log_noise, strength_is_mean=strength_is_mean)
 
     def in_native(*arrays: Any) -> Likelihood:
-        series, weights, tangents, parameters, strength, log_noise, unit_media = arrays
+        series, weights, tangents, parameters, strength, log_noise, unit_media, decay = arrays
         return native.likelihood(
             series,
             weights,
@@ -90,6 +93,7 @@ def likelihood(
             log_noise,
             strength_is_mean=strength_is_mean,
             unit_media=unit_media,
+            decay=decay,
         )
 
     def by_platform(*arrays: Any) -> Likelihood:
@@ -102,4 +106,4 @@ def likelihood(
         default="default",
         what="likelihood implementation",
     )
-    return run(series, weights, tangents, parameters, strength, log_noise, unit_media)
+    return run(series, weights, tangents, parameters, strength, log_noise, unit_media, decay)

@@ -21,14 +21,15 @@ namespace {
 template <class T>
 constexpr ffi::DataType kType = sizeof(T) == 4 ? ffi::DataType::F32 : ffi::DataType::F64;
 
-// Arguments: unit_media, kpi, weight, basis, variance, active, strength, log_noise, weights, tangents..., parameters...
+// Arguments: unit_media, kpi, weight, basis, variance, active, strength, log_noise, weights, tangents..., parameters...,
+// and, if geometric, the decay; weights and tangent then hold their first lag alone.
 // Results: value, by_effect, by_log_noise, effect, mean_response, projection, scratch, by_shape..., mean_by_shape...
 template <class T>
 ffi::Error likelihood(ffi::RemainingArgs arguments, ffi::RemainingRets results, int64_t family, int64_t tangents,
-                      bool strength_is_mean) {
+                      int64_t window, bool geometric, bool strength_is_mean) {
   constexpr size_t kFixedArguments = 9, kFixedResults = 7;
-  const size_t shapes = arguments.size() - kFixedArguments;
-  if (arguments.size() < kFixedArguments || shapes > mixfleet::kMostShapes || size_t(tangents) > shapes ||
+  const size_t shapes = arguments.size() - kFixedArguments - geometric;
+  if (arguments.size() < kFixedArguments + geometric || shapes > mixfleet::kMostShapes || size_t(tangents) > shapes || (geometric && tangents != 1) ||
       results.size() != kFixedResults + 2 * shapes) {
     return ffi::Error::InvalidArgument("wrong number of arguments or results");
   }
@@ -42,7 +43,7 @@ ffi::Error likelihood(ffi::RemainingArgs arguments, ffi::RemainingRets results, 
   Problem<T> p{};
   const auto media = argument(0).dimensions(), basis = argument(3).dimensions();
   p.weeks = media[0], p.channels = media[1], p.units = media[2], p.lanes = argument(1).dimensions()[1];
-  p.columns = basis[2], p.window = argument(8).dimensions()[0];
+  p.columns = basis[2], p.window = window;
   p.tangents = tangents, p.parameters = int64_t(shapes) - tangents, p.family = family;
   p.strength_is_mean = strength_is_mean;
 
@@ -51,6 +52,8 @@ ffi::Error likelihood(ffi::RemainingArgs arguments, ffi::RemainingRets results, 
   for (size_t i = 0; i < kFixedArguments; ++i) *fixed[i] = in(i);
   for (int64_t j = 0; j < p.tangents; ++j) p.tangent[j] = in(kFixedArguments + j);
   for (int64_t j = 0; j < p.parameters; ++j) p.parameter[j] = in(kFixedArguments + p.tangents + j);
+
+  p.decay = geometric ? in(arguments.size() - 1) : nullptr;
 
   T** const made[] = {&p.value, &p.by_effect, &p.by_log_noise, &p.effect, &p.mean_response, &p.projection, &p.scratch};
   for (size_t i = 0; i < kFixedResults; ++i) *made[i] = out(i);
@@ -63,8 +66,14 @@ ffi::Error likelihood(ffi::RemainingArgs arguments, ffi::RemainingRets results, 
 }
 
 auto binding() {
-  return ffi::Ffi::Bind().RemainingArgs().RemainingRets().Attr<int64_t>("family").Attr<int64_t>("tangents").Attr<bool>(
-      "strength_is_mean");
+  return ffi::Ffi::Bind()
+      .RemainingArgs()
+      .RemainingRets()
+      .Attr<int64_t>("family")
+      .Attr<int64_t>("tangents")
+      .Attr<int64_t>("window")
+      .Attr<bool>("geometric")
+      .Attr<bool>("strength_is_mean");
 }
 
 }  // namespace
@@ -78,8 +87,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(mixfleet_likelihood_f64, likelihood<double>, bindi
 MIXFLEET_API int64_t mixfleet_scratch_bytes(int64_t weeks, int64_t channels, int64_t columns, int64_t window,
                                             int64_t arrays) {
   constexpr int64_t kVector = 64, kBlock = 4;
-  const int64_t rows = weeks + kBlock;
+  const int64_t rows = weeks + (window > kBlock ? window : kBlock);
   const int64_t vectors =
-      window * (arrays + 1) + rows * (4 + channels * arrays) + 2 * columns + channels * (arrays + 1) + 1;
+      5 * (window + 1) + rows * (5 + channels * arrays) + 2 * columns + channels * (arrays + 2) + 1;
   return vectors * kVector;
 }

@@ -17,6 +17,7 @@ struct Problem {
   bool strength_is_mean;
 
   const T *unit_media, *kpi, *weight, *basis, *variance, *active, *strength, *log_noise, *weights;
+  const T* decay;  // of geometric windows, of which weights and tangent then hold the first lag alone; else null
   const T* tangent[kMostParameters];
   const T* parameter[kMostParameters];
 

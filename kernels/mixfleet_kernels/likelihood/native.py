@@ -19,14 +19,19 @@ def likelihood(
     *,
     strength_is_mean: bool,
     unit_media: Float[Array, "week channel unit"] | None = None,
+    decay: Float[Array, "channel lane"] | None = None,
 ) -> Likelihood:
     """As `mixfleet_kernels.likelihood.likelihood`, adstock first; `library.available()` must be true."""
     dtype = series.media.dtype
     weeks, channels, lanes = series.media.shape
     if unit_media is None:
         unit_media = series.media[..., :: lanes // series.basis.shape[0]]
+    window, recursion = weights.shape[0], ()
+    if decay is not None:
+        # The first lag says what the powers are multiplied by.
+        weights, tangents, recursion = weights[:1], (tangents[0][:1],), (decay,)
     columns, shapes = series.variance.shape[0], len(tangents) + len(parameters)
-    scratch = library.loaded().mixfleet_scratch_bytes(weeks, channels, columns, weights.shape[0], 1 + shapes)
+    scratch = library.loaded().mixfleet_scratch_bytes(weeks, channels, columns, window, 1 + shapes)
     by_lane, by_channel, by_column = (
         jax.ShapeDtypeStruct(shape, dtype) for shape in ((lanes,), (channels, lanes), (columns, lanes))
     )
@@ -40,9 +45,11 @@ def likelihood(
         vmap_method="sequential",
     )(
         *(unit_media, series.kpi, series.weight, series.basis, series.variance, series.active),
-        *(strength, log_noise, weights, *tangents, *parameters),
+        *(strength, log_noise, weights, *tangents, *parameters, *recursion),
         family=np.int64(tuple(saturation.PARAMETERS).index(family)),
         tangents=np.int64(len(tangents)),
+        window=np.int64(window),
+        geometric=decay is not None,
         strength_is_mean=strength_is_mean,
     )
     value, by_effect, by_log_noise, effect, mean, projection, _, *gradients = results

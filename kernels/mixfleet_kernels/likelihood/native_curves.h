@@ -1,13 +1,16 @@
 // The saturation families of saturation/xla.py: value and closed-form derivatives, with its conventions at zero.
 //
-// A curve gives its derivatives up to factors that are constant over the weeks, which the sums over weeks take up:
-// df/dmedia = slope * slope_factor and df/dparameter[j] = by[j] * factor[j].
+// A curve takes the media times its `scale`. It gives its derivatives up to factors that are constant over the weeks,
+// which the sums over weeks take up: df/dscaled = slope * slope_factor and df/dparameter[j] = by[j] * factor[j]. One of
+// what it gives is slope times scaled media: the value, or the `elastic`-th derivative.
 #pragma once
 
 #include "native_math.h"
 
 namespace mixfleet {
 namespace {
+
+constexpr int kValue = -1;
 
 template <class T, int kCount>
 struct Shape {
@@ -18,8 +21,8 @@ struct Shape {
 template <class T, int kCount>
 struct Curve : Math<T> {
   using V = typename Math<T>::V;
-  static constexpr int kParameters = kCount;
-  V slope_factor = Math<T>::splat(1);
+  static constexpr int kParameters = kCount, kElastic = 0;
+  V scale = Math<T>::splat(1), slope_factor = Math<T>::splat(1);
   V factor[kMostParameters] = {Math<T>::splat(1), Math<T>::splat(1)};
 };
 
@@ -27,11 +30,11 @@ template <class T>
 struct Logistic : Curve<T, 1> {
   using typename Curve<T, 1>::V;
   explicit Logistic(const V* parameter) {
-    this->slope_factor = parameter[0] / 2;
-    this->factor[0] = this->splat(T(0.5));
+    this->scale = parameter[0] / 2;
+    this->factor[0] = 1 / parameter[0];
   }
   MIXFLEET_INLINE Shape<T, 1> operator()(V media) const {
-    const V value = this->tanh(this->slope_factor * media);
+    const V value = this->tanh(media);
     const V slope = 1 - value * value;
     return {value, slope, {media * slope}};
   }
@@ -40,23 +43,25 @@ struct Logistic : Curve<T, 1> {
 template <class T>
 struct Hill : Curve<T, 2> {
   using typename Curve<T, 2>::V;
-  V slope, half;
-  explicit Hill(const V* parameter) : slope(parameter[0]), half(parameter[1]) {
-    this->slope_factor = slope;
-    this->factor[1] = -slope / half;
+  static constexpr int kElastic = 1;
+  explicit Hill(const V* parameter) {
+    this->scale = 1 / parameter[1];
+    this->slope_factor = parameter[0];
+    this->factor[1] = -parameter[0] * this->scale;
   }
   MIXFLEET_INLINE Shape<T, 2> operator()(V media) const {
     const V size = this->abs(media);
     const auto zero = size < this->kTiny;
-    const V log_ratio = this->log((zero ? half : size) / half);
-    const V z = slope * log_ratio;
+    const V safe = zero ? this->splat(1) : size;
+    const V log_size = this->log(safe);
+    const V z = this->slope_factor * log_size;
     const V tail = this->exp(-this->abs(z)).value;
     const V larger = 1 / (1 + tail);
     const V smaller = tail * larger;
     const V value = zero ? V{} : z < 0 ? smaller : larger;
     const V spread = zero ? V{} : larger * smaller;
     const V by_half = this->flip(spread, media);
-    return {this->flip(value, media), spread / (zero ? this->splat(1) : size), {by_half * log_ratio, by_half}};
+    return {this->flip(value, media), spread / safe, {by_half * log_size, by_half}};
   }
 };
 
@@ -64,36 +69,39 @@ template <class T>
 struct Tanh : Curve<T, 1> {
   using typename Curve<T, 1>::V;
   explicit Tanh(const V* parameter) {
-    this->slope_factor = 1 / parameter[0];
-    this->factor[0] = -this->slope_factor;
+    this->scale = 1 / parameter[0];
+    this->factor[0] = -this->scale;
   }
   MIXFLEET_INLINE Shape<T, 1> operator()(V media) const {
-    const V ratio = media * this->slope_factor;
-    const V value = this->tanh(ratio);
+    const V value = this->tanh(media);
     const V slope = 1 - value * value;
-    return {value, slope, {ratio * slope}};
+    return {value, slope, {media * slope}};
   }
 };
 
 template <class T>
 struct MichaelisMenten : Curve<T, 1> {
   using typename Curve<T, 1>::V;
-  V half;
-  explicit MichaelisMenten(const V* parameter) : half(parameter[0]) { this->factor[0] = this->splat(-1); }
+  explicit MichaelisMenten(const V* parameter) {
+    this->scale = 1 / parameter[0];
+    this->factor[0] = -this->scale;
+  }
   MIXFLEET_INLINE Shape<T, 1> operator()(V media) const {
-    const V inverse = 1 / (half + this->abs(media));
+    const V inverse = 1 / (1 + this->abs(media));
     const V value = media * inverse;
-    // One product after the other: the square of the inverse could leave float32.
-    return {value, half * inverse * inverse, {value * inverse}};
+    return {value, inverse * inverse, {value * inverse}};
   }
 };
 
 template <class T>
 struct Saturating : Curve<T, 1> {  // "exponential"
   using typename Curve<T, 1>::V;
-  explicit Saturating(const V* parameter) { this->slope_factor = parameter[0]; }
+  explicit Saturating(const V* parameter) {
+    this->scale = parameter[0];
+    this->factor[0] = 1 / parameter[0];
+  }
   MIXFLEET_INLINE Shape<T, 1> operator()(V media) const {
-    const auto left = this->exp(-this->slope_factor * this->abs(media));
+    const auto left = this->exp(-this->abs(media));
     return {this->flip(-left.less_one, media), left.value, {media * left.value}};
   }
 };
@@ -101,6 +109,7 @@ struct Saturating : Curve<T, 1> {  // "exponential"
 template <class T>
 struct Root : Curve<T, 1> {
   using typename Curve<T, 1>::V;
+  static constexpr int kElastic = kValue;
   explicit Root(const V* parameter) { this->slope_factor = parameter[0]; }
   MIXFLEET_INLINE Shape<T, 1> operator()(V media) const {
     const V size = this->abs(media);
@@ -116,9 +125,12 @@ struct Root : Curve<T, 1> {
 template <class T>
 struct Log : Curve<T, 1> {
   using typename Curve<T, 1>::V;
-  explicit Log(const V* parameter) { this->slope_factor = parameter[0]; }
+  explicit Log(const V* parameter) {
+    this->scale = parameter[0];
+    this->factor[0] = 1 / parameter[0];
+  }
   MIXFLEET_INLINE Shape<T, 1> operator()(V media) const {
-    const V grown = this->slope_factor * this->abs(media);
+    const V grown = this->abs(media);
     const V total = 1 + grown;
     const V left = 1 / total;
     // What the sum lost of a small `grown` comes back, to first order.
@@ -130,6 +142,7 @@ struct Log : Curve<T, 1> {
 template <class T>
 struct Straight : Curve<T, 0> {  // "none"
   using typename Curve<T, 0>::V;
+  static constexpr int kElastic = kValue;
   explicit Straight(const V*) {}
   MIXFLEET_INLINE Shape<T, 0> operator()(V media) const { return {media, this->splat(1), {}}; }
 };

@@ -10,42 +10,46 @@
 #include <cstring>
 
 #include "native.h"
+#include "native_carry.h"
 #include "native_curves.h"
 
 namespace mixfleet {
 namespace {
 
 constexpr double kLogTwoPi = 1.83787706640934548356;
-constexpr int kBlock = 4;  // weeks whose carry-over is summed side by side, in registers
-
-int64_t rows(int64_t weeks) { return weeks + kBlock; }
 
 template <class T>
 class Pass {
   using M = Math<T>;
   using V = typename M::V;
+  using I = typename M::I;
   static constexpr int kLanes = M::kLanes;
 
  public:
   explicit Pass(const Problem<T>& problem) : p(problem), arrays(1 + p.tangents + p.parameters) {
-    const int64_t n = rows(p.weeks);
+    const int64_t n = rows();
     const uintptr_t start = (reinterpret_cast<uintptr_t>(p.scratch) + sizeof(V) - 1) & ~uintptr_t(sizeof(V) - 1);
     V* free = reinterpret_cast<V*>(start);
     const auto take = [&free](int64_t count) { return (free += count) - count; };
-    window = take(p.window * (1 + p.tangents));
+    window = take((p.window + 1) * 4);
     column = take(p.window - 1 + n) + p.window - 1;
     weight = take(n);
     residual = take(n);
+    counts = reinterpret_cast<I*>(take(n));
     pull = take(n);
     projection = take(p.columns);
     shrunk = take(p.columns);
     effect = take(p.channels);
+    share_slope = take(p.channels);
     shapes = take(p.channels * arrays * n);
     factors = take(p.channels * arrays);
     // Nothing was bought before the first week; weeks after the last fill the last block.
     for (int64_t t = 1 - p.window; t < n; ++t) column[t] = V{};
-    for (int64_t t = 0; t < n; ++t) weight[t] = V{};
+    for (int64_t t = 0; t < n; ++t) weight[t] = V{}, counts[t] = I{};
   }
+
+  // The last block of weeks may go beyond the last week.
+  int64_t rows() const { return p.weeks + (p.window > kBlock ? p.window : kBlock); }
 
   void run() {
     for (lane = 0; lane < p.lanes; lane += kLanes) {
@@ -79,6 +83,7 @@ class Pass {
     const int64_t chains = p.lanes / p.units;
     for (int64_t t = 0; t < p.weeks; ++t) {
       weight[t] = load(p.weight + t * p.lanes);
+      counts[t] = weight[t] != 0;
       weeks += weight[t];
       bool some = false;  // the lanes of a unit share its weeks
       for (int64_t u = 0; u < units; ++u) some |= p.weight[t * p.lanes + (u == 0 ? lane : (unit + u) * chains)] != 0;
@@ -86,7 +91,9 @@ class Pass {
       if (some && first > t) first = t;
     }
     if (last < 0) first = last = 0;
-    end = first + (last - first + kBlock) / kBlock * kBlock;
+    // Blocks begin where they would without the other units of the vector.
+    first = first / kBlock * kBlock;
+    end = (last + kBlock) / kBlock * kBlock;
   }
 
   int64_t last_week() const { return end < p.weeks ? end : p.weeks; }
@@ -111,94 +118,95 @@ class Pass {
     return v;
   }
 
+  void read_media(int64_t c, V scale) {
+    units == 1 ? read_media<1>(c, scale) : units == 2 ? read_media<2>(c, scale) : read_media<0>(c, scale);
+  }
+
   template <int kUnits>
-  void read_media(int64_t c) {
-    const int64_t begin = first - p.window + 1 > 0 ? first - p.window + 1 : 0;
+  void read_media(int64_t c, V scale) {
+    const int64_t history = first / p.window * p.window - p.window;
+    const int64_t begin = history > 0 ? history : 0;
     const T* media = p.unit_media + c * p.units + unit;
-    for (int64_t t = begin; t < last_week(); ++t) column[t] = spread<kUnits>(media + t * p.channels * p.units, 1);
+    for (int64_t t = begin; t < last_week(); ++t) column[t] = scale * spread<kUnits>(media + t * p.channels * p.units, 1);
   }
 
   void add_channel(int64_t c) {
-    units == 1 ? read_media<1>(c) : units == 2 ? read_media<2>(c) : read_media<0>(c);
+    V parameter[kMostParameters] = {};
+    for (int64_t j = 0; j < p.parameters; ++j) parameter[j] = load(p.parameter[j] + c * p.lanes);
+    switch (p.family) {
+      case 0: return respond(c, Logistic<T>(parameter));
+      case 1: return respond(c, Hill<T>(parameter));
+      case 2: return respond(c, Tanh<T>(parameter));
+      case 3: return respond(c, MichaelisMenten<T>(parameter));
+      case 4: return respond(c, Saturating<T>(parameter));
+      case 5: return respond(c, Root<T>(parameter));
+      case 6: return respond(c, Log<T>(parameter));
+      default: return respond(c, Straight<T>(parameter));
+    }
+  }
+
+  template <class Curve>
+  void respond(int64_t c, const Curve& curve) {
+    V* factor = factors + c * arrays;
+    for (int64_t j = 0; j < p.tangents; ++j) factor[1 + j] = curve.slope_factor;
+    for (int j = 0; j < Curve::kParameters; ++j) factor[1 + p.tangents + j] = curve.factor[j];
+    elastic = Curve::kElastic == kValue ? 0 : 1 + p.tangents + Curve::kElastic;
+    if (p.decay) {
+      const V share = load(p.weights + c * p.lanes);
+      share_slope[c] = load(p.tangent[0] + c * p.lanes) / share;
+      read_media(c, curve.scale * share);
+      V *slope = window + p.window + 1, *end = slope + p.window + 1, *end_by = end + p.window + 1;
+      Recursion<T> carry{load(p.decay + c * p.lanes), p.window, window, slope, end, end_by};
+      carry.fill();
+      return respond<1>(c, curve, carry);
+    }
+    read_media(c, curve.scale);
     for (int64_t l = 0; l < p.window; ++l) {
       const int64_t place = (l * p.channels + c) * p.lanes;
       window[l] = load(p.weights + place);
       for (int64_t j = 0; j < p.tangents; ++j) window[(1 + j) * p.window + l] = load(p.tangent[j] + place);
     }
-    V parameter[kMostParameters] = {}, sums[1 + kMostShapes] = {};
-    for (int64_t j = 0; j < p.parameters; ++j) parameter[j] = load(p.parameter[j] + c * p.lanes);
-    V* out = shapes + c * arrays * rows(p.weeks);
-    respond(parameter, out, sums, factors + c * arrays);
+    switch (p.tangents) {
+      case 0: return respond<0>(c, curve, Window<T, 0>{window, p.window});
+      case 1: return respond<1>(c, curve, Window<T, 1>{window, p.window});
+      default: return respond<2>(c, curve, Window<T, 2>{window, p.window});
+    }
+  }
+
+  // Writes value and derivatives of a channel's response, week after week, and its effect.
+  template <int kTangents, class Curve, class Carry>
+  void respond(int64_t c, const Curve curve, const Carry carry) {
+    constexpr int kArrays = 1 + kTangents + Curve::kParameters;
+    V* const out = shapes + c * rows() * kArrays;
+    const I* const counted = counts;
+    V sum[kArrays] = {};
+    const auto enter = [&](int64_t t, V carried, const V* tangent) MIXFLEET_INLINED {
+      const auto shape = curve(carried);
+      V row[kArrays] = {shape.value};
+      for (int j = 0; j < kTangents; ++j) row[1 + j] = shape.slope * tangent[j];
+      for (int j = 0; j < Curve::kParameters; ++j) row[1 + kTangents + j] = shape.by[j];
+      for (int j = 0; j < kArrays; ++j) {
+        out[t * kArrays + j] = row[j];
+        sum[j] = counted[t] ? sum[j] + row[j] : sum[j];
+      }
+    };
+    carry.each_week(column, first, end, enter);
 
     const V active = load(p.active + c * p.lanes), strength = load(p.strength + c * p.lanes);
     constexpr T kLeastMean = T(1e-30);
-    const V mean = M::at_least(sums[0] / weeks, kLeastMean) * active + (1 - active);
+    const V mean = M::at_least(sum[0] / weeks, kLeastMean) * active + (1 - active);
     effect[c] = p.strength_is_mean ? strength / mean : strength;
     store(p.mean_response + c * p.lanes, mean);
     store(p.effect + c * p.lanes, effect[c]);
-    for (int64_t j = 1; j < arrays; ++j) {
-      store(p.mean_by_shape[j - 1] + c * p.lanes, sums[j] / weeks * factors[c * arrays + j]);
+    add_share(c, sum);
+    for (int j = 1; j < kArrays; ++j) {
+      store(p.mean_by_shape[j - 1] + c * p.lanes, sum[j] / weeks * factors[c * kArrays + j]);
     }
   }
 
-  void respond(const V* parameter, V* out, V* sums, V* factor) {
-    switch (p.family) {
-      case 0: return respond_with(Logistic<T>(parameter), out, sums, factor);
-      case 1: return respond_with(Hill<T>(parameter), out, sums, factor);
-      case 2: return respond_with(Tanh<T>(parameter), out, sums, factor);
-      case 3: return respond_with(MichaelisMenten<T>(parameter), out, sums, factor);
-      case 4: return respond_with(Saturating<T>(parameter), out, sums, factor);
-      case 5: return respond_with(Root<T>(parameter), out, sums, factor);
-      case 6: return respond_with(Log<T>(parameter), out, sums, factor);
-      default: return respond_with(Straight<T>(parameter), out, sums, factor);
-    }
-  }
-
-  template <class Curve>
-  void respond_with(const Curve& curve, V* out, V* sums, V* factor) {
-    for (int64_t j = 0; j < p.tangents; ++j) factor[1 + j] = curve.slope_factor;
-    for (int j = 0; j < Curve::kParameters; ++j) factor[1 + p.tangents + j] = curve.factor[j];
-    switch (p.tangents) {
-      case 0: return respond_with<Curve, 0>(curve, out, sums);
-      case 1: return respond_with<Curve, 1>(curve, out, sums);
-      default: return respond_with<Curve, 2>(curve, out, sums);
-    }
-  }
-
-  // Writes value and derivatives of a channel's response, array after array, and sums them over the likelihood.
-  template <class Curve, int kTangents>
-  void respond_with(const Curve& curve, V* out, V* sums) {
-    const int64_t n = rows(p.weeks), lags = p.window;
-    constexpr int kParameters = Curve::kParameters;
-    V sum[1 + kMostShapes] = {};
-    for (int64_t t = first; t < end; t += kBlock) {
-      V carried[1 + kTangents][kBlock];
-      for (int b = 0; b < kBlock; ++b) {
-        for (int j = 0; j <= kTangents; ++j) carried[j][b] = window[j * lags] * column[t + b];
-      }
-      for (int64_t l = 1; l < lags; ++l) {
-        for (int b = 0; b < kBlock; ++b) {
-          const V media = column[t + b - l];
-          for (int j = 0; j <= kTangents; ++j) carried[j][b] += window[j * lags + l] * media;
-        }
-      }
-      for (int b = 0; b < kBlock; ++b) {
-        const auto shape = curve(carried[0][b]);
-        V* row = out + t + b;
-        row[0] = shape.value;
-        sum[0] += weight[t + b] * shape.value;
-        for (int j = 0; j < kTangents; ++j) {
-          const V by_adstock = shape.slope * carried[1 + j][b];
-          row[(1 + j) * n] = by_adstock;
-          sum[1 + j] += weight[t + b] * by_adstock;
-        }
-        for (int j = 0; j < kParameters; ++j) {
-          row[(1 + kTangents + j) * n] = shape.by[j];
-          sum[1 + kTangents + j] += weight[t + b] * shape.by[j];
-        }
-      }
-    }
-    for (int j = 0; j < 1 + kTangents + kParameters; ++j) sums[j] = sum[j];
+  // What a recursion carries is divided by the sum of the window's weights, whose derivative is owed yet.
+  void add_share(int64_t c, V* by) const {
+    if (p.decay) by[1] += share_slope[c] * by[elastic];
   }
 
   // Four sums side by side: one alone would wait for each addition.
@@ -233,27 +241,38 @@ class Pass {
   template <int kUnits>
   void pull_media(V precision) {
     const T* basis = p.basis + unit * p.weeks * p.columns;
-    for (int64_t t = first; t < last_week(); ++t) {
-      V inside = {}, kept = {};
-      for (int64_t k = 0; k < p.columns; ++k) {
-        const V u = spread<kUnits>(basis + t * p.columns + k, p.weeks * p.columns);
-        inside += u * projection[k];
-        kept += u * shrunk[k];
-      }
-      residual[t] -= inside;
-      pull[t] = (residual[t] * precision + kept) * weight[t];
-    }
+    int64_t t = first;
+    for (; t + kBlock <= last_week(); t += kBlock) pull_media<kUnits, kBlock>(basis, t, precision);
+    for (; t < last_week(); ++t) pull_media<kUnits, 1>(basis, t, precision);
     for (int64_t t = last_week(); t < end; ++t) pull[t] = V{};
+  }
+
+  template <int kUnits, int kWeeks>
+  MIXFLEET_INLINE void pull_media(const T* basis, int64_t first, V precision) {
+    V inside[kWeeks] = {}, kept[kWeeks] = {};
+    for (int64_t k = 0; k < p.columns; ++k) {
+      const V along = projection[k], pulled = shrunk[k];
+      for (int i = 0; i < kWeeks; ++i) {
+        const V u = spread<kUnits>(basis + (first + i) * p.columns + k, p.weeks * p.columns);
+        inside[i] += u * along;
+        kept[i] += u * pulled;
+      }
+    }
+    for (int i = 0; i < kWeeks; ++i) {
+      const int64_t t = first + i;
+      residual[t] -= inside[i];
+      pull[t] = (residual[t] * precision + kept[i]) * weight[t];
+    }
   }
 
   // The likelihood, from the media's total, and every gradient.
   void finish() {
-    const int64_t n = rows(p.weeks);
+    const int64_t n = rows();
     const V log_noise = load(p.log_noise);
     const V s2 = M::exp(2 * log_noise).value, precision = 1 / s2;
     for (int64_t t = first; t < last_week(); ++t) {
       V media = {};
-      for (int64_t c = 0; c < p.channels; ++c) media += effect[c] * shapes[c * arrays * n + t];
+      for (int64_t c = 0; c < p.channels; ++c) media += effect[c] * shapes[(c * n + t) * arrays];
       residual[t] = (load(p.kpi + t * p.lanes) - media) * weight[t];
     }
     for (int64_t t = last_week(); t < end; ++t) residual[t] = V{};
@@ -275,23 +294,45 @@ class Pass {
     store(p.by_log_noise, s2 * by_variance + outside_squares - spare);
 
     for (int64_t c = 0; c < p.channels; ++c) {
-      const V* of_channel = shapes + c * arrays * n;
-      store(p.by_effect + c * p.lanes, dot(pull, of_channel));
-      for (int64_t j = 1; j < arrays; ++j) {
-        const V by_shape = effect[c] * factors[c * arrays + j] * dot(pull, of_channel + j * n);
-        store(p.by_shape[j - 1] + c * p.lanes, by_shape);
+      switch (arrays) {
+        case 1: pull_on<1>(c); break;
+        case 2: pull_on<2>(c); break;
+        case 3: pull_on<3>(c); break;
+        case 4: pull_on<4>(c); break;
+        default: pull_on<5>(c);
       }
+    }
+  }
+
+  // The gradients that a channel passes on.
+  template <int kArrays>
+  void pull_on(int64_t c) const {
+    const V* row = shapes + c * rows() * kArrays;
+    V even[kArrays] = {}, odd[kArrays] = {};
+    for (int64_t t = first; t < end; t += 2) {
+      for (int j = 0; j < kArrays; ++j) {
+        even[j] += pull[t] * row[t * kArrays + j];
+        odd[j] += pull[t + 1] * row[(t + 1) * kArrays + j];
+      }
+    }
+    for (int j = 0; j < kArrays; ++j) even[j] += odd[j];
+    store(p.by_effect + c * p.lanes, even[0]);
+    add_share(c, even);
+    for (int j = 1; j < kArrays; ++j) {
+      store(p.by_shape[j - 1] + c * p.lanes, effect[c] * factors[c * kArrays + j] * even[j]);
     }
   }
 
   const Problem<T>& p;
   const int64_t arrays;  // of a channel: value, by adstock, by saturation parameters
-  V *window, *column, *weight, *residual, *pull, *projection, *shrunk, *effect, *shapes, *factors;
+  V *window, *column, *weight, *residual, *pull, *projection, *shrunk, *effect, *share_slope, *shapes, *factors;
+  I* counts;
   int64_t lane = 0, held = 0;    // this vector's first lane and how many it has
   int64_t unit = 0, units = 0;   // the first lane's unit, and how many the lanes belong to
   typename M::I of_unit[kLanes];  // mask of each one's lanes
   int64_t first = 0, end = 0;    // its weeks, a whole number of blocks
   V weeks = {};                  // in the likelihood
+  int64_t elastic = 0;           // place among a channel's arrays of slope times media
 };
 
 }  // namespace

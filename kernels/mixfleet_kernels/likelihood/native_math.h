@@ -18,7 +18,8 @@
 #endif
 
 // A call would spill the registers that hold the vectors and load every constant anew.
-#define MIXFLEET_INLINE inline __attribute__((always_inline))
+#define MIXFLEET_INLINED __attribute__((always_inline))
+#define MIXFLEET_INLINE inline MIXFLEET_INLINED
 
 namespace mixfleet {
 namespace {  // internal linkage: this file is compiled once per instruction set and nothing of it may be merged

@@ -1,0 +1,87 @@
+// Adstock of one channel: what each week has of its own media and of the window of weeks before.
+//
+// Both ways hand each week's carried media, and its derivatives with respect to the adstock parameters, to a visitor.
+#pragma once
+
+#include "native_math.h"
+
+namespace mixfleet {
+namespace {
+
+constexpr int kBlock = 4;  // weeks that are summed side by side, in registers
+
+// Any window: weights, then their derivatives, lag after lag.
+template <class T, int kTangents>
+struct Window {
+  using V = typename Math<T>::V;
+  const V* weights;
+  int64_t lags;
+
+  // Weeks from `first` to before `end`, which are whole blocks; there is media from `lags` weeks before `first` on.
+  template <class Visit>
+  MIXFLEET_INLINE void each_week(const V* media, int64_t first, int64_t end, Visit visit) const {
+    for (int64_t t = first; t < end; t += kBlock) {
+      V carried[1 + kTangents][kBlock];
+      for (int b = 0; b < kBlock; ++b) {
+        for (int j = 0; j <= kTangents; ++j) carried[j][b] = weights[j * lags] * media[t + b];
+      }
+      for (int64_t l = 1; l < lags; ++l) {
+        for (int b = 0; b < kBlock; ++b) {
+          const V earlier = media[t + b - l];
+          for (int j = 0; j <= kTangents; ++j) carried[j][b] += weights[j * lags + l] * earlier;
+        }
+      }
+      for (int b = 0; b < kBlock; ++b) {
+        V tangent[kTangents == 0 ? 1 : kTangents] = {};
+        for (int j = 0; j < kTangents; ++j) tangent[j] = carried[1 + j][b];
+        visit(t + b, carried[0][b], tangent);
+      }
+    }
+  }
+};
+
+// The window of powers of a decay, in seven products a week instead of two for every lag.
+//
+// The weeks are cut into blocks as long as the window, from the first week on, so that it covers the end of one block
+// and the beginning of the next. Beginnings are summed forwards, ends backwards. Nothing is subtracted: once a spike
+// has left the window, nothing is left of it.
+template <class T>
+struct Recursion {
+  using V = typename Math<T>::V;
+  V decay;
+  int64_t lags;
+  V *power, *slope;  // [lags + 1]: decay^l and its derivative
+  V *end, *end_by;   // [lags + 1]: what the block before, from its i-th week on, amounts to at its last week
+
+  void fill() {
+    power[0] = Math<T>::splat(1), slope[0] = end[lags] = end_by[lags] = V{};
+    for (int64_t l = 0; l < lags; ++l) {
+      power[l + 1] = decay * power[l];
+      slope[l + 1] = decay * slope[l] + power[l];
+    }
+  }
+
+  template <class Visit>
+  MIXFLEET_INLINE void each_week(const V* media, int64_t first, int64_t last, Visit visit) const {
+    for (int64_t block = first / lags * lags; block < last; block += lags) {
+      V total = {}, by = {};
+      for (int64_t i = lags - 1; i > 0; --i) {
+        const V earlier = media[block - lags + i];
+        end[i] = total += power[lags - 1 - i] * earlier;
+        end_by[i] = by += slope[lags - 1 - i] * earlier;
+      }
+      total = by = V{};
+      const int64_t weeks = last - block < lags ? last - block : lags;
+      for (int64_t i = 0; i < weeks; ++i) {
+        by = decay * by + total;
+        total = decay * total + media[block + i];
+        const V carried = total + power[i + 1] * end[i + 1];
+        const V tangent = (by + power[i + 1] * end_by[i + 1]) + slope[i + 1] * end[i + 1];
+        visit(block + i, carried, &tangent);
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace mixfleet
