@@ -15,6 +15,7 @@ References:
     arXiv:2410.24079.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -83,18 +84,8 @@ def likelihood(
 
     def in_native(*arrays: Any) -> Likelihood:
         series, weights, tangents, parameters, strength, log_noise, unit_media, decay = arrays
-        return native.likelihood(
-            series,
-            weights,
-            tangents,
-            family,
-            parameters,
-            strength,
-            log_noise,
-            strength_is_mean=strength_is_mean,
-            unit_media=unit_media,
-            decay=decay,
-        )
+        call = partial(native.likelihood, strength_is_mean=strength_is_mean, unit_media=unit_media, decay=decay)
+        return call(series, weights, tangents, family, parameters, strength, log_noise)
 
     def by_platform(*arrays: Any) -> Likelihood:
         return jax.lax.platform_dependent(*arrays, cpu=in_native, default=in_xla)

@@ -53,13 +53,5 @@ def likelihood(
         strength_is_mean=strength_is_mean,
     )
     value, by_effect, by_log_noise, effect, mean, projection, _, *gradients = results
-    return Likelihood(
-        value=value,
-        by_shape=tuple(gradients[:shapes]),
-        by_effect=by_effect,
-        by_log_noise=by_log_noise,
-        effect=effect,
-        mean_response=mean,
-        mean_by_shape=tuple(gradients[shapes:]),
-        projection=projection,
-    )
+    by_shape, mean_by_shape = tuple(gradients[:shapes]), tuple(gradients[shapes:])
+    return Likelihood(value, by_shape, by_effect, by_log_noise, effect, mean, mean_by_shape, projection)
