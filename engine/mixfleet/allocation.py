@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-__all__ = ["Allocation", "allocate", "at_price", "for_return", "interpolate", "slopes"]
+__all__ = ["Allocation", "allocate", "at_price", "for_outcome", "for_return", "interpolate", "slopes"]
 
 HALVINGS = 200
 
@@ -95,6 +95,26 @@ def for_return(
             best, low = plan, float(plan.spend.sum())
         else:
             high = (low + high) / 2
+    return best
+
+
+def for_outcome(
+    levels: Float[np.ndarray, "cell level"], outcome: Float[np.ndarray, "cell level"], target: float
+) -> Allocation | None:
+    """The plan of the least total whose outcome is at least `target`; None if no plan reaches it.
+
+    The outcome of the best plan only grows with the total, as long as no curve falls.
+    """
+    low, high = float(levels[:, 0].sum()), float(levels[:, -1].sum())
+    best = allocate(levels, outcome, high)
+    if best.outcome < target:
+        return None
+    for _ in range(60):
+        plan = allocate(levels, outcome, (low + high) / 2)
+        if plan.outcome >= target:
+            best, high = plan, (low + high) / 2
+        else:
+            low = (low + high) / 2
     return best
 
 

@@ -139,7 +139,7 @@ def print_plan(console: Console, plan: "Plan", files: Sequence[Path]) -> None:
     _line(console, f"gain {gain['mean']:+,.0f}, 90 % interval {gain['q05']:+,.0f} to {gain['q95']:+,.0f}")
     _line(console, f"better than today's in {totals['probability_better']:.1%} of the draws")
     if totals["gap_share"] == totals["gap_share"] and totals["gap_share"] < float("inf"):
-        _line(console, f"no other plan within the limits brings {totals['gap_share']:.2%} of the outcome more")
+        _line(console, f"no other plan within the limits adds more than {totals['gap_share']:.2%} of the outcome")
     if totals["excluded"]:
         names = totals["excluded_units"][:LISTED_UNITS]
         more = f" and {totals['excluded'] - len(names)} more" if totals["excluded"] > len(names) else ""

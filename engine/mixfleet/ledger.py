@@ -237,7 +237,7 @@ def _by_window(
             inside = (cut(index, after) == number).astype(media.dtype) * (start >= 0)
             own = cut(media, after) * inside[:, None]
             rest = cut(media, before + after, early=before) - jnp.pad(own, ((before, 0), (0, 0)))
-            without = respond(rest[:, None], _lanes(part), model=model).contribution[before:]
+            without = respond(rest[:, None], _lanes(part), model=model, first=before).contribution
             contribution = cut(actual.contribution, after)
             slope = along(cut(actual.derivative, after), own[:, None], _lanes(part), model=model)
             weight = cut(weights, after)

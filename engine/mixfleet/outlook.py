@@ -129,7 +129,7 @@ def _brought(
 
     def of_chunk(part: Curves) -> Array:
         wide = jax.tree.map(lambda values: jnp.broadcast_to(values, _widened(values, levels + 1)), part)
-        total = jnp.sum(respond(plans, wide, model=model).contribution[before:], axis=0)
+        total = jnp.sum(respond(plans, wide, model=model, first=before).contribution, axis=0)
         return total[:-1] - total[-1:]
 
     return in_chunks(of_chunk, curves, size=max(1, LANES // (levels * cells)))

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mixfleet import risk
-from mixfleet.allocation import Allocation, allocate, at_price, for_return
+from mixfleet.allocation import Allocation, allocate, at_price, for_outcome, for_return
 from mixfleet.errors import ConfigError
 from mixfleet.fleet import Fleet
 from mixfleet.limits import Limits
@@ -25,6 +25,9 @@ LEVELS = 33
 GRID_DRAWS = 200
 """Draws behind the choice; the plan that is chosen is then weighed on all of them."""
 
+GOALS = ("total", "target_roi", "target_marginal_roi", "target_outcome")
+"""What may set the total; at most one of them."""
+
 QUANTILE_SHARES = (0.5, 1.0, 2.0, 4.0)
 """Shares of worst draws, in multiples of the quantile, whose plans stand for election by their quantile."""
 
@@ -36,6 +39,7 @@ class Wish:
     total: float | None = None
     target_roi: float | None = None
     target_marginal_roi: float | None = None
+    target_outcome: float | None = None
     weeks: int = 13
     change: float = 0.3
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -48,7 +52,7 @@ class Wish:
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
-        goals = [name for name in ("total", "target_roi", "target_marginal_roi") if getattr(self, name) is not None]
+        goals = [name for name in GOALS if getattr(self, name) is not None]
         if len(goals) > 1:
             raise ConfigError(f"choose one of {' and '.join(goals)}", key="budget")
         for name in (*goals, "level", "weeks"):
@@ -59,8 +63,10 @@ class Wish:
                 raise ConfigError(f"must be one of {', '.join(known)}", key=f"budget.{name}")
         if self.level > 1 or self.spread < 0:
             raise ConfigError("level is a share in (0, 1], spread zero or more", key="budget")
-        if self.aim != "mean" and (self.target_roi or self.target_marginal_roi):
-            raise ConfigError("a target of ROI or marginal ROI is about the mean", key="budget.aim")
+        if self.aim != "mean" and goals and goals != ["total"]:
+            raise ConfigError(f"{goals[0]} is about the mean", key="budget.aim")
+        if self.within and self.target_outcome is not None:
+            raise ConfigError("is for all units together, and within keeps them apart", key="budget.target_outcome")
 
 
 def plan_budget(fleet: Fleet, **wish: Any) -> Plan:
@@ -71,7 +77,9 @@ def plan_budget(fleet: Fleet, **wish: Any) -> Plan:
         **wish: Fields of `Wish`:
             total: Spend of all planned cells over the coming weeks; today's by default.
             target_roi: Instead: the greatest total whose outcome is at least so many times it.
-            target_marginal_roi: Instead: spend wherever the last unit of money brings so much or more.
+            target_marginal_roi: Instead: spend wherever the last unit of money brings so much or more. With a profit
+                of m on every unit of outcome, 1 / m is what maximises profit.
+            target_outcome: Instead: the least total that brings so much.
             weeks: Weeks that are planned; today's plan is the spend of as many last weeks of the data.
             change: Greatest change of any cell, as a share of today's spend.
             bounds: Selector ("channel=tv,market=DE") to least and greatest multiple of today's spend.
@@ -128,7 +136,7 @@ def _purses(outlook: Outlook, limits: Limits, planned: np.ndarray, asked: Wish) 
         own = float(outlook.today[rows].sum())
         total = own if asked.total is None else asked.total * own / today
         low, high = float(limits.low[rows].sum()), float(limits.high[rows].sum())
-        if asked.target_roi is None and asked.target_marginal_roi is None:
+        if all(getattr(asked, goal) is None for goal in GOALS[1:]):
             _check_feasible(total, low, high, "/".join(name), int(limits.locked[rows].sum()))
         purses.append((rows, float(np.clip(total, low, high))))
     return purses
@@ -157,6 +165,15 @@ def _expected_best(
 ) -> Allocation:
     if asked.target_marginal_roi is not None:
         return at_price(levels, expected, asked.target_marginal_roi)
+    if asked.target_outcome is not None:
+        least = for_outcome(levels, expected, asked.target_outcome)
+        if least is None:
+            most = float(expected[:, -1].sum())
+            message = (
+                f"no plan within the limits brings {asked.target_outcome:,.2f}; all at their highest bring {most:,.2f}"
+            )
+            raise ConfigError(f"{message}. Lower the target, or allow more change", key="budget.target_outcome")
+        return least
     if asked.target_roi is None:
         return allocate(levels, expected, total)
     found = for_return(levels, expected, asked.target_roi)

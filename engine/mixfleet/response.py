@@ -37,22 +37,25 @@ class Response(NamedTuple):
     """Of the effect times the saturation, by what is saturated; `along` makes slopes of it."""
 
 
-@partial(jax.jit, static_argnames="model")
-def respond(media: Float[Array, "week unit channel"], curves: Curves, *, model: Model) -> Response:
+@partial(jax.jit, static_argnames=("model", "first"))
+def respond(media: Float[Array, "week unit channel"], curves: Curves, *, model: Model, first: int = 0) -> Response:
     """Contributions of a media plan.
 
     Args:
         media: In shares of each channel's scale; nothing comes before its first week.
         curves: Draws of the channels' curves.
         model: Families, window and order of carry-over and saturation.
+        first: Weeks that are left out of what is returned: history, which only carries over.
     """
     effect, parameters = curves.effect[None], _saturation_parameters(curves, model)
-    seen = _carried(_wide(media, curves), curves, model) if model.adstock_first else _wide(media, curves)
+    wide = _wide(media, curves)
+    seen = _carried(wide, curves, model)[first:] if model.adstock_first else wide
     # Kept apart, or the compiler carries media over once for the value and once more for the derivative.
     value, derivative, _ = saturation.value_and_partials(
         model.saturation, jax.lax.optimization_barrier(seen), parameters
     )
-    value = value if model.adstock_first else _carried(value, curves, model)
+    if not model.adstock_first:
+        value, derivative = _carried(value, curves, model)[first:], derivative[first:]
     return Response(value * effect, derivative * effect)
 
 

@@ -4,10 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.optimize import linprog
+from scipy.optimize import linprog, minimize
 
 from mixfleet import risk
-from mixfleet.allocation import allocate, at_price, for_return, interpolate, slopes
+from mixfleet.allocation import allocate, at_price, for_outcome, for_return, interpolate, slopes
 
 
 def hill(levels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -71,6 +71,34 @@ def test_concave_curves_have_no_gap_and_equal_margins(seed: int) -> None:
     assert np.all(right[inside] / 1e-7 <= found.price * (1 + 1e-5))
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_no_usual_optimiser_does_better_on_s_shaped_curves(seed: int) -> None:
+    """A gradient method from today's plan, and a greedy climb of the grid by one step after the other."""
+    levels, outcome = cells(8, 65, seed)
+    total = 0.35 * levels[:, -1].sum()
+    ours = allocate(levels, outcome, total)
+
+    def negative(spend: np.ndarray) -> float:
+        return -float(interpolate(levels, outcome, spend).sum())
+
+    start = levels[:, -1] * 0.35
+    whole = {"type": "eq", "fun": lambda spend: spend.sum() - total}
+    limits = list(zip(levels[:, 0], levels[:, -1], strict=True))
+    gradient = minimize(negative, start, method="SLSQP", bounds=limits, constraints=whole)
+    assert ours.outcome >= -gradient.fun - 1e-6 * abs(gradient.fun) - ours.gap
+    place = np.zeros(8, int)
+    rows = np.arange(8)
+    while True:
+        after = np.minimum(place + 1, levels.shape[1] - 1)
+        cost = levels[rows, after] - levels[rows, place]
+        room = (cost > 0) & (levels[rows, place].sum() + cost <= total)
+        if not room.any():
+            break
+        gain = np.where(room, (outcome[rows, after] - outcome[rows, place]) / np.where(room, cost, 1), -np.inf)
+        place[np.argmax(gain)] += 1
+    assert ours.outcome >= outcome[rows, place].sum() - ours.gap
+
+
 def test_everything_and_nothing_can_be_spent() -> None:
     levels, outcome = cells(5, 9, 0)
     for end in (0, -1):
@@ -105,6 +133,16 @@ def test_the_greatest_total_that_returns_enough() -> None:
     assert whole is not None
     np.testing.assert_allclose(whole.spend, levels[:, -1])
     assert for_return(levels, outcome, 1e6) is None
+
+
+def test_the_least_total_that_brings_enough() -> None:
+    levels, outcome = cells(20, 33, 4)
+    target = 0.6 * outcome[:, -1].sum()
+    found = for_outcome(levels, outcome, target)
+    assert found is not None
+    assert found.outcome == pytest.approx(target, rel=1e-6)
+    assert allocate(levels, outcome, 0.99 * float(found.spend.sum())).bound < target
+    assert for_outcome(levels, outcome, 2 * float(outcome[:, -1].sum())) is None
 
 
 def uncertain(seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -114,6 +114,10 @@ def test_targets_set_the_total(run: Run) -> None:
     everything = run.budget(weeks=8, change=1.0, total=2 * plan.totals["spend_today"])
     whole = everything.totals["outcome_plan"]["mean"] / everything.totals["spend_plan"]
     found = run.budget(weeks=8, change=1.0, target_roi=whole * 1.2)
+    target = 0.8 * plan.totals["outcome_plan"]["mean"]
+    least = run.budget(weeks=8, change=1.0, target_outcome=target)
+    assert least.totals["outcome_plan"]["mean"] == pytest.approx(target, rel=1e-3)
+    assert least.totals["spend_plan"] < plan.totals["spend_plan"]
     reached = found.totals["outcome_plan"]["mean"] / found.totals["spend_plan"]
     assert reached == pytest.approx(whole * 1.2, rel=1e-3)
 
@@ -144,6 +148,9 @@ def test_the_weeks_add_up_and_follow_the_data(run: Run, plan: Plan) -> None:
         ({"total": 1e12}, "spend at most"),
         ({"lock": ["market=DE", "market=FR"], "total": 1.0}, "6 cells are locked"),
         ({"target_roi": 1e9}, "no plan within the limits returns"),
+        ({"target_outcome": 1e12}, "all at their highest bring"),
+        ({"target_outcome": 1.0, "within": ["market"]}, "within keeps them apart"),
+        ({"target_roi": 2.0, "aim": "cvar"}, "target_roi is about the mean"),
         ({"total": 1.0, "target_roi": 2.0}, "choose one of"),
         ({"bounds": {"channel=radio": (0, 1)}}, "names no channel"),
         ({"bounds": {"region=DE": (0, 1)}}, "none of channel, brand, market"),
