@@ -20,7 +20,8 @@ from mixfleet.draws import Draws, Judgement, Linear, inspect
 from mixfleet.gates import Verdict, judge, judge_hyper
 from mixfleet.groups import Prepared, typical_media
 from mixfleet.panel import unit_id
-from mixfleet.pooled import SWEEPS, Found, Group, PooledProgram, State, Sweep, begin, learn, pooled_program, settle
+from mixfleet.pooled import SWEEPS, PooledProgram, Sweep, pooled_program
+from mixfleet.pooled_state import Found, Group, State, begin, learn, settle
 from mixfleet.program import Book, Device
 from mixfleet.samplers import hmc, start
 from mixfleet.samplers.threefry import normals, uniforms
@@ -34,6 +35,9 @@ WINDOWS = (3, 7, 13)
 
 SETTLING = 3
 """Blocks after the last window, for the step sizes alone."""
+
+LENGTHS = (512, 1024, 2048, 4096)
+"""Looks judge draws padded to one of these lengths."""
 
 HARDER_ACCEPT = 0.95
 POLL_SECONDS = 0.5
@@ -218,51 +222,54 @@ def _judged(
     last: bool,
 ) -> FinishedGroup | None:
     """The group's outcome if all of it is certified, or if this is the last look."""
-    kind, count = group.pool.kind, record.count
+    count = record.count
     length = next((n for n in LENGTHS if n >= count), -(-count // LENGTHS[-1]) * LENGTHS[-1])
     hyper = _judged_hyper(record, length)
     told = judge_hyper(hyper.rhat, hyper.ess_bulk, inference)
     if told and not last:
         return None
     finished: list[Finished] = []
-    single = replace(kind, units=1)
-    for i, member in enumerate(group.members):
-        tile: Tile = jax.tree.map(jnp.asarray, stack([member], single))
-        linear = Linear(np.asarray(member.loading, kind.dtype), np.asarray(member.prior_mean, kind.dtype))
-        none = jnp.zeros(1, jnp.int32)
-        nothing = jnp.zeros((1, kind.chains), kind.dtype)
-        book = Book(jnp.asarray(record.rows(i, length)), none, none, nothing[:, 0], nothing)
-        drawn, judgement = inspect(single, tile, book, linear, unit_keys[i], none, np.int32(count), length=length)
-        judgement = Judgement(*(np.asarray(part) for part in judgement))
-        divergences = int(record.divergences[i])
-        verdict = judge(
-            judgement,
-            divergences=divergences,
-            trajectories=count * kind.chains,
-            inference=inference,
-            balance=record.balance[i] / count,
-        )
-        if not verdict.passed and not last:
+    for i in range(len(group.members)):
+        unit = _judged_unit(group, i, record, inference, unit_keys, length)
+        if not unit.verdict.passed and not last:
             return None
-        finished.append(
-            Finished(
-                job=Job(member=member, keys=unit_keys[i : i + 1], rung=rung),
-                verdict=_with_group(verdict, told),
-                judgement=judgement,
-                draws=Draws(*(np.ascontiguousarray(np.asarray(part)[..., :count, :]) for part in drawn)),
-                count=count,
-                divergences=divergences,
-                gradients=record.gradients * kind.chains,
-                seconds=time.monotonic() - began,
-                tile=tile,
-                place=0,
-            )
-        )
+        seconds = time.monotonic() - began
+        job = replace(unit.job, rung=rung)
+        finished.append(replace(unit, job=job, verdict=_with_group(unit.verdict, told), seconds=seconds))
     return FinishedGroup(group=group, units=tuple(finished), hyper=hyper)
 
 
-LENGTHS = (512, 1024, 2048, 4096)
-"""Looks judge draws padded to one of these lengths."""
+def _judged_unit(
+    group: Prepared, place: int, record: _Record, inference: Inference, unit_keys: np.ndarray, length: int
+) -> Finished:
+    """One unit's draws and what the gates say of them."""
+    member, kind, count = group.members[place], replace(group.pool.kind, units=1), record.count
+    tile: Tile = jax.tree.map(jnp.asarray, stack([member], kind))
+    linear = Linear(np.asarray(member.loading, kind.dtype), np.asarray(member.prior_mean, kind.dtype))
+    none, nothing = jnp.zeros(1, jnp.int32), jnp.zeros((1, kind.chains), kind.dtype)
+    book = Book(jnp.asarray(record.rows(place, length)), none, none, nothing[:, 0], nothing)
+    drawn, judgement = inspect(kind, tile, book, linear, unit_keys[place], none, np.int32(count), length=length)
+    judgement = Judgement(*(np.asarray(part) for part in judgement))
+    divergences = int(record.divergences[place])
+    verdict = judge(
+        judgement,
+        divergences=divergences,
+        trajectories=count * kind.chains,
+        inference=inference,
+        balance=record.balance[place] / count,
+    )
+    return Finished(
+        job=Job(member=member, keys=unit_keys[place : place + 1]),
+        verdict=verdict,
+        judgement=judgement,
+        draws=Draws(*(np.ascontiguousarray(np.asarray(part)[..., :count, :]) for part in drawn)),
+        count=count,
+        divergences=divergences,
+        gradients=record.gradients * kind.chains,
+        seconds=0.0,
+        tile=tile,
+        place=0,
+    )
 
 
 def _judged_hyper(record: _Record, length: int) -> HyperDraws:
