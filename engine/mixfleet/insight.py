@@ -6,6 +6,7 @@ status; sums over units hold certified units only and say which ones they leave 
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mixfleet import curve_tables, movement, overlap
+from mixfleet.economics import Economics
 from mixfleet.errors import ConfigError
 from mixfleet.fleet import Fleet, terms
 from mixfleet.frame import FrameKind, to_frame
@@ -29,7 +31,8 @@ MEASURES = {
     "cpik": "spend per incremental KPI",
     "marginal_cpik": "spend per incremental KPI, at the margin",
 }
-"""What `Insight.returns` measures. ROAS is roi where the KPI is revenue; CAC is cpik where it is new customers."""
+"""What `Insight.returns` measures. ROAS is roi where the KPI is revenue; CAC is cpik where it is new customers.
+`Insight.valued` adds those of `Economics.measures`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,21 @@ class Insight:
     tables: Callable[[str], pa.Table]
     """Summary tables of the run, by name."""
     frame: FrameKind = "pandas"
+    economics: Economics = field(default_factory=Economics)
+    """What a KPI earns; see `valued`."""
     _ledgers: dict[Any, Ledger] = field(default_factory=dict, repr=False)
+
+    def valued(self, **economics: Any) -> "Insight":
+        """The same with profit by a margin, LTV:CAC and payback by a customer's value; see `Economics` for the fields.
+
+        Raises:
+            ConfigError: A number is no money or no share, or not every unit has one.
+        """
+        given = Economics(**economics)
+        if given == self.economics:
+            return self
+        given.per_kpi(self.fleet.keys, [unit.labels for unit in self.fleet.units])
+        return replace(self, economics=given, _ledgers={})
 
     def contributions(self, by: Any = None, period: Any = "all") -> Any:
         """KPI by channel and by term of the baseline, and its share of the KPI that came."""
@@ -67,15 +84,20 @@ class Insight:
         return self._framed(tidy.table())
 
     def returns(self, by: Any = None, period: Any = "all") -> Any:
-        """All of `MEASURES` by paid channel, what a window's spend brought counted whenever it came."""
+        """All of `MEASURES` by paid channel, what a window's spend brought counted whenever it came.
+
+        Of a `valued` insight also profit, LTV:CAC and payback, and `pays`, the probability that the money comes back.
+        """
         tidy, windows = Tidy(), self._windows(period)
         for head, summary in self._subjects(by, windows, returns=True):
             spend = summary["spend"]
-            for measure in MEASURES:
+            plain = {"pays": np.nan} if self.economics.given else {}
+            measures = {name: {**summary[name], **plain} for name in MEASURES} | summary["worth"]
+            for measure, values in measures.items():
                 tidy.add(
                     {**head, "measure": measure},
                     {"period": windows.names, "channel": self.fleet.channels},
-                    {**summary[measure], "spend": spend},
+                    {**values, "spend": spend},
                     where=spend > 0,
                 )
         return self._framed(tidy.table())
@@ -86,6 +108,17 @@ class Insight:
         for head, summary in self._subjects(by, windows, returns=True):
             spend = summary["spend"].sum(axis=1)
             tidy.add(head, {"period": windows.names}, {**summary["whole_roi"], "spend": spend}, where=spend > 0)
+        return self._framed(tidy.table())
+
+    def whole_worth(self, by: Any = None, period: Any = "all") -> Any:
+        """Profit, LTV:CAC and payback of a `valued` insight, all paid channels together."""
+        tidy, windows = Tidy(), self._windows(period)
+        for head, summary in self._subjects(by, windows, returns=True):
+            spend = summary["spend"].sum(axis=1)
+            for measure, values in summary["whole_worth"].items():
+                tidy.add(
+                    {**head, "measure": measure}, {"period": windows.names}, {**values, "spend": spend}, where=spend > 0
+                )
         return self._framed(tidy.table())
 
     def roi(self, by: Any = None, period: Any = "all") -> Any:
@@ -179,6 +212,8 @@ class Insight:
                 # Returns first: they bring the contributions along.
                 found[f"returns{name}{ending}"] = arrow.returns(by, period)
                 found[f"contributions{name}{ending}"] = arrow.contributions(by, period)
+                if self.economics.given:
+                    found[f"whole_worth{name}{ending}"] = arrow.whole_worth(by, period)
         found["carry_over"] = arrow.carry_over()
         for name in ("curves", "shapes", "overlap", "movement", "fit", "left_out"):
             found[name] = getattr(arrow, name)()
@@ -198,12 +233,11 @@ class Insight:
 
     def _measure(self, measure: str, by: Any, period: Any) -> Any:
         # Filtered before it becomes a frame of whichever library.
-        table = Insight(fleet=self.fleet, tables=self.tables, frame="pyarrow", _ledgers=self._ledgers).returns(
-            by, period
-        )
+        table = replace(self, frame="pyarrow").returns(by, period)
         if not table.num_columns:
             return self._framed(table)
-        return self._framed(table.filter(pc.field("measure") == measure).drop_columns("measure"))
+        spare = [name for name in ("measure", "pays") if name in table.column_names]
+        return self._framed(table.filter(pc.field("measure") == measure).drop_columns(spare))
 
     def _windows(self, period: Any) -> Windows:
         return read_period(period, [unit.dates for unit in self.fleet.units])
@@ -215,9 +249,11 @@ class Insight:
         groupings = usual if columns is None or columns in usual else [columns]
         # Returns are the dearer ones and hold contributions too.
         with_returns, key = ((windows.names, flag, tuple(groupings)) for flag in (True, returns))
+        summarise = partial(_summarise, economics=self.economics)
         if with_returns not in self._ledgers and key not in self._ledgers:
-            self._ledgers[key] = keep(self.fleet, windows, groupings, _summarise, returns=returns)
-        return self._headed(columns, self._ledgers.get(with_returns) or self._ledgers[key], _summarise)
+            rates = self.economics.per_kpi(self.fleet.keys, [unit.labels for unit in self.fleet.units])
+            self._ledgers[key] = keep(self.fleet, windows, groupings, summarise, returns=returns, rates=rates)
+        return self._headed(columns, self._ledgers.get(with_returns) or self._ledgers[key], summarise)
 
     def _walked(
         self, by: Any, windows: Windows, summarise: Callable[[Account], Any]
@@ -255,7 +291,7 @@ class Insight:
         return to_frame(table, self.frame)
 
 
-def _summarise(account: Account) -> dict[str, Any]:
+def _summarise(account: Account, economics: Economics) -> dict[str, Any]:
     """Statistics of everything in the account, by window and component or channel."""
     spend = account.spend[..., None]
     channels = account.incremental.shape[1]
@@ -281,6 +317,9 @@ def _summarise(account: Account) -> dict[str, Any]:
                 "carry_out": account.carry_out,
             }
             found |= {name: statistics(values) for name, values in ratios.items()}
+        found["worth"] = economics.measure(account.worth, account.marginal_worth, account.spend)
+        worth, marginal = account.worth.sum(axis=2), account.marginal_worth.sum(axis=2)
+        found["whole_worth"] = economics.measure(worth, marginal, account.spend.sum(axis=1))
     return found
 
 

@@ -1,5 +1,7 @@
 """Interval: mean, spread and quantiles of draws."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
@@ -8,14 +10,19 @@ __all__ = ["QUANTILES", "statistics"]
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 
 
-def statistics(values: Float[np.ndarray, "*row draw"]) -> dict[str, Float[np.ndarray, "*row"]]:
-    """Mean, standard deviation and quantiles of each row over its draws; NaN for a row that holds one."""
+def statistics(
+    values: Float[np.ndarray, "*row draw"], quantiles: Sequence[str] = tuple(QUANTILES), *, exact: bool = False
+) -> dict[str, Float[np.ndarray, "*row"]]:
+    """Mean, standard deviation and quantiles of each row over its draws; NaN for a row that holds one.
+
+    Unless they must be exact, draws are put in order in single precision, in which they are kept: it is twice as fast.
+    """
     size = values.shape[-1]
-    found = {"mean": values.mean(axis=-1), "sd": values.std(axis=-1, ddof=1) if size > 1 else 0 * values[..., 0]}
-    # Draws are kept in single precision, in which they are put in order twice as fast.
-    ordered = np.sort(values.astype(np.float32), axis=-1)
-    for name, share in QUANTILES.items():
-        position = share * (size - 1)
+    spread = values.std(axis=-1, ddof=1, dtype=float) if size > 1 else 0.0 * values[..., 0]
+    found = {"mean": values.mean(axis=-1, dtype=float), "sd": spread}
+    ordered = np.sort(values if exact else values.astype(np.float32), axis=-1)
+    for name in quantiles:
+        position = QUANTILES[name] * (size - 1)
         below = int(position)
         lower, upper = ordered[..., below].astype(float), ordered[..., min(below + 1, size - 1)].astype(float)
         # NaN sorts last, so that the mean knows of it and the lower quantiles do not.

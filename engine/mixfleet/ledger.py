@@ -40,6 +40,9 @@ class Account(NamedTuple):
     marginal: Float[np.ndarray, "window channel draw"]
     """Change of `incremental` per 100 % more of the window's media, at the margin."""
     marginal_returned: Float[np.ndarray, "window channel draw"]
+    worth: Float[np.ndarray, "rate window channel draw"]
+    """`incremental` at each of the unit's rates."""
+    marginal_worth: Float[np.ndarray, "rate window channel draw"]
     carry_in: Float[np.ndarray, "window channel draw"]
     """KPI in the window's weeks that earlier media brought."""
     carry_out: Float[np.ndarray, "window channel draw"]
@@ -82,6 +85,7 @@ def keep(
     summarise: Callable[[Account], Any],
     *,
     returns: bool = True,
+    rates: Float[np.ndarray, "unit rate"] | None = None,
 ) -> Ledger:
     """Walk the fleet once; keep `summarise(account)` of every unit and the accounts of all groups.
 
@@ -91,11 +95,12 @@ def keep(
         groupings: Key columns of each kind of group; () is the whole fleet.
         summarise: What to keep of a unit's account; called in several threads.
         returns: Whether to weigh the counterfactual without each window's media, which takes most of the time.
+        rates: Money per KPI of each unit at which `worth` is reckoned; none by default.
     """
     sums: dict[tuple[str, ...], dict[tuple[str, ...], Account]] = {by: {} for by in groupings}
     kept, account = [], None
     for unit, certified, (account, summary) in zip(
-        fleet.units, fleet.certified, _walk(fleet, windows, summarise, returns=returns), strict=True
+        fleet.units, fleet.certified, _walk(fleet, windows, summarise, returns=returns, rates=rates), strict=True
     ):
         kept.append(summary)
         for by, found in sums.items() if certified else ():
@@ -116,18 +121,24 @@ def accounts(fleet: Fleet, windows: Windows, *, returns: bool = True) -> Iterato
 
 
 def _walk(
-    fleet: Fleet, windows: Windows, summarise: Callable[[Account], Any], *, returns: bool
+    fleet: Fleet,
+    windows: Windows,
+    summarise: Callable[[Account], Any],
+    *,
+    returns: bool,
+    rates: Float[np.ndarray, "unit rate"] | None = None,
 ) -> Iterator[tuple[Account, Any]]:
+    money = np.zeros((len(fleet.units), 0)) if rates is None else rates
     span = max((_longest(windows.index(unit.dates)) for unit in fleet.units), default=0)
 
     def work(block: Block) -> tuple[Account, Any]:
-        account = _account(fleet, block, windows, span if returns else 0)
+        account = _account(fleet, block, windows, span if returns else 0, money[block.places[0]])
         return account, summarise(account)
 
     return fleet.walk(work)
 
 
-def _account(fleet: Fleet, block: Block, windows: Windows, span: int) -> Account:
+def _account(fleet: Fleet, block: Block, windows: Windows, span: int, rates: Float[np.ndarray, " rate"]) -> Account:
     unit, model = fleet.units[block.places[0]], fleet.spec.model
     weeks = len(unit.dates)
     index = np.full(fleet.weeks, -1)
@@ -157,13 +168,15 @@ def _account(fleet: Fleet, block: Block, windows: Windows, span: int) -> Account
             contribution, incremental, returned, marginal, marginal_returned, carry_in, carry_out = map(
                 np.asarray, found
             )
-    only = paid[None, :, None]
+    only, by_rate = paid[None, :, None], rates[:, None, None, None]
     return Account(
         contribution=np.concatenate([contribution, linear], axis=1),
         incremental=incremental * only,
         returned=returned * only,
         marginal=marginal * only,
         marginal_returned=marginal_returned * only,
+        worth=by_rate * (incremental * only),
+        marginal_worth=by_rate * (marginal * only),
         carry_in=carry_in,
         carry_out=carry_out,
         spend=np.nan_to_num(spend),

@@ -8,8 +8,9 @@ from jaxtyping import Bool, Float
 
 from mixfleet.errors import ConfigError
 from mixfleet.outlook import Outlook
+from mixfleet.selector import read_selector
 
-__all__ = ["Limits", "cells_of", "read_selector"]
+__all__ = ["Limits", "cells_of"]
 
 CHANNEL = "channel"
 
@@ -97,15 +98,3 @@ def cells_of(outlook: Outlook, selector: str, *, key: str) -> Bool[np.ndarray, "
     if not found.any():
         raise ConfigError(f"{selector!r} names no channel in a unit that is paid for", key=key)
     return found
-
-
-def read_selector(text: str, *, key: str) -> dict[str, str]:
-    """Column to label, from column=label,column=label.
-
-    Raises:
-        ConfigError: It is not of that form.
-    """
-    pairs = [part.split("=", 1) for part in text.split(",")]
-    if any(len(pair) != 2 or not pair[0].strip() for pair in pairs):
-        raise ConfigError(f"{text!r} is not of the form channel=tv,market=DE", key=key)
-    return {column.strip(): label.strip() for column, label in pairs}

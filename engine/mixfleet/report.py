@@ -47,10 +47,12 @@ def compose_report(
     """
     keys = insight.fleet.keys
     status = tables("status").to_pylist()
+    returns = _by_measure(insight.returns())
     found = {
-        "roi": insight.roi().to_pylist(),
+        **{name: returns.get(name, []) for name in ("cpik", "marginal_cpik", *insight.economics.measures)},
+        "roi": returns.get("roi", []),
         "whole": insight.whole_roi().to_pylist(),
-        "marginal": insight.marginal_roi().to_pylist(),
+        "marginal": returns.get("marginal_roi", []),
         "prior": tables("roi").select([*keys, "channel", "prior_mean", "prior_sd"]).to_pylist(),
         "share": insight.contributions().to_pylist(),
         "fit": insight.fit().to_pylist(),
@@ -68,6 +70,7 @@ def compose_report(
         "run": manifest["run_id"],
         "keys": keys,
         "currency": manifest["config"]["data"].get("currency") or "",
+        "given": insight.economics.given,
         "channels": insight.fleet.channels,
         "status": [_status(row, own, keys) for row in status],
         "total": _total(insight),
@@ -78,7 +81,7 @@ def compose_report(
     }
     pieces = [_piece("fleet", head)]
     for place, row in enumerate(status):
-        pieces.append(_piece(f"unit-{place}", _unit(tuple(row[key] for key in keys), own)))
+        pieces.append(_piece(f"unit-{place}", _unit(tuple(row[key] for key in keys), own, _worth(insight))))
     return _page(manifest["run_id"], pieces)
 
 
@@ -149,9 +152,22 @@ def _status(row: Mapping[str, Any], own: Mapping[str, ByUnit], keys: tuple[str, 
     }
 
 
-def _unit(unit: tuple[str, ...], own: Mapping[str, Any]) -> dict[str, Any]:
+def _worth(insight: Insight) -> tuple[str, ...]:
+    """Measures that the page shows where somebody said what a KPI earns; customers have their cost beside it."""
+    costs = ("cpik", "marginal_cpik") if "customer_value" in insight.economics.given else ()
+    return (*costs, *insight.economics.measures)
+
+
+def _by_measure(table: pa.Table) -> dict[str, Rows]:
+    found: dict[str, Rows] = defaultdict(list)
+    for row in table.to_pylist():
+        found[row["measure"]].append(row)
+    return found
+
+
+def _unit(unit: tuple[str, ...], own: Mapping[str, Any], worth: tuple[str, ...]) -> dict[str, Any]:
     channels: dict[str, dict[str, Any]] = {}
-    for name in ("roi", "marginal", "prior"):
+    for name in ("roi", "marginal", *worth, "prior"):
         for row in own[name].get(unit, []):
             keep = ("prior_mean", "prior_sd") if name == "prior" else ("mean", "q05", "q95", "spend")
             channels.setdefault(row["channel"], {})[name] = [row[column] for column in keep]
@@ -204,7 +220,7 @@ def _curves(table: Any) -> Any:
 def _total(insight: Insight) -> dict[str, Any]:
     """The fleet as a whole: ROI by channel and contribution by component, and what is not in them."""
     contributions, returns = insight.contributions(by=()).to_pylist(), insight.roi(by=()).to_pylist()
-    whole = insight.whole_roi(by=()).to_pylist()
+    whole, worth = insight.whole_roi(by=()).to_pylist(), _by_measure(insight.returns(by=()))
     head = contributions[0] if contributions else {"units": 0, "excluded": 0, "excluded_units": ""}
     return {
         "units": head["units"],
@@ -213,6 +229,8 @@ def _total(insight: Insight) -> dict[str, Any]:
         "roi": _interval(whole[0]) if whole else None,
         "spend": whole[0]["spend"] if whole else None,
         "channels": [[row["channel"], *_interval(row), row["spend"]] for row in returns],
+        "worth": {name: [[row["channel"], *_interval(row)] for row in worth[name]] for name in _worth(insight)},
+        "whole": {row["measure"]: _interval(row) for row in insight.whole_worth(by=()).to_pylist()},
         "components": [[row["component"], row["kind"], *_interval(row), row["share"]] for row in contributions],
     }
 

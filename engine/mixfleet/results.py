@@ -10,6 +10,7 @@ from mixfleet.accuracy import Sample, sample_of, weekly_fit
 from mixfleet.batch import Member, Structure
 from mixfleet.config import Spec
 from mixfleet.draws import prior_contribution, steady_response, worth
+from mixfleet.interval import QUANTILES, statistics
 from mixfleet.panel import Panel
 from mixfleet.posterior import UnitResult, thin_draws
 from mixfleet.prior_sample import DRAWS, moments, prior_sample
@@ -18,7 +19,6 @@ from mixfleet.slots import Finished
 
 __all__ = ["unit_result"]
 
-QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 SHORT_QUANTILES = ("q05", "q50", "q95")
 
 PREDICTIVE_DRAWS = 512
@@ -97,7 +97,7 @@ def _params(fitted: Finished, natural: dict[str, np.ndarray], panel: Panel, spec
     labels = [(name, channel) for name in names for channel in channels]
     labels += [("noise", "")] + [(column, "") for column in columns]
     values = [natural[name] for name in names] + [natural["noise"][None], natural["coefficients"]]
-    statistics = _statistics(np.concatenate(values), tuple(QUANTILES))
+    found = _statistics(np.concatenate(values))
 
     noise_law = spec.prior.law("noise", unit=_names(member, panel))
     laws = [law for by_channel in member.laws for law in by_channel]
@@ -115,7 +115,7 @@ def _params(fitted: Finished, natural: dict[str, np.ndarray], panel: Panel, spec
     return {
         "parameter": np.array([name for name, _ in labels], object),
         "channel": np.array([channel for _, channel in labels], object),
-        **statistics,
+        **found,
         "prior_mean": prior_mean,
         "prior_sd": prior_sd,
         "rhat": np.asarray(fitted.judgement.rhat, float)[rows],
@@ -149,12 +149,12 @@ def _contributions(fitted: Finished, panel: Panel, spec: Spec) -> dict[str, np.n
         elif i == seasonal[0]:
             components.append("seasonality")
             values.append(linear[seasonal].sum(axis=0, keepdims=True))
-    statistics = _statistics(np.concatenate(values), SHORT_QUANTILES)
+    found = _statistics(np.concatenate(values), SHORT_QUANTILES)
     total = float(np.sum(member.unit.kpi[member.fitted]))
     return {
         "component": np.array(components, object),
-        **statistics,
-        "share": statistics["mean"] / total if total else np.full(len(components), np.nan),
+        **found,
+        "share": found["mean"] / total if total else np.full(len(components), np.nan),
     }
 
 
@@ -207,11 +207,11 @@ def _curves(fitted: Finished, sample: Sample, kind: Structure, panel: Panel, spe
     paid, delivered = member.unit.spend[known].sum(axis=0), member.unit.media[known].sum(axis=0)
     priced = np.isfinite(paid) & (paid > 0) & (delivered > 0)
     price = np.where(priced, paid, 1.0) / np.where(priced, delivered, 1.0)
-    statistics = _statistics(np.moveaxis(curves, 1, 0).reshape(-1, curves.shape[-1]), SHORT_QUANTILES)
+    found = _statistics(np.moveaxis(curves, 1, 0).reshape(-1, curves.shape[-1]), SHORT_QUANTILES)
     return {
         "channel": np.repeat(np.array(panel.channels, object), len(grid)),
         "spend": np.ravel(np.outer(member.scale.media * price, grid)),
-        **statistics,
+        **found,
     }
 
 
@@ -230,20 +230,9 @@ def _draws(
     return values, dims, coords
 
 
-def _statistics(values: np.ndarray, quantiles: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Mean, sd and quantiles of each row over all its draws, in float64."""
-    flat = np.asarray(values).reshape(len(values), -1)
-    ordered = np.sort(flat, axis=1)
-    positions = np.array([QUANTILES[name] for name in quantiles]) * (flat.shape[1] - 1)
-    below = np.floor(positions).astype(int)
-    above = np.minimum(below + 1, flat.shape[1] - 1)
-    lower, upper = ordered[:, below].astype(float), ordered[:, above].astype(float)
-    cut = lower + (upper - lower) * (positions - below)
-    return {
-        "mean": flat.mean(axis=1, dtype=float),
-        "sd": flat.std(axis=1, ddof=1, dtype=float),
-        **{name: cut[:, i] for i, name in enumerate(quantiles)},
-    }
+def _statistics(values: np.ndarray, quantiles: tuple[str, ...] = tuple(QUANTILES)) -> dict[str, np.ndarray]:
+    """Of each row over all its draws, those of every chain."""
+    return statistics(np.asarray(values).reshape(len(values), -1), quantiles, exact=True)
 
 
 def _names(member: Member, panel: Panel) -> dict[str, str]:

@@ -146,17 +146,20 @@ class Run:
 
         return replace(plan_budget(self.fleet(), **wish), frame=self.frame)
 
-    def report(self, out: str | Path | None = None) -> Path:
+    def report(self, out: str | Path | None = None, **economics: Any) -> Path:
         """Write the report, one HTML file that needs no network; by default `report.html` in the run's folder.
 
-        It holds the plan that `mixfleet budget` left in the run's folder, or else one with the usual limits.
+        It holds the plan that `mixfleet budget` left in the run's folder, or else one with the usual limits; and
+        profit, LTV:CAC and payback where `economics` has a margin or a customer's value, see `Insight.valued`.
 
         Raises:
+            ConfigError: A number of `economics` is no money or no share, or not every unit has one.
             RunError: The run kept no draws, or an older version made it that did not keep the table.
         """
         from mixfleet.plan import Plan
         from mixfleet.report import compose_report
 
+        insight = replace(self.insight.valued(**economics), frame="pyarrow")
         saved_plan = self.path / "budget"
         try:
             plan = Plan.read(saved_plan) if (saved_plan / "plan.json").is_file() else self.budget()
@@ -164,19 +167,20 @@ class Run:
             # Nothing to plan: no spend, or no certified unit.
             plan = None
         path = Path(out) if out is not None else self.path / "report.html"
-        page = compose_report(replace(self.insight, frame="pyarrow"), self.table, self.manifest, plan)
+        page = compose_report(insight, self.table, self.manifest, plan)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page, "utf-8")
         return path
 
-    def export(self, folder: str | Path, kind: str = "csv") -> list[Path]:
-        """Write every table of `insight` to files; `kind` is csv, parquet or xlsx.
+    def export(self, folder: str | Path, kind: str = "csv", **economics: Any) -> list[Path]:
+        """Write every table of `insight` to files; `kind` is csv, parquet or xlsx, `economics` as in `Insight.valued`.
 
         Raises:
-            ConfigError: Unknown kind, or Excel is asked for without openpyxl.
+            ConfigError: Unknown kind, Excel is asked for without openpyxl, or a number of `economics` is wrong.
             RunError: The run kept no draws, or an older version made it that did not keep the table.
         """
-        return write_tables({"status": self.table("status"), **self.insight.everything()}, Path(folder), kind)
+        tables = self.insight.valued(**economics).everything()
+        return write_tables({"status": self.table("status"), **tables}, Path(folder), kind)
 
     def fleet(self, draws: int = 1000) -> Fleet:
         """The units' data and draws as arrays.

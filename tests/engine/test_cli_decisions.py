@@ -50,6 +50,19 @@ def test_by_default_everything_lies_in_the_folder_of_the_run(run: Run) -> None:
     assert (run.path / "report.html").is_file()
 
 
+def test_what_a_kpi_earns_is_said_on_the_command_line(run: Run, tmp_path: Path) -> None:
+    given = ("--margin", "0.4", "--margin", "market=DE:0.3", "--customer-value", "50", "--retention", "1,0.5")
+    answer(call("export", run.path, "--out", tmp_path, "--format", "parquet", "--json", *given))
+    own = pd.read_parquet(tmp_path / "returns.parquet")
+    insight = run.insight.valued(margin={"all": 0.4, "market=DE": 0.3}, customer_value=50.0, retention=(1.0, 0.5))
+    pd.testing.assert_frame_equal(own, insight.returns())
+    found = answer(call("report", run.path, "--out", tmp_path / "r.html", "--json", *given))
+    assert "marginal_ltv_cac" in Path(found["report"]).read_text("utf-8")
+    wrong = call("report", run.path, "--margin", "a lot")
+    assert wrong.exit_code == 2
+    assert "not of the form 0.4 or market=DE:0.3" in wrong.output
+
+
 def test_every_table_is_exported(run: Run, tmp_path: Path) -> None:
     found = answer(call("export", run.path, "--out", tmp_path, "--format", "csv", "--json"))
     names = {Path(file).stem for file in found["files"]}

@@ -109,6 +109,8 @@ function overview() {
     [String(fleet.status.length), "units, " + ok + " certified"],
     total.spend ? [number(total.spend) + money, "spend on paid media"] : null,
     total.roi ? [number(total.roi[0]), "ROI of all paid media, 90 % interval " + number(total.roi[1]) + " to " + number(total.roi[2])] : null,
+    total.whole.profit ? [number(total.whole.profit[0]) + money, "profit of all paid media, 90 % interval " + number(total.whole.profit[1]) + " to " + number(total.whole.profit[2])] : null,
+    total.whole.ltv_cac ? [number(total.whole.ltv_cac[0]), "LTV:CAC of all paid media, 90 % interval " + number(total.whole.ltv_cac[1]) + " to " + number(total.whole.ltv_cac[2])] : null,
     fleet.plan ? [(fleet.plan.gain.mean >= 0 ? "+" : "") + number(fleet.plan.gain.mean), "gain of the plan for the next " + fleet.plan.weeks + " weeks"] : null,
   ].filter(Boolean);
   const section = node("section", { id: "overview" }, node("h1", {}, "Media mix report"), node("p", { class: "quiet" }, "Run " + fleet.run),
@@ -119,6 +121,9 @@ function overview() {
   const charts = node("div", { class: "charts" });
   if (total.channels.length) charts.append(intervals(total.channels.map((row, i) => [row[0], row.slice(1, 4), COLOURS[i % COLOURS.length]]), "ROI by channel, all certified units, 90 % intervals"));
   if (total.components.length) charts.append(intervals(total.components.filter((row) => row[1] === "channel").map((row, i) => [row[0], row.slice(2, 5), COLOURS[i % COLOURS.length]]), "KPI that each channel brought"));
+  const coloured = (rows) => rows.map((row, i) => [row[0], row.slice(1, 4), COLOURS[i % COLOURS.length]]);
+  if (total.worth.profit && total.worth.profit.length) charts.append(intervals(coloured(total.worth.profit), "Profit by channel after its cost, 90 % intervals; dashed: none", 0));
+  if (total.worth.ltv_cac && total.worth.ltv_cac.length) charts.append(intervals(coloured(total.worth.ltv_cac), "LTV:CAC by channel, 90 % intervals; dashed: money back", 1));
   section.append(charts);
   return section;
 }
@@ -257,6 +262,7 @@ function inside(i) {
   const shown = Object.entries(unit.channels);
   if (shown.length) found.push(table(["channel", "spend#", "ROI (90 %)#", "marginal ROI#", "half-saturation#", "of ceiling used#", "half-life, weeks#"], shown.map(([name, one]) =>
     [name, number(one.roi && one.roi[3]), range(one.roi), number(one.marginal && one.marginal[0]), number(one.half_saturation && one.half_saturation[0]), percent(one.saturation && one.saturation[0]), number(one.half_life && one.half_life[0])])));
+  if (fleet.given.length && paid.length) found.push(worth(paid));
   const curves = Object.entries(unit.curves);
   if (curves.length) found.push(node("h3", {}, "Response curves"), node("p", { class: "quiet" }, "Shaded: levels that were seen. Dashed: the usual week. Band: 90 % interval."),
     node("div", { class: "charts" }, ...curves.map(([name, data]) => curve(name, data, COLOURS[fleet.channels.indexOf(name) % COLOURS.length]))));
@@ -264,6 +270,13 @@ function inside(i) {
     table(["parameter", "channel", "prior mean#", "posterior mean#", "sd#", "verdict"], unit.movement.map((one) => [one[0], one[1], number(one[2]), number(one[3]), number(one[4]), one[5]]))));
   if (unit.plan.length) found.push(node("h3", {}, "Plan"), planned(unit.plan));
   return found;
+}
+function worth(paid) {
+  const mean = (name) => (one) => number(one[name] && one[name][0]), whole = (name) => (one) => range(one[name]);
+  const profit = [["profit (90 %)#", whole("profit")], ["profit of the last money#", mean("marginal_profit")]];
+  const customers = [["CAC (90 %)#", whole("cpik")], ["marginal CAC#", mean("marginal_cpik")], ["LTV:CAC (90 %)#", whole("ltv_cac")], ["marginal LTV:CAC#", mean("marginal_ltv_cac")], ["payback, periods (90 %)#", whole("payback")]];
+  const columns = [...(fleet.given.includes("margin") ? profit : []), ...(fleet.given.includes("customer_value") ? customers : [])];
+  return table(["channel", ...columns.map(([head]) => head)], paid.map(([name, one]) => [name, ...columns.map(([, text]) => text(one))]));
 }
 const planned = (rows) => table(["channel", "today#", "plan#", "change#", "gain (90 %)#", "what binds"], rows.map((row) =>
   [row[0], number(row[1]), number(row[2]), row[1] ? percent(row[2] / row[1] - 1) : "–", row[3] === null ? "–" : range(row.slice(3, 6)), row[6]]));
