@@ -1,4 +1,4 @@
-"""Command line: `mixfleet fit`, `check`, `budget`, `report`, `export`, `calibrate` and `doctor`.
+"""Command line: `mixfleet fit`, `check`, `budget`, `forecast`, `report`, `export`, `calibrate` and `doctor`.
 
 Exit codes: 0 all units ok, 1 finished but some units are not, 2 a setting is wrong or the run folder cannot
 be used, 3 the table cannot be read at all, 130 interrupted (repeat the command with its run.id to go on).
@@ -23,6 +23,7 @@ from mixfleet import backend, closing
 from mixfleet.composition import PRIMARY, Point, Request, compose_spec, groups, sweep_points
 from mixfleet.config import RunConfig, Spec
 from mixfleet.errors import ConfigError, MixfleetError, TableError
+from mixfleet.export import write_tables
 from mixfleet.progress import showing
 from mixfleet.sweep import comparison, plan, run_sweep, write_comparison
 
@@ -232,6 +233,26 @@ def export(
         for path in files:
             closing.print_path(terminal.out, "table", path)
         terminal.finish({"command": "export", "files": [str(path) for path in files]}, 0)
+
+
+@app.command()
+def forecast(
+    run: RunPath,
+    plan: Annotated[Path | None, typer.Option(help="Keys, channel, date, spend; nothing is spent by default.")] = None,
+    weeks: Annotated[int | None, typer.Option(help="Weeks ahead; by default to the end of the plan, or 13.")] = None,
+    by: Annotated[list[str] | None, typer.Option(help="Key column to sum over units by.")] = None,
+    period: Annotated[str, typer.Option(help="all, year, quarter, month or week.")] = "week",
+    as_json: AsJson = False,
+) -> None:
+    """Says what the coming weeks bring under a plan: mixfleet forecast RUN --plan RUN/budget/plan_by_week.csv."""
+    terminal = _Terminal.of(as_json)
+    with _errors_shown(terminal):
+        backend.prepare(mixfleet.Compute())
+        opened = mixfleet.open(run, frame="pyarrow")
+        table = opened.insight.forecast(plan, weeks=weeks, by=by or None, period=period)
+        [path] = write_tables({"forecast": table}, opened.path / "forecast", "csv")
+        closing.print_path(terminal.out, "forecast", path)
+        terminal.finish({"command": "forecast", "forecast": str(path)}, 0)
 
 
 @app.command()

@@ -76,6 +76,8 @@ class Fleet:
     """Labels of the units that have no draws at all, and their status."""
     draws: int
     """Draws per unit that are looked at."""
+    ahead: int = 0
+    """Last weeks of every unit that have yet to come; where there are any, only they count."""
     _kept: dict[int, dict[str, np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -88,14 +90,23 @@ class Fleet:
         """Which of `units` may enter a total."""
         return np.array([status in CERTIFIED for status in self.statuses], bool)
 
+    @property
+    def unseen(self) -> int:
+        """Last weeks of every unit that the fit did not see."""
+        return (self.spec.data.holdout or 0) + self.ahead
+
     def counted(self, unit: Unit) -> Bool[np.ndarray, " week"]:
         """The weeks of a unit that insight looks at: those with a KPI and known media; a holdout is among them."""
-        return scale.likelihood_weeks(unit, window=self.spec.model.window, holdout=0)
+        counted = scale.likelihood_weeks(unit, window=self.spec.model.window, holdout=0)
+        if self.ahead:
+            counted[: -self.ahead] = False
+        return counted
 
     def scale(self, place: int) -> scale.Scale:
         """The scale on which the unit at `place` was fitted."""
-        unit, holdout = self.units[place], self.spec.data.holdout or 0
-        return scale.measure(unit, scale.likelihood_weeks(unit, window=self.spec.model.window, holdout=holdout))
+        unit = self.units[place]
+        fitted = scale.likelihood_weeks(unit, window=self.spec.model.window, holdout=self.unseen)
+        return scale.measure(unit, fitted)
 
     def blocks(self, size: int) -> Iterator[Block]:
         """All units in blocks of `size`, the last one padded."""
@@ -156,7 +167,7 @@ class Fleet:
         return block
 
     def _fill(self, block: Block, i: int, unit: Unit, draws: Mapping[str, np.ndarray]) -> None:
-        model, holdout = self.spec.model, self.spec.data.holdout or 0
+        model = self.spec.model
         measured = self.scale(block.places[i])
         weeks, counted = len(unit.dates), self.counted(unit)
         block.media[i, :weeks] = measured.scaled_media(unit)
@@ -166,7 +177,7 @@ class Fleet:
         block.counted[i, :weeks] = counted
         # Coefficients are kept per unit of a control; a control's contribution is that of its distance from its mean.
         controls = np.where(unit.observed[:, None], unit.controls - measured.control_mean, 0.0)
-        block.design[i, :weeks] = baseline.design(unit.dates, controls, model=model, fitted_weeks=weeks - holdout)
+        block.design[i, :weeks] = baseline.design(unit.dates, controls, model=model, fitted_weeks=weeks - self.unseen)
         block.coefficients[i] = draws["coefficients"]
         first = len(self.columns) - len(measured.control_mean)
         block.coefficients[i, 0] += measured.control_mean @ draws["coefficients"][first:]

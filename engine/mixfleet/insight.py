@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixfleet import curve_tables, movement, overlap
+from mixfleet import curve_tables, forecast, movement, overlap
 from mixfleet.economics import Economics
 from mixfleet.errors import ConfigError
 from mixfleet.fleet import Fleet, terms
@@ -173,6 +173,25 @@ class Insight:
             tidy.add(head, {"component": components}, values)
         return self._framed(tidy.table())
 
+    def forecast(
+        self, plan: Any = None, *, controls: Any = None, weeks: int | None = None, by: Any = None, period: Any = "all"
+    ) -> Any:
+        """KPI of the coming weeks by component under a table of future spend; see `forecast.look_further`.
+
+        `expected` is the sum of the components, `kpi` the same with the noise of the weeks. Without a plan nothing is
+        spent, and the past's media carry over. `held` names the controls and unpaid channels that stay at their mean.
+        """
+        future = forecast.look_further(self.fleet, plan, controls, weeks)
+        windows = read_period(period, [unit.dates[-future.fleet.ahead :] for unit in future.fleet.units])
+        parts = terms(self.fleet.columns)
+        kinds = ["channel"] * len(self.fleet.channels) + ["baseline"] * len(parts) + ["total"] * 2
+        axes = {"period": windows.names, "component": (*self.fleet.channels, *parts, "expected", "kpi")}
+        tidy, held = Tidy(), "; ".join(future.held)
+        for head, values in replace(self, fleet=future.fleet)._walked(by, windows, forecast.outcomes, chance=True):
+            columns = {"kind": np.array(kinds), **values}
+            tidy.add({**head, "held": held}, axes, columns, where=values["weeks"] > 0)
+        return self._framed(tidy.table())
+
     def curves(self, points: int = 21) -> Any:
         """Weekly response by unit, channel and steady level of spend, with the spend that was seen."""
         return self._framed(curve_tables.curves(self.fleet, points))
@@ -256,10 +275,11 @@ class Insight:
         return self._headed(columns, self._ledgers.get(with_returns) or self._ledgers[key], summarise)
 
     def _walked(
-        self, by: Any, windows: Windows, summarise: Callable[[Account], Any]
+        self, by: Any, windows: Windows, summarise: Callable[[Account], Any], *, chance: bool = False
     ) -> Iterator[tuple[dict[str, Any], Any]]:
         columns = self._columns(by)
-        ledger = keep(self.fleet, windows, [] if columns is None else [columns], summarise, returns=False)
+        groupings = [] if columns is None else [columns]
+        ledger = keep(self.fleet, windows, groupings, summarise, returns=False, chance=chance)
         return self._headed(columns, ledger, summarise)
 
     def _headed(

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from mixfleet.config import Model
 from mixfleet.fleet import Block, Fleet, term_rows
+from mixfleet.panel import unit_id
 from mixfleet.period import Windows
 from mixfleet.response import Curves, along, in_chunks, respond
 
@@ -47,6 +48,8 @@ class Account(NamedTuple):
     """KPI in the window's weeks that earlier media brought."""
     carry_out: Float[np.ndarray, "window channel draw"]
     """KPI in later weeks that the window's media brought."""
+    noise: Float[np.ndarray, "window draw"]
+    """KPI that chance added in the window's weeks, drawn anew; zero unless it is asked for."""
     spend: Float[np.ndarray, "window channel"]
     kpi: Float[np.ndarray, " window"]
     weeks: Int[np.ndarray, " window"]
@@ -86,6 +89,7 @@ def keep(
     *,
     returns: bool = True,
     rates: Float[np.ndarray, "unit rate"] | None = None,
+    chance: bool = False,
 ) -> Ledger:
     """Walk the fleet once; keep `summarise(account)` of every unit and the accounts of all groups.
 
@@ -96,12 +100,12 @@ def keep(
         summarise: What to keep of a unit's account; called in several threads.
         returns: Whether to weigh the counterfactual without each window's media, which takes most of the time.
         rates: Money per KPI of each unit at which `worth` is reckoned; none by default.
+        chance: Whether to draw the noise of the weeks.
     """
+    walked = _walk(fleet, windows, summarise, returns=returns, rates=rates, chance=chance)
     sums: dict[tuple[str, ...], dict[tuple[str, ...], Account]] = {by: {} for by in groupings}
     kept, account = [], None
-    for unit, certified, (account, summary) in zip(
-        fleet.units, fleet.certified, _walk(fleet, windows, summarise, returns=returns, rates=rates), strict=True
-    ):
+    for unit, certified, (account, summary) in zip(fleet.units, fleet.certified, walked, strict=True):
         kept.append(summary)
         for by, found in sums.items() if certified else ():
             label = _labels(fleet, by, unit.labels)
@@ -127,12 +131,15 @@ def _walk(
     *,
     returns: bool,
     rates: Float[np.ndarray, "unit rate"] | None = None,
+    chance: bool = False,
 ) -> Iterator[tuple[Account, Any]]:
     money = np.zeros((len(fleet.units), 0)) if rates is None else rates
     span = max((_longest(windows.index(unit.dates)) for unit in fleet.units), default=0)
 
     def work(block: Block) -> tuple[Account, Any]:
         account = _account(fleet, block, windows, span if returns else 0, money[block.places[0]])
+        if chance:
+            account = account._replace(noise=_noise(fleet, block, windows))
         return account, summarise(account)
 
     return fleet.walk(work)
@@ -179,10 +186,21 @@ def _account(fleet: Fleet, block: Block, windows: Windows, span: int, rates: Flo
         marginal_worth=by_rate * (marginal * only),
         carry_in=carry_in,
         carry_out=carry_out,
+        noise=np.zeros((len(windows.names), fleet.draws)),
         spend=np.nan_to_num(spend),
         kpi=within.T.astype(float) @ block.kpi[0],
         weeks=within.sum(axis=0),
     )
+
+
+def _noise(fleet: Fleet, block: Block, windows: Windows) -> Float[np.ndarray, "window draw"]:
+    """The same for a unit whatever is planned and whichever other units there are."""
+    unit = fleet.units[block.places[0]]
+    weeks = len(unit.dates)
+    rng = np.random.default_rng(int(unit_id(unit.labels)[:12], 16))
+    by_week = rng.standard_normal((weeks, fleet.draws)) * block.noise[0]
+    inside = windows.index(unit.dates) == np.arange(len(windows.names))[:, None]
+    return (inside & block.counted[0, :weeks]).astype(float) @ by_week
 
 
 def _longest(index: Int[np.ndarray, " week"]) -> int:

@@ -63,6 +63,15 @@ def test_what_a_kpi_earns_is_said_on_the_command_line(run: Run, tmp_path: Path) 
     assert "not of the form 0.4 or market=DE:0.3" in wrong.output
 
 
+def test_the_coming_weeks_are_written_for_a_plan(run: Run, tmp_path: Path) -> None:
+    run.budget(weeks=6).save(tmp_path)
+    found = answer(call("forecast", run.path, "--plan", tmp_path / "plan_by_week.csv", "--by", "brand", "--json"))
+    own = pyarrow.csv.read_csv(found["forecast"]).to_pandas()
+    expected = run.insight.forecast(tmp_path / "plan_by_week.csv", by="brand", period="week")
+    assert own["mean"].to_numpy() == pytest.approx(expected["mean"].to_numpy(), nan_ok=True)
+    assert set(own.brand) == {"acme", "bolt"}
+
+
 def test_every_table_is_exported(run: Run, tmp_path: Path) -> None:
     found = answer(call("export", run.path, "--out", tmp_path, "--format", "csv", "--json"))
     names = {Path(file).stem for file in found["files"]}
