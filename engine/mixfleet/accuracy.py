@@ -9,6 +9,7 @@ from jaxtyping import Float
 from mixfleet.batch import Structure
 from mixfleet.config import Spec
 from mixfleet.draws import Draws, predict
+from mixfleet.scores import scores
 from mixfleet.slots import Finished
 
 __all__ = ["Sample", "sample_of", "weekly_fit"]
@@ -61,12 +62,15 @@ def weekly_fit(
     low, high = ordered[:, int(0.05 * size)], ordered[:, int(0.95 * size) - 1]
     kpi = member.unit.kpi
     known = member.unit.observed & np.isfinite(kpi)
-    quality = _scores(kpi, mean, ordered, low, high, member.fitted)
+
+    def judged(which: np.ndarray) -> dict[str, np.ndarray]:
+        return scores(kpi[which], mean[which], ordered[which])
+
+    quality = judged(member.fitted)
     holdout = spec.data.holdout or 0
     if holdout:
         held = known & (np.arange(weeks) >= weeks - holdout)
-        scores = _scores(kpi, mean, ordered, low, high, held)
-        quality |= {f"holdout_{name}": value for name, value in scores.items()}
+        quality |= {f"holdout_{name}": value for name, value in judged(held).items()}
     weekly = {
         "date": member.unit.dates.astype("datetime64[D]"),
         "kpi": kpi,
@@ -76,32 +80,3 @@ def weekly_fit(
         "q95": high,
     }
     return weekly, quality
-
-
-def _scores(
-    kpi: np.ndarray,
-    mean: np.ndarray,
-    ordered: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    which: np.ndarray,
-) -> dict[str, np.ndarray]:
-    """Accuracy over the weeks in `which`, in the KPI's unit where it has one."""
-    if not np.any(which):
-        return {name: np.array([np.nan]) for name in ("r2", "mape", "wmape", "crps", "coverage90")}
-    y, fit, draws = kpi[which], mean[which], ordered[which]
-    error = np.abs(y - fit)
-    spread = np.sum((y - y.mean()) ** 2)
-    size = draws.shape[1]
-    # Mean absolute difference between two of the draws, from their order (Hersbach 2000).
-    gini = draws @ (2 * np.arange(size) - size + 1) * 2 / size**2
-    crps = np.abs(draws - y[:, None]).mean(axis=1) - 0.5 * gini
-    nonzero = y != 0
-    scores = {
-        "r2": 1 - np.sum((y - fit) ** 2) / spread if spread > 0 else np.nan,
-        "mape": np.mean(error[nonzero] / np.abs(y[nonzero])) if np.any(nonzero) else np.nan,
-        "wmape": error.sum() / np.abs(y).sum() if np.any(nonzero) else np.nan,
-        "crps": crps.mean(),
-        "coverage90": np.mean((y >= low[which]) & (y <= high[which])),
-    }
-    return {name: np.array([value], float) for name, value in scores.items()}

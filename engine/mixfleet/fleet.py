@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -94,6 +94,20 @@ class Fleet:
     def unseen(self) -> int:
         """Last weeks of every unit that the fit did not see."""
         return (self.spec.data.holdout or 0) + self.ahead
+
+    def seen(self) -> "Fleet":
+        """The same, of which only the weeks count that the fit saw."""
+        held = self.spec.data.holdout or 0
+        units = (
+            replace(unit, kpi=np.where(np.arange(len(unit.kpi)) < len(unit.kpi) - held, unit.kpi, np.nan))
+            for unit in self.units
+        )
+        return replace(self, units=tuple(units))
+
+    def held_out(self) -> "Fleet":
+        """The same, of which only the holdout counts."""
+        data = replace(self.spec.data, holdout=None)
+        return replace(self, spec=replace(self.spec, data=data), ahead=self.spec.data.holdout or 0)
 
     def counted(self, unit: Unit) -> Bool[np.ndarray, " week"]:
         """The weeks of a unit that insight looks at: those with a KPI and known media; a holdout is among them."""

@@ -21,6 +21,7 @@ from mixfleet.frame import FrameKind, to_frame
 from mixfleet.interval import statistics
 from mixfleet.ledger import Account, Ledger, keep
 from mixfleet.period import Windows, read_period
+from mixfleet.scores import scores
 from mixfleet.tidy import Tidy
 
 __all__ = ["Insight"]
@@ -209,13 +210,26 @@ class Insight:
         """Prior and posterior of every parameter and ROI: whether the data said anything."""
         return self._framed(movement.movement(self.tables("params"), self.tables("roi"), self.fleet.keys))
 
-    def fit(self) -> Any:
-        """How well each unit's model fits: R2, MAPE, wMAPE, CRPS, coverage; and how sure a negative baseline is."""
-        negative = [
-            summary["baseline_negative"] for _, summary in self._subjects(None, self._windows("all"), returns=True)
+    def fit(self, by: Any = None) -> Any:
+        """How well the models fit: R2, MAPE, wMAPE, CRPS, coverage; by unit also how sure a negative baseline is.
+
+        Of a group it is the sum of its certified units that is judged, week by week, and draw by draw with the noise
+        of every unit. With a holdout its weeks are judged apart.
+        """
+        if by is None:
+            subjects = self._subjects(None, self._windows("all"), returns=True)
+            negative = [summary["baseline_negative"] for _, summary in subjects]
+            table = self.tables("fit")
+            return self._framed(table.append_column("baseline_negative", pa.array(np.array(negative, float))))
+        tidy, weeks = Tidy(), self._windows("week")
+        judged = [
+            list(replace(self, fleet=fleet)._walked(by, weeks, _agreement, chance=True))
+            for fleet in (self.fleet.seen(), *([self.fleet.held_out()] if self.fleet.spec.data.holdout else []))
         ]
-        table = self.tables("fit")
-        return self._framed(table.append_column("baseline_negative", pa.array(np.array(negative, float))))
+        for (head, found), *held in zip(*judged, strict=True):
+            rest = {f"holdout_{name}": value for _, values in held for name, value in values.items()}
+            tidy.add(head, {}, {**found, **rest})
+        return self._framed(tidy.table())
 
     def everything(self) -> dict[str, pa.Table]:
         """Every table as Arrow by name: by unit, key column and fleet, over all time and by quarter."""
@@ -341,6 +355,14 @@ def _summarise(account: Account, economics: Economics) -> dict[str, Any]:
         worth, marginal = account.worth.sum(axis=2), account.marginal_worth.sum(axis=2)
         found["whole_worth"] = economics.measure(worth, marginal, account.spend.sum(axis=1))
     return found
+
+
+def _agreement(account: Account) -> dict[str, Any]:
+    """Scores of the account's windows, in which there is anything, against its draws of the KPI."""
+    there = account.weeks > 0
+    expected = account.contribution.sum(axis=1)[there]
+    ordered = np.sort(expected + account.noise[there], axis=-1)
+    return {name: values[0] for name, values in scores(account.kpi[there], expected.mean(axis=-1), ordered).items()}
 
 
 def _correlation(values: np.ndarray) -> np.ndarray:
