@@ -77,7 +77,7 @@ def compose_report(
         "remarks": [{"severity": one.severity, "unit": one.unit, "text": one.text} for one in said],
         "plan": None if plan is None else _plan(plan),
         "findings": tables("findings").to_pylist(),
-        "provenance": _provenance(manifest),
+        "provenance": _provenance(manifest) + _said(insight),
     }
     pieces = [_piece("fleet", head)]
     for place, row in enumerate(status):
@@ -260,6 +260,13 @@ def _provenance(manifest: Mapping[str, Any]) -> list[list[str]]:
         ["model", json.dumps(manifest["config"]["model"])],
         ["inference", json.dumps(manifest["config"]["inference"])],
     ]
+
+
+def _said(insight: Insight) -> list[list[str]]:
+    """What the reader said that a KPI earns, as the numbers about money rest on it."""
+    given = insight.economics.given
+    names = (*given, "retention") if "customer_value" in given else given
+    return [[name.replace("_", " "), str(getattr(insight.economics, name))] for name in names]
 
 
 def _interval(row: Mapping[str, Any]) -> list[float]:

@@ -126,6 +126,11 @@ def test_the_report_and_the_files_hold_them(run: Run, tmp_path: Path) -> None:
     page = run.report(tmp_path / "report.html", **given).read_text("utf-8")
     fleet = json.loads(re.findall(r'id="fleet">(.*?)</script>', page)[0])
     assert fleet["given"] == ["margin", "customer_value"]
+    assert fleet["provenance"][-3:] == [
+        ["margin", str(MARGIN)],
+        ["customer value", str(VALUE)],
+        ["retention", str(RETENTION)],
+    ]
     whole = run.insight.valued(**given).whole_worth(by=()).set_index("measure")
     assert fleet["total"]["whole"]["profit"][0] == pytest.approx(whole.loc["profit", "mean"], rel=1e-3)
     unit = json.loads(re.findall(r'id="unit-0">(.*?)</script>', page)[0])
