@@ -1,9 +1,11 @@
 """How well fleets with known truth are recovered: share certified, coverage and error of ROI, seconds, memory.
 
     python -m benchmarks.recovery simulated --units 300
+    python -m benchmarks.recovery pooled --units 300
     python -m benchmarks.recovery brands
 
 `simulated` draws a fleet from the default prior, so that its 90 % intervals must cover the truth in 90 % of cases.
+`pooled` draws one whose units share hyperparameters within each brand of 15 markets, and fits it so.
 `brands` reads 48 series whose generator is not our model (unnormalised adstock, Hill curves in another scale); it is
 found through MIXFLEET_SHARED_DATA. Times include compilation: the compile cache is a new, empty folder.
 """
@@ -25,14 +27,14 @@ BRANDS = "sim_param_recovery/brands_6x8"
 def main() -> None:
     """Fits one of the fleets in a new process state and prints what was recovered."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("fleet", choices=("simulated", "brands"))
+    parser.add_argument("fleet", choices=("simulated", "pooled", "brands"))
     parser.add_argument("--units", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
         began = time.perf_counter()
-        status, recovered = _simulated(arguments, folder) if arguments.fleet == "simulated" else _brands(folder)
+        status, recovered = _brands(folder) if arguments.fleet == "brands" else _simulated(arguments, folder)
         seconds = time.perf_counter() - began
     _report(arguments.fleet, status, recovered, seconds)
 
@@ -41,8 +43,10 @@ def _simulated(arguments: argparse.Namespace, folder: str) -> tuple[pd.DataFrame
     import mixfleet as mf
 
     markets = 15
-    fleet = mf.simulate.fleet(brands=-(-arguments.units // markets), markets=markets, seed=arguments.seed)
-    run = mf.fit(fleet.table.to_pandas(), data=fleet.data, run={"root": folder})
+    pooling = mf.Pooling(by="brand" if arguments.fleet == "pooled" else "none")
+    brands = -(-arguments.units // markets)
+    fleet = mf.simulate.fleet(brands=brands, markets=markets, seed=arguments.seed, pooling=pooling)
+    run = mf.fit(fleet.table.to_pandas(), data=fleet.data, pooling=pooling, run={"root": folder})
     truth = fleet.truth.to_pandas()[["brand", "market", "channel", "roi", "contribution"]]
     return run.status, _merged(run.roi(), truth, ["brand", "market", "channel"])
 

@@ -28,7 +28,7 @@ from mixfleet.pooled_state import Found, Group, State, begin, hyper_dimension
 from mixfleet.program import Device, compiled
 from mixfleet.samplers import hmc
 from mixfleet.samplers.threefry import normals, uniforms
-from mixfleet.samplers.trajectory import Origin, steps_of, trajectory
+from mixfleet.samplers.trajectory import Origin, Outcome, steps_of, trajectory
 from mixfleet.transport import Pool, Sites, coordinates, place
 
 __all__ = ["SWEEPS", "PooledProgram", "Sweep", "pooled_program", "stack_hyper"]
@@ -154,16 +154,34 @@ def _sweeps(pool: Pool, group: Group, state: State) -> tuple[State, Sweep]:
 
 
 def _sweep(pool: Pool, group: Group, density: Any, state: State) -> tuple[State, Sweep]:
-    kind = pool.kind
-    units, chains, dimension, lanes = kind.units, kind.chains, kind.dimension, kind.units * kind.chains
-    moved_rows, numbers = hyper_dimension(pool), hierarchies.uniform_rows(pool.levels)
-    own = uniforms(group.unit_keys, state.number, dimension + 1, lanes, state.x.dtype)
+    units, chains = pool.kind.units, pool.kind.chains
+    moved_rows = hyper_dimension(pool)
     shared = uniforms(group.key, 2 * state.number, moved_rows + 3, chains, state.x.dtype)
-    present = group.hierarchy.present
+    state, first, steps = _move_units(pool, group, density, state, shared[moved_rows + 1, 0])
+    state, hyper_steps = _move_hyper(pool, group, density, state, shared)
+    state = _redraw_hyper(pool, group, state)
+    found = state.found
+    _, log_law = _of_units(pool, group, state.hyper, state.x, lambda _: found)
+    fields = jnp.concatenate([found.position, found.extra, (found.value + log_law)[None], first.energy[None]])
+    return state._replace(number=state.number + 1), Sweep(
+        x=state.x.reshape(-1, units, chains),
+        moved=_moved(state.hyper),
+        fields=fields.reshape(-1, units, chains),
+        hyper=stack_hyper(group.hierarchy, state.hyper),
+        diverged=first.diverged.reshape(units, chains),
+        balance=hmc.energy_balance(first.accept).reshape(units, chains),
+        steps=steps + hyper_steps,
+    )
 
-    # 1. Units given the hyperparameters.
+
+def _move_units(
+    pool: Pool, group: Group, density: Any, state: State, length: Float[Array, ""]
+) -> tuple[State, Outcome, Int[Array, ""]]:
+    """Units given the hyperparameters, each accepted on its own."""
+    units, chains, dimension = pool.kind.units, pool.kind.chains, pool.kind.dimension
+    uniform = uniforms(group.unit_keys, state.number, dimension + 1, units * chains, state.x.dtype)
     step = jnp.exp(state.unit_stepping.log_step)
-    steps = steps_of(shared[moved_rows + 1, 0], _share(step, present, SLOWEST), MOST_STEPS)
+    steps = steps_of(length, _share(step, group.hierarchy.present, SLOWEST), MOST_STEPS)
     by_units = partial(_of_units, pool, group, state.hyper)
     outcome = trajectory(
         lambda x: by_units(x, density)[0],
@@ -171,57 +189,48 @@ def _sweep(pool: Pool, group: Group, density: Any, state: State) -> tuple[State,
         state.unit_metric,
         hmc.lanes_of(step, chains),
         steps,
-        normals(own[:dimension]),
-        own[dimension],
+        normals(uniform[:dimension]),
+        uniform[dimension],
     )
-    unit_stepping = hmc.adapt_step(
-        state.unit_stepping, jnp.ones(units, bool), jnp.mean(outcome.accept.reshape(units, chains), axis=1)
-    )
-    x, found = outcome.origin.position, outcome.origin.found
+    accept = jnp.mean(outcome.accept.reshape(units, chains), axis=1)
+    stepping = hmc.adapt_step(state.unit_stepping, jnp.ones(units, bool), accept)
+    end = outcome.origin
+    return state._replace(x=end.position, found=end.found, unit_stepping=stepping), outcome, steps
 
-    # 2. Centres and spreads given the coordinates.
-    hyper_step = jnp.exp(state.hyper_stepping.log_step)
-    hyper_steps = steps_of(shared[moved_rows + 2, 0], hyper_step[0], MOST_STEPS)
-    by_hyper = partial(_of_hyper, pool, group, state.hyper, x, found.value)
-    together = trajectory(
+
+def _move_hyper(
+    pool: Pool, group: Group, density: Any, state: State, uniform: Float[Array, "number chain"]
+) -> tuple[State, Int[Array, ""]]:
+    """Centres and spreads given the coordinates, all units together."""
+    rows, chains = hyper_dimension(pool), pool.kind.chains
+    step = jnp.exp(state.hyper_stepping.log_step)
+    steps = steps_of(uniform[rows + 2, 0], step[0], MOST_STEPS)
+    by_hyper = partial(_of_hyper, pool, group, state.hyper, state.x, state.found.value)
+    outcome = trajectory(
         lambda moved: by_hyper(moved, density),
-        by_hyper(_moved(state.hyper), lambda _: found),
+        by_hyper(_moved(state.hyper), lambda _: state.found),
         state.hyper_metric,
-        jnp.broadcast_to(hyper_step, chains),
-        hyper_steps,
-        normals(shared[:moved_rows]),
-        shared[moved_rows],
+        jnp.broadcast_to(step, chains),
+        steps,
+        normals(uniform[:rows]),
+        uniform[rows],
     )
-    hyper_stepping = hmc.adapt_step(state.hyper_stepping, jnp.ones(1, bool), jnp.mean(together.accept)[None])
-    hyper = _with_moved(pool, state.hyper, together.origin.position)
-    found = jax.tree.map(lambda values: values.reshape(*values.shape[:-2], lanes), together.origin.found)
+    stepping = hmc.adapt_step(state.hyper_stepping, jnp.ones(1, bool), jnp.mean(outcome.accept)[None])
+    lanes = state.x.shape[-1]
+    found = jax.tree.map(lambda values: values.reshape(*values.shape[:-2], lanes), outcome.origin.found)
+    hyper = _with_moved(pool, state.hyper, outcome.origin.position)
+    return state._replace(hyper=hyper, found=found, hyper_stepping=stepping), steps
 
-    # 3. Hyperparameters given the units.
-    position = found.position.reshape(dimension, units, chains)
-    theta = jnp.concatenate([position[rows] for _, _, rows in pool.slices()])
-    uniform = uniforms(group.key, 2 * state.number + 1, numbers, pool.rows * chains, x.dtype)
-    hyper = hierarchies.redraw(group.hierarchy, hyper, theta, uniform.reshape(numbers, pool.rows, chains))
+
+def _redraw_hyper(pool: Pool, group: Group, state: State) -> State:
+    """Hyperparameters given the units' positions, which stay: their coordinates change."""
+    numbers, rows, chains = hierarchies.uniform_rows(pool.levels), pool.rows, pool.kind.chains
+    position = state.found.position.reshape(-1, pool.kind.units, chains)
+    theta = jnp.concatenate([position[own] for _, _, own in pool.slices()])
+    uniform = uniforms(group.key, 2 * state.number + 1, numbers, rows * chains, state.x.dtype)
+    hyper = hierarchies.redraw(group.hierarchy, state.hyper, theta, uniform.reshape(numbers, rows, chains))
     x = coordinates(pool, group.hierarchy, group.sites, group.tile.hyper, position, hyper)
-
-    _, log_law = _of_units(pool, group, hyper, x.reshape(dimension, lanes), lambda _: found)
-    fields = jnp.concatenate([found.position, found.extra, (found.value + log_law)[None], outcome.energy[None]])
-    sweep = Sweep(
-        x=x,
-        moved=_moved(hyper),
-        fields=fields.reshape(-1, units, chains),
-        hyper=stack_hyper(group.hierarchy, hyper),
-        diverged=outcome.diverged.reshape(units, chains),
-        balance=hmc.energy_balance(outcome.accept).reshape(units, chains),
-        steps=steps + hyper_steps,
-    )
-    return state._replace(
-        x=x.reshape(dimension, lanes),
-        hyper=hyper,
-        found=found,
-        unit_stepping=unit_stepping,
-        hyper_stepping=hyper_stepping,
-        number=state.number + 1,
-    ), sweep
+    return state._replace(x=x.reshape(state.x.shape), hyper=hyper)
 
 
 def _of_units(pool: Pool, group: Group, hyper: Hyper, x: Array, density: Any) -> tuple[Origin, Float[Array, " lane"]]:

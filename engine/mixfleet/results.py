@@ -1,5 +1,6 @@
 """Results: a unit's draws as tables and draws in the table's own units."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,8 @@ def unit_result(fitted: Finished, kind: Structure, panel: Panel, spec: Spec, *, 
         reason: Why it is not plain ok.
     """
     verdict = fitted.verdict
+    # What follows from draws depends on no coordinate and no law: one set of programs serves every rung.
+    kind = replace(kind, model=replace(kind.model, coordinate="effect"), laws=())
     natural = _natural(fitted, spec)
     sample = sample_of(fitted.draws, PREDICTIVE_DRAWS)
     weekly, quality = weekly_fit(fitted, sample, kind, spec)
