@@ -132,6 +132,8 @@ def _fit_groups(
     settings = pooled_settings(spec)
     for finished in sample_groups(groups, spec, _workers(devices), Event()):
         tally.show("sampling", active=waiting)
+        if finished is None:
+            continue
         if on_group is not None:
             on_group(finished)
         kind = replace(finished.group.pool.kind, units=1)

@@ -62,8 +62,10 @@ class FinishedGroup:
     hyper: HyperDraws
 
 
-def sample_groups(groups: list[Prepared], spec: Spec, devices: list[Device], stop: Event) -> Iterator[FinishedGroup]:
-    """Each group's outcome, as they are done, several groups at a time."""
+def sample_groups(
+    groups: list[Prepared], spec: Spec, devices: list[Device], stop: Event
+) -> Iterator[FinishedGroup | None]:
+    """Each group's outcome, as they are done, several groups at a time; None now and then while there is none."""
     outcomes = SimpleQueue[FinishedGroup]()
 
     def work(group: Prepared, device: Device) -> None:
@@ -89,6 +91,7 @@ def sample_groups(groups: list[Prepared], spec: Spec, devices: list[Device], sto
                     for future in running:
                         if future.done():
                             future.result()
+                    yield None
                     continue
                 waiting -= 1
                 yield finished

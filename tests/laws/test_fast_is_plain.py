@@ -149,7 +149,9 @@ class Setting:
             name: jnp.stack([bounded(law, u) for law, u in zip(self.laws.channel[name], row, strict=True)])
             for name, row in zip(self.names[:-1], rows[:-1], strict=True)
         }
-        ramp = rows[-1] * norm.cdf(rows[-1]) + norm.pdf(rows[-1])
+        # A lognormal effect has no mass at zero for a ramp to bend towards.
+        lognormal = self.laws.channel["effect"][0].family == "lognormal"
+        ramp = jnp.exp(rows[-1]) if lognormal else rows[-1] * norm.cdf(rows[-1]) + norm.pdf(rows[-1])
         strength = jnp.exp(jnp.asarray(self.member.arrays["log_strength_unit"])) * ramp
         if self.case.model.coordinate != "effect":
             strength = strength / self.mean_response(found)

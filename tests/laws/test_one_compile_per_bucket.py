@@ -42,13 +42,13 @@ def test_ragged_units_share_one_compilation(monkeypatch: pytest.MonkeyPatch) -> 
     assert len({padded_weeks(len(unit.dates)) for unit in FLEET.units}) == 1
     monkeypatch.setattr(fitting, "_workers", lambda devices: devices * 3)
     asked: Counter[str] = Counter()
-    compiled = programs._compiled
+    compiled = programs.compiled
 
     def counted(function: Any, *arguments: Any) -> Any:
         asked[function.__name__] += 1
         return compiled(function, *arguments)
 
-    monkeypatch.setattr(programs, "_compiled", counted)
+    monkeypatch.setattr(programs, "compiled", counted)
     programs.program.cache_clear()
     with compilations() as seen:
         fit(FLEET)
