@@ -121,7 +121,7 @@ def truth_of_another_prior(patch: pytest.MonkeyPatch) -> None:
     usual = simulate.from_config
     laws = {name: dict(law.hyperparameters) for name, law in Prior().parameters.items()}
     wider = build(Prior, {"parameters": {name: {"sd": 1.25 * law["sd"]} for name, law in laws.items() if "sd" in law}})
-    patch.setattr(calibration.simulate, "from_config", lambda simulation, _, model: usual(simulation, wider, model))
+    patch.setattr(calibration.simulate, "from_config", lambda simulation, _, *rest: usual(simulation, wider, *rest))
 
 
 def no_jacobian(patch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def unnormalised(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         calibration.simulate,
         "from_config",
-        lambda simulation, prior, model: usual(simulation, prior, replace(model, normalise=False)),
+        lambda simulation, prior, model, *rest: usual(simulation, prior, replace(model, normalise=False), *rest),
     )
 
 
