@@ -21,7 +21,7 @@ from mixfleet.gates import Verdict, judge, judge_hyper
 from mixfleet.groups import Prepared, typical_media
 from mixfleet.panel import unit_id
 from mixfleet.pooled import SWEEPS, PooledProgram, Sweep, pooled_program
-from mixfleet.pooled_state import Found, Group, State, begin, learn, settle
+from mixfleet.pooled_state import Group, State, begin, learn, settle
 from mixfleet.program import Book, Device
 from mixfleet.samplers import hmc, start
 from mixfleet.samplers.threefry import normals, uniforms
@@ -168,7 +168,7 @@ def _start(
     hyper_covariance = np.diag(np.var(flat, axis=1) + 1e-4)[None]
     state = begin(
         pool,
-        Found(position, *density(position)),
+        program.evaluate(tile, position),
         jnp.asarray(x.reshape(kind.dimension, -1)),
         hyper,
         jnp.asarray(covariance, kind.dtype),

@@ -21,6 +21,21 @@ each = pytest.mark.parametrize("name", list(SMALL))
 with_each = pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 
 
+def ways(name: str) -> list[str]:
+    """Implementations that a case has: only geometric windows follow a recursion."""
+    return ["xla", "native", *(["recursion"] if CASES[name].adstock == "geometric" else [])]
+
+
+each_way = pytest.mark.parametrize(
+    ("name", "implementation"),
+    [
+        pytest.param(name, way, marks=() if way == "xla" else NEEDS_NATIVE, id=f"{way}-{name}")
+        for name in SMALL
+        for way in ways(name)
+    ],
+)
+
+
 @functools.cache
 def compiled(family: str, strength_is_mean: bool, implementation: str | None) -> Any:
     """The likelihood as one program, shared by the tests that call it alike."""
@@ -44,8 +59,6 @@ def compiled(family: str, strength_is_mean: bool, implementation: str | None) ->
 
 def run(case: Case, implementation: str, *arguments: Any) -> Likelihood:
     """The likelihood, on the host."""
-    if implementation == "recursion" and case.adstock != "geometric":
-        pytest.skip("only geometric windows follow a recursion")
     # XLA's implementation broadcasts lanes over weeks by rank.
     with jax.numpy_rank_promotion("allow"):
         program = compiled(case.saturation, case.strength_is_mean, implementation)
@@ -143,8 +156,7 @@ def test_the_formula_of_the_tests_is_the_reference(name: str, x64: None):
         np.testing.assert_allclose(found["value"][lane], value, rtol=1e-10)
 
 
-@each
-@with_each
+@each_way
 def test_value_and_gradients_equal_the_formula(name: str, implementation: str, x64: None):
     case = CASES[name]
     result = run(case, implementation, *case.arguments(np.float64))
@@ -155,8 +167,7 @@ def test_value_and_gradients_equal_the_formula(name: str, implementation: str, x
             np.testing.assert_allclose(array, exact, rtol=1e-8, atol=1e-9 * np.abs(exact).max(initial=1), err_msg=field)
 
 
-@each
-@with_each
+@each_way
 def test_float32_equals_float64(name: str, implementation: str, x64: None):
     case = CASES[name]
     result = run(case, implementation, *case.arguments(np.float32))
@@ -167,8 +178,10 @@ def test_float32_equals_float64(name: str, implementation: str, x64: None):
 
 
 @NEEDS_NATIVE
-@pytest.mark.parametrize("implementation", ["native", "recursion"])
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.large])
+@pytest.mark.parametrize(
+    ("name", "implementation"),
+    [(name, way) for name, case in CASES.items() if case.large for way in ways(name) if way != "xla"],
+)
 def test_native_equals_xla_in_float32_at_full_size(name: str, implementation: str):
     case = CASES[name]
     arguments = case.arguments(np.float32)
