@@ -4,34 +4,33 @@ Exit codes: 0 all units ok, 1 finished but some units are not, 2 a setting is wr
 be used, 3 the table cannot be read at all, 130 interrupted (repeat the command with its run.id to go on).
 """
 
-import json
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 import mixfleet
 from mixfleet import backend, closing
+from mixfleet.budgeting import budget
 from mixfleet.composition import PRIMARY, Point, Request, compose_spec, groups, sweep_points
 from mixfleet.config import RunConfig, Spec
-from mixfleet.errors import ConfigError, MixfleetError, TableError
-from mixfleet.export import write_tables
+from mixfleet.errors import ConfigError
 from mixfleet.progress import showing
 from mixfleet.sweep import comparison, plan, run_sweep, write_comparison
+from mixfleet.telling import export, forecast, report
+from mixfleet.terminal import INTERRUPTED, AsJson, Terminal, errors_shown
 
 if TYPE_CHECKING:
     from mixfleet.saved import Run
 
 SOME_NOT_OK = 1
-INTERRUPTED = 130
 
 _OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -52,27 +51,6 @@ app = typer.Typer(
 Multirun = Annotated[bool, typer.Option("--multirun", "-m", help="Sweep over all values given as a,b,c.")]
 ConfigDir = Annotated[Path | None, typer.Option("--config-dir", "-cd", help="Folder of your own groups.")]
 ConfigName = Annotated[str, typer.Option("--config-name", "-cn", help="Primary configuration.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Last line of the output is one JSON object.")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Terminal:
-    """Where a command writes: results to stdout, progress to stderr, and with --json only JSON to stdout."""
-
-    as_json: bool
-    out: Console
-    err: Console
-
-    @staticmethod
-    def of(as_json: bool) -> "_Terminal":
-        err = Console(stderr=True)
-        return _Terminal(as_json=as_json, out=err if as_json else Console(), err=err)
-
-    def finish(self, answer: Mapping[str, Any], code: int) -> None:
-        """Writes the JSON line, where it is asked for, and ends the command."""
-        if self.as_json:
-            typer.echo(json.dumps({**answer, "exit_code": code}, default=str))
-        raise typer.Exit(code)
 
 
 @app.command(context_settings=_OVERRIDES, epilog=_groups_help())
@@ -84,9 +62,9 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Fits every unit of a table: mixfleet fit data=example."""
-    terminal = _Terminal.of(as_json)
+    terminal = Terminal.of(as_json)
     request = _request(context, multirun, config_dir, config_name)
-    with _errors_shown(terminal):
+    with errors_shown(terminal):
         points = sweep_points(request)
         if points:
             _fit_sweep(terminal, points)
@@ -107,8 +85,8 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Says what is wrong with a table, without fitting: mixfleet check data=example."""
-    terminal = _Terminal.of(as_json)
-    with _errors_shown(terminal):
+    terminal = Terminal.of(as_json)
+    with errors_shown(terminal):
         spec = compose_spec(_request(context, False, config_dir, config_name))
         if spec.data.source == "simulated":
             raise ConfigError("a simulated fleet has no faults to find", key="data.source")
@@ -126,8 +104,8 @@ def calibrate(
     as_json: AsJson = False,
 ) -> None:
     """Says by simulation whether posteriors are calibrated: mixfleet calibrate data=simulated."""
-    terminal = _Terminal.of(as_json)
-    with _errors_shown(terminal):
+    terminal = Terminal.of(as_json)
+    with errors_shown(terminal):
         spec = compose_spec(_request(context, False, config_dir, config_name))
         if spec.data.source != "simulated":
             raise ConfigError("must be simulated, for only there the truth is known", key="data.source")
@@ -139,127 +117,15 @@ def calibrate(
         terminal.finish(answer, 0 if found.passed else SOME_NOT_OK)
 
 
-RunPath = Annotated[Path, typer.Argument(help="A run folder, or a folder of runs for the one finished last.")]
-Margin = Annotated[
-    list[str] | None, typer.Option(help="Earned per KPI before media: 0.4 for all units, market=DE:0.3 for some.")
-]
-CustomerValue = Annotated[
-    list[str] | None, typer.Option(help="What a customer brings, where the KPI is new customers; like --margin.")
-]
-Retention = Annotated[
-    str | None, typer.Option(help="Share of new customers still there, period by period: 1,0.6,0.45.")
-]
-
-
-@app.command()
-def budget(
-    run: RunPath,
-    total: Annotated[float | None, typer.Option(help="Spend of the coming weeks; today's by default.")] = None,
-    target_roi: Annotated[float | None, typer.Option(help="Spend as much as returns so many times itself.")] = None,
-    target_marginal_roi: Annotated[float | None, typer.Option(help="Spend until the last one returns it.")] = None,
-    target_outcome: Annotated[float | None, typer.Option(help="Spend the least that brings so much.")] = None,
-    weeks: Annotated[int, typer.Option(help="Weeks to plan; today's plan is that of as many last weeks.")] = 13,
-    change: Annotated[float, typer.Option(help="Greatest change of any channel in a unit, 0.3 is 30 %.")] = 0.3,
-    bound: Annotated[list[str] | None, typer.Option(help="Other limits: channel=tv,market=DE:0.5:2 x today's.")] = None,
-    lock: Annotated[list[str] | None, typer.Option(help="What stays as it is: market=DE, or channel=tv.")] = None,
-    within: Annotated[list[str] | None, typer.Option(help="Key column: money stays within each of its values.")] = None,
-    aim: Annotated[str, typer.Option(help="mean, cvar, quantile or mean_less_spread.")] = "mean",
-    level: Annotated[float, typer.Option(help="Share of the worst draws that cvar and quantile look at.")] = 0.1,
-    spread: Annotated[float, typer.Option(help="Standard deviations that mean_less_spread takes off.")] = 1.0,
-    flighting: Annotated[str, typer.Option(help="today's weekly pattern, or even.")] = "today",
-    out: Annotated[Path | None, typer.Option(help="Folder of the plan; budget/ in the run by default.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Plans where the coming weeks' money brings most: mixfleet budget runs/2026-11-21 --change 0.2."""
-    terminal = _Terminal.of(as_json)
-    with _errors_shown(terminal):
-        backend.prepare(mixfleet.Compute())
-        opened = mixfleet.open(run)
-        plan = opened.budget(
-            total=total,
-            target_roi=target_roi,
-            target_marginal_roi=target_marginal_roi,
-            target_outcome=target_outcome,
-            weeks=weeks,
-            change=change,
-            bounds=dict(map(_read_bound, bound or [])),
-            lock=tuple(lock or ()),
-            within=tuple(within or ()),
-            aim=aim,
-            level=level,
-            spread=spread,
-            flighting=flighting,
-        )
-        files = plan.save(out or opened.path / "budget")
-        closing.print_plan(terminal.out, plan, files)
-        terminal.finish({"command": "budget", **plan.totals, "files": [str(path) for path in files]}, 0)
-
-
-@app.command()
-def report(
-    run: RunPath,
-    out: Annotated[Path | None, typer.Option(help="The file; report.html in the run by default.")] = None,
-    margin: Margin = None,
-    customer_value: CustomerValue = None,
-    retention: Retention = None,
-    as_json: AsJson = False,
-) -> None:
-    """Writes one HTML file that needs no network: mixfleet report runs/2026-11-21."""
-    terminal = _Terminal.of(as_json)
-    with _errors_shown(terminal):
-        backend.prepare(mixfleet.Compute())
-        path = mixfleet.open(run).report(out, **_economics(margin, customer_value, retention))
-        closing.print_path(terminal.out, "report", path)
-        terminal.finish({"command": "report", "report": str(path)}, 0)
-
-
-@app.command()
-def export(
-    run: RunPath,
-    out: Annotated[Path | None, typer.Option(help="Folder of the tables; tables/ in the run by default.")] = None,
-    kind: Annotated[str, typer.Option("--format", help="csv, parquet or xlsx.")] = "csv",
-    margin: Margin = None,
-    customer_value: CustomerValue = None,
-    retention: Retention = None,
-    as_json: AsJson = False,
-) -> None:
-    """Writes every table of a run for a spreadsheet: mixfleet export runs/2026-11-21 --format xlsx."""
-    terminal = _Terminal.of(as_json)
-    with _errors_shown(terminal):
-        backend.prepare(mixfleet.Compute())
-        opened = mixfleet.open(run)
-        given = _economics(margin, customer_value, retention)
-        files = opened.export(out or opened.path / "tables", kind, **given)
-        for path in files:
-            closing.print_path(terminal.out, "table", path)
-        terminal.finish({"command": "export", "files": [str(path) for path in files]}, 0)
-
-
-@app.command()
-def forecast(
-    run: RunPath,
-    plan: Annotated[Path | None, typer.Option(help="Keys, channel, date, spend; nothing is spent by default.")] = None,
-    weeks: Annotated[int | None, typer.Option(help="Weeks ahead; by default to the end of the plan, or 13.")] = None,
-    by: Annotated[list[str] | None, typer.Option(help="Key column to sum over units by.")] = None,
-    period: Annotated[str, typer.Option(help="all, year, quarter, month or week.")] = "week",
-    as_json: AsJson = False,
-) -> None:
-    """Says what the coming weeks bring under a plan: mixfleet forecast RUN --plan RUN/budget/plan_by_week.csv."""
-    terminal = _Terminal.of(as_json)
-    with _errors_shown(terminal):
-        backend.prepare(mixfleet.Compute())
-        opened = mixfleet.open(run, frame="pyarrow")
-        table = opened.insight.forecast(plan, weeks=weeks, by=by or None, period=period)
-        [path] = write_tables({"forecast": table}, opened.path / "forecast", "csv")
-        closing.print_path(terminal.out, "forecast", path)
-        terminal.finish({"command": "forecast", "forecast": str(path)}, 0)
+for command in (budget, report, export, forecast):
+    app.command()(command)
 
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Shows versions, devices, memory, the compile cache, and what stands in the way."""
-    terminal = _Terminal.of(as_json)
-    with _errors_shown(terminal):
+    terminal = Terminal.of(as_json)
+    with errors_shown(terminal):
         backend.prepare(mixfleet.Compute())
         # Starts jax, which the other commands, and --help, do not need so early.
         from mixfleet.doctor import diagnose
@@ -272,39 +138,6 @@ def doctor(as_json: AsJson = False) -> None:
 def main() -> None:
     """Entry point of the `mixfleet` command."""
     app()
-
-
-def _read_bound(text: str) -> tuple[str, tuple[float, float]]:
-    selector, *limits = text.rsplit(":", 2)
-    try:
-        low, high = map(float, limits)
-    except ValueError as error:
-        raise ConfigError(f"{text!r} is not of the form channel=tv,market=DE:0.5:2", key="budget.bounds") from error
-    return selector, (low, high)
-
-
-def _economics(margin: list[str] | None, customer_value: list[str] | None, retention: str | None) -> dict[str, Any]:
-    """Fields of `mixfleet.economics.Economics`, those that were given."""
-    money = {"margin": margin, "customer_value": customer_value}
-    found: dict[str, Any] = {
-        name: dict(_read_money(text, f"economics.{name}") for text in texts) for name, texts in money.items() if texts
-    }
-    if retention is not None:
-        key = "economics.retention"
-        found["retention"] = tuple(_read_number(text, retention, "1,0.6,0.45", key) for text in retention.split(","))
-    return found
-
-
-def _read_money(text: str, key: str) -> tuple[str, float]:
-    selector, _, number = text.rpartition(":")
-    return selector or "all", _read_number(number, text, "0.4 or market=DE:0.3", key)
-
-
-def _read_number(text: str, whole: str, form: str, key: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise ConfigError(f"{whole!r} is not of the form {form}", key=key) from error
 
 
 def _request(context: typer.Context, multirun: bool, config_dir: Path | None, config_name: str) -> Request:
@@ -324,13 +157,13 @@ def _run_id(run: RunConfig) -> str:
     return taken[0]
 
 
-def _fit(terminal: _Terminal, spec: Spec) -> "Run":
+def _fit(terminal: Terminal, spec: Spec) -> "Run":
     backend.prepare(spec.compute)
     with showing(terminal.err) as show:
         return mixfleet.fit(None, spec, on_event=show)
 
 
-def _fit_sweep(terminal: _Terminal, points: tuple[Point, ...]) -> None:
+def _fit_sweep(terminal: Terminal, points: tuple[Point, ...]) -> None:
     sweep = plan(points, _run_id)
 
     def announce(number: int, point: Point) -> None:
@@ -369,23 +202,7 @@ def _answer(run: "Run", seconds: float) -> dict[str, Any]:
 
 
 @contextmanager
-def _errors_shown(terminal: _Terminal) -> Iterator[None]:
-    """One clear message and the exit code in place of a traceback, for what a user can mend."""
-    try:
-        yield
-    except MixfleetError as error:
-        if isinstance(error, TableError) and error.findings:
-            closing.print_findings(terminal.err, [vars(finding) for finding in error.findings])
-        terminal.err.print(f"{type(error).__name__}: {error}", markup=False, highlight=False, soft_wrap=True)
-        answer = {"error": type(error).__name__, "message": str(error), "key": getattr(error, "key", None)}
-        terminal.finish(answer, error.exit_code)
-    except KeyboardInterrupt:
-        terminal.err.print("interrupted")
-        terminal.finish({"error": "interrupted"}, INTERRUPTED)
-
-
-@contextmanager
-def _resumable(terminal: _Terminal, run: RunConfig) -> Iterator[None]:
+def _resumable(terminal: Terminal, run: RunConfig) -> Iterator[None]:
     """An interrupted command ends by saying which command goes on."""
     try:
         yield
