@@ -7,7 +7,7 @@ from jaxtyping import Float, Shaped
 
 from mixfleet.config import Data, Model, Prior
 
-__all__ = ["column_names", "column_priors", "design"]
+__all__ = ["column_kinds", "column_names", "column_priors", "design"]
 
 DAYS_PER_YEAR = 365.25
 
@@ -19,15 +19,18 @@ def column_names(model: Model, data: Data) -> tuple[str, ...]:
     return ("intercept", *trend, *waves, *data.controls, *data.treatments)
 
 
+def column_kinds(model: Model, data: Data) -> tuple[str, ...]:
+    """The parameter in `Prior.parameters` that each column's coefficient has its law from."""
+    trend = ("trend",) if model.trend == "linear" else ()
+    controls = ("control",) * len(data.controls) + ("treatment",) * len(data.treatments)
+    return ("intercept", *trend, *("seasonality",) * (2 * model.seasonality), *controls)
+
+
 def column_priors(
     model: Model, data: Data, prior: Prior, unit: Mapping[str, str]
 ) -> tuple[Float[np.ndarray, " column"], Float[np.ndarray, " column"]]:
     """Prior mean and standard deviation of each column's coefficient, in shares of the KPI's scale."""
-    kinds = ["intercept"]
-    kinds += ["trend"] if model.trend == "linear" else []
-    kinds += ["seasonality"] * (2 * model.seasonality)
-    kinds += ["control"] * len(data.controls) + ["treatment"] * len(data.treatments)
-    laws = [prior.law(kind, unit=unit).hyperparameters for kind in kinds]
+    laws = [prior.law(kind, unit=unit).hyperparameters for kind in column_kinds(model, data)]
     return np.array([law["mean"] for law in laws]), np.array([law["sd"] for law in laws])
 
 

@@ -16,7 +16,18 @@ from mixfleet.errors import ConfigError
 from mixfleet.panel import Panel, Unit
 from mixfleet_kernels.likelihood import Series
 
-__all__ = ["Member", "Structure", "Tile", "padded_weeks", "prepare", "repadded", "stack", "structure", "tile_shapes"]
+__all__ = [
+    "Member",
+    "Structure",
+    "Tile",
+    "decompose",
+    "padded_weeks",
+    "prepare",
+    "repadded",
+    "stack",
+    "structure",
+    "tile_shapes",
+]
 
 LENGTHS = (112, 160, 224, 272, 320, 432, 544)
 """Padded lengths: two to ten years of weeks and a little room, then every 112. A function of the unit alone, so that a
@@ -39,6 +50,9 @@ class Structure:
     laws: tuple[str, ...]
     """Law of each channel parameter in the order of `model.channel_parameters`, then of the noise."""
     dtype: str
+    shared: int = 0
+    """Columns whose coefficients are pooled: the last directions of the basis, of no variance of their own, are theirs,
+    and a draw keeps their coefficients where it keeps the projection along the others."""
 
     @property
     def lanes(self) -> int:
@@ -139,7 +153,7 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> Member:
     names = dict(zip(panel.keys, unit.labels, strict=True))
     mean, sd = baseline.column_priors(model, spec.data, spec.prior, names)
     weight = fitted.astype(float)
-    basis, variance, loading = _decompose(design * weight[:, None], sd)
+    basis, variance, loading = decompose(design * weight[:, None], sd)
 
     kpi = (measured.scaled_kpi(unit) - design @ mean) * weight
     media = measured.scaled_media(unit)
@@ -212,7 +226,7 @@ def tile_shapes(kind: Structure) -> Tile:
     return Tile(**structs)  # pyright: ignore[reportArgumentType]
 
 
-def _decompose(
+def decompose(
     design: Float[np.ndarray, "week column"], sd: Float[np.ndarray, " column"]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Basis, variances and loading of `design diag(sd) = basis diag(sqrt(variance)) rotation'`."""

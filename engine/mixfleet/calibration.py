@@ -158,10 +158,11 @@ def _rank_group(finished: FinishedGroup, truth: PooledTruth, spec: Spec) -> dict
     """The true hyperparameters' ranks: each row's centre and spreads, and the product of all spreads."""
     random = np.random.default_rng([spec.inference.seed, int(unit_id(("", finished.group.label)), 16)])
     parts = 2 + len(finished.group.keys)
-    flat = np.asarray(finished.hyper.draws[:parts], float).reshape(parts, finished.group.pool.rows, -1)
+    draws = np.asarray(finished.hyper.draws[:parts], float)
+    flat = draws.reshape(*draws.shape[:2], -1)
     drawn = flat[:, :, (np.arange(LEVELS) * flat.shape[2]) // LEVELS]
-    true = np.stack([np.concatenate(list(truth.centre.values()))])
-    true = np.concatenate([true, np.concatenate(list(truth.spread.values()), axis=1)])
+    centre, spread = truth.rows
+    true = np.concatenate([centre[None], spread])
     both = np.concatenate([true[..., None], drawn], axis=2)
     sources = ("centre", "spread[unit]", *(f"spread[{key}]" for key in finished.group.keys))
     values = {f"{source}[{row}]": both[i, row] for i, source in enumerate(sources) for row in range(both.shape[1])}

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -190,13 +190,28 @@ class Pooling:
     saturation: Spread = 0.3
     """The same for the saturation parameters."""
 
+    trend: Spread = 0.5
+    """The same for the trend's slope, in standard deviations of the coefficient's own prior; likewise those below."""
+
+    seasonality: Spread = 0.5
+    """The same for the seasons."""
+
+    control: Spread = 0.5
+    """The same for controls and treatments."""
+
+    intercept: Spread = None
+    """The same for the intercept."""
+
     def __post_init__(self) -> None:
         schema.settle(self, key="pooling")
-        if self.by != "none" and (self.effect, self.adstock, self.saturation) == (None, None, None):
-            raise ConfigError("pools no parameter: give effect, adstock or saturation a scale", key="pooling")
+        scales = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "by"}
+        if self.by != "none" and not any(scales.values()):
+            raise ConfigError(f"pools no parameter: give one of {', '.join(scales)} a scale", key="pooling")
 
     def scale(self, parameter: str) -> float | None:
-        """Prior scale of a channel parameter's deviations; None where it is not pooled."""
+        """Prior scale of a parameter's deviations; None where it is not pooled."""
+        if PARAMETERS[parameter].linear:
+            return getattr(self, "control" if parameter == "treatment" else parameter)
         if parameter == "effect":
             return self.effect
         adstock = any(parameter in names for names in ADSTOCK_PARAMETERS.values())

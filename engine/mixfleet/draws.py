@@ -193,6 +193,9 @@ def _drawn(
     total = s2 + own.variance
     white = jax.random.normal(key, (kind.columns, lanes), rows.dtype)
     along = jnp.sqrt(own.variance) * projection / total + jnp.sqrt(s2 / total) * white
+    if kind.shared:
+        # Pooled coefficients were drawn by the sampler.
+        along = along.at[-kind.shared :].set(projection[-kind.shared :])
     coefficients = jnp.asarray(linear.prior_mean)[:, None] + jnp.matmul(linear.loading, along, precision="highest")
 
     def by_draw(values: Array) -> Array:

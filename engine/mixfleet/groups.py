@@ -7,13 +7,15 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from mixfleet import priors
+from mixfleet import baseline, priors
 from mixfleet.batch import Member, Structure, padded_weeks, prepare, repadded, stack, structure
+from mixfleet.coefficients import Columns
 from mixfleet.config import Spec
 from mixfleet.distribution import Distribution
 from mixfleet.errors import ConfigError
 from mixfleet.hierarchy import Hierarchy
 from mixfleet.panel import Panel, Unit
+from mixfleet.pooled_columns import SharedColumns, shared_columns, shared_places, split
 from mixfleet.prior_sample import coordinate_moments
 from mixfleet.transport import Pool
 
@@ -32,12 +34,18 @@ class Prepared:
 
     label: str
     members: tuple[Member, ...]
+    """Without the shared columns in what is integrated out."""
+    alone: tuple[Member, ...]
+    """With them, as units alone are: where chains begin."""
     pool: Pool
     keys: tuple[str, ...]
     """Key columns whose labels have effects."""
     labels: tuple[tuple[str, ...], ...]
     """The labels of each."""
     hierarchy: Hierarchy
+    """numpy arrays."""
+    shared: SharedColumns
+    columns: Columns
     """numpy arrays."""
 
 
@@ -74,25 +82,33 @@ def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> P
     own = [prepare(unit, panel, settings) for unit in units]
     weeks = max(padded_weeks(len(unit.dates)) for unit in units)
     kind = structure(settings, panel, weeks)
-    kind = replace(kind, units=_size(len(units)), laws=_pooled_laws(kind, laws, pooled))
+    kind = replace(
+        kind, units=_size(len(units)), laws=_pooled_laws(kind, laws, pooled), shared=len(shared_places(spec))
+    )
     moments = np.array([coordinate_moments(law) for law in laws]).reshape(-1, 2)
     scale = np.repeat([spec.pooling.scale(names[j]) or 0.0 for j in pooled], kind.channels)
     broad = np.sqrt(moments[:, 1] ** 2 + (1 + len(keys)) * scale**2)
     labels = tuple(tuple(sorted({unit.labels[panel.keys.index(key)] for unit in units})) for key in keys)
     pool = Pool(kind=kind, parameters=pooled, levels=tuple(-(-len(ones) // LEVELS) * LEVELS for ones in labels))
-    members = tuple(_with_laws(repadded(member, weeks), pool, laws, moments[:, 0], broad) for member in own)
+    alone = tuple(_with_laws(repadded(member, weeks), pool, laws, moments[:, 0], broad) for member in own)
     membership = [
         _membership(units, panel.keys.index(key), ones, levels, kind.units)
         for key, ones, levels in zip(keys, labels, pool.levels, strict=True)
     ]
     known: Any = (moments[:, 0], moments[:, 1], scale, tuple(membership), np.arange(kind.units) < len(units))
+    hierarchy = Hierarchy(*jax.tree.map(lambda values: np.asarray(values, kind.dtype), known))
+    shared = shared_columns(alone, spec)
+    members, columns = split(alone, shared, panel, spec, hierarchy=hierarchy)
     return Prepared(
         label=label,
         members=members,
+        alone=alone,
         pool=pool,
         keys=keys,
         labels=labels,
-        hierarchy=Hierarchy(*jax.tree.map(lambda values: np.asarray(values, kind.dtype), known)),
+        hierarchy=hierarchy,
+        shared=shared,
+        columns=columns,
     )
 
 
@@ -113,11 +129,13 @@ def _effect_keys(panel: Panel, spec: Spec) -> tuple[str, ...]:
 def _centre_laws(panel: Panel, spec: Spec, pooled: tuple[int, ...]) -> list[Distribution]:
     """The law of each pooled row's centre."""
     names = [spec.model.channel_parameters[j] for j in pooled]
+    kinds = baseline.column_kinds(spec.model, spec.data)
+    shared = {kinds[k] for k in shared_places(spec)}
     for i, override in enumerate(spec.prior.overrides):
-        if override.parameter in names and override.unit:
+        if override.parameter in {*names, *shared} and override.unit:
             raise ConfigError(
-                f"{override.parameter} is pooled, so its prior is that of all units of a group; "
-                "give an override of a channel only",
+                f"{override.parameter} is pooled, so its prior is that of all units of a group: "
+                "say nothing of units in the override",
                 key=f"prior.overrides[{i}].unit",
             )
     laws = [spec.prior.law(name, unit={}, channel=channel) for name in names for channel in panel.channels]

@@ -5,7 +5,8 @@ A sweep is three moves, each of which leaves the joint posterior invariant:
 1. every unit's coordinates given the hyperparameters: one trajectory per unit, each accepted on its own, so that the
    number of units costs no step size;
 2. centres and spreads given the coordinates, all units' data at once: one trajectory in few dimensions;
-3. all hyperparameters given the units' parameters, exactly, without the data.
+3. all hyperparameters given the units' parameters, exactly, without the data; and with the linear coefficients that
+   units share, theirs, exactly, given media and noise.
 
 2 moves what the units' data leave open, 3 what they determine; interwoven they mix where either does.
 
@@ -21,7 +22,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mixfleet import hierarchy as hierarchies
+from mixfleet import priors
 from mixfleet.batch import Tile, tile_shapes
+from mixfleet.coefficients import Columns, Told, prior, redraw, told, uniform_rows
 from mixfleet.density import evaluate_density
 from mixfleet.hierarchy import Hierarchy, Hyper
 from mixfleet.pooled_state import Found, Group, State, begin, hyper_dimension
@@ -30,6 +33,7 @@ from mixfleet.samplers import hmc
 from mixfleet.samplers.threefry import normals, uniforms
 from mixfleet.samplers.trajectory import Origin, Outcome, steps_of, trajectory
 from mixfleet.transport import Pool, Sites, coordinates, place
+from mixfleet_kernels.likelihood import Series
 
 __all__ = ["SWEEPS", "PooledProgram", "Sweep", "pooled_program", "stack_hyper"]
 
@@ -83,8 +87,10 @@ class PooledProgram:
         """The units' own density under their broad priors."""
         return Found(position, *self._evaluate.result()(tile, position))
 
-    def prelude(self, group: Group, x: Array) -> tuple[Hyper, Array, Array]:
-        """Hyperparameters drawn as if the sites were the data: the last, positions there, and all centres and spreads.
+    def prelude(self, group: Group, x: Array) -> tuple[Hyper, Hyper, Found, Array]:
+        """Hyperparameters drawn as if the sites were the data: the last, and all centres and spreads.
+
+        Between them, those of the shared coefficients, and what is found at positions where all of these are.
 
         Args:
             group: The group.
@@ -111,24 +117,28 @@ def stack_hyper(hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, "quantity ro
     return jnp.concatenate([centre[None], scales, *effects])
 
 
-def _density(pool: Pool, tile: Tile) -> Any:
-    series = tile.series(pool.kind.chains)
-    return lambda position: Found(position, *evaluate_density(position, tile, series, pool.kind))
+def _density(pool: Pool, group: Group, series: Series, shared: Hyper) -> Any:
+    """The units' own density, given the hyperparameters of the coefficients that they share."""
+    if pool.kind.shared:
+        mean, covariance = prior(group.columns, shared, group.tile.variance)
+        kpi = series.kpi - mean.reshape(series.kpi.shape)
+        series = series._replace(kpi=kpi, variance=covariance.reshape(*covariance.shape[:2], -1))
+    return lambda position: Found(position, *evaluate_density(position, group.tile, series, pool.kind))
 
 
 @partial(jax.jit, static_argnums=0)
 def _evaluate(pool: Pool, tile: Tile, position: Array) -> tuple[Array, Array, Array]:
-    found = _density(pool, tile)(position)
-    return found.value, found.gradient, found.extra
+    value, gradient, extra = evaluate_density(position, tile, tile.series(pool.kind.chains), pool.kind)
+    return value, gradient, extra
 
 
 @partial(jax.jit, static_argnums=0)
-def _prelude(pool: Pool, group: Group, x: Array) -> tuple[Hyper, Array, Array]:
+def _prelude(pool: Pool, group: Group, x: Array) -> tuple[Hyper, Hyper, Found, Array]:
     kind, hierarchy, sites = pool.kind, group.hierarchy, group.sites
     rows, units, chains = pool.rows, kind.units, kind.chains
     numbers = hierarchies.uniform_rows(pool.levels)
 
-    def redraw(hyper: Hyper, number: Array) -> tuple[Hyper, Array]:
+    def redraw_hyper(hyper: Hyper, number: Array) -> tuple[Hyper, Array]:
         spread, centre = hierarchies.spreads(hierarchy, hyper)[0][:, None], hierarchies.means(hierarchy, hyper)
         site, precision = sites.mean[..., None], sites.precision[..., None]
         if pool.effect_pooled:
@@ -142,32 +152,47 @@ def _prelude(pool: Pool, group: Group, x: Array) -> tuple[Hyper, Array, Array]:
 
     # Trajectories are numbered from below; these numbers are from above.
     first = jnp.arange(PRELUDE, dtype=jnp.uint32) + jnp.uint32(2**31)
-    hyper, moved = jax.lax.scan(redraw, _nowhere(pool, x.dtype), first)
+    hyper, moved = jax.lax.scan(redraw_hyper, _nowhere(pool, x.dtype, rows), first)
     placed = place(pool, hierarchy, sites, group.tile.hyper, x.reshape(-1, units, chains), hyper)
-    return hyper, placed.position.reshape(x.shape), moved
+    series, shared = group.tile.series(chains), _nowhere(pool, x.dtype, kind.shared)
+    found = _density(pool, group, series, shared)(placed.position.reshape(x.shape))
+    if kind.shared:
+        said = _told(pool, group, shared, found)
+
+        def redraw_shared(shared: Hyper, number: Array) -> tuple[Hyper, None]:
+            return redraw(group.columns, shared, said, *_numbers_of_shared(pool, group, number, x.dtype)).hyper, None
+
+        shared, _ = jax.lax.scan(redraw_shared, shared, first)
+        found = _density(pool, group, series, shared)(found.position)
+    return hyper, shared, found, moved
 
 
 @partial(jax.jit, static_argnums=0)
 def _sweeps(pool: Pool, group: Group, state: State) -> tuple[State, Sweep]:
-    density = _density(pool, group.tile)
-    return jax.lax.scan(lambda carried, _: _sweep(pool, group, density, carried), state, None, length=SWEEPS)
+    series = group.tile.series(pool.kind.chains)
+    return jax.lax.scan(lambda carried, _: _sweep(pool, group, series, carried), state, None, length=SWEEPS)
 
 
-def _sweep(pool: Pool, group: Group, density: Any, state: State) -> tuple[State, Sweep]:
+def _sweep(pool: Pool, group: Group, series: Series, state: State) -> tuple[State, Sweep]:
     units, chains = pool.kind.units, pool.kind.chains
+    density = _density(pool, group, series, state.shared)
     moved_rows = hyper_dimension(pool)
     shared = uniforms(group.key, 2 * state.number, moved_rows + 3, chains, state.x.dtype)
     state, first, steps = _move_units(pool, group, density, state, shared[moved_rows + 1, 0])
     state, hyper_steps = _move_hyper(pool, group, density, state, shared)
     state = _redraw_hyper(pool, group, state)
-    found = state.found
+    found, hyper = state.found, stack_hyper(group.hierarchy, state.hyper)
     _, log_law = _of_units(pool, group, state.hyper, state.x, lambda _: found)
-    fields = jnp.concatenate([found.position, found.extra, (found.value + log_law)[None], first.energy[None]])
+    extra = found.extra
+    if pool.kind.shared:
+        state, extra = _redraw_shared(pool, group, series, state)
+        hyper = jnp.concatenate([hyper, stack_hyper(group.columns.hierarchy, state.shared)], axis=1)
+    fields = jnp.concatenate([found.position, extra, (found.value + log_law)[None], first.energy[None]])
     return state._replace(number=state.number + 1), Sweep(
         x=state.x.reshape(-1, units, chains),
         moved=_moved(state.hyper),
         fields=fields.reshape(-1, units, chains),
-        hyper=stack_hyper(group.hierarchy, state.hyper),
+        hyper=hyper,
         diverged=first.diverged.reshape(units, chains),
         balance=hmc.energy_balance(first.accept).reshape(units, chains),
         steps=steps + hyper_steps,
@@ -233,6 +258,41 @@ def _redraw_hyper(pool: Pool, group: Group, state: State) -> State:
     return state._replace(x=x.reshape(state.x.shape), hyper=hyper)
 
 
+def _redraw_shared(pool: Pool, group: Group, series: Series, state: State) -> tuple[State, Float[Array, "extra lane"]]:
+    """The coefficients that units share, with their hyperparameters, given the units' positions.
+
+    Also what a draw keeps: the projection of what these coefficients leave, and in its last rows the coefficients.
+    """
+    kind, columns = pool.kind, group.columns
+    said = _told(pool, group, state.shared, state.found)
+    numbers = _numbers_of_shared(pool, group, state.number.astype(jnp.uint32), state.x.dtype)
+    shared = redraw(columns, state.shared, said, *numbers)
+    less = shared.values - hierarchies.means(columns.hierarchy, state.shared)
+    moved = jnp.einsum("kru,ruc->kuc", columns.along, less, precision="highest").reshape(kind.columns, -1)
+    extra = state.found.extra.at[kind.channels :].add(-moved)
+    extra = extra.at[-kind.shared :].set(shared.values.reshape(kind.shared, -1))
+    found = _density(pool, group, series, shared.hyper)(state.found.position)
+    return state._replace(shared=shared.hyper, found=found), extra
+
+
+def _told(pool: Pool, group: Group, shared: Hyper, found: Found) -> Told:
+    kind, by_unit = pool.kind, (pool.kind.units, pool.kind.chains)
+    law = jnp.repeat(group.tile.hyper[:, -1], kind.chains, axis=-1)
+    noise = priors.constrain(kind.laws[-1], found.position[-1], law).reshape(by_unit)
+    projection = found.extra[kind.channels :].reshape(kind.columns, *by_unit)
+    means = hierarchies.means(group.columns.hierarchy, shared)
+    return told(group.columns, means, group.tile.variance, noise, projection)
+
+
+def _numbers_of_shared(pool: Pool, group: Group, number: Array, dtype: Any) -> tuple[Array, Array]:
+    """Uniform numbers for `coefficients.redraw`."""
+    kind, rows = pool.kind, pool.kind.shared
+    # Half way between the numbers of trajectories and those of the prelude.
+    own = uniforms(group.unit_keys, number + jnp.uint32(2**30), rows, kind.lanes, dtype)
+    every = uniforms(group.key, number + jnp.uint32(2**30), uniform_rows(pool.levels), rows * kind.chains, dtype)
+    return own.reshape(rows, kind.units, kind.chains), every.reshape(-1, rows, kind.chains)
+
+
 def _of_units(pool: Pool, group: Group, hyper: Hyper, x: Array, density: Any) -> tuple[Origin, Float[Array, " lane"]]:
     """The units' law at coordinates `x` given the hyperparameters, and the log law of their pooled parameters."""
     units, chains = pool.kind.units, pool.kind.chains
@@ -284,8 +344,8 @@ def _share(values: Float[Array, " unit"], present: Float[Array, " unit"], share:
     return ordered[(share * (jnp.sum(present) - 1)).astype(jnp.int32)]
 
 
-def _nowhere(pool: Pool, dtype: Any) -> Hyper:
-    rows, chains = pool.rows, pool.kind.chains
+def _nowhere(pool: Pool, dtype: Any, rows: int) -> Hyper:
+    chains = pool.kind.chains
     return Hyper(
         centre=jnp.zeros((rows, chains), dtype),
         spread=jnp.zeros((1 + len(pool.levels), rows, chains), dtype),
@@ -295,18 +355,21 @@ def _nowhere(pool: Pool, dtype: Any) -> Hyper:
 
 def _group_shapes(pool: Pool) -> Group:
     kind, rows = pool.kind, pool.rows
-    units, channels = kind.units, kind.channels
+    units, channels, shared = kind.units, kind.channels, kind.shared
 
     def array(*shape: int, dtype: Any = kind.dtype) -> Any:
         return jax.ShapeDtypeStruct(shape, dtype)
 
+    def hierarchy(rows: int) -> Hierarchy:
+        keys = tuple(array(levels, units) for levels in pool.levels)
+        return Hierarchy(array(rows), array(rows), array(rows), keys, array(units))
+
     by_row = array(rows, units)
     return Group(
         tile=tile_shapes(kind),
-        hierarchy=Hierarchy(
-            array(rows), array(rows), array(rows), tuple(array(levels, units) for levels in pool.levels), array(units)
-        ),
+        hierarchy=hierarchy(rows),
         sites=Sites(by_row, by_row, by_row, by_row, array(channels, units), array(channels, units)),
+        columns=Columns(array(units, kind.weeks, shared), array(kind.columns, shared, units), hierarchy(shared)),
         unit_keys=array(units, 2, dtype=jnp.uint32),
         key=array(1, 2, dtype=jnp.uint32),
     )
@@ -318,9 +381,10 @@ def _anywhere(pool: Pool, group: Group) -> State:
     position = hmc.lanes_of(group.tile.centre, kind.chains)
     return begin(
         pool,
-        _density(pool, group.tile)(position),
+        Found(position, *_evaluate(pool, group.tile, position)),
         position,
-        _nowhere(pool, kind.dtype),
+        _nowhere(pool, kind.dtype, pool.rows),
+        _nowhere(pool, kind.dtype, kind.shared),
         jnp.zeros((kind.units, kind.dimension, kind.dimension), kind.dtype),
         jnp.zeros((1, hyper_dimension(pool), hyper_dimension(pool)), kind.dtype),
         0.8,

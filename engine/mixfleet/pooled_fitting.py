@@ -139,7 +139,7 @@ def _start(
 ) -> tuple[Group, State]:
     """The group on its device, and where its chains begin: at the units' modes, hyperparameters from their sites."""
     pool, kind = group.pool, group.pool.kind
-    tile: Tile = jax.device_put(stack(group.members, kind), program.device)
+    tile: Tile = jax.device_put(stack(group.alone, kind), program.device)
     keys = jnp.asarray(unit_keys)
 
     def density(position: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -154,7 +154,8 @@ def _start(
     sites, covariance = sites_of(
         pool, np.asarray(tile.hyper), typical_media(group), mode, np.asarray(metric.covariance, float)
     )
-    data = Group(*jax.device_put((tile, group.hierarchy, sites), program.device), unit_keys=keys, key=jnp.asarray(key))
+    parts = (stack(group.members, kind), group.hierarchy, sites, group.columns)
+    data = Group(*jax.device_put(parts, program.device), unit_keys=keys, key=jnp.asarray(key))
     unit_metric = hmc.metric_of(jnp.asarray(covariance, kind.dtype))
     white = normals(uniforms(keys, start.SCATTERING, kind.dimension, kind.lanes, jnp.dtype(kind.dtype)))
     spread = np.asarray(unit_metric.velocity(white)).reshape(by_unit.shape)
@@ -162,15 +163,16 @@ def _start(
     for _, _, own in pool.slices():
         pooled[own] = True
     x = np.where(pooled[:, None, None], spread, mode[..., None] + 0.5 * spread).astype(kind.dtype)
-    hyper, position, moved = program.prelude(data, jnp.asarray(x.reshape(kind.dimension, -1)))
+    hyper, shared, found, moved = program.prelude(data, jnp.asarray(x.reshape(kind.dimension, -1)))
     late = np.asarray(moved, float)[len(moved) // 4 :]
     flat = np.moveaxis(late, 1, 0).reshape(late.shape[1], -1)
     hyper_covariance = np.diag(np.var(flat, axis=1) + 1e-4)[None]
     state = begin(
         pool,
-        program.evaluate(tile, position),
+        found,
         jnp.asarray(x.reshape(kind.dimension, -1)),
         hyper,
+        shared,
         jnp.asarray(covariance, kind.dtype),
         jnp.asarray(hyper_covariance, kind.dtype),
         inference.target_accept,

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from mixfleet import priors
 from mixfleet.config import Spec
+from mixfleet.groups import Prepared
 from mixfleet.panel import Panel
 from mixfleet.pooled_fitting import FinishedGroup
 from mixfleet.posterior import UnitResult
@@ -27,10 +28,10 @@ UNIT = "unit"
 def with_pooling(result: UnitResult, unit: Finished, finished: FinishedGroup, panel: Panel, spec: Spec) -> UnitResult:
     """The result with a table `pooling`: one row per pooled parameter, channel and source of variance.
 
-    `sd` is the standard deviation that the source has over the group, on the unconstrained scale; `share` is its part
-    of the variance around the channel's centre; `borrowed`, in the rows of the units' own deviations, is the pooling
-    factor: near 1 where the unit's deviation is known no better than the group's spread of deviations says, near 0
-    where the unit's own data fix it.
+    `channel` names the column where the parameter is one of the baseline. `sd` is the standard deviation that the
+    source has over the group, on the unconstrained scale; `share` is its part of the variance around the channel's
+    centre; `borrowed`, in the rows of the units' own deviations, is the pooling factor: near 1 where the unit's
+    deviation is known no better than the group's spread of deviations says, near 0 where the unit's own data fix it.
     """
     group, hyper = finished.group, finished.hyper
     parts = 1 + len(group.keys)
@@ -39,6 +40,7 @@ def with_pooling(result: UnitResult, unit: Finished, finished: FinishedGroup, pa
     borrowed = _borrowed(unit, finished, panel)
     names = [spec.model.channel_parameters[j] for j in group.pool.parameters]
     rows = [(name, channel) for name in names for channel in panel.channels]
+    rows += zip(group.shared.parameters, group.shared.names, strict=True)
     columns: dict[str, list[Any]] = {
         name: [] for name in ("parameter", "channel", "source", "sd", "sd_q05", "sd_q95", "share", "borrowed")
     }
@@ -63,8 +65,11 @@ def _borrowed(unit: Finished, finished: FinishedGroup, panel: Panel) -> Float[np
     law = unit.job.member.arrays["hyper"]
     theta = np.concatenate(
         [
-            priors.unconstrain(group.pool.kind.laws[j], values[j], law[:, own, None, None])
-            for j, _, own in group.pool.slices()
+            *(
+                priors.unconstrain(group.pool.kind.laws[j], values[j], law[:, own, None, None])
+                for j, _, own in group.pool.slices()
+            ),
+            _shared_of(unit, group),
         ]
     )
     hyper = np.asarray(finished.hyper.draws, float)
@@ -75,3 +80,11 @@ def _borrowed(unit: Finished, finished: FinishedGroup, panel: Panel) -> Float[np
         first += len(ones)
     deviation = theta - expected
     return np.minimum(deviation.var(axis=(1, 2)) / np.mean(hyper[1] ** 2, axis=(1, 2)), 1.0)
+
+
+def _shared_of(unit: Finished, group: Prepared) -> Float[np.ndarray, "row draw chain"]:
+    """Shared coefficients from those of the unit's own columns."""
+    places = list(group.shared.places)
+    at = [member.unit.labels for member in group.members].index(unit.job.member.unit.labels)
+    own = np.asarray(unit.draws.coefficients, float)[places]
+    return np.tensordot(np.linalg.inv(group.shared.loadings[at][places]), own, axes=1)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
 from mixfleet.batch import Tile
+from mixfleet.coefficients import Columns
 from mixfleet.hierarchy import Hierarchy, Hyper
 from mixfleet.samplers import hmc, warmup
 from mixfleet.samplers.hmc import Metric, Stepping
@@ -24,6 +25,7 @@ class Group(NamedTuple):
     tile: Tile
     hierarchy: Hierarchy
     sites: Sites
+    columns: Columns
     unit_keys: UInt32[Array, "unit 2"]
     key: UInt32[Array, "1 2"]
 
@@ -42,6 +44,8 @@ class State(NamedTuple):
 
     x: Float[Array, "coordinate lane"]
     hyper: Hyper
+    shared: Hyper
+    """Of the coefficients that units share."""
     found: Found
     unit_metric: Metric
     hyper_metric: Metric
@@ -60,6 +64,7 @@ def begin(
     found: Found,
     x: Float[Array, "coordinate lane"],
     hyper: Hyper,
+    shared: Hyper,
     unit_covariance: Float[Array, "unit coordinate coordinate"],
     hyper_covariance: Float[Array, "1 coordinate coordinate"],
     target_accept: float,
@@ -69,6 +74,7 @@ def begin(
     return State(
         x=x,
         hyper=hyper,
+        shared=shared,
         found=found,
         unit_metric=hmc.metric_of(unit_covariance),
         hyper_metric=hmc.metric_of(hyper_covariance),

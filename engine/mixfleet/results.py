@@ -107,8 +107,8 @@ def _params(fitted: Finished, natural: dict[str, np.ndarray], panel: Panel, spec
     prior = np.array([moments(law) for law in (*laws, noise_law)])
     factor = np.concatenate([_unit_factor(name, member) for name in names] + [np.array([member.scale.kpi])])
     mixing = member.scale.column_mixing(len(columns))
-    _, sd = baseline.column_priors(spec.model, spec.data, spec.prior, _names(member, panel))
-    prior_mean = np.concatenate([prior[:, 0] * factor, mixing @ member.prior_mean])
+    mean, sd = baseline.column_priors(spec.model, spec.data, spec.prior, _names(member, panel))
+    prior_mean = np.concatenate([prior[:, 0] * factor, mixing @ mean])
     prior_sd = np.concatenate([prior[:, 1] * factor, np.sqrt((mixing * sd) ** 2 @ np.ones(len(sd)))])
 
     shapes = len(names) - 1

@@ -1,6 +1,7 @@
 """Simulate: fleets drawn from known parameters, with the truth beside the table."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -114,7 +115,8 @@ def from_config(
         for b in range(simulation.brands)
         for m in range(simulation.markets)
     ]
-    units = [_simulate_unit(labels, simulation, prior, model, pooling, names) for labels in pairs]
+    contexts = {labels: _context(labels, simulation) for labels in pairs}
+    units = [_simulate_unit(labels, contexts, simulation, prior, model, pooling, names) for labels in pairs]
     shortest = min(len(unit.dates) for unit in units)
     data = config.Data(
         keys=KEYS,
@@ -131,8 +133,27 @@ def from_config(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Context:
+    """What a unit was given before anything was sold."""
+
+    weeks: Int[np.ndarray, " week"]
+    """Of those of the fleet."""
+    present: np.ndarray
+    """Channels that it uses."""
+    controls: Float[np.ndarray, "week control"]
+
+
+def _context(labels: tuple[str, str], simulation: config.Simulation) -> _Context:
+    shape, _, _, context, _ = _streams(simulation.seed, labels, 5)
+    weeks, present = _extent(shape, simulation)
+    controls = weekly_controls(context, weeks=simulation.weeks, controls=simulation.controls)[weeks]
+    return _Context(weeks=weeks, present=present, controls=controls)
+
+
 def _simulate_unit(
     labels: tuple[str, str],
+    contexts: Mapping[tuple[str, str], _Context],
     simulation: config.Simulation,
     prior: config.Prior,
     model: config.Model,
@@ -140,11 +161,10 @@ def _simulate_unit(
     names: tuple[str, ...],
 ) -> _Unit:
     # One stream per purpose, so that another prior leaves the media as they were.
-    shape, media, parameters, context, noise = _streams(simulation.seed, labels, 5)
+    _, media, parameters, _, noise = _streams(simulation.seed, labels, 5)
     sales = SALES * _size(simulation.seed, labels[:1]) * _size(simulation.seed, labels[1:])
-    weeks, present = _extent(shape, simulation)
+    weeks, present, controls = contexts[labels].weeks, contexts[labels].present, contexts[labels].controls
     spend = weekly_spend(media, weeks=simulation.weeks, channels=len(names), sales=sales)[weeks] * present
-    controls = weekly_controls(context, weeks=simulation.weeks, controls=simulation.controls)[weeks]
     dates = LAST_WEEK - np.timedelta64(7, "D") * (simulation.weeks - 1 - weeks)
     columns = design(dates, controls, model)
     kinds = _column_kinds(model, simulation.controls)
@@ -156,11 +176,12 @@ def _simulate_unit(
         unit = dict(zip(KEYS, labels, strict=True))
         truth = draw_truth(parameters, prior=prior, model=model, unit=unit, channels=names, kinds=kinds)
         if pooling.by != "none":
-            laws = pooled_laws(prior, model, pooling, names)
-            shared = pooled_truth(labels, simulation, prior, model, pooling)
-            effects = _pooled_by(labels, pooling)[1]
+            group, effects = _pooled_by(labels, pooling)
             streams = [_streams(simulation.seed, ("effect", *effect), 1)[0] for effect in effects]
-            truth = replace(truth, channel={**truth.channel, **shared.unit(parameters, streams, laws)})
+            shared = pooled_truth(labels, simulation, prior, model, pooling)
+            own = shared.unit(parameters, streams, pooled_laws(prior, model, pooling, simulation))
+            company = [context for other, context in contexts.items() if _pooled_by(other, pooling)[0] == group]
+            truth = _with_pooled(truth, own, kinds, contexts[labels], company)
     parts = saturated_adstock(scaled, truth.channel, model) * truth.channel["effect"]
     kpi = parts.sum(axis=1) + columns @ truth.linear + truth.noise * noise.standard_normal(len(dates))
     scale = sales
@@ -181,12 +202,45 @@ def _simulate_unit(
     )
 
 
+def _with_pooled(
+    truth: Truth,
+    own: Mapping[str, Float[np.ndarray, " row"]],
+    kinds: tuple[str, ...],
+    context: _Context,
+    company: Sequence[_Context],
+) -> Truth:
+    """The truth with a unit's pooled parameters in it.
+
+    A group's trend runs over all of its weeks, and its controls are measured in the root mean square of its units'
+    standard deviations; `linear` is about the unit's own weeks and its own controls.
+    """
+    channel = {name: own.get(name, values) for name, values in truth.channel.items()}
+    linear = truth.linear.copy()
+    for name in dict.fromkeys(kinds):
+        if name in own:
+            linear[[kind == name for kind in kinds]] = own[name]
+    if "trend" in own:
+        first, last = min(one.weeks[0] for one in company), max(one.weeks[-1] for one in company)
+        slope = linear[kinds.index("trend")] / (last - first)
+        middle = (context.weeks[0] + context.weeks[-1]) / 2
+        linear[kinds.index("trend")] = slope * (context.weeks[-1] - context.weeks[0])
+        linear[0] += slope * (middle - (first + last) / 2)
+    if "control" in own:
+        usual = np.sqrt(np.mean([one.controls.var(axis=0) for one in company], axis=0))
+        linear[[kind == "control" for kind in kinds]] *= context.controls.std(axis=0) / usual
+    return Truth(channel=channel, linear=linear, noise=truth.noise)
+
+
 def pooled_laws(
-    prior: config.Prior, model: config.Model, pooling: config.Pooling, names: tuple[str, ...]
+    prior: config.Prior, model: config.Model, pooling: config.Pooling, simulation: config.Simulation
 ) -> dict[str, list[Distribution]]:
-    """The law of each pooled parameter's centre, by channel."""
+    """The law of each pooled parameter's centre, by channel, then of those of linear columns, by column."""
+    channels = channel_names(simulation.channels)
     pooled = [name for name in model.channel_parameters if pooling.scale(name) is not None]
-    return {name: [prior.law(name, unit={}, channel=channel) for channel in names] for name in pooled}
+    laws = {name: [prior.law(name, unit={}, channel=channel) for channel in channels] for name in pooled}
+    kinds = _column_kinds(model, simulation.controls)
+    shared = [kind for kind in dict.fromkeys(kinds) if pooling.scale(kind) is not None]
+    return laws | {kind: [prior.law(kind, unit={})] * kinds.count(kind) for kind in shared}
 
 
 def pooled_truth(
@@ -198,7 +252,7 @@ def pooled_truth(
 ) -> PooledTruth:
     """The true hyperparameters of the group that the unit `labels` is in."""
     group, effects = _pooled_by(labels, pooling)
-    laws = pooled_laws(prior, model, pooling, channel_names(simulation.channels))
+    laws = pooled_laws(prior, model, pooling, simulation)
     stream = _streams(simulation.seed, ("pooling", *group), 1)[0]
     return draw_pooled(stream, laws=laws, pooling=pooling, keys=len(effects))
 

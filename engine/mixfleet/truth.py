@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mixfleet import config
-from mixfleet.distribution import Distribution
+from mixfleet.distribution import PARAMETERS, Distribution
 from mixfleet.prior_sample import coordinate_moments
 
 MEDIA_SHARE = 0.27
@@ -88,7 +88,10 @@ def draw_truth(
 
 @dataclass(frozen=True, kw_only=True)
 class PooledTruth:
-    """True hyperparameters of one group's pooled parameters, on the unconstrained scale."""
+    """True hyperparameters of one group's pooled parameters, on the unconstrained scale.
+
+    By parameter, each over the channels; those of the linear columns last, by parameter and each over its columns.
+    """
 
     centre: Mapping[str, Float[np.ndarray, " channel"]]
     spread: Mapping[str, Float[np.ndarray, "part channel"]]
@@ -100,7 +103,7 @@ class PooledTruth:
         labels: Sequence[np.random.Generator],
         laws: Mapping[str, Sequence[Distribution]],
     ) -> dict[str, Float[np.ndarray, " channel"]]:
-        """One unit's pooled parameters.
+        """One unit's pooled parameters, those of the linear columns in the units that its group shares.
 
         Args:
             rng: The unit's own stream.
@@ -114,6 +117,11 @@ class PooledTruth:
             values[name] = np.array([_natural(law, float(u)) for law, u in zip(laws[name], theta, strict=True)])
         return values
 
+    @property
+    def rows(self) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, "part row"]]:
+        """All centres, and all spreads."""
+        return np.concatenate(list(self.centre.values())), np.concatenate(list(self.spread.values()), axis=1)
+
 
 def draw_pooled(
     rng: np.random.Generator, *, laws: Mapping[str, Sequence[Distribution]], pooling: config.Pooling, keys: int
@@ -121,15 +129,26 @@ def draw_pooled(
     """Hyperparameters of a group from their prior, with effects of the labels of so many keys."""
     centre, spread = {}, {}
     for name, by_channel in laws.items():
-        moments = np.array([coordinate_moments(law) for law in by_channel])
+        moments = np.array([_moments(law) for law in by_channel])
+        # Spreads of linear coefficients are told in standard deviations of their prior.
+        unit = moments[:, 1] if PARAMETERS[name].linear else 1.0
         centre[name] = moments[:, 0] + moments[:, 1] * rng.standard_normal(len(by_channel))
-        spread[name] = (pooling.scale(name) or 0.0) * np.abs(rng.standard_normal((1 + keys, len(by_channel))))
+        spread[name] = (pooling.scale(name) or 0.0) * unit * np.abs(rng.standard_normal((1 + keys, len(by_channel))))
     return PooledTruth(centre=centre, spread=spread)
+
+
+def _moments(law: Distribution) -> tuple[float, float]:
+    if law.family == "normal":
+        mean, sd = law.values
+        return mean, sd
+    return coordinate_moments(law)
 
 
 def _natural(law: Distribution, u: float) -> float:
     """A parameter from the unconstrained scale of its law."""
     low, high = law.support
+    if math.isinf(low):
+        return u
     return math.exp(u) if math.isinf(high) else low + (high - low) * NormalDist().cdf(u)
 
 

@@ -18,9 +18,11 @@ class Series(NamedTuple):
     weight: Float[Array, "week lane"]
     """1.0 in weeks that enter the likelihood, 0.0 in all others."""
     basis: Float[Array, "unit week column"]
-    """Left singular vectors U of the linear block; zero rows outside the likelihood, zero columns as padding."""
-    variance: Float[Array, "column lane"]
-    """Prior variance of the linear block along each column of the basis; zero for padding."""
+    """Left singular vectors U of the linear block, or others that span it; zero rows outside the likelihood, zero
+    columns as padding."""
+    variance: Float[Array, "*column lane"]
+    """Prior variance of the linear block along each column of the basis; zero for padding. With one axis more its
+    covariance there, for a basis that is orthonormal but does not make it diagonal."""
     active: Float[Array, "channel lane"]
     """1.0 for channels whose media reach the likelihood, 0.0 for absent ones."""
 

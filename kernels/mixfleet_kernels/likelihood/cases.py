@@ -31,6 +31,8 @@ class Case:
     columns: int = 3
     window: int = 5
     strength_is_mean: bool = True
+    dense: bool = False
+    """Whether the linear block has a covariance along its basis in place of variances."""
     negative: bool = False
     """Whether some weeks hold negative media."""
     large: bool = False
@@ -69,6 +71,10 @@ class Case:
             "variance": singular.T**2,
             "active": active,
         }
+        if self.dense:
+            turn = np.linalg.qr(random.normal(size=(self.units, self.columns, self.columns)))[0]
+            left = left @ turn
+            arrays["variance"] = np.einsum("uki,uk,ukj->iju", turn, singular**2, turn)
         lanes = {name: np.repeat(array, self.chains, axis=-1) for name, array in arrays.items()}
         lanes["basis"] = left
         return Series(**{name: jnp.asarray(array, dtype) for name, array in lanes.items()})
@@ -109,12 +115,17 @@ CASES: dict[str, Case] = {
     **{f"{family}_saturation": Case(saturation=family) for family in saturation.PARAMETERS},
     **{f"{family}_negative": Case(saturation=family, negative=True) for family in saturation_cases.ODD_BY_REFLECTION},
     "effect": Case(strength_is_mean=False),
+    "dense": Case(dense=True),
+    "dense_effect": Case(dense=True, strength_is_mean=False, columns=7, units=3, chains=8),
     "hill_delayed": Case(adstock="delayed", saturation="hill"),
     "one_lane": Case(units=1, chains=1, absent=False),
     "window_beyond_series": Case(weeks=16, padding=4, window=20, columns=2),
     "units_across_vectors": Case(units=5, chains=5),
     "unit_of_many_chains": Case(units=2, chains=20),
     "logistic_156x8x128": Case(units=16, chains=8, weeks=160, padding=4, channels=8, columns=8, window=9, large=True),
+    "dense_156x8x128": Case(
+        dense=True, units=16, chains=8, weeks=160, padding=4, channels=8, columns=8, window=9, large=True
+    ),
     "hill_156x8x128": Case(
         saturation="hill", units=16, chains=8, weeks=160, padding=4, channels=8, columns=8, window=9, large=True
     ),

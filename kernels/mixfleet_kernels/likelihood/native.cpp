@@ -46,6 +46,7 @@ ffi::Error likelihood(ffi::RemainingArgs arguments, ffi::RemainingRets results, 
   p.columns = basis[2], p.window = window;
   p.tangents = tangents, p.parameters = int64_t(shapes) - tangents, p.family = family;
   p.strength_is_mean = strength_is_mean;
+  p.dense = argument(4).dimensions().size() == 3;
 
   const T** const fixed[] = {&p.unit_media, &p.kpi,      &p.weight,    &p.basis,  &p.variance,
                              &p.active,     &p.strength, &p.log_noise, &p.weights};
@@ -89,6 +90,6 @@ MIXFLEET_API int64_t mixfleet_scratch_bytes(int64_t weeks, int64_t channels, int
   constexpr int64_t kVector = 64, kBlock = 4;
   const int64_t rows = weeks + (window > kBlock ? window : kBlock);
   const int64_t vectors =
-      5 * (window + 1) + rows * (5 + channels * arrays) + 2 * columns + channels * (arrays + 2) + 1;
+      5 * (window + 1) + rows * (5 + channels * arrays) + columns * (4 + 2 * columns) + channels * (arrays + 2) + 1;
   return vectors * kVector;
 }

@@ -15,6 +15,7 @@ struct Problem {
   int64_t parameters;  // saturation parameters
   int64_t family;      // place in saturation.PARAMETERS
   bool strength_is_mean;
+  bool dense;  // whether there is a covariance in place of variances
 
   const T *unit_media, *kpi, *weight, *basis, *variance, *active, *strength, *log_noise, *weights;
   const T* decay;  // of geometric windows, of which weights and tangent then hold the first lag alone; else null

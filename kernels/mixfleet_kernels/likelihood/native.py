@@ -30,7 +30,7 @@ def likelihood(
     if decay is not None:
         # The first lag says what the powers are multiplied by.
         weights, tangents, recursion = weights[:1], (tangents[0][:1],), (decay,)
-    columns, shapes = series.variance.shape[0], len(tangents) + len(parameters)
+    columns, shapes = series.basis.shape[-1], len(tangents) + len(parameters)
     scratch = library.loaded().mixfleet_scratch_bytes(weeks, channels, columns, window, 1 + shapes)
     by_lane, by_channel, by_column = (
         jax.ShapeDtypeStruct(shape, dtype) for shape in ((lanes,), (channels, lanes), (columns, lanes))

@@ -39,6 +39,10 @@ class Pass {
     pull = take(n);
     projection = take(p.columns);
     shrunk = take(p.columns);
+    solved = take(p.columns);
+    pivot = take(p.columns);
+    factor = take(p.columns * p.columns);
+    inverse = take(p.columns * p.columns);
     effect = take(p.channels);
     share_slope = take(p.channels);
     shapes = take(p.channels * arrays * n);
@@ -265,6 +269,48 @@ class Pass {
     }
   }
 
+  // The projection over its variance; adds to what value and noise's gradient owe the basis.
+  void shrink(V s2, V& value, V& by_variance) {
+    for (int64_t k = 0; k < p.columns; ++k) {
+      const V variance = s2 + load(p.variance + k * p.lanes), inverse = 1 / variance;
+      shrunk[k] = projection[k] * inverse;
+      value += projection[k] * shrunk[k] + M::log(variance);
+      by_variance += shrunk[k] * shrunk[k] - inverse;
+    }
+  }
+
+  // The same with a covariance, as unit lower factor, pivots and transposed factor; the factor's inverse has the trace.
+  void shrink_densely(V s2, V& value, V& by_variance) {
+    const int64_t n = p.columns;
+    for (int64_t i = 0; i < n; ++i) {
+      V *row = factor + i * n, *inverted = inverse + i * n, last = s2 + load(p.variance + (i * n + i) * p.lanes);
+      for (int64_t j = 0; j < i; ++j) {
+        V rest = load(p.variance + (i * n + j) * p.lanes);
+        for (int64_t k = 0; k < j; ++k) rest -= inverted[k] * factor[j * n + k];
+        inverted[j] = rest;
+        row[j] = rest * pivot[j];
+        last -= rest * row[j];
+      }
+      pivot[i] = 1 / last;
+      V along = projection[i], squares = M::splat(1);
+      for (int64_t j = 0; j < i; ++j) {
+        V sum = row[j];
+        for (int64_t k = j + 1; k < i; ++k) sum += row[k] * inverse[k * n + j];
+        inverted[j] = -sum;
+        along -= sum * projection[j];
+        squares += sum * sum;
+      }
+      solved[i] = along * pivot[i];
+      value += along * solved[i] + M::log(last);
+      by_variance -= squares * pivot[i];
+    }
+    for (int64_t j = 0; j < n; ++j) {
+      shrunk[j] = solved[j];
+      for (int64_t i = j + 1; i < n; ++i) shrunk[j] += inverse[i * n + j] * solved[i];
+      by_variance += shrunk[j] * shrunk[j];
+    }
+  }
+
   // The likelihood, from the media's total, and every gradient.
   void finish() {
     const int64_t n = rows();
@@ -278,14 +324,9 @@ class Pass {
     for (int64_t t = last_week(); t < end; ++t) residual[t] = V{};
 
     units == 1 ? project<1>() : units == 2 ? project<2>() : project<0>();
+    for (int64_t k = 0; k < p.columns; ++k) store(p.projection + k * p.lanes, projection[k]);
     V value = {}, by_variance = {};
-    for (int64_t k = 0; k < p.columns; ++k) {
-      const V variance = s2 + load(p.variance + k * p.lanes), inverse = 1 / variance;
-      store(p.projection + k * p.lanes, projection[k]);
-      shrunk[k] = projection[k] * inverse;
-      value += projection[k] * shrunk[k] + M::log(variance);
-      by_variance += shrunk[k] * shrunk[k] - inverse;
-    }
+    p.dense ? shrink_densely(s2, value, by_variance) : shrink(s2, value, by_variance);
     units == 1 ? pull_media<1>(precision) : units == 2 ? pull_media<2>(precision) : pull_media<0>(precision);
     const V outside_squares = dot(residual, residual) * precision;
     const V spare = weeks - T(p.columns);
@@ -325,7 +366,8 @@ class Pass {
 
   const Problem<T>& p;
   const int64_t arrays;  // of a channel: value, by adstock, by saturation parameters
-  V *window, *column, *weight, *residual, *pull, *projection, *shrunk, *effect, *share_slope, *shapes, *factors;
+  V *window, *column, *weight, *residual, *pull, *projection, *shrunk, *solved, *pivot, *factor, *inverse;
+  V *effect, *share_slope, *shapes, *factors;
   I* counts;
   int64_t lane = 0, held = 0;    // this vector's first lane and how many it has
   int64_t unit = 0, units = 0;   // the first lane's unit, and how many the lanes belong to

@@ -1,6 +1,7 @@
 """The likelihood in jax: elementwise passes that XLA fuses, and three small matrix products per lane."""
 
 import math
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -81,21 +82,16 @@ def evaluate(
     outside = residual - _expand(series.basis, projection)
 
     s2 = jnp.exp(2 * log_noise)[None]
-    total = s2 + series.variance
+    inside = _shrink(series.variance, s2, projection)
     outside_squares = _sum_weeks(outside * outside) / s2[0]
-    spare = weeks[0] - series.variance.shape[0]
-    value = -0.5 * (
-        jnp.sum(projection**2 / total + jnp.log(total), axis=0)
-        + outside_squares
-        + spare * 2 * log_noise
-        + weeks[0] * math.log(2 * math.pi)
-    )
-    by_log_noise = s2[0] * jnp.sum((projection / total) ** 2 - 1 / total, axis=0) + outside_squares - spare
+    spare = weeks[0] - series.basis.shape[-1]
+    total = inside.value + outside_squares + spare * 2 * log_noise + weeks[0] * math.log(2 * math.pi)
+    by_log_noise = s2[0] * inside.by_variance + outside_squares - spare
     # The derivative with respect to the media's total, week by week.
-    pull = (outside / s2 + _expand(series.basis, projection / total)) * series.weight
+    pull = (outside / s2 + _expand(series.basis, inside.shrunk)) * series.weight
     weighted = pull[:, None] * effect[None]
     return Likelihood(
-        value=value,
+        value=-0.5 * total,
         by_shape=tuple(_sum_weeks(weighted * partial) for partial in response.partials),
         by_effect=_sum_weeks(pull[:, None] * shape),
         by_log_noise=by_log_noise,
@@ -104,6 +100,44 @@ def evaluate(
         mean_by_shape=tuple(_sum_weeks(share * partial) for partial in response.partials),
         projection=projection,
     )
+
+
+class _Inside(NamedTuple):
+    """What value and noise's gradient owe the basis, and the projection over its covariance."""
+
+    value: Float[Array, " lane"]
+    by_variance: Float[Array, " lane"]
+    shrunk: Float[Array, "column lane"]
+
+
+def _shrink(variance: Array, s2: Float[Array, "1 lane"], projection: Float[Array, "column lane"]) -> _Inside:
+    if variance.ndim == projection.ndim:
+        total = s2 + variance
+        shrunk = projection / total
+        value = jnp.sum(projection * shrunk + jnp.log(total), axis=0)
+        return _Inside(value, jnp.sum(shrunk**2 - 1 / total, axis=0), shrunk)
+    # Unit lower factor, pivots and transposed factor of the covariance, lane by lane; columns are few.
+    factor: list[list[Array]] = []
+    inverse: list[list[Array]] = []
+    pivots: list[Array] = []
+    for i in range(len(projection)):
+        rest: list[Array] = []
+        for j in range(i):
+            rest.append(variance[i, j] - sum(rest[k] * factor[j][k] for k in range(j)))
+        factor.append([left / pivots[j] for j, left in enumerate(rest)])
+        pivots.append(s2[0] + variance[i, i] - sum(rest[j] * factor[i][j] for j in range(i)))
+        inverse.append([-factor[i][j] - sum(factor[i][k] * inverse[k][j] for k in range(j + 1, i)) for j in range(i)])
+    along = [projection[i] + sum(inverse[i][j] * projection[j] for j in range(i)) for i in range(len(projection))]
+    solved = [value / pivot for value, pivot in zip(along, pivots, strict=True)]
+    shrunk = [
+        value + sum(inverse[i][j] * solved[i] for i in range(j + 1, len(solved))) for j, value in enumerate(solved)
+    ]
+    trace = jnp.stack(
+        [(1 + sum(entry**2 for entry in row)) / pivot for row, pivot in zip(inverse, pivots, strict=True)]
+    )
+    value = jnp.stack([a * b + jnp.log(pivot) for a, b, pivot in zip(along, solved, pivots, strict=True)])
+    by_variance = jnp.stack(shrunk) ** 2 - trace
+    return _Inside(jnp.sum(value, axis=0), jnp.sum(by_variance, axis=0), jnp.stack(shrunk))
 
 
 def _sum_weeks(values: Float[Array, "week *rest"]) -> Float[Array, "*rest"]:

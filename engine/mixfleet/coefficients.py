@@ -1,0 +1,182 @@
+"""Coefficients: linear coefficients that a group of units shares.
+
+Trend, seasons and controls may be pooled as media are. Given their hyperparameters their coefficients are integrated
+out like those that units have for themselves, by `prior`. Between two such moves of the media they are drawn with
+their hyperparameters: given media and noise their law is normal, and so is nearly that of the hyperparameters given
+them. Both the coefficients (what data determine) and their deviations in units of the spread (what data leave open)
+are kept in turn while hyperparameters move, so that neither much data nor little slows the chains down.
+
+References:
+    Yu and Meng (2011), To center or not to center: that is not the question, doi:10.1198/jcgs.2011.203main.
+    Liu, Rubin and Wu (1998), Parameter expansion to accelerate EM, doi:10.1093/biomet/85.4.755 (a spread of either
+        sign).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mixfleet import hierarchy as hierarchies
+from mixfleet.hierarchy import Hierarchy, Hyper
+from mixfleet.samplers import cholesky
+from mixfleet.samplers.threefry import normals
+
+__all__ = ["Columns", "Shared", "Told", "prior", "redraw", "told", "uniform_rows"]
+
+
+class Columns(NamedTuple):
+    """The pooled columns of a group's units."""
+
+    design: Float[Array, "unit week row"]
+    """Zero in weeks without likelihood."""
+    along: Float[Array, "column row unit"]
+    """The same in the coordinates of the units' bases."""
+    hierarchy: Hierarchy
+
+
+class Shared(NamedTuple):
+    """Coefficients and their hyperparameters."""
+
+    values: Float[Array, "row unit chain"]
+    hyper: Hyper
+
+
+class Told(NamedTuple):
+    """What data say of the coefficients, the rest of the linear block integrated out: a normal law's two halves."""
+
+    precision: Float[Array, "row row unit chain"]
+    total: Float[Array, "row unit chain"]
+    """Precision times mean."""
+
+
+def prior(
+    columns: Columns, hyper: Hyper, variance: Float[Array, "column unit"]
+) -> tuple[Float[Array, "week unit chain"], Float[Array, "column column unit chain"]]:
+    """The linear block given hyperparameters: the shared columns' mean by week, and the covariance along the bases.
+
+    Args:
+        columns: The pooled columns.
+        hyper: Their hyperparameters.
+        variance: Prior variances along the bases of what units have for themselves.
+    """
+    means = hierarchies.means(columns.hierarchy, hyper)
+    spread = hierarchies.spreads(columns.hierarchy, hyper)[0]
+    own = jnp.eye(len(variance), dtype=variance.dtype)[..., None] * variance[None]
+    along = columns.along
+    covariance = jnp.einsum("kru,lru,rc->kluc", along, along, spread**2, precision="highest") + own[..., None]
+    return jnp.einsum("uwr,ruc->wuc", columns.design, means, precision="highest"), covariance
+
+
+def told(
+    columns: Columns,
+    values: Float[Array, "row unit chain"],
+    variance: Float[Array, "column unit"],
+    noise: Float[Array, "unit chain"],
+    projection: Float[Array, "column unit chain"],
+) -> Told:
+    """What data say, from the residual at `values` along the bases.
+
+    Args:
+        columns: The pooled columns.
+        values: Coefficients that the residual is of.
+        variance: Prior variances along the bases, of what is integrated out.
+        noise: Standard deviations.
+        projection: Of the residual.
+    """
+    weight = 1 / (noise**2 + variance[..., None])
+    along = columns.along
+    whole = projection + jnp.einsum("kru,ruc->kuc", along, values, precision="highest")
+    return Told(
+        precision=jnp.einsum("kru,ksu,kuc->rsuc", along, along, weight, precision="highest"),
+        total=jnp.einsum("kru,kuc->ruc", along, weight * whole, precision="highest"),
+    )
+
+
+def uniform_rows(levels: tuple[int, ...]) -> int:
+    """Uniform numbers per row and chain that `redraw` takes, besides one for every unit."""
+    return hierarchies.uniform_rows(levels) + 2 + len(levels)
+
+
+def redraw(
+    columns: Columns,
+    hyper: Hyper,
+    said: Told,
+    own: Float[Array, "row unit chain"],
+    uniform: Float[Array, "number row chain"],
+) -> Shared:
+    """New coefficients and hyperparameters: a sweep that leaves their law given the data invariant.
+
+    Args:
+        columns: The pooled columns.
+        hyper: The old ones.
+        said: From `told`.
+        own: Uniform numbers of the units.
+        uniform: `uniform_rows` uniform numbers of the group.
+    """
+    hierarchy = columns.hierarchy
+    values = _redraw_values(hierarchy, hyper, said, normals(own))
+    first = len(uniform) - 2 - len(hyper.levels)
+    hyper = hierarchies.redraw(hierarchy, hyper, values, uniform[:first])
+    return _slide(hierarchy, Shared(values, hyper), said, normals(uniform[first:]))
+
+
+def _redraw_values(
+    hierarchy: Hierarchy, hyper: Hyper, said: Told, white: Float[Array, "row unit chain"]
+) -> Float[Array, "row unit chain"]:
+    """Coefficients given data and hyperparameters."""
+    rows, units, chains = white.shape
+    prior = jnp.broadcast_to(hierarchies.spreads(hierarchy, hyper)[0][:, None] ** -2.0, white.shape)
+    total = said.total + prior * hierarchies.means(hierarchy, hyper)
+    precision = said.precision + jnp.eye(rows, dtype=white.dtype)[..., None, None] * prior[None]
+
+    def by_lane(array: Array) -> Array:
+        return jnp.moveaxis(array.reshape(*array.shape[:-2], units * chains), -1, 0)
+
+    root = cholesky.inverse(cholesky.factor(by_lane(precision)))
+    scaled = jnp.einsum("lrs,ls->lr", root, by_lane(total), precision="highest") + by_lane(white)
+    return jnp.einsum("lsr,ls->rl", root, scaled, precision="highest").reshape(white.shape)
+
+
+def _slide(hierarchy: Hierarchy, shared: Shared, said: Told, white: Float[Array, "part row chain"]) -> Shared:
+    """Centres and spreads given the data and the deviations in units of their spread, which take the values along.
+
+    Given those, each is normal. A spread is drawn as a number of either sign: turning it around together with all
+    that it multiplies changes no coefficient.
+    """
+    hyper = shared.hyper
+    scales = hierarchies.spreads(hierarchy, hyper)
+    present = hierarchy.present[:, None]
+    deviation = (shared.values - hierarchies.means(hierarchy, hyper)) / scales[0][:, None]
+    effects = [
+        jnp.einsum("lu,lrc->ruc", key, levels, precision="highest")
+        for key, levels in zip(hierarchy.keys, hyper.levels, strict=True)
+    ]
+    ones = jnp.broadcast_to(hierarchy.centre_sd[:, None, None], deviation.shape)
+    # What each number multiplies in every unit, in the row that it is of, and its prior precision.
+    factors = jnp.stack([ones, deviation, *effects])
+    numbers = jnp.concatenate([hyper.centre[None], scales])
+    weight = jnp.concatenate(
+        [jnp.ones_like(scales[:1]), jnp.broadcast_to(hierarchy.scale[:, None] ** -2.0, scales.shape)]
+    )
+
+    def of_number(place: Array, carried: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        numbers, values, left = carried
+        part, row = place // len(hierarchy.scale), place % len(hierarchy.scale)
+        factor, precision = factors[part, row], said.precision[row]
+        own = jnp.sum(factor**2 * precision[row] * present, axis=0) + weight[part, row]
+        pull = jnp.sum(factor * left[row] * present, axis=0) - weight[part, row] * numbers[part, row]
+        change = pull / own + white[part, row] / jnp.sqrt(own)
+        moved = factor * change
+        return numbers.at[part, row].add(change), values.at[row].add(moved), left - precision * moved[None]
+
+    left = said.total - jnp.einsum("rsuc,suc->ruc", said.precision, shared.values, precision="highest")
+    numbers, values, _ = jax.lax.fori_loop(
+        0, numbers.shape[0] * numbers.shape[1], of_number, (numbers, shared.values, left)
+    )
+    spread = numbers[1:]
+    turned = jnp.where(spread[1:] < 0, -1, 1)
+    levels = tuple(ones * sign[None] for ones, sign in zip(hyper.levels, turned, strict=True))
+    coordinate = hierarchies.inverse_log_ramp(jnp.log(jnp.abs(spread) / hierarchy.scale[:, None]))
+    return Shared(values, Hyper(centre=numbers[0], spread=coordinate, levels=levels))
