@@ -23,16 +23,16 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mixfleet import hierarchy as hierarchies
 from mixfleet import priors
-from mixfleet.batch import Tile, tile_shapes
-from mixfleet.coefficients import Columns, Told, prior, redraw, told, uniform_rows
+from mixfleet.batch import Tile
+from mixfleet.coefficients import Shared, Told, prior, redraw, told, uniform_rows
 from mixfleet.density import evaluate_density
 from mixfleet.hierarchy import Hierarchy, Hyper
-from mixfleet.pooled_state import Found, Group, State, begin, hyper_dimension
+from mixfleet.pooled_state import Found, Group, State, begin, group_shapes, hyper_dimension
 from mixfleet.program import Device, compiled
 from mixfleet.samplers import hmc
 from mixfleet.samplers.threefry import normals, uniforms
 from mixfleet.samplers.trajectory import Origin, Outcome, steps_of, trajectory
-from mixfleet.transport import Pool, Sites, coordinates, place
+from mixfleet.transport import Pool, coordinates, place
 from mixfleet_kernels.likelihood import Series
 
 __all__ = ["SWEEPS", "PooledProgram", "Sweep", "pooled_program", "stack_hyper"]
@@ -45,6 +45,10 @@ MOST_STEPS = 8
 
 SLOWEST = 0.3
 """Trajectories of all units have as many steps as the unit takes whose step size stands here among them."""
+
+ROUNDS = 4
+"""Redraws of shared coefficients and their hyperparameters in a sweep: they cost little beside the trajectories, and
+one alone moves a small spread slowly."""
 
 PRELUDE = 128
 """Sweeps over sites instead of data that the hyperparameters start with."""
@@ -77,7 +81,7 @@ class PooledProgram:
             return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place_of), tree)
 
         with jax.enable_x64(True):
-            group = shapes(_group_shapes(pool))
+            group = shapes(group_shapes(pool))
             state = shapes(jax.eval_shape(partial(_anywhere, pool), group))
         self._evaluate = compiled(_evaluate, pool, group.tile, state.x)
         self._prelude = compiled(_prelude, pool, group, state.x)
@@ -265,8 +269,14 @@ def _redraw_shared(pool: Pool, group: Group, series: Series, state: State) -> tu
     """
     kind, columns = pool.kind, group.columns
     said = _told(pool, group, state.shared, state.found)
-    numbers = _numbers_of_shared(pool, group, state.number.astype(jnp.uint32), state.x.dtype)
-    shared = redraw(columns, state.shared, said, *numbers)
+
+    def again(hyper: Hyper, number: Array) -> tuple[Hyper, Array]:
+        shared = redraw(columns, hyper, said, *_numbers_of_shared(pool, group, number, state.x.dtype))
+        return shared.hyper, shared.values
+
+    numbers = state.number.astype(jnp.uint32) * ROUNDS + jnp.arange(ROUNDS, dtype=jnp.uint32)
+    hyper, values = jax.lax.scan(again, state.shared, numbers)
+    shared = Shared(values[-1], hyper)
     less = shared.values - hierarchies.means(columns.hierarchy, state.shared)
     moved = jnp.einsum("kru,ruc->kuc", columns.along, less, precision="highest").reshape(kind.columns, -1)
     extra = state.found.extra.at[kind.channels :].add(-moved)
@@ -350,28 +360,6 @@ def _nowhere(pool: Pool, dtype: Any, rows: int) -> Hyper:
         centre=jnp.zeros((rows, chains), dtype),
         spread=jnp.zeros((1 + len(pool.levels), rows, chains), dtype),
         levels=tuple(jnp.zeros((levels, rows, chains), dtype) for levels in pool.levels),
-    )
-
-
-def _group_shapes(pool: Pool) -> Group:
-    kind, rows = pool.kind, pool.rows
-    units, channels, shared = kind.units, kind.channels, kind.shared
-
-    def array(*shape: int, dtype: Any = kind.dtype) -> Any:
-        return jax.ShapeDtypeStruct(shape, dtype)
-
-    def hierarchy(rows: int) -> Hierarchy:
-        keys = tuple(array(levels, units) for levels in pool.levels)
-        return Hierarchy(array(rows), array(rows), array(rows), keys, array(units))
-
-    by_row = array(rows, units)
-    return Group(
-        tile=tile_shapes(kind),
-        hierarchy=hierarchy(rows),
-        sites=Sites(by_row, by_row, by_row, by_row, array(channels, units), array(channels, units)),
-        columns=Columns(array(units, kind.weeks, shared), array(kind.columns, shared, units), hierarchy(shared)),
-        unit_keys=array(units, 2, dtype=jnp.uint32),
-        key=array(1, 2, dtype=jnp.uint32),
     )
 
 

@@ -1,22 +1,26 @@
 """Pooled state: where a group of units stands between two sweeps, and what its warm-up learns."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
-from mixfleet.batch import Tile
+from mixfleet.batch import Tile, tile_shapes
 from mixfleet.coefficients import Columns
 from mixfleet.hierarchy import Hierarchy, Hyper
 from mixfleet.samplers import hmc, warmup
 from mixfleet.samplers.hmc import Metric, Stepping
 from mixfleet.transport import Pool, Sites
 
-__all__ = ["Found", "Group", "State", "begin", "hyper_dimension", "learn", "settle"]
+__all__ = ["Found", "Group", "State", "begin", "group_shapes", "hyper_dimension", "learn", "settle"]
 
 FIRST_HYPER_STEP = 0.2
 """Step size of the centres' and spreads' move before any, in units of the whitened posterior."""
+
+
+_metric_of = jax.jit(hmc.metric_of)
 
 
 class Group(NamedTuple):
@@ -54,6 +58,29 @@ class State(NamedTuple):
     number: Int[Array, ""]
 
 
+def group_shapes(pool: Pool) -> Group:
+    """Shapes and types of a group of this structure."""
+    kind, rows = pool.kind, pool.rows
+    units, channels, shared = kind.units, kind.channels, kind.shared
+
+    def array(*shape: int, dtype: Any = kind.dtype) -> Any:
+        return jax.ShapeDtypeStruct(shape, dtype)
+
+    def hierarchy(rows: int) -> Hierarchy:
+        keys = tuple(array(levels, units) for levels in pool.levels)
+        return Hierarchy(array(rows), array(rows), array(rows), keys, array(units))
+
+    by_row = array(rows, units)
+    return Group(
+        tile=tile_shapes(kind),
+        hierarchy=hierarchy(rows),
+        sites=Sites(by_row, by_row, by_row, by_row, array(channels, units), array(channels, units)),
+        columns=Columns(array(units, kind.weeks, shared), array(kind.columns, shared, units), hierarchy(shared)),
+        unit_keys=array(units, 2, dtype=jnp.uint32),
+        key=array(1, 2, dtype=jnp.uint32),
+    )
+
+
 def hyper_dimension(pool: Pool) -> int:
     """Coordinates of the second move."""
     return (2 + len(pool.levels)) * pool.rows
@@ -76,8 +103,8 @@ def begin(
         hyper=hyper,
         shared=shared,
         found=found,
-        unit_metric=hmc.metric_of(unit_covariance),
-        hyper_metric=hmc.metric_of(hyper_covariance),
+        unit_metric=_metric_of(unit_covariance),
+        hyper_metric=_metric_of(hyper_covariance),
         unit_stepping=_first_stepping(kind.units, warmup.FIRST_STEP, target_accept, kind.dtype),
         hyper_stepping=_first_stepping(1, FIRST_HYPER_STEP, target_accept, kind.dtype),
         number=jnp.int32(0),
@@ -119,7 +146,7 @@ def _learnt(draws: Float[np.ndarray, "unit draw coordinate chain"], metric: Metr
     scatter = centred @ np.swapaxes(centred, 1, 2)
     old = np.asarray(metric.covariance, float)
     covariance = (scatter + coordinate * old) / (count * chains + coordinate)
-    return hmc.metric_of(jnp.asarray(covariance, metric.covariance.dtype))
+    return _metric_of(jnp.asarray(covariance, metric.covariance.dtype))
 
 
 def _first_stepping(units: int, step: float, target_accept: float, dtype: str) -> Stepping:
