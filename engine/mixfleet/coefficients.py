@@ -20,7 +20,6 @@ from jaxtyping import Array, Float
 
 from mixfleet import hierarchy as hierarchies
 from mixfleet.hierarchy import Hierarchy, Hyper
-from mixfleet.samplers import cholesky
 from mixfleet.samplers.threefry import normals
 
 __all__ = ["Columns", "Shared", "Told", "prior", "redraw", "told", "uniform_rows"]
@@ -126,17 +125,24 @@ def _redraw_values(
     hierarchy: Hierarchy, hyper: Hyper, said: Told, white: Float[Array, "row unit chain"]
 ) -> Float[Array, "row unit chain"]:
     """Coefficients given data and hyperparameters."""
-    rows, units, chains = white.shape
-    prior = jnp.broadcast_to(hierarchies.spreads(hierarchy, hyper)[0][:, None] ** -2.0, white.shape)
-    total = said.total + prior * hierarchies.means(hierarchy, hyper)
-    precision = said.precision + jnp.eye(rows, dtype=white.dtype)[..., None, None] * prior[None]
+    own = jnp.broadcast_to(1 / hierarchies.spreads(hierarchy, hyper)[0][:, None] ** 2, white.shape)
+    total = said.total + own * hierarchies.means(hierarchy, hyper)
+    precision = said.precision + jnp.eye(len(white), dtype=white.dtype)[..., None, None] * own[None]
+    row = jnp.arange(len(white))[:, None, None]
 
-    def by_lane(array: Array) -> Array:
-        return jnp.moveaxis(array.reshape(*array.shape[:-2], units * chains), -1, 0)
+    def eliminate(j: Array, carried: tuple[Array, Array]) -> tuple[Array, Array]:
+        upper, total = carried
+        column = jnp.where(row > j, upper[:, j] / upper[j, j], 0)
+        return upper - column[:, None] * upper[j][None], total - column * total[j]
 
-    root = cholesky.inverse(cholesky.factor(by_lane(precision)))
-    scaled = jnp.einsum("lrs,ls->lr", root, by_lane(total), precision="highest") + by_lane(white)
-    return jnp.einsum("lsr,ls->rl", root, scaled, precision="highest").reshape(white.shape)
+    upper, total = jax.lax.fori_loop(0, len(white), eliminate, (precision, total))
+
+    def substitute(i: Array, values: Array) -> Array:
+        j = len(white) - 1 - i
+        known = jnp.sum(upper[j] * values, axis=0)
+        return values.at[j].set((total[j] - known) / upper[j, j] + white[j] / jnp.sqrt(upper[j, j]))
+
+    return jax.lax.fori_loop(0, len(white), substitute, jnp.zeros_like(white))
 
 
 def _slide(hierarchy: Hierarchy, shared: Shared, said: Told, white: Float[Array, "part row chain"]) -> Shared:
@@ -158,7 +164,7 @@ def _slide(hierarchy: Hierarchy, shared: Shared, said: Told, white: Float[Array,
     factors = jnp.stack([ones, deviation, *effects])
     numbers = jnp.concatenate([hyper.centre[None], scales])
     weight = jnp.concatenate(
-        [jnp.ones_like(scales[:1]), jnp.broadcast_to(hierarchy.scale[:, None] ** -2.0, scales.shape)]
+        [jnp.ones_like(scales[:1]), jnp.broadcast_to(1 / hierarchy.scale[:, None] ** 2, scales.shape)]
     )
 
     def of_number(place: Array, carried: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:

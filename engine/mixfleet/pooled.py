@@ -46,7 +46,7 @@ MOST_STEPS = 8
 SLOWEST = 0.3
 """Trajectories of all units have as many steps as the unit takes whose step size stands here among them."""
 
-ROUNDS = 4
+ROUNDS = 8
 """Redraws of shared coefficients and their hyperparameters in a sweep: they cost little beside the trajectories, and
 one alone moves a small spread slowly."""
 
@@ -147,10 +147,10 @@ def _prelude(pool: Pool, group: Group, x: Array) -> tuple[Hyper, Hyper, Found, A
         site, precision = sites.mean[..., None], sites.precision[..., None]
         if pool.effect_pooled:
             site = site.at[rows - kind.channels :].add(-sites.curve[..., None])
-        variance = 1 / (precision + spread**-2.0)
+        variance = 1 / (precision + 1 / spread**2)
         uniform = uniforms(group.key, number, units + numbers, rows * chains, x.dtype).reshape(-1, rows, chains)
         white = jnp.moveaxis(normals(uniform[:units]), 0, 1)
-        theta = variance * (precision * site + spread**-2.0 * centre) + jnp.sqrt(variance) * white
+        theta = variance * (precision * site + centre / spread**2) + jnp.sqrt(variance) * white
         hyper = hierarchies.redraw(hierarchy, hyper, theta, uniform[units:])
         return hyper, _moved(hyper)
 

@@ -110,7 +110,8 @@ def place(
         x: Coordinates.
         hyper: Hyperparameters.
     """
-    centre, spread = means(hierarchy, hyper), spreads(hierarchy, hyper)[0][:, None]
+    centre = means(hierarchy, hyper)
+    spread = jnp.broadcast_to(spreads(hierarchy, hyper)[0][:, None], centre.shape)
     variances: list[Array] = []
 
     def step(rows: slice, mean: Array, variance: Array) -> Array:
@@ -212,7 +213,7 @@ def _walk(
     step: Callable[[slice, Array, Array], Array],
 ) -> Float[Array, "coordinate unit chain"]:
     """The position, one pooled parameter after the other: `step` gives its rows from their mean and variance."""
-    prior = spread**-2.0
+    prior = 1 / spread**2
     precision, site = sites.precision[..., None], sites.mean[..., None]
     variance = 1 / (precision + prior)
     mean = variance * (precision * site + prior * centre)
