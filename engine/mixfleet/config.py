@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -204,9 +204,8 @@ class Pooling:
 
     def __post_init__(self) -> None:
         schema.settle(self, key="pooling")
-        scales = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "by"}
-        if self.by != "none" and not any(scales.values()):
-            raise ConfigError(f"pools no parameter: give one of {', '.join(scales)} a scale", key="pooling")
+        if self.by != "none" and (self.effect, self.adstock, self.saturation) == (None, None, None):
+            raise ConfigError("pools nothing of the media: give effect, adstock or saturation a scale", key="pooling")
 
     def scale(self, parameter: str) -> float | None:
         """Prior scale of a parameter's deviations; None where it is not pooled."""
