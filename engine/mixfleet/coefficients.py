@@ -156,8 +156,8 @@ def _slide(hierarchy: Hierarchy, shared: Shared, said: Told, white: Float[Array,
     present = hierarchy.present[:, None]
     deviation = (shared.values - hierarchies.means(hierarchy, hyper)) / scales[0][:, None]
     effects = [
-        jnp.einsum("lu,lrc->ruc", key, levels, precision="highest")
-        for key, levels in zip(hierarchy.keys, hyper.levels, strict=True)
+        jnp.einsum("lu,lrc->ruc", key, levels * used[:, None], precision="highest")
+        for key, levels, used in zip(hierarchy.keys, hyper.levels, hierarchy.used, strict=True)
     ]
     ones = jnp.broadcast_to(hierarchy.centre_sd[:, None, None], deviation.shape)
     # What each number multiplies in every unit, in the row that it is of, and its prior precision.

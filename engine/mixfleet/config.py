@@ -165,6 +165,15 @@ def _read_by(value: Any, key: str) -> str | tuple[str, ...]:
     return read_label(value, key) or "none"
 
 
+def _read_keys(value: Any, key: str) -> Mapping[str, tuple[str, ...]]:
+    """Key columns by family."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"must be a mapping of family to key columns, is {value!r}", key=key)
+    return {
+        str(name): tuple(read_label(item, f"{key}.{name}") or "" for item in items) for name, items in value.items()
+    }
+
+
 Spread = Annotated[float | None, Range(0.0, open=True)]
 
 
@@ -180,6 +189,10 @@ class Pooling:
     by: Annotated[str | tuple[str, ...], Reads(_read_by)] = "none"
     """`none`: every unit alone. A key column: one joint posterior for each of its labels. A list of key columns: one
     joint posterior of all units, with effects of those columns' labels. `crossed`: the list of all key columns."""
+
+    keys: Annotated[FrozenMapping[str, tuple[str, ...]], Reads(_read_keys)] = FrozenMapping()
+    """Where `by` names several columns: those of them whose labels have effects, by family, for families that are not
+    to have all of them. Families are the settings below."""
 
     effect: Spread = 0.5
     """Standard deviation of the half-normal prior of the scales of the effects' logarithms; null: not pooled."""
@@ -206,15 +219,31 @@ class Pooling:
         schema.settle(self, key="pooling")
         if self.by != "none" and (self.effect, self.adstock, self.saturation) == (None, None, None):
             raise ConfigError("pools nothing of the media: give effect, adstock or saturation a scale", key="pooling")
+        families = ("effect", "adstock", "saturation", "trend", "seasonality", "control", "intercept")
+        for name, columns in self.keys.items():
+            if name not in families:
+                raise ConfigError(f"is no family; those are {', '.join(families)}", key=f"pooling.keys.{name}")
+            if isinstance(self.by, str) and self.by != "crossed":
+                raise ConfigError("needs by: crossed or a list of key columns", key="pooling.keys")
+            if self.by != "crossed" and (unknown := [column for column in columns if column not in self.by]):
+                raise ConfigError(f"{unknown[0]!r} is not among pooling.by", key=f"pooling.keys.{name}")
 
     def scale(self, parameter: str) -> float | None:
         """Prior scale of a parameter's deviations; None where it is not pooled."""
-        if PARAMETERS[parameter].linear:
-            return getattr(self, "control" if parameter == "treatment" else parameter)
-        if parameter == "effect":
-            return self.effect
-        adstock = any(parameter in names for names in ADSTOCK_PARAMETERS.values())
-        return self.adstock if adstock else self.saturation
+        return getattr(self, _family(parameter))
+
+    def has_effects(self, parameter: str, column: str) -> bool:
+        """Whether the labels of a key column have effects on a parameter, if on any."""
+        return column in self.keys.get(_family(parameter), (column,))
+
+
+def _family(parameter: str) -> str:
+    """The setting of `Pooling` that a parameter is under."""
+    if PARAMETERS[parameter].linear:
+        return "control" if parameter == "treatment" else parameter
+    if parameter == "effect":
+        return parameter
+    return "adstock" if any(parameter in names for names in ADSTOCK_PARAMETERS.values()) else "saturation"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,10 +95,12 @@ def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> P
         _membership(units, panel.keys.index(key), ones, levels, kind.units)
         for key, ones, levels in zip(keys, labels, pool.levels, strict=True)
     ]
-    known: Any = (moments[:, 0], moments[:, 1], scale, tuple(membership), np.arange(kind.units) < len(units))
+    used = np.array([[spec.pooling.has_effects(names[j], key) for j in pooled] for key in keys], float)
+    used = np.repeat(used.reshape(len(keys), len(pooled)), kind.channels, axis=1)
+    known: Any = (moments[:, 0], moments[:, 1], scale, used, tuple(membership), np.arange(kind.units) < len(units))
     hierarchy = Hierarchy(*jax.tree.map(lambda values: np.asarray(values, kind.dtype), known))
     shared = shared_columns(alone, spec)
-    members, columns = split(alone, shared, panel, spec, hierarchy=hierarchy)
+    members, columns = split(alone, shared, panel, spec, keys=keys, hierarchy=hierarchy)
     return Prepared(
         label=label,
         members=members,

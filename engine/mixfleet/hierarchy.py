@@ -40,6 +40,8 @@ class Hierarchy(NamedTuple):
     centre_sd: Float[Array, " row"]
     scale: Float[Array, " row"]
     """Prior scale of the row's spreads."""
+    used: Float[Array, "key row"]
+    """One where a key's labels have effects on the row; elsewhere effects and spread have their prior and do nothing."""
     keys: tuple[Float[Array, "level unit"], ...]
     """One where the unit has the level's label; nothing in padded levels and units."""
     present: Float[Array, " unit"]
@@ -67,8 +69,8 @@ def means(hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, "row unit chain"]:
     centre = hierarchy.centre[:, None] + hierarchy.centre_sd[:, None] * hyper.centre
     units = len(hierarchy.present)
     total = jnp.broadcast_to(centre[:, None], (len(centre), units, centre.shape[-1]))
-    for key, levels, scale in zip(hierarchy.keys, hyper.levels, scales[1:], strict=True):
-        total = total + _of_units(key, levels * scale[None])
+    for k, (key, levels) in enumerate(zip(hierarchy.keys, hyper.levels, strict=True)):
+        total = total + _of_units(key, levels * (scales[1 + k] * hierarchy.used[k][:, None])[None])
     return total
 
 
@@ -106,7 +108,12 @@ def redraw(
 
     def unexplained(but: int | None = None) -> Float[Array, "row unit chain"]:
         return theta - sum(
-            (_of_units(key, effects[k]) for k, key in enumerate(hierarchy.keys) if k != but), jnp.zeros_like(theta)
+            (
+                _of_units(key, effects[k] * hierarchy.used[k][:, None])
+                for k, key in enumerate(hierarchy.keys)
+                if k != but
+            ),
+            jnp.zeros_like(theta),
         )
 
     def draw_centre(total: Array, precision: Array) -> Array:
@@ -115,17 +122,20 @@ def redraw(
 
     centre = draw_centre(jnp.sum(unexplained() * present, axis=1) / variance, units / variance)
     for k, key in enumerate(hierarchy.keys):
-        count = jnp.sum(key, axis=1)[:, None, None]
-        total = jnp.einsum("lu,ruc->lrc", key, unexplained(k), precision="highest")
+        used = hierarchy.used[k][:, None]
+        units_of = jnp.sum(key, axis=1)[:, None, None]
+        count = units_of * used
+        total = jnp.einsum("lu,ruc->lrc", key, unexplained(k), precision="highest") * used
         mean = total / jnp.maximum(count, 1)
         # The label's mean around the centre, its effect integrated out.
         weight = jnp.where(count > 0, 1 / (scales[1 + k][None] ** 2 + variance[None] / jnp.maximum(count, 1)), 0)
-        centre = draw_centre(jnp.sum(weight * mean, axis=0), jnp.sum(weight, axis=0))
+        drawn = draw_centre(jnp.sum(weight * mean, axis=0), jnp.sum(weight, axis=0))
+        centre = jnp.where(used > 0, drawn, centre)
         precision = count / variance[None] + scales[1 + k][None] ** -2.0
         white = normals(numbers.take(len(key)))
         effects[k] = (total - count * centre[None]) / variance[None] / precision + white / jnp.sqrt(precision)
-        used = (count > 0).astype(theta.dtype)
-        squares, labels = jnp.sum(used * effects[k] ** 2, axis=0), jnp.sum(used)
+        there = (units_of > 0).astype(theta.dtype)
+        squares, labels = jnp.sum(there * effects[k] ** 2, axis=0), jnp.sum(there)
         coordinates[1 + k] = _redraw_spread(hierarchy, coordinates[1 + k], squares, labels, numbers.take(3))
         scales[1 + k] = hierarchy.scale[:, None] * jnp.exp(log_ramp(coordinates[1 + k]))
     deviation = (unexplained() - centre[:, None]) * present

@@ -71,7 +71,13 @@ def shared_columns(members: Sequence[Member], spec: Spec) -> SharedColumns:
 
 
 def split(
-    members: Sequence[Member], shared: SharedColumns, panel: Panel, spec: Spec, *, hierarchy: Hierarchy
+    members: Sequence[Member],
+    shared: SharedColumns,
+    panel: Panel,
+    spec: Spec,
+    *,
+    keys: Sequence[str],
+    hierarchy: Hierarchy,
 ) -> tuple[tuple[Member, ...], Columns]:
     """The units with the shared columns out of what is integrated out, and those columns, padded in units and weeks.
 
@@ -80,7 +86,8 @@ def split(
         shared: From `shared_columns`.
         panel: Names of the key columns.
         spec: All settings.
-        hierarchy: Of the whole group, for its keys and its padded number of units.
+        keys: Key columns whose labels have effects.
+        hierarchy: Of the media, for the labels' units and the padded number of units.
 
     Raises:
         numpy.linalg.LinAlgError: A unit's linear block cannot be decomposed.
@@ -101,8 +108,10 @@ def split(
     dtype = hierarchy.present.dtype
     known: Any = [values.astype(dtype) for values in (mean[places], sd[places], scale * sd[places], design, along)]
     centre, centre_sd, scales, design, along = known
-    laws = Hierarchy(centre, centre_sd, scales, hierarchy.keys, hierarchy.present)
-    return tuple(apart), Columns(design, along, laws)
+    used = np.array([[spec.pooling.has_effects(name, key) for name in shared.parameters] for key in keys], dtype)
+    used = used.reshape(len(keys), len(places))
+    laws: Any = (centre, centre_sd, scales, used, hierarchy.keys, hierarchy.present)
+    return tuple(apart), Columns(design, along, Hierarchy(*laws))
 
 
 def _without(

@@ -35,7 +35,8 @@ def with_pooling(result: UnitResult, unit: Finished, finished: FinishedGroup, pa
     """
     group, hyper = finished.group, finished.hyper
     parts = 1 + len(group.keys)
-    spread = np.asarray(hyper.draws[1 : 1 + parts], float)
+    used = np.concatenate([np.ones((1, hyper.draws.shape[1])), _used(group)])
+    spread = np.asarray(hyper.draws[1 : 1 + parts], float) * used[..., None, None]
     total = np.sum(spread**2, axis=0)
     borrowed = _borrowed(unit, finished, panel)
     names = [spec.model.channel_parameters[j] for j in group.pool.parameters]
@@ -47,6 +48,8 @@ def with_pooling(result: UnitResult, unit: Finished, finished: FinishedGroup, pa
     columns |= {"rhat": [], "ess_bulk": []}
     for r, (name, channel) in enumerate(rows):
         for part, source in enumerate((UNIT, *group.keys)):
+            if not used[part, r]:
+                continue
             drawn = spread[part, r].ravel()
             low, high = np.quantile(drawn, [0.05, 0.95])
             values = (name, channel, source, drawn.mean(), low, high, np.mean(spread[part, r] ** 2 / total[r]))
@@ -76,10 +79,14 @@ def _borrowed(unit: Finished, finished: FinishedGroup, panel: Panel) -> Float[np
     expected, first = hyper[0].copy(), 2 + len(group.keys)
     labels = dict(zip(panel.keys, unit.job.member.unit.labels, strict=True))
     for key, ones in zip(group.keys, group.labels, strict=True):
-        expected += hyper[first + ones.index(labels[key])]
+        expected += hyper[first + ones.index(labels[key])] * _used(group)[group.keys.index(key)][:, None, None]
         first += len(ones)
     deviation = theta - expected
     return np.minimum(deviation.var(axis=(1, 2)) / np.mean(hyper[1] ** 2, axis=(1, 2)), 1.0)
+
+
+def _used(group: Prepared) -> Float[np.ndarray, "key row"]:
+    return np.concatenate([group.hierarchy.used, group.columns.hierarchy.used], axis=1)
 
 
 def _shared_of(unit: Finished, group: Prepared) -> Float[np.ndarray, "row draw chain"]:

@@ -68,7 +68,7 @@ def group_shapes(pool: Pool) -> Group:
 
     def hierarchy(rows: int) -> Hierarchy:
         keys = tuple(array(levels, units) for levels in pool.levels)
-        return Hierarchy(array(rows), array(rows), array(rows), keys, array(units))
+        return Hierarchy(array(rows), array(rows), array(rows), array(len(keys), rows), keys, array(units))
 
     by_row = array(rows, units)
     return Group(

@@ -96,6 +96,8 @@ class PooledTruth:
     centre: Mapping[str, Float[np.ndarray, " channel"]]
     spread: Mapping[str, Float[np.ndarray, "part channel"]]
     """Of the units, then of each key."""
+    used: Mapping[str, Float[np.ndarray, " part"]]
+    """One for the units, and for each key whose labels have effects on the parameter."""
 
     def unit(
         self,
@@ -113,7 +115,7 @@ class PooledTruth:
         values = {}
         for name, centre in self.centre.items():
             parts = [stream.standard_normal(len(centre)) for stream in (rng, *labels)]
-            theta = centre + np.sum(self.spread[name] * np.stack(parts), axis=0)
+            theta = centre + self.used[name] @ (self.spread[name] * np.stack(parts))
             values[name] = np.array([_natural(law, float(u)) for law, u in zip(laws[name], theta, strict=True)])
         return values
 
@@ -124,17 +126,24 @@ class PooledTruth:
 
 
 def draw_pooled(
-    rng: np.random.Generator, *, laws: Mapping[str, Sequence[Distribution]], pooling: config.Pooling, keys: int
+    rng: np.random.Generator,
+    *,
+    laws: Mapping[str, Sequence[Distribution]],
+    pooling: config.Pooling,
+    keys: Sequence[str],
 ) -> PooledTruth:
-    """Hyperparameters of a group from their prior, with effects of the labels of so many keys."""
+    """Hyperparameters of a group from their prior, with effects of the labels of these keys."""
     centre, spread = {}, {}
     for name, by_channel in laws.items():
         moments = np.array([_moments(law) for law in by_channel])
         # Spreads of linear coefficients are told in standard deviations of their prior.
         unit = moments[:, 1] if PARAMETERS[name].linear else 1.0
         centre[name] = moments[:, 0] + moments[:, 1] * rng.standard_normal(len(by_channel))
-        spread[name] = (pooling.scale(name) or 0.0) * unit * np.abs(rng.standard_normal((1 + keys, len(by_channel))))
-    return PooledTruth(centre=centre, spread=spread)
+        spread[name] = (
+            (pooling.scale(name) or 0.0) * unit * np.abs(rng.standard_normal((1 + len(keys), len(by_channel))))
+        )
+    used = {name: np.array([1.0, *(float(pooling.has_effects(name, key)) for key in keys)]) for name in laws}
+    return PooledTruth(centre=centre, spread=spread, used=used)
 
 
 def _moments(law: Distribution) -> tuple[float, float]:

@@ -25,6 +25,10 @@ def group(keys: tuple[int, ...], units: int, seed: int = 0) -> Hierarchy:
         centre=jnp.array([0.3, -1.0]),
         centre_sd=jnp.array([0.8, 0.4]),
         scale=jnp.array([0.5, 0.2]),
+        # The last row has no effects of the last key.
+        used=jnp.asarray([[1.0, float(k + 1 < len(keys) or k == 0)] for k in range(len(keys))]).reshape(
+            len(keys), ROWS
+        ),
         keys=tuple(members),
         present=jnp.asarray(np.arange(units + 1) < units, float),
     )
@@ -80,9 +84,8 @@ def test_redrawing_leaves_the_joint_law_invariant(keys: tuple[int, ...], units: 
         theta = np.asarray(units_given(hierarchy, hyper, jax.random.fold_in(key, 99)))
         products = np.asarray(hyper.centre)[0] * np.log(spread[0, 0])
         assert abs(stats.ttest_1samp(products, 0.0).statistic) < 4
-        variance = (
-            np.asarray(hierarchy.centre_sd)[:, None] ** 2 + (1 + len(keys)) * np.asarray(hierarchy.scale)[:, None] ** 2
-        )
+        parts = 1 + np.asarray(hierarchy.used).sum(axis=0)
+        variance = np.asarray(hierarchy.centre_sd)[:, None] ** 2 + (parts * np.asarray(hierarchy.scale) ** 2)[:, None]
         error = theta[:, :units].var(axis=2) / variance - 1
         assert np.max(np.abs(error)) < 0.06
 
