@@ -174,4 +174,5 @@ def _longer(unit: Unit, spend: Float[np.ndarray, "week channel"], controls: Floa
         spend=np.concatenate([unit.spend, np.where(np.isnan(unit.spend).all(axis=0), np.nan, spend)]),
         controls=np.concatenate([unit.controls, controls]),
         value_per_kpi=np.concatenate([unit.value_per_kpi, np.full(ahead, unit.value_per_kpi[unit.observed][-1])]),
+        reported=None,
     )

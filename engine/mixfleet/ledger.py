@@ -4,7 +4,7 @@ Units are taken one after the other and forgotten once they are summarised and a
 not grow with the fleet. A group's account is the sum of its certified units' accounts, draw by draw.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from mixfleet.panel import unit_id
 from mixfleet.period import Windows
 from mixfleet.response import Curves, along, in_chunks, respond
 
-__all__ = ["Account", "Group", "Ledger", "accounts", "keep"]
+__all__ = ["CHUNK", "Account", "Group", "Ledger", "accounts", "gather", "keep"]
 
 CHUNK = 100
 """Draws that are evaluated at once: so few that a unit's response stays in the processor's cache."""
@@ -77,7 +77,7 @@ class Ledger:
     """What was kept of every unit's account, in unit order, and the accounts of all groups."""
 
     units: tuple[Any, ...]
-    groups: Mapping[tuple[str, ...], tuple[tuple[Group, Account], ...]]
+    groups: Mapping[tuple[str, ...], tuple[tuple[Group, Any], ...]]
     """Columns -> groups in order of their labels; () is the whole fleet. One without certified units is all NaN."""
 
 
@@ -103,7 +103,15 @@ def keep(
         chance: Whether to draw the noise of the weeks.
     """
     walked = _walk(fleet, windows, summarise, returns=returns, rates=rates, chance=chance)
-    sums: dict[tuple[str, ...], dict[tuple[str, ...], Account]] = {by: {} for by in groupings}
+    return gather(fleet, walked, groupings)
+
+
+def gather(fleet: Fleet, walked: Iterable[tuple[Any, Any]], groupings: Sequence[tuple[str, ...]]) -> Ledger:
+    """The summaries, and the sums by group, of a walk that gives each unit's account and its summary in unit order.
+
+    An account is a named tuple of arrays that knows its sum with another, `plus`.
+    """
+    sums: dict[tuple[str, ...], dict[tuple[str, ...], Any]] = {by: {} for by in groupings}
     kept, account = [], None
     for unit, certified, (account, summary) in zip(fleet.units, fleet.certified, walked, strict=True):
         kept.append(summary)
@@ -111,7 +119,7 @@ def keep(
             label = _labels(fleet, by, unit.labels)
             found[label] = found[label].plus(account) if label in found else account
     # A group of which no unit is certified is there, and has no numbers.
-    nothing = None if account is None else Account(*(np.full(part.shape, np.nan) for part in account))
+    nothing = None if account is None else type(account)(*(np.full(part.shape, np.nan) for part in account))
     groups = {}
     for by, found in sums.items():
         every = {_labels(fleet, by, labels) for labels in (*(unit.labels for unit in fleet.units), *fleet.missing)}

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mixfleet.claims import reports
 from mixfleet.fleet import CERTIFIED
 from mixfleet.insight import Insight
 from mixfleet.plan import Plan
@@ -60,6 +61,7 @@ def compose_report(
         "movement": insight.movement().to_pylist(),
         "shapes": insight.shapes().to_pylist(),
         "plan": [] if plan is None else plan.cells.to_pylist(),
+        "claims": insight.calibration().to_pylist() if reports(insight.fleet) else [],
     }
     own: dict[str, ByUnit] = {name: _by_unit(rows, keys) for name, rows in found.items()}
     own["weekly"] = _columns_by_unit(tables("weekly"), keys)
@@ -187,6 +189,7 @@ def _unit(unit: tuple[str, ...], own: Mapping[str, Any], worth: tuple[str, ...])
         ],
         "overlap": [[row["channel"], row["other"], row["posterior_correlation"], row["statement"]] for row in overlap],
         "plan": [[row[name] for name in plan] for row in own["plan"].get(unit, [])],
+        "claims": _claims(own["claims"].get(unit, [])),
     }
 
 
@@ -231,8 +234,18 @@ def _total(insight: Insight) -> dict[str, Any]:
         "channels": [[row["channel"], *_interval(row), row["spend"]] for row in returns],
         "worth": {name: [[row["channel"], *_interval(row)] for row in worth[name]] for name in _worth(insight)},
         "whole": {row["measure"]: _interval(row) for row in insight.whole_worth(by=()).to_pylist()},
+        "claims": _claims(insight.calibration(by=()).to_pylist() if reports(insight.fleet) else []),
         "components": [[row["component"], row["kind"], *_interval(row), row["share"]] for row in contributions],
     }
+
+
+def _claims(rows: Rows) -> list[list[Any]]:
+    """What platforms report, what came, and the factor between them, by channel."""
+    measures = {name: [row for row in rows if row["measure"] == name] for name in ("incremental", "factor")}
+    return [
+        [one["channel"], one["reported"], one["claimed"], one["double_claimed"], _interval(one), _interval(factor)]
+        for one, factor in zip(measures["incremental"], measures["factor"], strict=True)
+    ]
 
 
 def _plan(plan: Plan) -> dict[str, Any]:

@@ -125,7 +125,14 @@ function overview() {
   if (total.worth.profit && total.worth.profit.length) charts.append(intervals(coloured(total.worth.profit), "Profit by channel after its cost, 90 % intervals; dashed: none", 0));
   if (total.worth.ltv_cac && total.worth.ltv_cac.length) charts.append(intervals(coloured(total.worth.ltv_cac), "LTV:CAC by channel, 90 % intervals; dashed: money back", 1));
   section.append(charts);
+  if (total.claims.length) section.append(node("h3", {}, "What platforms report, and what came"), claimed(total.claims));
   return section;
+}
+function claimed(rows) {
+  const all = rows[rows.length - 1], found = node("div", {}, table(["channel", "reported by the platform#", "share of the KPI#", "incremental (90 %)#", "factor (90 %)#"],
+    rows.map((row) => [row[0], number(row[1]), percent(row[2]), range(row[4]), range(row[5])])));
+  found.prepend(node("p", {}, "Multiply a platform's number by the factor to have what its channel brought. Together the platforms claim " + percent(all[2]) + " of the KPI of those weeks" + (all[3] > 0 ? ": at least " + percent(all[3]) + " of what they report is claimed more than once or did not come." : ".")));
+  return found;
 }
 
 function heat() {
@@ -263,6 +270,7 @@ function inside(i) {
   if (shown.length) found.push(table(["channel", "spend#", "ROI (90 %)#", "marginal ROI#", "half-saturation#", "of ceiling used#", "half-life, weeks#"], shown.map(([name, one]) =>
     [name, number(one.roi && one.roi[3]), range(one.roi), number(one.marginal && one.marginal[0]), number(one.half_saturation && one.half_saturation[0]), percent(one.saturation && one.saturation[0]), number(one.half_life && one.half_life[0])])));
   if (fleet.given.length && paid.length) found.push(worth(paid));
+  if (unit.claims.length) found.push(node("h3", {}, "What platforms report, and what came"), claimed(unit.claims));
   const curves = Object.entries(unit.curves);
   if (curves.length) found.push(node("h3", {}, "Response curves"), node("p", { class: "quiet" }, "Shaded: levels that were seen. Dashed: the usual week. Band: 90 % interval."),
     node("div", { class: "charts" }, ...curves.map(([name, data]) => curve(name, data, COLOURS[fleet.channels.indexOf(name) % COLOURS.length]))));
