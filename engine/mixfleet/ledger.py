@@ -127,9 +127,9 @@ def gather(fleet: Fleet, walked: Iterable[tuple[Any, Any]], groupings: Sequence[
     return Ledger(units=tuple(kept), groups=groups)
 
 
-def accounts(fleet: Fleet, windows: Windows, *, returns: bool = True) -> Iterator[Account]:
+def accounts(fleet: Fleet, windows: Windows, *, returns: bool = True, chance: bool = False) -> Iterator[Account]:
     """Every unit's account in unit order, each draw by draw."""
-    return (account for account, _ in _walk(fleet, windows, lambda _: None, returns=returns))
+    return (account for account, _ in _walk(fleet, windows, lambda _: None, returns=returns, chance=chance))
 
 
 def _walk(
