@@ -8,9 +8,8 @@ import numpy as np
 from mixfleet.economics import Economics
 from mixfleet.interval import statistics
 from mixfleet.ledger import Account
-from mixfleet.scores import scores
 
-__all__ = ["agreement", "appraise"]
+__all__ = ["appraise"]
 
 
 def appraise(account: Account, economics: Economics) -> dict[str, Any]:
@@ -43,14 +42,6 @@ def appraise(account: Account, economics: Economics) -> dict[str, Any]:
         worth, marginal = account.worth.sum(axis=2), account.marginal_worth.sum(axis=2)
         found["whole_worth"] = economics.measure(worth, marginal, account.spend.sum(axis=1))
     return found
-
-
-def agreement(account: Account) -> dict[str, Any]:
-    """Scores of the account's windows, in which there is anything, against its draws of the KPI."""
-    there = account.weeks > 0
-    expected = account.contribution.sum(axis=1)[there]
-    ordered = np.sort(expected + account.noise[there], axis=-1)
-    return {name: values[0] for name, values in scores(account.kpi[there], expected.mean(axis=-1), ordered).items()}
 
 
 def _correlation(values: np.ndarray) -> np.ndarray:

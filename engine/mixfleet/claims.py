@@ -3,22 +3,20 @@
 Both are counted in the same weeks: those that count at all and for which the platform reported something.
 """
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
-from mixfleet.config import Model
+from mixfleet.counterfactual import contributions
 from mixfleet.errors import ConfigError
 from mixfleet.fleet import Block, Fleet
 from mixfleet.interval import statistics
-from mixfleet.ledger import CHUNK, gather
+from mixfleet.ledger import gather
 from mixfleet.period import Windows
-from mixfleet.response import Curves, in_chunks, respond
+from mixfleet.response import Curves
 from mixfleet.subject import read_by, subjects
 from mixfleet.tidy import Tidy
 
@@ -37,10 +35,6 @@ class Claim(NamedTuple):
     kpi: Float[np.ndarray, "window channel"]
     weeks: Int[np.ndarray, "window channel"]
     """Unit-weeks with a report."""
-
-    def plus(self, other: "Claim") -> "Claim":
-        """The reports of both together."""
-        return Claim(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
 def reports(fleet: Fleet) -> bool:
@@ -103,7 +97,7 @@ def _claim(fleet: Fleet, block: Block, windows: Windows) -> Claim:
     padded[:weeks] = within[..., :-1]
     with jax.enable_x64(True):
         brought = np.asarray(
-            _brought(block.media[0], padded, Curves(block.shape[:, 0], block.effect[0]), model=fleet.spec.model)
+            contributions(block.media[0], padded, Curves(block.shape[:, 0], block.effect[0]), model=fleet.spec.model)
         )
     sums = np.einsum("twc,tc->wc", padded[:weeks], np.nan_to_num(reported))
     return Claim(
@@ -112,14 +106,3 @@ def _claim(fleet: Fleet, block: Block, windows: Windows) -> Claim:
         kpi=np.einsum("twc,t->wc", within.astype(float), block.kpi[0, :weeks]),
         weeks=within.sum(axis=0),
     )
-
-
-@partial(jax.jit, static_argnames="model")
-def _brought(
-    media: Float[Array, "week channel"], within: Float[Array, "week window channel"], curves: Curves, *, model: Model
-) -> Float[Array, "window channel draw"]:
-    def of_chunk(part: Curves) -> Array:
-        lanes = Curves(part.shape[:, None], part.effect[None])
-        return jnp.einsum("tucd,twc->wcd", respond(media[:, None], lanes, model=model).contribution, within)
-
-    return in_chunks(of_chunk, curves, size=CHUNK)

@@ -4,17 +4,16 @@ The model is given the media and controls that came, as a plan would give them; 
 benchmarks know nothing but the KPI: the same week of the year before, and the last week seen.
 """
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Int
 
-from mixfleet.fleet import Fleet
-from mixfleet.ledger import Account, accounts, gather
+from mixfleet.course import course
+from mixfleet.fleet import Block, Fleet
+from mixfleet.ledger import gather
 from mixfleet.panel import Unit
-from mixfleet.period import Windows, read_period
 from mixfleet.scores import SCORES, scores
 from mixfleet.subject import subjects
 from mixfleet.tidy import Tidy
@@ -42,10 +41,6 @@ class Foretold(NamedTuple):
     weeks: Int[np.ndarray, " week"]
     """Unit-weeks that count."""
 
-    def plus(self, other: "Foretold") -> "Foretold":
-        """Both together, week after the origin by week."""
-        return Foretold(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
-
 
 def hindsight(fleet: Fleet, horizon: int) -> pa.Table:
     """Scores by unit and by sum of certified units, horizon and forecast.
@@ -62,9 +57,13 @@ def hindsight(fleet: Fleet, horizon: int) -> pa.Table:
         days are left out, as is a benchmark that the past does not reach.
     """
     held = fleet.held_out()
-    windows = read_period("week", [unit.dates[-held.ahead :] for unit in held.units])
+
+    def work(block: Block) -> tuple[Foretold, Any]:
+        foretold = _foretell(held, block, horizon)
+        return foretold, _judge(foretold)
+
     groupings = [(), *((key,) for key in fleet.keys if len(fleet.keys) > 1)]
-    ledger = gather(held, _walk(held, windows, horizon), groupings)
+    ledger = gather(held, held.walk(work), groupings)
     tidy = Tidy()
     origins = {unit.labels: unit.dates[-held.ahead - 1] for unit in held.units}
     for unit, (head, judged) in zip(held.units, subjects(held, None, ledger, _judge), strict=True):
@@ -87,23 +86,12 @@ def bands(horizon: int) -> list[tuple[int, int]]:
     return cut if len(cut) == 1 else [*cut, (1, horizon)]
 
 
-def _walk(held: Fleet, windows: Windows, horizon: int) -> Iterator[tuple[Foretold, Any]]:
-    for unit, account in zip(held.units, accounts(held, windows, returns=False, chance=True), strict=True):
-        foretold = _foretell(unit, account, windows, held.ahead, horizon)
-        yield foretold, _judge(foretold)
-
-
-def _foretell(unit: Unit, account: Account, windows: Windows, ahead: int, horizon: int) -> Foretold:
-    origin = len(unit.dates) - ahead
-    place = windows.index(unit.dates[origin : origin + horizon])
-    there = account.weeks[place]
-    return Foretold(
-        kpi=account.kpi[place],
-        expected=account.contribution[place].sum(axis=1),
-        noise=account.noise[place],
-        benchmarks=np.where(there > 0, _benchmarks(unit, origin, horizon), 0.0),
-        weeks=there,
-    )
+def _foretell(fleet: Fleet, block: Block, horizon: int) -> Foretold:
+    unit, own = fleet.units[block.places[0]], course(fleet, block)
+    origin = len(unit.dates) - fleet.ahead
+    kpi, expected, noise, there = (part[origin : origin + horizon] for part in own)
+    benchmarks = np.where(there > 0, _benchmarks(unit, origin, horizon), 0.0)
+    return Foretold(kpi=kpi, expected=expected, noise=noise, benchmarks=benchmarks, weeks=there)
 
 
 def _benchmarks(unit: Unit, origin: int, horizon: int) -> Float[np.ndarray, "benchmark week"]:

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mixfleet import claims, curve_tables, forecast, movement, overlap
-from mixfleet.appraisal import agreement, appraise
+from mixfleet.appraisal import appraise
+from mixfleet.course import agreement, by_date
 from mixfleet.economics import Economics
 from mixfleet.fleet import Fleet, terms
 from mixfleet.frame import FrameKind, to_frame
@@ -211,8 +212,8 @@ class Insight:
 
     def overlap(self) -> Any:
         """Pairs of channels that the data can hardly tell apart, by unit: correlations, VIF and what they mean."""
-        subjects = self._subjects(None, self._windows("all"), returns=True)
-        return self._framed(overlap.overlap(self.fleet, [summary["correlation"] for _, summary in subjects]))
+        found = self._subjects(None, self._windows("all"), returns=True)
+        return self._framed(overlap.overlap(self.fleet, [summary["correlation"] for _, summary in found]))
 
     def movement(self) -> Any:
         """Prior and posterior of every parameter and ROI: whether the data said anything."""
@@ -225,18 +226,18 @@ class Insight:
         of every unit. With a holdout its weeks are judged apart.
         """
         if by is None:
-            subjects = self._subjects(None, self._windows("all"), returns=True)
-            negative = [summary["baseline_negative"] for _, summary in subjects]
+            found = self._subjects(None, self._windows("all"), returns=True)
+            negative = [summary["baseline_negative"] for _, summary in found]
             table = self.tables("fit")
             return self._framed(table.append_column("baseline_negative", pa.array(np.array(negative, float))))
-        tidy, weeks = Tidy(), self._windows("week")
+        tidy, columns = Tidy(), read_by(self.fleet, by) or ()
         judged = [
-            list(replace(self, fleet=fleet)._walked(by, weeks, agreement, chance=True))
+            list(subjects(fleet, columns, by_date(fleet, columns), agreement))
             for fleet in (self.fleet.seen(), *([self.fleet.held_out()] if self.fleet.spec.data.holdout else []))
         ]
-        for (head, found), *held in zip(*judged, strict=True):
+        for (head, seen), *held in zip(*judged, strict=True):
             rest = {f"holdout_{name}": value for _, values in held for name, value in values.items()}
-            tidy.add(head, {}, {**found, **rest})
+            tidy.add(head, {}, {**seen, **rest})
         return self._framed(tidy.table())
 
     def everything(self) -> dict[str, pa.Table]:
