@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from mixfleet.config import ADSTOCK_PARAMETERS, Model
@@ -27,19 +28,23 @@ ROUNDING = 1e-12
 class Difference(NamedTuple):
     """By window: contributions, and what the window's media make of a difference."""
 
-    contribution: Float[Array, "window channel draw"]
+    contribution: Float[Array | np.ndarray, "window channel draw"]
     """KPI in the window's weeks."""
-    lost: Float[Array, "weight window channel draw"]
+    lost: Float[Array | np.ndarray, "weight window channel draw"]
     """What would be missing without the window's media, weighed by each column of the weights."""
-    slope: Float[Array, "weight window channel draw"]
+    slope: Float[Array | np.ndarray, "weight window channel draw"]
     """Its change per 100 % more of the window's media, at the margin."""
-    within: Float[Array, "window channel draw"]
+    within: Float[Array | np.ndarray, "window channel draw"]
     """Of `lost` under the first weight, what would be missing in the window's own weeks."""
 
 
 @partial(jax.jit, static_argnames="model")
 def contributions(
-    media: Float[Array, "week channel"], within: Float[Array, "week window channel"], curves: Curves, *, model: Model
+    media: Float[Array | np.ndarray, "week channel"],
+    within: Float[Array | np.ndarray, "week window channel"],
+    curves: Curves,
+    *,
+    model: Model,
 ) -> Float[Array, "window channel draw"]:
     """KPI by window, the weeks of which each channel may weigh differently; a channel axis of 1 is for all."""
 
@@ -52,7 +57,9 @@ def contributions(
 
 
 @partial(jax.jit, static_argnames="model")
-def weekly(media: Float[Array, "week channel"], curves: Curves, *, model: Model) -> Float[Array, "week draw"]:
+def weekly(
+    media: Float[Array | np.ndarray, "week channel"], curves: Curves, *, model: Model
+) -> Float[Array, "week draw"]:
     """KPI that all channels together bring, week by week."""
 
     def of_chunk(part: Curves) -> Array:
@@ -64,7 +71,11 @@ def weekly(media: Float[Array, "week channel"], curves: Curves, *, model: Model)
 
 @partial(jax.jit, static_argnames="model")
 def whole(
-    media: Float[Array, "week channel"], weights: Float[Array, "week weight"], curves: Curves, *, model: Model
+    media: Float[Array | np.ndarray, "week channel"],
+    weights: Float[Array | np.ndarray, "week weight"],
+    curves: Curves,
+    *,
+    model: Model,
 ) -> tuple[Float[Array, "weight channel draw"], Float[Array, "weight channel draw"]]:
     """All weeks as one window: what the channels bring under each weight, and its slope by all of their media."""
 
@@ -84,10 +95,10 @@ def whole(
 
 @partial(jax.jit, static_argnames=("model", "span"))
 def by_window(
-    media: Float[Array, "week channel"],
-    weights: Float[Array, "week weight"],
-    index: Int[Array, " week"],
-    starts: Int[Array, " window"],
+    media: Float[Array | np.ndarray, "week channel"],
+    weights: Float[Array | np.ndarray, "week weight"],
+    index: Int[Array | np.ndarray, " week"],
+    starts: Int[Array | np.ndarray, " window"],
     curves: Curves,
     *,
     model: Model,
@@ -155,7 +166,10 @@ class _Response(NamedTuple):
 
 
 def _respond(
-    media: Float[Array, "week channel"], curves: Curves, lags: Float[Array, "lag channel draw"], model: Model
+    media: Float[Array | np.ndarray, "week channel"],
+    curves: Curves,
+    lags: Float[Array, "lag channel draw"],
+    model: Model,
 ) -> _Response:
     if model.adstock_first:
         level = _spread(media, lags)
@@ -193,7 +207,7 @@ def _saturated(
 
 
 def _spread(
-    media: Float[Array, "week channel"], lags: Float[Array, "lag channel draw"]
+    media: Float[Array | np.ndarray, "week channel"], lags: Float[Array, "lag channel draw"]
 ) -> Float[Array, "channel week draw"]:
     """Media carried over."""
     window, weeks = len(lags), len(media)
@@ -223,6 +237,8 @@ def _weighed(
     return jnp.einsum("ctd,ctk->ckd", values, weights)
 
 
-def _for_all(weights: Float[Array, "week weight"], media: Float[Array, "week channel"]) -> Array:
+def _for_all(
+    weights: Float[Array | np.ndarray, "week weight"], media: Float[Array | np.ndarray, "week channel"]
+) -> Array:
     """The same weights for every channel."""
     return jnp.broadcast_to(weights, (media.shape[1], *weights.shape))

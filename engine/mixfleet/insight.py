@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixfleet import claims, curve_tables, forecast, movement, overlap
+from mixfleet import alternative, claims, curve_tables, forecast, movement, overlap, residuals
 from mixfleet.appraisal import appraise
 from mixfleet.course import agreement, by_date
 from mixfleet.economics import Economics
+from mixfleet.errors import ConfigError
 from mixfleet.fleet import Fleet, terms
 from mixfleet.frame import FrameKind, to_frame
 from mixfleet.interval import statistics
@@ -202,6 +203,15 @@ class Insight:
             tidy.add({**head, "held": held}, axes, columns, where=values["weeks"] > 0)
         return self._framed(tidy.table())
 
+    def counterfactual(self, plan: Any, by: Any = None, period: Any = "all") -> Any:
+        """What past weeks would have brought on top under a table of other spend; see `alternative`.
+
+        Raises:
+            ConfigError: The plan names what is not there, twice, or an amount that is none.
+            TableError: The plan cannot be read or lacks a column.
+        """
+        return self._framed(alternative.alternative(self.fleet, plan, by, self._windows(period)))
+
     def curves(self, points: int = 21) -> Any:
         """Weekly response by unit, channel and steady level of spend, with the spend that was seen."""
         return self._framed(curve_tables.curves(self.fleet, points))
@@ -218,6 +228,25 @@ class Insight:
     def movement(self) -> Any:
         """Prior and posterior of every parameter and ROI: whether the data said anything."""
         return self._framed(movement.movement(self.tables("params"), self.tables("roi"), self.fleet.keys))
+
+    def residuals(self) -> Any:
+        """Whether what is unexplained looks like noise, by unit: autocorrelation, heteroscedasticity, coverage."""
+        return self._framed(residuals.residuals(self.fleet))
+
+    def pooling(self) -> Any:
+        """How far each unit borrowed from its group, by parameter and channel, and where the variance lies.
+
+        Raises:
+            ConfigError: The run pooled nothing.
+        """
+        if not self.pooled:
+            raise ConfigError("every unit of this run was fitted alone: fit with pooling.by", key="pooling.by")
+        return self._framed(self.tables("pooling"))
+
+    @property
+    def pooled(self) -> bool:
+        """Whether units shared hyperparameters."""
+        return self.fleet.spec.pooling.by != "none"
 
     def fit(self, by: Any = None) -> Any:
         """How well the models fit: R2, MAPE, wMAPE, CRPS, coverage; by unit also how sure a negative baseline is.
@@ -259,7 +288,8 @@ class Insight:
             for name, by in groups.items() if claims.reports(self.fleet) else ():
                 found[f"calibration{name}{ending}"] = arrow.calibration(by, period)
         found["carry_over"] = arrow.carry_over()
-        for name in ("curves", "shapes", "overlap", "movement", "fit", "left_out"):
+        pooling = ("pooling",) if self.pooled else ()
+        for name in ("curves", "shapes", "overlap", "movement", "fit", "residuals", *pooling, "left_out"):
             found[name] = getattr(arrow, name)()
         return found
 

@@ -169,11 +169,11 @@ def _account(fleet: Fleet, block: Block, windows: Windows, span: int, rates: Flo
         else:
             value = np.asarray(counterfactual.contributions(media, within[:, :, None], curves, model=model))
             found, price, paid = (value, *(value[None, :, :0],) * 2, value[:, :0]), 1.0, paid[:0]
-    contribution, lost, slope, inner = found
+    contribution, lost, slope, inner = map(np.asarray, found)
+    carry_in, carry_out = contribution[:, : inner.shape[1]] - inner, lost[0] - inner
     # The last weight is that of money, or the only one where money follows from KPI by one price.
     lost, slope = lost * paid[:, None], slope * paid[:, None]
     by_rate = rates[:, None, None, None]
-    without = contribution[:, : inner.shape[1]] - inner
     return Account(
         contribution=np.concatenate([contribution, linear], axis=1),
         incremental=lost[0],
@@ -182,8 +182,8 @@ def _account(fleet: Fleet, block: Block, windows: Windows, span: int, rates: Flo
         marginal_returned=slope[-1] * price,
         worth=by_rate * lost[0],
         marginal_worth=by_rate * slope[0],
-        carry_in=without,
-        carry_out=found[1][0] - inner,
+        carry_in=carry_in,
+        carry_out=carry_out,
         noise=np.zeros((len(windows.names), fleet.draws)),
         spend=spend,
         kpi=within.T @ block.kpi[0],
