@@ -76,7 +76,12 @@ def forecast(
         backend.prepare(mixfleet.Compute())
         opened = mixfleet.open(run, frame="pyarrow")
         table = opened.insight.forecast(plan, weeks=weeks, by=by or None, period=period)
-        [path] = write_tables({"forecast": table}, opened.path / "forecast", "csv")
+        # The one for a spreadsheet, the other for the report and the export.
+        path, _ = (
+            file
+            for kind in ("csv", "parquet")
+            for file in write_tables({"forecast": table}, opened.path / "forecast", kind)
+        )
         closing.print_path(terminal.out, "forecast", path)
         terminal.finish({"command": "forecast", "forecast": str(path)}, 0)
 
