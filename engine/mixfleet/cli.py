@@ -1,4 +1,4 @@
-"""Command line: `mixfleet fit`, `check`, `backtest`, `budget`, `forecast`, `report`, `export`, `calibrate`, `doctor`.
+"""Command line: `mixfleet fit`, `check`, `calibrate`, `backtest`, `doctor`, and those of `budgeting` and `telling`.
 
 Exit codes: 0 all units ok, 1 finished but some units are not, 2 a setting is wrong or the run folder cannot
 be used, 3 the table cannot be read at all, 130 interrupted (repeat the command with its run.id to go on).
@@ -24,7 +24,7 @@ from mixfleet.config import RunConfig, Spec
 from mixfleet.errors import ConfigError
 from mixfleet.progress import showing
 from mixfleet.sweep import comparison, plan, run_sweep, write_comparison
-from mixfleet.telling import export, forecast, report
+from mixfleet.telling import counterfactual, export, forecast, report
 from mixfleet.terminal import INTERRUPTED, AsJson, Terminal, errors_shown
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def backtest(
         terminal.finish(answer, SOME_NOT_OK if any(_exit_code(run) for run in found.runs) else 0)
 
 
-for command in (budget, report, export, forecast):
+for command in (budget, report, export, forecast, counterfactual):
     app.command()(command)
 
 

@@ -1,11 +1,14 @@
 """Another media plan over past weeks, against brute force."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from mixfleet.cli import app
 from mixfleet.config import Model
 from mixfleet.errors import ConfigError
 from mixfleet.saved import Run
@@ -92,6 +95,18 @@ def test_nothing_at_all_is_what_the_channel_brought(run: Run) -> None:
     assert lost.loc["search", "mean"] == pytest.approx(-brought.loc["search", "mean"], rel=1e-9)
     assert lost.loc["tv", "mean"] == 0
     assert lost.loc["search", "spend_plan"] == 0
+
+
+def test_the_command_writes_the_table(run: Run, tmp_path: Path) -> None:
+    plan(run).to_csv(tmp_path / "other.csv", index=False)
+    given = ["counterfactual", str(run.path), "--plan", str(tmp_path / "other.csv"), "--by", "brand", "--json"]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 0, done.output
+    found = pd.read_csv(run.path / "counterfactual" / "counterfactual.csv")
+    expected = run.insight.counterfactual(plan(run), by="brand")
+    np.testing.assert_allclose(found["mean"], expected["mean"], rtol=1e-6)
+    missing = CliRunner().invoke(app, ["counterfactual", str(run.path), "--plan", str(tmp_path / "none.csv")])
+    assert missing.exit_code == 3
 
 
 @pytest.mark.parametrize(

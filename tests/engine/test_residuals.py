@@ -1,19 +1,27 @@
 """Residual checks: on series whose pattern is known, and in a table of made-up runs."""
 
+import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from mixfleet.config import Model
+from mixfleet.config import Model, Pooling, RunConfig, Spec
 from mixfleet.course import course
 from mixfleet.errors import ConfigError
+from mixfleet.execution import execute
+from mixfleet.panel import Panel
+from mixfleet.posterior import UnitResult
 from mixfleet.residuals import NOISE, heteroscedasticity, ljung_box, residuals
-from tests.engine.saved_run import panel, saved_run
+from tests.engine.saved_run import made_up, panel, saved_run
+from tests.engine.test_report import Page
 
 WEEKS = 200
+NUMBERS = ("sd", "sd_q05", "sd_q95", "share", "rhat", "ess_bulk")
 
 
 def series(kind: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -69,6 +77,29 @@ def test_the_table_judges_the_weeks_that_were_seen(tmp_path: Path) -> None:
     assert table.statement.str.contains("too narrow").all()
     assert residuals(run.fleet()).num_rows == 5
     assert NOISE not in set(table.statement)
+
+
+def test_a_pooled_run_tells_what_its_units_borrowed(tmp_path: Path) -> None:
+    def engine(panel: Panel, spec: Spec, **keywords: Any) -> Iterator[UnitResult]:
+        for result in made_up(2, 6)(panel, spec, **keywords):
+            told = {"parameter": "effect", "channel": "tv"} | dict.fromkeys(NUMBERS, 0.3)
+            rows = {name: np.array([value, value]) for name, value in told.items()} | {"source": ["unit", "brand"]}
+            rows["borrowed"] = np.array([0.7, np.nan])
+            yield replace(result, tables={**result.tables, "pooling": rows})
+
+    made = panel()
+    spec = Spec(
+        data=made.data,
+        model=Model(window=5),
+        pooling=Pooling(by="brand"),
+        run=RunConfig(root=str(tmp_path), id="r"),
+    )
+    run = execute(made, spec, engine)
+    table = run.insight.pooling()
+    assert table[table.source == "unit"].borrowed.tolist() == [0.7] * 5
+    assert run.insight.everything()["pooling"].num_rows == len(table)
+    page = Page(run.report().read_text("utf-8"))
+    assert json.loads(page.pieces["unit-0"])["borrowed"] == [["effect", "tv", 0.7]]
 
 
 def test_a_run_that_pooled_nothing_says_so(tmp_path: Path) -> None:
