@@ -33,9 +33,12 @@ def course(fleet: Fleet, block: Block) -> Course:
     curves = Curves(block.shape[:, 0], block.effect[0])
     with jax.enable_x64(True):
         media = np.asarray(counterfactual.weekly(block.media[0], curves, model=fleet.spec.model))
-    expected = media[:weeks] + block.design[0, :weeks] @ block.coefficients[0]
-    there = counted[:, None]
-    return Course(block.kpi[0, :weeks], expected * there, weekly_noise(fleet, block) * there, counted.astype(int))
+    # No product of matrices by a library whose own threads would wait for those of the walk.
+    expected = np.einsum("tj,jd->td", block.design[0, :weeks], block.coefficients[0])
+    expected += media[:weeks]
+    noise = weekly_noise(fleet, block)
+    expected[~counted] = noise[~counted] = 0.0
+    return Course(block.kpi[0, :weeks], expected, noise, counted.astype(int))
 
 
 def by_date(fleet: Fleet, by: tuple[str, ...]) -> Ledger:

@@ -160,7 +160,7 @@ def _account(fleet: Fleet, block: Block, windows: Windows, span: int, rates: Flo
     spend = np.einsum("tw,tc->wc", within, np.nan_to_num(block.spend[0]))
     paid = np.nan_to_num(np.where(counted[:, None], block.spend[0], 0.0).sum(axis=0)) > 0
     by_term = np.einsum("cj,wj->wcj", term_rows(fleet.columns), within.T @ block.design[0])
-    linear = by_term @ block.coefficients[0]
+    linear = np.einsum("wcj,jd->wcd", by_term, block.coefficients[0])
     curves, model = Curves(block.shape[:, 0], block.effect[0]), fleet.spec.model
     with jax.enable_x64(True):
         if span or windows.kind == "all":
@@ -224,7 +224,9 @@ def weekly_noise(fleet: Fleet, block: Block) -> Float[np.ndarray, "week draw"]:
     """Noise of the weeks of a block's one unit, drawn anew: the same whatever is planned and whoever else is there."""
     unit = fleet.units[block.places[0]]
     rng = np.random.default_rng(int(unit_id(unit.labels)[:12], 16))
-    return rng.standard_normal((len(unit.dates), fleet.draws)) * block.noise[0]
+    noise = rng.standard_normal((len(unit.dates), fleet.draws))
+    noise *= block.noise[0]
+    return noise
 
 
 def _noise(fleet: Fleet, block: Block, windows: Windows) -> Float[np.ndarray, "window draw"]:

@@ -12,6 +12,7 @@ from scipy.stats import chi2
 
 from mixfleet.course import Course, course
 from mixfleet.fleet import Block, Fleet
+from mixfleet.interval import statistics
 from mixfleet.tidy import Tidy
 
 __all__ = ["NOISE", "heteroscedasticity", "ljung_box", "residuals"]
@@ -70,10 +71,9 @@ def _checked(own: Course) -> dict[str, object]:
     residual = own.kpi - mean
     first, chance = ljung_box(residual, there)
     spread = heteroscedasticity(residual[there], mean[there])
-    levels = np.quantile(own.expected[there] + own.noise[there], [0.05, 0.25, 0.75, 0.95], axis=-1)
-    kpi = own.kpi[there]
-    inner = float(np.mean((kpi >= levels[1]) & (kpi <= levels[2])))
-    outer = float(np.mean((kpi >= levels[0]) & (kpi <= levels[3])))
+    levels, kpi = statistics(own.expected[there] + own.noise[there]), own.kpi[there]
+    inner = float(np.mean((kpi >= levels["q25"]) & (kpi <= levels["q75"])))
+    outer = float(np.mean((kpi >= levels["q05"]) & (kpi <= levels["q95"])))
     return {
         "weeks": int(there.sum()),
         "autocorrelation": first,
