@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Spec,
         preset,
     )
+    from mixfleet.origins import backtest
     from mixfleet.readiness import check
     from mixfleet.run import budget, fit
     from mixfleet.saved import open
@@ -40,6 +41,7 @@ __all__ = [
     "RunConfig",
     "Spec",
     "__version__",
+    "backtest",
     "budget",
     "calibrate",
     "check",
@@ -50,6 +52,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "backtest": "origins",
     "budget": "run",
     "fit": "run",
     "open": "saved",

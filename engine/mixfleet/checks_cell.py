@@ -33,9 +33,9 @@ def check_cells(sheet: Sheet, data: config.Data) -> Iterator[Finding]:
     for column in all_columns(sheet):
         for fault, (rule, words) in _RULES.items():
             yield from _each_unit(sheet, column, column.fault == fault, rule, words, quote=True)
-    for column in all_columns(sheet):
+    for column in needed_columns(sheet):
         yield from _missing(sheet, column)
-    for column in media_columns(sheet):
+    for column in (*media_columns(sheet), *reported_columns(sheet)):
         if column.source not in data.allow_negative_media and column.name not in data.allow_negative_media:
             words = "negative: correct them, or list the column in data.allow_negative_media if refunds are meant"
             yield from _each_unit(sheet, column, column.values < 0, "negative_media", words)
@@ -48,6 +48,11 @@ def check_cells(sheet: Sheet, data: config.Data) -> Iterator[Finding]:
 
 def all_columns(sheet: Sheet) -> tuple[Column, ...]:
     """Every numeric column, KPI first, each once."""
+    return tuple({column.name: column for column in (*needed_columns(sheet), *reported_columns(sheet))}.values())
+
+
+def needed_columns(sheet: Sheet) -> tuple[Column, ...]:
+    """Those of which a unit must have every cell or, of media and controls, none."""
     single = [sheet.population, sheet.revenue_per_kpi, sheet.kpi_scale]
     columns = [sheet.kpi, *media_columns(sheet), *sheet.linear, *(column for column in single if column)]
     return tuple({column.name: column for column in columns}.values())
@@ -57,6 +62,11 @@ def media_columns(sheet: Sheet) -> tuple[Column, ...]:
     """Spend and impressions of every channel, each column once."""
     columns = [column for channel in sheet.channels for column in (channel.spend, channel.media) if column]
     return tuple({column.name: column for column in columns}.values())
+
+
+def reported_columns(sheet: Sheet) -> tuple[Column, ...]:
+    """What platforms claim; a week without a report is no fault."""
+    return tuple(channel.reported for channel in sheet.channels if channel.reported)
 
 
 def empty_units(sheet: Sheet, column: Column) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Command line: `mixfleet fit`, `check`, `budget`, `forecast`, `report`, `export`, `calibrate` and `doctor`.
+"""Command line: `mixfleet fit`, `check`, `calibrate`, `backtest`, `doctor`, and those of `budgeting` and `telling`.
 
 Exit codes: 0 all units ok, 1 finished but some units are not, 2 a setting is wrong or the run folder cannot
 be used, 3 the table cannot be read at all, 130 interrupted (repeat the command with its run.id to go on).
@@ -24,7 +24,7 @@ from mixfleet.config import RunConfig, Spec
 from mixfleet.errors import ConfigError
 from mixfleet.progress import showing
 from mixfleet.sweep import comparison, plan, run_sweep, write_comparison
-from mixfleet.telling import export, forecast, report
+from mixfleet.telling import counterfactual, export, forecast, report
 from mixfleet.terminal import INTERRUPTED, AsJson, Terminal, errors_shown
 
 if TYPE_CHECKING:
@@ -117,7 +117,29 @@ def calibrate(
         terminal.finish(answer, 0 if found.passed else SOME_NOT_OK)
 
 
-for command in (budget, report, export, forecast):
+@app.command(context_settings=_OVERRIDES, epilog=_groups_help())
+def backtest(
+    context: typer.Context,
+    origins: Annotated[int, typer.Option(help="How many past days to fit the table at.")] = 4,
+    horizon: Annotated[int, typer.Option(help="Weeks after each of them that are judged.")] = 13,
+    every: Annotated[int | None, typer.Option(help="Weeks between two of them; the horizon by default.")] = None,
+    config_dir: ConfigDir = None,
+    config_name: ConfigName = PRIMARY,
+    as_json: AsJson = False,
+) -> None:
+    """Says how well past forecasts would have been: mixfleet backtest data=example --origins 4 --horizon 13."""
+    terminal = Terminal.of(as_json)
+    with errors_shown(terminal):
+        spec = _named(compose_spec(_request(context, False, config_dir, config_name)))
+        with _resumable(terminal, spec.run), showing(terminal.err) as show:
+            backend.prepare(spec.compute)
+            found = mixfleet.backtest(None, spec, origins=origins, horizon=horizon, every=every, on_event=show)
+        closing.print_backtest(terminal.out, found)
+        answer = {"command": "backtest", "folder": str(found.folder), "summary": found.summary().to_pylist()}
+        terminal.finish(answer, SOME_NOT_OK if any(_exit_code(run) for run in found.runs) else 0)
+
+
+for command in (budget, report, export, forecast, counterfactual):
     app.command()(command)
 
 

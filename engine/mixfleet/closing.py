@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 if TYPE_CHECKING:
     from mixfleet.calibration import Calibration
+    from mixfleet.origins import Backtest
     from mixfleet.plan import Plan
     from mixfleet.saved import Run
 
@@ -114,6 +115,33 @@ def print_calibration(console: Console, found: "Calibration") -> None:
     _line(console, "replicates: " + ", ".join(f"{count} {status}" for status, count in found.statuses.items()))
     verdict = "calibrated" if found.passed else "NOT calibrated"
     _line(console, f"{verdict}: a p-value below {found.threshold:.5f} would be no chance")
+
+
+def print_backtest(console: Console, found: "Backtest") -> None:
+    """Prints how well each origin foretold what followed, beside what a glance at the past would have said."""
+    heads = ("weeks", "units", "R2", "wMAPE", "last year", "last value", "cover", "skill")
+    title = "medians over certified units; wMAPE also of last year's and of the last value"
+    shown = Table(Column("origin", no_wrap=True), *heads, title=title, title_justify="left")
+    rows = {(row["origin"], row["horizon"], row["forecast"]): row for row in found.summary().to_pylist()}
+    for (origin, horizon, forecast), row in rows.items():
+        if forecast != "model":
+            continue
+        last_year, last_value = (rows.get((origin, horizon, name), {}) for name in ("last_year", "last_value"))
+        shown.add_row(
+            str(origin),
+            horizon,
+            str(row["units"]),
+            _number(row["r2"], ".2f"),
+            _number(row["wmape"], ".1%"),
+            _number(last_year.get("wmape"), ".1%"),
+            _number(last_value.get("wmape"), ".1%"),
+            _number(row["coverage90"], ".1%"),
+            _number(last_year.get("skill", last_value.get("skill")), ".1%"),
+        )
+    console.print(shown)
+    _line(console, "skill: how much smaller the CRPS is than last year's (else the last value's) absolute error")
+    for path in sorted(found.folder.glob("backtest.*")):
+        print_path(console, "backtest", path)
 
 
 def print_plan(console: Console, plan: "Plan", files: Sequence[Path]) -> None:

@@ -21,6 +21,10 @@ class Channel:
     impressions: str | None = None
     """Column of delivery (impressions, clicks, ...); the model's media variable when given, else spend is."""
 
+    reported: str | None = None
+    """Column of what the platform itself claims, in the KPI's unit (attributed or last-click conversions); no fit
+    looks at it. Cells may be missing."""
+
     def __post_init__(self) -> None:
         schema.settle(self, key=f"data.channels.{self.name}")
         if self.spend is None and self.impressions is None:
@@ -47,7 +51,7 @@ def _read_channel(value: Any, key: str) -> Channel:
 
 def _columns(value: Any, key: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or "name" in value:
-        raise ConfigError(f"must be {{spend: column, impressions: column}}, is {value!r}", key=key)
+        raise ConfigError(f"must be {{spend: column, impressions: column, reported: column}}, is {value!r}", key=key)
     return value
 
 
@@ -113,6 +117,10 @@ class Data:
     channel_column: str = "channel"
     spend_column: str | None = "spend"
     impressions_column: str | None = None
+
+    reported_column: str | None = None
+    """In a long table what `Channel.reported` is in a wide one."""
+
     frequency: Literal["weekly", "daily"] = "weekly"
 
     gaps: Literal["reject", "absent"] = "reject"

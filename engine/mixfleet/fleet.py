@@ -1,8 +1,9 @@
 """Fleet: the fitted units of a finished run as padded arrays - their data, and draws aligned by index."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -80,7 +81,7 @@ class Fleet:
     """Last weeks of every unit that have yet to come; where there are any, only they count."""
     _kept: dict[int, dict[str, np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
 
-    @property
+    @cached_property
     def weeks(self) -> int:
         """Weeks of the longest unit."""
         return max((len(unit.dates) for unit in self.units), default=0)
@@ -124,23 +125,31 @@ class Fleet:
 
     def blocks(self, size: int) -> Iterator[Block]:
         """All units in blocks of `size`, the last one padded."""
+        return (make() for make in self._makers(size))
+
+    def _makers(self, size: int) -> Iterator[Callable[[], Block]]:
+        """What makes each block, once its draws are read."""
         shape = self.spec.model.channel_parameters[:-1]
         variables = (*shape, "effect", "coefficients", "noise")
         for start in range(0, len(self.units), SHARD_UNITS):
             places = range(start, min(start + SHARD_UNITS, len(self.units)))
             draws = self._read(places, variables)
             for first in range(0, len(places), size):
-                yield self._block(tuple(places[first : first + size]), first, draws, size)
+                yield partial(self._block, tuple(places[first : first + size]), first, draws, size)
 
     def walk(self, work: Callable[[Block], Result]) -> Iterator[Result]:
         """`work` of every unit, one at a time to a block, in order; called in as many threads as there are cores."""
-        blocks, workers = self.blocks(1), cores()
+        makers, workers = self._makers(1), cores()
         with ThreadPoolExecutor(workers) as pool:
+
+            def submitted(count: int) -> list[Future[Result]]:
+                return [pool.submit(lambda make: work(make()), make) for make in islice(makers, count)]
+
             # A few units ahead of who reads, so that all cores are at work and memory stays flat.
-            ahead = [pool.submit(work, block) for block in islice(blocks, 2 * workers)]
+            ahead = submitted(2 * workers)
             while ahead:
                 done = ahead.pop(0).result()
-                ahead.extend(pool.submit(work, block) for block in islice(blocks, 1))
+                ahead.extend(submitted(1))
                 yield done
 
     def _read(self, places: range, variables: tuple[str, ...]) -> dict[str, Float[np.ndarray, "unit draw ..."]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from mixfleet.curve_tables import price
 from mixfleet.errors import ConfigError
@@ -20,7 +20,7 @@ from mixfleet.ledger import Account
 from mixfleet.panel import Unit
 from mixfleet.table import read_table
 
-__all__ = ["Future", "look_further", "outcomes"]
+__all__ = ["Future", "Rows", "look_further", "outcomes", "read_rows"]
 
 WEEKS = 13
 """Weeks that are looked at where neither a plan nor anybody says how many."""
@@ -39,11 +39,11 @@ class Future:
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """Rows of a future table: which unit, which week ahead from 1, and everything else by column."""
+class Rows:
+    """Rows of a table about the fleet: which unit, which day, and everything else by column."""
 
     place: Int[np.ndarray, " row"]
-    week: Int[np.ndarray, " row"]
+    dates: Shaped[np.ndarray, " row"]
     columns: dict[str, np.ndarray]
 
 
@@ -62,13 +62,14 @@ def look_further(fleet: Fleet, plan: Any = None, controls: Any = None, weeks: in
         TableError: A table cannot be read or lacks a column.
     """
     columns = _linear(fleet)
-    spends = None if plan is None else _read(fleet, plan, ("channel", "spend"), "forecast.plan")
-    given = None if controls is None else _read(fleet, controls, columns, "forecast.controls")
-    far = WEEKS if spends is None or not len(spends.week) else int(spends.week.max())
+    spends = None if plan is None else read_rows(fleet, plan, ("channel", "spend"), "forecast.plan")
+    given = None if controls is None else read_rows(fleet, controls, columns, "forecast.controls")
+    week = None if spends is None else _weeks_ahead(fleet, spends, "forecast.plan")
+    far = WEEKS if week is None or not len(week) else int(week.max())
     ahead = far if weeks is None else weeks
     if not ahead > 0 or (far > ahead and spends is not None):
         raise ConfigError(f"must be above zero and reach to the end of the plan, is {ahead}", key="forecast.weeks")
-    spend = _spend(fleet, spends, ahead)
+    spend = _spend(fleet, spends, week, ahead)
     linear, known = _controls(fleet, given, ahead)
     units = tuple(
         _longer(unit, spend[place], np.where(known[place], linear[place], fleet.scale(place).control_mean))
@@ -94,7 +95,13 @@ def _linear(fleet: Fleet) -> tuple[str, ...]:
     return fleet.columns[len(fleet.columns) - count :]
 
 
-def _read(fleet: Fleet, source: Any, columns: Sequence[str], key: str) -> _Rows:
+def read_rows(fleet: Fleet, source: Any, columns: Sequence[str], key: str) -> Rows:
+    """Rows of a table with the fleet's key columns, `date` and others: `channel` as text, the rest as numbers.
+
+    Raises:
+        ConfigError: A cell cannot be read, or a row is of no unit of the run.
+        TableError: The table cannot be read or lacks a column.
+    """
     names = (*fleet.keys, "date", *columns)
     table = pa.concat_tables(part.rows.select(names) for part in read_table(source, names).parts)
     labels = list(zip(*(table[name].cast(pa.string()).to_pylist() for name in fleet.keys), strict=True))
@@ -107,27 +114,35 @@ def _read(fleet: Fleet, source: Any, columns: Sequence[str], key: str) -> _Rows:
     for row in labels:
         if row not in places and row not in fleet.missing:
             raise ConfigError(f"{' / '.join(map(str, row))} is no unit of the run", key=key)
-    # Units without draws have no future here.
+    # Of units without draws nothing can be said.
     keep = np.array([row in places for row in labels], bool)
     place = np.array([places[row] for row in labels if row in places], int)
-    week = np.zeros(len(place), int)
-    for i, day in enumerate(dates[keep]):
-        unit = fleet.units[place[i]]
+    return Rows(
+        place, dates[keep], {name: column.to_numpy(zero_copy_only=False)[keep] for name, column in values.items()}
+    )
+
+
+def _weeks_ahead(fleet: Fleet, rows: Rows, key: str) -> Int[np.ndarray, " row"]:
+    """Weeks after the last of each row's unit, from 1."""
+    week = np.zeros(len(rows.place), int)
+    for i, day in enumerate(rows.dates):
+        unit = fleet.units[rows.place[i]]
         step = unit.dates[1] - unit.dates[0]
         week[i], rest = divmod(day - unit.dates[-1], step)
         if rest != np.timedelta64(0, "D") or week[i] < 1:
             text = f"{day} is no week after {unit.dates[-1]}, the last of {' / '.join(unit.labels)}"
             raise ConfigError(text, key=key)
-    columns_kept = {name: column.to_numpy(zero_copy_only=False)[keep] for name, column in values.items()}
-    return _Rows(place, week, columns_kept)
+    return week
 
 
-def _spend(fleet: Fleet, rows: _Rows | None, ahead: int) -> Float[np.ndarray, "unit week channel"]:
+def _spend(
+    fleet: Fleet, rows: Rows | None, weeks: np.ndarray | None, ahead: int
+) -> Float[np.ndarray, "unit week channel"]:
     spend = np.zeros((len(fleet.units), ahead, len(fleet.channels)))
-    if rows is None:
+    if rows is None or weeks is None:
         return spend
     for place, week, name, amount in zip(
-        rows.place, rows.week, rows.columns["channel"], rows.columns["spend"], strict=True
+        rows.place, weeks, rows.columns["channel"], rows.columns["spend"], strict=True
     ):
         where = f"{name} of {' / '.join(fleet.units[place].labels)}"
         if name not in fleet.channels:
@@ -141,14 +156,15 @@ def _spend(fleet: Fleet, rows: _Rows | None, ahead: int) -> Float[np.ndarray, "u
     return spend
 
 
-def _controls(fleet: Fleet, rows: _Rows | None, ahead: int) -> tuple[np.ndarray, np.ndarray]:
+def _controls(fleet: Fleet, rows: Rows | None, ahead: int) -> tuple[np.ndarray, np.ndarray]:
     """Values by unit, week and column, and which of them somebody gave."""
     names = _linear(fleet)
     values = np.full((len(fleet.units), ahead, len(names)), np.nan)
     if rows is not None:
-        near = rows.week <= ahead
+        week = _weeks_ahead(fleet, rows, "forecast.controls")
+        near = week <= ahead
         for i, name in enumerate(names):
-            values[rows.place[near], rows.week[near] - 1, i] = rows.columns[name][near]
+            values[rows.place[near], week[near] - 1, i] = rows.columns[name][near]
     return values, np.isfinite(values)
 
 
@@ -174,4 +190,5 @@ def _longer(unit: Unit, spend: Float[np.ndarray, "week channel"], controls: Floa
         spend=np.concatenate([unit.spend, np.where(np.isnan(unit.spend).all(axis=0), np.nan, spend)]),
         controls=np.concatenate([unit.controls, controls]),
         value_per_kpi=np.concatenate([unit.value_per_kpi, np.full(ahead, unit.value_per_kpi[unit.observed][-1])]),
+        reported=None,
     )

@@ -4,7 +4,7 @@ Every table is tidy, in original units, with mean, sd, q05, q25, q50, q75 and q9
 status; sums over units hold certified units only and say which ones they leave out.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -13,7 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixfleet import curve_tables, forecast, movement, overlap
+from mixfleet import alternative, claims, curve_tables, forecast, movement, overlap, residuals
+from mixfleet.appraisal import appraise
+from mixfleet.course import agreement, by_date
 from mixfleet.economics import Economics
 from mixfleet.errors import ConfigError
 from mixfleet.fleet import Fleet, terms
@@ -21,7 +23,7 @@ from mixfleet.frame import FrameKind, to_frame
 from mixfleet.interval import statistics
 from mixfleet.ledger import Account, Ledger, keep
 from mixfleet.period import Windows, read_period
-from mixfleet.scores import scores
+from mixfleet.subject import read_by, subjects
 from mixfleet.tidy import Tidy
 
 __all__ = ["Insight"]
@@ -151,6 +153,14 @@ class Insight:
                 )
         return self._framed(tidy.table())
 
+    def calibration(self, by: Any = None, period: Any = "all") -> Any:
+        """What platforms report beside what their channels brought, and the factor between the two; see `claims`.
+
+        Raises:
+            ConfigError: The run's table does not say what platforms report.
+        """
+        return self._framed(claims.claims(self.fleet, by, self._windows(period)))
+
     def waterfall(self, before: Any, after: Any, by: Any = ()) -> Any:
         """What changed between two windows, each a pair of days, and why: KPI by component, after less before.
 
@@ -193,6 +203,15 @@ class Insight:
             tidy.add({**head, "held": held}, axes, columns, where=values["weeks"] > 0)
         return self._framed(tidy.table())
 
+    def counterfactual(self, plan: Any, by: Any = None, period: Any = "all") -> Any:
+        """What past weeks would have brought on top under a table of other spend; see `alternative`.
+
+        Raises:
+            ConfigError: The plan names what is not there, twice, or an amount that is none.
+            TableError: The plan cannot be read or lacks a column.
+        """
+        return self._framed(alternative.alternative(self.fleet, plan, by, self._windows(period)))
+
     def curves(self, points: int = 21) -> Any:
         """Weekly response by unit, channel and steady level of spend, with the spend that was seen."""
         return self._framed(curve_tables.curves(self.fleet, points))
@@ -203,12 +222,31 @@ class Insight:
 
     def overlap(self) -> Any:
         """Pairs of channels that the data can hardly tell apart, by unit: correlations, VIF and what they mean."""
-        subjects = self._subjects(None, self._windows("all"), returns=True)
-        return self._framed(overlap.overlap(self.fleet, [summary["correlation"] for _, summary in subjects]))
+        found = self._subjects(None, self._windows("all"), returns=True)
+        return self._framed(overlap.overlap(self.fleet, [summary["correlation"] for _, summary in found]))
 
     def movement(self) -> Any:
         """Prior and posterior of every parameter and ROI: whether the data said anything."""
         return self._framed(movement.movement(self.tables("params"), self.tables("roi"), self.fleet.keys))
+
+    def residuals(self) -> Any:
+        """Whether what is unexplained looks like noise, by unit: autocorrelation, heteroscedasticity, coverage."""
+        return self._framed(residuals.residuals(self.fleet))
+
+    def pooling(self) -> Any:
+        """How far each unit borrowed from its group, by parameter and channel, and where the variance lies.
+
+        Raises:
+            ConfigError: The run pooled nothing.
+        """
+        if not self.pooled:
+            raise ConfigError("every unit of this run was fitted alone: fit with pooling.by", key="pooling.by")
+        return self._framed(self.tables("pooling"))
+
+    @property
+    def pooled(self) -> bool:
+        """Whether units shared hyperparameters."""
+        return self.fleet.spec.pooling.by != "none"
 
     def fit(self, by: Any = None) -> Any:
         """How well the models fit: R2, MAPE, wMAPE, CRPS, coverage; by unit also how sure a negative baseline is.
@@ -217,18 +255,18 @@ class Insight:
         of every unit. With a holdout its weeks are judged apart.
         """
         if by is None:
-            subjects = self._subjects(None, self._windows("all"), returns=True)
-            negative = [summary["baseline_negative"] for _, summary in subjects]
+            found = self._subjects(None, self._windows("all"), returns=True)
+            negative = [summary["baseline_negative"] for _, summary in found]
             table = self.tables("fit")
             return self._framed(table.append_column("baseline_negative", pa.array(np.array(negative, float))))
-        tidy, weeks = Tidy(), self._windows("week")
+        tidy, columns = Tidy(), read_by(self.fleet, by) or ()
         judged = [
-            list(replace(self, fleet=fleet)._walked(by, weeks, _agreement, chance=True))
+            list(subjects(fleet, columns, by_date(fleet, columns), agreement))
             for fleet in (self.fleet.seen(), *([self.fleet.held_out()] if self.fleet.spec.data.holdout else []))
         ]
-        for (head, found), *held in zip(*judged, strict=True):
+        for (head, seen), *held in zip(*judged, strict=True):
             rest = {f"holdout_{name}": value for _, values in held for name, value in values.items()}
-            tidy.add(head, {}, {**found, **rest})
+            tidy.add(head, {}, {**seen, **rest})
         return self._framed(tidy.table())
 
     def everything(self) -> dict[str, pa.Table]:
@@ -247,8 +285,11 @@ class Insight:
                 found[f"contributions{name}{ending}"] = arrow.contributions(by, period)
                 if self.economics.given:
                     found[f"whole_worth{name}{ending}"] = arrow.whole_worth(by, period)
+            for name, by in groups.items() if claims.reports(self.fleet) else ():
+                found[f"calibration{name}{ending}"] = arrow.calibration(by, period)
         found["carry_over"] = arrow.carry_over()
-        for name in ("curves", "shapes", "overlap", "movement", "fit", "left_out"):
+        pooling = ("pooling",) if self.pooled else ()
+        for name in ("curves", "shapes", "overlap", "movement", "fit", "residuals", *pooling, "left_out"):
             found[name] = getattr(arrow, name)()
         return found
 
@@ -277,95 +318,24 @@ class Insight:
 
     def _subjects(self, by: Any, windows: Windows, *, returns: bool) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         """Head columns and summary of every unit or group."""
-        columns = self._columns(by)
+        columns = read_by(self.fleet, by)
         usual = [(), *((key,) for key in self.fleet.keys)] if len(self.fleet.keys) > 1 else [()]
         groupings = usual if columns is None or columns in usual else [columns]
         # Returns are the dearer ones and hold contributions too.
         with_returns, key = ((windows.names, flag, tuple(groupings)) for flag in (True, returns))
-        summarise = partial(_summarise, economics=self.economics)
+        summarise = partial(appraise, economics=self.economics)
         if with_returns not in self._ledgers and key not in self._ledgers:
             rates = self.economics.per_kpi(self.fleet.keys, [unit.labels for unit in self.fleet.units])
             self._ledgers[key] = keep(self.fleet, windows, groupings, summarise, returns=returns, rates=rates)
-        return self._headed(columns, self._ledgers.get(with_returns) or self._ledgers[key], summarise)
+        return subjects(self.fleet, columns, self._ledgers.get(with_returns) or self._ledgers[key], summarise)
 
     def _walked(
         self, by: Any, windows: Windows, summarise: Callable[[Account], Any], *, chance: bool = False
     ) -> Iterator[tuple[dict[str, Any], Any]]:
-        columns = self._columns(by)
+        columns = read_by(self.fleet, by)
         groupings = [] if columns is None else [columns]
         ledger = keep(self.fleet, windows, groupings, summarise, returns=False, chance=chance)
-        return self._headed(columns, ledger, summarise)
-
-    def _headed(
-        self, columns: tuple[str, ...] | None, ledger: Ledger, summarise: Callable[[Account], Any]
-    ) -> Iterator[tuple[dict[str, Any], Any]]:
-        keys = self.fleet.keys
-        if columns is None:
-            for unit, status, summary in zip(self.fleet.units, self.fleet.statuses, ledger.units, strict=True):
-                yield {**dict(zip(keys, unit.labels, strict=True)), "status": status}, summary
-            return
-        for group, account in ledger.groups[columns]:
-            head = {
-                **dict(zip(columns, group.labels, strict=True)),
-                "units": len(group.units),
-                "excluded": len(group.excluded),
-                "excluded_units": "; ".join(" / ".join(labels) for labels in group.excluded),
-            }
-            yield head, summarise(account)
-
-    def _columns(self, by: Any) -> tuple[str, ...] | None:
-        if by is None:
-            return None
-        columns = (by,) if isinstance(by, str) else tuple(by)
-        if unknown := [name for name in columns if name not in self.fleet.keys]:
-            raise ConfigError(f"{unknown[0]!r} is no key column; those are {', '.join(self.fleet.keys)}", key="by")
-        return columns
+        return subjects(self.fleet, columns, ledger, summarise)
 
     def _framed(self, table: pa.Table) -> Any:
         return to_frame(table, self.frame)
-
-
-def _summarise(account: Account, economics: Economics) -> dict[str, Any]:
-    """Statistics of everything in the account, by window and component or channel."""
-    spend = account.spend[..., None]
-    channels = account.incremental.shape[1]
-    # All terms of the baseline together: what there would have been without media.
-    base = account.contribution[:, account.spend.shape[1] :].sum(axis=(0, 1))
-    found: dict[str, Any] = {
-        "contribution": statistics(account.contribution),
-        "spend": account.spend,
-        "kpi": account.kpi,
-        "weeks": account.weeks,
-        "baseline_negative": float(np.mean(base < 0)),
-        "correlation": _correlation(account.contribution[:, : account.spend.shape[1]].sum(axis=0)),
-    }
-    if channels:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios: Mapping[str, np.ndarray] = {
-                "roi": account.returned / spend,
-                "marginal_roi": account.marginal_returned / spend,
-                "cpik": spend / account.incremental,
-                "marginal_cpik": spend / account.marginal,
-                "whole_roi": account.returned.sum(axis=1) / np.maximum(account.spend.sum(axis=1), 1e-300)[:, None],
-                "carry_in": account.carry_in,
-                "carry_out": account.carry_out,
-            }
-            found |= {name: statistics(values) for name, values in ratios.items()}
-        found["worth"] = economics.measure(account.worth, account.marginal_worth, account.spend)
-        worth, marginal = account.worth.sum(axis=2), account.marginal_worth.sum(axis=2)
-        found["whole_worth"] = economics.measure(worth, marginal, account.spend.sum(axis=1))
-    return found
-
-
-def _agreement(account: Account) -> dict[str, Any]:
-    """Scores of the account's windows, in which there is anything, against its draws of the KPI."""
-    there = account.weeks > 0
-    expected = account.contribution.sum(axis=1)[there]
-    ordered = np.sort(expected + account.noise[there], axis=-1)
-    return {name: values[0] for name, values in scores(account.kpi[there], expected.mean(axis=-1), ordered).items()}
-
-
-def _correlation(values: np.ndarray) -> np.ndarray:
-    """Of the rows; NaN for a row that is constant."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.corrcoef(values)

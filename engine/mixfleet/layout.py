@@ -34,9 +34,10 @@ def needed_columns(data: config.Data) -> tuple[str, ...]:
     """Columns that the table must have, each once."""
     names = [*data.keys, data.date, data.kpi]
     if data.layout == "long":
-        names += [data.channel_column, data.spend_column, data.impressions_column]
+        names += [data.channel_column, data.spend_column, data.impressions_column, data.reported_column]
     else:
-        names += [name for channel in data.channels for name in (channel.spend, channel.impressions)]
+        columns = [(channel.spend, channel.impressions, channel.reported) for channel in data.channels]
+        names += [name for of_channel in columns for name in of_channel]
         names += data.organic
     names += [*data.controls, *data.treatments, data.population, data.revenue_per_kpi, data.kpi_scale]
     return tuple(dict.fromkeys(name for name in names if name is not None))
@@ -137,7 +138,8 @@ def _wide_channel(rows: _Rows, numbers: dict[str, Numbers], channel: config.Chan
     spend = None if channel.spend is None else column(channel.spend)
     media = spend if channel.impressions is None else column(channel.impressions)
     assert media is not None, "config.Channel has at least one column"
-    return Media(name=channel.name, media=media, spend=spend)
+    reported = None if channel.reported is None else column(channel.reported)
+    return Media(name=channel.name, media=media, spend=spend, reported=reported)
 
 
 def _long_channels(
@@ -164,7 +166,10 @@ def _long_channels(
         media = spend if media is None or (spend and (media.fault == Fault.MISSING).all()) else media
         if media is None:
             media = _nothing(rows, data.channel_column, name)
-        channels.append(Media(name=name, media=media, spend=None if name in data.organic else spend))
+        reported = _spread(rows, numbers, data.reported_column, group=group, here=here, channel=name)
+        reported = None if reported is None or (reported.fault == Fault.MISSING).all() else reported
+        paid_for = None if name in data.organic else spend
+        channels.append(Media(name=name, media=media, spend=paid_for, reported=reported))
     return tuple(channels), findings
 
 

@@ -4,26 +4,22 @@ Units are taken one after the other and forgotten once they are summarised and a
 not grow with the fleet. A group's account is the sum of its certified units' accounts, draw by draw.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Bool, Float, Int
 
+from mixfleet import counterfactual
 from mixfleet.config import Model
 from mixfleet.fleet import Block, Fleet, term_rows
 from mixfleet.panel import unit_id
 from mixfleet.period import Windows
-from mixfleet.response import Curves, along, in_chunks, respond
+from mixfleet.response import Curves
 
-__all__ = ["Account", "Group", "Ledger", "accounts", "keep"]
-
-CHUNK = 100
-"""Draws that are evaluated at once: so few that a unit's response stays in the processor's cache."""
+__all__ = ["Account", "Group", "Ledger", "accounts", "gather", "keep", "weekly_noise"]
 
 
 class Account(NamedTuple):
@@ -55,10 +51,6 @@ class Account(NamedTuple):
     weeks: Int[np.ndarray, " window"]
     """Unit-weeks that count."""
 
-    def plus(self, other: "Account") -> "Account":
-        """The account of both together."""
-        return Account(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
-
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
@@ -77,7 +69,7 @@ class Ledger:
     """What was kept of every unit's account, in unit order, and the accounts of all groups."""
 
     units: tuple[Any, ...]
-    groups: Mapping[tuple[str, ...], tuple[tuple[Group, Account], ...]]
+    groups: Mapping[tuple[str, ...], tuple[tuple[Group, Any], ...]]
     """Columns -> groups in order of their labels; () is the whole fleet. One without certified units is all NaN."""
 
 
@@ -103,15 +95,28 @@ def keep(
         chance: Whether to draw the noise of the weeks.
     """
     walked = _walk(fleet, windows, summarise, returns=returns, rates=rates, chance=chance)
-    sums: dict[tuple[str, ...], dict[tuple[str, ...], Account]] = {by: {} for by in groupings}
+    return gather(fleet, walked, groupings)
+
+
+def gather(fleet: Fleet, walked: Iterable[tuple[Any, Any]], groupings: Sequence[tuple[str, ...]]) -> Ledger:
+    """The summaries, and the sums by group, of a walk that gives each unit's account and its summary in unit order.
+
+    An account is a named tuple of arrays of one shape in all units, which are added up.
+    """
+    sums: dict[tuple[str, ...], dict[tuple[str, ...], Any]] = {by: {} for by in groupings}
     kept, account = [], None
     for unit, certified, (account, summary) in zip(fleet.units, fleet.certified, walked, strict=True):
         kept.append(summary)
         for by, found in sums.items() if certified else ():
             label = _labels(fleet, by, unit.labels)
-            found[label] = found[label].plus(account) if label in found else account
+            if label in found:
+                # In place, as a fresh array for every unit would cost more than the sum.
+                for total, part in zip(found[label], account, strict=True):
+                    total += part
+            else:
+                found[label] = type(account)(*(np.array(part) for part in account))
     # A group of which no unit is certified is there, and has no numbers.
-    nothing = None if account is None else Account(*(np.full(part.shape, np.nan) for part in account))
+    nothing = None if account is None else type(account)(*(np.full(part.shape, np.nan) for part in account))
     groups = {}
     for by, found in sums.items():
         every = {_labels(fleet, by, labels) for labels in (*(unit.labels for unit in fleet.units), *fleet.missing)}
@@ -146,146 +151,93 @@ def _walk(
 
 
 def _account(fleet: Fleet, block: Block, windows: Windows, span: int, rates: Float[np.ndarray, " rate"]) -> Account:
-    unit, model = fleet.units[block.places[0]], fleet.spec.model
-    weeks = len(unit.dates)
+    unit, media = fleet.units[block.places[0]], block.media[0]
     index = np.full(fleet.weeks, -1)
-    index[:weeks] = windows.index(unit.dates)
+    index[: len(unit.dates)] = windows.index(unit.dates)
     inside = index[:, None] == np.arange(len(windows.names))
     counted = block.counted[0]
-    within = inside & counted[:, None]
-    spend = np.where(within[:, :, None], block.spend[0][:, None, :], 0.0).sum(axis=0)
+    within = (inside & counted[:, None]).astype(float)
+    spend = np.einsum("tw,tc->wc", within, np.nan_to_num(block.spend[0]))
     paid = np.nan_to_num(np.where(counted[:, None], block.spend[0], 0.0).sum(axis=0)) > 0
-    by_column = np.einsum("tw,tj->wj", within.astype(float), block.design[0])
-    linear = np.einsum("cj,wj,jd->wcd", term_rows(fleet.columns), by_column, block.coefficients[0])
-    weights = np.stack([counted, np.where(counted, block.value[0], 0.0)], axis=1)
-    curves = Curves(block.shape[:, 0], block.effect[0])
+    by_term = np.einsum("cj,wj->wcj", term_rows(fleet.columns), within.T @ block.design[0])
+    linear = np.einsum("wcj,jd->wcd", by_term, block.coefficients[0])
+    curves, model = Curves(block.shape[:, 0], block.effect[0]), fleet.spec.model
     with jax.enable_x64(True):
-        if windows.kind == "all":
-            sums = [np.asarray(part) for part in _whole(block.media[0], weights, curves, model=model)]
-            contribution, nothing = sums[0], np.zeros_like(sums[0])
-            incremental, returned, marginal, marginal_returned = sums
-            carry_in = carry_out = nothing
-        elif not span:
-            contribution = np.asarray(_contributions(block.media[0], within.astype(float), curves, model=model))
-            incremental = returned = marginal = marginal_returned = carry_in = carry_out = contribution[:, :0]
-            paid = paid[:0]
+        if span or windows.kind == "all":
+            weights, price = _weights(counted, block.value[0])
+            found = _differences(media, weights, index, inside, curves, windows, model=model, span=span)
         else:
-            starts = np.where(inside.any(axis=0), inside.argmax(axis=0), -1)
-            found = _by_window(block.media[0], weights, index, starts, curves, model=model, span=span)
-            contribution, incremental, returned, marginal, marginal_returned, carry_in, carry_out = map(
-                np.asarray, found
-            )
-    only, by_rate = paid[None, :, None], rates[:, None, None, None]
+            value = np.asarray(counterfactual.contributions(media, within[:, :, None], curves, model=model))
+            found, price, paid = (value, *(value[None, :, :0],) * 2, value[:, :0]), 1.0, paid[:0]
+    contribution, lost, slope, inner = map(np.asarray, found)
+    carry_in, carry_out = contribution[:, : inner.shape[1]] - inner, lost[0] - inner
+    # The last weight is that of money, or the only one where money follows from KPI by one price.
+    lost, slope = lost * paid[:, None], slope * paid[:, None]
+    by_rate = rates[:, None, None, None]
     return Account(
         contribution=np.concatenate([contribution, linear], axis=1),
-        incremental=incremental * only,
-        returned=returned * only,
-        marginal=marginal * only,
-        marginal_returned=marginal_returned * only,
-        worth=by_rate * (incremental * only),
-        marginal_worth=by_rate * (marginal * only),
+        incremental=lost[0],
+        returned=lost[-1] * price,
+        marginal=slope[0],
+        marginal_returned=slope[-1] * price,
+        worth=by_rate * lost[0],
+        marginal_worth=by_rate * slope[0],
         carry_in=carry_in,
         carry_out=carry_out,
         noise=np.zeros((len(windows.names), fleet.draws)),
-        spend=np.nan_to_num(spend),
-        kpi=within.T.astype(float) @ block.kpi[0],
-        weeks=within.sum(axis=0),
+        spend=spend,
+        kpi=within.T @ block.kpi[0],
+        weeks=within.sum(axis=0).astype(int),
     )
 
 
-def _noise(fleet: Fleet, block: Block, windows: Windows) -> Float[np.ndarray, "window draw"]:
-    """The same for a unit whatever is planned and whichever other units there are."""
+def _weights(
+    counted: Bool[np.ndarray, " week"], value: Float[np.ndarray, " week"]
+) -> tuple[Float[np.ndarray, "week weight"], float]:
+    """What a week counts and, unless all weeks have one price, what its KPI is worth; and that price, else 1."""
+    weights = np.stack([counted, np.where(counted, value, 0.0)], axis=1)
+    prices = np.unique(value[counted])
+    return (weights[:, :1], float(prices[0])) if len(prices) == 1 else (weights, 1.0)
+
+
+def _differences(
+    media: Float[np.ndarray, "week channel"],
+    weights: Float[np.ndarray, "week weight"],
+    index: Int[np.ndarray, " week"],
+    inside: Bool[np.ndarray, "week window"],
+    curves: Curves,
+    windows: Windows,
+    *,
+    model: Model,
+    span: int,
+) -> counterfactual.Difference:
+    if windows.kind == "all":
+        kpi, slope = map(np.asarray, counterfactual.whole(media, weights, curves, model=model))
+        # Nothing comes before the whole or after it.
+        return counterfactual.Difference(kpi[:1], kpi[:, None], slope[:, None], kpi[:1])
+    starts = np.where(inside.any(axis=0), inside.argmax(axis=0), -1)
+    found = counterfactual.by_window(media, weights, index, starts, curves, model=model, span=span)
+    return counterfactual.Difference(*map(np.asarray, found))
+
+
+def weekly_noise(fleet: Fleet, block: Block) -> Float[np.ndarray, "week draw"]:
+    """Noise of the weeks of a block's one unit, drawn anew: the same whatever is planned and whoever else is there."""
     unit = fleet.units[block.places[0]]
-    weeks = len(unit.dates)
     rng = np.random.default_rng(int(unit_id(unit.labels)[:12], 16))
-    by_week = rng.standard_normal((weeks, fleet.draws)) * block.noise[0]
-    inside = windows.index(unit.dates) == np.arange(len(windows.names))[:, None]
-    return (inside & block.counted[0, :weeks]).astype(float) @ by_week
+    noise = rng.standard_normal((len(unit.dates), fleet.draws))
+    noise *= block.noise[0]
+    return noise
+
+
+def _noise(fleet: Fleet, block: Block, windows: Windows) -> Float[np.ndarray, "window draw"]:
+    dates = fleet.units[block.places[0]].dates
+    inside = windows.index(dates) == np.arange(len(windows.names))[:, None]
+    return (inside & block.counted[0, : len(dates)]).astype(float) @ weekly_noise(fleet, block)
 
 
 def _longest(index: Int[np.ndarray, " week"]) -> int:
     known = index[index >= 0]
     return int(np.bincount(known).max()) if len(known) else 0
-
-
-@partial(jax.jit, static_argnames="model")
-def _whole(
-    media: Float[Array, "week channel"], weights: Float[Array, "week 2"], curves: Curves, *, model: Model
-) -> tuple[Float[Array, "1 channel draw"], ...]:
-    """KPI and its value over all weeks, and the slopes of both."""
-
-    def of_chunk(part: Curves) -> tuple[Array, ...]:
-        found = respond(media[:, None], _lanes(part), model=model)
-        kpi, value = jnp.einsum("tucd,tk->kucd", found.contribution, weights)
-        slope = along(found.derivative, media[:, None], _lanes(part), model=model)
-        kpi_slope, value_slope = jnp.einsum("tucd,tk->kucd", slope, weights)
-        return kpi, value, kpi_slope, value_slope
-
-    return in_chunks(of_chunk, curves, size=CHUNK)
-
-
-@partial(jax.jit, static_argnames="model")
-def _contributions(
-    media: Float[Array, "week channel"], within: Float[Array, "week window"], curves: Curves, *, model: Model
-) -> Float[Array, "window channel draw"]:
-    """KPI by window."""
-
-    def of_chunk(part: Curves) -> Array:
-        return jnp.einsum("tucd,tw->wcd", respond(media[:, None], _lanes(part), model=model).contribution, within)
-
-    return in_chunks(of_chunk, curves, size=CHUNK)
-
-
-@partial(jax.jit, static_argnames=("model", "span"))
-def _by_window(
-    media: Float[Array, "week channel"],
-    weights: Float[Array, "week 2"],
-    index: Int[Array, " week"],
-    starts: Int[Array, " window"],
-    curves: Curves,
-    *,
-    model: Model,
-    span: int,
-) -> tuple[Float[Array, "window channel draw"], ...]:
-    """The same by window, each against the counterfactual without the window's media, carry-over included."""
-    before = model.window - 1
-    after = span + before
-    media, weights, index = (
-        jnp.pad(values, [(before, before + after)] + [(0, 0)] * (values.ndim - 1), constant_values=fill)
-        for values, fill in ((media, 0.0), (weights, 0.0), (index, -1))
-    )
-
-    def of_chunk(part: Curves) -> tuple[Array, ...]:
-        actual = respond(media[:, None], _lanes(part), model=model)
-
-        def of_window(place: tuple[Array, Array]) -> tuple[Array, ...]:
-            number, start = place
-
-            def cut(values: Array, length: int, *, early: int = 0) -> Array:
-                # The padding before the first week has the length of a window's history.
-                return jax.lax.dynamic_slice_in_dim(values, jnp.maximum(start, 0) + before - early, length)
-
-            inside = (cut(index, after) == number).astype(media.dtype) * (start >= 0)
-            own = cut(media, after) * inside[:, None]
-            rest = cut(media, before + after, early=before) - jnp.pad(own, ((before, 0), (0, 0)))
-            without = respond(rest[:, None], _lanes(part), model=model, first=before).contribution
-            contribution = cut(actual.contribution, after)
-            slope = along(cut(actual.derivative, after), own[:, None], _lanes(part), model=model)
-            weight = cut(weights, after)
-            within, later = weight[:, 0] * inside, weight[:, 0] * (1 - inside)
-            lost = contribution - without
-            sums = [jnp.einsum("tucd,tk->kcd", values, weight) for values in (lost, slope)]
-            parts = (contribution, within), (without, within), (lost, later)
-            by_place = [jnp.einsum("tucd,t->cd", values, counted) for values, counted in parts]
-            return by_place[0], *sums[0], *sums[1], *by_place[1:]
-
-        return jax.lax.map(of_window, (jnp.arange(len(starts)), starts))
-
-    return in_chunks(of_chunk, curves, size=CHUNK)
-
-
-def _lanes(part: Curves) -> Curves:
-    return Curves(part.shape[:, None], part.effect[None])
 
 
 def _group(fleet: Fleet, by: tuple[str, ...], label: tuple[str, ...]) -> Group:

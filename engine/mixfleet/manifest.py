@@ -161,6 +161,9 @@ def panel_sha256(panel: Panel) -> str:
             unit.value_per_kpi,
         ):
             take(array)
+        # No fit looks at it, but the run keeps it for its tables.
+        if unit.reported is not None:
+            take(unit.reported)
     # Reasons name rows and lines, which another order of the same rows changes.
     take([list(rejection.labels) for rejection in panel.rejected])
     return total.hexdigest()

@@ -53,6 +53,8 @@ class Unit:
     """KPI scale that the table prescribes, or None."""
     warnings: tuple[Finding, ...]
     """Findings of severity `warning` about this unit."""
+    reported: Float[np.ndarray, "week channel"] | None = None
+    """What platforms claim, in KPI; NaN without a report, None where no channel has such a column."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +162,7 @@ class _Rows:
     spend: Float[np.ndarray, "row channel"]
     controls: Float[np.ndarray, "row linear"]
     value_per_kpi: Float[np.ndarray, " row"]
+    reported: Float[np.ndarray, "row channel"] | None
 
 
 def _rows(sheet: Sheet) -> _Rows:
@@ -171,7 +174,16 @@ def _rows(sheet: Sheet) -> _Rows:
         spend=_side_by_side([_paid(sheet, channel) for channel in sheet.channels], count),
         controls=_side_by_side([_present(column) for column in sheet.linear], count),
         value_per_kpi=value,
+        reported=_reported(sheet),
     )
+
+
+def _reported(sheet: Sheet) -> Float[np.ndarray, "row channel"] | None:
+    claims = [channel.reported for channel in sheet.channels]
+    if not any(claims):
+        return None
+    silent = np.full(len(sheet.row), np.nan)
+    return np.stack([silent if claim is None else claim.values for claim in claims], axis=1)
 
 
 def _side_by_side(columns: Sequence[np.ndarray], count: int) -> Float[np.ndarray, "row column"]:
@@ -212,6 +224,7 @@ def _unit(sheet: Sheet, rows: _Rows, index: int, *, step: np.timedelta64, warnin
         population=np.nan if sheet.population is None else float(sheet.population.values[own][0]),
         kpi_scale=None if sheet.kpi_scale is None else float(sheet.kpi_scale.values[own][0]),
         warnings=warnings,
+        reported=None if rows.reported is None else _on_grid(rows.reported[own], place, len(grid), np.nan),
     )
 
 

@@ -22,7 +22,8 @@ COLUMNS = {
     "population": pa.float64(),
     "kpi_scale": pa.float64(),
 }
-"""Columns after the keys; behind them come `media:` and `spend:` of each channel and `linear:` of each control."""
+"""Columns after the keys; behind them come `media:` and `spend:` of each channel, `linear:` of each control and, where
+there are any, `reported:` of each channel."""
 
 
 def panel_table(panel: Panel) -> pa.Table:
@@ -46,6 +47,9 @@ def panel_table(panel: Panel) -> pa.Table:
             columns[f"{kind}:{name}"] = pa.array(_joined([getattr(unit, kind)[:, i] for unit in panel.units]))
     for i, name in enumerate(panel.linear):
         columns[f"linear:{name}"] = pa.array(_joined([unit.controls[:, i] for unit in panel.units]))
+    claims = [unit.reported for unit in panel.units if unit.reported is not None]
+    for i, name in enumerate(panel.channels if claims else ()):
+        columns[f"reported:{name}"] = pa.array(_joined([claim[:, i] for claim in claims]))
     return pa.table(columns)
 
 
@@ -66,6 +70,7 @@ def read_units(table: pa.Table, keys: Sequence[str]) -> tuple[Unit, ...]:
     kpi, value = _floats(table, "kpi"), _floats(table, "value_per_kpi")
     population, kpi_scale = _floats(table, "population"), _floats(table, "kpi_scale")
     media, spend, linear = side_by_side("media"), side_by_side("spend"), side_by_side("linear")
+    reported = side_by_side("reported")
     return tuple(
         Unit(
             labels=tuple(str(label) for label in labels[start]),
@@ -79,6 +84,7 @@ def read_units(table: pa.Table, keys: Sequence[str]) -> tuple[Unit, ...]:
             population=float(population[start]),
             kpi_scale=None if np.isnan(kpi_scale[start]) else float(kpi_scale[start]),
             warnings=(),
+            reported=reported[start:stop] if reported.shape[1] else None,
         )
         for start, stop in pairwise(starts)
     )

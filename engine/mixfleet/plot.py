@@ -92,6 +92,29 @@ class Plots:
         dots = weeks.mark_circle(color="black", size=12).encode(y="kpi:Q")
         return Figure(alt.layer(band, mean, dots).properties(width=600), frame)
 
+    def forecast(
+        self,
+        *unit: str,
+        plan: Any = None,
+        controls: Any = None,
+        weeks: int | None = None,
+        by: Any = (),
+        period: str = "week",
+    ) -> Figure:
+        """KPI of the coming weeks with its 90 % interval, and its mean without the noise; see `Insight.forecast`."""
+        alt = _altair()
+        table = self._arrow.forecast(plan, controls=controls, weeks=weeks, by=None if unit else by, period=period)
+        frame = self._own(table, unit)
+        frame = frame.query("component in ('expected', 'kpi')").reset_index(drop=True)
+        rows = alt.Chart(frame).encode(x=alt.X("period:O", title=None))
+        band = rows.transform_filter("datum.component == 'kpi'").mark_area(opacity=0.2)
+        line = rows.transform_filter("datum.component == 'expected'").mark_line(point=True)
+        layers = (
+            band.encode(y=alt.Y("q05:Q", title="KPI"), y2="q95:Q"),
+            line.encode(y="mean:Q", tooltip=["period", "mean", "q05", "q95"]),
+        )
+        return Figure(_faceted(alt.layer(*layers), self._names(frame)), frame)
+
     def budget(self, plan: Plan) -> Figure:
         """Spend by channel today and in the plan."""
         alt = _altair()

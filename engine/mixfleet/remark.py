@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mixfleet.residuals import NOISE
+
 __all__ = ["SEVERITIES", "Remark", "remarks"]
 
 SEVERITIES = ("problem", "doubt", "surprise")
@@ -32,10 +34,12 @@ def remarks(
     fit: Iterable[Mapping[str, Any]],
     overlap: Iterable[Mapping[str, Any]],
     movement: Iterable[Mapping[str, Any]],
+    residuals: Iterable[Mapping[str, Any]],
     keys: tuple[str, ...],
 ) -> list[Remark]:
     """Remarks on all units, from rows of the tables of those names."""
     found = [*_of_status(status, keys), *_of_fit(fit, keys), *_of_overlap(overlap, keys), *_of_movement(movement, keys)]
+    found += _of_residuals(residuals, keys)
     return sorted(found, key=lambda remark: (SEVERITIES.index(remark.severity), -remark.weight, remark.unit))
 
 
@@ -83,6 +87,13 @@ def _of_movement(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> It
         where = f"{abs(shift):.1f} prior sds {'above' if shift > 0 else 'below'} what the prior said"
         text = f"ROI of {row['channel']} is {row['mean']:.2f}, {where}"
         yield Remark(severity="surprise", unit=_unit(row, keys), text=text, weight=abs(shift))
+
+
+def _of_residuals(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Remark]:
+    for row in rows:
+        if row["statement"] != NOISE:
+            text = f"what the model leaves unexplained is not noise: {row['statement']}"
+            yield Remark(severity="doubt", unit=_unit(row, keys), text=text, weight=0.5)
 
 
 def _unit(row: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mixfleet.claims import reports
 from mixfleet.fleet import CERTIFIED
 from mixfleet.insight import Insight
 from mixfleet.plan import Plan
@@ -36,6 +37,7 @@ def compose_report(
     tables: Callable[[str], pa.Table],
     manifest: Mapping[str, Any],
     plan: Plan | None,
+    forecast: pa.Table | None = None,
 ) -> str:
     """The page.
 
@@ -44,28 +46,18 @@ def compose_report(
         tables: The run's summary tables by name.
         manifest: The run's manifest.
         plan: The budget plan to show, if any.
+        forecast: What `Insight.forecast` found, to show, if anything.
     """
     keys = insight.fleet.keys
     status = tables("status").to_pylist()
-    returns = _by_measure(insight.returns())
-    found = {
-        **{name: returns.get(name, []) for name in ("cpik", "marginal_cpik", *insight.economics.measures)},
-        "roi": returns.get("roi", []),
-        "whole": insight.whole_roi().to_pylist(),
-        "marginal": returns.get("marginal_roi", []),
-        "prior": tables("roi").select([*keys, "channel", "prior_mean", "prior_sd"]).to_pylist(),
-        "share": insight.contributions().to_pylist(),
-        "fit": insight.fit().to_pylist(),
-        "overlap": insight.overlap().to_pylist(),
-        "movement": insight.movement().to_pylist(),
-        "shapes": insight.shapes().to_pylist(),
-        "plan": [] if plan is None else plan.cells.to_pylist(),
-    }
+    found = _found(insight, tables, plan)
     own: dict[str, ByUnit] = {name: _by_unit(rows, keys) for name, rows in found.items()}
     own["weekly"] = _columns_by_unit(tables("weekly"), keys)
     own["parts"] = _columns_by_unit(insight.contributions(period="month"), keys)
     own["curves"] = _columns_by_unit(insight.curves(CURVE_POINTS), keys)
-    said = remarks(status, found["fit"], found["overlap"], found["movement"], keys)
+    told = tables("findings").to_pylist()
+    own["findings"] = _by_labels(told)
+    said = remarks(status, found["fit"], found["overlap"], found["movement"], found["residuals"], keys)
     head = {
         "run": manifest["run_id"],
         "keys": keys,
@@ -76,13 +68,35 @@ def compose_report(
         "total": _total(insight),
         "remarks": [{"severity": one.severity, "unit": one.unit, "text": one.text} for one in said],
         "plan": None if plan is None else _plan(plan),
-        "findings": tables("findings").to_pylist(),
+        "findings": [[row["severity"], row["rule"], row["message"]] for row in told],
+        "forecast": None if forecast is None else _forecast(forecast, keys),
         "provenance": _provenance(manifest) + _said(insight),
     }
     pieces = [_piece("fleet", head)]
     for place, row in enumerate(status):
         pieces.append(_piece(f"unit-{place}", _unit(tuple(row[key] for key in keys), own, _worth(insight))))
     return _page(manifest["run_id"], pieces)
+
+
+def _found(insight: Insight, tables: Callable[[str], pa.Table], plan: Plan | None) -> dict[str, Rows]:
+    """Rows about units by what they tell."""
+    returns = _by_measure(insight.returns())
+    return {
+        **{name: returns.get(name, []) for name in ("cpik", "marginal_cpik", *insight.economics.measures)},
+        "roi": returns.get("roi", []),
+        "whole": insight.whole_roi().to_pylist(),
+        "marginal": returns.get("marginal_roi", []),
+        "prior": tables("roi").select([*insight.fleet.keys, "channel", "prior_mean", "prior_sd"]).to_pylist(),
+        "share": insight.contributions().to_pylist(),
+        "fit": insight.fit().to_pylist(),
+        "overlap": insight.overlap().to_pylist(),
+        "movement": insight.movement().to_pylist(),
+        "shapes": insight.shapes().to_pylist(),
+        "plan": [] if plan is None else plan.cells.to_pylist(),
+        "residuals": insight.residuals().to_pylist(),
+        "pooling": insight.pooling().to_pylist() if insight.pooled else [],
+        "claims": insight.calibration().to_pylist() if reports(insight.fleet) else [],
+    }
 
 
 def _page(title: str, pieces: Iterable[str]) -> str:
@@ -120,6 +134,13 @@ def _by_unit(rows: Rows, keys: tuple[str, ...]) -> ByUnit:
     found: dict[tuple[str, ...], Rows] = defaultdict(list)
     for row in rows:
         found[tuple(row[key] for key in keys)].append(row)
+    return found
+
+
+def _by_labels(findings: Rows) -> ByUnit:
+    found: dict[tuple[str, ...], Rows] = defaultdict(list)
+    for row in findings:
+        found[tuple(row["unit"] or ())].append(row)
     return found
 
 
@@ -187,6 +208,14 @@ def _unit(unit: tuple[str, ...], own: Mapping[str, Any], worth: tuple[str, ...])
         ],
         "overlap": [[row["channel"], row["other"], row["posterior_correlation"], row["statement"]] for row in overlap],
         "plan": [[row[name] for name in plan] for row in own["plan"].get(unit, [])],
+        "claims": _claims(own["claims"].get(unit, [])),
+        "residuals": [row["statement"] for row in own["residuals"].get(unit, [])],
+        "borrowed": [
+            [row["parameter"], row["channel"], row["borrowed"]]
+            for row in own["pooling"].get(unit, [])
+            if row["source"] == "unit"
+        ],
+        "findings": [[row["severity"], row["message"]] for row in own["findings"].get(unit, [])],
     }
 
 
@@ -231,8 +260,18 @@ def _total(insight: Insight) -> dict[str, Any]:
         "channels": [[row["channel"], *_interval(row), row["spend"]] for row in returns],
         "worth": {name: [[row["channel"], *_interval(row)] for row in worth[name]] for name in _worth(insight)},
         "whole": {row["measure"]: _interval(row) for row in insight.whole_worth(by=()).to_pylist()},
+        "claims": _claims(insight.calibration(by=()).to_pylist() if reports(insight.fleet) else []),
         "components": [[row["component"], row["kind"], *_interval(row), row["share"]] for row in contributions],
     }
+
+
+def _claims(rows: Rows) -> list[list[Any]]:
+    """What platforms report, what came, and the factor between them, by channel."""
+    measures = {name: [row for row in rows if row["measure"] == name] for name in ("incremental", "factor")}
+    return [
+        [one["channel"], one["reported"], one["claimed"], one["double_claimed"], _interval(one), _interval(factor)]
+        for one, factor in zip(measures["incremental"], measures["factor"], strict=True)
+    ]
 
 
 def _plan(plan: Plan) -> dict[str, Any]:
@@ -243,6 +282,25 @@ def _plan(plan: Plan) -> dict[str, Any]:
         for i, name in enumerate(("spend_today", "spend_plan", "gain_mean")):
             sums[i] += row[name]
     return {**plan.totals, "channels": [[name, *sums] for name, sums in channels.items()]}
+
+
+def _forecast(table: pa.Table, keys: tuple[str, ...]) -> dict[str, Any]:
+    """By subject: the KPI by period, and the mean of each component over all of them."""
+    columns = [key for key in keys if key in table.column_names]
+    subjects: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in table.to_pylist():
+        name = tuple(row[key] for key in columns)
+        one = subjects.setdefault(
+            name,
+            {"name": " / ".join(name) or "whole fleet", "status": row.get("status"), "period": [], "kpi": []}
+            | {"excluded": row.get("excluded", 0), "held": row["held"], "components": {}},
+        )
+        if row["component"] == "kpi":
+            one["period"].append(row["period"])
+            one["kpi"].append(_interval(row))
+        elif row["component"] != "expected":
+            one["components"][row["component"]] = one["components"].get(row["component"], 0.0) + row["mean"]
+    return {"subjects": list(subjects.values())}
 
 
 def _provenance(manifest: Mapping[str, Any]) -> list[list[str]]:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from mixfleet.config import ADSTOCK_PARAMETERS, Model
 from mixfleet_kernels import adstock, saturation
 
-__all__ = ["Curves", "Response", "along", "in_chunks", "respond", "steady", "windows"]
+__all__ = ["Curves", "Response", "in_chunks", "respond", "steady", "windows"]
 
 
 class Curves(NamedTuple):
@@ -34,7 +34,7 @@ class Response(NamedTuple):
     contribution: Float[Array, "week unit channel draw"]
     """KPI that the week owes to the channel's media of that and earlier weeks."""
     derivative: Float[Array, "week unit channel draw"]
-    """Of the effect times the saturation, by what is saturated; `along` makes slopes of it."""
+    """Of the effect times the saturation, by what is saturated."""
 
 
 @partial(jax.jit, static_argnames=("model", "first"))
@@ -57,27 +57,6 @@ def respond(media: Float[Array, "week unit channel"], curves: Curves, *, model: 
     if not model.adstock_first:
         value, derivative = _carried(value, curves, model)[first:], derivative[first:]
     return Response(value * effect, derivative * effect)
-
-
-@partial(jax.jit, static_argnames="model")
-def along(
-    derivative: Float[Array, "week unit channel draw"],
-    moving: Float[Array, "week unit channel"],
-    curves: Curves,
-    *,
-    model: Model,
-) -> Float[Array, "week unit channel draw"]:
-    """Change of each week's contribution when the media `moving` grow in proportion, per 100 % at the margin.
-
-    Args:
-        derivative: From `respond` for all media, the weeks of `moving`.
-        moving: The part of the media that moves, such as one period's, with nothing of it before its first week.
-        curves: Draws of the channels' curves.
-        model: Families, window and order of carry-over and saturation.
-    """
-    if model.adstock_first:
-        return derivative * _carried(_wide(moving, curves), curves, model)
-    return _carried(derivative * _wide(moving, curves), curves, model)
 
 
 @partial(jax.jit, static_argnames="model")

@@ -19,7 +19,7 @@ from mixfleet.readiness import check
 from mixfleet.saved import Run, open
 from mixfleet.summary import write_table
 
-__all__ = ["Run", "budget", "check", "fit", "open"]
+__all__ = ["Run", "budget", "check", "fit", "open", "read_settings"]
 
 
 def fit(
@@ -75,7 +75,7 @@ def fit(
         "output": output,
         "run": run,
     }
-    settings = _settings(spec, groups)
+    settings = read_settings(spec, groups)
     truth = None
     frame = frame_kind(table)
     if table is None and settings.data.source == "simulated":
@@ -111,10 +111,17 @@ def _simulated_data(asked: Data, made: Data) -> Data:
     return replace(made, source=asked.source, simulated=asked.simulated, holdout=asked.holdout)
 
 
-def _settings(spec: Spec | Mapping[str, Any] | None, groups: Mapping[str, Any]) -> Spec:
+def read_settings(spec: Spec | Mapping[str, Any] | None, groups: Mapping[str, Any]) -> Spec:
+    """The spec with what `groups` say in place of its groups, each a dataclass, a mapping or the name of a preset.
+
+    Raises:
+        ConfigError: A setting is wrong, or there is no such group.
+    """
     settings = spec if isinstance(spec, Spec) else build(Spec, spec or {})
     chosen = {}
     for name, group in groups.items():
+        if name not in GROUPS:
+            raise ConfigError(f"unknown group of settings; known: {', '.join(GROUPS)}", key=name)
         if isinstance(group, GROUPS[name]):
             chosen[name] = group
         elif isinstance(group, str):

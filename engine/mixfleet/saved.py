@@ -149,7 +149,8 @@ class Run:
     def report(self, out: str | Path | None = None, **economics: Any) -> Path:
         """Write the report, one HTML file that needs no network; by default `report.html` in the run's folder.
 
-        It holds the plan that `mixfleet budget` left in the run's folder, or else one with the usual limits; and
+        It holds the plan that `mixfleet budget` left in the run's folder, or else one with the usual limits; the
+        forecast that `mixfleet forecast` left there; and
         profit, LTV:CAC and payback where `economics` has a margin or a customer's value, see `Insight.valued`.
 
         Raises:
@@ -167,7 +168,7 @@ class Run:
             # Nothing to plan: no spend, or no certified unit.
             plan = None
         path = Path(out) if out is not None else self.path / "report.html"
-        page = compose_report(insight, self.table, self.manifest, plan)
+        page = compose_report(insight, self.table, self.manifest, plan, self._forecast())
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page, "utf-8")
         return path
@@ -175,12 +176,26 @@ class Run:
     def export(self, folder: str | Path, kind: str = "csv", **economics: Any) -> list[Path]:
         """Write every table of `insight` to files; `kind` is csv, parquet or xlsx, `economics` as in `Insight.valued`.
 
+        The forecast that `mixfleet forecast` left in the run's folder is among them.
+
         Raises:
             ConfigError: Unknown kind, Excel is asked for without openpyxl, or a number of `economics` is wrong.
             RunError: The run kept no draws, or an older version made it that did not keep the table.
         """
         tables = self.insight.valued(**economics).everything()
+        forecast = self._forecast()
+        tables |= {} if forecast is None else {"forecast": forecast}
         return write_tables({"status": self.table("status"), **tables}, Path(folder), kind)
+
+    def _forecast(self) -> pa.Table | None:
+        """What `mixfleet forecast` left in the run's folder, if anything."""
+        path = self.path / "forecast" / "forecast.parquet"
+        if not path.is_file():
+            return None
+        try:
+            return pq.read_table(path)
+        except pa.ArrowException as error:
+            raise RunError(f"{path} cannot be read: {error}. Repeat mixfleet forecast, or remove it") from error
 
     def fleet(self, draws: int = 1000) -> Fleet:
         """The units' data and draws as arrays.

@@ -34,6 +34,8 @@ class Media:
     media: Column
     """Impressions where there are any, else spend."""
     spend: Column | None
+    reported: Column | None
+    """What the platform claims; cells may be missing."""
 
 
 @dataclass(frozen=True, kw_only=True)

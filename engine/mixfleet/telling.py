@@ -1,4 +1,4 @@
-"""Telling: `mixfleet report`, `export` and `forecast`."""
+"""Telling: `mixfleet report`, `export`, `forecast` and `counterfactual`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from mixfleet.errors import ConfigError
 from mixfleet.export import write_tables
 from mixfleet.terminal import AsJson, RunPath, Terminal, errors_shown
 
-__all__ = ["export", "forecast", "report"]
+__all__ = ["counterfactual", "export", "forecast", "report"]
 
 Margin = Annotated[
     list[str] | None, typer.Option(help="Earned per KPI before media: 0.4 for all units, market=DE:0.3 for some.")
@@ -76,9 +76,32 @@ def forecast(
         backend.prepare(mixfleet.Compute())
         opened = mixfleet.open(run, frame="pyarrow")
         table = opened.insight.forecast(plan, weeks=weeks, by=by or None, period=period)
-        [path] = write_tables({"forecast": table}, opened.path / "forecast", "csv")
+        # The one for a spreadsheet, the other for the report and the export.
+        path, _ = (
+            file
+            for kind in ("csv", "parquet")
+            for file in write_tables({"forecast": table}, opened.path / "forecast", kind)
+        )
         closing.print_path(terminal.out, "forecast", path)
         terminal.finish({"command": "forecast", "forecast": str(path)}, 0)
+
+
+def counterfactual(
+    run: RunPath,
+    plan: Annotated[Path, typer.Option(help="Keys, channel, date, spend; what it does not name stays as it was.")],
+    by: Annotated[list[str] | None, typer.Option(help="Key column to sum over units by.")] = None,
+    period: Annotated[str, typer.Option(help="all, year, quarter, month or week.")] = "all",
+    as_json: AsJson = False,
+) -> None:
+    """Says what past weeks would have brought under another plan: mixfleet counterfactual RUN --plan other.csv."""
+    terminal = Terminal.of(as_json)
+    with errors_shown(terminal):
+        backend.prepare(mixfleet.Compute())
+        opened = mixfleet.open(run, frame="pyarrow")
+        table = opened.insight.counterfactual(plan, by=by or None, period=period)
+        [path] = write_tables({"counterfactual": table}, opened.path / "counterfactual", "csv")
+        closing.print_path(terminal.out, "counterfactual", path)
+        terminal.finish({"command": "counterfactual", "counterfactual": str(path)}, 0)
 
 
 def _economics(margin: list[str] | None, customer_value: list[str] | None, retention: str | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mixfleet import baseline, scale
 from mixfleet.config import Channel, Data, Model, Output, RunConfig, Spec
-from mixfleet.execution import execute
+from mixfleet.execution import Engine, execute
 from mixfleet.panel import Panel, Rejection, Unit, unit_id
 from mixfleet.posterior import UnitResult
 from mixfleet.saved import Run
@@ -68,12 +68,18 @@ def saved_run(
     """A finished run of `panel()` with made-up draws."""
     made = panel() if of is None else of
     spec = Spec(data=made.data, model=model, run=RunConfig(root=str(root), id="r"), output=Output())
+    return execute(made, spec, made_up(chains, draws))
+
+
+def made_up(chains: int, draws: int) -> Engine:
+    """Draws every unit from nothing but its labels."""
 
     def engine(panel: Panel, spec: Spec, *, skip: frozenset[str], on_event: Any) -> Iterator[UnitResult]:
         for unit in panel.units:
-            yield _result(unit, panel, spec, chains, draws)
+            if unit_id(unit.labels) not in skip:
+                yield _result(unit, panel, spec, chains, draws)
 
-    return execute(made, spec, engine)
+    return engine
 
 
 def _unit(labels: tuple[str, ...], weeks: int, *, hole: bool) -> Unit:

@@ -27,6 +27,17 @@ def test_groups_are_facets(run: Run) -> None:
     assert "facet" in figure.chart.to_dict()
 
 
+def test_a_forecast_shows_the_coming_weeks(run: Run) -> None:
+    figure = run.plot.forecast(by="market", weeks=4)
+    assert set(figure.frame.component) == {"expected", "kpi"}
+    assert figure.frame.groupby(["market", "component"]).size().nunique() == 1
+    assert "facet" in figure.chart.to_dict()
+    own = run.plot.forecast("acme", "DE", weeks=4).frame
+    assert len(own) == 8
+    expected = run.insight.forecast(weeks=4, period="week").query("brand == 'acme' and market == 'DE'")
+    assert own["mean"].sum() == expected[expected.component.isin(["expected", "kpi"])]["mean"].sum()
+
+
 def test_the_budget_is_shown_by_channel(run: Run) -> None:
     figure = run.plot.budget(run.budget(weeks=6))
     assert figure.frame.groupby("plan").spend.sum().round(6).nunique() == 1

@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 from mixfleet.config import Model
+from mixfleet.errors import RunError
+from mixfleet.export import write_tables
+from mixfleet.finding import Finding, about_unit
 from mixfleet.panel import Panel
+from mixfleet.residuals import NOISE
 from mixfleet.saved import Run
 from tests.engine.saved_run import panel, saved_run
 
@@ -106,6 +110,57 @@ def test_the_saved_plan_is_shown(run: Run, tmp_path: Path) -> None:
         shutil.rmtree(run.path / "budget")
     assert fleet["plan"]["weeks"] == 6
     assert fleet["plan"]["gain"]["mean"] == pytest.approx(plan.totals["gain"]["mean"], rel=1e-3)
+
+
+def test_the_saved_forecast_is_shown_and_exported(run: Run, tmp_path: Path) -> None:
+    table = replace(run.insight, frame="pyarrow").forecast(weeks=3, by="market", period="week")
+    write_tables({"forecast": table}, run.path / "forecast", "parquet")
+    try:
+        fleet = json.loads(Page(run.report(tmp_path / "r.html").read_text("utf-8")).pieces["fleet"])
+        exported = {path.name for path in run.export(tmp_path / "tables", "parquet")}
+        (run.path / "forecast" / "forecast.parquet").write_bytes(b"no table")
+        with pytest.raises(RunError, match="Repeat mixfleet forecast"):
+            run.report(tmp_path / "r.html")
+    finally:
+        shutil.rmtree(run.path / "forecast")
+    shown = {one["name"]: one for one in fleet["forecast"]["subjects"]}
+    assert shown.keys() == {"DE", "FR"}
+    rows = table.to_pandas().query("market == 'DE'")
+    kpi = rows[rows.component == "kpi"]
+    assert shown["DE"]["period"] == kpi.period.tolist()
+    assert shown["DE"]["kpi"][0] == pytest.approx(kpi[["mean", "q05", "q95"]].iloc[0].tolist(), rel=1e-3)
+    components = rows.groupby("component")["mean"].sum()
+    assert shown["DE"]["components"]["tv"] == pytest.approx(components["tv"], rel=1e-3)
+    assert not {"kpi", "expected"} & shown["DE"]["components"].keys()
+    assert "forecast.parquet" in exported
+
+
+def test_without_a_saved_forecast_there_is_none(page: Page) -> None:
+    assert json.loads(page.pieces["fleet"])["forecast"] is None
+
+
+def test_each_unit_says_what_the_checks_and_its_residuals_said(page: Page, run: Run) -> None:
+    fleet = json.loads(page.pieces["fleet"])
+    statements = run.insight.residuals().set_index(["brand", "market"]).statement
+    for place, row in enumerate(fleet["status"]):
+        unit = json.loads(page.pieces[f"unit-{place}"])
+        fitted = tuple(row["unit"]) in statements.index
+        assert unit["residuals"] == ([statements[tuple(row["unit"])]] if fitted else [])
+        assert unit["borrowed"] == []
+    doubts = [one for one in fleet["remarks"] if "is not noise" in one["text"]]
+    assert len(doubts) == (statements != NOISE).sum()
+
+
+def test_findings_go_to_their_unit(tmp_path: Path) -> None:
+    plain = panel()
+    found = about_unit("kpi_outlier", ("acme", "DE"), "an outlier", severity="warning")
+    told = replace(plain, findings=(found, Finding(rule="date_clock", severity="info", message="the clock")))
+    page = Page(saved_run(tmp_path, Model(window=5), of=told).report().read_text("utf-8"))
+    fleet = json.loads(page.pieces["fleet"])
+    assert [row[0] for row in fleet["findings"]] == ["warning", "info"]
+    place = next(i for i, row in enumerate(fleet["status"]) if row["unit"] == ["acme", "DE"])
+    assert json.loads(page.pieces[f"unit-{place}"])["findings"] == [["warning", found.message]]
+    assert json.loads(page.pieces[f"unit-{1 - place}"])["findings"] == []
 
 
 CHROMIUM = next((path for name in ("chromium", "google-chrome", "chrome") if (path := shutil.which(name))), None)

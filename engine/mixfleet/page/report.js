@@ -2,6 +2,8 @@
 (() => {
 const SVG = "http://www.w3.org/2000/svg";
 const COLOURS = ["#1f5fa8", "#c8641b", "#2e8b6f", "#8a5aa8", "#b8a026", "#b5476b", "#4aa3c7", "#7a6a55", "#6b8e23", "#5b6bbf", "#d08a8a", "#4f7f7a", "#9c9c9c"];
+// Drawn for the screen at hand, so that no label shrinks on a phone.
+const WIDE = innerWidth < 560 ? 360 : 720, MARKS = innerWidth < 560 ? 3 : 6;
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const fleet = read("fleet");
 const names = fleet.status.map((row) => row.unit.join(" / "));
@@ -55,7 +57,15 @@ function frame(width, height, xs, ys, label) {
     svg.append(shape("text", { x: left - 5, y: y(value) + 4, "text-anchor": "end" }, number(value)));
   }
   const mark = (value, text, anchor) => svg.append(shape("text", { x: x(value), y: height - 5, "text-anchor": anchor || "middle" }, text));
-  return { svg, x, y, mark };
+  // Names of positions 0, 1, ... along x: the first, the last and some between.
+  const names = (texts) => {
+    const count = Math.min(MARKS, texts.length), last = texts.length - 1;
+    for (let i = 0; i < count; i++) {
+      const at = count > 1 ? Math.round(i * last / (count - 1)) : 0;
+      mark(at, texts[at], i === 0 ? "start" : i === count - 1 ? "end" : "middle");
+    }
+  };
+  return { svg, x, y, mark, names };
 }
 const path = (points) => points.map(([x, y], i) => (i ? "L" : "M") + x.toFixed(1) + " " + y.toFixed(1)).join("");
 function band(plot, xs, low, high, colour, opacity) {
@@ -114,7 +124,7 @@ function overview() {
     fleet.plan ? [(fleet.plan.gain.mean >= 0 ? "+" : "") + number(fleet.plan.gain.mean), "gain of the plan for the next " + fleet.plan.weeks + " weeks"] : null,
   ].filter(Boolean);
   const section = node("section", { id: "overview" }, node("h1", {}, "Media mix report"), node("p", { class: "quiet" }, "Run " + fleet.run),
-    node("nav", {}, ...[["map", "Map"], ["remarks", "What needs attention"], ["unit", "One unit"], ["plan", "Budget plan"], ["provenance", "Provenance"]].map(([id, text]) => node("a", { href: "#" + id }, text))),
+    node("nav", {}, ...[["map", "Map"], ["remarks", "What needs attention"], ["unit", "One unit"], ["plan", "Budget plan"], ...(fleet.forecast ? [["forecast", "Forecast"]] : []), ["readiness", "Data readiness"], ["provenance", "Provenance"]].map(([id, text]) => node("a", { href: "#" + id }, text))),
     node("div", { class: "tiles" }, ...tiles.map(([big, small]) => node("div", { class: "tile" }, node("b", {}, big), small))),
     node("p", {}, "Units by status: " + Object.entries(counts).map(([name, count]) => count + " " + name).join(", ") + "."));
   if (total.excluded) section.append(node("p", { class: "bad" }, "The totals leave out " + total.excluded + " units that are not certified: " + total.excluded_units + "."));
@@ -125,7 +135,14 @@ function overview() {
   if (total.worth.profit && total.worth.profit.length) charts.append(intervals(coloured(total.worth.profit), "Profit by channel after its cost, 90 % intervals; dashed: none", 0));
   if (total.worth.ltv_cac && total.worth.ltv_cac.length) charts.append(intervals(coloured(total.worth.ltv_cac), "LTV:CAC by channel, 90 % intervals; dashed: money back", 1));
   section.append(charts);
+  if (total.claims.length) section.append(node("h3", {}, "What platforms report, and what came"), claimed(total.claims));
   return section;
+}
+function claimed(rows) {
+  const all = rows[rows.length - 1], found = node("div", {}, table(["channel", "reported by the platform#", "share of the KPI#", "incremental (90 %)#", "factor (90 %)#"],
+    rows.map((row) => [row[0], number(row[1]), percent(row[2]), range(row[4]), range(row[5])])));
+  found.prepend(node("p", {}, "Multiply a platform's number by the factor to have what its channel brought. Together the platforms claim " + percent(all[2]) + " of the KPI of those weeks" + (all[3] > 0 ? ": at least " + percent(all[3]) + " of what they report is claimed more than once or did not come." : ".")));
+  return found;
 }
 
 function heat() {
@@ -185,17 +202,18 @@ function attention() {
     more.hidden = shown >= fleet.remarks.length;
   }
   add();
+  section.append(node("p", { class: "print quiet" }, "Printed are the ones shown on screen."));
   section.append(node("p", { class: "quiet" }, "A problem must not be used, a doubt used with care, a surprise looked into. " + fleet.remarks.length + " in all."), node("div", { class: "wide" }, node("table", {}, body)), more);
   return section;
 }
 
 function weekly(data) {
   const days = data.date.map((_, i) => i), all = [...data.kpi, ...data.q05, ...data.q95];
-  const plot = frame(720, 220, [0, days.length - 1], [Math.min(0, lowest(all)), highest(all)], "KPI and fit by week");
+  const plot = frame(WIDE, 220, [0, days.length - 1], [Math.min(0, lowest(all)), highest(all)], "KPI and fit by week");
   band(plot, days, data.q05, data.q95, "#1f5fa8");
   line(plot, days, data.mean, "#1f5fa8");
   data.kpi.forEach((value, i) => { if (value !== null) plot.svg.append(shape("circle", { cx: plot.x(i), cy: plot.y(value), r: 1.6, fill: "#1c2430" })); });
-  plot.mark(0, data.date[0], "start"); plot.mark(days.length - 1, data.date[days.length - 1], "end");
+  plot.names(data.date);
   return figure("KPI by week (dots), model with 90 % interval", plot.svg);
 }
 function decomposition(data) {
@@ -204,7 +222,7 @@ function decomposition(data) {
   // What is below zero stacks downwards from zero.
   const layers = [["baseline with trend, seasons and controls", base, "#c3cad4"], ...channels.map(([name, values], i) => [name, values, COLOURS[i % COLOURS.length]])];
   const tops = months.map((i) => layers.reduce((sum, [, values]) => sum + Math.max(values[i] ?? 0, 0), 0)), bottoms = months.map((i) => layers.reduce((sum, [, values]) => sum + Math.min(values[i] ?? 0, 0), 0));
-  const plot = frame(720, 240, [-0.5, months.length - 0.5], [Math.min(0, lowest(bottoms)), highest(tops)], "KPI by month and component");
+  const plot = frame(WIDE, 240, [-0.5, months.length - 0.5], [Math.min(0, lowest(bottoms)), highest(tops)], "KPI by month and component");
   const width = Math.max(1, plot.x(1) - plot.x(0) - 1);
   for (const i of months) {
     let up = 0, down = 0;
@@ -215,7 +233,7 @@ function decomposition(data) {
       if (value >= 0) up = to; else down = to;
     }
   }
-  plot.mark(0, data.month[0], "start"); plot.mark(months.length - 1, data.month[months.length - 1], "end");
+  plot.names(data.month);
   return figure("What the KPI is made of, by month", plot.svg, legend(layers.map(([name, , colour]) => [colour, name])));
 }
 function curve(name, data, colour) {
@@ -234,6 +252,8 @@ function words(row, unit) {
   if (fit.r2 !== undefined && fit.r2 !== null) texts.push("The model explains " + percent(fit.r2) + " of the KPI's variation and misses a week by " + percent(fit.wmape) + " on average; " + percent(fit.coverage90) + " of the weeks lie in its 90 % interval.");
   if (fit.holdout_r2 !== undefined && fit.holdout_r2 !== null) texts.push("In the weeks it did not see it explains " + percent(fit.holdout_r2) + " and misses by " + percent(fit.holdout_wmape) + ".");
   if (fit.baseline_negative > 0.05) texts.push("With probability " + percent(fit.baseline_negative) + " sales without media would be below zero, which cannot be: media get too much.");
+  for (const statement of unit.residuals) texts.push("What the model leaves unexplained: " + statement + ".");
+  if (fit.baseline_negative !== undefined && fit.baseline_negative !== null && fit.baseline_negative <= 0.05) texts.push("Sales without media stay above zero (probability of the contrary " + percent(fit.baseline_negative) + ").");
   for (const [channel, other, , statement] of unit.overlap) texts.push(channel + " and " + other + ": " + statement + ".");
   return node("ul", {}, ...texts.map((text) => node("li", {}, text)));
 }
@@ -263,12 +283,18 @@ function inside(i) {
   if (shown.length) found.push(table(["channel", "spend#", "ROI (90 %)#", "marginal ROI#", "half-saturation#", "of ceiling used#", "half-life, weeks#"], shown.map(([name, one]) =>
     [name, number(one.roi && one.roi[3]), range(one.roi), number(one.marginal && one.marginal[0]), number(one.half_saturation && one.half_saturation[0]), percent(one.saturation && one.saturation[0]), number(one.half_life && one.half_life[0])])));
   if (fleet.given.length && paid.length) found.push(worth(paid));
+  if (unit.claims.length) found.push(node("h3", {}, "What platforms report, and what came"), claimed(unit.claims));
   const curves = Object.entries(unit.curves);
   if (curves.length) found.push(node("h3", {}, "Response curves"), node("p", { class: "quiet" }, "Shaded: levels that were seen. Dashed: the usual week. Band: 90 % interval."),
     node("div", { class: "charts" }, ...curves.map(([name, data]) => curve(name, data, COLOURS[fleet.channels.indexOf(name) % COLOURS.length]))));
   if (unit.movement.length) found.push(node("details", {}, node("summary", {}, "Did the data say anything? Prior against posterior"),
     table(["parameter", "channel", "prior mean#", "posterior mean#", "sd#", "verdict"], unit.movement.map((one) => [one[0], one[1], number(one[2]), number(one[3]), number(one[4]), one[5]]))));
+  if (unit.borrowed.length) found.push(node("h3", {}, "How much it borrowed from its group"),
+    node("p", { class: "quiet" }, "Near 100 %: its own data say no more about the parameter than the group does. Near 0 %: its own data fix it."),
+    table(["parameter", "channel", "borrowed#", "in words"], unit.borrowed.map((one) => [one[0], one[1], percent(one[2]), one[2] === null ? "–" : one[2] > 0.9 ? "leans on its group" : one[2] > 0.5 ? "partly its group's" : "mostly its own data"])));
+  if (unit.findings.length) found.push(node("h3", {}, "What the checks said about its data"), table(["severity", "message"], unit.findings));
   if (unit.plan.length) found.push(node("h3", {}, "Plan"), planned(unit.plan));
+  found.push(node("p", { class: "print quiet" }, "Printed is the unit chosen on screen; choose another there to print it."));
   return found;
 }
 function worth(paid) {
@@ -290,15 +316,48 @@ function plan() {
   section.append(table(["channel", "today#", "plan#", "change#", "gain#"], data.channels.map((row) => [row[0], number(row[1]), number(row[2]), row[1] ? percent(row[2] / row[1] - 1) : "–", number(row[3])])));
   return section;
 }
+function forecast() {
+  const subjects = fleet.forecast.subjects, place = node("div"), section = node("section", { id: "forecast" }, node("h2", {}, "Forecast"));
+  const chooser = node("select", { "aria-label": "Whose forecast", onchange: () => draw(Number(chooser.value)) }, ...subjects.map((one, i) => node("option", { value: i }, one.name + (one.status && !one.status.startsWith("ok") ? " (" + one.status + ")" : ""))));
+  function draw(i) {
+    const one = subjects[i], steps = one.kpi.map((_, t) => t), column = (j) => one.kpi.map((cell) => cell[j]);
+    const plot = frame(WIDE, 220, [0, Math.max(steps.length - 1, 1)], [Math.min(0, lowest(column(1))), highest(column(2))], "Forecast of the KPI");
+    if (steps.length > 1) { band(plot, steps, column(1), column(2), "#1f5fa8"); line(plot, steps, column(0), "#1f5fa8"); }
+    one.kpi.forEach((cell, t) => plot.svg.append(shape("line", { x1: plot.x(t), x2: plot.x(t), y1: plot.y(cell[1]), y2: plot.y(cell[2]), stroke: "#1f5fa8", opacity: 0.35 }), shape("circle", { cx: plot.x(t), cy: plot.y(cell[0]), r: 2.2, fill: "#1f5fa8" })));
+    plot.names(one.period);
+    const total = Object.values(one.components).reduce((sum, value) => sum + value, 0);
+    place.replaceChildren(...[figure("KPI of " + one.name + " under the plan that was given, with 90 % interval", plot.svg),
+      one.status && !one.status.startsWith("ok") ? node("p", { class: "bad" }, "This unit is " + one.status + ": do not use its numbers.") : null,
+      one.excluded ? node("p", { class: "bad" }, one.excluded + (one.excluded === 1 ? " unit is" : " units are") + " not certified and left out.") : null,
+      one.held ? node("p", { class: "quiet" }, "Held at their mean, as nobody said what they will be: " + one.held + ".") : null,
+      table(["component", "KPI, all periods#", "share#"], Object.entries(one.components).map(([name, value]) => [name, number(value), percent(total ? value / total : null)]))].filter(Boolean));
+  }
+  section.append(node("div", { class: "picker" }, chooser), place);
+  if (subjects.length) draw(0);
+  return section;
+}
+function readiness() {
+  const section = node("section", { id: "readiness" }, node("h2", {}, "Data readiness")), all = fleet.findings, listed = 300;
+  if (!all.length) { section.append(node("p", {}, "The checks had nothing to say about the table.")); return section; }
+  const rank = ["error", "warning", "info"], count = (name) => all.filter((one) => one[0] === name).length;
+  const ordered = [...all].sort((a, b) => rank.indexOf(a[0]) - rank.indexOf(b[0]));
+  section.append(node("p", {}, "An error keeps a unit out, a warning makes it doubtful, an info only tells: " + rank.map((name) => count(name) + " " + name).join(", ") + "."));
+  section.append(node("details", all.length <= 15 ? { open: "" } : {}, node("summary", {}, all.length + " findings"), table(["severity", "rule", "message"], ordered.slice(0, listed))));
+  if (all.length > listed) section.append(node("p", { class: "quiet" }, "The first " + listed + " are listed; summary/findings.parquet in the run's folder has all."));
+  return section;
+}
 function provenance() {
   const section = node("section", { id: "provenance" }, node("h2", {}, "Provenance"));
-  if (fleet.findings.length) section.append(node("details", {}, node("summary", {}, fleet.findings.length + " findings about the table"), table(["severity", "rule", "message"], fleet.findings.slice(0, 500).map((one) => [one.severity, one.rule, one.message]))));
   section.append(table(["what", "value"], fleet.provenance, "mono"));
   return section;
 }
 
 const page = document.getElementById("page");
-page.replaceChildren(overview(), heat(), attention(), node("section", { id: "unit" }, node("h2", {}, "One unit"), node("div", { class: "picker" }, picker), detail), plan(), provenance());
+page.replaceChildren(overview(), heat(), attention(), node("section", { id: "unit" }, node("h2", {}, "One unit"), node("div", { class: "picker" }, picker), detail), plan(), ...(fleet.forecast ? [forecast()] : []), readiness(), provenance());
 const first = fleet.status.findIndex((row) => row.ok);
 if (fleet.status.length) show(Math.max(first, 0), true);
+// What is folded on screen would be missing on paper.
+let folded = [];
+addEventListener("beforeprint", () => { folded = [...document.querySelectorAll("details:not([open])")]; for (const one of folded) one.open = true; });
+addEventListener("afterprint", () => { for (const one of folded) one.open = false; });
 })();

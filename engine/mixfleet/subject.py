@@ -1,0 +1,42 @@
+"""Subject: what a row of a table is about - a unit, or the sum of the certified units that share some labels."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from mixfleet.errors import ConfigError
+from mixfleet.fleet import Fleet
+from mixfleet.ledger import Ledger
+
+__all__ = ["read_by", "subjects"]
+
+
+def read_by(fleet: Fleet, by: Any) -> tuple[str, ...] | None:
+    """Key columns to sum by; None means the units themselves.
+
+    Raises:
+        ConfigError: One of them is no key column.
+    """
+    if by is None:
+        return None
+    columns = (by,) if isinstance(by, str) else tuple(by)
+    if unknown := [name for name in columns if name not in fleet.keys]:
+        raise ConfigError(f"{unknown[0]!r} is no key column; those are {', '.join(fleet.keys)}", key="by")
+    return columns
+
+
+def subjects(
+    fleet: Fleet, columns: tuple[str, ...] | None, ledger: Ledger, summarise: Callable[[Any], Any]
+) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Head columns and summary of every unit, or of every group, which also says what it leaves out."""
+    if columns is None:
+        for unit, status, summary in zip(fleet.units, fleet.statuses, ledger.units, strict=True):
+            yield {**dict(zip(fleet.keys, unit.labels, strict=True)), "status": status}, summary
+        return
+    for group, account in ledger.groups[columns]:
+        head = {
+            **dict(zip(columns, group.labels, strict=True)),
+            "units": len(group.units),
+            "excluded": len(group.excluded),
+            "excluded_units": "; ".join(" / ".join(labels) for labels in group.excluded),
+        }
+        yield head, summarise(account)
