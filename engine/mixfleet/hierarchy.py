@@ -41,7 +41,7 @@ class Hierarchy(NamedTuple):
     scale: Float[Array, " row"]
     """Prior scale of the row's spreads."""
     used: Float[Array, "key row"]
-    """One where a key's labels have effects on the row; elsewhere they and their spread follow the prior, to no effect."""
+    """One where a key's labels have effects on the row; elsewhere they and their spread have their prior, for nothing."""
     keys: tuple[Float[Array, "level unit"], ...]
     """One where the unit has the level's label; nothing in padded levels and units."""
     present: Float[Array, " unit"]
@@ -106,26 +106,19 @@ def redraw(
     variance = scales[0] ** 2
     units = jnp.sum(hierarchy.present)
 
-    def unexplained(but: int | None = None) -> Float[Array, "row unit chain"]:
-        return theta - sum(
-            (
-                _of_units(key, effects[k] * hierarchy.used[k][:, None])
-                for k, key in enumerate(hierarchy.keys)
-                if k != but
-            ),
-            jnp.zeros_like(theta),
-        )
-
     def draw_centre(total: Array, precision: Array) -> Array:
         precision = precision + prior_sd**-2.0
         return (total + prior_mean * prior_sd**-2.0) / precision + normals(numbers.take(1)[0]) / jnp.sqrt(precision)
 
-    centre = draw_centre(jnp.sum(unexplained() * present, axis=1) / variance, units / variance)
+    centre = draw_centre(
+        jnp.sum(_unexplained(hierarchy, theta, effects) * present, axis=1) / variance, units / variance
+    )
     for k, key in enumerate(hierarchy.keys):
         used = hierarchy.used[k][:, None]
         units_of = jnp.sum(key, axis=1)[:, None, None]
         count = units_of * used
-        total = jnp.einsum("lu,ruc->lrc", key, unexplained(k), precision="highest") * used
+        left = _unexplained(hierarchy, theta, effects, but=k)
+        total = jnp.einsum("lu,ruc->lrc", key, left, precision="highest") * used
         mean = total / jnp.maximum(count, 1)
         # The label's mean around the centre, its effect integrated out.
         weight = jnp.where(count > 0, 1 / (scales[1 + k][None] ** 2 + variance[None] / jnp.maximum(count, 1)), 0)
@@ -138,7 +131,7 @@ def redraw(
         squares, labels = jnp.sum(there * effects[k] ** 2, axis=0), jnp.sum(there)
         coordinates[1 + k] = _redraw_spread(hierarchy, coordinates[1 + k], squares, labels, numbers.take(3))
         scales[1 + k] = hierarchy.scale[:, None] * jnp.exp(log_ramp(coordinates[1 + k]))
-    deviation = (unexplained() - centre[:, None]) * present
+    deviation = (_unexplained(hierarchy, theta, effects) - centre[:, None]) * present
     squares = jnp.sum(deviation**2, axis=1)
     coordinates[0] = _redraw_spread(hierarchy, coordinates[0], squares, units, numbers.take(3))
     return Hyper(
@@ -146,6 +139,19 @@ def redraw(
         spread=jnp.stack(coordinates),
         levels=tuple(effect / scale[None] for effect, scale in zip(effects, scales[1:], strict=True)),
     )
+
+
+def _unexplained(
+    hierarchy: Hierarchy,
+    theta: Float[Array, "row unit chain"],
+    effects: list[Float[Array, "level row chain"]],
+    but: int | None = None,
+) -> Float[Array, "row unit chain"]:
+    """What the effects of the labels of all keys, or all but one, leave of the units' parameters."""
+    for k, key in enumerate(hierarchy.keys):
+        if k != but:
+            theta = theta - _of_units(key, effects[k] * hierarchy.used[k][:, None])
+    return theta
 
 
 def _redraw_spread(
