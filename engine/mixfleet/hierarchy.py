@@ -41,7 +41,7 @@ class Hierarchy(NamedTuple):
     scale: Float[Array, " row"]
     """Prior scale of the row's spreads."""
     used: Float[Array, "key row"]
-    """One where a key's labels have effects on the row; elsewhere they and their spread have their prior, for nothing."""
+    """One where a key's labels have effects on the row; elsewhere they and their spread have their prior."""
     keys: tuple[Float[Array, "level unit"], ...]
     """One where the unit has the level's label; nothing in padded levels and units."""
     present: Float[Array, " unit"]
