@@ -1,5 +1,6 @@
 """Budgeting: `mixfleet budget`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,10 @@ def budget(
     bound: Annotated[list[str] | None, typer.Option(help="Other limits: channel=tv,market=DE:0.5:2 x today's.")] = None,
     lock: Annotated[list[str] | None, typer.Option(help="What stays as it is: market=DE, or channel=tv.")] = None,
     within: Annotated[list[str] | None, typer.Option(help="Key column: money stays within each of its values.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="Sums: channel=tv:0.9:1.2 x today's, in all units.")] = None,
+    group_money: Annotated[list[str] | None, typer.Option(help="Sums in money: market=DE:5000:, no end.")] = None,
+    share: Annotated[list[str] | None, typer.Option(help="Share of the total: channel=tv:0.2:0.4.")] = None,
+    ratio: Annotated[list[str] | None, typer.Option(help="One for another: channel=tv:channel=search:1:2.")] = None,
     aim: Annotated[str, typer.Option(help="mean, cvar, quantile or mean_less_spread.")] = "mean",
     level: Annotated[float, typer.Option(help="Share of the worst draws that cvar and quantile look at.")] = 0.1,
     spread: Annotated[float, typer.Option(help="Standard deviations that mean_less_spread takes off.")] = 1.0,
@@ -43,9 +48,13 @@ def budget(
             target_outcome=target_outcome,
             weeks=weeks,
             change=change,
-            bounds=dict(map(_read_bound, bound or [])),
+            bounds=_ranges(bound, "bounds"),
             lock=tuple(lock or ()),
             within=tuple(within or ()),
+            groups=_ranges(group, "groups"),
+            groups_money=_ranges(group_money, "groups_money"),
+            shares=_ranges(share, "shares"),
+            ratios=_ratios(ratio),
             aim=aim,
             level=level,
             spread=spread,
@@ -56,10 +65,27 @@ def budget(
         terminal.finish({"command": "budget", **plan.totals, "files": [str(path) for path in files]}, 0)
 
 
-def _read_bound(text: str) -> tuple[str, tuple[float, float]]:
-    selector, *limits = text.rsplit(":", 2)
+def _ranges(texts: Sequence[str] | None, name: str) -> dict[str, tuple[float, float]]:
+    """Selector to least and greatest; an end that is left out is no limit."""
+    found = {}
+    for text in texts or ():
+        selector, *limits = text.rsplit(":", 2)
+        found[selector] = _range(limits, text, "channel=tv,market=DE:0.5:2", name)
+    return found
+
+
+def _ratios(texts: Sequence[str] | None) -> dict[tuple[str, str], tuple[float, float]]:
+    found = {}
+    for text in texts or ():
+        *selectors, low, high = text.rsplit(":", 3)
+        limits = _range([low, high] if len(selectors) == 2 else [], text, "channel=tv:channel=search:1:2", "ratios")
+        found[selectors[0], selectors[1]] = limits
+    return found
+
+
+def _range(limits: Sequence[str], text: str, form: str, name: str) -> tuple[float, float]:
     try:
-        low, high = map(float, limits)
+        low, high = limits
+        return float(low or 0), float(high or "inf")
     except ValueError as error:
-        raise ConfigError(f"{text!r} is not of the form channel=tv,market=DE:0.5:2", key="budget.bounds") from error
-    return selector, (low, high)
+        raise ConfigError(f"{text!r} is not of the form {form}", key=f"budget.{name}") from error

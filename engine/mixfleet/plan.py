@@ -17,6 +17,7 @@ from mixfleet.errors import RunError
 from mixfleet.export import write_tables
 from mixfleet.frame import FrameKind, to_frame
 from mixfleet.interval import statistics
+from mixfleet.joint_allocation import Constraint
 from mixfleet.limits import Limits
 from mixfleet.outlook import Outlook
 
@@ -27,10 +28,9 @@ STEP = 1e-4
 
 
 class Solution(NamedTuple):
-    """The best plan of cells that share a total."""
+    """The best plan of some cells."""
 
     cells: Int[np.ndarray, " cell"]
-    total: float
     found: Allocation
 
 
@@ -86,12 +86,20 @@ class Plan:
         return to_frame(self.weekly, self.frame)
 
 
-def make_plan(outlook: Outlook, limits: Limits, solutions: Sequence[Solution], *, aim: str) -> Plan:
+def make_plan(
+    outlook: Outlook,
+    limits: Limits,
+    solutions: Sequence[Solution],
+    constraints: Sequence[Constraint] = (),
+    *,
+    aim: str,
+) -> Plan:
     """Weighs the solutions against today's plan on all draws.
 
     The totals hold `spend_today`, `spend_plan`; statistics of `outcome_today`, `outcome_plan` and `gain`;
     `probability_better`; `gap`, what any other plan could add to the aim at most, in all and as a share of the
-    expected outcome; `prices`, the marginal ROI at which money was handed out, by purse; and the units left out.
+    expected outcome; `prices`, the marginal ROI at which money was handed out, by purse; `shadow_prices`, what one more
+    unit of money would bring where a constraint over several cells binds, by constraint; and the units left out.
     """
     spend = outlook.today.copy()
     for solution in solutions:
@@ -100,7 +108,9 @@ def make_plan(outlook: Outlook, limits: Limits, solutions: Sequence[Solution], *
     levels = np.stack([outlook.today, spend, outlook.today + step, spend + step], axis=1)
     outcome = outlook.outcome(levels, outlook.fleet.draws).astype(float)
     planned = np.concatenate([solution.cells for solution in solutions])
-    cells = _cells(outlook, limits, spend, step, outcome)
+    held = _held(outlook, solutions, constraints)
+    binding = [own or also for own, also in zip(limits.binding(spend, outlook.today), held, strict=True)]
+    cells = _cells(outlook, limits, spend, step, outcome, binding)
     today, after = (outcome[planned, i].sum(axis=0) for i in range(2))
     gap = sum(solution.found.gap for solution in solutions)
     left = np.setdiff1d(np.arange(len(spend)), planned)
@@ -119,7 +129,8 @@ def make_plan(outlook: Outlook, limits: Limits, solutions: Sequence[Solution], *
         "probability_better": float(np.mean(after > today)),
         "gap": float(gap),
         "gap_share": float(gap / abs(after.mean())) if after.mean() else float("nan"),
-        "prices": [float(solution.found.price) for solution in solutions],
+        "prices": [price for solution in solutions for price in solution.found.prices],
+        "shadow_prices": {name: price for solution in solutions for name, price in solution.found.shadow.items()},
         "excluded": len(units),
         "excluded_units": sorted(" / ".join(labels) for labels in units),
         "excluded_spend": float(outlook.today[left].sum()),
@@ -133,13 +144,10 @@ def _cells(
     spend: Float[np.ndarray, " cell"],
     step: Float[np.ndarray, " cell"],
     outcome: Float[np.ndarray, "cell level draw"],
+    binding: Sequence[str],
 ) -> pa.Table:
     mean = outcome.mean(axis=-1)
     gain = statistics(outcome[:, 1] - outcome[:, 0])
-    binding = [
-        name if certified else "not certified"
-        for name, certified in zip(limits.binding(spend, outlook.today), outlook.certified, strict=True)
-    ]
     with np.errstate(invalid="ignore", divide="ignore"):
         change = np.where(outlook.today > 0, spend / outlook.today - 1, np.nan)
     columns: dict[str, Any] = {
@@ -154,9 +162,19 @@ def _cells(
         **{f"gain_{name}": values for name, values in gain.items()},
         "marginal_roi_today": (mean[:, 2] - mean[:, 0]) / step,
         "marginal_roi_plan": (mean[:, 3] - mean[:, 1]) / step,
-        "binding": binding,
+        "binding": np.where(outlook.certified, np.array(binding, object), "not certified"),
     }
     return pa.table(columns)
+
+
+def _held(outlook: Outlook, solutions: Sequence[Solution], constraints: Sequence[Constraint]) -> list[str]:
+    """By cell, the constraints over several cells that bind."""
+    found: list[list[str]] = [[] for _ in outlook.today]
+    for solution in solutions:
+        for constraint in constraints if solution.found.shadow else ():
+            for cell in solution.cells[constraint.cells] if constraint.name in solution.found.shadow else ():
+                found[cell].append(constraint.name)
+    return ["; ".join(names) for names in found]
 
 
 def _weekly(outlook: Outlook, spend: Float[np.ndarray, " cell"]) -> pa.Table:

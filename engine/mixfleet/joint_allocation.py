@@ -1,0 +1,179 @@
+"""Joint allocation: the best plan where linear constraints tie cells together, as a channel's spend in all units.
+
+Over the concave hulls of the cells' curves the best plan is a linear program. Its shadow prices tell each cell what
+its money costs, and weak duality bounds every plan. In a vertex of it at most as many cells as there are constraints
+lie between two choices of their own (Shapley and Folkman); there alone the plan falls short of the bound, and the gap
+says by how much. Constraints that contradict each other are found by letting all give way as little as possible.
+
+References:
+    Everett (1963). Shapley and Folkman, in Starr (1969). Chinneck (2008), Feasibility and Infeasibility in
+    Optimization, for the elastic program.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy import sparse
+from scipy.optimize import linprog
+
+from mixfleet.allocation import Allocation, interpolate
+from mixfleet.errors import ConfigError
+
+__all__ = ["Constraint", "Joint", "Purse"]
+
+TOLERANCE = 1e-9
+"""Of the largest figure: what is nearer to zero is zero."""
+
+
+class Constraint(NamedTuple):
+    """`weight @ spend` is at most `limit`."""
+
+    name: str
+    """As a reader would say it."""
+    cells: Bool[np.ndarray, " cell"]
+    """Those that the name is about."""
+    weight: Float[np.ndarray, " cell"]
+    limit: float
+
+
+class Purse(NamedTuple):
+    """Cells that share a total."""
+
+    name: str
+    cells: Bool[np.ndarray, " cell"]
+    share: float
+    """Of the whole total."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint:
+    """Finds plans that keep all constraints; called as `allocation.allocate` is."""
+
+    constraints: tuple[Constraint, ...]
+    purses: tuple[Purse, ...]
+
+    def __call__(
+        self, levels: Float[np.ndarray, "cell level"], outcome: Float[np.ndarray, "cell level"], total: float | None
+    ) -> Allocation:
+        """The best plan that spends the total, or of any total where it is None.
+
+        Raises:
+            ConfigError: The constraints contradict each other, or the cells' own limits; says which, and by how much.
+        """
+        rows = (*self.constraints, *self._totals(total))
+        segments = Segments.of(levels, outcome)
+        spend, duals = _solved(levels, segments, rows)
+        weights = np.array([row.weight for row in rows]).reshape(-1, len(levels))
+        costs = duals @ weights
+        limits = np.array([row.limit for row in rows])
+        bound = float((outcome - costs[:, None] * levels).max(axis=1).sum() + duals @ limits)
+        reached = float(interpolate(levels, outcome, spend).sum())
+        kept = len(self.constraints)
+        small = TOLERANCE * float(np.abs(segments.slope).max(initial=0.0))
+        shadow = {row.name: float(dual) for row, dual in zip(rows[:kept], duals, strict=False) if dual > small}
+        # Of a total's two rows, at most and at least, one binds.
+        prices = tuple(map(float, duals[kept::2] - duals[kept + 1 :: 2])) or (0.0,)
+        return Allocation(
+            spend=spend, outcome=reached, prices=prices, bound=max(bound, reached), cell_price=costs, shadow=shadow
+        )
+
+    def _totals(self, total: float | None) -> list[Constraint]:
+        if total is None:
+            return []
+        found = []
+        for purse in self.purses:
+            own, weight = total * purse.share, purse.cells.astype(float)
+            name = f"the total{' of ' if purse.name else ''}{purse.name}"
+            found += [
+                Constraint(f"{name} at most {own:,.2f}", purse.cells, weight, own),
+                Constraint(f"{name} at least {own:,.2f}", purse.cells, -weight, -own),
+            ]
+        return found
+
+
+class Segments(NamedTuple):
+    """Pieces of all cells' concave hulls: steeper ones of a cell come first."""
+
+    cell: Int[np.ndarray, " segment"]
+    width: Float[np.ndarray, " segment"]
+    slope: Float[np.ndarray, " segment"]
+
+    @staticmethod
+    def of(levels: Float[np.ndarray, "cell level"], outcome: Float[np.ndarray, "cell level"]) -> "Segments":
+        """Upper hulls by Andrew's monotone chain, all cells at once."""
+        rows, size = np.arange(len(levels)), np.ones(len(levels), int)
+        corners = np.zeros(levels.shape, int)
+        for level in range(1, levels.shape[1]):
+            while True:
+                last, before = corners[rows, size - 1], corners[rows, np.maximum(size - 2, 0)]
+                run, rise = levels[:, level] - levels[rows, before], outcome[:, level] - outcome[rows, before]
+                own_run = levels[rows, last] - levels[rows, before]
+                own_rise = outcome[rows, last] - outcome[rows, before]
+                below = (size >= 2) & (own_rise * run <= rise * own_run)
+                if not below.any():
+                    break
+                size -= below
+            new = np.flatnonzero(levels[:, level] > levels[rows, corners[rows, size - 1]])
+            corners[new, size[new]] = level
+            size[new] += 1
+        cell, place = np.nonzero(np.arange(levels.shape[1] - 1)[None] < (size - 1)[:, None])
+        low, high = corners[cell, place], corners[cell, place + 1]
+        width = levels[cell, high] - levels[cell, low]
+        return Segments(cell, width, (outcome[cell, high] - outcome[cell, low]) / width)
+
+
+def _solved(
+    levels: np.ndarray, segments: Segments, rows: tuple[Constraint, ...]
+) -> tuple[Float[np.ndarray, " cell"], Float[np.ndarray, " row"]]:
+    """Spends and shadow prices of the linear program."""
+    low = levels[:, 0]
+    weights, room = _system(segments, rows, low)
+    size, steepest = max(float(levels.max(initial=0.0)), 1e-300), float(np.abs(segments.slope).max(initial=0.0)) or 1.0
+    found = linprog(
+        -segments.slope / steepest,
+        A_ub=weights,
+        b_ub=room / size,
+        bounds=np.stack([np.zeros_like(segments.width), segments.width / size], axis=1),
+        method="highs-ds",
+    )
+    if found.status != 0:
+        raise ConfigError(_contradiction(levels, segments, rows), key="budget")
+    spend = low + np.bincount(segments.cell, found.x * size, minlength=len(low))
+    duals = np.maximum(-found.ineqlin.marginals, 0.0) * steepest
+    return np.clip(spend, low, levels.max(axis=1)), duals
+
+
+def _system(
+    segments: Segments, rows: tuple[Constraint, ...], low: np.ndarray
+) -> tuple[sparse.csc_array, Float[np.ndarray, " row"]]:
+    weights = np.array([row.weight for row in rows]).reshape(-1, len(low))
+    return sparse.csc_array(weights[:, segments.cell]), np.array([row.limit for row in rows]) - weights @ low
+
+
+def _contradiction(levels: np.ndarray, segments: Segments, rows: tuple[Constraint, ...]) -> str:
+    """Which constraints cannot hold together, by those that give way and those that make them."""
+    weights, room = _system(segments, rows, levels[:, 0])
+    size = max(float(levels.max(initial=0.0)), 1e-300)
+    count = len(segments.cell)
+    found = linprog(
+        np.r_[np.zeros(count), np.ones(len(rows))],
+        A_ub=sparse.hstack([weights, -sparse.eye_array(len(rows))]).tocsc(),
+        b_ub=room / size,
+        bounds=[*((0, width / size) for width in segments.width), *[(0, None)] * len(rows)],
+        method="highs-ds",
+    )
+    assert found.status == 0, found.message
+    missed = found.x[count:] * size
+    small = TOLERANCE * max(float(np.abs(room).max(initial=0.0)), size)
+    told = [f"{row.name} (missed by {by:,.2f})" for row, by in zip(rows, missed, strict=True) if by > small]
+    pressing = [
+        row.name
+        for row, by, dual in zip(rows, missed, found.ineqlin.marginals, strict=True)
+        if by <= small and dual < -TOLERANCE
+    ]
+    return (
+        f"within the limits of the cells these cannot all hold: {'; '.join([*told, *pressing])}. "
+        "Loosen one of them, or allow more change"
+    )

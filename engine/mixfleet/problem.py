@@ -1,0 +1,186 @@
+"""Problem: what a wish makes of an outlook - cells, their levels and curves, constraints - and its best plans."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mixfleet import risk
+from mixfleet.allocation import Allocation, Solve, allocate, at_price, for_outcome, for_return, interpolate
+from mixfleet.errors import ConfigError
+from mixfleet.joint_allocation import Constraint, Joint, Purse
+from mixfleet.limits import Limits
+from mixfleet.outlook import Outlook
+from mixfleet.plan import Solution
+from mixfleet.side_constraints import side_constraints
+from mixfleet.wish import Wish
+
+__all__ = ["Problem"]
+
+LEVELS = 33
+"""Levels of spend at which each cell's outcome is known."""
+
+GRID_DRAWS = 200
+"""Draws behind the choice; the plan that is chosen is then weighed on all of them."""
+
+QUANTILE_SHARES = (0.5, 1.0, 2.0, 4.0)
+"""Shares of worst draws, in multiples of the quantile, whose plans stand for election by their quantile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What a plan is the answer to."""
+
+    asked: Wish
+    outlook: Outlook
+    limits: Limits
+    planned: Int[np.ndarray, " planned"]
+    """Places of the cells that may move, among all."""
+    levels: Float[np.ndarray, "planned level"]
+    constraints: tuple[Constraint, ...]
+    purses: tuple[Purse, ...]
+    curves: Float[np.ndarray, "planned level *draw"]
+    """Expected outcome; for aims beyond the mean, the gain over today's plan draw by draw."""
+
+    @staticmethod
+    def of(asked: Wish, outlook: Outlook) -> "Problem":
+        """Sets the problem up.
+
+        Raises:
+            ConfigError: A wish names what there is not, or there is nothing to plan.
+        """
+        keys = outlook.fleet.keys
+        if unknown := [name for name in asked.within if name not in keys]:
+            raise ConfigError(f"{unknown[0]!r} is no key column; those are {', '.join(keys)}", key="budget.within")
+        planned = np.flatnonzero(outlook.certified)
+        if not len(planned):
+            raise ConfigError("no certified unit has a channel with spend: there is nothing to plan", key="budget")
+        limits = Limits.of(outlook, change=asked.change, bounds=asked.bounds, lock=asked.lock)
+        share = np.linspace(0.0, 1.0, LEVELS)
+        levels = limits.low[:, None] + share * (limits.high - limits.low)[:, None]
+        return Problem(
+            asked=asked,
+            outlook=outlook,
+            limits=limits,
+            planned=planned,
+            levels=levels[planned],
+            constraints=side_constraints(
+                outlook,
+                planned,
+                groups=asked.groups,
+                groups_money=asked.groups_money,
+                shares=asked.shares,
+                ratios=asked.ratios,
+            ),
+            purses=_purses(outlook, planned, asked.within),
+            curves=_curves(outlook, levels, asked)[planned],
+        )
+
+    @property
+    def total(self) -> float:
+        """What is spent where no target says otherwise."""
+        return float(self.outlook.today[self.planned].sum()) if self.asked.total is None else self.asked.total
+
+    def solve(self, total: float) -> list[Solution]:
+        """The best plans: one for every purse, or one for all where constraints tie them together.
+
+        Raises:
+            ConfigError: No plan keeps all limits, or meets the target.
+        """
+        if self.constraints:
+            solve = Joint(constraints=self.constraints, purses=self.purses)
+            return [Solution(self.planned, self._best(self.levels, self.curves, total, solve))]
+        found = []
+        for purse in self.purses:
+            rows, own = purse.cells, total * purse.share
+            if self.asked.target is None:
+                self._check_reach(own, rows, purse.name)
+            levels = self.levels[rows]
+            own = float(np.clip(own, levels[:, 0].sum(), levels[:, -1].sum()))
+            found.append(Solution(self.planned[rows], self._best(levels, self.curves[rows], own, allocate)))
+        return found
+
+    def _best(self, levels: np.ndarray, curves: np.ndarray, total: float, solve: Solve) -> Allocation:
+        asked = self.asked
+        if asked.aim == "mean":
+            return _expected_best(levels, curves, total, asked, solve)
+        if asked.aim == "quantile":
+            return risk.by_quantile(levels, curves, total, asked.level, QUANTILE_SHARES, solve=solve)
+        cvar = asked.aim == "cvar"
+        objective = risk.worst_draws(asked.level) if cvar else risk.mean_less_spread(asked.spread)
+        return risk.hedged(levels, curves, total, objective, solve=solve)
+
+    def _check_reach(self, total: float, rows: np.ndarray, name: str) -> None:
+        low, high = float(self.levels[rows, 0].sum()), float(self.levels[rows, -1].sum())
+        locked = int(self.limits.locked[self.planned[rows]].sum())
+        where = f" for {name}" if name else ""
+        kept = f"; {locked} cells are locked" if locked else ""
+        slack = 1e-9 * max(abs(total), high)
+        if total < low - slack:
+            raise ConfigError(
+                f"the limits make the plan spend at least {low:,.2f}{where}, the total is {total:,.2f}{kept}. "
+                "Allow more change, lower some bounds or raise the total",
+                key="budget.total",
+            )
+        if total > high + slack:
+            raise ConfigError(
+                f"the limits let the plan spend at most {high:,.2f}{where}, the total is {total:,.2f}{kept}. "
+                "Allow more change, raise some bounds or lower the total",
+                key="budget.total",
+            )
+
+
+def _curves(outlook: Outlook, levels: Float[np.ndarray, "cell level"], asked: Wish) -> Any:
+    draws = min(GRID_DRAWS, outlook.fleet.draws)
+    if asked.aim == "mean":
+        return outlook.expected(levels, draws)
+    outcome = outlook.outcome(np.concatenate([levels, outlook.today[:, None]], axis=1), draws)
+    return outcome[:, :-1] - outcome[:, -1:]
+
+
+def _purses(outlook: Outlook, planned: Int[np.ndarray, " planned"], within: Sequence[str]) -> tuple[Purse, ...]:
+    """Cells that share a total; with several, each gets the share of the whole that it has today."""
+    fleet = outlook.fleet
+    places = [fleet.keys.index(name) for name in within]
+    names = ["/".join(fleet.units[unit].labels[place] for place in places) for unit in outlook.unit[planned]]
+    today = outlook.today[planned]
+    found = []
+    for name in sorted(set(names)):
+        cells = np.array([own == name for own in names], bool)
+        found.append(Purse(name, cells, float(today[cells].sum() / today.sum()) if within else 1.0))
+    return tuple(found)
+
+
+def _expected_best(
+    levels: Float[np.ndarray, "cell level"],
+    expected: Float[np.ndarray, "cell level"],
+    total: float,
+    asked: Wish,
+    solve: Solve,
+) -> Allocation:
+    if asked.target_marginal_roi is not None:
+        return at_price(levels, expected, asked.target_marginal_roi, solve)
+    if asked.target_outcome is not None:
+        least = for_outcome(levels, expected, asked.target_outcome, solve)
+        if least is None:
+            highest = solve(levels, levels, None).spend
+            most = float(interpolate(levels, expected, highest).sum())
+            message = (
+                f"no plan within the limits brings {asked.target_outcome:,.2f}; all at their highest bring {most:,.2f}"
+            )
+            raise ConfigError(f"{message}. Lower the target, or allow more change", key="budget.target_outcome")
+        return least
+    if asked.target_roi is None:
+        return solve(levels, expected, total)
+    found = for_return(levels, expected, asked.target_roi, solve)
+    if found is None:
+        best = at_price(levels, expected, asked.target_roi, solve)
+        reached = best.outcome / max(float(best.spend.sum()), 1e-300)
+        raise ConfigError(
+            f"no plan within the limits returns {asked.target_roi:g} times its spend; where the last unit of money "
+            f"returns so much, the whole returns {reached:.3g} times. Lower the target, or the least spends",
+            key="budget.target_roi",
+        )
+    return found

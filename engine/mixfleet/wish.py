@@ -1,0 +1,91 @@
+"""Wish: what somebody asks of a budget plan, checked for contradictions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from mixfleet.errors import ConfigError
+from mixfleet.outlook import Flighting
+from mixfleet.side_constraints import Range
+
+__all__ = ["GOALS", "Aim", "Wish"]
+
+Aim = Literal["mean", "cvar", "quantile", "mean_less_spread"]
+
+GOALS = ("total", "target_roi", "target_marginal_roi", "target_outcome")
+"""What may set the total; at most one of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What is asked of a plan."""
+
+    total: float | None = None
+    """Spend of all planned cells over the coming weeks; today's by default."""
+    target_roi: float | None = None
+    """Instead: the greatest total whose outcome is at least so many times it."""
+    target_marginal_roi: float | None = None
+    """Instead: spend wherever the last unit of money brings so much or more. With a profit of m on every unit of
+    outcome, 1 / m is what maximises profit."""
+    target_outcome: float | None = None
+    """Instead: the least total that brings so much."""
+    weeks: int = 13
+    """Weeks that are planned; today's plan is the spend of as many last weeks of the data."""
+    change: float = 0.3
+    """Greatest change of any cell, as a share of today's spend."""
+    bounds: Mapping[str, Range] = field(default_factory=dict)
+    """Selector ("channel=tv,market=DE") to least and greatest multiple of today's spend of each of its cells."""
+    lock: Sequence[str] = ()
+    """Selectors of cells that stay."""
+    within: Sequence[str] = ()
+    """Key columns; money stays within the units that share them."""
+    groups: Mapping[str, Range] = field(default_factory=dict)
+    """Selector to least and greatest spend of its planned cells together, in multiples of today's."""
+    groups_money: Mapping[str, Range] = field(default_factory=dict)
+    """The same in money; infinity is no limit."""
+    shares: Mapping[str, Range] = field(default_factory=dict)
+    """Selector to least and greatest share of its cells in the spend of all planned cells."""
+    ratios: Mapping[tuple[str, str], Range] = field(default_factory=dict)
+    """Two selectors to least and greatest spend of the first's cells per spend of the second's."""
+    aim: Aim = "mean"
+    """`mean` outcome; `cvar`, the mean of the worst `level` of the draws; `quantile`, the outcome that all but a share
+    `level` of the draws exceed; `mean_less_spread`, `spread` sds below the mean. All but the mean look at the gain
+    over today's plan."""
+    level: float = 0.1
+    """See `aim`."""
+    spread: float = 1.0
+    """See `aim`."""
+    flighting: Flighting = "today"
+    """`today`, each cell keeps its weekly pattern; `even`, every week gets the same, and today's spend is weighed so
+    too."""
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself."""
+        goals = [name for name in GOALS if getattr(self, name) is not None]
+        if len(goals) > 1:
+            raise ConfigError(f"choose one of {' and '.join(goals)}", key="budget")
+        for name in (*goals, "level", "weeks"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"must be above zero, is {getattr(self, name)}", key=f"budget.{name}")
+        for name, known in (("aim", get_args(Aim)), ("flighting", get_args(Flighting))):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"must be one of {', '.join(known)}", key=f"budget.{name}")
+        if self.level > 1 or self.spread < 0:
+            raise ConfigError("level is a share in (0, 1], spread zero or more", key="budget")
+        if self.aim != "mean" and self.target is not None:
+            raise ConfigError(f"{self.target} is about the mean", key="budget.aim")
+        if self.within and self.target_outcome is not None:
+            raise ConfigError("is for all units together, and within keeps them apart", key="budget.target_outcome")
+        if self.within and self.coupled and self.target is not None:
+            message = "cannot be met within several totals at once where groups, shares or ratios tie them together"
+            raise ConfigError(message, key=f"budget.{self.target}")
+
+    @property
+    def target(self) -> str | None:
+        """The name of what sets the total, other than a total."""
+        return next((name for name in GOALS[1:] if getattr(self, name) is not None), None)
+
+    @property
+    def coupled(self) -> bool:
+        """Whether limits hold for several cells together."""
+        return bool(self.groups or self.groups_money or self.shares or self.ratios)
