@@ -6,8 +6,8 @@ lie between two choices of their own (Shapley and Folkman); there alone the plan
 says by how much. Constraints that contradict each other are found by letting all give way as little as possible.
 
 References:
-    Everett (1963). Shapley and Folkman, in Starr (1969). Chinneck (2008), Feasibility and Infeasibility in
-    Optimization, for the elastic program.
+    Everett (1963). Shapley and Folkman, in Starr (1969). Bixby et al. (1992), doi:10.1287/opre.40.5.885, for the
+    sifting. Chinneck (2008), Feasibility and Infeasibility in Optimization, for the elastic program.
 """
 
 from dataclasses import dataclass
@@ -18,13 +18,22 @@ from jaxtyping import Bool, Float, Int
 from scipy import sparse
 from scipy.optimize import linprog
 
-from mixfleet.allocation import Allocation, interpolate
+from mixfleet.allocation import Allocation, allocate, interpolate
 from mixfleet.errors import ConfigError
 
 __all__ = ["Constraint", "Joint", "Purse"]
 
 TOLERANCE = 1e-9
 """Of the largest figure: what is nearer to zero is zero."""
+
+SIFTED = 4_000
+"""Segments that the linear program starts with; those whose price turns out to be wrong join."""
+
+SLACK = 1e-7
+"""Of the greatest spend: a constraint that is broken by more cannot be kept."""
+
+PENALTY = 1e4
+"""Of the steepest slope: what it costs to break a constraint, while the segments that would keep it are left out."""
 
 
 class Constraint(NamedTuple):
@@ -64,7 +73,8 @@ class Joint:
         """
         rows = (*self.constraints, *self._totals(total))
         segments = Segments.of(levels, outcome)
-        spend, duals = _solved(levels, segments, rows)
+        guess = 0.0 if total is None else allocate(levels, outcome, total).price
+        spend, duals = _solved(levels, segments, rows, guess)
         weights = np.array([row.weight for row in rows]).reshape(-1, len(levels))
         costs = duals @ weights
         limits = np.array([row.limit for row in rows])
@@ -125,24 +135,42 @@ class Segments(NamedTuple):
 
 
 def _solved(
-    levels: np.ndarray, segments: Segments, rows: tuple[Constraint, ...]
+    levels: np.ndarray, segments: Segments, rows: tuple[Constraint, ...], guess: float
 ) -> tuple[Float[np.ndarray, " cell"], Float[np.ndarray, " row"]]:
-    """Spends and shadow prices of the linear program."""
-    low = levels[:, 0]
-    weights, room = _system(segments, rows, low)
+    """Spends and shadow prices of the linear program, from a guess of the price.
+
+    Segments far from their price are taken whole or not at all, and looked at again once prices are known.
+    """
+    weights, room = _system(segments, rows, levels[:, 0])
     size, steepest = max(float(levels.max(initial=0.0)), 1e-300), float(np.abs(segments.slope).max(initial=0.0)) or 1.0
-    found = linprog(
-        -segments.slope / steepest,
-        A_ub=weights,
-        b_ub=room / size,
-        bounds=np.stack([np.zeros_like(segments.width), segments.width / size], axis=1),
-        method="highs-ds",
-    )
-    if found.status != 0:
+    room, width, slope = room / size, segments.width / size, segments.slope / steepest
+    worth = slope - guess / steepest
+    open_ = np.zeros(len(slope), bool)
+    open_[np.argsort(np.abs(worth), kind="stable")[:SIFTED]] = True
+    filled = np.where(worth > 0, width, 0.0)
+    while True:
+        left = room - weights @ np.where(open_, 0.0, filled)
+        found = linprog(
+            np.r_[-slope[open_], np.full(len(rows), PENALTY)],
+            A_ub=sparse.hstack([weights[:, open_], -sparse.eye_array(len(rows))]).tocsc(),
+            b_ub=left,
+            bounds=np.stack(
+                [np.zeros(open_.sum() + len(rows)), np.r_[width[open_], np.full(len(rows), np.inf)]], axis=1
+            ),
+            method="highs-ds",
+        )
+        assert found.status == 0, found.message
+        duals = np.maximum(-found.ineqlin.marginals, 0.0)
+        worth = slope - duals @ weights
+        wrong = ~open_ & np.where(filled > 0, worth < -TOLERANCE, worth > TOLERANCE)
+        filled[open_] = found.x[: open_.sum()]  # the rest is by how much each constraint is broken
+        if not wrong.any():
+            break
+        open_ |= wrong
+    if found.x[open_.sum() :].max(initial=0.0) > SLACK:
         raise ConfigError(_contradiction(levels, segments, rows), key="budget")
-    spend = low + np.bincount(segments.cell, found.x * size, minlength=len(low))
-    duals = np.maximum(-found.ineqlin.marginals, 0.0) * steepest
-    return np.clip(spend, low, levels.max(axis=1)), duals
+    spend = levels[:, 0] + np.bincount(segments.cell, filled * size, minlength=len(levels))
+    return np.clip(spend, levels[:, 0], levels.max(axis=1)), duals * steepest
 
 
 def _system(
