@@ -1,8 +1,8 @@
 """Budgeting: `mixfleet budget`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,8 @@ from mixfleet.terminal import AsJson, RunPath, Terminal, errors_shown
 
 __all__ = ["budget"]
 
+Texts = list[str] | None
+
 
 def budget(
     run: RunPath,
@@ -22,13 +24,16 @@ def budget(
     target_outcome: Annotated[float | None, typer.Option(help="Spend the least that brings so much.")] = None,
     weeks: Annotated[int, typer.Option(help="Weeks to plan; today's plan is that of as many last weeks.")] = 13,
     change: Annotated[float, typer.Option(help="Greatest change of any channel in a unit, 0.3 is 30 %.")] = 0.3,
-    bound: Annotated[list[str] | None, typer.Option(help="Other limits: channel=tv,market=DE:0.5:2 x today's.")] = None,
-    lock: Annotated[list[str] | None, typer.Option(help="What stays as it is: market=DE, or channel=tv.")] = None,
-    within: Annotated[list[str] | None, typer.Option(help="Key column: money stays within each of its values.")] = None,
-    group: Annotated[list[str] | None, typer.Option(help="Sums: channel=tv:0.9:1.2 x today's, in all units.")] = None,
-    group_money: Annotated[list[str] | None, typer.Option(help="Sums in money: market=DE:5000:, no end.")] = None,
-    share: Annotated[list[str] | None, typer.Option(help="Share of the total: channel=tv:0.2:0.4.")] = None,
-    ratio: Annotated[list[str] | None, typer.Option(help="One for another: channel=tv:channel=search:1:2.")] = None,
+    bound: Annotated[Texts, typer.Option(help="Other limits: channel=tv,market=DE:0.5:2 x today's.")] = None,
+    bound_money: Annotated[Texts, typer.Option(help="The same in money: channel=tv:5000:20000.")] = None,
+    lock: Annotated[Texts, typer.Option(help="What stays as it is: market=DE, or channel=tv.")] = None,
+    within: Annotated[Texts, typer.Option(help="Key column: money stays within each of its values.")] = None,
+    group: Annotated[Texts, typer.Option(help="Limits of a sum: channel=tv:0.9:1.2 x today's, in all units.")] = None,
+    group_money: Annotated[Texts, typer.Option(help="The same in money: market=DE:5000: without an end.")] = None,
+    share: Annotated[Texts, typer.Option(help="Limits of a share of the total: channel=tv:0.2:0.4.")] = None,
+    ratio: Annotated[Texts, typer.Option(help="One sum per another: channel=tv:channel=search:1:2.")] = None,
+    step: Annotated[Texts, typer.Option(help="Spends are multiples: channel=tv:1000.")] = None,
+    flight: Annotated[Texts, typer.Option(help="Nothing, or at least so much: channel=tv:50000.")] = None,
     aim: Annotated[str, typer.Option(help="mean, cvar, quantile or mean_less_spread.")] = "mean",
     level: Annotated[float, typer.Option(help="Share of the worst draws that cvar and quantile look at.")] = 0.1,
     spread: Annotated[float, typer.Option(help="Standard deviations that mean_less_spread takes off.")] = 1.0,
@@ -37,55 +42,63 @@ def budget(
     as_json: AsJson = False,
 ) -> None:
     """Plans where the coming weeks' money brings most: mixfleet budget runs/2026-11-21 --change 0.2."""
+    given = locals()
     terminal = Terminal.of(as_json)
     with errors_shown(terminal):
         backend.prepare(mixfleet.Compute())
         opened = mixfleet.open(run)
-        plan = opened.budget(
-            total=total,
-            target_roi=target_roi,
-            target_marginal_roi=target_marginal_roi,
-            target_outcome=target_outcome,
-            weeks=weeks,
-            change=change,
-            bounds=_ranges(bound, "bounds"),
-            lock=tuple(lock or ()),
-            within=tuple(within or ()),
-            groups=_ranges(group, "groups"),
-            groups_money=_ranges(group_money, "groups_money"),
-            shares=_ranges(share, "shares"),
-            ratios=_ratios(ratio),
-            aim=aim,
-            level=level,
-            spread=spread,
-            flighting=flighting,
-        )
+        plan = opened.budget(**_wish(given))
         files = plan.save(out or opened.path / "budget")
         closing.print_plan(terminal.out, plan, files)
         terminal.finish({"command": "budget", **plan.totals, "files": [str(path) for path in files]}, 0)
 
 
-def _ranges(texts: Sequence[str] | None, name: str) -> dict[str, tuple[float, float]]:
-    """Selector to least and greatest; an end that is left out is no limit."""
-    found = {}
-    for text in texts or ():
-        selector, *limits = text.rsplit(":", 2)
-        found[selector] = _range(limits, text, "channel=tv,market=DE:0.5:2", name)
-    return found
+def _wish(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of the wish: options that may be repeated have a form of their own."""
+    wish = {name: value for name, value in given.items() if name not in ("run", "out", "as_json")}
+    for option, (name, form, read) in FORMS.items():
+        wish[name] = dict(read(text, form, name) for text in wish.pop(option) or ())
+    for name in ("lock", "within"):
+        wish[name] = tuple(wish[name] or ())
+    return wish
 
 
-def _ratios(texts: Sequence[str] | None) -> dict[tuple[str, str], tuple[float, float]]:
-    found = {}
-    for text in texts or ():
-        *selectors, low, high = text.rsplit(":", 3)
-        limits = _range([low, high] if len(selectors) == 2 else [], text, "channel=tv:channel=search:1:2", "ratios")
-        found[selectors[0], selectors[1]] = limits
-    return found
+def _range(text: str, form: str, name: str) -> tuple[str, tuple[float, float]]:
+    """Selector, and least and greatest; an end that is left out is no limit."""
+    selector, *limits = text.rsplit(":", 2)
+    return selector, _limits(limits, text, form, name)
 
 
-def _range(limits: Sequence[str], text: str, form: str, name: str) -> tuple[float, float]:
+def _ratio(text: str, form: str, name: str) -> tuple[tuple[str, str], tuple[float, float]]:
+    parts = text.rsplit(":", 3)
+    limits = _limits(parts[2:], text, form, name)
+    return (parts[0], parts[1]), limits
+
+
+def _number(text: str, form: str, name: str) -> tuple[str, float]:
+    selector, _, number = text.rpartition(":")
+    try:
+        return selector, float(number)
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is not of the form {form}", key=f"budget.{name}") from error
+
+
+def _limits(limits: Sequence[str], text: str, form: str, name: str) -> tuple[float, float]:
     try:
         low, high = limits
         return float(low or 0), float(high or "inf")
     except ValueError as error:
         raise ConfigError(f"{text!r} is not of the form {form}", key=f"budget.{name}") from error
+
+
+FORMS = {
+    "bound": ("bounds", "channel=tv,market=DE:0.5:2", _range),
+    "bound_money": ("bounds_money", "channel=tv:5000:20000", _range),
+    "group": ("groups", "channel=tv:0.9:1.2", _range),
+    "group_money": ("groups_money", "market=DE:5000:20000", _range),
+    "share": ("shares", "channel=tv:0.2:0.4", _range),
+    "ratio": ("ratios", "channel=tv:channel=search:1:2", _ratio),
+    "step": ("steps", "channel=tv:1000", _number),
+    "flight": ("flights", "channel=tv:50000", _number),
+}
+"""Option -> field of the wish, its form, and what reads it."""

@@ -20,6 +20,7 @@ from scipy.optimize import linprog
 
 from mixfleet.allocation import Allocation, allocate, interpolate
 from mixfleet.errors import ConfigError
+from mixfleet.rounding import admitted, rounded
 
 __all__ = ["Constraint", "Joint", "Purse"]
 
@@ -34,6 +35,11 @@ SLACK = 1e-7
 
 PENALTY = 1e4
 """Of the steepest slope: what it costs to break a constraint, while the segments that would keep it are left out."""
+
+_NOT_ROUNDED = (
+    "no plan was found whose spends are steps or flights and that keeps all limits and the total. "
+    "Allow more change, smaller steps, or another total"
+)
 
 
 class Constraint(NamedTuple):
@@ -62,6 +68,8 @@ class Joint:
 
     constraints: tuple[Constraint, ...]
     purses: tuple[Purse, ...]
+    joined: Bool[np.ndarray, "cell step"]
+    """Whether spends between two neighbouring levels of a cell are admitted."""
 
     def __call__(
         self, levels: Float[np.ndarray, "cell level"], outcome: Float[np.ndarray, "cell level"], total: float | None
@@ -71,13 +79,17 @@ class Joint:
         Raises:
             ConfigError: The constraints contradict each other, or the cells' own limits; says which, and by how much.
         """
-        rows = (*self.constraints, *self._totals(total))
+        rows = (*self.constraints, *self._totals(total, levels))
         segments = Segments.of(levels, outcome)
         guess = 0.0 if total is None else allocate(levels, outcome, total).price
         spend, duals = _solved(levels, segments, rows, guess)
         weights = np.array([row.weight for row in rows]).reshape(-1, len(levels))
         costs = duals @ weights
         limits = np.array([row.limit for row in rows])
+        if not admitted(levels, self.joined, spend).all():
+            spend = rounded(levels, self.joined, outcome, spend, costs, weights, limits)
+            if spend is None:
+                raise ConfigError(_NOT_ROUNDED, key="budget.steps")
         bound = float((outcome - costs[:, None] * levels).max(axis=1).sum() + duals @ limits)
         reached = float(interpolate(levels, outcome, spend).sum())
         kept = len(self.constraints)
@@ -89,16 +101,19 @@ class Joint:
             spend=spend, outcome=reached, prices=prices, bound=max(bound, reached), cell_price=costs, shadow=shadow
         )
 
-    def _totals(self, total: float | None) -> list[Constraint]:
+    def _totals(self, total: float | None, levels: np.ndarray) -> list[Constraint]:
         if total is None:
             return []
-        found = []
+        found, width = [], np.diff(levels)
+        widest = float(np.where(self.joined, 0.0, width).max(initial=0.0))
+        # Cells that move freely take up what a step leaves over; without them so much may be left.
+        left = widest if float(np.where(self.joined, width, 0.0).sum()) < widest else 0.0
         for purse in self.purses:
             own, weight = total * purse.share, purse.cells.astype(float)
             name = f"the total{' of ' if purse.name else ''}{purse.name}"
             found += [
                 Constraint(f"{name} at most {own:,.2f}", purse.cells, weight, own),
-                Constraint(f"{name} at least {own:,.2f}", purse.cells, -weight, -own),
+                Constraint(f"{name} at least {own - left:,.2f}", purse.cells, -weight, left - own),
             ]
         return found
 

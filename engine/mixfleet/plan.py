@@ -1,7 +1,7 @@
 """Plan: what to spend on every channel of every unit, beside today's spend, and what it is expected to change."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -17,7 +17,6 @@ from mixfleet.errors import RunError
 from mixfleet.export import write_tables
 from mixfleet.frame import FrameKind, to_frame
 from mixfleet.interval import statistics
-from mixfleet.joint_allocation import Constraint
 from mixfleet.limits import Limits
 from mixfleet.outlook import Outlook
 
@@ -90,7 +89,7 @@ def make_plan(
     outlook: Outlook,
     limits: Limits,
     solutions: Sequence[Solution],
-    constraints: Sequence[Constraint] = (),
+    binding: Callable[[np.ndarray, Sequence[Solution]], Sequence[str]],
     *,
     aim: str,
 ) -> Plan:
@@ -108,9 +107,7 @@ def make_plan(
     levels = np.stack([outlook.today, spend, outlook.today + step, spend + step], axis=1)
     outcome = outlook.outcome(levels, outlook.fleet.draws).astype(float)
     planned = np.concatenate([solution.cells for solution in solutions])
-    held = _held(outlook, solutions, constraints)
-    binding = [own or also for own, also in zip(limits.binding(spend, outlook.today), held, strict=True)]
-    cells = _cells(outlook, limits, spend, step, outcome, binding)
+    cells = _cells(outlook, limits, spend, step, outcome, binding(spend, solutions))
     today, after = (outcome[planned, i].sum(axis=0) for i in range(2))
     gap = sum(solution.found.gap for solution in solutions)
     left = np.setdiff1d(np.arange(len(spend)), planned)
@@ -165,16 +162,6 @@ def _cells(
         "binding": np.where(outlook.certified, np.array(binding, object), "not certified"),
     }
     return pa.table(columns)
-
-
-def _held(outlook: Outlook, solutions: Sequence[Solution], constraints: Sequence[Constraint]) -> list[str]:
-    """By cell, the constraints over several cells that bind."""
-    found: list[list[str]] = [[] for _ in outlook.today]
-    for solution in solutions:
-        for constraint in constraints if solution.found.shadow else ():
-            for cell in solution.cells[constraint.cells] if constraint.name in solution.found.shadow else ():
-                found[cell].append(constraint.name)
-    return ["; ".join(names) for names in found]
 
 
 def _weekly(outlook: Outlook, spend: Float[np.ndarray, " cell"]) -> pa.Table:

@@ -24,4 +24,4 @@ def plan_budget(fleet: Fleet, **wish: Any) -> Plan:
     asked = Wish(**wish)
     outlook = look_ahead(fleet, asked.weeks, asked.flighting)
     problem = Problem.of(asked, outlook)
-    return make_plan(outlook, problem.limits, problem.solve(problem.total), problem.constraints, aim=asked.aim)
+    return make_plan(outlook, problem.limits, problem.solve(problem.total), problem.binding, aim=asked.aim)

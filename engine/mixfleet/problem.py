@@ -11,6 +11,7 @@ from mixfleet import risk
 from mixfleet.allocation import Allocation, Solve, allocate, at_price, for_outcome, for_return, interpolate
 from mixfleet.errors import ConfigError
 from mixfleet.joint_allocation import Constraint, Joint, Purse
+from mixfleet.levels import Levels
 from mixfleet.limits import Limits
 from mixfleet.outlook import Outlook
 from mixfleet.plan import Solution
@@ -18,9 +19,6 @@ from mixfleet.side_constraints import side_constraints
 from mixfleet.wish import Wish
 
 __all__ = ["Problem"]
-
-LEVELS = 33
-"""Levels of spend at which each cell's outcome is known."""
 
 GRID_DRAWS = 200
 """Draws behind the choice; the plan that is chosen is then weighed on all of them."""
@@ -38,7 +36,7 @@ class Problem:
     limits: Limits
     planned: Int[np.ndarray, " planned"]
     """Places of the cells that may move, among all."""
-    levels: Float[np.ndarray, "planned level"]
+    levels: Levels
     constraints: tuple[Constraint, ...]
     purses: tuple[Purse, ...]
     curves: Float[np.ndarray, "planned level *draw"]
@@ -57,15 +55,16 @@ class Problem:
         planned = np.flatnonzero(outlook.certified)
         if not len(planned):
             raise ConfigError("no certified unit has a channel with spend: there is nothing to plan", key="budget")
-        limits = Limits.of(outlook, change=asked.change, bounds=asked.bounds, lock=asked.lock)
-        share = np.linspace(0.0, 1.0, LEVELS)
-        levels = limits.low[:, None] + share * (limits.high - limits.low)[:, None]
+        limits = Limits.of(
+            outlook, change=asked.change, bounds=asked.bounds, bounds_money=asked.bounds_money, lock=asked.lock
+        )
+        levels = Levels.of(outlook, limits, steps=asked.steps, flights=asked.flights)
         return Problem(
             asked=asked,
             outlook=outlook,
             limits=limits,
             planned=planned,
-            levels=levels[planned],
+            levels=levels,
             constraints=side_constraints(
                 outlook,
                 planned,
@@ -75,7 +74,7 @@ class Problem:
                 ratios=asked.ratios,
             ),
             purses=_purses(outlook, planned, asked.within),
-            curves=_curves(outlook, levels, asked)[planned],
+            curves=_curves(outlook, levels.spend, asked)[planned],
         )
 
     @property
@@ -89,33 +88,46 @@ class Problem:
         Raises:
             ConfigError: No plan keeps all limits, or meets the target.
         """
-        if self.constraints:
-            solve = Joint(constraints=self.constraints, purses=self.purses)
-            return [Solution(self.planned, self._best(self.levels, self.curves, total, solve))]
+        levels = self.levels.spend[self.planned]
+        if self.asked.coupled:
+            joined = self.levels.joined[self.planned]
+            solve = Joint(constraints=self.constraints, purses=self.purses, joined=joined)
+            return [Solution(self.planned, self._best(levels, self.curves, total, solve))]
         found = []
         for purse in self.purses:
             rows, own = purse.cells, total * purse.share
             if self.asked.target is None:
-                self._check_reach(own, rows, purse.name)
-            levels = self.levels[rows]
-            own = float(np.clip(own, levels[:, 0].sum(), levels[:, -1].sum()))
-            found.append(Solution(self.planned[rows], self._best(levels, self.curves[rows], own, allocate)))
+                self._check_reach(levels, own, purse)
+            own = float(np.clip(own, levels[rows, 0].sum(), levels[rows, -1].sum()))
+            found.append(Solution(self.planned[rows], self._best(levels[rows], self.curves[rows], own, allocate)))
         return found
+
+    def binding(self, spend: Float[np.ndarray, " cell"], solutions: Sequence[Solution]) -> list[str]:
+        """What keeps each cell where it is: its limits, constraints over several cells, or what it may take."""
+        held: list[list[str]] = [[] for _ in spend]
+        for solution in solutions:
+            for constraint in self.constraints:
+                for cell in solution.cells[constraint.cells] if constraint.name in solution.found.shadow else ():
+                    held[cell].append(constraint.name)
+        own = self.limits.binding(spend, self.outlook.today)
+        found = zip(own, held, self.levels.binding(spend), strict=True)
+        return [limit or "; ".join(names) or admitted for limit, names, admitted in found]
 
     def _best(self, levels: np.ndarray, curves: np.ndarray, total: float, solve: Solve) -> Allocation:
         asked = self.asked
         if asked.aim == "mean":
             return _expected_best(levels, curves, total, asked, solve)
+        mixes = not (asked.steps or asked.flights)
         if asked.aim == "quantile":
-            return risk.by_quantile(levels, curves, total, asked.level, QUANTILE_SHARES, solve=solve)
+            return risk.by_quantile(levels, curves, total, asked.level, QUANTILE_SHARES, solve=solve, mixes=mixes)
         cvar = asked.aim == "cvar"
         objective = risk.worst_draws(asked.level) if cvar else risk.mean_less_spread(asked.spread)
-        return risk.hedged(levels, curves, total, objective, solve=solve)
+        return risk.hedged(levels, curves, total, objective, solve=solve, mixes=mixes)
 
-    def _check_reach(self, total: float, rows: np.ndarray, name: str) -> None:
-        low, high = float(self.levels[rows, 0].sum()), float(self.levels[rows, -1].sum())
-        locked = int(self.limits.locked[self.planned[rows]].sum())
-        where = f" for {name}" if name else ""
+    def _check_reach(self, levels: np.ndarray, total: float, purse: Purse) -> None:
+        low, high = (float(levels[purse.cells, end].sum()) for end in (0, -1))
+        locked = int(self.limits.locked[self.planned[purse.cells]].sum())
+        where = f" for {purse.name}" if purse.name else ""
         kept = f"; {locked} cells are locked" if locked else ""
         slack = 1e-9 * max(abs(total), high)
         if total < low - slack:

@@ -89,9 +89,9 @@ def _rows(sum_: Sum, limits: Range, *, key: str) -> list[Constraint]:
         raise ConfigError(f"{sum_.text}: must be 0 <= low <= high, is {low}..{high}", key=key)
     own, found = sum_.cells.astype(float), []
     if low > 0:
-        text = f"{sum_.text} at least {low:,g}{sum_.unit}"
+        text = f"{sum_.text} at least {low:,.10g}{sum_.unit}"
         found.append(Constraint(text, sum_.cells, low * sum_.against - own, -low * sum_.money))
     if np.isfinite(high):
-        text = f"{sum_.text} at most {high:,g}{sum_.unit}"
+        text = f"{sum_.text} at most {high:,.10g}{sum_.unit}"
         found.append(Constraint(text, sum_.cells, own - high * sum_.against, high * sum_.money))
     return found

@@ -35,6 +35,8 @@ class Wish:
     """Greatest change of any cell, as a share of today's spend."""
     bounds: Mapping[str, Range] = field(default_factory=dict)
     """Selector ("channel=tv,market=DE") to least and greatest multiple of today's spend of each of its cells."""
+    bounds_money: Mapping[str, Range] = field(default_factory=dict)
+    """The same in money, for cells that nothing is spent on today too; it goes before `bounds`."""
     lock: Sequence[str] = ()
     """Selectors of cells that stay."""
     within: Sequence[str] = ()
@@ -47,6 +49,11 @@ class Wish:
     """Selector to least and greatest share of its cells in the spend of all planned cells."""
     ratios: Mapping[tuple[str, str], Range] = field(default_factory=dict)
     """Two selectors to least and greatest spend of the first's cells per spend of the second's."""
+    steps: Mapping[str, float] = field(default_factory=dict)
+    """Selector to the money that the spend of each of its cells is a multiple of. Where all cells have one, a step of
+    the total may be left."""
+    flights: Mapping[str, float] = field(default_factory=dict)
+    """Selector to the least spend of each of its cells that is not off; off it can be where its limits let it."""
     aim: Aim = "mean"
     """`mean` outcome; `cvar`, the mean of the worst `level` of the draws; `quantile`, the outcome that all but a share
     `level` of the draws exceed; `mean_less_spread`, `spread` sds below the mean. All but the mean look at the gain
@@ -77,7 +84,7 @@ class Wish:
         if self.within and self.target_outcome is not None:
             raise ConfigError("is for all units together, and within keeps them apart", key="budget.target_outcome")
         if self.within and self.coupled and self.target is not None:
-            message = "cannot be met within several totals at once where groups, shares or ratios tie them together"
+            message = "cannot be met within several totals at once beside groups, shares, ratios, steps or flights"
             raise ConfigError(message, key=f"budget.{self.target}")
 
     @property
@@ -87,5 +94,6 @@ class Wish:
 
     @property
     def coupled(self) -> bool:
-        """Whether limits hold for several cells together."""
-        return bool(self.groups or self.groups_money or self.shares or self.ratios)
+        """Whether cells cannot choose alone, at one price."""
+        several = self.groups or self.groups_money or self.shares or self.ratios
+        return bool(several or self.steps or self.flights)

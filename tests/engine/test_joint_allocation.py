@@ -19,7 +19,7 @@ ALL = np.ones(4, bool)
 
 def joint(*constraints: tuple[np.ndarray, float], purses: tuple[Purse, ...] = (Purse("", ALL, 1.0),)) -> Joint:
     made = tuple(Constraint(f"c{i}", weight != 0, weight, limit) for i, (weight, limit) in enumerate(constraints))
-    return Joint(constraints=made, purses=purses)
+    return Joint(constraints=made, purses=purses, joined=np.ones((len(purses[0].cells), 1), bool))
 
 
 @pytest.mark.parametrize("seed", range(10))
