@@ -21,6 +21,10 @@ __all__ = ["Allocation", "Solve", "allocate", "at_price", "for_outcome", "for_re
 HALVINGS = 200
 HALVINGS_OF_TOTAL = 40
 
+REFINEMENTS = 3
+REFINED_FROM = 1e-6
+"""Of the outcome: a smaller gap is left."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Allocation:
@@ -67,23 +71,22 @@ def allocate(
         reached = float(outcome[rows, choice].sum())
         free = np.zeros(len(levels))
         return Allocation(spend=levels[rows, choice], outcome=reached, prices=(0.0,), bound=reached, cell_price=free)
-    steepness = slopes(levels, outcome)
-    # At `dear` the cells spend no more than the total, at `cheap` no less.
-    dear, cheap = float(steepness.max(initial=0.0)) + 1.0, float(steepness.min(initial=0.0)) - 1.0
-    for _ in range(HALVINGS):
-        price = (dear + cheap) / 2
-        if not cheap < price < dear:
+    found = _by_price(levels, outcome, total)
+    kept, best = np.arange(len(levels)), found
+    for _ in range(REFINEMENTS):
+        if best.gap <= REFINED_FROM * abs(best.bound):
             break
-        if _spent(levels, _choices(levels, outcome, price)) > total:
-            cheap = price
-        else:
-            dear = price
-    spend = _filled(levels, _choices(levels, outcome, dear), _choices(levels, outcome, cheap), total)
-    bound = min(_dual(levels, outcome, price, total) for price in (dear, cheap))
-    reached = float(interpolate(levels, outcome, spend).sum())
-    price = max(dear, float(steepness.min(initial=0.0)))
-    costs = np.full(len(levels), price)
-    return Allocation(spend=spend, outcome=reached, prices=(price,), bound=bound, cell_price=costs)
+        # The cell that falls furthest short of its own best choice tries others; what it spends, the rest do not.
+        loss = (outcome - best.price * levels).max(axis=1) - interpolate(
+            levels, outcome - best.price * levels, best.spend
+        )
+        split = kept[int(np.argmax(loss[kept]))]
+        kept = kept[kept != split]
+        better = _refined(levels, outcome, total, best, split)
+        if better is None:
+            break
+        best = better
+    return replace(best, prices=found.prices, cell_price=found.cell_price, bound=max(found.bound, best.outcome))
 
 
 def at_price(
@@ -182,6 +185,45 @@ def _reach(levels: np.ndarray, solve: Solve) -> tuple[float, float]:
     """The least and the greatest total that there are plans of."""
     least, most = (float(solve(levels, sign * levels, None).spend.sum()) for sign in (-1.0, 1.0))
     return least, most
+
+
+def _by_price(levels: np.ndarray, outcome: np.ndarray, total: float) -> Allocation:
+    steepness = slopes(levels, outcome)
+    # At `dear` the cells spend no more than the total, at `cheap` no less.
+    dear, cheap = float(steepness.max(initial=0.0)) + 1.0, float(steepness.min(initial=0.0)) - 1.0
+    for _ in range(HALVINGS):
+        price = (dear + cheap) / 2
+        if not cheap < price < dear:
+            break
+        if _spent(levels, _choices(levels, outcome, price)) > total:
+            cheap = price
+        else:
+            dear = price
+    spend = _filled(levels, _choices(levels, outcome, dear), _choices(levels, outcome, cheap), total)
+    bound = min(_dual(levels, outcome, price, total) for price in (dear, cheap))
+    reached = float(interpolate(levels, outcome, spend).sum())
+    price = max(dear, float(steepness.min(initial=0.0)))
+    costs = np.full(len(levels), price)
+    return Allocation(spend=spend, outcome=reached, prices=(price,), bound=bound, cell_price=costs)
+
+
+def _refined(levels: np.ndarray, outcome: np.ndarray, total: float, best: Allocation, split: int) -> Allocation | None:
+    """The best plan with one cell at a level of its own, if it is better."""
+    gain = outcome[split] - best.price * levels[split]
+    rest, found = np.delete(np.arange(len(levels)), split), None
+    low, high = float(levels[rest, 0].sum()), float(levels[rest, -1].sum())
+    # A level that loses more than the gap is in no better plan.
+    for level in np.flatnonzero(gain.max() - gain < best.gap):
+        own = float(levels[split, level])
+        if not low <= total - own <= high:
+            continue
+        others = _by_price(levels[rest], outcome[rest], total - own)
+        reached = others.outcome + float(outcome[split, level])
+        if reached > (best if found is None else found).outcome:
+            spend = best.spend.copy()
+            spend[rest], spend[split] = others.spend, own
+            found = replace(best, spend=spend, outcome=reached)
+    return found
 
 
 def _choices(levels: np.ndarray, outcome: np.ndarray, price: float) -> Int[np.ndarray, " cell"]:

@@ -105,7 +105,7 @@ def make_plan(
         spend[solution.cells] = solution.found.spend
     step = np.maximum(np.maximum(limits.high, outlook.today) * STEP, 1e-9)
     levels = np.stack([outlook.today, spend, outlook.today + step, spend + step], axis=1)
-    outcome = outlook.outcome(levels, outlook.fleet.draws).astype(float)
+    outcome = outlook.outcome(levels, outlook.fleet.draws)
     planned = np.concatenate([solution.cells for solution in solutions])
     cells = _cells(outlook, limits, spend, step, outcome, binding(spend, solutions))
     today, after = (outcome[planned, i].sum(axis=0) for i in range(2))
@@ -165,12 +165,9 @@ def _cells(
 
 
 def _weekly(outlook: Outlook, spend: Float[np.ndarray, " cell"]) -> pa.Table:
-    units = outlook.fleet.units
     days: list[date] = []
     for place in outlook.unit:
-        dates = units[place].dates
-        step = dates[1] - dates[0]
-        days += (dates[-1] + step * np.arange(1, outlook.weeks + 1)).astype("datetime64[D]").tolist()
+        days += outlook.days(place).tolist()
     names = {name: np.repeat(np.array(values, object), outlook.weeks) for name, values in _names(outlook).items()}
     amounts = (outlook.pattern * spend[:, None]).reshape(-1)
     return pa.table({**names, "date": pa.array(days, pa.date32()), "spend": amounts})

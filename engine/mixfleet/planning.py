@@ -22,6 +22,6 @@ def plan_budget(fleet: Fleet, **wish: Any) -> Plan:
         ConfigError: A wish is wrong, or no plan fulfils all of them; says why.
     """
     asked = Wish(**wish)
-    outlook = look_ahead(fleet, asked.weeks, asked.flighting)
+    outlook = look_ahead(fleet, asked.weeks, even=asked.flighting == "even")
     problem = Problem.of(asked, outlook)
     return make_plan(outlook, problem.limits, problem.solve(problem.total), problem.binding, aim=asked.aim)

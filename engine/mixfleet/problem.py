@@ -148,7 +148,7 @@ def _curves(outlook: Outlook, levels: Float[np.ndarray, "cell level"], asked: Wi
     draws = min(GRID_DRAWS, outlook.fleet.draws)
     if asked.aim == "mean":
         return outlook.expected(levels, draws)
-    outcome = outlook.outcome(np.concatenate([levels, outlook.today[:, None]], axis=1), draws)
+    outcome = outlook.outcome(np.concatenate([levels, outlook.today[:, None]], axis=1), draws, exact=False)
     return outcome[:, :-1] - outcome[:, -1:]
 
 

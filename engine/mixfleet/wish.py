@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from mixfleet.errors import ConfigError
-from mixfleet.outlook import Flighting
 from mixfleet.side_constraints import Range
 
 __all__ = ["GOALS", "Aim", "Wish"]
 
+Flighting = Literal["today", "even"]
 Aim = Literal["mean", "cvar", "quantile", "mean_less_spread"]
 
 GOALS = ("total", "target_roi", "target_marginal_roi", "target_outcome")
