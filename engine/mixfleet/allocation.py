@@ -16,7 +16,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float, Int
 
-__all__ = ["Allocation", "Solve", "allocate", "at_price", "for_outcome", "for_return", "interpolate", "slopes"]
+__all__ = [
+    "REFINED_FROM",
+    "Allocation",
+    "Solve",
+    "allocate",
+    "at_price",
+    "for_outcome",
+    "for_return",
+    "interpolate",
+    "slopes",
+]
 
 HALVINGS = 200
 HALVINGS_OF_TOTAL = 40

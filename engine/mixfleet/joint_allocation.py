@@ -33,6 +33,9 @@ SIFTED = 4_000
 SLACK = 1e-7
 """Of the greatest spend: a constraint that is broken by more cannot be kept."""
 
+CORNER = 1e-4
+"""Of the outcome: a smaller gap is not worth a mixed-integer program."""
+
 PENALTY = 1e4
 """Of the steepest slope: what it costs to break a constraint, while the segments that would keep it are left out."""
 
@@ -86,12 +89,16 @@ class Joint:
         weights = np.array([row.weight for row in rows]).reshape(-1, len(levels))
         costs = duals @ weights
         limits = np.array([row.limit for row in rows])
-        if not admitted(levels, self.joined, spend).all():
-            spend = rounded(levels, self.joined, outcome, spend, costs, weights, limits)
-            if spend is None:
-                raise ConfigError(_NOT_ROUNDED, key="budget.steps")
         bound = float((outcome - costs[:, None] * levels).max(axis=1).sum() + duals @ limits)
         reached = float(interpolate(levels, outcome, spend).sum())
+        relaxed = not admitted(levels, self.joined, spend).all()
+        if relaxed or bound - reached > CORNER * abs(bound):
+            gap = np.inf if relaxed else bound - reached
+            other = rounded(levels, self.joined, outcome, spend, costs, weights, limits, gap)
+            if other is None and relaxed:
+                raise ConfigError(_NOT_ROUNDED, key="budget.steps")
+            if other is not None and (relaxed or float(interpolate(levels, outcome, other).sum()) > reached):
+                spend, reached = other, float(interpolate(levels, outcome, other).sum())
         kept = len(self.constraints)
         small = TOLERANCE * float(np.abs(segments.slope).max(initial=0.0))
         shadow = {row.name: float(dual) for row, dual in zip(rows[:kept], duals, strict=False) if dual > small}

@@ -1,9 +1,10 @@
-"""Rounding: from the best plan of a relaxed problem to one that takes admitted spends only.
+"""Rounding: from the best plan of a relaxed problem to one that takes admitted spends only, on curves as they are.
 
-Cells that are near to choosing otherwise, and those that lie between two admitted spends, choose anew in a small
-mixed-integer program, and the others stay; more cells take part until there is a plan.
+Cells that are near to choosing otherwise, and those that lie between two admitted spends or below the hull of their
+curve, choose anew in a small mixed-integer program, and the others stay; more cells take part until there is a plan.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,12 +12,14 @@ from jaxtyping import Bool, Float
 from scipy import sparse
 from scipy.optimize import milp
 
+from mixfleet.allocation import interpolate, slopes
+
 __all__ = ["admitted", "rounded"]
 
 CORE = 48
 """Cells that choose anew, at first."""
 
-NODES = 2_000
+NODES = 500
 """Of the search tree: a count, not seconds, so that a plan does not depend on the machine."""
 
 NEAR = 1e-9
@@ -24,7 +27,7 @@ NEAR = 1e-9
 
 
 class Run(NamedTuple):
-    """Neighbouring levels of a cell between which every spend is admitted."""
+    """Neighbouring levels of a cell between which every spend is admitted and margins fall."""
 
     cell: int
     first: int
@@ -49,6 +52,7 @@ def rounded(
     costs: Float[np.ndarray, " cell"],
     weights: Float[np.ndarray, "row cell"],
     limits: Float[np.ndarray, " row"],
+    gap: float,
 ) -> Float[np.ndarray, " cell"] | None:
     """An admitted plan near the relaxed one, or None if none was found.
 
@@ -60,18 +64,26 @@ def rounded(
         costs: What money costs each cell there.
         weights: Of the spends in each constraint.
         limits: What `weights @ spend` may be at most.
+        gap: By how much plans may fall short of the bound; those that do by more are not looked at.
     """
     gain = outcome - costs[:, None] * levels
     away = np.abs(levels - spend[:, None]) > NEAR * np.maximum(levels[:, -1:], 1e-300)
     regret = gain.max(axis=1) - np.where(away, gain, -np.inf).max(axis=1)
     # Those that must choose anew, then those that can take up what the others leave, then the most indifferent.
-    kind = np.where(~admitted(levels, joined, spend), 0, np.where(away.all(axis=1), 1, 2))
+    short = gain.max(axis=1) - interpolate(levels, gain, spend) > 1e-9 * np.abs(outcome).max()
+    kind = np.where(~admitted(levels, joined, spend) | short, 0, np.where(away.all(axis=1), 1, 2))
     order = np.lexsort((regret, kind))
     size = CORE
     while True:
         core = np.sort(order[:size])
         left = limits - np.delete(weights, core, axis=1) @ np.delete(spend, core)
-        if (own := _chosen(levels[core], joined[core], outcome[core], weights[:, core], left)) is not None:
+        runs = [
+            Run(place, *run)
+            for place, cell in enumerate(core)
+            for run in _runs(levels[cell], joined[cell], outcome[cell])
+            if gain[cell, run[0] : run[1] + 1].max() >= gain[cell].max() - gap
+        ]
+        if (own := _chosen(runs, levels[core], outcome[core], weights[:, core], left)) is not None:
             found = spend.copy()
             found[core] = own
             return found
@@ -81,10 +93,9 @@ def rounded(
 
 
 def _chosen(
-    levels: np.ndarray, joined: np.ndarray, outcome: np.ndarray, weights: np.ndarray, limits: np.ndarray
+    runs: Sequence[Run], levels: np.ndarray, outcome: np.ndarray, weights: np.ndarray, limits: np.ndarray
 ) -> Float[np.ndarray, " cell"] | None:
     """The best admitted spends of a few cells: each takes one run, and moves up along its levels."""
-    runs = [run for cell in range(len(levels)) for run in _runs(cell, levels[cell], joined[cell])]
     money, worth, owner, width = [], [], [], []
     for place, run in enumerate(runs):
         money.append(levels[run.cell, run.first])
@@ -108,7 +119,7 @@ def _chosen(
     entries = np.r_[np.ones(len(pieces)), -np.array(width)[pieces]]
     places = (np.r_[rows, rows], np.r_[pieces, taken[pieces]])
     open_ = sparse.csr_array((entries, places), shape=(len(pieces), len(cell)))
-    slack = 1e-9 * np.maximum(np.abs(limits), 1.0)
+    slack = 1e-10 * np.abs(limits)
     held = sparse.csr_array(weights) @ spends
     constraints: list[Any] = [(held, -np.inf, limits + slack), (one, 1.0, 1.0)]
     if len(pieces):
@@ -126,9 +137,18 @@ def _chosen(
     return np.clip(spends @ whole, levels[:, 0], levels[:, -1])
 
 
-def _runs(cell: int, levels: Float[np.ndarray, " level"], joined: Bool[np.ndarray, " step"]) -> list[Run]:
-    ends: list[int] = [i for i in range(len(joined)) if not joined[i]]
-    starts = [0, *(end + 1 for end in ends)]
-    runs = [Run(cell, first, last) for first, last in zip(starts, [*ends, len(levels) - 1], strict=True)]
-    # A cell with fewer levels repeats its last, which is one choice.
-    return [run for i, run in enumerate(runs) if i == 0 or levels[run.first] > levels[runs[i - 1].last]]
+def _runs(
+    levels: Float[np.ndarray, " level"], joined: Bool[np.ndarray, " step"], outcome: Float[np.ndarray, " level"]
+) -> list[tuple[int, int]]:
+    """First and last levels of a cell's runs. A cell with fewer levels repeats its last, which is one choice."""
+    count = int(np.argmax(levels)) + 1
+    slope = slopes(levels[None], outcome[None])[0]
+    runs, first = [], 0
+    for level in range(1, count):
+        if not joined[level - 1]:
+            runs.append((first, level - 1))
+            first = level
+        elif level - 1 > first and slope[level - 1] > slope[level - 2]:
+            runs.append((first, level - 1))
+            first = level - 1
+    return [*runs, (first, count - 1)]
