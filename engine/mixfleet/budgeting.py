@@ -9,6 +9,7 @@ import typer
 import mixfleet
 from mixfleet import backend, closing
 from mixfleet.errors import ConfigError
+from mixfleet.selector import ALL
 from mixfleet.terminal import AsJson, RunPath, Terminal, errors_shown
 
 __all__ = ["budget"]
@@ -34,10 +35,15 @@ def budget(
     ratio: Annotated[Texts, typer.Option(help="One sum per another: channel=tv:channel=search:1:2.")] = None,
     step: Annotated[Texts, typer.Option(help="Spends are multiples: channel=tv:1000.")] = None,
     flight: Annotated[Texts, typer.Option(help="Nothing, or at least so much: channel=tv:50000.")] = None,
-    aim: Annotated[str, typer.Option(help="mean, cvar, quantile or mean_less_spread.")] = "mean",
+    aim: Annotated[str, typer.Option(help="mean, cvar, quantile, mean_less_spread or beat_today.")] = "mean",
     level: Annotated[float, typer.Option(help="Share of the worst draws that cvar and quantile look at.")] = 0.1,
     spread: Annotated[float, typer.Option(help="Standard deviations that mean_less_spread takes off.")] = 1.0,
-    flighting: Annotated[str, typer.Option(help="today's weekly pattern, or even.")] = "today",
+    flighting: Annotated[str, typer.Option(help="today's weekly pattern, even, or free.")] = "today",
+    week_bound: Annotated[Texts, typer.Option(help="channel=tv@2026-01-05..2026-02-01:0:2 x an average week.")] = None,
+    lock_weeks: Annotated[Texts, typer.Option(help="Weeks that stay: all@2026-01-05..2026-01-25.")] = None,
+    rate: Annotated[Texts, typer.Option(help="Plan's currency per unit's: 1, then market=US:0.92.")] = None,
+    maximise: Annotated[str, typer.Option(help="outcome, profit or kpi.")] = "outcome",
+    margin: Annotated[Texts, typer.Option(help="Earned per KPI, for profit: 0.4, then market=DE:0.3.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the plan; budget/ in the run by default.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -58,8 +64,9 @@ def _wish(given: Mapping[str, Any]) -> dict[str, Any]:
     wish = {name: value for name, value in given.items() if name not in ("run", "out", "as_json")}
     for option, (name, form, read) in FORMS.items():
         wish[name] = dict(read(text, form, name) for text in wish.pop(option) or ())
-    for name in ("lock", "within"):
+    for name in ("lock", "within", "lock_weeks"):
         wish[name] = tuple(wish[name] or ())
+    wish["margin"] = wish["margin"] or None
     return wish
 
 
@@ -76,9 +83,10 @@ def _ratio(text: str, form: str, name: str) -> tuple[tuple[str, str], tuple[floa
 
 
 def _number(text: str, form: str, name: str) -> tuple[str, float]:
+    """Selector and number; a number alone is for all."""
     selector, _, number = text.rpartition(":")
     try:
-        return selector, float(number)
+        return selector or ALL, float(number)
     except ValueError as error:
         raise ConfigError(f"{text!r} is not of the form {form}", key=f"budget.{name}") from error
 
@@ -100,5 +108,8 @@ FORMS = {
     "ratio": ("ratios", "channel=tv:channel=search:1:2", _ratio),
     "step": ("steps", "channel=tv:1000", _number),
     "flight": ("flights", "channel=tv:50000", _number),
+    "week_bound": ("week_bounds", "channel=tv@2026-01-05..2026-02-01:0:2", _range),
+    "rate": ("rates", "market=US:0.92", _number),
+    "margin": ("margin", "market=DE:0.3", _number),
 }
 """Option -> field of the wish, its form, and what reads it."""

@@ -39,7 +39,8 @@ class Levels:
         Args:
             outlook: The cells.
             limits: Least and greatest spend of each.
-            steps: Selector to the money that its spends are multiples of; the last one that fits a cell holds.
+            steps: Selector to the money, in the cell's own currency, that its spends are multiples of; the last one
+                that fits a cell holds.
             flights: Selector to the least spend of a cell that is not off.
 
         Raises:
@@ -83,7 +84,8 @@ def _by_cell(outlook: Outlook, limits: Limits, numbers: Mapping[str, float], nam
     for selector, number in numbers.items():
         if not 0 < number < np.inf:
             raise ConfigError(f"{selector}: must be money above zero, is {number}", key=f"budget.{name}")
-        found[cells_of(outlook, selector, key=f"budget.{name}")] = number
+        rows = cells_of(outlook, selector, key=f"budget.{name}")
+        found[rows] = number * outlook.rate[outlook.unit[rows]]
     found[limits.locked | (limits.high == 0)] = 0.0
     return found
 

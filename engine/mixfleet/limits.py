@@ -41,7 +41,7 @@ class Limits:
             bounds: Selector, such as "channel=tv" or "brand=acme,market=DE", to least and greatest multiple of
                 today's spend; where several hold for a cell, the last one does. Where nothing is spent today,
                 nothing is a multiple of it.
-            bounds_money: The same in money, for each of its cells; it goes before `bounds`.
+            bounds_money: The same in money, for each of its cells in its own currency; it goes before `bounds`.
             lock: Selectors of cells that stay as they are.
 
         Raises:
@@ -53,8 +53,9 @@ class Limits:
         for rows, low, high in _ranges(outlook, bounds, "budget.bounds"):
             least[rows], most[rows] = low, high
         least, most = least * outlook.today, most * outlook.today
+        rate = outlook.rate[outlook.unit]
         for rows, low, high in _ranges(outlook, bounds_money, "budget.bounds_money"):
-            least[rows], most[rows] = low, high
+            least[rows], most[rows] = low * rate[rows], high * rate[rows]
         locked = np.zeros(len(outlook.today), bool)
         for selector in lock:
             locked |= cells_of(outlook, selector, key="budget.lock")

@@ -103,6 +103,11 @@ class Outlook:
 
         return (found for found in fleet.walk(work) if found is not None)
 
+    @property
+    def converted(self) -> bool:
+        """Whether a unit's currency is another than the plan's."""
+        return bool(np.any(self.rate != 1))
+
     def days(self, place: int) -> np.ndarray:
         """First days of the coming weeks of a unit."""
         dates = self.fleet.units[place].dates

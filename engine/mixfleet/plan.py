@@ -1,7 +1,7 @@
 """Plan: what to spend on every channel of every unit, beside today's spend, and what it is expected to change."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from mixfleet.allocation import Allocation
 from mixfleet.errors import RunError
@@ -20,17 +20,21 @@ from mixfleet.interval import statistics
 from mixfleet.limits import Limits
 from mixfleet.outlook import Outlook
 
-__all__ = ["Plan", "Solution", "make_plan"]
+__all__ = ["Decision", "Plan", "make_plan"]
 
 STEP = 1e-4
 """Of a cell's greatest spend: how far the margin is looked at."""
 
 
-class Solution(NamedTuple):
-    """The best plan of some cells."""
+class Decision(NamedTuple):
+    """What a plan spends, and how it was found."""
 
-    cells: Int[np.ndarray, " cell"]
-    found: Allocation
+    spend: Float[np.ndarray, " cell"]
+    weekly: Float[np.ndarray, "cell week"]
+    binding: Sequence[str]
+    """What keeps each cell where it is; empty where nothing does and its margin is the price."""
+    found: Sequence[Allocation]
+    """Of the planned cells, by purse."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +45,7 @@ class Plan:
     """One row per unit and paid channel: keys, status, channel, spend today and in the plan, limits, outcomes, gain,
     marginal ROI, and what is binding. A unit that is not certified keeps its spend and has no outcome."""
     weekly: pa.Table
-    """One row per unit, channel and coming week: keys, status, channel, date, spend."""
+    """One row per unit, channel and coming week: keys, status, channel, date, spend in the unit's currency."""
     totals: dict[str, Any]
     """Of all planned cells together: see `make_plan`."""
     frame: FrameKind = "pandas"
@@ -85,68 +89,74 @@ class Plan:
         return to_frame(self.weekly, self.frame)
 
 
-def make_plan(
-    outlook: Outlook,
-    limits: Limits,
-    solutions: Sequence[Solution],
-    binding: Callable[[np.ndarray, Sequence[Solution]], Sequence[str]],
-    *,
-    aim: str,
-) -> Plan:
-    """Weighs the solutions against today's plan on all draws.
+def make_plan(outlook: Outlook, limits: Limits, decision: Decision, *, aim: str, maximise: str) -> Plan:
+    """Weighs a decision against today's plan on all draws.
 
     The totals hold `spend_today`, `spend_plan`; statistics of `outcome_today`, `outcome_plan` and `gain`;
     `probability_better`; `gap`, what any other plan could add to the aim at most, in all and as a share of the
     expected outcome; `prices`, the marginal ROI at which money was handed out, by purse; `shadow_prices`, what one more
     unit of money would bring where a constraint over several cells binds, by constraint; and the units left out.
+    Where profit is maximised, outcomes are margins before media are paid, and gains are of profit.
     """
-    spend = outlook.today.copy()
-    for solution in solutions:
-        spend[solution.cells] = solution.found.spend
+    spend, fleet = decision.spend, outlook.fleet
     step = np.maximum(np.maximum(limits.high, outlook.today) * STEP, 1e-9)
-    levels = np.stack([outlook.today, spend, outlook.today + step, spend + step], axis=1)
-    outcome = outlook.outcome(levels, outlook.fleet.draws)
-    planned = np.concatenate([solution.cells for solution in solutions])
-    cells = _cells(outlook, limits, spend, step, outcome, binding(spend, solutions))
+    outcome = _outcomes(outlook, decision, step)
+    cost = spend - outlook.today if maximise == "profit" else np.zeros(len(spend))
+    cells = _cells(outlook, limits, decision, step, outcome, cost)
+    planned = outlook.certified
     today, after = (outcome[planned, i].sum(axis=0) for i in range(2))
-    gap = sum(solution.found.gap for solution in solutions)
-    left = np.setdiff1d(np.arange(len(spend)), planned)
-    fleet = outlook.fleet
-    units = {fleet.units[place].labels for place in outlook.unit[left]} | set(fleet.missing)
+    gain = after - today - float(cost[planned].sum())
+    gap = sum(found.gap for found in decision.found)
+    units = {fleet.units[place].labels for place in outlook.unit[~planned]} | set(fleet.missing)
     totals = {
         "aim": aim,
+        "maximise": maximise,
         "weeks": outlook.weeks,
         "units": len({int(place) for place in outlook.unit[planned]}),
-        "cells": len(planned),
+        "cells": int(planned.sum()),
         "spend_today": float(outlook.today[planned].sum()),
         "spend_plan": float(spend[planned].sum()),
         "outcome_today": _row(today),
         "outcome_plan": _row(after),
-        "gain": _row(after - today),
-        "probability_better": float(np.mean(after > today)),
+        "gain": _row(gain),
+        "probability_better": float(np.mean(gain > 0)),
         "gap": float(gap),
         "gap_share": float(gap / abs(after.mean())) if after.mean() else float("nan"),
-        "prices": [price for solution in solutions for price in solution.found.prices],
-        "shadow_prices": {name: price for solution in solutions for name, price in solution.found.shadow.items()},
+        "prices": [price for found in decision.found for price in found.prices],
+        "shadow_prices": {name: price for found in decision.found for name, price in found.shadow.items()},
         "excluded": len(units),
         "excluded_units": sorted(" / ".join(labels) for labels in units),
-        "excluded_spend": float(outlook.today[left].sum()),
+        "excluded_spend": float(outlook.today[~planned].sum()),
     }
-    return Plan(cells=cells, weekly=_weekly(outlook, spend), totals=totals)
+    return Plan(cells=cells, weekly=_weekly(outlook, decision), totals=totals)
+
+
+def _outcomes(
+    outlook: Outlook, decision: Decision, step: Float[np.ndarray, " cell"]
+) -> Float[np.ndarray, "cell level draw"]:
+    """Of today's spend and the plan's, and of both with a step more."""
+    more = step / np.where(decision.spend > 0, decision.spend, 1.0)
+    follows = np.where((decision.spend > 0)[:, None], decision.weekly * more[:, None], outlook.pattern * step[:, None])
+    today = outlook.pattern * outlook.today[:, None]
+    weekly = np.stack(
+        [today, decision.weekly, today + outlook.pattern * step[:, None], decision.weekly + follows], axis=1
+    )
+    return outlook.outcome(weekly.sum(axis=-1), outlook.fleet.draws, weekly)
 
 
 def _cells(
     outlook: Outlook,
     limits: Limits,
-    spend: Float[np.ndarray, " cell"],
+    decision: Decision,
     step: Float[np.ndarray, " cell"],
     outcome: Float[np.ndarray, "cell level draw"],
-    binding: Sequence[str],
+    cost: Float[np.ndarray, " cell"],
 ) -> pa.Table:
-    mean = outcome.mean(axis=-1)
-    gain = statistics(outcome[:, 1] - outcome[:, 0])
+    mean, spend, rate = outcome.mean(axis=-1), decision.spend, outlook.rate[outlook.unit]
+    gain = statistics(outcome[:, 1] - outcome[:, 0] - cost[:, None])
     with np.errstate(invalid="ignore", divide="ignore"):
         change = np.where(outlook.today > 0, spend / outlook.today - 1, np.nan)
+    own = {"rate": rate, "spend_today_own": outlook.today / rate, "spend_plan_own": spend / rate}
     columns: dict[str, Any] = {
         **_names(outlook),
         "spend_today": outlook.today,
@@ -159,18 +169,20 @@ def _cells(
         **{f"gain_{name}": values for name, values in gain.items()},
         "marginal_roi_today": (mean[:, 2] - mean[:, 0]) / step,
         "marginal_roi_plan": (mean[:, 3] - mean[:, 1]) / step,
-        "binding": np.where(outlook.certified, np.array(binding, object), "not certified"),
+        "binding": np.where(outlook.certified, np.array(decision.binding, object), "not certified"),
+        **(own if outlook.converted else {}),
     }
     return pa.table(columns)
 
 
-def _weekly(outlook: Outlook, spend: Float[np.ndarray, " cell"]) -> pa.Table:
+def _weekly(outlook: Outlook, decision: Decision) -> pa.Table:
     days: list[date] = []
     for place in outlook.unit:
         days += outlook.days(place).tolist()
     names = {name: np.repeat(np.array(values, object), outlook.weeks) for name, values in _names(outlook).items()}
-    amounts = (outlook.pattern * spend[:, None]).reshape(-1)
-    return pa.table({**names, "date": pa.array(days, pa.date32()), "spend": amounts})
+    own = (decision.weekly / outlook.rate[outlook.unit][:, None]).reshape(-1)
+    converted = {"spend_converted": decision.weekly.reshape(-1)} if outlook.converted else {}
+    return pa.table({**names, "date": pa.array(days, pa.date32()), "spend": own, **converted})
 
 
 def _names(outlook: Outlook) -> dict[str, list[str]]:

@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import numpy as np
+
+from mixfleet.currency import unit_rates
+from mixfleet.economics import Economics
 from mixfleet.fleet import Fleet
-from mixfleet.outlook import look_ahead
+from mixfleet.outlook import Outlook, look_ahead
 from mixfleet.plan import Plan, make_plan
 from mixfleet.problem import Problem
 from mixfleet.wish import Wish
@@ -22,6 +26,17 @@ def plan_budget(fleet: Fleet, **wish: Any) -> Plan:
         ConfigError: A wish is wrong, or no plan fulfils all of them; says why.
     """
     asked = Wish(**wish)
-    outlook = look_ahead(fleet, asked.weeks, even=asked.flighting == "even")
-    problem = Problem.of(asked, outlook)
-    return make_plan(outlook, problem.limits, problem.solve(problem.total), problem.binding, aim=asked.aim)
+    problem = Problem.of(asked, _outlook(fleet, asked))
+    decision = problem.decide(problem.total)
+    return make_plan(problem.outlook, problem.limits, decision, aim=asked.aim, maximise=asked.maximise)
+
+
+def _outlook(fleet: Fleet, asked: Wish) -> Outlook:
+    units = [unit.labels for unit in fleet.units]
+    rate = unit_rates(asked.rates, fleet.keys, units, key="budget.rates")
+    worth = None
+    if asked.maximise == "profit":
+        worth = Economics(margin=asked.margin).per_kpi(fleet.keys, units)[:, 0] * rate
+    elif asked.maximise == "kpi":
+        worth = np.ones(len(units))
+    return look_ahead(fleet, asked.weeks, even=asked.flighting == "even", rate=rate, worth=worth)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -14,11 +13,15 @@ from mixfleet.joint_allocation import Constraint, Joint, Purse
 from mixfleet.levels import Levels
 from mixfleet.limits import Limits
 from mixfleet.outlook import Outlook
-from mixfleet.plan import Solution
+from mixfleet.plan import Decision
+from mixfleet.schedule import WeekLimits, best_weeks
 from mixfleet.side_constraints import side_constraints
 from mixfleet.wish import Wish
 
-__all__ = ["Problem"]
+__all__ = ["GRID_DRAWS", "Problem"]
+
+Solution = tuple[Int[np.ndarray, " cell"], Allocation]
+"""Cells, and the best plan of them."""
 
 GRID_DRAWS = 200
 """Draws behind the choice; the plan that is chosen is then weighed on all of them."""
@@ -37,6 +40,8 @@ class Problem:
     planned: Int[np.ndarray, " planned"]
     """Places of the cells that may move, among all."""
     levels: Levels
+    weekly: Float[np.ndarray, "cell level week"] | None
+    """Of all cells at their levels, where weeks are free."""
     constraints: tuple[Constraint, ...]
     purses: tuple[Purse, ...]
     curves: Float[np.ndarray, "planned level *draw"]
@@ -58,13 +63,18 @@ class Problem:
         limits = Limits.of(
             outlook, change=asked.change, bounds=asked.bounds, bounds_money=asked.bounds_money, lock=asked.lock
         )
+        weeks = WeekLimits.of(outlook, asked.week_bounds, asked.lock_weeks)
+        limits = weeks.within(outlook, limits)
         levels = Levels.of(outlook, limits, steps=asked.steps, flights=asked.flights)
+        free = asked.flighting == "free"
+        weekly = best_weeks(outlook, levels.spend, weeks, limits.locked) if free else None
         return Problem(
             asked=asked,
             outlook=outlook,
             limits=limits,
             planned=planned,
             levels=levels,
+            weekly=weekly,
             constraints=side_constraints(
                 outlook,
                 planned,
@@ -74,7 +84,7 @@ class Problem:
                 ratios=asked.ratios,
             ),
             purses=_purses(outlook, planned, asked.within),
-            curves=_curves(outlook, levels.spend, asked)[planned],
+            curves=_curves(outlook, levels.spend, weekly, asked)[planned],
         )
 
     @property
@@ -82,32 +92,42 @@ class Problem:
         """What is spent where no target says otherwise."""
         return float(self.outlook.today[self.planned].sum()) if self.asked.total is None else self.asked.total
 
-    def solve(self, total: float) -> list[Solution]:
-        """The best plans: one for every purse, or one for all where constraints tie them together.
+    def decide(self, total: float) -> Decision:
+        """The best plan.
 
         Raises:
             ConfigError: No plan keeps all limits, or meets the target.
         """
+        spend, solutions = self.outlook.today.copy(), self._solve(total)
+        for cells, found in solutions:
+            spend[cells] = found.spend
+        today = self.outlook.pattern * spend[:, None]
+        weekly = today if self.weekly is None else interpolate(self.levels.spend, self.weekly, spend)
+        weekly[~self.outlook.certified] = today[~self.outlook.certified]
+        return Decision(spend, weekly, self._binding(spend, solutions), [found for _, found in solutions])
+
+    def _solve(self, total: float) -> list[Solution]:
+        """One solution for every purse, or one for all where constraints tie them together."""
         levels = self.levels.spend[self.planned]
         if self.asked.coupled:
             joined = self.levels.joined[self.planned]
             solve = Joint(constraints=self.constraints, purses=self.purses, joined=joined)
-            return [Solution(self.planned, self._best(levels, self.curves, total, solve))]
+            return [(self.planned, self._best(levels, self.curves, total, solve))]
         found = []
         for purse in self.purses:
             rows, own = purse.cells, total * purse.share
             if self.asked.target is None:
                 self._check_reach(levels, own, purse)
             own = float(np.clip(own, levels[rows, 0].sum(), levels[rows, -1].sum()))
-            found.append(Solution(self.planned[rows], self._best(levels[rows], self.curves[rows], own, allocate)))
+            found.append((self.planned[rows], self._best(levels[rows], self.curves[rows], own, allocate)))
         return found
 
-    def binding(self, spend: Float[np.ndarray, " cell"], solutions: Sequence[Solution]) -> list[str]:
+    def _binding(self, spend: Float[np.ndarray, " cell"], solutions: Sequence[Solution]) -> list[str]:
         """What keeps each cell where it is: its limits, constraints over several cells, or what it may take."""
         held: list[list[str]] = [[] for _ in spend]
-        for solution in solutions:
+        for cells, found in solutions:
             for constraint in self.constraints:
-                for cell in solution.cells[constraint.cells] if constraint.name in solution.found.shadow else ():
+                for cell in cells[constraint.cells] if constraint.name in found.shadow else ():
                     held[cell].append(constraint.name)
         own = self.limits.binding(spend, self.outlook.today)
         found = zip(own, held, self.levels.binding(spend), strict=True)
@@ -120,6 +140,8 @@ class Problem:
         mixes = not (asked.steps or asked.flights)
         if asked.aim == "quantile":
             return risk.by_quantile(levels, curves, total, asked.level, QUANTILE_SHARES, solve=solve, mixes=mixes)
+        if asked.aim == "beat_today":
+            return risk.beating(levels, curves, total, solve=solve, mixes=mixes)
         cvar = asked.aim == "cvar"
         objective = risk.worst_draws(asked.level) if cvar else risk.mean_less_spread(asked.spread)
         return risk.hedged(levels, curves, total, objective, solve=solve, mixes=mixes)
@@ -144,12 +166,14 @@ class Problem:
             )
 
 
-def _curves(outlook: Outlook, levels: Float[np.ndarray, "cell level"], asked: Wish) -> Any:
+def _curves(
+    outlook: Outlook, levels: Float[np.ndarray, "cell level"], weekly: np.ndarray | None, asked: Wish
+) -> np.ndarray:
     draws = min(GRID_DRAWS, outlook.fleet.draws)
     if asked.aim == "mean":
-        return outlook.expected(levels, draws)
-    outcome = outlook.outcome(np.concatenate([levels, outlook.today[:, None]], axis=1), draws, exact=False)
-    return outcome[:, :-1] - outcome[:, -1:]
+        return outlook.expected(levels, draws, weekly)
+    today = outlook.outcome(outlook.today[:, None], draws, exact=False)
+    return outlook.outcome(levels, draws, weekly, exact=False) - today
 
 
 def _purses(outlook: Outlook, planned: Int[np.ndarray, " planned"], within: Sequence[str]) -> tuple[Purse, ...]:
@@ -172,8 +196,8 @@ def _expected_best(
     asked: Wish,
     solve: Solve,
 ) -> Allocation:
-    if asked.target_marginal_roi is not None:
-        return at_price(levels, expected, asked.target_marginal_roi, solve)
+    if asked.price is not None:
+        return at_price(levels, expected, asked.price, solve)
     if asked.target_outcome is not None:
         least = for_outcome(levels, expected, asked.target_outcome, solve)
         if least is None:

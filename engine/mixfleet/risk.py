@@ -18,11 +18,16 @@ from scipy.optimize import linprog, minimize
 
 from mixfleet.allocation import Allocation, Solve, allocate, interpolate
 
-__all__ = ["by_quantile", "expected_shortfall", "hedged", "mean_less_spread", "worst_draws"]
+__all__ = ["beating", "by_quantile", "expected_shortfall", "hedged", "mean_less_spread", "worst_draws"]
 
 ROUNDS = 40
 TOLERANCE = 1e-4
 """Of the objective's size: when the bound is so near, the climb ends."""
+
+
+SHARES = (0.05, 0.2, 0.5, 1.0)
+SPREADS = (0.5, 1.0, 2.0)
+"""Of worst draws, and in sds: the plans that stand for election by their probability to gain."""
 
 
 class Objective(NamedTuple):
@@ -152,3 +157,23 @@ def by_quantile(
     reached = [float(np.quantile(interpolate(levels, draws, plan.spend).sum(axis=0), share)) for plan in plans]
     best = int(np.argmax(reached))
     return replace(plans[best], outcome=reached[best], bound=float("inf"))
+
+
+def beating(
+    levels: Float[np.ndarray, "cell level"],
+    gain: Float[np.ndarray, "cell level draw"],
+    total: float,
+    *,
+    solve: Solve = allocate,
+    mixes: bool = True,
+) -> Allocation:
+    """Of plans that weigh risk more and less, the one whose gain is above zero in most draws; of equals, the greatest.
+
+    A probability is not concave and nothing certifies its best plan: the bound is infinite. The outcome is the
+    probability.
+    """
+    objectives = (*map(worst_draws, SHARES), *map(mean_less_spread, SPREADS))
+    plans = [hedged(levels, gain, total, objective, solve=solve, mixes=mixes) for objective in objectives]
+    gains = [interpolate(levels, gain, plan.spend).sum(axis=0) for plan in plans]
+    best = max(range(len(plans)), key=lambda i: (float(np.mean(gains[i] > 0)), float(gains[i].mean())))
+    return replace(plans[best], outcome=float(np.mean(gains[best] > 0)), bound=float("inf"))

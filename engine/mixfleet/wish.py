@@ -9,8 +9,9 @@ from mixfleet.side_constraints import Range
 
 __all__ = ["GOALS", "Aim", "Wish"]
 
-Flighting = Literal["today", "even"]
-Aim = Literal["mean", "cvar", "quantile", "mean_less_spread"]
+Flighting = Literal["today", "even", "free"]
+Aim = Literal["mean", "cvar", "quantile", "mean_less_spread", "beat_today"]
+Maximand = Literal["outcome", "profit", "kpi"]
 
 GOALS = ("total", "target_roi", "target_marginal_roi", "target_outcome")
 """What may set the total; at most one of them."""
@@ -54,17 +55,31 @@ class Wish:
     the total may be left."""
     flights: Mapping[str, float] = field(default_factory=dict)
     """Selector to the least spend of each of its cells that is not off; off it can be where its limits let it."""
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Selector of units ("market=US", "all") to the plan's currency per currency of theirs. Every unit needs one;
+    without any, all money is of one currency. What is said of single cells (`bounds_money`, `steps`, `flights`) is in
+    their own currency, all other money in the plan's."""
+    maximise: Maximand = "outcome"
+    """`outcome`, money where the table says what a KPI is worth; `profit`, `margin` of the KPI less the spend, which
+    without a total or target is spent until the last unit of money earns itself; `kpi`, such as customers."""
+    margin: float | Mapping[str, float] | None = None
+    """Earned per KPI before media are paid, in all units or by selector; a share where the KPI is revenue."""
     aim: Aim = "mean"
     """`mean` outcome; `cvar`, the mean of the worst `level` of the draws; `quantile`, the outcome that all but a share
-    `level` of the draws exceed; `mean_less_spread`, `spread` sds below the mean. All but the mean look at the gain
-    over today's plan."""
+    `level` of the draws exceed; `mean_less_spread`, `spread` sds below the mean; `beat_today`, the
+    probability to bring more than today's plan. All but the mean look at the gain over today's plan."""
     level: float = 0.1
     """See `aim`."""
     spread: float = 1.0
     """See `aim`."""
     flighting: Flighting = "today"
     """`today`, each cell keeps its weekly pattern; `even`, every week gets the same, and today's spend is weighed so
-    too."""
+    too; `free`, each cell takes the best of several patterns, and the plan is certified among those."""
+    week_bounds: Mapping[str, Range] = field(default_factory=dict)
+    """Of free weeks, selector and days ("channel=tv@2026-01-05..2026-02-01") to least and greatest multiple of what a
+    cell spends in an average week today."""
+    lock_weeks: Sequence[str] = ()
+    """Selectors and days of weeks that keep what today's pattern spends in them."""
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
@@ -74,13 +89,19 @@ class Wish:
         for name in (*goals, "level", "weeks"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"must be above zero, is {getattr(self, name)}", key=f"budget.{name}")
-        for name, known in (("aim", get_args(Aim)), ("flighting", get_args(Flighting))):
-            if getattr(self, name) not in known:
-                raise ConfigError(f"must be one of {', '.join(known)}", key=f"budget.{name}")
+        for name, known in (("aim", Aim), ("flighting", Flighting), ("maximise", Maximand)):
+            if getattr(self, name) not in get_args(known):
+                raise ConfigError(f"must be one of {', '.join(get_args(known))}", key=f"budget.{name}")
         if self.level > 1 or self.spread < 0:
             raise ConfigError("level is a share in (0, 1], spread zero or more", key="budget")
-        if self.aim != "mean" and self.target is not None:
+        if (self.maximise == "profit") != (self.margin is not None):
+            raise ConfigError("profit needs a margin, and a margin is about profit", key="budget.margin")
+        if self.aim != "mean" and goals and self.target is not None:
             raise ConfigError(f"{self.target} is about the mean", key="budget.aim")
+        if self.aim != "mean" and self.maximise == "profit" and self.total is None:
+            raise ConfigError("needs a total beyond the mean: only the mean says where to stop", key="budget.maximise")
+        if self.flighting != "free" and (self.week_bounds or self.lock_weeks):
+            raise ConfigError("weeks are free with flighting free only", key="budget.week_bounds")
         if self.within and self.target_outcome is not None:
             raise ConfigError("is for all units together, and within keeps them apart", key="budget.target_outcome")
         if self.within and self.coupled and self.target is not None:
@@ -90,7 +111,14 @@ class Wish:
     @property
     def target(self) -> str | None:
         """The name of what sets the total, other than a total."""
-        return next((name for name in GOALS[1:] if getattr(self, name) is not None), None)
+        named = next((name for name in GOALS[1:] if getattr(self, name) is not None), None)
+        return "maximise" if named is None and self.price is not None else named
+
+    @property
+    def price(self) -> float | None:
+        """The marginal outcome down to which money is spent, where that sets the total."""
+        unsaid = all(getattr(self, name) is None for name in GOALS)
+        return 1.0 if self.maximise == "profit" and unsaid else self.target_marginal_roi
 
     @property
     def coupled(self) -> bool:
