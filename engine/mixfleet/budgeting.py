@@ -44,6 +44,8 @@ def budget(
     rate: Annotated[Texts, typer.Option(help="Plan's currency per unit's: 1, then market=US:0.92.")] = None,
     maximise: Annotated[str, typer.Option(help="outcome, profit or kpi.")] = "outcome",
     margin: Annotated[Texts, typer.Option(help="Earned per KPI, for profit: 0.4, then market=DE:0.3.")] = None,
+    frontier: Annotated[bool, typer.Option("--frontier", help="Also the best plans of other totals.")] = False,
+    experiment_error: Annotated[float | None, typer.Option(help="Also what experiments as exact are worth.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the plan; budget/ in the run by default.")] = None,
     as_json: AsJson = False,
 ) -> None:

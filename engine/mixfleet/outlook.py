@@ -113,6 +113,15 @@ class Outlook:
         dates = self.fleet.units[place].dates
         return (dates[-1] + (dates[1] - dates[0]) * np.arange(1, self.weeks + 1)).astype("datetime64[D]")
 
+    def names(self) -> dict[str, list[str]]:
+        """Columns that say which cell is which: keys, status, channel."""
+        fleet = self.fleet
+        return {
+            **{key: [fleet.units[place].labels[i] for place in self.unit] for i, key in enumerate(fleet.keys)},
+            "status": [fleet.statuses[place] for place in self.unit],
+            "channel": [fleet.channels[channel] for channel in self.channel],
+        }
+
     def _of_unit(
         self,
         block: Block,

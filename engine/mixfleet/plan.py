@@ -1,8 +1,8 @@
 """Plan: what to spend on every channel of every unit, beside today's spend, and what it is expected to change."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from mixfleet.allocation import Allocation
-from mixfleet.errors import RunError
+from mixfleet.errors import ConfigError, RunError
 from mixfleet.export import write_tables
 from mixfleet.frame import FrameKind, to_frame
 from mixfleet.interval import statistics
@@ -21,6 +21,9 @@ from mixfleet.limits import Limits
 from mixfleet.outlook import Outlook
 
 __all__ = ["Decision", "Plan", "make_plan"]
+
+EXTRA = ("frontier", "experiments")
+"""Tables that a plan may hold besides."""
 
 STEP = 1e-4
 """Of a cell's greatest spend: how far the margin is looked at."""
@@ -48,6 +51,8 @@ class Plan:
     """One row per unit, channel and coming week: keys, status, channel, date, spend in the unit's currency."""
     totals: dict[str, Any]
     """Of all planned cells together: see `make_plan`."""
+    extra: Mapping[str, pa.Table] = field(default_factory=dict)
+    """Tables that were asked for besides: see `EXTRA`."""
     frame: FrameKind = "pandas"
 
     def __repr__(self) -> str:
@@ -61,8 +66,11 @@ class Plan:
 
     def save(self, folder: Path) -> list[Path]:
         """Write the plan as Parquet, to be read again, and as CSV, to be looked at."""
-        tables = {"plan": self.cells, "plan_by_week": self.weekly}
+        tables = {"plan": self.cells, "plan_by_week": self.weekly, **self.extra}
         written = [path for kind in ("parquet", "csv") for path in write_tables(tables, folder, kind)]
+        for stale in set(EXTRA) - set(self.extra):
+            for kind in ("parquet", "csv"):
+                (folder / f"{stale}.{kind}").unlink(missing_ok=True)
         totals = folder / "plan.json"
         totals.write_text(json.dumps(self.totals, indent=1))
         return [*written, totals]
@@ -76,7 +84,10 @@ class Plan:
         """
         try:
             cells, weekly = (pq.read_table(folder / f"{name}.parquet") for name in ("plan", "plan_by_week"))
-            return Plan(cells=cells, weekly=weekly, totals=json.loads((folder / "plan.json").read_text()))
+            there = (name for name in EXTRA if (folder / f"{name}.parquet").is_file())
+            extra = {name: pq.read_table(folder / f"{name}.parquet") for name in there}
+            totals = json.loads((folder / "plan.json").read_text())
+            return Plan(cells=cells, weekly=weekly, totals=totals, extra=extra)
         except (OSError, ValueError) as error:
             raise RunError(f"{folder} holds no plan that can be read: {error}. Repeat mixfleet budget") from error
 
@@ -87,6 +98,27 @@ class Plan:
     def by_week(self) -> Any:
         """The weekly spends as a frame."""
         return to_frame(self.weekly, self.frame)
+
+    def frontier(self) -> Any:
+        """The best plans of other totals as a frame; see `mixfleet.frontier.efficient_frontier`.
+
+        Raises:
+            ConfigError: It was not asked for.
+        """
+        return self._asked("frontier", "frontier=True")
+
+    def experiments(self) -> Any:
+        """What experiments are worth to the plan, as a frame; see `mixfleet.experiments.experiment_values`.
+
+        Raises:
+            ConfigError: They were not asked for.
+        """
+        return self._asked("experiments", "experiment_error=0.2")
+
+    def _asked(self, name: str, wish: str) -> Any:
+        if name not in self.extra:
+            raise ConfigError(f"was not asked for: plan with {wish}", key=f"budget.{name}")
+        return to_frame(self.extra[name], self.frame)
 
 
 def make_plan(outlook: Outlook, limits: Limits, decision: Decision, *, aim: str, maximise: str) -> Plan:
@@ -158,7 +190,7 @@ def _cells(
         change = np.where(outlook.today > 0, spend / outlook.today - 1, np.nan)
     own = {"rate": rate, "spend_today_own": outlook.today / rate, "spend_plan_own": spend / rate}
     columns: dict[str, Any] = {
-        **_names(outlook),
+        **outlook.names(),
         "spend_today": outlook.today,
         "spend_plan": spend,
         "change": change,
@@ -179,19 +211,10 @@ def _weekly(outlook: Outlook, decision: Decision) -> pa.Table:
     days: list[date] = []
     for place in outlook.unit:
         days += outlook.days(place).tolist()
-    names = {name: np.repeat(np.array(values, object), outlook.weeks) for name, values in _names(outlook).items()}
+    names = {name: np.repeat(np.array(values, object), outlook.weeks) for name, values in outlook.names().items()}
     own = (decision.weekly / outlook.rate[outlook.unit][:, None]).reshape(-1)
     converted = {"spend_converted": decision.weekly.reshape(-1)} if outlook.converted else {}
     return pa.table({**names, "date": pa.array(days, pa.date32()), "spend": own, **converted})
-
-
-def _names(outlook: Outlook) -> dict[str, list[str]]:
-    fleet = outlook.fleet
-    return {
-        **{key: [fleet.units[place].labels[i] for place in outlook.unit] for i, key in enumerate(fleet.keys)},
-        "status": [fleet.statuses[place] for place in outlook.unit],
-        "channel": [fleet.channels[channel] for channel in outlook.channel],
-    }
 
 
 def _row(draws: Float[np.ndarray, " draw"]) -> dict[str, float]:

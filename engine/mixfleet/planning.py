@@ -1,12 +1,15 @@
 """Planning: where the coming weeks' money would bring most, against today's plan, on the draws of a finished run."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from mixfleet.currency import unit_rates
 from mixfleet.economics import Economics
+from mixfleet.experiments import experiment_values
 from mixfleet.fleet import Fleet
+from mixfleet.frontier import efficient_frontier
 from mixfleet.outlook import Outlook, look_ahead
 from mixfleet.plan import Plan, make_plan
 from mixfleet.problem import Problem
@@ -28,7 +31,11 @@ def plan_budget(fleet: Fleet, **wish: Any) -> Plan:
     asked = Wish(**wish)
     problem = Problem.of(asked, _outlook(fleet, asked))
     decision = problem.decide(problem.total)
-    return make_plan(problem.outlook, problem.limits, decision, aim=asked.aim, maximise=asked.maximise)
+    plan = make_plan(problem.outlook, problem.limits, decision, aim=asked.aim, maximise=asked.maximise)
+    extra = {"frontier": efficient_frontier(problem)} if asked.frontier else {}
+    if asked.experiment_error is not None:
+        extra["experiments"] = experiment_values(problem, decision, asked.experiment_error)
+    return replace(plan, extra=extra)
 
 
 def _outlook(fleet: Fleet, asked: Wish) -> Outlook:

@@ -92,6 +92,29 @@ class Problem:
         """What is spent where no target says otherwise."""
         return float(self.outlook.today[self.planned].sum()) if self.asked.total is None else self.asked.total
 
+    def reach(self) -> tuple[float, float]:
+        """The least and the greatest total that there are plans of.
+
+        Raises:
+            ConfigError: Constraints tie several totals together.
+        """
+        levels = self.levels.spend[self.planned]
+        if self.asked.coupled:
+            if len(self.purses) > 1:
+                raise ConfigError("cannot be told within several totals that are tied together", key="budget.frontier")
+            solve = self._joint()
+            least, most = (float(solve(levels, sign * levels, None).spend.sum()) for sign in (-1.0, 1.0))
+            return least, most
+        ends = [(levels[purse.cells, 0].sum(), levels[purse.cells, -1].sum(), purse.share) for purse in self.purses]
+        return (
+            max(float(low / share) for low, _, share in ends if share),
+            min(float(high / share) for _, high, share in ends if share),
+        )
+
+    def purse_cells(self) -> list[Int[np.ndarray, " cell"]]:
+        """Places of the cells of each solution."""
+        return [self.planned] if self.asked.coupled else [self.planned[purse.cells] for purse in self.purses]
+
     def decide(self, total: float) -> Decision:
         """The best plan.
 
@@ -110,9 +133,7 @@ class Problem:
         """One solution for every purse, or one for all where constraints tie them together."""
         levels = self.levels.spend[self.planned]
         if self.asked.coupled:
-            joined = self.levels.joined[self.planned]
-            solve = Joint(constraints=self.constraints, purses=self.purses, joined=joined)
-            return [(self.planned, self._best(levels, self.curves, total, solve))]
+            return [(self.planned, self._best(levels, self.curves, total, self._joint()))]
         found = []
         for purse in self.purses:
             rows, own = purse.cells, total * purse.share
@@ -121,6 +142,9 @@ class Problem:
             own = float(np.clip(own, levels[rows, 0].sum(), levels[rows, -1].sum()))
             found.append((self.planned[rows], self._best(levels[rows], self.curves[rows], own, allocate)))
         return found
+
+    def _joint(self) -> Joint:
+        return Joint(constraints=self.constraints, purses=self.purses, joined=self.levels.joined[self.planned])
 
     def _binding(self, spend: Float[np.ndarray, " cell"], solutions: Sequence[Solution]) -> list[str]:
         """What keeps each cell where it is: its limits, constraints over several cells, or what it may take."""

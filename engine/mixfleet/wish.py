@@ -80,6 +80,11 @@ class Wish:
     cell spends in an average week today."""
     lock_weeks: Sequence[str] = ()
     """Selectors and days of weeks that keep what today's pattern spends in them."""
+    frontier: bool = False
+    """Whether to plan other totals too, from the least to the most that the limits allow."""
+    experiment_error: float | None = None
+    """Standard error of an experiment, as a share of what it measures; given one, the plan says what measuring each
+    channel in each unit is worth. It looks at the mean."""
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
@@ -100,6 +105,9 @@ class Wish:
             raise ConfigError(f"{self.target} is about the mean", key="budget.aim")
         if self.aim != "mean" and self.maximise == "profit" and self.total is None:
             raise ConfigError("needs a total beyond the mean: only the mean says where to stop", key="budget.maximise")
+        if self.experiment_error is not None and (self.aim != "mean" or not self.experiment_error > 0):
+            message = "must be above zero, and goes with the aim mean only"
+            raise ConfigError(message, key="budget.experiment_error")
         if self.flighting != "free" and (self.week_bounds or self.lock_weeks):
             raise ConfigError("weeks are free with flighting free only", key="budget.week_bounds")
         if self.within and self.target_outcome is not None:

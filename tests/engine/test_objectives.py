@@ -32,7 +32,7 @@ def test_profit_is_spent_until_the_last_money_earns_itself(run: Run) -> None:
         other = run.budget(
             weeks=8, change=1.0, maximise="profit", margin=margin, total=factor * plan.totals["spend_plan"]
         )
-        assert other.totals["gain"]["mean"] <= gain + 1e-3 * abs(gain)
+        assert other.totals["gain"]["mean"] <= gain + 1e-2 * abs(gain)
 
 
 def test_customers_are_counted_not_weighed(run: Run) -> None:
