@@ -140,7 +140,8 @@ def print_plan(console: Console, plan: "Plan", files: Sequence[Path]) -> None:
     _line(console, f"{what} {gain['mean']:+,.0f}, 90 % interval {gain['q05']:+,.0f} to {gain['q95']:+,.0f}")
     _line(console, f"better than today's in {totals['probability_better']:.1%} of the draws")
     if totals["gap_share"] == totals["gap_share"] and totals["gap_share"] < float("inf"):
-        _line(console, f"no other plan within the limits adds more than {totals['gap_share']:.2%} of the outcome")
+        other = "plan of the candidate weeks" if totals["flighting"] == "free" else "plan"
+        _line(console, f"no other {other} within the limits adds more than {totals['gap_share']:.2%} of the outcome")
     for name, price in totals["shadow_prices"].items():
         _line(console, f"binding: {name}; looser by one it would bring {price:,.3g}")
     if totals["excluded"]:

@@ -121,19 +121,20 @@ class Plan:
         return to_frame(self.extra[name], self.frame)
 
 
-def make_plan(outlook: Outlook, limits: Limits, decision: Decision, *, aim: str, maximise: str) -> Plan:
+def make_plan(outlook: Outlook, limits: Limits, decision: Decision, said: Mapping[str, str]) -> Plan:
     """Weighs a decision against today's plan on all draws.
 
-    The totals hold `spend_today`, `spend_plan`; statistics of `outcome_today`, `outcome_plan` and `gain`;
-    `probability_better`; `gap`, what any other plan could add to the aim at most, in all and as a share of the
-    expected outcome; `prices`, the marginal ROI at which money was handed out, by purse; `shadow_prices`, what one more
-    unit of money would bring where a constraint over several cells binds, by constraint; and the units left out.
+    The totals hold what was `said` - `aim`, `maximise` and `flighting` -, `spend_today`, `spend_plan`; statistics of
+    `outcome_today`, `outcome_plan` and `gain`; `probability_better`; `gap`, what any other plan could add to the aim at
+    most, in all and as a share of the expected outcome; `prices`, the marginal ROI at which money was handed out, by
+    purse; `shadow_prices`, what one more unit of money would bring where a constraint over several cells binds, by
+    constraint; and the units left out.
     Where profit is maximised, outcomes are margins before media are paid, and gains are of profit.
     """
     spend, fleet = decision.spend, outlook.fleet
     step = np.maximum(np.maximum(limits.high, outlook.today) * STEP, 1e-9)
     outcome = _outcomes(outlook, decision, step)
-    cost = spend - outlook.today if maximise == "profit" else np.zeros(len(spend))
+    cost = spend - outlook.today if said["maximise"] == "profit" else np.zeros(len(spend))
     cells = _cells(outlook, limits, decision, step, outcome, cost)
     planned = outlook.certified
     today, after = (outcome[planned, i].sum(axis=0) for i in range(2))
@@ -141,8 +142,7 @@ def make_plan(outlook: Outlook, limits: Limits, decision: Decision, *, aim: str,
     gap = sum(found.gap for found in decision.found)
     units = {fleet.units[place].labels for place in outlook.unit[~planned]} | set(fleet.missing)
     totals = {
-        "aim": aim,
-        "maximise": maximise,
+        **said,
         "weeks": outlook.weeks,
         "units": len({int(place) for place in outlook.unit[planned]}),
         "cells": int(planned.sum()),

@@ -31,7 +31,8 @@ def plan_budget(fleet: Fleet, **wish: Any) -> Plan:
     asked = Wish(**wish)
     problem = Problem.of(asked, _outlook(fleet, asked))
     decision = problem.decide(problem.total)
-    plan = make_plan(problem.outlook, problem.limits, decision, aim=asked.aim, maximise=asked.maximise)
+    said = {"aim": asked.aim, "maximise": asked.maximise, "flighting": asked.flighting}
+    plan = make_plan(problem.outlook, problem.limits, problem.climb(decision), said)
     extra = {"frontier": efficient_frontier(problem)} if asked.frontier else {}
     if asked.experiment_error is not None:
         extra["experiments"] = experiment_values(problem, decision, asked.experiment_error)

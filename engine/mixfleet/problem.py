@@ -14,7 +14,7 @@ from mixfleet.levels import Levels
 from mixfleet.limits import Limits
 from mixfleet.outlook import Outlook
 from mixfleet.plan import Decision
-from mixfleet.schedule import WeekLimits, best_weeks
+from mixfleet.schedule import WeekLimits, best_weeks, climbed
 from mixfleet.side_constraints import side_constraints
 from mixfleet.wish import Wish
 
@@ -40,6 +40,7 @@ class Problem:
     planned: Int[np.ndarray, " planned"]
     """Places of the cells that may move, among all."""
     levels: Levels
+    weeks: WeekLimits
     weekly: Float[np.ndarray, "cell level week"] | None
     """Of all cells at their levels, where weeks are free."""
     constraints: tuple[Constraint, ...]
@@ -74,6 +75,7 @@ class Problem:
             limits=limits,
             planned=planned,
             levels=levels,
+            weeks=weeks,
             weekly=weekly,
             constraints=side_constraints(
                 outlook,
@@ -128,6 +130,13 @@ class Problem:
         weekly = today if self.weekly is None else interpolate(self.levels.spend, self.weekly, spend)
         weekly[~self.outlook.certified] = today[~self.outlook.certified]
         return Decision(spend, weekly, self._binding(spend, solutions), [found for _, found in solutions])
+
+    def climb(self, decision: Decision) -> Decision:
+        """The decision with better weeks, where they are free and the mean is what counts."""
+        if self.weekly is None or self.asked.aim != "mean":
+            return decision
+        weekly = climbed(self.outlook, decision.weekly, self.weeks, self.limits.locked)
+        return decision._replace(weekly=weekly)
 
     def _solve(self, total: float) -> list[Solution]:
         """One solution for every purse, or one for all where constraints tie them together."""

@@ -2,7 +2,8 @@
 
 Weeks of a cell are tied together by carry-over, cells are not. So at every level of spend each cell takes the best of
 some candidate patterns - today's, even, alternating weeks, bursts of several lengths and starts - and the allocation
-over cells stays what it is. Its certificate is about plans whose weeks follow these candidates.
+over cells stays what it is. Its certificate is about plans whose weeks follow these candidates. The plan that is chosen
+then climbs further, week by week at the same spend, as far as its expected outcome rises.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from mixfleet.errors import ConfigError
 from mixfleet.limits import Limits, cells_of
 from mixfleet.outlook import Outlook
 
-__all__ = ["WeekLimits", "best_weeks", "candidates"]
+__all__ = ["WeekLimits", "best_weeks", "candidates", "climbed"]
 
 COARSE = 4
 """Every so many levels are looked at to choose among the candidates."""
@@ -28,6 +29,13 @@ BURSTS = (0.25, 0.5)
 """Lengths of a burst, as shares of the weeks."""
 
 HALVINGS = 60
+
+CLIMBS = 4
+STEPS = (0.05, 0.2, 0.8)
+"""Of an average week: how far a climb moves at most, steepest week first."""
+
+PROBE = 0.02
+"""Of an average week: how far a margin is looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +132,33 @@ def best_weeks(
         best, weekly = np.where(better, value, best), np.where(better[..., None], spread, weekly)
     weekly[kept] = levels[kept][..., None] * outlook.pattern[kept][:, None]
     return weekly
+
+
+def climbed(
+    outlook: Outlook, weekly: Float[np.ndarray, "cell week"], limits: WeekLimits, kept: Bool[np.ndarray, " cell"]
+) -> Float[np.ndarray, "cell week"]:
+    """Weeks of the same sums that are expected to bring no less, but for those to be kept."""
+    spend, found = weekly.sum(axis=1), weekly
+    moving = outlook.certified & ~kept & (spend > 0)
+    average = spend[:, None] / outlook.weeks
+    few, many = min(DRAWS, outlook.fleet.draws), min(4 * DRAWS, outlook.fleet.draws)
+    for _ in range(CLIMBS):
+        probes = found[:, None] + PROBE * average[..., None] * np.eye(outlook.weeks)
+        margin = outlook.expected(probes.sum(axis=-1), few, probes)
+        margin = margin - margin.mean(axis=1, keepdims=True)
+        uphill = margin / np.maximum(np.abs(margin).max(axis=1, keepdims=True), 1e-300)
+        tried = [found]
+        for step in STEPS:
+            pattern = np.maximum(found + step * average * np.where(moving[:, None], uphill, 0.0), 0.0)
+            pattern = np.where(moving[:, None], pattern, 1.0)
+            tried.append(limits.spread(spend[:, None], pattern / pattern.sum(axis=1, keepdims=True))[:, 0])
+        options = np.where(moving[:, None, None], np.stack(tried, axis=1), found[:, None])
+        reached = np.nan_to_num(outlook.expected(options.sum(axis=-1), many, options))
+        # The first of equals: nothing moves by rounding alone.
+        better = reached > reached[:, :1] * (1 + 1e-6)
+        choice = np.where(better.any(axis=1), np.argmax(reached, axis=1), 0)
+        found = options[np.arange(len(options)), choice]
+    return found
 
 
 def candidates(weeks: int) -> Iterator[Float[np.ndarray, " week"]]:

@@ -7,7 +7,7 @@ from mixfleet.config import Model
 from mixfleet.errors import ConfigError
 from mixfleet.outlook import look_ahead
 from mixfleet.saved import Run
-from mixfleet.schedule import WeekLimits, best_weeks, candidates
+from mixfleet.schedule import WeekLimits, best_weeks, candidates, climbed
 from tests.engine.saved_run import saved_run
 
 WEEKS = 8
@@ -32,6 +32,25 @@ def test_every_cell_takes_its_best_pattern(run: Run) -> None:
     # The choice looks at every fourth level and at part of the draws.
     assert np.all(reached[outlook.certified] >= 0.995 * best)
     np.testing.assert_allclose(reached[outlook.certified][:, ::4], best[:, ::4], rtol=1e-3)
+
+
+def test_the_climb_brings_more_with_the_same_money(run: Run) -> None:
+    fleet = run.fleet()
+    outlook = look_ahead(fleet, WEEKS)
+    limits = WeekLimits.of(outlook, {"all@2020-01-01..2030-01-01": (0.2, 2.5)}, ())
+    start = limits.spread(outlook.today[:, None], outlook.pattern)[:, 0]
+    kept = outlook.channel == 0
+    found = climbed(outlook, start, limits, kept)
+    np.testing.assert_allclose(found.sum(axis=1), start.sum(axis=1))
+    np.testing.assert_array_equal(found[kept], start[kept])
+    assert (found >= limits.low - 1e-6).all()
+    assert (found <= limits.high + 1e-6).all()
+    before, after = (
+        outlook.expected(one.sum(axis=1)[:, None], fleet.draws, one[:, None])[:, 0] for one in (start, found)
+    )
+    moved = outlook.certified & ~kept
+    assert (after[moved] >= before[moved] * (1 - 1e-6)).all()
+    assert after[moved].sum() > 1.001 * before[moved].sum()
 
 
 def test_candidates_are_patterns() -> None:
