@@ -86,7 +86,7 @@ def _by_cell(outlook: Outlook, limits: Limits, numbers: Mapping[str, float], nam
             raise ConfigError(f"{selector}: must be money above zero, is {number}", key=f"budget.{name}")
         rows = cells_of(outlook, selector, key=f"budget.{name}")
         found[rows] = number * outlook.rate[outlook.unit[rows]]
-    found[limits.locked | (limits.high == 0)] = 0.0
+    found[limits.locked | (limits.high == 0) | ~outlook.certified] = 0.0
     return found
 
 

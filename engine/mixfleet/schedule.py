@@ -81,7 +81,7 @@ class WeekLimits:
         """
         low = np.where(limits.locked, limits.low, np.maximum(limits.low, self.low.sum(axis=1)))
         high = np.where(limits.locked, limits.high, np.minimum(limits.high, self.high.sum(axis=1)))
-        if len(wrong := np.flatnonzero(low > high * (1 + 1e-9))):
+        if len(wrong := np.flatnonzero(outlook.certified & (low > high * (1 + 1e-9)))):
             cell = wrong[0]
             unit = " / ".join(outlook.fleet.units[outlook.unit[cell]].labels)
             raise ConfigError(

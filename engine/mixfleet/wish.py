@@ -51,8 +51,9 @@ class Wish:
     ratios: Mapping[tuple[str, str], Range] = field(default_factory=dict)
     """Two selectors to least and greatest spend of the first's cells per spend of the second's."""
     steps: Mapping[str, float] = field(default_factory=dict)
-    """Selector to the money that the spend of each of its cells is a multiple of. Where all cells have one, a step of
-    the total may be left."""
+    """Selector to the money that the spend of each of its cells is a multiple of. With more than 33 multiples between
+    its limits a cell takes every second, or third. Where few cells spend freely, as much of the total may be left as
+    lies between two spends of one cell."""
     flights: Mapping[str, float] = field(default_factory=dict)
     """Selector to the least spend of each of its cells that is not off; off it can be where its limits let it."""
     rates: Mapping[str, float] = field(default_factory=dict)

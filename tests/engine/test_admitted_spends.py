@@ -104,6 +104,20 @@ def test_flights_are_nothing_or_enough(run: Run) -> None:
     assert plan.totals["spend_plan"] == pytest.approx(plan.totals["spend_today"])
 
 
+def test_what_is_not_planned_needs_no_step(run: Run) -> None:
+    """The quarantined units' tv spends less than one."""
+    own = run.budget(weeks=8, change=1.0, steps={"market=FR": 400.0}).table().set_index(["brand", "market"])
+    assert (own.loc[("bolt", "FR")].binding == "not certified").all()
+    assert (own.loc[("bolt", "FR")].spend_plan == own.loc[("bolt", "FR")].spend_today).all()
+
+
+def test_the_same_wish_gives_the_same_plan(run: Run) -> None:
+    wish = {"weeks": 8, "change": 1.0, "steps": {"channel=search": 25.0}, "groups": {"channel=tv": (0.9, 1.1)}}
+    first, second = (run.budget(**wish) for _ in range(2))
+    assert first.table().equals(second.table())
+    assert first.by_week().equals(second.by_week())
+
+
 def test_cells_without_spend_today_can_get_some(run: Run) -> None:
     usual = run.budget(weeks=8).table().set_index(["brand", "market", "channel"])
     assert usual.loc[("acme", "DE", "tv")].binding == "no spend today"
