@@ -4,9 +4,10 @@
     python -m benchmarks.budget --units 50
 
 The run is made up, as `tests.engine.saved_run` makes them: curves of all kinds, nothing fitted. The plan is timed from
-opening the run to the plan, with compiling and then without. The comparison gives every optimiser the same
-piecewise linear curves of one unit (12 cells) or five units (60 cells), total and limits: ours; a greedy climb of a
-grid, one step of 1/128 of the range after the other, as Meridian's; and SLSQP from today's spend, as PyMC-Marketing's.
+opening the run to the plan, with compiling and then without. The comparison gives every optimiser the same curves of
+one unit (12 cells) or five units (60 cells), known at 129 levels, total and limits: ours; a greedy climb of the levels,
+one step after the other, as Meridian's; and SLSQP from today's spend on smooth curves through them, as
+PyMC-Marketing's. All plans are weighed on straight lines between the levels.
 """
 
 import argparse
@@ -99,22 +100,25 @@ def _greedy(levels: np.ndarray, outcome: np.ndarray, total: float) -> np.ndarray
 
 
 def _slsqp(levels: np.ndarray, outcome: np.ndarray, total: float) -> np.ndarray:
+    from scipy.interpolate import PchipInterpolator
     from scipy.optimize import minimize
 
-    from mixfleet.allocation import interpolate, slopes
-
-    steep, size, worth = slopes(levels, outcome), levels[:, -1], float(outcome.sum())
+    size, worth = levels[:, -1], float(outcome.sum())
+    # A gradient method is owed curves without corners.
+    curves = [PchipInterpolator(own, curve) for own, curve in zip(levels, outcome, strict=True)]
+    steep = [curve.derivative() for curve in curves]
 
     def negative(share: np.ndarray) -> tuple[float, np.ndarray]:
         spend = share * size
-        step = np.clip((levels < spend[:, None]).sum(axis=1) - 1, 0, steep.shape[1] - 1)
-        slope = steep[np.arange(len(levels)), step]
-        return -float(interpolate(levels, outcome, spend).sum()) / worth, -slope * size / worth
+        reached = sum(float(curve(x)) for curve, x in zip(curves, spend, strict=True))
+        slope = np.array([float(one(x)) for one, x in zip(steep, spend, strict=True)])
+        return -reached / worth, -slope * size / worth
 
     middle = (levels[:, 0] + levels[:, -1]) / 2 / size
     whole = {"type": "eq", "fun": lambda share: share @ size / total - 1, "jac": lambda _: size / total}
     limits = list(zip(levels[:, 0] / size, np.ones(len(size)), strict=True))
-    found = minimize(negative, middle, jac=True, method="SLSQP", bounds=limits, constraints=whole)
+    options = {"maxiter": 1000, "ftol": 1e-9}
+    found = minimize(negative, middle, jac=True, method="SLSQP", bounds=limits, constraints=whole, options=options)
     spend = np.clip(found.x * size, levels[:, 0], levels[:, -1])
     # What a stopped search leaves over or under is spread, so that all spend the same.
     off = total - spend.sum()
