@@ -63,7 +63,7 @@ def _compare(run: Any, contribution: Any, change: float, flighting: Any) -> None
     began = time.perf_counter()
     plan = run.budget(weeks=WEEKS, change=change, flighting=flighting)
     seconds = time.perf_counter() - began
-    outlook = look_ahead(fleet, WEEKS, flighting)
+    outlook = look_ahead(fleet, WEEKS, even=flighting == "even")
     ours = plan.cells["spend_plan"].to_numpy()
     share = np.linspace(max(0.0, 1 - change), 1 + change, LEVELS)
     levels = outlook.today[:, None] * share

@@ -164,16 +164,45 @@ def print_plan(console: Console, plan: "Plan", files: Sequence[Path]) -> None:
     console.print(shown)
     gain, totals = plan.totals["gain"], plan.totals
     _line(console, f"spend {totals['spend_today']:,.0f} -> {totals['spend_plan']:,.0f} over {totals['units']} units")
-    _line(console, f"gain {gain['mean']:+,.0f}, 90 % interval {gain['q05']:+,.0f} to {gain['q95']:+,.0f}")
+    what = "profit gain" if totals["maximise"] == "profit" else "gain"
+    _line(console, f"{what} {gain['mean']:+,.0f}, 90 % interval {gain['q05']:+,.0f} to {gain['q95']:+,.0f}")
     _line(console, f"better than today's in {totals['probability_better']:.1%} of the draws")
     if totals["gap_share"] == totals["gap_share"] and totals["gap_share"] < float("inf"):
-        _line(console, f"no other plan within the limits adds more than {totals['gap_share']:.2%} of the outcome")
+        other = "plan of the candidate weeks" if totals["flighting"] == "free" else "plan"
+        _line(console, f"no other {other} within the limits adds more than {totals['gap_share']:.2%} of the outcome")
+    for name, price in totals["shadow_prices"].items():
+        _line(console, f"binding: {name}; looser by one it would bring {price:,.3g}")
     if totals["excluded"]:
         names = totals["excluded_units"][:LISTED_UNITS]
         more = f" and {totals['excluded'] - len(names)} more" if totals["excluded"] > len(names) else ""
         _line(console, f"left as they are, not certified: {', '.join(names)}{more} ({totals['excluded_spend']:,.0f})")
+    _print_extra(console, plan)
     for path in files:
         print_path(console, "plan", path)
+
+
+def _print_extra(console: Console, plan: "Plan") -> None:
+    """The frontier, and the experiments most worth their while."""
+    if "frontier" in plan.extra:
+        shown = Table(
+            "spend", "outcome", "gain", "90 % interval", "marginal ROI", title="other totals", title_justify="left"
+        )
+        for row in plan.extra["frontier"].to_pylist():
+            interval = f"{row['gain_q05']:+,.0f} to {row['gain_q95']:+,.0f}"
+            numbers = (f"{row[name]:,.0f}" for name in ("spend", "outcome_mean"))
+            shown.add_row(*numbers, f"{row['gain_mean']:+,.0f}", interval, f"{row['marginal_roi']:.2f}")
+        console.print(shown)
+    if "experiments" in plan.extra:
+        rows = plan.extra["experiments"].slice(0, LISTED_UNITS).to_pylist()
+        head = plan.extra["experiments"].column_names
+        keys = head[: head.index("status")]
+        title = "experiments most worth their while"
+        shown = Table(*keys, "channel", "spend today", "worth", "at most", title=title, title_justify="left")
+        for row in rows:
+            names = (Text(printable(str(row[name]))) for name in (*keys, "channel"))
+            numbers = (f"{row[name]:,.0f}" for name in ("spend_today", "experiment_value", "perfect_value"))
+            shown.add_row(*names, *numbers)
+        console.print(shown)
 
 
 def print_path(console: Console, name: str, path: Path) -> None:

@@ -9,12 +9,9 @@ from jaxtyping import Float
 
 from mixfleet.errors import ConfigError
 from mixfleet.interval import statistics
-from mixfleet.selector import read_selector
+from mixfleet.selector import ALL, by_unit
 
-__all__ = ["ALL", "CUSTOMER_MEASURES", "PROFIT_MEASURES", "Economics"]
-
-ALL = "all"
-"""The selector that every unit fits."""
+__all__ = ["CUSTOMER_MEASURES", "PROFIT_MEASURES", "Economics"]
 
 PROFIT_MEASURES = {
     "profit": "margin of the incremental KPI less the spend",
@@ -71,14 +68,9 @@ class Economics:
             ConfigError: A selector cannot be read or fits no unit, or a unit fits none.
         """
         factors = {"margin": 1.0, "customer_value": float(np.sum(self.retention))}
-        found = np.full((len(units), len(self.given)), np.nan)
+        found = np.empty((len(units), len(self.given)))
         for i, name in enumerate(self.given):
-            for selector, number in self._numbers(name).items():
-                rows = _fits(selector, keys, units, key=f"economics.{name}")
-                found[rows, i] = number * factors[name]
-            if len(left := np.flatnonzero(np.isnan(found[:, i]))):
-                unit = " / ".join(units[left[0]])
-                raise ConfigError(f'says nothing about {unit}; "all" is every unit', key=f"economics.{name}")
+            found[:, i] = by_unit(self._numbers(name), keys, units, key=f"economics.{name}") * factors[name]
         return found
 
     def measure(
@@ -129,18 +121,3 @@ class Economics:
         if value is None:
             return {}
         return value if isinstance(value, Mapping) else {ALL: value}
-
-
-def _fits(selector: str, keys: Sequence[str], units: Sequence[tuple[str, ...]], *, key: str) -> np.ndarray:
-    """Which units a selector names."""
-    if selector == ALL:
-        return np.ones(len(units), bool)
-    wanted = read_selector(selector, key=key)
-    if unknown := [column for column in wanted if column not in keys]:
-        raise ConfigError(f"{selector!r}: {unknown[0]!r} is none of {', '.join(keys)}", key=key)
-    rows = np.array(
-        [all(labels[keys.index(column)] == label for column, label in wanted.items()) for labels in units], bool
-    )
-    if not rows.any():
-        raise ConfigError(f"{selector!r} names no unit", key=key)
-    return rows

@@ -1,6 +1,6 @@
 """Limits: how far a plan may move each cell from today's spend - by channel, unit, or any key column."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ class Limits:
     low: Float[np.ndarray, " cell"]
     high: Float[np.ndarray, " cell"]
     locked: Bool[np.ndarray, " cell"]
-    """Cells that someone said must stay; those nothing is spent on today stay too, as all limits are relative."""
+    """Cells that someone said must stay."""
 
     @staticmethod
     def of(
@@ -30,6 +30,7 @@ class Limits:
         *,
         change: float,
         bounds: Mapping[str, tuple[float, float]],
+        bounds_money: Mapping[str, tuple[float, float]],
         lock: Sequence[str],
     ) -> "Limits":
         """Limits around today's spend.
@@ -38,7 +39,9 @@ class Limits:
             outlook: The cells.
             change: Greatest change of any cell, as a share of today's spend: 0.3 is 30 % less to 30 % more.
             bounds: Selector, such as "channel=tv" or "brand=acme,market=DE", to least and greatest multiple of
-                today's spend; where several hold for a cell, the last one does.
+                today's spend; where several hold for a cell, the last one does. Where nothing is spent today,
+                nothing is a multiple of it.
+            bounds_money: The same in money, for each of its cells in its own currency; it goes before `bounds`.
             lock: Selectors of cells that stay as they are.
 
         Raises:
@@ -47,16 +50,17 @@ class Limits:
         if not change >= 0:
             raise ConfigError(f"must be zero or more, is {change}", key="budget.change")
         least, most = np.full(len(outlook.today), max(0.0, 1 - change)), np.full(len(outlook.today), 1 + change)
-        for selector, (low, high) in bounds.items():
-            if not 0 <= low <= high < np.inf:
-                raise ConfigError(f"{selector}: must be 0 <= low <= high, is {low}..{high}", key="budget.bounds")
-            rows = cells_of(outlook, selector, key="budget.bounds")
+        for rows, low, high in _ranges(outlook, bounds, "budget.bounds"):
             least[rows], most[rows] = low, high
+        least, most = least * outlook.today, most * outlook.today
+        rate = outlook.rate[outlook.unit]
+        for rows, low, high in _ranges(outlook, bounds_money, "budget.bounds_money"):
+            least[rows], most[rows] = low * rate[rows], high * rate[rows]
         locked = np.zeros(len(outlook.today), bool)
         for selector in lock:
             locked |= cells_of(outlook, selector, key="budget.lock")
-        least[locked] = most[locked] = 1.0
-        return Limits(low=least * outlook.today, high=most * outlook.today, locked=locked)
+        least[locked] = most[locked] = outlook.today[locked]
+        return Limits(low=least, high=most, locked=locked)
 
     def binding(self, spend: Float[np.ndarray, " cell"], today: Float[np.ndarray, " cell"]) -> list[str]:
         """What keeps each cell from moving on; empty where nothing does and its margin is the price of money."""
@@ -65,16 +69,25 @@ class Limits:
             "locked"
             if locked
             else "no spend today"
-            if base == 0
+            if base == most == 0
             else "lowest"
             if at_low
             else "highest"
             if at_high
             else ""
-            for locked, base, at_low, at_high in zip(
-                self.locked, today, spend <= self.low + width, spend >= self.high - width, strict=True
+            for locked, base, most, at_low, at_high in zip(
+                self.locked, today, self.high, spend <= self.low + width, spend >= self.high - width, strict=True
             )
         ]
+
+
+def _ranges(
+    outlook: Outlook, ranges: Mapping[str, tuple[float, float]], key: str
+) -> Iterator[tuple[Bool[np.ndarray, " cell"], float, float]]:
+    for selector, (low, high) in ranges.items():
+        if not 0 <= low <= high < np.inf:
+            raise ConfigError(f"{selector}: must be 0 <= low <= high, is {low}..{high}", key=key)
+        yield cells_of(outlook, selector, key=key), low, high
 
 
 def cells_of(outlook: Outlook, selector: str, *, key: str) -> Bool[np.ndarray, " cell"]:

@@ -1,8 +1,8 @@
 """Plan: what to spend on every channel of every unit, beside today's spend, and what it is expected to change."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,28 +10,34 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from mixfleet.allocation import Allocation
-from mixfleet.errors import RunError
+from mixfleet.errors import ConfigError, RunError
 from mixfleet.export import write_tables
 from mixfleet.frame import FrameKind, to_frame
 from mixfleet.interval import statistics
 from mixfleet.limits import Limits
 from mixfleet.outlook import Outlook
 
-__all__ = ["Plan", "Solution", "make_plan"]
+__all__ = ["Decision", "Plan", "make_plan"]
+
+EXTRA = ("frontier", "experiments")
+"""Tables that a plan may hold besides."""
 
 STEP = 1e-4
 """Of a cell's greatest spend: how far the margin is looked at."""
 
 
-class Solution(NamedTuple):
-    """The best plan of cells that share a total."""
+class Decision(NamedTuple):
+    """What a plan spends, and how it was found."""
 
-    cells: Int[np.ndarray, " cell"]
-    total: float
-    found: Allocation
+    spend: Float[np.ndarray, " cell"]
+    weekly: Float[np.ndarray, "cell week"]
+    binding: Sequence[str]
+    """What keeps each cell where it is; empty where nothing does and its margin is the price."""
+    found: Sequence[Allocation]
+    """Of the planned cells, by purse."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +48,11 @@ class Plan:
     """One row per unit and paid channel: keys, status, channel, spend today and in the plan, limits, outcomes, gain,
     marginal ROI, and what is binding. A unit that is not certified keeps its spend and has no outcome."""
     weekly: pa.Table
-    """One row per unit, channel and coming week: keys, status, channel, date, spend."""
+    """One row per unit, channel and coming week: keys, status, channel, date, spend in the unit's currency."""
     totals: dict[str, Any]
     """Of all planned cells together: see `make_plan`."""
+    extra: Mapping[str, pa.Table] = field(default_factory=dict)
+    """Tables that were asked for besides: see `EXTRA`."""
     frame: FrameKind = "pandas"
 
     def __repr__(self) -> str:
@@ -58,8 +66,11 @@ class Plan:
 
     def save(self, folder: Path) -> list[Path]:
         """Write the plan as Parquet, to be read again, and as CSV, to be looked at."""
-        tables = {"plan": self.cells, "plan_by_week": self.weekly}
+        tables = {"plan": self.cells, "plan_by_week": self.weekly, **self.extra}
         written = [path for kind in ("parquet", "csv") for path in write_tables(tables, folder, kind)]
+        for stale in set(EXTRA) - set(self.extra):
+            for kind in ("parquet", "csv"):
+                (folder / f"{stale}.{kind}").unlink(missing_ok=True)
         totals = folder / "plan.json"
         totals.write_text(json.dumps(self.totals, indent=1))
         return [*written, totals]
@@ -73,7 +84,10 @@ class Plan:
         """
         try:
             cells, weekly = (pq.read_table(folder / f"{name}.parquet") for name in ("plan", "plan_by_week"))
-            return Plan(cells=cells, weekly=weekly, totals=json.loads((folder / "plan.json").read_text()))
+            there = (name for name in EXTRA if (folder / f"{name}.parquet").is_file())
+            extra = {name: pq.read_table(folder / f"{name}.parquet") for name in there}
+            totals = json.loads((folder / "plan.json").read_text())
+            return Plan(cells=cells, weekly=weekly, totals=totals, extra=extra)
         except (OSError, ValueError) as error:
             raise RunError(f"{folder} holds no plan that can be read: {error}. Repeat mixfleet budget") from error
 
@@ -85,65 +99,98 @@ class Plan:
         """The weekly spends as a frame."""
         return to_frame(self.weekly, self.frame)
 
+    def frontier(self) -> Any:
+        """The best plans of other totals as a frame; see `mixfleet.frontier.efficient_frontier`.
 
-def make_plan(outlook: Outlook, limits: Limits, solutions: Sequence[Solution], *, aim: str) -> Plan:
-    """Weighs the solutions against today's plan on all draws.
+        Raises:
+            ConfigError: It was not asked for.
+        """
+        return self._asked("frontier", "frontier=True")
 
-    The totals hold `spend_today`, `spend_plan`; statistics of `outcome_today`, `outcome_plan` and `gain`;
-    `probability_better`; `gap`, what any other plan could add to the aim at most, in all and as a share of the
-    expected outcome; `prices`, the marginal ROI at which money was handed out, by purse; and the units left out.
+    def experiments(self) -> Any:
+        """What experiments are worth to the plan, as a frame; see `mixfleet.experiments.experiment_values`.
+
+        Raises:
+            ConfigError: They were not asked for.
+        """
+        return self._asked("experiments", "experiment_error=0.2")
+
+    def _asked(self, name: str, wish: str) -> Any:
+        if name not in self.extra:
+            raise ConfigError(f"was not asked for: plan with {wish}", key=f"budget.{name}")
+        return to_frame(self.extra[name], self.frame)
+
+
+def make_plan(outlook: Outlook, limits: Limits, decision: Decision, said: Mapping[str, str]) -> Plan:
+    """Weighs a decision against today's plan on all draws.
+
+    The totals hold what was `said` - `aim`, `maximise` and `flighting` -, `spend_today`, `spend_plan`; statistics of
+    `outcome_today`, `outcome_plan` and `gain`; `probability_better`; `gap`, what any other plan could add to the aim at
+    most, in all and as a share of the expected outcome; `prices`, the marginal ROI at which money was handed out, by
+    purse; `shadow_prices`, what one more unit of money would bring where a constraint over several cells binds, by
+    constraint; and the units left out.
+    Where profit is maximised, outcomes are margins before media are paid, and gains are of profit.
     """
-    spend = outlook.today.copy()
-    for solution in solutions:
-        spend[solution.cells] = solution.found.spend
+    spend, fleet = decision.spend, outlook.fleet
     step = np.maximum(np.maximum(limits.high, outlook.today) * STEP, 1e-9)
-    levels = np.stack([outlook.today, spend, outlook.today + step, spend + step], axis=1)
-    outcome = outlook.outcome(levels, outlook.fleet.draws).astype(float)
-    planned = np.concatenate([solution.cells for solution in solutions])
-    cells = _cells(outlook, limits, spend, step, outcome)
+    outcome = _outcomes(outlook, decision, step)
+    cost = spend - outlook.today if said["maximise"] == "profit" else np.zeros(len(spend))
+    cells = _cells(outlook, limits, decision, step, outcome, cost)
+    planned = outlook.certified
     today, after = (outcome[planned, i].sum(axis=0) for i in range(2))
-    gap = sum(solution.found.gap for solution in solutions)
-    left = np.setdiff1d(np.arange(len(spend)), planned)
-    fleet = outlook.fleet
-    units = {fleet.units[place].labels for place in outlook.unit[left]} | set(fleet.missing)
+    gain = after - today - float(cost[planned].sum())
+    gap = sum(found.gap for found in decision.found)
+    units = {fleet.units[place].labels for place in outlook.unit[~planned]} | set(fleet.missing)
     totals = {
-        "aim": aim,
+        **said,
         "weeks": outlook.weeks,
         "units": len({int(place) for place in outlook.unit[planned]}),
-        "cells": len(planned),
+        "cells": int(planned.sum()),
         "spend_today": float(outlook.today[planned].sum()),
         "spend_plan": float(spend[planned].sum()),
         "outcome_today": _row(today),
         "outcome_plan": _row(after),
-        "gain": _row(after - today),
-        "probability_better": float(np.mean(after > today)),
+        "gain": _row(gain),
+        "probability_better": float(np.mean(gain > 0)),
         "gap": float(gap),
         "gap_share": float(gap / abs(after.mean())) if after.mean() else float("nan"),
-        "prices": [float(solution.found.price) for solution in solutions],
+        "prices": [price for found in decision.found for price in found.prices],
+        "shadow_prices": {name: price for found in decision.found for name, price in found.shadow.items()},
         "excluded": len(units),
         "excluded_units": sorted(" / ".join(labels) for labels in units),
-        "excluded_spend": float(outlook.today[left].sum()),
+        "excluded_spend": float(outlook.today[~planned].sum()),
     }
-    return Plan(cells=cells, weekly=_weekly(outlook, spend), totals=totals)
+    return Plan(cells=cells, weekly=_weekly(outlook, decision), totals=totals)
+
+
+def _outcomes(
+    outlook: Outlook, decision: Decision, step: Float[np.ndarray, " cell"]
+) -> Float[np.ndarray, "cell level draw"]:
+    """Of today's spend and the plan's, and of both with a step more."""
+    more = step / np.where(decision.spend > 0, decision.spend, 1.0)
+    follows = np.where((decision.spend > 0)[:, None], decision.weekly * more[:, None], outlook.pattern * step[:, None])
+    today = outlook.pattern * outlook.today[:, None]
+    weekly = np.stack(
+        [today, decision.weekly, today + outlook.pattern * step[:, None], decision.weekly + follows], axis=1
+    )
+    return outlook.outcome(weekly.sum(axis=-1), outlook.fleet.draws, weekly)
 
 
 def _cells(
     outlook: Outlook,
     limits: Limits,
-    spend: Float[np.ndarray, " cell"],
+    decision: Decision,
     step: Float[np.ndarray, " cell"],
     outcome: Float[np.ndarray, "cell level draw"],
+    cost: Float[np.ndarray, " cell"],
 ) -> pa.Table:
-    mean = outcome.mean(axis=-1)
-    gain = statistics(outcome[:, 1] - outcome[:, 0])
-    binding = [
-        name if certified else "not certified"
-        for name, certified in zip(limits.binding(spend, outlook.today), outlook.certified, strict=True)
-    ]
+    mean, spend, rate = outcome.mean(axis=-1), decision.spend, outlook.rate[outlook.unit]
+    gain = statistics(outcome[:, 1] - outcome[:, 0] - cost[:, None])
     with np.errstate(invalid="ignore", divide="ignore"):
         change = np.where(outlook.today > 0, spend / outlook.today - 1, np.nan)
+    own = {"rate": rate, "spend_today_own": outlook.today / rate, "spend_plan_own": spend / rate}
     columns: dict[str, Any] = {
-        **_names(outlook),
+        **outlook.names(),
         "spend_today": outlook.today,
         "spend_plan": spend,
         "change": change,
@@ -154,30 +201,20 @@ def _cells(
         **{f"gain_{name}": values for name, values in gain.items()},
         "marginal_roi_today": (mean[:, 2] - mean[:, 0]) / step,
         "marginal_roi_plan": (mean[:, 3] - mean[:, 1]) / step,
-        "binding": binding,
+        "binding": np.where(outlook.certified, np.array(decision.binding, object), "not certified"),
+        **(own if outlook.converted else {}),
     }
     return pa.table(columns)
 
 
-def _weekly(outlook: Outlook, spend: Float[np.ndarray, " cell"]) -> pa.Table:
-    units = outlook.fleet.units
+def _weekly(outlook: Outlook, decision: Decision) -> pa.Table:
     days: list[date] = []
     for place in outlook.unit:
-        dates = units[place].dates
-        step = dates[1] - dates[0]
-        days += (dates[-1] + step * np.arange(1, outlook.weeks + 1)).astype("datetime64[D]").tolist()
-    names = {name: np.repeat(np.array(values, object), outlook.weeks) for name, values in _names(outlook).items()}
-    amounts = (outlook.pattern * spend[:, None]).reshape(-1)
-    return pa.table({**names, "date": pa.array(days, pa.date32()), "spend": amounts})
-
-
-def _names(outlook: Outlook) -> dict[str, list[str]]:
-    fleet = outlook.fleet
-    return {
-        **{key: [fleet.units[place].labels[i] for place in outlook.unit] for i, key in enumerate(fleet.keys)},
-        "status": [fleet.statuses[place] for place in outlook.unit],
-        "channel": [fleet.channels[channel] for channel in outlook.channel],
-    }
+        days += outlook.days(place).tolist()
+    names = {name: np.repeat(np.array(values, object), outlook.weeks) for name, values in outlook.names().items()}
+    own = (decision.weekly / outlook.rate[outlook.unit][:, None]).reshape(-1)
+    converted = {"spend_converted": decision.weekly.reshape(-1)} if outlook.converted else {}
+    return pa.table({**names, "date": pa.array(days, pa.date32()), "spend": own, **converted})
 
 
 def _row(draws: Float[np.ndarray, " draw"]) -> dict[str, float]:

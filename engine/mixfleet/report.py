@@ -26,6 +26,7 @@ __all__ = ["compose_report"]
 
 DIGITS = 4
 CURVE_POINTS = 16
+PLAN_ROWS = 20
 SCORES = ("r2", "wmape", "coverage90", "holdout_r2", "holdout_wmape", "baseline_negative")
 
 Rows = list[dict[str, Any]]
@@ -281,7 +282,8 @@ def _plan(plan: Plan) -> dict[str, Any]:
         sums = channels.setdefault(row["channel"], [0.0, 0.0, 0.0])
         for i, name in enumerate(("spend_today", "spend_plan", "gain_mean")):
             sums[i] += row[name]
-    return {**plan.totals, "channels": [[name, *sums] for name, sums in channels.items()]}
+    extra = {name: table.slice(0, PLAN_ROWS).to_pylist() for name, table in plan.extra.items()}
+    return {**plan.totals, "channels": [[name, *sums] for name, sums in channels.items()], **extra}
 
 
 def _forecast(table: pa.Table, keys: tuple[str, ...]) -> dict[str, Any]:

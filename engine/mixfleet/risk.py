@@ -16,13 +16,18 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linprog, minimize
 
-from mixfleet.allocation import Allocation, allocate, interpolate
+from mixfleet.allocation import Allocation, Solve, allocate, interpolate
 
-__all__ = ["by_quantile", "expected_shortfall", "hedged", "mean_less_spread", "worst_draws"]
+__all__ = ["beating", "by_quantile", "expected_shortfall", "hedged", "mean_less_spread", "worst_draws"]
 
 ROUNDS = 40
 TOLERANCE = 1e-4
 """Of the objective's size: when the bound is so near, the climb ends."""
+
+
+SHARES = (0.05, 0.2, 0.5, 1.0)
+SPREADS = (0.5, 1.0, 2.0)
+"""Of worst draws, and in sds: the plans that stand for election by their probability to gain."""
 
 
 class Objective(NamedTuple):
@@ -38,14 +43,26 @@ def hedged(
     draws: Float[np.ndarray, "cell level draw"],
     total: float,
     objective: Objective,
+    *,
+    solve: Solve = allocate,
+    mixes: bool = True,
 ) -> Allocation:
-    """The plan of that total with the highest objective of the summed outcome, its outcome in the objective's unit."""
+    """The plan of that total with the highest objective of the summed outcome, its outcome in the objective's unit.
+
+    Args:
+        levels: Levels of spend.
+        draws: Outcome at each level.
+        total: What is spent.
+        objective: A concave function of the summed outcome's draws.
+        solve: What finds the best plan for weighted draws.
+        mixes: Whether a mixture of two plans is a plan: not where cells spend in steps.
+    """
     weights, shares = np.full(draws.shape[-1], 1 / draws.shape[-1]), np.zeros(0)
     plans: list[np.ndarray] = []
     outcomes: list[np.ndarray] = []
-    bound, best, spend, price = np.inf, -np.inf, np.zeros(len(levels)), 0.0
+    bound, best, found = np.inf, -np.inf, None
     for _ in range(ROUNDS):
-        own = allocate(levels, draws @ weights, total)
+        own = solve(levels, draws @ weights, total)
         if outcomes:
             # A concave objective lies below its tangent, which the weights are.
             here = shares @ np.array(outcomes)
@@ -56,11 +73,12 @@ def hedged(
         outcomes.append(interpolate(levels, draws, own.spend).sum(axis=0))
         shares, weights = objective.mixture(np.array(outcomes))
         mixed = shares @ np.array(plans)
-        for candidate in (mixed, own.spend):
+        for candidate in (mixed, own.spend) if mixes else (own.spend,):
             reached = objective.value(interpolate(levels, draws, candidate).sum(axis=0))
             if reached > best:
-                best, spend, price = reached, candidate, own.price
-    return Allocation(spend=spend, outcome=float(best), price=price, bound=float(max(bound, best)))
+                best, found = reached, replace(own, spend=candidate)
+    assert found is not None
+    return replace(found, outcome=float(best), bound=float(max(bound, best)))
 
 
 def expected_shortfall(outcome: Float[np.ndarray, " draw"], share: float) -> float:
@@ -124,12 +142,38 @@ def by_quantile(
     total: float,
     share: float,
     multiples: Sequence[float],
+    *,
+    solve: Solve = allocate,
+    mixes: bool = True,
 ) -> Allocation:
     """Of the plans that are best for the worst draws, at several shares of them, the one of the highest quantile.
 
     A quantile is not concave and nothing certifies its best plan: the bound is infinite.
     """
-    plans = [hedged(levels, draws, total, worst_draws(min(1.0, share * multiple))) for multiple in multiples]
+    plans = [
+        hedged(levels, draws, total, worst_draws(min(1.0, share * multiple)), solve=solve, mixes=mixes)
+        for multiple in multiples
+    ]
     reached = [float(np.quantile(interpolate(levels, draws, plan.spend).sum(axis=0), share)) for plan in plans]
     best = int(np.argmax(reached))
     return replace(plans[best], outcome=reached[best], bound=float("inf"))
+
+
+def beating(
+    levels: Float[np.ndarray, "cell level"],
+    gain: Float[np.ndarray, "cell level draw"],
+    total: float,
+    *,
+    solve: Solve = allocate,
+    mixes: bool = True,
+) -> Allocation:
+    """Of plans that weigh risk more and less, the one whose gain is above zero in most draws; of equals, the greatest.
+
+    A probability is not concave and nothing certifies its best plan: the bound is infinite. The outcome is the
+    probability.
+    """
+    objectives = (*map(worst_draws, SHARES), *map(mean_less_spread, SPREADS))
+    plans = [hedged(levels, gain, total, objective, solve=solve, mixes=mixes) for objective in objectives]
+    gains = [interpolate(levels, gain, plan.spend).sum(axis=0) for plan in plans]
+    best = max(range(len(plans)), key=lambda i: (float(np.mean(gains[i] > 0)), float(gains[i].mean())))
+    return replace(plans[best], outcome=float(np.mean(gains[best] > 0)), bound=float("inf"))

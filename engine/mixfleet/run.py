@@ -97,7 +97,7 @@ def budget(run: Run | str | Path, **wish: Any) -> Plan:
     Args:
         run: The run, or its folder.
         **wish: What to ask for, such as `total`, `weeks`, `change`, `bounds`, `lock`, `aim`; see
-            `mixfleet.planning.plan_budget`.
+            `mixfleet.wish.Wish`.
 
     Raises:
         ConfigError: A wish is wrong, or no plan fulfils all of them.

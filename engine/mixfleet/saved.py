@@ -136,7 +136,7 @@ class Run:
         return Plots(insight=self.insight, weekly=self.table("weekly"))
 
     def budget(self, **wish: Any) -> "Plan":
-        """The plan for the coming weeks that brings most; see `mixfleet.planning.plan_budget` for what to wish for.
+        """The plan for the coming weeks that brings most; see `mixfleet.wish.Wish` for what to wish for.
 
         Raises:
             ConfigError: A wish is wrong, or no plan fulfils all of them.

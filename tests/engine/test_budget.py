@@ -1,5 +1,7 @@
 """Budget plans of made-up runs: limits, totals, margins, and outcomes against brute force."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,20 @@ def test_outcomes_are_those_of_the_counterfactual(run: Run) -> None:
             ahead = recent / recent.sum() * spend[cell] / cost
             expected = (brought(ahead, own) - brought(0 * ahead, own)) * value
             assert found[cell, draw] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("adstock_first", [True, False])
+def test_single_precision_and_weekly_spends_say_the_same(tmp_path: Path, adstock_first: bool) -> None:
+    model = Model(window=5, saturation="hill", adstock_first=adstock_first)
+    fleet = saved_run(tmp_path, model, draws=20).fleet()
+    outlook = look_ahead(fleet, 8)
+    levels = outlook.today[:, None] * np.array([0.5, 1.0, 1.4])
+    exact = outlook.outcome(levels, fleet.draws)
+    single = outlook.outcome(levels, fleet.draws, exact=False)
+    weekly = outlook.outcome(levels, fleet.draws, outlook.pattern[:, None] * levels[..., None])
+    size = np.nanmax(np.abs(exact))
+    np.testing.assert_allclose(single, exact, rtol=1e-4, atol=1e-6 * size)
+    np.testing.assert_allclose(weekly, exact, rtol=1e-9)
 
 
 def test_a_plan_spends_the_total_within_its_limits(plan: Plan) -> None:

@@ -42,6 +42,55 @@ def test_a_plan_is_printed_and_saved(run: Run, tmp_path: Path) -> None:
     assert pyarrow.csv.read_csv(tmp_path / "plan.csv").num_rows == saved.cells.num_rows
 
 
+def test_every_wish_can_be_made_on_the_command_line(run: Run, tmp_path: Path) -> None:
+    options = {
+        "--weeks": 6,
+        "--change": 1.0,
+        "--bound-money": "channel=tv,market=FR:1:50",
+        "--group": "channel=search:0.8:1.1",
+        "--group-money": "market=DE:10:",
+        "--share": "channel=tv::0.5",
+        "--ratio": "channel=tv:channel=search::2",
+        "--step": "channel=search:5",
+        "--flight": "channel=tv:2",
+        "--rate": "2",
+        "--margin": "0.3",
+        "--maximise": "profit",
+        "--flighting": "free",
+        "--week-bound": "all@2020-01-01..2030-01-01::4",
+        "--lock-weeks": "channel=tv,market=DE@2024-08-05..2024-08-25",
+        "--experiment-error": 0.2,
+        "--out": tmp_path,
+    }
+    result = call("budget", run.path, *(part for pair in options.items() for part in pair), "--frontier")
+    assert result.exit_code == 0, result.output
+    for words in ("profit gain", "other totals", "experiments most worth their while"):
+        assert words in result.output
+    saved = Plan.read(tmp_path)
+    again = run.budget(
+        weeks=6,
+        change=1.0,
+        bounds_money={"channel=tv,market=FR": (1, 50)},
+        groups={"channel=search": (0.8, 1.1)},
+        groups_money={"market=DE": (10, float("inf"))},
+        shares={"channel=tv": (0, 0.5)},
+        ratios={("channel=tv", "channel=search"): (0, 2)},
+        steps={"channel=search": 5},
+        flights={"channel=tv": 2},
+        rates={"all": 2},
+        margin=0.3,
+        maximise="profit",
+        flighting="free",
+        week_bounds={"all@2020-01-01..2030-01-01": (0, 4)},
+        lock_weeks=["channel=tv,market=DE@2024-08-05..2024-08-25"],
+        experiment_error=0.2,
+        frontier=True,
+    )
+    pd.testing.assert_frame_equal(saved.table(), again.table())
+    pd.testing.assert_frame_equal(saved.frontier(), again.frontier())
+    pd.testing.assert_frame_equal(saved.experiments(), again.experiments())
+
+
 def test_by_default_everything_lies_in_the_folder_of_the_run(run: Run) -> None:
     found = answer(call("budget", run.path.parent, "--weeks", 6, "--json"))
     assert found["gain"]["mean"] > 0
@@ -84,6 +133,9 @@ def test_every_table_is_exported(run: Run, tmp_path: Path) -> None:
         (("--total", 1), "the limits make the plan spend at least"),
         (("--bound", "tv"), "not of the form channel=tv,market=DE:0.5:2"),
         (("--aim", "greed"), "must be one of mean"),
+        (("--ratio", "channel=tv:1:2"), "not of the form channel=tv:channel=search:1:2"),
+        (("--step", "channel=tv:many"), "not of the form channel=tv:1000"),
+        (("--group", "channel=tv:1.4:2"), "cannot all hold: channel=tv at least 1.4 x today's"),
     ],
 )
 def test_a_plan_that_cannot_be_made_is_explained(run: Run, arguments: tuple, message: str) -> None:

@@ -45,6 +45,14 @@ def test_the_budget_is_shown_by_channel(run: Run) -> None:
     assert figure.chart.to_dict()["$schema"]
 
 
+def test_the_frontier_is_shown_where_a_plan_has_one(run: Run) -> None:
+    figure = run.plot.frontier(run.budget(weeks=6, frontier=True))
+    assert figure.frame.spend.is_monotonic_increasing
+    assert len(figure.chart.to_dict()["layer"]) == 3
+    with pytest.raises(ConfigError, match="was not asked for"):
+        run.plot.frontier(run.budget(weeks=6))
+
+
 def test_an_unknown_unit_is_refused(run: Run) -> None:
     with pytest.raises(ConfigError, match="nothing to show"):
         run.plot.fit("acme", "IT")

@@ -163,6 +163,22 @@ def test_findings_go_to_their_unit(tmp_path: Path) -> None:
     assert json.loads(page.pieces[f"unit-{1 - place}"])["findings"] == []
 
 
+def test_the_frontier_and_experiments_are_shown_if_saved(run: Run, tmp_path: Path) -> None:
+    run.budget(weeks=6, change=0.1, frontier=True, experiment_error=0.2).save(run.path / "budget")
+    try:
+        path = run.report(tmp_path / "r.html")
+    finally:
+        shutil.rmtree(run.path / "budget")
+    plan = json.loads(Page(path.read_text("utf-8")).pieces["fleet"])["plan"]
+    assert len(plan["frontier"]) == 13
+    assert plan["experiments"][0]["experiment_value"] >= plan["experiments"][-1]["experiment_value"]
+    if CHROMIUM is not None:
+        command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
+        done = subprocess.run([*command, "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=120)
+        assert "CONSOLE" not in done.stderr, done.stderr
+        assert "What to measure next" in done.stdout
+
+
 CHROMIUM = next((path for name in ("chromium", "google-chrome", "chrome") if (path := shutil.which(name))), None)
 
 

@@ -314,6 +314,8 @@ function plan() {
   section.append(node("p", {}, "Over the next " + data.weeks + " weeks, spending " + number(data.spend_plan) + " (today " + number(data.spend_today) + ") as below brings " + range([data.gain.mean, data.gain.q05, data.gain.q95]) + " more than today's plan; it is better in " + percent(data.probability_better) + " of the draws." + limit));
   if (data.excluded) section.append(node("p", { class: "bad" }, "Not certified, so left as they are: " + data.excluded_units.join(", ") + "."));
   section.append(table(["channel", "today#", "plan#", "change#", "gain#"], data.channels.map((row) => [row[0], number(row[1]), number(row[2]), row[1] ? percent(row[2] / row[1] - 1) : "–", number(row[3])])));
+  if (data.frontier) section.append(node("h3", {}, "Other totals"), frontier(data.frontier), table(["spend#", "gain (90 %)#", "ROI#", "marginal ROI#"], data.frontier.map((row) => [number(row.spend) + (row.today ? " (today)" : ""), range([row.gain_mean, row.gain_q05, row.gain_q95]), number(row.roi), number(row.marginal_roi)])));
+  if (data.experiments) section.append(node("h3", {}, "What to measure next"), table([...fleet.keys, "channel", "spend today#", "worth of an experiment#", "of knowing all#"], data.experiments.map((row) => [...fleet.keys.map((key) => row[key]), row.channel, number(row.spend_today), number(row.experiment_value), number(row.perfect_value)])));
   return section;
 }
 function forecast() {
@@ -345,6 +347,14 @@ function readiness() {
   section.append(node("details", all.length <= 15 ? { open: "" } : {}, node("summary", {}, all.length + " findings"), table(["severity", "rule", "message"], ordered.slice(0, listed))));
   if (all.length > listed) section.append(node("p", { class: "quiet" }, "The first " + listed + " are listed; summary/findings.parquet in the run's folder has all."));
   return section;
+}
+function frontier(rows) {
+  const of = (name) => rows.map((row) => row[name]), xs = of("spend");
+  const plot = frame(640, 240, [xs[0], xs[xs.length - 1]], [lowest(of("gain_q05")), highest(of("gain_q95"))], "gain by total spend");
+  band(plot, xs, of("gain_q05"), of("gain_q95"), COLOURS[0]);
+  line(plot, xs, of("gain_mean"), COLOURS[0]);
+  plot.mark(xs[0], number(xs[0]), "start"); plot.mark(xs[xs.length - 1], number(xs[xs.length - 1]), "end");
+  return figure("gain of the best plan of every total, 90 % interval", plot.svg);
 }
 function provenance() {
   const section = node("section", { id: "provenance" }, node("h2", {}, "Provenance"));
