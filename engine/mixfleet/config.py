@@ -353,6 +353,10 @@ class Spec:
             if column not in ("none", "crossed", *self.data.keys):
                 keys = ", ".join(self.data.keys)
                 raise ConfigError(f"{column!r} is not none, crossed or a key column ({keys})", key="pooling.by")
+        for family, columns in self.pooling.keys.items():
+            if unknown := [column for column in columns if column not in self.data.keys]:
+                keys = ", ".join(self.data.keys)
+                raise ConfigError(f"{unknown[0]!r} is no key column ({keys})", key=f"pooling.keys.{family}")
 
 
 GROUPS: dict[str, type] = {field.name: field.type for field in dataclasses.fields(Spec)}  # pyright: ignore[reportAssignmentType]

@@ -32,6 +32,7 @@ FULL = {
         "holdout": 13,
     },
     "model": {"saturation": "hill", "window": 13},
+    "pooling": {"by": "crossed", "keys": {"adstock": ["brand"], "trend": []}, "control": None},
     "prior": {
         "parameters": {"effect": {"sd": 1.5}, "decay": {"family": "uniform", "low": 0, "high": 0.9}},
         "overrides": [
@@ -122,6 +123,8 @@ def test_lists_and_mappings_are_taken_from_python_too() -> None:
         ("prior.parameters.effect.scale", 1, "half_normal has sd and no scale"),
         ("prior.parameters.effect.sd", 0, "above 0"),
         ("prior.parameters.effect.sd", float("inf"), "finite"),
+        ("pooling.control", 0, "above 0"),
+        ("pooling.keys", 3, "must be a mapping"),
         ("run.id", "../up", "letters, digits"),
         ("run.id", "", "letters, digits"),
         ("run.root", None, "text"),
@@ -163,6 +166,22 @@ def test_a_prior_outside_its_support_is_refused(parameter: str, law: dict[str, A
     with pytest.raises(ConfigError, match=problem) as caught:
         build(Spec, {"prior": {"parameters": {parameter: law}}})
     assert caught.value.key.startswith(f"prior.parameters.{parameter}")
+
+
+@pytest.mark.parametrize(
+    ("pooling", "key", "problem"),
+    [
+        ({"effect": None, "adstock": None, "saturation": None}, "pooling", "nothing of the media"),
+        ({"by": "brand", "keys": {"effect": ["brand"]}}, "pooling.keys", "crossed or a list"),
+        ({"keys": {"decay": ["brand"]}}, "pooling.keys.decay", "no family"),
+        ({"keys": {"effect": ["region"]}}, "pooling.keys.effect", "no key column"),
+        ({"by": ["brand"], "keys": {"effect": ["market"]}}, "pooling.keys.effect", "not among"),
+    ],
+)
+def test_pooling_that_makes_no_sense_is_refused(pooling: dict[str, Any], key: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem) as caught:
+        build(Spec, {"pooling": {"by": "crossed", **pooling}})
+    assert caught.value.key == key
 
 
 def test_a_law_may_end_at_infinity_only_where_it_is_cut() -> None:

@@ -49,7 +49,7 @@ def test_crossed_effects_and_unpooled_families_are_reported() -> None:
     for result in results.values():
         table = result.tables["pooling"]
         assert set(table["source"]) == {"unit", "market", "brand"}
-        assert set(table["parameter"]) == {"rate", "effect"}
+        assert set(table["parameter"]) == {"rate", "effect", "trend", "seasonality", "control"}
         shares = np.asarray(table["share"]).reshape(-1, 3)
         np.testing.assert_allclose(shares.sum(axis=1), 1.0, rtol=1e-6)
         borrowed = np.asarray(table["borrowed"]).reshape(-1, 3)
@@ -57,7 +57,20 @@ def test_crossed_effects_and_unpooled_families_are_reported() -> None:
         assert np.all(np.isnan(borrowed[:, 1:]))
 
 
+def test_a_family_has_effects_of_the_keys_that_it_is_given() -> None:
+    results = fit(FLEET, pooled(by="crossed", keys={"adstock": ["brand"], "trend": []}))
+    for result in results.values():
+        table = result.tables["pooling"]
+        sources = {
+            name: set(np.asarray(table["source"])[np.asarray(table["parameter"]) == name])
+            for name in table["parameter"]
+        }
+        assert sources["decay"] == {"unit", "brand"}
+        assert sources["trend"] == {"unit"}
+        assert sources["effect"] == sources["seasonality"] == {"unit", "brand", "market"}
+
+
 def test_a_pooled_fleet_without_effects_is_sampled_in_contributions() -> None:
-    results = fit(FLEET, pooled(effect=None))
+    results = fit(FLEET, pooled(effect=None, trend=None, seasonality=None, control=None))
     assert {result.status for result in results.values()} <= {"ok", "ok_warn", "quarantined"}
     assert set(results[FLEET.units[0].labels].tables["pooling"]["parameter"]) == {"decay", "rate"}
