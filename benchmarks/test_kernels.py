@@ -33,9 +33,13 @@ IMPLEMENTATIONS = ["xla", "reference"]
 SHAPES = ("_156x8", "_156x8x128")
 PASSES = 32
 """Calls of the likelihood in one program, as a sampler makes them: entering the program costs as much as a call."""
-NATIVE = pytest.param("native", marks=pytest.mark.skipif(not library.available(), reason=library.why_not()))
-RECURSION = pytest.param("recursion", marks=pytest.mark.skipif(not library.available(), reason=library.why_not()))
-"""Measured where it was built; elsewhere there is nothing to measure, and the reason says what is missing."""
+ON_CPU = jax.default_backend() == "cpu"
+WHERE_BUILT = pytest.mark.skipif(
+    not (ON_CPU and library.available()),
+    reason=library.why_not() or "the native kernels are the CPU's: set JAX_PLATFORMS=cpu",
+)
+NATIVE, RECURSION = (pytest.param(name, marks=WHERE_BUILT) for name in ("native", "recursion"))
+"""Measured on CPU where it was built; elsewhere there is nothing to measure, and the reason says what is missing."""
 
 
 def each(cases: dict[str, Any]) -> pytest.MarkDecorator:

@@ -2,7 +2,8 @@
 
     pytest benchmarks/test_tick.py --benchmark-only
 
-One block of a full tile, on one thread; `extra_info` holds the microseconds per lane-gradient of the median block.
+One block of a full tile, on CPU on one thread; `extra_info` holds the device and the microseconds per lane-gradient of
+the median block.
 """
 
 import jax
@@ -12,19 +13,23 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from mixfleet import simulate
 from mixfleet.batch import padded_weeks, prepare, stack, structure
-from mixfleet.config import Spec
+from mixfleet.config import Compute, Spec
 from mixfleet.panel import read_panel
 from mixfleet.program import TICKS, program
 
 BLOCKS = 40
 
+ON_GPU = pytest.mark.skipif(jax.default_backend() == "cpu", reason="128 lanes fill a CPU's core, and no GPU")
 
-@pytest.mark.parametrize(("weeks", "channels"), [(156, 8), (110, 13)])
-def test_tick(benchmark: BenchmarkFixture, weeks: int, channels: int) -> None:
+
+@pytest.mark.parametrize(
+    ("weeks", "channels", "lanes"), [(156, 8, 128), (110, 13, 128), pytest.param(156, 8, 2048, marks=ON_GPU)]
+)
+def test_tick(benchmark: BenchmarkFixture, weeks: int, channels: int, lanes: int) -> None:
     fleet = simulate.fleet(brands=4, markets=4, weeks=weeks, channels=channels, seed=1)
-    panel, spec = read_panel(fleet.table, fleet.data), Spec(data=fleet.data)
-    kind = structure(spec, panel, padded_weeks(weeks))
-    compiled = program(kind, (BLOCKS + 2) * TICKS, jax.devices()[0])
+    panel, spec = read_panel(fleet.table, fleet.data), Spec(data=fleet.data, compute=Compute(lanes=lanes))
+    kind, device = structure(spec, panel, padded_weeks(weeks)), jax.devices()[0]
+    compiled = program(kind, (BLOCKS + 2) * TICKS, device)
     members = [prepare(unit, panel, spec) for unit in panel.units[: kind.units]]
     keys = np.arange(2 * kind.units, dtype=np.uint32).reshape(-1, 2)
     with jax.enable_x64(True):
@@ -36,7 +41,7 @@ def test_tick(benchmark: BenchmarkFixture, weeks: int, channels: int) -> None:
             jax.block_until_ready(held)
 
         benchmark.pedantic(block, rounds=BLOCKS, warmup_rounds=2)
-    lanes = kind.units * kind.chains
+    benchmark.extra_info["device"] = f"{device.platform} {device.device_kind}"
     if benchmark.stats is not None:
         seconds = benchmark.stats.stats.as_dict()["median"]
-        benchmark.extra_info["us_per_lane_gradient"] = seconds / TICKS / lanes * 1e6
+        benchmark.extra_info["us_per_lane_gradient"] = seconds / TICKS / kind.lanes * 1e6

@@ -30,6 +30,7 @@ class Diagnosis:
     platform: str
     jax_backend: str
     devices: tuple[str, ...]
+    """Platform, number and name of each, and of a GPU the memory that jax may use."""
     cores: int
 
     memory_gib: float | None
@@ -52,7 +53,6 @@ def diagnose() -> Diagnosis:
     """A diagnosis of this process and machine; starts jax."""
     state = backend.cache_state(Compute())
     plugins = {name: version for name in PLUGINS if (version := _version(name))}
-    devices = tuple(f"{device.platform}:{device.id} {device.device_kind}" for device in jax.devices())
     return Diagnosis(
         versions={
             "mixfleet": mixfleet.__version__,
@@ -62,7 +62,7 @@ def diagnose() -> Diagnosis:
         },
         platform=platform.platform(),
         jax_backend=jax.default_backend(),
-        devices=devices,
+        devices=tuple(map(device_line, jax.devices())),
         cores=backend.cores(),
         memory_gib=_memory_gib(),
         kernels=kernels(jax.default_backend()),
@@ -70,6 +70,16 @@ def diagnose() -> Diagnosis:
         config_path=tuple(str(folder) for folder in search_path(None)),
         hints=tuple(hints(plugins, jax.default_backend(), gpu=_has_nvidia_gpu(), cache_note=state.note)),
     )
+
+
+def device_line(device: Any) -> str:
+    """A `jax.Device` in words, with the memory that jax may use of it where it has memory of its own.
+
+    By default that is three quarters of a GPU's; XLA_PYTHON_CLIENT_MEM_FRACTION is the share.
+    """
+    name = f"{device.platform}:{device.id} {device.device_kind}"
+    limit = (device.memory_stats() or {}).get("bytes_limit")
+    return f"{name}, {limit / 2**30:.1f} GiB" if limit else name
 
 
 def kernels(jax_backend: str) -> str:

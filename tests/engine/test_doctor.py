@@ -1,9 +1,11 @@
 import re
+from dataclasses import dataclass
 from importlib import metadata
 
+import jax
 import pytest
 
-from mixfleet.doctor import diagnose, hints
+from mixfleet.doctor import device_line, diagnose, hints
 
 
 def test_a_healthy_machine_needs_no_hint() -> None:
@@ -28,6 +30,30 @@ def test_a_healthy_machine_needs_no_hint() -> None:
 )
 def test_what_is_wrong_comes_with_a_remedy(plugins: dict[str, str], gpu: bool, note: str, expected: str) -> None:
     assert any(re.search(expected, hint) for hint in hints(plugins, "cpu", gpu=gpu, cache_note=note))
+
+
+@dataclass(frozen=True)
+class Device:
+    platform: str
+    id: int
+    device_kind: str
+    bytes_limit: int | None
+
+    def memory_stats(self) -> dict[str, int] | None:
+        return None if self.bytes_limit is None else {"bytes_in_use": 0, "bytes_limit": self.bytes_limit}
+
+
+def test_a_gpu_is_named_with_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = [Device("gpu", n, "NVIDIA H100 80GB HBM3", 3 * 20 * 2**30) for n in range(2)]
+    monkeypatch.setattr(jax, "devices", lambda: there)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    found = diagnose()
+    assert found.devices == tuple(f"gpu:{n} NVIDIA H100 80GB HBM3, 60.0 GiB" for n in range(2))
+    assert (found.jax_backend, found.kernels) == ("gpu", "xla")
+
+
+def test_a_device_without_memory_of_its_own_has_its_name_alone() -> None:
+    assert device_line(Device("cpu", 0, "cpu", None)) == "cpu:0 cpu"
 
 
 def test_this_machine_is_described() -> None:
