@@ -169,8 +169,11 @@ def _read_keys(value: Any, key: str) -> Mapping[str, tuple[str, ...]]:
     """Key columns by family."""
     if not isinstance(value, Mapping):
         raise ConfigError(f"must be a mapping of family to key columns, is {value!r}", key=key)
+    for name, columns in value.items():
+        if not isinstance(columns, list | tuple):
+            raise ConfigError(f"must be a list of key columns, is {columns!r}", key=f"{key}.{name}")
     return {
-        str(name): tuple(read_label(item, f"{key}.{name}") or "" for item in items) for name, items in value.items()
+        str(name): tuple(read_label(item, f"{key}.{name}") or "" for item in columns) for name, columns in value.items()
     }
 
 

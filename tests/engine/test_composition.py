@@ -156,3 +156,9 @@ def test_composing_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     sweep_points(request("data=example", "prior=weak,tight", multirun=True))
     assert list(tmp_path.iterdir()) == []
     assert Path.cwd() == tmp_path
+
+
+@pytest.mark.parametrize("override", ["pooling.keys={adstock: [market]}", "pooling.keys.adstock=[market]"])
+def test_families_get_their_key_columns(override: str) -> None:
+    spec = compose_spec(request("data=table", "pooling=crossed", override))
+    assert spec.pooling.keys == {"adstock": ("market",)}

@@ -125,6 +125,7 @@ def test_lists_and_mappings_are_taken_from_python_too() -> None:
         ("prior.parameters.effect.sd", float("inf"), "finite"),
         ("pooling.control", 0, "above 0"),
         ("pooling.keys", 3, "must be a mapping"),
+        ("pooling.keys.effect", "brand", "must be a list"),
         ("run.id", "../up", "letters, digits"),
         ("run.id", "", "letters, digits"),
         ("run.root", None, "text"),
