@@ -32,7 +32,7 @@ function number(value) {
   for (const [limit, letter] of [[1e9, "bn"], [1e6, "m"], [1e4, "k"]]) {
     if (size >= limit) { const scaled = value / (limit === 1e4 ? 1e3 : limit); return scaled.toFixed(Math.abs(scaled) >= 100 ? 0 : 1) + letter; }
   }
-  return value.toFixed(digits(value));
+  return size < 0.01 ? value.toPrecision(2) : value.toFixed(digits(value));
 }
 const percent = (value) => value === null || value === undefined ? "–" : (100 * value).toFixed(Math.abs(value) < 0.1 ? 1 : 0) + " %";
 const range = (cell) => cell ? number(cell[0]) + " (" + number(cell[1]) + " to " + number(cell[2]) + ")" : "–";
@@ -350,7 +350,7 @@ function readiness() {
 }
 function frontier(rows) {
   const of = (name) => rows.map((row) => row[name]), xs = of("spend");
-  const plot = frame(640, 240, [xs[0], xs[xs.length - 1]], [lowest(of("gain_q05")), highest(of("gain_q95"))], "gain by total spend");
+  const plot = frame(WIDE, 220, [xs[0], xs[xs.length - 1]], [lowest(of("gain_q05")), highest(of("gain_q95"))], "gain by total spend");
   band(plot, xs, of("gain_q05"), of("gain_q95"), COLOURS[0]);
   line(plot, xs, of("gain_mean"), COLOURS[0]);
   plot.mark(xs[0], number(xs[0]), "start"); plot.mark(xs[xs.length - 1], number(xs[xs.length - 1]), "end");
