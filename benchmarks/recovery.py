@@ -2,10 +2,12 @@
 
     python -m benchmarks.recovery simulated --units 300
     python -m benchmarks.recovery pooled --units 300
+    python -m benchmarks.recovery crossed --units 300
     python -m benchmarks.recovery brands
 
 `simulated` draws a fleet from the default prior, so that its 90 % intervals must cover the truth in 90 % of cases.
-`pooled` draws one whose units share hyperparameters within each brand of 15 markets, and fits it so.
+`pooled` draws one whose units share hyperparameters within each brand of 15 markets, and fits it so; `crossed` one
+whose units are all one joint posterior, with effects of brands and markets.
 `brands` reads 48 series whose generator is not our model (unnormalised adstock, Hill curves in another scale); it is
 found through MIXFLEET_SHARED_DATA. Times include compilation: the compile cache is a new, empty folder.
 """
@@ -27,7 +29,7 @@ BRANDS = "sim_param_recovery/brands_6x8"
 def main() -> None:
     """Fits one of the fleets in a new process state and prints what was recovered."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("fleet", choices=("simulated", "pooled", "brands"))
+    parser.add_argument("fleet", choices=("simulated", "pooled", "crossed", "brands"))
     parser.add_argument("--units", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -43,10 +45,12 @@ def _simulated(arguments: argparse.Namespace, folder: str) -> tuple[pd.DataFrame
     import mixfleet as mf
 
     markets = 15
-    pooling = mf.Pooling(by="brand" if arguments.fleet == "pooled" else "none")
+    pooling = mf.Pooling(by={"pooled": "brand", "crossed": "crossed"}.get(arguments.fleet, "none"))
     brands = -(-arguments.units // markets)
     fleet = mf.simulate.fleet(brands=brands, markets=markets, seed=arguments.seed, pooling=pooling)
     run = mf.fit(fleet.table.to_pandas(), data=fleet.data, pooling=pooling, run={"root": folder})
+    if pooling.by != "none":
+        _report_spreads(run.table("pooling").to_pandas())
     truth = fleet.truth.to_pandas()[["brand", "market", "channel", "roi", "contribution"]]
     return run.status, _merged(run.roi(), truth, ["brand", "market", "channel"])
 
@@ -97,6 +101,14 @@ def _report(fleet: str, status: pd.DataFrame, recovered: pd.DataFrame, seconds: 
     truth = certified.groupby("channel")["roi"].median()
     by_channel["true ROI"], by_channel["fitted ROI"] = truth, by_channel["fitted"]
     print(by_channel[["covered", "contribution error", "true ROI", "fitted ROI"]].round(3).to_string())
+
+
+def _report_spreads(table: pd.DataFrame) -> None:
+    spreads = table.drop_duplicates(["parameter", "channel", "source", "sd"])
+    found = spreads.groupby("source").agg(
+        least_ess=("ess_bulk", "min"), median_ess=("ess_bulk", "median"), most_rhat=("rhat", "max")
+    )
+    print("spreads by source\n" + found.round(3).to_string())
 
 
 def _gradients(status: pd.DataFrame) -> float:
