@@ -38,6 +38,23 @@ def test_shared_columns_are_measured_in_the_groups_units() -> None:
         np.testing.assert_allclose(member.design @ loading[:, 1], member.design[:, season], atol=1e-12)
 
 
+def test_a_control_that_is_constant_somewhere_does_not_set_the_groups_unit() -> None:
+    fleet = simulate.fleet(brands=1, markets=3, weeks=80, channels=2, controls=1)
+    spec = Spec(data=fleet.data, pooling=Pooling(by="brand"))
+    table = fleet.table.to_pandas()
+    table["control_1"] *= 1e-3
+    table.loc[table["market"] == "market_002", "control_1"] = 0.1
+    panel = read_panel(table, fleet.data, seasonality=spec.model.seasonality, window=spec.model.window)
+    ((label, units),) = groups_of(panel, spec)
+    group = prepared(label, units, panel, spec)
+    row, place = group.shared.parameters.index("control"), column_kinds(spec.model, spec.data).index("control")
+    own = [loading[place, row] for loading in group.shared.loadings]
+    spread = [unit.controls.std() for unit in units]
+    usual = np.sqrt((spread[0] ** 2 + spread[2] ** 2) / 2)
+    np.testing.assert_allclose(own, [spread[0] / usual, 1 / usual, spread[2] / usual], rtol=1e-9)
+    assert np.max(np.abs(group.columns.design[1, :, row])) < 1e-9
+
+
 @pytest.mark.parametrize("pooling", [{}, {"trend": None, "control": None}, {"intercept": 0.5}])
 def test_what_is_left_and_what_is_shared_span_the_linear_block(pooling: dict[str, float | None]) -> None:
     group, _, spec = ragged(**pooling)
