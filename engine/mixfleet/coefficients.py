@@ -153,7 +153,7 @@ def _slide(hierarchy: Hierarchy, shared: Shared, said: Told, white: Float[Array,
     """
     hyper = shared.hyper
     scales = hierarchies.spreads(hierarchy, hyper)
-    present = hierarchy.present[:, None]
+    present = hierarchy.present[:, None] > 0
     deviation = (shared.values - hierarchies.means(hierarchy, hyper)) / scales[0][:, None]
     effects = [
         jnp.einsum("lu,lrc->ruc", key, levels * used[:, None], precision="highest")
@@ -171,8 +171,8 @@ def _slide(hierarchy: Hierarchy, shared: Shared, said: Told, white: Float[Array,
         numbers, values, left = carried
         part, row = place // len(hierarchy.scale), place % len(hierarchy.scale)
         factor, precision = factors[part, row], said.precision[row]
-        own = jnp.sum(factor**2 * precision[row] * present, axis=0) + weight[part, row]
-        pull = jnp.sum(factor * left[row] * present, axis=0) - weight[part, row] * numbers[part, row]
+        own = jnp.sum(jnp.where(present, factor**2 * precision[row], 0), axis=0) + weight[part, row]
+        pull = jnp.sum(jnp.where(present, factor * left[row], 0), axis=0) - weight[part, row] * numbers[part, row]
         change = pull / own + white[part, row] / jnp.sqrt(own)
         moved = factor * change
         return numbers.at[part, row].add(change), values.at[row].add(moved), left - precision * moved[None]

@@ -98,7 +98,7 @@ def redraw(
     independent proposal from a Student law around its mode, accepted as Metropolis and Hastings say.
     """
     numbers = _Numbers(uniform)
-    present = hierarchy.present[None, :, None]
+    present = hierarchy.present[None, :, None] > 0
     prior_mean, prior_sd = hierarchy.centre[:, None], hierarchy.centre_sd[:, None]
     scales = list(spreads(hierarchy, hyper))
     coordinates = list(hyper.spread)
@@ -111,13 +111,13 @@ def redraw(
         return (total + prior_mean * prior_sd**-2.0) / precision + normals(numbers.take(1)[0]) / jnp.sqrt(precision)
 
     centre = draw_centre(
-        jnp.sum(_unexplained(hierarchy, theta, effects) * present, axis=1) / variance, units / variance
+        jnp.sum(jnp.where(present, _unexplained(hierarchy, theta, effects), 0), axis=1) / variance, units / variance
     )
     for k, key in enumerate(hierarchy.keys):
         used = hierarchy.used[k][:, None]
         units_of = jnp.sum(key, axis=1)[:, None, None]
         count = units_of * used
-        left = _unexplained(hierarchy, theta, effects, but=k)
+        left = jnp.where(present, _unexplained(hierarchy, theta, effects, but=k), 0)
         total = jnp.einsum("lu,ruc->lrc", key, left, precision="highest") * used
         mean = total / jnp.maximum(count, 1)
         # The label's mean around the centre, its effect integrated out.
@@ -131,7 +131,7 @@ def redraw(
         squares, labels = jnp.sum(there * effects[k] ** 2, axis=0), jnp.sum(there)
         coordinates[1 + k] = _redraw_spread(hierarchy, coordinates[1 + k], squares, labels, numbers.take(3))
         scales[1 + k] = hierarchy.scale[:, None] * jnp.exp(log_ramp(coordinates[1 + k]))
-    deviation = (_unexplained(hierarchy, theta, effects) - centre[:, None]) * present
+    deviation = jnp.where(present, _unexplained(hierarchy, theta, effects) - centre[:, None], 0)
     squares = jnp.sum(deviation**2, axis=1)
     coordinates[0] = _redraw_spread(hierarchy, coordinates[0], squares, units, numbers.take(3))
     return Hyper(

@@ -259,6 +259,8 @@ def _redraw_hyper(pool: Pool, group: Group, state: State) -> State:
     uniform = uniforms(group.key, 2 * state.number + 1, numbers, rows * chains, state.x.dtype)
     hyper = hierarchies.redraw(group.hierarchy, state.hyper, theta, uniform.reshape(numbers, rows, chains))
     x = coordinates(pool, group.hierarchy, group.sites, group.tile.hyper, position, hyper)
+    # Nothing holds padded units where hyperparameters carry them: they begin anew.
+    x = jnp.where(group.hierarchy.present[:, None] > 0, x, 0)
     return state._replace(x=x.reshape(state.x.shape), hyper=hyper)
 
 
@@ -322,19 +324,19 @@ def _of_hyper(
 ) -> Origin:
     """The group's law of centres and spreads given the coordinates, relative to the units' values at `reference`."""
     units, chains = pool.kind.units, pool.kind.chains
-    present = group.hierarchy.present[:, None]
+    present = jnp.broadcast_to(group.hierarchy.present[:, None] > 0, (units, chains))
 
     def placed_at(moved: Array) -> tuple[Array, Array]:
         here = _with_moved(pool, hyper, moved)
         placed = place(pool, group.hierarchy, group.sites, group.tile.hyper, x.reshape(-1, units, chains), here)
-        law = jnp.sum(placed.log_change * present, axis=0) + hierarchies.log_prior(here)
+        law = jnp.sum(jnp.where(present, placed.log_change, 0), axis=0) + hierarchies.log_prior(here)
         return placed.position.reshape(x.shape), law
 
     (position, law), back = jax.vjp(placed_at, moved)
     found = density(position)
-    inside = jnp.broadcast_to(present, (units, chains)).reshape(-1)
-    (gradient,) = back((found.gradient * inside[None], jnp.ones_like(law)))
-    change = jnp.sum(((found.value - reference) * inside).reshape(units, chains), axis=0)
+    inside = present.reshape(-1)
+    (gradient,) = back((jnp.where(inside[None], found.gradient, 0), jnp.ones_like(law)))
+    change = jnp.sum(jnp.where(inside, found.value - reference, 0).reshape(units, chains), axis=0)
     by_chain = jax.tree.map(lambda values: values.reshape(*values.shape[:-1], units, chains), found)
     return Origin(moved, change + law, gradient, by_chain)
 
