@@ -50,7 +50,7 @@ def main() -> None:
                 model={"saturation": "hill"},
                 pooling={"by": by},
                 # Ten weeks alone leave tails that the ladder would climb for an hour; the scores need no certificate.
-                inference={"ladder": False},
+                inference={"ladder": name == "pooled"},
                 run={"root": folder, "id": name},
             )
             accuracy = run.table("fit").to_pandas().set_index(["brand", "geo"])

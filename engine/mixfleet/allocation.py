@@ -25,6 +25,7 @@ __all__ = [
     "for_outcome",
     "for_return",
     "interpolate",
+    "reach",
     "slopes",
 ]
 
@@ -124,7 +125,7 @@ def for_return(
     Of all plans of one total the best one has the highest return, and beyond the total at which `ratio` is met the
     best return only falls; so the total is found by halving.
     """
-    high = _reach(levels, solve)[1]
+    high = reach(levels, solve)[1]
 
     def meets(plan: Allocation) -> bool:
         return float(plan.spend.sum()) > 0 and plan.outcome >= ratio * float(plan.spend.sum())
@@ -155,7 +156,7 @@ def for_outcome(
 
     The outcome of the best plan only grows with the total, as long as no curve falls.
     """
-    low, high = _reach(levels, solve)
+    low, high = reach(levels, solve)
     best = solve(levels, outcome, high)
     if best.outcome < target:
         return None
@@ -191,7 +192,7 @@ def slopes(
     return np.where(width > 0, rise / np.where(width > 0, width, 1.0), 0.0)
 
 
-def _reach(levels: np.ndarray, solve: Solve) -> tuple[float, float]:
+def reach(levels: Float[np.ndarray, "cell level"], solve: Solve) -> tuple[float, float]:
     """The least and the greatest total that there are plans of."""
     least, most = (float(solve(levels, sign * levels, None).spend.sum()) for sign in (-1.0, 1.0))
     return least, most

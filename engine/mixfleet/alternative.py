@@ -16,13 +16,10 @@ from mixfleet.interval import statistics
 from mixfleet.ledger import gather
 from mixfleet.period import Windows
 from mixfleet.response import Curves
-from mixfleet.subject import read_by, subjects
+from mixfleet.subject import ALL_CHANNELS, read_by, subjects, with_all
 from mixfleet.tidy import Tidy
 
-__all__ = ["ALL", "alternative"]
-
-ALL = "all channels"
-"""Row of all channels together."""
+__all__ = ["alternative"]
 
 KEY = "counterfactual.plan"
 
@@ -60,7 +57,7 @@ def alternative(fleet: Fleet, plan: Any, by: Any, windows: Windows) -> pa.Table:
         return change, _summarise(change)
 
     ledger = gather(fleet, fleet.walk(work), [] if columns is None else [columns])
-    tidy, axes = Tidy(), {"period": windows.names, "channel": (*fleet.channels, ALL)}
+    tidy, axes = Tidy(), {"period": windows.names, "channel": (*fleet.channels, ALL_CHANNELS)}
     for head, found in subjects(fleet, columns, ledger, _summarise):
         for measure in ("kpi", "value"):
             tidy.add({**head, "measure": measure}, axes, {**found[measure], **found["spend"]}, where=found["there"])
@@ -89,17 +86,12 @@ def _change(fleet: Fleet, block: Block, planned: Float[np.ndarray, "week channel
         now, then = (
             np.asarray(contributions(one, weights, curves, model=fleet.spec.model)) for one in (block.media[0], media)
         )
-    kpi, value = np.split(_with_all(then - now), 2)
+    kpi, value = np.split(with_all(then - now), 2)
     paid = np.nan_to_num(unit.spend)
     actual, asked = (
         np.einsum("tw,tc->wc", within.astype(float), spend) for spend in (paid, np.where(named, planned, paid))
     )
-    return Change(kpi, value, _with_all(actual), _with_all(asked), within.sum(axis=0).astype(float))
-
-
-def _with_all(values: np.ndarray) -> np.ndarray:
-    """Values by window and channel, and behind them the sum over channels."""
-    return np.concatenate([values, values.sum(axis=1, keepdims=True)], axis=1)
+    return Change(kpi, value, with_all(actual), with_all(asked), within.sum(axis=0).astype(float))
 
 
 def _spends(fleet: Fleet, plan: Any) -> list[Float[np.ndarray, "week channel"]]:

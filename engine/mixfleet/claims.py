@@ -17,13 +17,10 @@ from mixfleet.interval import statistics
 from mixfleet.ledger import gather
 from mixfleet.period import Windows
 from mixfleet.response import Curves
-from mixfleet.subject import read_by, subjects
+from mixfleet.subject import ALL_CHANNELS, read_by, subjects, with_all
 from mixfleet.tidy import Tidy
 
-__all__ = ["ALL", "claims", "reports"]
-
-ALL = "all channels"
-"""Row of all reporting channels together."""
+__all__ = ["claims", "reports"]
 
 
 class Claim(NamedTuple):
@@ -62,7 +59,7 @@ def claims(fleet: Fleet, by: Any, windows: Windows) -> pa.Table:
         return claim, _summarise(claim)
 
     ledger = gather(fleet, fleet.walk(work), [] if columns is None else [columns])
-    tidy, axes = Tidy(), {"period": windows.names, "channel": (*fleet.channels, ALL)}
+    tidy, axes = Tidy(), {"period": windows.names, "channel": (*fleet.channels, ALL_CHANNELS)}
     for head, found in subjects(fleet, columns, ledger, _summarise):
         for measure in ("incremental", "factor"):
             tidy.add({**head, "measure": measure}, axes, {**found[measure], **found["facts"]}, where=found["there"])
@@ -101,8 +98,8 @@ def _claim(fleet: Fleet, block: Block, windows: Windows) -> Claim:
         )
     sums = np.einsum("twc,tc->wc", padded[:weeks], np.nan_to_num(reported))
     return Claim(
-        reported=np.concatenate([sums, sums.sum(axis=1, keepdims=True)], axis=1),
-        incremental=np.concatenate([brought, brought.sum(axis=1, keepdims=True)], axis=1),
+        reported=with_all(sums),
+        incremental=with_all(brought),
         kpi=np.einsum("twc,t->wc", within.astype(float), block.kpi[0, :weeks]),
         weeks=within.sum(axis=0),
     )

@@ -222,7 +222,7 @@ class Pooling:
         schema.settle(self, key="pooling")
         if self.by != "none" and (self.effect, self.adstock, self.saturation) == (None, None, None):
             raise ConfigError("pools nothing of the media: give effect, adstock or saturation a scale", key="pooling")
-        families = ("effect", "adstock", "saturation", "trend", "seasonality", "control", "intercept")
+        families = [field.name for field in dataclasses.fields(self) if field.name not in ("by", "keys")]
         for name, columns in self.keys.items():
             if name not in families:
                 raise ConfigError(f"is no family; those are {', '.join(families)}", key=f"pooling.keys.{name}")

@@ -20,9 +20,6 @@ from mixfleet.panel import Panel
 
 __all__ = ["SharedColumns", "shared_columns", "shared_places", "split"]
 
-ROUNDING = 1e-6
-"""Of a standard deviation."""
-
 WEAKEST = 1e-12
 """Of a shared column's square: what other columns leave of it, below which it is rounding."""
 
@@ -61,8 +58,7 @@ def shared_columns(members: Sequence[Member], spec: Spec) -> SharedColumns:
             loading[kinds.index("trend"), kinds.index("trend")] = span / whole
             loading[0, kinds.index("trend")] = (_days(dates[0] - first) + 0.5 * span) / whole - 0.5
     linear = np.arange(len(kinds) - members[0].unit.controls.shape[1], len(kinds))
-    # A control that is constant in a unit, but for rounding, has no standard deviation there.
-    varies = np.array([np.any(np.abs(member.design[:, linear]) > ROUNDING, axis=0) for member in members])
+    varies = np.array([member.scale.control_varies for member in members])
     squares = np.sum([member.scale.control_sd**2 for member in members] * varies, axis=0)
     spread = np.sqrt(np.where(squares > 0, squares / np.maximum(varies.sum(axis=0), 1), 1.0))
     for member, loading in zip(members, own, strict=True):

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mixfleet import risk
-from mixfleet.allocation import Allocation, Solve, allocate, at_price, for_outcome, for_return, interpolate
+from mixfleet.allocation import Allocation, Solve, allocate, at_price, for_outcome, for_return, interpolate, reach
 from mixfleet.errors import ConfigError
 from mixfleet.joint_allocation import Constraint, Joint, Purse
 from mixfleet.levels import Levels
@@ -104,9 +104,7 @@ class Problem:
         if self.asked.coupled:
             if len(self.purses) > 1:
                 raise ConfigError("cannot be told within several totals that are tied together", key="budget.frontier")
-            solve = self._joint()
-            least, most = (float(solve(levels, sign * levels, None).spend.sum()) for sign in (-1.0, 1.0))
-            return least, most
+            return reach(levels, self._joint())
         ends = [(levels[purse.cells, 0].sum(), levels[purse.cells, -1].sum(), purse.share) for purse in self.purses]
         return (
             max(float(low / share) for low, _, share in ends if share),

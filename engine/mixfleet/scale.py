@@ -24,6 +24,8 @@ class Scale:
     control_mean: Float[np.ndarray, " linear"]
     control_sd: Float[np.ndarray, " linear"]
     """1.0 for a constant column, which thereby becomes zero."""
+    control_varies: Bool[np.ndarray, " linear"]
+    """False for a constant column."""
 
     def column_mixing(self, columns: int) -> Float[np.ndarray, "column column"]:
         """Takes scaled coefficients to the table's: controls per their own unit, the intercept at controls of zero."""
@@ -75,4 +77,5 @@ def measure(unit: Unit, fitted: Bool[np.ndarray, " week"]) -> Scale:
         media=np.where(media > 0, media, 1.0),
         control_mean=controls.mean(axis=0),
         control_sd=np.where(constant, 1.0, sd),
+        control_varies=~constant,
     )

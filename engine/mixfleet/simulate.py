@@ -1,6 +1,6 @@
 """Simulate: fleets drawn from known parameters, with the truth beside the table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -116,7 +116,10 @@ def from_config(
         for m in range(simulation.markets)
     ]
     contexts = {labels: _context(labels, simulation) for labels in pairs}
-    units = [_simulate_unit(labels, contexts, simulation, prior, model, pooling, names) for labels in pairs]
+    frames = _frames(contexts, pooling)
+    units = [
+        _simulate_unit(labels, contexts[labels], frames, simulation, prior, model, pooling, names) for labels in pairs
+    ]
     shortest = min(len(unit.dates) for unit in units)
     data = config.Data(
         keys=KEYS,
@@ -151,9 +154,37 @@ def _context(labels: tuple[str, str], simulation: config.Simulation) -> _Context
     return _Context(weeks=weeks, present=present, controls=controls)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Frame:
+    """What the linear columns that a group shares are measured in."""
+
+    first: int
+    last: int
+    """Weeks of the fleet from which and to which the trend runs."""
+    control_sd: Float[np.ndarray, " control"]
+    """Root mean square of its units' standard deviations."""
+
+
+def _frames(contexts: Mapping[tuple[str, str], _Context], pooling: config.Pooling) -> dict[tuple[str, ...], _Frame]:
+    """The frame of every group, by the group's name; none without groups."""
+    groups: dict[tuple[str, ...], list[_Context]] = {}
+    if pooling.by != "none":
+        for labels, context in contexts.items():
+            groups.setdefault(_pooled_by(labels, pooling)[0], []).append(context)
+    return {
+        name: _Frame(
+            first=min(one.weeks[0] for one in company),
+            last=max(one.weeks[-1] for one in company),
+            control_sd=np.sqrt(np.mean([one.controls.var(axis=0) for one in company], axis=0)),
+        )
+        for name, company in groups.items()
+    }
+
+
 def _simulate_unit(
     labels: tuple[str, str],
-    contexts: Mapping[tuple[str, str], _Context],
+    context: _Context,
+    frames: Mapping[tuple[str, ...], _Frame],
     simulation: config.Simulation,
     prior: config.Prior,
     model: config.Model,
@@ -163,7 +194,7 @@ def _simulate_unit(
     # One stream per purpose, so that another prior leaves the media as they were.
     _, media, parameters, _, noise = _streams(simulation.seed, labels, 5)
     sales = SALES * _size(simulation.seed, labels[:1]) * _size(simulation.seed, labels[1:])
-    weeks, present, controls = contexts[labels].weeks, contexts[labels].present, contexts[labels].controls
+    weeks, present, controls = context.weeks, context.present, context.controls
     spend = weekly_spend(media, weeks=simulation.weeks, channels=len(names), sales=sales)[weeks] * present
     dates = LAST_WEEK - np.timedelta64(7, "D") * (simulation.weeks - 1 - weeks)
     columns = design(dates, controls, model)
@@ -180,8 +211,7 @@ def _simulate_unit(
             streams = [_streams(simulation.seed, ("effect", *effect), 1)[0] for effect in effects]
             shared = pooled_truth(labels, simulation, prior, model, pooling)
             own = shared.unit(parameters, streams, pooled_laws(prior, model, pooling, simulation))
-            company = [context for other, context in contexts.items() if _pooled_by(other, pooling)[0] == group]
-            truth = _with_pooled(truth, own, kinds, contexts[labels], company)
+            truth = _with_pooled(truth, own, kinds, context, frames[group])
     parts = saturated_adstock(scaled, truth.channel, model) * truth.channel["effect"]
     kpi = parts.sum(axis=1) + columns @ truth.linear + truth.noise * noise.standard_normal(len(dates))
     scale = sales
@@ -207,27 +237,21 @@ def _with_pooled(
     own: Mapping[str, Float[np.ndarray, " row"]],
     kinds: tuple[str, ...],
     context: _Context,
-    company: Sequence[_Context],
+    frame: _Frame,
 ) -> Truth:
-    """The truth with a unit's pooled parameters in it.
-
-    A group's trend runs over all of its weeks, and its controls are measured in the root mean square of its units'
-    standard deviations; `linear` is about the unit's own weeks and its own controls.
-    """
+    """The truth with a unit's pooled parameters in it, those of linear columns in the unit's own measure again."""
     channel = {name: own.get(name, values) for name, values in truth.channel.items()}
     linear = truth.linear.copy()
     for name in dict.fromkeys(kinds):
         if name in own:
             linear[[kind == name for kind in kinds]] = own[name]
     if "trend" in own:
-        first, last = min(one.weeks[0] for one in company), max(one.weeks[-1] for one in company)
-        slope = linear[kinds.index("trend")] / (last - first)
+        slope = linear[kinds.index("trend")] / (frame.last - frame.first)
         middle = (context.weeks[0] + context.weeks[-1]) / 2
         linear[kinds.index("trend")] = slope * (context.weeks[-1] - context.weeks[0])
-        linear[0] += slope * (middle - (first + last) / 2)
+        linear[0] += slope * (middle - (frame.first + frame.last) / 2)
     if "control" in own:
-        usual = np.sqrt(np.mean([one.controls.var(axis=0) for one in company], axis=0))
-        linear[[kind == "control" for kind in kinds]] *= context.controls.std(axis=0) / usual
+        linear[[kind == "control" for kind in kinds]] *= context.controls.std(axis=0) / frame.control_sd
     return Truth(channel=channel, linear=linear, noise=truth.noise)
 
 

@@ -3,11 +3,21 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from mixfleet.errors import ConfigError
 from mixfleet.fleet import Fleet
 from mixfleet.ledger import Ledger
 
-__all__ = ["read_by", "subjects"]
+__all__ = ["ALL_CHANNELS", "read_by", "subjects", "with_all"]
+
+ALL_CHANNELS = "all channels"
+"""The row behind those of the channels."""
+
+
+def with_all(values: np.ndarray) -> np.ndarray:
+    """Values by window and channel, and behind the channels their sum."""
+    return np.concatenate([values, values.sum(axis=1, keepdims=True)], axis=1)
 
 
 def read_by(fleet: Fleet, by: Any) -> tuple[str, ...] | None:
