@@ -36,6 +36,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = mf.open(arguments.run) if arguments.run else _fit(arguments, folder)
         contribution = _simulated_truth(run) if arguments.fleet == "simulated" else _brands_truth(run)
+        statuses = run.status["status"]
+        print(f"{statuses.str.startswith('ok').sum()} of {len(statuses)} units certified")
         for change in (0.3, 1.0):
             for flighting in ("today", "even"):
                 _compare(run, contribution, change, flighting)
