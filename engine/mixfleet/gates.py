@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from mixfleet.config import Inference
 from mixfleet.draws import Judgement
 
-__all__ = ["Verdict", "judge", "judge_hyper"]
+__all__ = ["Verdict", "judge", "judge_hyper", "past_saving"]
 
 WARNING_DIVERGENCES = 1e-3
 """Share of divergent trajectories that is tolerated, with a warning; above it a unit is not certified."""
@@ -121,6 +121,11 @@ def judge_hyper(rhat: ArrayLike, ess_bulk: ArrayLike, inference: Inference) -> s
         (not ess >= inference.ess_floor, f"effective draws {ess:.0f} are fewer than {inference.ess_floor}"),
     ]
     return "; ".join(text for missed, text in gates if missed)
+
+
+def past_saving(divergences: int, most: int) -> bool:
+    """Whether more trajectories have diverged than are tolerated among `most`, the most that there will be."""
+    return divergences > WARNING_DIVERGENCES * most
 
 
 def _balance(means: Float[np.ndarray, " chain"] | None, trajectories: int) -> tuple[float, float]:

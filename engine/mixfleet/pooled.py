@@ -27,12 +27,13 @@ from mixfleet.batch import Tile
 from mixfleet.coefficients import Shared, Told, prior, redraw, told, uniform_rows
 from mixfleet.density import evaluate_density
 from mixfleet.hierarchy import Hierarchy, Hyper
-from mixfleet.pooled_state import Found, Group, State, begin, group_shapes, hyper_dimension
+from mixfleet.pooled_state import Found, Group, State, group_shapes, hyper_dimension, nowhere, state_of
 from mixfleet.program import Device, compiled
 from mixfleet.samplers import hmc
 from mixfleet.samplers.threefry import normals, uniforms
 from mixfleet.samplers.trajectory import Origin, Outcome, steps_of, trajectory
-from mixfleet.transport import Pool, coordinates, place
+from mixfleet.sites import pulls
+from mixfleet.transport import Pool, coordinates, hyper_coordinates, place, place_hyper
 from mixfleet_kernels.likelihood import Series
 
 __all__ = ["SWEEPS", "PooledProgram", "Sweep", "pooled_program", "stack_hyper"]
@@ -57,9 +58,10 @@ PRELUDE = 128
 class Sweep(NamedTuple):
     """What one sweep left behind."""
 
-    x: Float[Array, "coordinate unit chain"]
-    moved: Float[Array, "coordinate chain"]
-    """Centres and spreads, as the second move has them."""
+    law: Hyper
+    """Hyperparameters that the position was drawn under."""
+    gradient: Float[Array, "coordinate unit chain"]
+    """Of the units' own density."""
     fields: Float[Array, "field unit chain"]
     """Position, extra, log density and energy, as a book's row has them."""
     hyper: Float[Array, "quantity row chain"]
@@ -86,6 +88,10 @@ class PooledProgram:
         self._evaluate = compiled(_evaluate, pool, group.tile, state.x)
         self._prelude = compiled(_prelude, pool, group, state.x)
         self._sweeps = compiled(_sweeps, pool, group, state)
+        with jax.enable_x64(True):
+            sweep = shapes(jax.eval_shape(partial(_sweeps, pool), group, state)[1])
+        self._pulls = compiled(_pulls, pool, group, sweep)
+        self._coordinates = compiled(_coordinates, pool, group, sweep)
 
     def evaluate(self, tile: Tile, position: Array) -> Found:
         """The units' own density under their broad priors."""
@@ -101,6 +107,14 @@ class PooledProgram:
             x: Coordinates; those of pooled parameters are kept at the hyperparameters that come out.
         """
         return self._prelude.result()(group, x)
+
+    def pulls(self, group: Group, sweep: Sweep) -> tuple[Array, Array]:
+        """`sites.pulls` at each of `SWEEPS` draws, in the leading axis."""
+        return self._pulls.result()(group, sweep)
+
+    def coordinates(self, group: Group, sweep: Sweep) -> tuple[Array, Array]:
+        """Coordinates of each of `SWEEPS` draws under the group's sites, in the leading axis."""
+        return self._coordinates.result()(group, sweep)
 
     def sweeps(self, group: Group, state: State) -> tuple[State, Sweep]:
         """`SWEEPS` sweeps and what each left, in the leading axis."""
@@ -152,13 +166,13 @@ def _prelude(pool: Pool, group: Group, x: Array) -> tuple[Hyper, Hyper, Found, A
         white = jnp.moveaxis(normals(uniform[:units]), 0, 1)
         theta = variance * (precision * site + centre / spread**2) + jnp.sqrt(variance) * white
         hyper = hierarchies.redraw(hierarchy, hyper, theta, uniform[units:])
-        return hyper, _moved(hyper)
+        return hyper, hyper_coordinates(pool, hierarchy, sites, hyper)
 
     # Trajectories are numbered from below; these numbers are from above.
     first = jnp.arange(PRELUDE, dtype=jnp.uint32) + jnp.uint32(2**31)
-    hyper, moved = jax.lax.scan(redraw_hyper, _nowhere(pool, x.dtype, rows), first)
+    hyper, moved = jax.lax.scan(redraw_hyper, nowhere(pool, rows), first)
     placed = place(pool, hierarchy, sites, group.tile.hyper, x.reshape(-1, units, chains), hyper)
-    series, shared = group.tile.series(chains), _nowhere(pool, x.dtype, kind.shared)
+    series, shared = group.tile.series(chains), nowhere(pool, kind.shared)
     found = _density(pool, group, series, shared)(placed.position.reshape(x.shape))
     if kind.shared:
         said = _told(pool, group, shared, found)
@@ -177,6 +191,23 @@ def _sweeps(pool: Pool, group: Group, state: State) -> tuple[State, Sweep]:
     return jax.lax.scan(lambda carried, _: _sweep(pool, group, series, carried), state, None, length=SWEEPS)
 
 
+@partial(jax.jit, static_argnums=0)
+def _pulls(pool: Pool, group: Group, sweep: Sweep) -> tuple[Array, Array]:
+    def of_draw(drawn: tuple[Array, Array]) -> tuple[Array, Array]:
+        return pulls(pool, group.tile.hyper, group.sites.level, *drawn)
+
+    return jax.lax.map(of_draw, (sweep.fields[:, : pool.kind.dimension], sweep.gradient))
+
+
+@partial(jax.jit, static_argnums=0)
+def _coordinates(pool: Pool, group: Group, sweep: Sweep) -> tuple[Array, Array]:
+    def of_draw(drawn: tuple[Array, Hyper]) -> tuple[Array, Array]:
+        x = coordinates(pool, group.hierarchy, group.sites, group.tile.hyper, *drawn)
+        return x, hyper_coordinates(pool, group.hierarchy, group.sites, drawn[1])
+
+    return jax.lax.map(of_draw, (sweep.fields[:, : pool.kind.dimension], sweep.law))
+
+
 def _sweep(pool: Pool, group: Group, series: Series, state: State) -> tuple[State, Sweep]:
     units, chains = pool.kind.units, pool.kind.chains
     density = _density(pool, group, series, state.shared)
@@ -193,8 +224,8 @@ def _sweep(pool: Pool, group: Group, series: Series, state: State) -> tuple[Stat
         hyper = jnp.concatenate([hyper, stack_hyper(group.columns.hierarchy, state.shared)], axis=1)
     fields = jnp.concatenate([found.position, extra, (found.value + log_law)[None], first.energy[None]])
     return state._replace(number=state.number + 1), Sweep(
-        x=state.x.reshape(-1, units, chains),
-        moved=_moved(state.hyper),
+        law=state.hyper,
+        gradient=state.found.gradient.reshape(-1, units, chains),
         fields=fields.reshape(-1, units, chains),
         hyper=hyper,
         diverged=first.diverged.reshape(units, chains),
@@ -237,7 +268,7 @@ def _move_hyper(
     by_hyper = partial(_of_hyper, pool, group, state.hyper, state.x, state.found.value)
     outcome = trajectory(
         lambda moved: by_hyper(moved, density),
-        by_hyper(_moved(state.hyper), lambda _: state.found),
+        by_hyper(hyper_coordinates(pool, group.hierarchy, group.sites, state.hyper), lambda _: state.found),
         state.hyper_metric,
         jnp.broadcast_to(step, chains),
         steps,
@@ -247,7 +278,7 @@ def _move_hyper(
     stepping = hmc.adapt_step(state.hyper_stepping, jnp.ones(1, bool), jnp.mean(outcome.accept)[None])
     lanes = state.x.shape[-1]
     found = jax.tree.map(lambda values: values.reshape(*values.shape[:-2], lanes), outcome.origin.found)
-    hyper = _with_moved(pool, state.hyper, outcome.origin.position)
+    hyper, _ = place_hyper(pool, group.hierarchy, group.sites, outcome.origin.position, state.hyper)
     return state._replace(hyper=hyper, found=found, hyper_stepping=stepping), steps
 
 
@@ -327,9 +358,9 @@ def _of_hyper(
     present = jnp.broadcast_to(group.hierarchy.present[:, None] > 0, (units, chains))
 
     def placed_at(moved: Array) -> tuple[Array, Array]:
-        here = _with_moved(pool, hyper, moved)
+        here, volume = place_hyper(pool, group.hierarchy, group.sites, moved, hyper)
         placed = place(pool, group.hierarchy, group.sites, group.tile.hyper, x.reshape(-1, units, chains), here)
-        law = jnp.sum(jnp.where(present, placed.log_change, 0), axis=0) + hierarchies.log_prior(here)
+        law = jnp.sum(jnp.where(present, placed.log_change, 0), axis=0) + hierarchies.log_prior(here) + volume
         return placed.position.reshape(x.shape), law
 
     (position, law), back = jax.vjp(placed_at, moved)
@@ -341,41 +372,24 @@ def _of_hyper(
     return Origin(moved, change + law, gradient, by_chain)
 
 
-def _moved(hyper: Hyper) -> Float[Array, "coordinate chain"]:
-    return jnp.concatenate([hyper.centre[None], hyper.spread]).reshape(-1, hyper.centre.shape[-1])
-
-
-def _with_moved(pool: Pool, hyper: Hyper, moved: Float[Array, "coordinate chain"]) -> Hyper:
-    parts = moved.reshape(-1, pool.rows, moved.shape[-1])
-    return hyper._replace(centre=parts[0], spread=parts[1:])
-
-
 def _share(values: Float[Array, " unit"], present: Float[Array, " unit"], share: float) -> Float[Array, ""]:
     """The value below which this share of the present units' values lies."""
     ordered = jnp.sort(jnp.where(present > 0, values, jnp.inf))
     return ordered[(share * (jnp.sum(present) - 1)).astype(jnp.int32)]
 
 
-def _nowhere(pool: Pool, dtype: Any, rows: int) -> Hyper:
-    chains = pool.kind.chains
-    return Hyper(
-        centre=jnp.zeros((rows, chains), dtype),
-        spread=jnp.zeros((1 + len(pool.levels), rows, chains), dtype),
-        levels=tuple(jnp.zeros((levels, rows, chains), dtype) for levels in pool.levels),
-    )
-
-
 def _anywhere(pool: Pool, group: Group) -> State:
     """A state of the shapes that all states have."""
     kind = pool.kind
     position = hmc.lanes_of(group.tile.centre, kind.chains)
-    return begin(
+    nothing = jnp.zeros((kind.units, kind.dimension, kind.dimension), kind.dtype)
+    of_hyper = jnp.zeros((1, hyper_dimension(pool), hyper_dimension(pool)), kind.dtype)
+    return state_of(
         pool,
         Found(position, *_evaluate(pool, group.tile, position)),
         position,
-        _nowhere(pool, kind.dtype, pool.rows),
-        _nowhere(pool, kind.dtype, kind.shared),
-        jnp.zeros((kind.units, kind.dimension, kind.dimension), kind.dtype),
-        jnp.zeros((1, hyper_dimension(pool), hyper_dimension(pool)), kind.dtype),
-        0.8,
+        nowhere(pool, pool.rows),
+        nowhere(pool, kind.shared),
+        hmc.metric_of(nothing),
+        hmc.metric_of(of_hyper),
     )

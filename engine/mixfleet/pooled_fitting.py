@@ -17,24 +17,16 @@ from mixfleet import diagnostics
 from mixfleet.batch import Tile, stack
 from mixfleet.config import Inference, Spec
 from mixfleet.draws import Draws, Judgement, Linear, inspect
-from mixfleet.gates import Verdict, judge, judge_hyper
-from mixfleet.groups import Prepared, typical_media
+from mixfleet.gates import Verdict, judge, judge_hyper, past_saving
+from mixfleet.groups import Prepared
 from mixfleet.panel import unit_id
 from mixfleet.pooled import SWEEPS, PooledProgram, Sweep, pooled_program
-from mixfleet.pooled_state import Group, State, begin, learn, settle
+from mixfleet.pooled_state import Group, State
+from mixfleet.pooled_warmup import begin, warm_up
 from mixfleet.program import Book, Device
-from mixfleet.samplers import hmc, start
-from mixfleet.samplers.threefry import normals, uniforms
 from mixfleet.slots import LOOKS, Finished, Job
-from mixfleet.transport import sites_of
 
 __all__ = ["FinishedGroup", "HyperDraws", "sample_groups"]
-
-WINDOWS = (3, 7, 13)
-"""Blocks of sweeps after which the metrics are learnt; the blocks since the last one are their window."""
-
-SETTLING = 3
-"""Blocks after the last window, for the step sizes alone."""
 
 LENGTHS = (512, 1024, 2048, 4096)
 """Looks judge draws padded to one of these lengths."""
@@ -70,9 +62,7 @@ def sample_groups(
 
     def work(group: Prepared, device: Device) -> None:
         with jax.enable_x64(True), jax.default_device(device):
-            finished = _sample(group, spec, device, stop, rung=0)
-            if finished is not None and spec.inference.ladder and not all(u.verdict.passed for u in finished.units):
-                finished = _sample(group, spec, device, stop, rung=1)
+            finished = _sample(group, spec, device, stop)
             if finished is not None:
                 outcomes.put(finished)
 
@@ -101,95 +91,62 @@ def sample_groups(
                 future.cancel()
 
 
-def _sample(group: Prepared, spec: Spec, device: Device, stop: Event, *, rung: int) -> FinishedGroup | None:
-    """One group, from its modes to its verdict; None when told to stop."""
+def _sample(group: Prepared, spec: Spec, device: Device, stop: Event) -> FinishedGroup | None:
+    """One group, from its modes to its verdict, and on from there with smaller steps; None when told to stop."""
     began = time.monotonic()
-    inference = spec.inference if rung == 0 else replace(spec.inference, target_accept=HARDER_ACCEPT)
     program = pooled_program(group.pool, device)
-    unit_keys, key = _keys(group, spec, rung)
-    data, state = _start(group, program, unit_keys, key, inference)
-    patience, blocks, look = 1 + rung, 0, 0
-    window: list[tuple[np.ndarray, np.ndarray]] = []
-    record = _Record(group)
+    unit_keys, key = _keys(group, spec)
+    data, state = begin(group, program, unit_keys, key)
+    finished = None
+    for rung in range(1 + spec.inference.ladder):
+        target = HARDER_ACCEPT if rung else spec.inference.target_accept
+        data, state, gradients = warm_up(group, program, data, state, target, stop)
+        state, finished = _draw(program, data, state, _Record(group, gradients), spec.inference, stop)
+        if finished is None:
+            return None
+        units = [replace(unit, job=replace(unit.job, rung=rung)) for unit in finished.units]
+        finished = replace(finished, units=tuple(units))
+        if all(unit.verdict.passed for unit in units):
+            break
+    assert finished is not None
+    seconds = time.monotonic() - began
+    return replace(finished, units=tuple(replace(unit, seconds=seconds) for unit in finished.units))
+
+
+def _draw(
+    program: PooledProgram,
+    data: Group,
+    state: State,
+    record: "_Record",
+    inference: Inference,
+    stop: Event,
+) -> tuple[State, FinishedGroup | None]:
+    """Draws until all of the group is certified, or will not be; the outcome is None when told to stop."""
     looks = [n for n in LOOKS if n < inference.max_draws] + [inference.max_draws]
+    most = inference.max_draws * record.group.pool.kind.chains
     while not stop.is_set():
         state, sweep = program.sweeps(data, state)
-        blocks += 1
-        record.gradients += int(np.sum(np.asarray(sweep.steps)))
-        if blocks <= patience * (WINDOWS[-1] + SETTLING):
-            window.append((np.asarray(sweep.x), np.asarray(sweep.moved)))
-            if blocks in [patience * end for end in WINDOWS]:
-                x, moved = (np.concatenate(parts) for parts in zip(*window, strict=True))
-                state, window = learn(state, x, moved), []
-            if blocks == patience * (WINDOWS[-1] + SETTLING):
-                state = settle(state)
-            continue
         record.add(sweep)
-        if record.count < looks[look]:
+        if record.count < looks[0]:
             continue
-        look = next((i for i, n in enumerate(looks) if n > record.count), len(looks))
-        finished = _judged(group, record, spec.inference, unit_keys, rung, began, last=look == len(looks))
+        looks = [n for n in looks if n > record.count]
+        last = not looks or past_saving(int(record.divergences.max()), most)
+        finished = _judged(record, inference, np.asarray(data.unit_keys), last=last)
         if finished is not None:
-            return finished
-    return None
-
-
-def _start(
-    group: Prepared, program: PooledProgram, unit_keys: np.ndarray, key: np.ndarray, inference: Inference
-) -> tuple[Group, State]:
-    """The group on its device, and where its chains begin: at the units' modes, hyperparameters from their sites."""
-    pool, kind = group.pool, group.pool.kind
-    tile: Tile = jax.device_put(stack(group.alone, kind), program.device)
-    keys = jnp.asarray(unit_keys)
-
-    def density(position: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        found = program.evaluate(tile, position)
-        return found.value, found.gradient, found.extra
-
-    modes, values = start.optimise(density, tile.centre, kind.chains, keys)
-    modes, values, metric = start.laplace(density, modes, values, kind.units)
-    by_unit = np.asarray(modes).reshape(kind.dimension, kind.units, kind.chains)
-    best = np.argmax(np.asarray(values).reshape(kind.units, kind.chains), axis=1)
-    mode = by_unit[:, np.arange(kind.units), best]
-    sites, covariance = sites_of(
-        pool, np.asarray(tile.hyper), typical_media(group), mode, np.asarray(metric.covariance, float)
-    )
-    parts = (stack(group.members, kind), group.hierarchy, sites, group.columns)
-    data = Group(*jax.device_put(parts, program.device), unit_keys=keys, key=jnp.asarray(key))
-    unit_metric = hmc.metric_of(jnp.asarray(covariance, kind.dtype))
-    white = normals(uniforms(keys, start.SCATTERING, kind.dimension, kind.lanes, jnp.dtype(kind.dtype)))
-    spread = np.asarray(unit_metric.velocity(white)).reshape(by_unit.shape)
-    pooled = np.zeros(kind.dimension, bool)
-    for _, _, own in pool.slices():
-        pooled[own] = True
-    x = np.where(pooled[:, None, None], spread, mode[..., None] + 0.5 * spread).astype(kind.dtype)
-    hyper, shared, found, moved = program.prelude(data, jnp.asarray(x.reshape(kind.dimension, -1)))
-    late = np.asarray(moved, float)[len(moved) // 4 :]
-    flat = np.moveaxis(late, 1, 0).reshape(late.shape[1], -1)
-    hyper_covariance = np.diag(np.var(flat, axis=1) + 1e-4)[None]
-    state = begin(
-        pool,
-        found,
-        jnp.asarray(x.reshape(kind.dimension, -1)),
-        hyper,
-        shared,
-        jnp.asarray(covariance, kind.dtype),
-        jnp.asarray(hyper_covariance, kind.dtype),
-        inference.target_accept,
-    )
-    return data, state
+            return state, finished
+    return state, None
 
 
 class _Record:
     """A group's draws so far, on the host."""
 
-    def __init__(self, group: Prepared) -> None:
-        self._group = group
+    def __init__(self, group: Prepared, gradients: int) -> None:
+        self.group = group
         self._fields: list[np.ndarray] = []
         self._hyper: list[np.ndarray] = []
         self.divergences = np.zeros(group.pool.kind.units, int)
         self.balance = np.zeros((group.pool.kind.units, group.pool.kind.chains))
-        self.gradients = 0
+        self.gradients = gradients
         self.count = 0
 
     def add(self, sweep: Sweep) -> None:
@@ -197,6 +154,7 @@ class _Record:
         self._hyper.append(np.asarray(sweep.hyper))
         self.divergences += np.asarray(sweep.diverged).sum(axis=(0, 2))
         self.balance += np.asarray(sweep.balance).sum(axis=0)
+        self.gradients += int(np.sum(np.asarray(sweep.steps)))
         self.count += SWEEPS
 
     def rows(self, unit: int, length: int) -> Float[np.ndarray, "1 draw field chain"]:
@@ -206,7 +164,7 @@ class _Record:
 
     def hyper(self) -> Float[np.ndarray, "quantity row draw chain"]:
         """The hyperparameters of labels that there are."""
-        group = self._group
+        group = self.group
         values = np.moveaxis(np.concatenate(self._hyper), 0, 2)
         first = 2 + len(group.keys)
         kept = list(range(first))
@@ -216,16 +174,7 @@ class _Record:
         return values[kept]
 
 
-def _judged(
-    group: Prepared,
-    record: _Record,
-    inference: Inference,
-    unit_keys: np.ndarray,
-    rung: int,
-    began: float,
-    *,
-    last: bool,
-) -> FinishedGroup | None:
+def _judged(record: _Record, inference: Inference, unit_keys: np.ndarray, *, last: bool) -> FinishedGroup | None:
     """The group's outcome if all of it is certified, or if this is the last look."""
     count = record.count
     length = next((n for n in LENGTHS if n >= count), -(-count // LENGTHS[-1]) * LENGTHS[-1])
@@ -234,21 +183,17 @@ def _judged(
     if told and not last:
         return None
     finished: list[Finished] = []
-    for i in range(len(group.members)):
-        unit = _judged_unit(group, i, record, inference, unit_keys, length)
+    for place in range(len(record.group.members)):
+        unit = _judged_unit(record, place, inference, unit_keys, length)
         if not unit.verdict.passed and not last:
             return None
-        seconds = time.monotonic() - began
-        job = replace(unit.job, rung=rung)
-        finished.append(replace(unit, job=job, verdict=_with_group(unit.verdict, told), seconds=seconds))
-    return FinishedGroup(group=group, units=tuple(finished), hyper=hyper)
+        finished.append(replace(unit, verdict=_with_group(unit.verdict, told)))
+    return FinishedGroup(group=record.group, units=tuple(finished), hyper=hyper)
 
 
-def _judged_unit(
-    group: Prepared, place: int, record: _Record, inference: Inference, unit_keys: np.ndarray, length: int
-) -> Finished:
+def _judged_unit(record: _Record, place: int, inference: Inference, unit_keys: np.ndarray, length: int) -> Finished:
     """One unit's draws and what the gates say of them."""
-    member, kind, count = group.members[place], replace(group.pool.kind, units=1), record.count
+    member, kind, count = record.group.members[place], replace(record.group.pool.kind, units=1), record.count
     tile: Tile = jax.tree.map(jnp.asarray, stack([member], kind))
     linear = Linear(np.asarray(member.loading, kind.dtype), np.asarray(member.prior_mean, kind.dtype))
     none, nothing = jnp.zeros(1, jnp.int32), jnp.zeros((1, kind.chains), kind.dtype)
@@ -301,13 +246,13 @@ def _with_group(verdict: Verdict, told: str) -> Verdict:
     return replace(verdict, passed=False, enough=False, reason=reason)
 
 
-def _keys(group: Prepared, spec: Spec, rung: int) -> tuple[np.ndarray, np.ndarray]:
+def _keys(group: Prepared, spec: Spec) -> tuple[np.ndarray, np.ndarray]:
     """Random keys of the units' own moves and of the shared ones: hashes of who they are."""
 
     def hashed(text: str) -> np.ndarray:
-        return np.frombuffer(hashlib.sha256(text.encode()).digest()[:8], np.uint32)
+        return np.frombuffer(hashlib.sha256(f"{spec.inference.seed}:{text}".encode()).digest()[:8], np.uint32)
 
     names = [unit_id(member.unit.labels) for member in group.members]
     padding = [f"padding {i}" for i in range(group.pool.kind.units - len(names))]
-    own = np.stack([hashed(f"{spec.inference.seed}:{rung}:pooled:{name}") for name in names + padding])
-    return own, hashed(f"{spec.inference.seed}:{rung}:group:{group.label}")[None]
+    own = np.stack([hashed(f"pooled:{name}") for name in names + padding])
+    return own, hashed(f"group:{group.label}")[None]

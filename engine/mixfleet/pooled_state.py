@@ -10,17 +10,14 @@ from jaxtyping import Array, Float, Int, UInt32
 from mixfleet.batch import Tile, tile_shapes
 from mixfleet.coefficients import Columns
 from mixfleet.hierarchy import Hierarchy, Hyper
-from mixfleet.samplers import hmc, warmup
+from mixfleet.samplers import warmup
 from mixfleet.samplers.hmc import Metric, Stepping
 from mixfleet.transport import Pool, Sites
 
-__all__ = ["Found", "Group", "State", "begin", "group_shapes", "hyper_dimension", "learn", "settle"]
+__all__ = ["Found", "Group", "State", "adapting", "group_shapes", "hyper_dimension", "nowhere", "settle", "state_of"]
 
 FIRST_HYPER_STEP = 0.2
 """Step size of the centres' and spreads' move before any, in units of the whitened posterior."""
-
-
-_metric_of = jax.jit(hmc.metric_of)
 
 
 class Group(NamedTuple):
@@ -86,47 +83,55 @@ def hyper_dimension(pool: Pool) -> int:
     return (2 + len(pool.levels)) * pool.rows
 
 
-def begin(
+def nowhere(pool: Pool, rows: int) -> Hyper:
+    """Hyperparameters of so many rows before they are drawn."""
+    chains, dtype = pool.kind.chains, pool.kind.dtype
+    return Hyper(
+        centre=jnp.zeros((rows, chains), dtype),
+        spread=jnp.zeros((1 + len(pool.levels), rows, chains), dtype),
+        levels=tuple(jnp.zeros((levels, rows, chains), dtype) for levels in pool.levels),
+    )
+
+
+def state_of(
     pool: Pool,
     found: Found,
     x: Float[Array, "coordinate lane"],
     hyper: Hyper,
     shared: Hyper,
-    unit_covariance: Float[Array, "unit coordinate coordinate"],
-    hyper_covariance: Float[Array, "1 coordinate coordinate"],
-    target_accept: float,
+    unit_metric: Metric,
+    hyper_metric: Metric,
 ) -> State:
     """The state before the first sweep."""
-    kind = pool.kind
+    dtype = pool.kind.dtype
     return State(
         x=x,
         hyper=hyper,
         shared=shared,
         found=found,
-        unit_metric=_metric_of(unit_covariance),
-        hyper_metric=_metric_of(hyper_covariance),
-        unit_stepping=_first_stepping(kind.units, warmup.FIRST_STEP, target_accept, kind.dtype),
-        hyper_stepping=_first_stepping(1, FIRST_HYPER_STEP, target_accept, kind.dtype),
+        unit_metric=unit_metric,
+        hyper_metric=hyper_metric,
+        unit_stepping=_first_stepping(pool.kind.units, warmup.FIRST_STEP, dtype),
+        hyper_stepping=_first_stepping(1, FIRST_HYPER_STEP, dtype),
         number=jnp.int32(0),
     )
 
 
-def learn(
-    state: State, x: Float[np.ndarray, "draw coordinate unit chain"], moved: Float[np.ndarray, "draw coordinate chain"]
-) -> State:
-    """The state with metrics learnt from a window of draws, and the adaptation of step sizes begun again."""
-    unit = _learnt(np.moveaxis(x, 2, 0), state.unit_metric)
-    hyper = _learnt(moved[None], state.hyper_metric)
+def adapting(state: State, target_accept: float | None = None) -> State:
+    """The state with the adaptation of step sizes begun again around the present ones.
+
+    Args:
+        state: Between two sweeps.
+        target_accept: Acceptance to aim for from now on; as before where None.
+    """
 
     def again(stepping: Stepping) -> Stepping:
-        return warmup.restarted(stepping.log_average, stepping.adapting, stepping.target_accept)
+        everywhere = jnp.ones(len(stepping.log_step), bool)
+        target = stepping.target_accept
+        target = target if target_accept is None else jnp.full_like(target, target_accept)
+        return warmup.restarted(stepping.log_average, everywhere, target)
 
-    return state._replace(
-        unit_metric=unit,
-        hyper_metric=hyper,
-        unit_stepping=again(state.unit_stepping),
-        hyper_stepping=again(state.hyper_stepping),
-    )
+    return state._replace(unit_stepping=again(state.unit_stepping), hyper_stepping=again(state.hyper_stepping))
 
 
 def settle(state: State) -> State:
@@ -138,18 +143,7 @@ def settle(state: State) -> State:
     return state._replace(unit_stepping=settled(state.unit_stepping), hyper_stepping=settled(state.hyper_stepping))
 
 
-def _learnt(draws: Float[np.ndarray, "unit draw coordinate chain"], metric: Metric) -> Metric:
-    """The metric of each unit's draws, shrunk towards the old one as in `warmup.learn_metric`."""
-    units, count, coordinate, chains = draws.shape
-    flat = np.moveaxis(draws.astype(float), 2, 1).reshape(units, coordinate, count * chains)
-    centred = flat - flat.mean(axis=2, keepdims=True)
-    scatter = centred @ np.swapaxes(centred, 1, 2)
-    old = np.asarray(metric.covariance, float)
-    covariance = (scatter + coordinate * old) / (count * chains + coordinate)
-    return _metric_of(jnp.asarray(covariance, metric.covariance.dtype))
-
-
-def _first_stepping(units: int, step: float, target_accept: float, dtype: str) -> Stepping:
+def _first_stepping(units: int, step: float, dtype: str) -> Stepping:
     """Step sizes before the first sweep."""
     log_step = jnp.full(units, np.log(step), dtype)
-    return warmup.restarted(log_step, jnp.ones(units, bool), jnp.full(units, target_accept, dtype))
+    return warmup.restarted(log_step, jnp.ones(units, bool), jnp.zeros(units, dtype))

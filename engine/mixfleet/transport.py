@@ -20,7 +20,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -31,13 +30,17 @@ from mixfleet.config import ADSTOCK_PARAMETERS
 from mixfleet.hierarchy import Hierarchy, Hyper, means, spreads
 from mixfleet_kernels import saturation
 
-__all__ = ["Placed", "Pool", "Sites", "coordinates", "place", "sites_of"]
-
-WEAKEST = 1e-3
-"""Least precision of a site, in precisions of the prior."""
-
-FARTHEST = 4.0
-"""A site's mean lies at most so many standard deviations from the prior's."""
+__all__ = [
+    "Placed",
+    "Pool",
+    "Sites",
+    "coordinates",
+    "hyper_coordinates",
+    "log_curve",
+    "place",
+    "place_hyper",
+    "pooled_rows",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +122,8 @@ def place(
         return mean + jnp.sqrt(variance) * x[rows]
 
     position = _walk(pool, sites, hyper_rows, x, centre, spread, step)
-    theta = _pooled(pool, position)
-    broad = _pooled(pool, hyper_rows[0])[..., None], _pooled(pool, hyper_rows[1])[..., None]
+    theta = pooled_rows(pool, position)
+    broad = pooled_rows(pool, hyper_rows[0])[..., None], pooled_rows(pool, hyper_rows[1])[..., None]
     law = 0.5 * ((theta - broad[0]) / broad[1]) ** 2 - 0.5 * ((theta - centre) / spread) ** 2 - jnp.log(spread)
     volume = 0.5 * jnp.log(jnp.concatenate(variances))
     return Placed(position=position, log_change=jnp.sum(law + volume, axis=0), log_law=jnp.sum(law, axis=0))
@@ -147,60 +150,72 @@ def coordinates(
     return x
 
 
-def sites_of(
-    pool: Pool,
-    tile_hyper: Float[np.ndarray, "row coordinate unit"],
-    level: Float[np.ndarray, "channel unit"],
-    mode: Float[np.ndarray, "coordinate unit"],
-    covariance: Float[np.ndarray, "unit coordinate coordinate"],
-) -> tuple[Sites, Float[np.ndarray, "unit coordinate coordinate"]]:
-    """Sites from a Laplace approximation under the units' broad priors, and its covariance in the sites' coordinates.
+def hyper_coordinates(pool: Pool, hierarchy: Hierarchy, sites: Sites, hyper: Hyper) -> Float[Array, "coordinate chain"]:
+    """Coordinates of centres and spreads: a centre's is its distance from its mean given the spreads and the sites.
 
-    Args:
-        pool: Structure.
-        tile_hyper: Prior data of each coordinate.
-        level: Typical media of an active week.
-        mode: Where each unit's density is highest.
-        covariance: Its approximate covariance there.
+    With little spread all units' data tell of the centre, with much hardly any do. Told apart from the spread it is as
+    wide in one case as in the other.
     """
-    prior_mean, prior_sd = (_pooled(pool, tile_hyper[i]).astype(float) for i in (0, 1))
-    slope, curve = _linearised(pool, tile_hyper, level, mode)
-    turn = np.tile(np.eye(len(mode)), (mode.shape[1], 1, 1))
-    seen = _pooled(pool, mode).astype(float)
-    origin = seen.copy()
-    effect = slice(pool.rows - pool.kind.channels, pool.rows)
-    mean_of_prior, variance_of_prior = prior_mean.copy(), prior_sd**2
+    centre = hyper.centre
+
+    def step(rows: slice, mean: Array, precision: Array) -> Array:
+        nonlocal centre
+        centre = centre.at[rows].set((hyper.centre[rows] - mean) * jnp.sqrt(precision))
+        return hyper.centre[rows]
+
+    _walk_centres(pool, hierarchy, sites, hyper, step)
+    return jnp.concatenate([centre[None], hyper.spread]).reshape(-1, centre.shape[-1])
+
+
+def place_hyper(
+    pool: Pool, hierarchy: Hierarchy, sites: Sites, x: Float[Array, "coordinate chain"], hyper: Hyper
+) -> tuple[Hyper, Float[Array, " chain"]]:
+    """Hyperparameters at such coordinates, the labels' effects as in `hyper`, and the log of the change of volume."""
+    parts = x.reshape(-1, pool.rows, x.shape[-1])
+    hyper = hyper._replace(spread=parts[1:])
+    precisions: list[Array] = []
+
+    def step(rows: slice, mean: Array, precision: Array) -> Array:
+        precisions.append(precision)
+        return mean + parts[0, rows] / jnp.sqrt(precision)
+
+    hyper = hyper._replace(centre=_walk_centres(pool, hierarchy, sites, hyper, step))
+    return hyper, -0.5 * jnp.sum(jnp.log(jnp.concatenate(precisions)), axis=0)
+
+
+def _walk_centres(
+    pool: Pool,
+    hierarchy: Hierarchy,
+    sites: Sites,
+    hyper: Hyper,
+    step: Callable[[slice, Array, Array], Array],
+) -> Float[Array, "row chain"]:
+    """Centres, one pooled parameter after the other: `step` gives its rows from their mean and precision.
+
+    These are of their law given the spreads, the labels' effects and the sites, in which a unit's site tells of the
+    centre with the unit's own deviation for noise.
+    """
+    variance = spreads(hierarchy, hyper)[0][:, None] ** 2
+    away = means(hierarchy, hyper._replace(centre=jnp.zeros_like(hyper.centre)))
+    told, noise = sites.mean[..., None] - away, 1 / sites.precision[..., None] + variance
+    parts = pool.slices()
+    effect = parts[-1][1]
     if pool.effect_pooled:
-        first = (len(pool.kind.laws) - 2) * pool.kind.channels
-        for _, rows, own in pool.slices()[:-1]:
-            for c in range(pool.kind.channels):
-                turn[:, first + c, own.start + c] = slope[rows][c]
-            mean_of_prior[effect] += slope[rows] * (prior_mean[rows] - seen[rows])
-            variance_of_prior[effect] += slope[rows] ** 2 * prior_sd[rows] ** 2
-        mean_of_prior[effect] += curve
-        seen[effect] += curve
-    turned = turn @ covariance @ np.swapaxes(turn, 1, 2)
-    variance = _pooled(pool, np.einsum("uii->iu", turned))
-    floor = WEAKEST / variance_of_prior
-    precision = np.maximum(1 / variance - 1 / variance_of_prior, floor)
-    mean = (seen / variance - mean_of_prior / variance_of_prior) / precision
-    if pool.effect_pooled:
-        told = 1 / (prior_sd[effect] ** 2 + 1 / precision[effect])
-        about = mean[effect] - prior_mean[effect] - curve
-        for _, rows, _ in pool.slices()[:-1]:
-            # What the effect's site tells of the curve is not to be counted twice.
-            also = slope[rows] ** 2 * told
-            precision[rows] = np.maximum(1 / variance[rows] - 1 / prior_sd[rows] ** 2 - also, floor[rows])
-            total = seen[rows] / variance[rows] - prior_mean[rows] / prior_sd[rows] ** 2
-            mean[rows] = (total - slope[rows] * told * (about + slope[rows] * seen[rows])) / precision[rows]
-    bound = FARTHEST * np.sqrt(variance_of_prior)
-    mean = np.clip(mean, mean_of_prior - bound, mean_of_prior + bound)
-    whiten = np.ones_like(mode, float)
-    for _, rows, own in pool.slices():
-        whiten[own] = 1 / np.sqrt(variance[rows])
-    rounded = turned * whiten.T[:, :, None] * whiten.T[:, None, :]
-    values: list[Any] = [np.asarray(v, pool.kind.dtype) for v in (mean, precision, origin, slope, curve, level)]
-    return Sites(*values), rounded
+        told = told.at[effect].add(-sites.curve[..., None])
+    centres: list[Array] = []
+    for _, rows, _ in parts:
+        sd = hierarchy.centre_sd[rows, None]
+        weight = hierarchy.present[None, :, None] / noise[rows]
+        precision = 1 + sd**2 * jnp.sum(weight, axis=1)
+        centres.append(step(rows, sd * jnp.sum(weight * told[rows], axis=1) / precision, precision))
+        if pool.effect_pooled and rows != effect:
+            # What the curve will be of such parameters is not what the effect's site says of the effect.
+            slope, ratio = sites.slope[rows, :, None], variance[rows] / noise[rows]
+            centre = (sd * centres[-1])[:, None]
+            expected = away[rows] + centre + ratio * (told[rows] - centre)
+            told = told.at[effect].add(-slope * (expected - sites.origin[rows, :, None]))
+            noise = noise.at[effect].add(slope**2 * variance[rows] * (1 - ratio))
+    return jnp.concatenate(centres)
 
 
 def _walk(
@@ -237,12 +252,12 @@ def _walk(
         drawn = step(own, mean[rows] + sharper * weight * surprise, sharper)
         position = position.at[own].set(drawn)
         told = told - slope[rows] * (drawn - origin[rows])
-    curve = _log_curve(pool, hyper_rows, sites.level, position)
+    curve = log_curve(pool, hyper_rows, sites.level, position)
     expected = variance[effect] * (precision[effect] * site[effect] + prior[effect] * (centre[effect] + curve))
     return position.at[own_effect].set(step(own_effect, expected - curve, variance[effect]))
 
 
-def _log_curve(
+def log_curve(
     pool: Pool,
     hyper_rows: Float[Array, "row coordinate unit"],
     level: Float[Array, "channel unit"],
@@ -259,27 +274,7 @@ def _log_curve(
     return jnp.log(saturation.saturate(kind.model.saturation, media, tuple(values)))
 
 
-def _linearised(
-    pool: Pool,
-    hyper_rows: Float[np.ndarray, "row coordinate unit"],
-    level: Float[np.ndarray, "channel unit"],
-    mode: Float[np.ndarray, "coordinate unit"],
-) -> tuple[Float[np.ndarray, "row unit"], Float[np.ndarray, "channel unit"]]:
-    """Slope of the log curve in each pooled row's parameter at the mode, and the log curve there."""
-    slope = np.zeros((pool.rows, mode.shape[1]))
-    at = jnp.asarray(mode)[..., None]
-
-    def curve(position: Array) -> Array:
-        return _log_curve(pool, jnp.asarray(hyper_rows), jnp.asarray(level), position)
-
-    for j, rows, own in pool.slices():
-        if len(ADSTOCK_PARAMETERS[pool.kind.model.adstock]) <= j < len(pool.kind.laws) - 2:
-            along = jnp.zeros_like(at).at[own].set(1)
-            slope[rows] = np.asarray(jax.jvp(curve, (at,), (along,))[1])[..., 0]
-    return slope, np.asarray(curve(at), float)[..., 0]
-
-
-def _pooled(pool: Pool, rows: Any) -> Any:
+def pooled_rows(pool: Pool, rows: Any) -> Any:
     """The pooled rows of a position, on device or on the host."""
     parts = [rows[own] for _, _, own in pool.slices()]
     return np.concatenate(parts) if isinstance(rows, np.ndarray) else jnp.concatenate(parts)

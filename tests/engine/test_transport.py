@@ -14,7 +14,8 @@ from mixfleet.config import Compute, Model, Pooling, Spec
 from mixfleet.errors import ConfigError
 from mixfleet.groups import groups_of, prepared, typical_media
 from mixfleet.hierarchy import Hyper
-from mixfleet.transport import coordinates, place, sites_of
+from mixfleet.sites import sites_of_mode
+from mixfleet.transport import coordinates, hyper_coordinates, place, place_hyper
 from tests.laws.quick import ragged_fleet
 
 PANEL = ragged_fleet()
@@ -52,7 +53,7 @@ def scene(name: str, pooling: dict[str, object]):
     mode = np.asarray(tile.centre) + 0.3 * random.standard_normal((kind.dimension, kind.units))
     root = 0.3 * random.standard_normal((kind.units, kind.dimension, kind.dimension))
     covariance = root @ np.swapaxes(root, 1, 2) / kind.dimension + 0.05 * np.eye(kind.dimension)
-    sites, _ = sites_of(pool, np.asarray(tile.hyper), typical_media(group), mode, covariance)
+    sites, _ = sites_of_mode(pool, np.asarray(tile.hyper), typical_media(group), mode, covariance)
     hyper = Hyper(
         centre=jnp.asarray(random.standard_normal((pool.rows, CHAINS))),
         spread=jnp.asarray(random.standard_normal((3, pool.rows, CHAINS))),
@@ -93,6 +94,44 @@ def test_the_law_is_the_groups_and_the_volume_the_jacobians(name: str, pooling: 
             ratio = law - stats.norm.logpdf(theta, *broad) - np.log(broad[1])
             np.testing.assert_allclose(placed.log_law[unit, chain], ratio.sum(), rtol=1e-9)
             np.testing.assert_allclose(placed.log_change[unit, chain], ratio.sum() + log_volume, rtol=1e-7)
+
+
+@pytest.mark.parametrize(("name", "pooling"), CASES)
+def test_hyperparameters_lead_back_to_coordinates(name: str, pooling: dict[str, object]) -> None:
+    group, _, sites, _, hyper = scene(name, pooling)
+    there = hyper_coordinates(group.pool, group.hierarchy, sites, hyper)
+    nowhere = hyper._replace(centre=jnp.full_like(hyper.centre, jnp.nan), spread=jnp.full_like(hyper.spread, jnp.nan))
+    back, log_volume = place_hyper(group.pool, group.hierarchy, sites, there, nowhere)
+    np.testing.assert_allclose(back.centre, hyper.centre, atol=1e-9)
+    np.testing.assert_allclose(back.spread, hyper.spread, atol=1e-12)
+    for chain in range(CHAINS):
+
+        def placed(own: jax.Array, chain: int = chain) -> jax.Array:
+            found, _ = place_hyper(group.pool, group.hierarchy, sites, there.at[:, chain].set(own), hyper)
+            return jnp.concatenate([found.centre[None], found.spread])[..., chain].reshape(-1)
+
+        _, expected = np.linalg.slogdet(jax.jacfwd(placed)(there[:, chain]))
+        np.testing.assert_allclose(log_volume[chain], expected, rtol=1e-9)
+
+
+def test_a_centres_coordinate_is_normal_whatever_the_spread_where_sites_are_right() -> None:
+    group, _, sites, _, hyper = scene("logistic", {"effect": None, "keys": {}})
+    hierarchy, random = group.hierarchy, np.random.default_rng(3)
+    row, precision = 0, np.asarray(sites.precision)[0]
+    present = np.asarray(hierarchy.present) > 0
+    for coordinate in (-3.0, 0.0, 3.0):
+        here = hyper._replace(spread=jnp.full_like(hyper.spread, coordinate))
+        spread = np.asarray(hierarchies.spreads(hierarchy, here))[0, row, 0]
+        labels = np.asarray(hierarchies.means(hierarchy, here._replace(centre=jnp.zeros_like(here.centre))))[row]
+        found = []
+        for _ in range(400):
+            centre = random.normal()
+            noise = np.sqrt(spread**2 + 1 / precision)
+            seen = labels[:, 0] + np.asarray(hierarchy.centre_sd)[row] * centre + noise * random.normal(size=len(noise))
+            told = sites._replace(mean=sites.mean.at[row].set(np.where(present, seen, 0.0)))
+            at = here._replace(centre=here.centre.at[row].set(centre))
+            found.append(float(hyper_coordinates(group.pool, hierarchy, told, at)[row, 0]))
+        assert stats.kstest(found, stats.norm.cdf).pvalue > 1e-3
 
 
 def test_means_add_the_effects_of_a_units_labels() -> None:
