@@ -32,7 +32,8 @@ HARDER_ACCEPT = 0.95
 POLL_SECONDS = 0.5
 
 RETRY_PLACES = 4
-"""Places of a tile in which a unit is sampled anew on the rungs above the first, as so many more chains."""
+"""Places of a tile in which a unit is sampled anew on the rungs above the first, as so many more chains. It has that
+tile for itself: the last of a fleet would wait for empty places of a larger one."""
 
 FALLBACK_RUNG = 3
 
@@ -159,8 +160,9 @@ def _climb(
     devices: list[Device],
     tally: "_Tally",
 ) -> Iterator[UnitResult]:
-    """The units that the main program could not certify: other coordinates, then float64 NUTS, then quarantine.
+    """The units that the main program could not certify, up the ladder to quarantine.
 
+    First with smaller steps and more chains, then in other coordinates as well, then by float64 NUTS.
     NUTS is for posteriors of awkward shape, which show in divergences, energies or numbers that are not finite. It
     has no better way between distant modes than the chains that failed before, so those units are set aside at once.
     """
@@ -168,20 +170,20 @@ def _climb(
 
     other = "effect" if spec.model.coordinate != "effect" else "contribution"
     moved = replace(spec, model=replace(spec.model, coordinate=other))
-    still: list[tuple[Structure, Finished]] = []
-    for kind in dict.fromkeys(kind for kind, _ in unfinished):
-        jobs = []
-        for own, finished in unfinished:
-            if own == kind:
-                member = prepare(finished.job.member.unit, panel, moved)
-                jobs.append(replace(_harder(finished.job, spec, kind), member=member))
-        again = replace(kind, model=moved.model)
-        for finished in _sample(again, jobs, moved, devices, tally, phase="retrying"):
-            if finished.verdict.passed or finished.verdict.mixing:
-                yield tally.count(_result(finished, again, panel, moved))
-            else:
-                still.append((again, finished))
-    for kind, finished in still:
+    for rung, settings in enumerate((spec, moved), start=1):
+        still: list[tuple[Structure, Finished]] = []
+        for kind in dict.fromkeys(kind for kind, _ in unfinished):
+            units = [finished.job.member.unit for own, finished in unfinished if own == kind]
+            again = replace(kind, units=min(RETRY_PLACES, kind.units), model=settings.model)
+            jobs = [_harder(unit, panel, settings, rung, again.units) for unit in units]
+            for finished in _sample(again, jobs, settings, devices, tally, phase="retrying"):
+                last = rung > 1 and finished.verdict.mixing
+                if finished.verdict.passed or last:
+                    yield tally.count(_result(finished, again, panel, settings))
+                else:
+                    still.append((again, finished))
+        unfinished = still
+    for kind, finished in unfinished:
         tally.show("falling back to NUTS", active=1)
         key = _keys(finished.job.member.unit, spec, rung=FALLBACK_RUNG)[0]
         last, slow = fallback.sample(finished, kind, replace(spec.inference, target_accept=HARDER_ACCEPT), key)
@@ -196,20 +198,14 @@ def _sample(
     tally: "_Tally",
     phase: str = "sampling",
 ) -> Iterator[Finished]:
-    """The jobs' outcomes; a unit that misses a gate on the first rung is tried once more at once."""
+    """The jobs' outcomes, as they come."""
     if not jobs:
         return
     heap, outcomes, stop = Jobs(jobs), SimpleQueue[Finished](), Event()
 
-    def finish(finished: Finished) -> None:
-        if finished.verdict.passed or finished.job.rung > 0 or not spec.inference.ladder:
-            outcomes.put(finished)
-        else:
-            heap.add(_harder(finished.job, spec, kind))
-
-    places = _workers(devices)[: -(-len(jobs) // kind.units)]
+    places = _workers(devices)[: -(-sum(job.copies for job in jobs) // kind.units)]
     programs = {device: program(kind, capacity_of(spec.inference), device) for device in dict.fromkeys(places)}
-    tiles = [Slots(programs[device], spec.inference, heap, finish, stop) for device in places]
+    tiles = [Slots(programs[device], spec.inference, heap, outcomes.put, stop) for device in places]
     with ThreadPoolExecutor(len(tiles), thread_name_prefix="mixfleet") as pool:
         running: list[Future[None]] = [pool.submit(tile.run) for tile in tiles]
         try:
@@ -238,10 +234,10 @@ def _job(unit: Unit, panel: Panel, spec: Spec) -> Job | UnitResult:
     return Job(member=member, keys=_keys(unit, spec), target_accept=spec.inference.target_accept)
 
 
-def _harder(job: Job, spec: Spec, kind: Structure) -> Job:
-    rung = job.rung + 1
-    keys = _keys(job.member.unit, spec, rung=rung, copies=min(RETRY_PLACES, kind.units))
-    return replace(job, rung=rung, keys=keys, target_accept=HARDER_ACCEPT)
+def _harder(unit: Unit, panel: Panel, spec: Spec, rung: int, copies: int) -> Job:
+    """A unit once more; its linear block could be decomposed before."""
+    keys = _keys(unit, spec, rung=rung, copies=copies)
+    return Job(member=prepare(unit, panel, spec), keys=keys, rung=rung, target_accept=HARDER_ACCEPT)
 
 
 def _keys(unit: Unit, spec: Spec, *, rung: int = 0, copies: int = 1) -> np.ndarray:

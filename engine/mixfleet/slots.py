@@ -12,7 +12,7 @@ import numpy as np
 from mixfleet.batch import Member, Tile, stack
 from mixfleet.config import Inference
 from mixfleet.draws import Draws, Judgement, Linear, inspect
-from mixfleet.gates import Verdict, judge
+from mixfleet.gates import Verdict, judge, past_saving
 from mixfleet.program import TICKS, Book, Program
 from mixfleet.samplers.hmc import State
 
@@ -95,11 +95,6 @@ class Jobs:
                 taken.append(self._waiting.popleft())
                 places -= taken[-1].copies
         return taken
-
-    def add(self, job: Job) -> None:
-        """Puts a job at the end."""
-        with self._lock:
-            self._waiting.append(job)
 
 
 @dataclass
@@ -266,8 +261,11 @@ class Slots:
         ess = min(verdict.ess_bulk_min, verdict.ess_tail_min)
         occupant.look = self._next_look(job, count, ess)
         too_slow = ess * self._inference.max_draws < count * self._inference.ess_floor
-        given_up = count >= PATIENCE and (verdict.hopeless or too_slow)
-        if not (verdict.enough or given_up or occupant.look == len(self._looks(job))):
+        doomed = past_saving(divergences, self._inference.max_draws * chains)
+        given_up = doomed or (count >= PATIENCE and (verdict.hopeless or too_slow))
+        # What comes slowly is stopped where it is certified, long before it is as much as aimed for.
+        done = verdict.enough or (verdict.passed and 2 * count >= self._inference.max_draws)
+        if not (done or given_up or occupant.look == len(self._looks(job))):
             return
         self._occupants.remove(occupant)
         self._finish(
