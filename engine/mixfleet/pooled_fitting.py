@@ -165,8 +165,7 @@ def _start(
     x = np.where(pooled[:, None, None], spread, mode[..., None] + 0.5 * spread).astype(kind.dtype)
     hyper, shared, found, moved = program.prelude(data, jnp.asarray(x.reshape(kind.dimension, -1)))
     late = np.asarray(moved, float)[len(moved) // 4 :]
-    flat = np.moveaxis(late, 1, 0).reshape(late.shape[1], -1)
-    hyper_covariance = np.diag(np.var(flat, axis=1) + 1e-4)[None]
+    hyper_covariance = np.diag(np.var(late, axis=(0, 2)) + 1e-4)[None]
     state = begin(
         pool,
         found,

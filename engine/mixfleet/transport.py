@@ -59,7 +59,7 @@ class Pool:
     @property
     def effect_pooled(self) -> bool:
         """Whether effects are among the pooled parameters."""
-        return self.parameters[-1] == len(self.kind.laws) - 2
+        return len(self.kind.laws) - 2 in self.parameters
 
     def slices(self) -> list[tuple[int, slice, slice]]:
         """Of each pooled parameter its place, its rows in the hierarchy, and its rows in a position."""
@@ -112,7 +112,7 @@ def place(
     """
     centre = means(hierarchy, hyper)
     spread = jnp.broadcast_to(spreads(hierarchy, hyper)[0][:, None], centre.shape)
-    variances: list[Array] = []
+    variances: list[Array] = [centre[:0]]
 
     def step(rows: slice, mean: Array, variance: Array) -> Array:
         variances.append(variance)
@@ -281,5 +281,6 @@ def _linearised(
 
 def _pooled(pool: Pool, rows: Any) -> Any:
     """The pooled rows of a position, on device or on the host."""
-    parts = [rows[own] for _, _, own in pool.slices()]
+    # With no row in front there is something to join where the baseline alone is pooled.
+    parts = [rows[:0], *(rows[own] for _, _, own in pool.slices())]
     return np.concatenate(parts) if isinstance(rows, np.ndarray) else jnp.concatenate(parts)

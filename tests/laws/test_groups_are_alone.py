@@ -73,6 +73,14 @@ def test_a_family_has_effects_of_the_keys_that_it_is_given() -> None:
         assert sources["effect"] == sources["seasonality"] == {"unit", "brand", "market"}
 
 
+@pytest.mark.parametrize("by", ["brand", "crossed"])
+def test_the_baseline_alone_is_pooled(by: str) -> None:
+    results = fit(FLEET, pooled(by=by, effect=None, adstock=None, saturation=None))
+    for result in results.values():
+        assert result.status in ("ok", "ok_warn", "quarantined")
+        assert set(result.tables["pooling"]["parameter"]) == {"trend", "seasonality", "control"}
+
+
 def test_a_group_that_does_not_fit_is_refused_before_it_is_sampled() -> None:
     spec = pooled()
     tiny = replace(spec, compute=replace(spec.compute, memory_limit_gib=1e-4))
