@@ -78,7 +78,7 @@ def _change(fleet: Fleet, block: Block, planned: Float[np.ndarray, "week channel
     named = np.isfinite(planned)
     media = block.media[0].copy()
     # The scale is that of the media that ran, on which the unit was fitted.
-    media[:weeks][named] = (planned / price(unit) / fleet.scale(place).media)[named]
+    media[:weeks][named] = (planned / price(unit) / fleet.scales[place].media)[named]
     weights = np.zeros((fleet.weeks, 2 * len(windows.names), 1))
     weights[:weeks, :, 0] = np.concatenate([within, within * block.value[0, :weeks, None]], axis=1)
     curves = Curves(block.shape[:, 0], block.effect[0])

@@ -33,6 +33,10 @@ LENGTHS = (112, 160, 224, 272, 320, 432, 544)
 """Padded lengths: two to ten years of weeks and a little room, then every 112. A function of the unit alone, so that a
 unit's arithmetic never depends on its company; few, so that a fleet needs few programs."""
 
+FAINT = 2.0**-40
+"""Weight of the weeks of a unit that has none to fit: too little to say anything beside a prior, in single precision
+too, and enough for the means over those weeks that a draw keeps."""
+
 NEGLIGIBLE = 1e-24
 """Relative variance below which a direction of the linear block is rounding, and left out of the basis."""
 
@@ -98,6 +102,8 @@ class Member:
     scale: scale.Scale
     fitted: Bool[np.ndarray, " week"]
     """Weeks in the likelihood, unpadded."""
+    told: Bool[np.ndarray, " week"]
+    """Weeks over which contributions are told: the same or, where there are none, all whose media are known."""
     design: Float[np.ndarray, "week column"]
     """The linear block in every week of the unit, unpadded."""
     loading: Float[np.ndarray, "column column"]
@@ -146,18 +152,17 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> Member:
     model = spec.model
     holdout = spec.data.holdout or 0
     fitted = scale.likelihood_weeks(unit, window=model.window, holdout=holdout)
-    measured = scale.measure(unit, fitted)
-    design = baseline.design(
-        unit.dates, measured.scaled_controls(unit), model=model, fitted_weeks=len(unit.dates) - holdout
-    )
+    told = fitted if fitted.any() else scale.known_weeks(unit, window=model.window)
+    measured = scale.measure(unit, fitted, holdout)
+    design = baseline.design(unit.dates, measured.scaled_controls(unit), model=model, fitted_weeks=measured.trend_weeks)
     names = dict(zip(panel.keys, unit.labels, strict=True))
     mean, sd = baseline.column_priors(model, spec.data, spec.prior, names)
-    weight = fitted.astype(float)
-    basis, variance, loading = decompose(design * weight[:, None], sd)
+    weight = np.where(fitted, 1.0, FAINT * told)
+    basis, variance, loading = decompose(design * fitted[:, None], sd)
 
-    kpi = (measured.scaled_kpi(unit) - design @ mean) * weight
+    kpi = (measured.scaled_kpi(unit) - design @ mean) * fitted
     media = measured.scaled_media(unit)
-    active = _reaches(media, fitted, model.window if model.adstock != "none" else 1)
+    active = _reaches(media, told, model.window if model.adstock != "none" else 1)
     laws = tuple(
         tuple(spec.prior.law(parameter, unit=names, channel=channel) for channel in panel.channels)
         for parameter in model.channel_parameters
@@ -165,11 +170,12 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> Member:
     noise = spec.prior.law("noise", unit=names)
     rows = [priors.hyper_rows(law) for by_channel in laws for law in by_channel] + [priors.hyper_rows(noise)]
     middle = [np.array([priors.centre(law) for law in by_channel]) for by_channel in laws]
-    strength_unit = _strength_unit(kpi, media * active, basis, fitted, np.exp(middle[-1]), model)
+    strength_unit = _strength_unit(kpi, media * active, basis, fitted, told, np.exp(middle[-1]), model)
     middle[-1] = np.full(len(panel.channels), 1.0)
     weeks = padded_weeks(len(unit.dates))
     arrays = {
-        "media": _pad(media * active, weeks),
+        # Media of a new unit's later weeks are on a scale of their own already, and predictions are to hold them.
+        "media": _pad(media if scale.is_new(fitted) else media * active, weeks),
         "kpi": _pad(kpi, weeks),
         "weight": _pad(weight, weeks),
         "basis": _pad(basis, weeks),
@@ -183,6 +189,7 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> Member:
         unit=unit,
         scale=measured,
         fitted=fitted,
+        told=told,
         design=design,
         loading=loading,
         prior_mean=mean,
@@ -255,6 +262,7 @@ def _strength_unit(
     media: Float[np.ndarray, "week channel"],
     basis: Float[np.ndarray, "week column"],
     fitted: Bool[np.ndarray, " week"],
+    told: Bool[np.ndarray, " week"],
     effect_scale: Float[np.ndarray, " channel"],
     model: Model,
 ) -> Float[np.ndarray, " channel"]:
@@ -267,9 +275,9 @@ def _strength_unit(
     columns = media[fitted] - basis[fitted] @ (basis[fitted].T @ media[fitted])
     residual = weeks - basis[fitted] @ (basis[fitted].T @ weeks)
     # The mean response of an absent channel counts as one: its effect, and so its prior, is what is sampled.
-    mean = np.where(np.any(media != 0, axis=0), np.maximum(media[fitted].mean(axis=0), 1e-6), 1.0)
+    mean = np.where(np.any(media != 0, axis=0), np.maximum(media[told].mean(axis=0), 1e-6), 1.0)
     # The ridge is the prior: an effect of about `effect_scale`, on media whose response averages its mean.
-    noise = np.std(residual) ** 2 + 1e-12
+    noise = (np.std(residual) ** 2 if fitted.any() else 1.0) + 1e-12
     precision = columns.T @ columns / noise + np.diag(effect_scale**-2.0)
     error = np.sqrt(np.diag(np.linalg.inv(precision)))
     return np.log(np.maximum(error, 1e-9) * (mean if model.coordinate != "effect" else np.ones(channels)))

@@ -83,7 +83,10 @@ def calibrate(spec: Spec, *, on_event: OnEvent | None = None) -> Calibration:
         raise ConfigError("must be 0: the truth is scaled by all weeks", key="data.holdout")
     fleet = simulate.from_config(spec.data.simulated, spec.prior, spec.model, spec.pooling)
     settings = replace(spec, data=fleet.data, output=Output(draws="thin"))
-    panel = read_panel(fleet.table, fleet.data, seasonality=spec.model.seasonality, window=spec.model.window)
+    model = spec.model
+    panel = read_panel(
+        fleet.table, fleet.data, seasonality=model.seasonality, window=model.window, pooling=spec.pooling
+    )
     ranks: dict[str, list[int]] = {}
     statuses: dict[str, int] = {}
     units = {unit.labels: unit for unit in panel.units}

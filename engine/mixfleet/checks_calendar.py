@@ -8,6 +8,7 @@ from jaxtyping import Bool
 from mixfleet import config
 from mixfleet.cells import NO_OFFSET, Fault
 from mixfleet.checks_cell import NAMED_ROWS, name_rows
+from mixfleet.dataset import FEWEST_WEEKS
 from mixfleet.finding import Finding, Severity, about_unit
 from mixfleet.sheet import Sheet
 
@@ -29,6 +30,7 @@ def check_calendar(
     data: config.Data,
     *,
     seasonality: int,
+    pooled: bool,
     fitted: Bool[np.ndarray, " row"],
     today: np.datetime64,
 ) -> Iterator[Finding]:
@@ -47,8 +49,9 @@ def check_calendar(
     usable = np.ones(len(sheet.labels), bool)
     usable[np.unique(sheet.unit[bad | out | irregular])] = False
     yield from _gaps(sheet, data, usable)
-    yield from _lengths(sheet, data, fitted & ~again & ~bad, seasonality)
-    future = ~bad & ~out & (sheet.dates > today)
+    yield from _lengths(sheet, data, fitted & ~again & ~bad, seasonality, pooled=pooled)
+    # Weeks to come that claim no KPI are planned ones.
+    future = ~bad & ~out & (sheet.dates > today) & (sheet.kpi.fault != Fault.MISSING)
     words = f"dates after today ({today}): leave out what has not happened yet"
     yield from _rows_at_fault(sheet, data, future, "date_future", words, severity="warning")
 
@@ -135,7 +138,7 @@ def _gaps(sheet: Sheet, data: config.Data, usable: np.ndarray) -> Iterator[Findi
 
 
 def fitted_rows(sheet: Sheet, data: config.Data, window: int) -> Bool[np.ndarray, " row"]:
-    """Rows that a fit will see: not held out, and no hole within the carry-over window before them."""
+    """Rows that a fit will see: with a KPI, not held out, and no hole within the carry-over window before them."""
     period = period_days(data)
     day, unit = sheet.dates.view(np.int64), sheet.unit
     index = np.arange(len(day))
@@ -144,21 +147,26 @@ def fitted_rows(sheet: Sheet, data: config.Data, window: int) -> Bool[np.ndarray
     resumed = np.maximum.accumulate(np.where(step > 1, index, 0))
     near_hole = (resumed > sheet.start[unit]) & ((day - day[resumed]) // period + 1 < window)
     held_out = (day[sheet.start[unit + 1] - 1] - day) // period < (data.holdout or 0)
-    return ~near_hole & ~held_out
+    return ~near_hole & ~held_out & (sheet.kpi.fault != Fault.MISSING)
 
 
-def _lengths(sheet: Sheet, data: config.Data, fitted: Bool[np.ndarray, " row"], seasonality: int) -> Iterator[Finding]:
+def _lengths(
+    sheet: Sheet, data: config.Data, fitted: Bool[np.ndarray, " row"], seasonality: int, *, pooled: bool
+) -> Iterator[Finding]:
     count = np.add.reduceat(fitted, sheet.start[:-1], dtype=np.int64)
     size = np.diff(sheet.start)
-    for unit in np.flatnonzero(count < data.min_weeks):
+    least = data.min_weeks if pooled else max(data.min_weeks, FEWEST_WEEKS)
+    for unit in np.flatnonzero(count < least):
+        alone = not pooled and count[unit] < FEWEST_WEEKS
+        remedy = "pool it with others (pooling.by) and lower" if alone else "lower"
         words = (
-            f"{count[unit]} of {size[unit]} periods can be fitted (not those held out, repeated, or with a "
-            f"hole within their carry-over), at least {data.min_weeks} are needed: give it a longer history, "
-            "merge it with another unit, or lower data.min_weeks"
+            f"{count[unit]} of {size[unit]} periods can be fitted (not those without KPI, held out, repeated, or with "
+            f"a hole within their carry-over), at least {least} are needed: give it a longer history, "
+            f"merge it with another unit, or {remedy} data.min_weeks"
         )
         yield about_unit("too_few_weeks", sheet.labels[unit], words)
     year = YEAR_WEEKS * 7 // period_days(data)
-    for unit in np.flatnonzero((count >= data.min_weeks) & (count < year) & (seasonality > 0)):
+    for unit in np.flatnonzero((count >= max(least, FEWEST_WEEKS)) & (count < year) & (seasonality > 0)):
         words = (
             f"{count[unit]} of {size[unit]} periods can be fitted, less than a year: its seasonality rests "
             "on the prior and mixes with the trend; set model.seasonality to 0 or wait for a full year"

@@ -112,7 +112,8 @@ def _missing(sheet: Sheet, column: Column) -> Iterator[Finding]:
         return
     names = {other.name for other in (*media_columns(sheet), *sheet.linear)}
     may_be_absent = column.name in names
-    if may_be_absent:
+    # A unit without any KPI is a new one, or has too few weeks.
+    if may_be_absent or column is sheet.kpi:
         missing &= ~empty_units(sheet, column)[sheet.unit]
     words = "missing: fill them in at the source or drop the rows"
     if may_be_absent:

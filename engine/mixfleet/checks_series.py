@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 
 from mixfleet.cells import Fault
 from mixfleet.checks_cell import empty_units, name_rows
+from mixfleet.dataset import FEWEST_WEEKS
 from mixfleet.finding import Finding, Severity, about_unit
 from mixfleet.sheet import Column, Media, Sheet
 
@@ -55,7 +56,9 @@ def _kpi_level(sheet: Sheet, fitted: Bool[np.ndarray, " row"]) -> Iterator[Findi
     known = fitted & (sheet.kpi.fault == Fault.NONE)
     seen = replace(sheet.kpi, values=np.where(known, sheet.kpi.values, np.nan))
     low, high = _extremes(sheet, seen)
-    largest = np.fmax(np.abs(low), np.abs(high))
+    # A few weeks of a new unit may well be alike.
+    enough = np.add.reduceat(known, sheet.start[:-1], dtype=np.int64) >= FEWEST_WEEKS
+    largest = np.where(enough, np.fmax(np.abs(low), np.abs(high)), np.nan)
     for unit in np.flatnonzero(largest == 0):
         words = f"column {name} is 0 in every row to fit: there is nothing to explain, leave the unit out"
         yield _say(sheet, unit, "kpi_zero", "error", name, words)
@@ -165,7 +168,7 @@ def _columns_against_rows(sheet: Sheet, fitted: Bool[np.ndarray, " row"]) -> Ite
     running = np.zeros_like(rows)
     for channel in sheet.channels:
         running += ~_constant(sheet, channel.media)[0]
-    for unit in np.flatnonzero(running + len(sheet.linear) > rows):
+    for unit in np.flatnonzero((running + len(sheet.linear) > rows) & (rows >= FEWEST_WEEKS)):
         words = (
             f"{running[unit]} channels and {len(sheet.linear)} controls for {rows[unit]} rows: most of the "
             "result is the prior; join channels or give a longer history"

@@ -90,7 +90,7 @@ def check(
         spec = compose_spec(_request(context, False, config_dir, config_name))
         if spec.data.source == "simulated":
             raise ConfigError("a simulated fleet has no faults to find", key="data.source")
-        findings = mixfleet.check(None, spec.data).to_dict("records")
+        findings = mixfleet.check(None, spec.data, spec.pooling).to_dict("records")
         closing.print_findings(terminal.out, findings)
         found = closing.severities(findings)
         terminal.finish({"command": "check", "findings": found}, SOME_NOT_OK if found["error"] else 0)

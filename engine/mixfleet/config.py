@@ -220,9 +220,9 @@ class Pooling:
 
     def __post_init__(self) -> None:
         schema.settle(self, key="pooling")
-        if self.by != "none" and (self.effect, self.adstock, self.saturation) == (None, None, None):
-            raise ConfigError("pools nothing of the media: give effect, adstock or saturation a scale", key="pooling")
         families = [field.name for field in dataclasses.fields(self) if field.name not in ("by", "keys")]
+        if self.by != "none" and all(getattr(self, name) is None for name in families):
+            raise ConfigError("pools nothing: give a family a scale", key="pooling")
         for name, columns in self.keys.items():
             if name not in families:
                 raise ConfigError(f"is no family; those are {', '.join(families)}", key=f"pooling.keys.{name}")

@@ -119,7 +119,7 @@ def _heads(fleet: Fleet) -> tuple[list[dict[str, Any]], list[Bool[np.ndarray, " 
 def _cost(fleet: Fleet, block: Block) -> Float[np.ndarray, " channel"]:
     """Spend for one medium on the model's scale."""
     place = block.places[0]
-    return fleet.scale(place).media * price(fleet.units[place])
+    return fleet.scales[place].media * price(fleet.units[place])
 
 
 def _weights(fleet: Fleet, block: Block) -> Float[np.ndarray, "window channel draw"]:

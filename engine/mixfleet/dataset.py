@@ -55,6 +55,10 @@ def _columns(value: Any, key: str) -> Mapping[str, Any]:
     return value
 
 
+FEWEST_WEEKS = 4
+"""Fitted periods that a unit alone needs, and from which on a pooled unit's own KPI, media and controls measure it.
+With fewer the highest of them says little of the heights to come, and one more or less moves every scale."""
+
 Count = Annotated[int, Range(1)]
 
 
@@ -129,8 +133,9 @@ class Data:
     allow_negative_media: tuple[str, ...] = ()
     """Media columns in which negative values are meant (refunds, corrections)."""
 
-    min_weeks: Annotated[int, Range(4)] = 26
-    """Units with fewer observed periods are rejected."""
+    min_weeks: Annotated[int, Range(0)] = 26
+    """Units with fewer periods to fit are rejected. Below 4 for pooled units only; at 0 also those without any KPI,
+    whose rows give dates, media and controls."""
 
     holdout: Annotated[int | None, Range(0)] = None
     """Periods at the end of each unit that the fit does not see; unset: 0 in a run, 13 in a sweep."""

@@ -17,14 +17,16 @@ from mixfleet.config import Spec
 from mixfleet.errors import ConfigError
 from mixfleet.groups import Prepared, groups_of, pooled_settings, prepared
 from mixfleet.panel import Panel, Unit, unit_id
+from mixfleet.pooled import SWEEPS
 from mixfleet.pooled_fitting import FinishedGroup, sample_groups
 from mixfleet.pooled_results import with_pooling
 from mixfleet.posterior import UnitResult
 from mixfleet.program import TICKS, Device, program
 from mixfleet.results import unit_result
 from mixfleet.slots import Finished, Job, Jobs, Slots, capacity_of
+from mixfleet.transport import Pool
 
-__all__ = ["OnEvent", "OnGroup", "Progress", "fit_units", "memory_estimate"]
+__all__ = ["OnEvent", "OnGroup", "Progress", "fit_units", "group_memory_estimate", "memory_estimate"]
 
 HARDER_ACCEPT = 0.95
 """Acceptance that the rungs above the first aim for."""
@@ -36,6 +38,9 @@ RETRY_PLACES = 4
 tile for itself: the last of a fleet would wait for empty places of a larger one."""
 
 FALLBACK_RUNG = 3
+
+GROUP_COPIES = 2
+"""Of a group's draws, at its end: as they were sampled, and as parameters of every unit."""
 
 COPIES = 3
 """Books' worth of memory that a tile needs at its peak: the book, the copy that is being judged, and scratch."""
@@ -129,6 +134,7 @@ def _fit_groups(
             reason = f"the linear block of a unit of the group cannot be decomposed: {error}"
             failed = [member.labels for member in members if member.labels in wanted]
             yield from (tally.count(UnitResult(labels=one, status="failed", reason=reason)) for one in failed)
+    _check_group_memory(groups, spec, len(_workers(devices)))
     waiting = sum(len(group.members) for group in groups)
     settings = pooled_settings(spec)
     for finished in sample_groups(groups, spec, _workers(devices), Event()):
@@ -147,10 +153,28 @@ def _fit_groups(
 
 def memory_estimate(kind: Structure, spec: Spec, tiles: int) -> float:
     """Peak memory of the programs of one structure, in GiB, the process itself left out."""
-    fields = kind.dimension + kind.channels + kind.columns + 2
-    book = (capacity_of(spec.inference) + TICKS) * fields * kind.lanes
-    series = kind.weeks * kind.lanes * (12 * kind.channels + kind.columns)
-    return tiles * (COPIES * book + series) * np.dtype(kind.dtype).itemsize / 2**30
+    book = (capacity_of(spec.inference) + TICKS) * _fields(kind) * kind.lanes
+    return tiles * (COPIES * book + _series(kind)) * np.dtype(kind.dtype).itemsize / 2**30
+
+
+def group_memory_estimate(pool: Pool, spec: Spec) -> float:
+    """Peak memory of sampling one group of this structure, in GiB, the process itself left out."""
+    kind = pool.kind
+    draws = -(-spec.inference.max_draws // SWEEPS) * SWEEPS
+    units = _fields(kind) * kind.lanes
+    shared = (2 + len(pool.levels) + sum(pool.levels)) * (pool.rows + kind.shared) * kind.chains
+    values = GROUP_COPIES * draws * (units + shared) + _series(kind)
+    return values * np.dtype(kind.dtype).itemsize / 2**30
+
+
+def _fields(kind: Structure) -> int:
+    """Numbers that are kept of a draw."""
+    return kind.dimension + kind.channels + kind.columns + 2
+
+
+def _series(kind: Structure) -> int:
+    """Numbers that one evaluation of the density holds at a time."""
+    return kind.weeks * kind.lanes * (12 * kind.channels + kind.columns)
 
 
 def _climb(
@@ -292,6 +316,22 @@ def _check_memory(kind: Structure, spec: Spec, tiles: int) -> None:
         raise ConfigError(
             f"is {limit:g}, but the program needs about {needed:.1f} GiB; lower compute.lanes "
             f"(now {spec.compute.lanes}) or inference.max_draws (now {spec.inference.max_draws})",
+            key="compute.memory_limit_gib",
+        )
+
+
+def _check_group_memory(groups: list[Prepared], spec: Spec, workers: int) -> None:
+    """Of the groups that stand side by side, at worst the largest."""
+    needs = sorted(((group_memory_estimate(group.pool, spec), group.label) for group in groups), reverse=True)[:workers]
+    needed, limit = sum(need for need, _ in needs), spec.compute.memory_limit_gib
+    if needed > limit:
+        need, label = needs[0]
+        name = f"group {label}" if label else "the group of all units"
+        beside = f", {needed:.2g} with those that are sampled beside it" if len(needs) > 1 else ""
+        raise ConfigError(
+            f"is {limit:g}, but {name} needs about {need:.2g} GiB{beside}; lower inference.max_draws "
+            f"(now {spec.inference.max_draws}) or inference.chains (now {spec.inference.chains}), or choose a "
+            "pooling.by of smaller groups",
             key="compute.memory_limit_gib",
         )
 

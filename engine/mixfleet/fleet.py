@@ -16,7 +16,7 @@ from mixfleet.archive import SHARD_UNITS, read_block
 from mixfleet.backend import cores
 from mixfleet.config import Spec
 from mixfleet.panel import Unit
-from mixfleet.scale import MEDIA_POWERS
+from mixfleet.scale import MEDIA_POWERS, Scale
 
 __all__ = ["CERTIFIED", "Block", "Fleet", "term_rows", "terms"]
 
@@ -77,6 +77,8 @@ class Fleet:
     """Labels of the units that have no draws at all, and their status."""
     draws: int
     """Draws per unit that are looked at."""
+    scales: tuple[Scale, ...]
+    """On which each of `units` was fitted."""
     ahead: int = 0
     """Last weeks of every unit that have yet to come; where there are any, only they count."""
     _kept: dict[int, dict[str, np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
@@ -90,11 +92,6 @@ class Fleet:
     def certified(self) -> Bool[np.ndarray, " unit"]:
         """Which of `units` may enter a total."""
         return np.array([status in CERTIFIED for status in self.statuses], bool)
-
-    @property
-    def unseen(self) -> int:
-        """Last weeks of every unit that the fit did not see."""
-        return (self.spec.data.holdout or 0) + self.ahead
 
     def seen(self) -> "Fleet":
         """The same, of which only the weeks count that the fit saw."""
@@ -116,12 +113,6 @@ class Fleet:
         if self.ahead:
             counted[: -self.ahead] = False
         return counted
-
-    def scale(self, place: int) -> scale.Scale:
-        """The scale on which the unit at `place` was fitted."""
-        unit = self.units[place]
-        fitted = scale.likelihood_weeks(unit, window=self.spec.model.window, holdout=self.unseen)
-        return scale.measure(unit, fitted)
 
     def blocks(self, size: int) -> Iterator[Block]:
         """All units in blocks of `size`, the last one padded."""
@@ -191,7 +182,7 @@ class Fleet:
 
     def _fill(self, block: Block, i: int, unit: Unit, draws: Mapping[str, np.ndarray]) -> None:
         model = self.spec.model
-        measured = self.scale(block.places[i])
+        measured = self.scales[block.places[i]]
         weeks, counted = len(unit.dates), self.counted(unit)
         block.media[i, :weeks] = measured.scaled_media(unit)
         block.spend[i, :weeks] = unit.spend
@@ -200,7 +191,7 @@ class Fleet:
         block.counted[i, :weeks] = counted
         # Coefficients are kept per unit of a control; a control's contribution is that of its distance from its mean.
         controls = np.where(unit.observed[:, None], unit.controls - measured.control_mean, 0.0)
-        block.design[i, :weeks] = baseline.design(unit.dates, controls, model=model, fitted_weeks=weeks - self.unseen)
+        block.design[i, :weeks] = baseline.design(unit.dates, controls, model=model, fitted_weeks=measured.trend_weeks)
         block.coefficients[i] = draws["coefficients"]
         first = len(self.columns) - len(measured.control_mean)
         block.coefficients[i, 0] += measured.control_mean @ draws["coefficients"][first:]

@@ -72,7 +72,7 @@ def look_further(fleet: Fleet, plan: Any = None, controls: Any = None, weeks: in
     spend = _spend(fleet, spends, week, ahead)
     linear, known = _controls(fleet, given, ahead)
     units = tuple(
-        _longer(unit, spend[place], np.where(known[place], linear[place], fleet.scale(place).control_mean))
+        _longer(unit, spend[place], np.where(known[place], linear[place], fleet.scales[place].control_mean))
         for place, unit in enumerate(fleet.units)
     )
     unpaid = [name for i, name in enumerate(fleet.channels) if any(_unpaid(unit)[i] for unit in fleet.units)]

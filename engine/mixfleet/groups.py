@@ -71,12 +71,15 @@ def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> P
     """A group's units with the laws that pooling gives them, and its hierarchy.
 
     Raises:
-        ConfigError: A pooled parameter's prior differs between units, or ends at one bound that is not zero.
+        ConfigError: Nothing is pooled, or a pooled parameter's prior differs between units, or ends at one bound that
+            is not zero.
         numpy.linalg.LinAlgError: A unit's linear block cannot be decomposed.
     """
     settings = pooled_settings(spec)
     names = spec.model.channel_parameters
     pooled = tuple(j for j, name in enumerate(names) if spec.pooling.scale(name) is not None)
+    if not pooled and not shared_places(spec):
+        raise ConfigError("pools nothing that the model has", key="pooling")
     keys = _effect_keys(panel, spec)
     laws = _centre_laws(panel, spec, pooled)
     own = [prepare(unit, panel, settings) for unit in units]

@@ -65,7 +65,8 @@ def hindsight(fleet: Fleet, horizon: int) -> pa.Table:
     groupings = [(), *((key,) for key in fleet.keys if len(fleet.keys) > 1)]
     ledger = gather(held, held.walk(work), groupings)
     tidy = Tidy()
-    origins = {unit.labels: unit.dates[-held.ahead - 1] for unit in held.units}
+    # Of a unit that begins later too.
+    origins = {unit.labels: unit.dates[-1] - held.ahead * (unit.dates[1] - unit.dates[0]) for unit in held.units}
     for unit, (head, judged) in zip(held.units, subjects(held, None, ledger, _judge), strict=True):
         _add(tidy, {**head, "units": 1, "excluded": 0, "origin": origins[unit.labels]}, judged, horizon)
     for columns in groupings:
@@ -89,18 +90,23 @@ def bands(horizon: int) -> list[tuple[int, int]]:
 def _foretell(fleet: Fleet, block: Block, horizon: int) -> Foretold:
     unit, own = fleet.units[block.places[0]], course(fleet, block)
     origin = len(unit.dates) - fleet.ahead
-    kpi, expected, noise, there = (part[origin : origin + horizon] for part in own)
+    late = min(max(-origin, 0), horizon)
+    kpi, expected, noise, there = (
+        np.concatenate([np.zeros((late, *part.shape[1:]), part.dtype), part[max(origin, 0) :]])[:horizon]
+        for part in own
+    )
     benchmarks = np.where(there > 0, _benchmarks(unit, origin, horizon), 0.0)
     return Foretold(kpi=kpi, expected=expected, noise=noise, benchmarks=benchmarks, weeks=there)
 
 
 def _benchmarks(unit: Unit, origin: int, horizon: int) -> Float[np.ndarray, "benchmark week"]:
-    past = unit.kpi[:origin]
+    past = unit.kpi[: max(origin, 0)]
+    known = past[np.isfinite(past)]
     year = YEAR_DAYS // int((unit.dates[1] - unit.dates[0]) / np.timedelta64(1, "D"))
     # The same week of the latest year that the origin has seen whole.
     back = origin + np.arange(horizon) % year - year
-    last_year = np.where(back >= 0, past[np.maximum(back, 0)], np.nan)
-    return np.stack([last_year, np.full(horizon, past[np.isfinite(past)][-1])])
+    last_year = np.where(back >= 0, unit.kpi[np.maximum(back, 0)], np.nan)
+    return np.stack([last_year, np.full(horizon, known[-1] if len(known) else np.nan)])
 
 
 def _judge(foretold: Foretold) -> dict[str, Float[np.ndarray, "band forecast"]]:

@@ -91,7 +91,7 @@ def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Laws]:
     """A unit of the panel as `media_mix` takes it."""
     model, holdout = spec.model, spec.data.holdout or 0
     fitted = scale.likelihood_weeks(unit, window=model.window, holdout=holdout)
-    measured = scale.measure(unit, fitted)
+    measured = scale.measure(unit, fitted, holdout)
     controls = measured.scaled_controls(unit)
     names = dict(zip(panel.keys, unit.labels, strict=True))
     mean, sd = baseline.column_priors(model, spec.data, spec.prior, names)
@@ -99,7 +99,7 @@ def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Laws]:
         media=measured.scaled_media(unit),
         kpi=measured.scaled_kpi(unit),
         fitted=fitted,
-        design=baseline.design(unit.dates, controls, model=model, fitted_weeks=len(unit.dates) - holdout),
+        design=baseline.design(unit.dates, controls, model=model, fitted_weeks=measured.trend_weeks),
     )
     laws = Laws(
         channel={

@@ -138,7 +138,7 @@ class Outlook:
         history = np.zeros((before, len(rows)))
         known = block.media[0][max(weeks - before, 0) : weeks, channels]
         history[before - len(known) :] = known
-        cost = (fleet.scale(place).media * price(unit))[channels] * self.rate[place]
+        cost = (fleet.scales[place].media * price(unit))[channels] * self.rate[place]
         curves = Curves(block.shape[:, 0, channels][..., picked], block.effect[0, channels][..., picked])
         with jax.enable_x64(dtype is float):
             made = jax.tree.map(lambda values: jnp.asarray(values, dtype), (history, shape / cost, multiple, curves))

@@ -32,7 +32,7 @@ def overlap(fleet: Fleet, correlations: Iterable[Float[np.ndarray, "channel chan
     tidy = Tidy()
     for unit, status, correlation in zip(fleet.units, fleet.statuses, correlations, strict=True):
         counted = fleet.counted(unit)
-        ran = np.flatnonzero(unit.media[counted].std(axis=0) > 0)
+        ran = np.flatnonzero(unit.media[counted].std(axis=0) > 0) if counted.any() else ()
         if len(ran) < 2:
             continue
         joint = correlation[np.ix_(ran, ran)]

@@ -23,6 +23,7 @@ __all__ = ["Finding", "Panel", "Rejection", "Unit", "findings_table", "read_pane
 
 
 _MODEL = config.Model()
+_ALONE = config.Pooling()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ class Unit:
     population: float
     """Population of the unit; NaN without such a column."""
     kpi_scale: float | None
-    """KPI scale that the table prescribes, or None."""
+    """KPI scale that the table prescribes, or that its group lends a unit of few weeks; else None."""
     warnings: tuple[Finding, ...]
     """Findings of severity `warning` about this unit."""
     reported: Float[np.ndarray, "week channel"] | None = None
@@ -97,6 +98,7 @@ def read_panel(
     *,
     seasonality: int = _MODEL.seasonality,
     window: int = _MODEL.window,
+    pooling: config.Pooling = _ALONE,
     today: np.datetime64 | None = None,
 ) -> Panel:
     """The units of a table, each checked on its own; faulty ones are rejected and the others go on.
@@ -108,6 +110,7 @@ def read_panel(
         data: What the columns mean.
         seasonality: Fourier order of the model to come; histories below a year are then doubtful.
         window: Carry-over window of the model to come; it decides which weeks after a hole can be fitted.
+        pooling: Which units share hyperparameters; a group lends a unit of few weeks its KPI scale.
         today: Day after which dates count as future; the clock's when not given.
 
     Raises:
@@ -117,7 +120,7 @@ def read_panel(
     table = read_table(_source(source, data), needed_columns(data))
     sheet = read_sheet(table, data)
     now = np.datetime64("today", "D") if today is None else today
-    findings = check_sheet(sheet, data, seasonality=seasonality, window=window, today=now)
+    findings, lent = check_sheet(sheet, data, seasonality=seasonality, window=window, pooling=pooling, today=now)
     by_unit: dict[tuple[str, ...], list[Finding]] = {}
     for finding in findings:
         if finding.unit is not None:
@@ -131,7 +134,9 @@ def read_panel(
             rejected.append(Rejection(labels=labels, reason="; ".join(error.message for error in errors)))
         else:
             warnings = tuple(finding for finding in own if finding.severity == "warning")
-            units.append(_unit(sheet, rows, index, step=step, warnings=warnings))
+            scale = sheet.kpi_scale.values[sheet.start[index]] if sheet.kpi_scale else lent[index]
+            kpi_scale = None if np.isnan(scale) else float(scale)
+            units.append(_unit(sheet, rows, index, step=step, kpi_scale=kpi_scale, warnings=warnings))
     return Panel(
         data=data,
         keys=data.keys,
@@ -205,7 +210,15 @@ def _paid(sheet: Sheet, channel: Media) -> Float[np.ndarray, " row"]:
     return spend
 
 
-def _unit(sheet: Sheet, rows: _Rows, index: int, *, step: np.timedelta64, warnings: tuple[Finding, ...]) -> Unit:
+def _unit(
+    sheet: Sheet,
+    rows: _Rows,
+    index: int,
+    *,
+    step: np.timedelta64,
+    kpi_scale: float | None,
+    warnings: tuple[Finding, ...],
+) -> Unit:
     own = slice(int(sheet.start[index]), int(sheet.start[index + 1]))
     dates = sheet.dates[own]
     grid = np.arange(dates[0], dates[-1] + step, step)
@@ -222,7 +235,7 @@ def _unit(sheet: Sheet, rows: _Rows, index: int, *, step: np.timedelta64, warnin
         controls=_on_grid(rows.controls[own], place, len(grid)),
         value_per_kpi=_on_grid(rows.value_per_kpi[own], place, len(grid)),
         population=np.nan if sheet.population is None else float(sheet.population.values[own][0]),
-        kpi_scale=None if sheet.kpi_scale is None else float(sheet.kpi_scale.values[own][0]),
+        kpi_scale=kpi_scale,
         warnings=warnings,
         reported=None if rows.reported is None else _on_grid(rows.reported[own], place, len(grid), np.nan),
     )

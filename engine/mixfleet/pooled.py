@@ -170,7 +170,10 @@ def _prelude(pool: Pool, group: Group, x: Array) -> tuple[Hyper, Hyper, Found, A
 
     # Trajectories are numbered from below; these numbers are from above.
     first = jnp.arange(PRELUDE, dtype=jnp.uint32) + jnp.uint32(2**31)
-    hyper, moved = jax.lax.scan(redraw_hyper, nowhere(pool, rows), first)
+    hyper = nowhere(pool, rows)
+    moved = jnp.zeros((PRELUDE, 0, chains), x.dtype)
+    if rows:
+        hyper, moved = jax.lax.scan(redraw_hyper, hyper, first)
     placed = place(pool, hierarchy, sites, group.tile.hyper, x.reshape(-1, units, chains), hyper)
     series, shared = group.tile.series(chains), nowhere(pool, kind.shared)
     found = _density(pool, group, series, shared)(placed.position.reshape(x.shape))
@@ -214,8 +217,11 @@ def _sweep(pool: Pool, group: Group, series: Series, state: State) -> tuple[Stat
     moved_rows = hyper_dimension(pool)
     shared = uniforms(group.key, 2 * state.number, moved_rows + 3, chains, state.x.dtype)
     state, first, steps = _move_units(pool, group, density, state, shared[moved_rows + 1, 0])
-    state, hyper_steps = _move_hyper(pool, group, density, state, shared)
-    state = _redraw_hyper(pool, group, state)
+    hyper_steps = jnp.int32(0)
+    if pool.rows:
+        # Where the baseline alone is pooled media have no hyperparameters.
+        state, hyper_steps = _move_hyper(pool, group, density, state, shared)
+        state = _redraw_hyper(pool, group, state)
     found, hyper = state.found, stack_hyper(group.hierarchy, state.hyper)
     _, log_law = _of_units(pool, group, state.hyper, state.x, lambda _: found)
     extra = found.extra

@@ -17,6 +17,7 @@ from mixfleet.coefficients import Columns
 from mixfleet.config import Spec
 from mixfleet.hierarchy import Hierarchy
 from mixfleet.panel import Panel
+from mixfleet.scale import is_new
 
 __all__ = ["SharedColumns", "shared_columns", "shared_places", "split"]
 
@@ -47,14 +48,14 @@ def shared_columns(members: Sequence[Member], spec: Spec) -> SharedColumns:
     places = shared_places(spec)
     kinds, names = baseline.column_kinds(spec.model, spec.data), baseline.column_names(spec.model, spec.data)
     own = [np.eye(len(kinds)) for _ in members]
-    holdout = spec.data.holdout or 0
-    first = min(member.unit.dates[0] for member in members)
-    last = max(member.unit.dates[-1 - holdout] for member in members)
+    # The plans of a new unit do not stretch the group's calendar.
+    seasoned = [member for member in members if not is_new(member.fitted)]
+    first = min(member.unit.dates[0] for member in seasoned)
+    last = max(member.unit.dates[member.scale.trend_weeks - 1] for member in seasoned)
     for member, loading in zip(members, own, strict=True):
         if "trend" in kinds:
-            dates = member.unit.dates
-            span = max(_days(dates[-1 - holdout] - dates[0]), _days(dates[1] - dates[0]))
-            whole = max(_days(last - first), span)
+            dates, whole = member.unit.dates, _days(last - first)
+            span = _days(dates[member.scale.trend_weeks - 1] - dates[0])
             loading[kinds.index("trend"), kinds.index("trend")] = span / whole
             loading[0, kinds.index("trend")] = (_days(dates[0] - first) + 0.5 * span) / whole - 0.5
     linear = np.arange(len(kinds) - members[0].unit.controls.shape[1], len(kinds))

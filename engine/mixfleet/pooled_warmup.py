@@ -57,8 +57,7 @@ def begin(group: Prepared, program: PooledProgram, unit_keys: np.ndarray, key: n
     here = jnp.asarray(x.reshape(kind.dimension, -1))
     hyper, shared, found, moved = program.prelude(data, here)
     late = np.asarray(moved, float)[len(moved) // 4 :]
-    spreads = np.var(np.moveaxis(late, 1, 0).reshape(late.shape[1], -1), axis=1) + 1e-4
-    hyper_metric = _metric_of(jnp.asarray(np.diag(spreads)[None], kind.dtype))
+    hyper_metric = _metric_of(jnp.asarray(np.diag(np.var(late, axis=(0, 2)) + 1e-4)[None], kind.dtype))
     return data, state_of(pool, found, here, hyper, shared, unit_metric, hyper_metric)
 
 

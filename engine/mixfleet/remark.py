@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mixfleet.residuals import NOISE
+from mixfleet.residuals import NOISE, NOTHING
 
 __all__ = ["SEVERITIES", "Remark", "remarks"]
 
@@ -91,7 +91,7 @@ def _of_movement(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> It
 
 def _of_residuals(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Remark]:
     for row in rows:
-        if row["statement"] != NOISE:
+        if row["statement"] not in (NOISE, NOTHING):
             text = f"what the model leaves unexplained is not noise: {row['statement']}"
             yield Remark(severity="doubt", unit=_unit(row, keys), text=text, weight=0.5)
 

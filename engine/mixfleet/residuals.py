@@ -15,7 +15,9 @@ from mixfleet.fleet import Block, Fleet
 from mixfleet.interval import statistics
 from mixfleet.tidy import Tidy
 
-__all__ = ["NOISE", "heteroscedasticity", "ljung_box", "residuals"]
+__all__ = ["NOISE", "NOTHING", "heteroscedasticity", "ljung_box", "residuals"]
+
+CHECKS = ("autocorrelation", "autocorrelation_p", "heteroscedasticity_p", "coverage50", "coverage90")
 
 LAGS = 4
 """Weeks back that autocorrelation is looked for."""
@@ -26,7 +28,7 @@ UNLIKELY = 0.01
 LOST = 0.8
 """Share of weeks in the 90 % interval below which intervals are said to be too narrow."""
 
-NOISE = "looks like noise"
+NOISE, NOTHING = "looks like noise", "no week with a KPI"
 
 
 def residuals(fleet: Fleet) -> pa.Table:
@@ -67,6 +69,8 @@ def heteroscedasticity(residual: Float[np.ndarray, " week"], mean: Float[np.ndar
 
 def _checked(own: Course) -> dict[str, object]:
     there = own.weeks > 0
+    if not there.any():
+        return {"weeks": 0, **dict.fromkeys(CHECKS, np.nan), "statement": NOTHING}
     mean = own.expected.mean(axis=-1)
     residual = own.kpi - mean
     first, chance = ljung_box(residual, there)
@@ -74,15 +78,8 @@ def _checked(own: Course) -> dict[str, object]:
     levels, kpi = statistics(own.expected[there] + own.noise[there]), own.kpi[there]
     inner = float(np.mean((kpi >= levels["q25"]) & (kpi <= levels["q75"])))
     outer = float(np.mean((kpi >= levels["q05"]) & (kpi <= levels["q95"])))
-    return {
-        "weeks": int(there.sum()),
-        "autocorrelation": first,
-        "autocorrelation_p": chance,
-        "heteroscedasticity_p": spread,
-        "coverage50": inner,
-        "coverage90": outer,
-        "statement": _statement(first, chance, spread, outer),
-    }
+    checks = dict(zip(CHECKS, (first, chance, spread, inner, outer), strict=True))
+    return {"weeks": int(there.sum()), **checks, "statement": _statement(first, chance, spread, outer)}
 
 
 def _statement(first: float, chance: float, spread: float, covered: float) -> str:

@@ -86,7 +86,7 @@ def _natural(fitted: Finished, spec: Spec) -> dict[str, np.ndarray]:
     for name, shape in zip(spec.model.channel_parameters[:-1], draws.shape, strict=True):
         values[name] = shape * media ** MEDIA_POWERS.get(name, 0)
     values["effect"] = draws.effect * scale.kpi
-    values["contribution"] = draws.contribution * (scale.kpi * np.sum(fitted.job.member.fitted))
+    values["contribution"] = draws.contribution * (scale.kpi * np.sum(fitted.job.member.told))
     values["noise"] = draws.noise * scale.kpi
     mixing = scale.column_mixing(fitted.job.member.design.shape[1])
     values["coefficients"] = np.tensordot(mixing, draws.coefficients, axes=1)
@@ -135,15 +135,15 @@ def _unit_factor(name: str, member: Member) -> Float[np.ndarray, " channel"]:
 
 
 def _contributions(fitted: Finished, panel: Panel, spec: Spec) -> dict[str, np.ndarray]:
-    """Contributions in KPI over the weeks of the likelihood, by channel and by term of the baseline."""
+    """Contributions in KPI over the weeks that are told, by channel and by term of the baseline."""
     member = fitted.job.member
     columns = baseline.column_names(spec.model, spec.data)
-    sums = member.design[member.fitted].sum(axis=0) * member.scale.kpi
+    sums = member.design[member.told].sum(axis=0) * member.scale.kpi
     linear = fitted.draws.coefficients * sums[:, None, None]
     seasonal = [i for i, name in enumerate(columns) if name.startswith(("sin_", "cos_"))]
     components, values = (
         list(panel.channels),
-        [fitted.draws.contribution * (member.scale.kpi * member.fitted.sum())],
+        [fitted.draws.contribution * (member.scale.kpi * member.told.sum())],
     )
     for i, name in enumerate(columns):
         if i not in seasonal:
@@ -162,9 +162,9 @@ def _contributions(fitted: Finished, panel: Panel, spec: Spec) -> dict[str, np.n
 
 
 def _roi(fitted: Finished, kind: Structure, panel: Panel) -> dict[str, np.ndarray]:
-    """Incremental value per unit of spend over the weeks of the likelihood; empty where nothing was spent."""
+    """Incremental value per unit of spend over the weeks that are told; empty where nothing was spent."""
     member = fitted.job.member
-    weeks = member.fitted
+    weeks = member.told
     spend = np.nansum(member.unit.spend[weeks], axis=0)
     value = member.unit.value_per_kpi
     paid = np.flatnonzero(spend > 0)

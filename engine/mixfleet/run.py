@@ -83,7 +83,10 @@ def fit(
         simulated = simulate.from_config(settings.data.simulated, Prior(), Model(), Pooling())
         table, truth = simulated.table, simulated.truth
         settings = replace(settings, data=_simulated_data(settings.data, simulated.data))
-    panel = read_panel(table, settings.data, seasonality=settings.model.seasonality, window=settings.model.window)
+    model = settings.model
+    panel = read_panel(
+        table, settings.data, seasonality=model.seasonality, window=model.window, pooling=settings.pooling
+    )
     devices = tuple(str(device) for device in jax.devices())
     finished = execute(panel, settings, fit_units, devices=devices, frame=frame, on_event=on_event)
     if truth is not None:

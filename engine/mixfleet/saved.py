@@ -25,6 +25,7 @@ from mixfleet.frame import FrameKind, to_frame
 from mixfleet.manifest import read_finished
 from mixfleet.panel_table import read_units
 from mixfleet.posterior import FITTED_STATUSES
+from mixfleet.scale import likelihood_weeks, measure
 from mixfleet.store import ARCHIVE, LATEST, SUMMARY
 
 if TYPE_CHECKING:
@@ -220,6 +221,8 @@ class Run:
         kept = max((row["draws"] * row["chains"] for row in status.to_pylist() if row["draws"]), default=0)
         if spec.output.draws == "thin":
             kept = min(kept, spec.output.thin)
+        units = tuple(known[labels[row]] for row in fitted)
+        window, holdout = spec.model.window, spec.data.holdout or 0
         return Fleet(
             archive=self.path / ARCHIVE,
             spec=spec,
@@ -228,11 +231,14 @@ class Run:
                 name.removeprefix("media:") for name in self.table("panel").column_names if name.startswith("media:")
             ),
             columns=column_names(spec.model, spec.data),
-            units=tuple(known[labels[row]] for row in fitted),
+            units=units,
             statuses=tuple(statuses[row] for row in fitted),
             rows=tuple(fitted),
             missing={labels[row]: name for row, name in enumerate(statuses) if name not in FITTED_STATUSES},
             draws=min(draws, kept),
+            scales=tuple(
+                measure(unit, likelihood_weeks(unit, window=window, holdout=holdout), holdout) for unit in units
+            ),
         )
 
     def table(self, name: str) -> pa.Table:

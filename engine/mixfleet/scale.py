@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from mixfleet.dataset import FEWEST_WEEKS
 from mixfleet.panel import Unit
 
-__all__ = ["MEDIA_POWERS", "Scale", "likelihood_weeks", "measure"]
+__all__ = ["MEDIA_POWERS", "Scale", "is_new", "known_weeks", "likelihood_weeks", "measure"]
 
 MEDIA_POWERS = {"half_saturation": 1, "scale": 1, "rate": -1}
 """Saturation parameters that the table has in the media's unit, or in one over it."""
@@ -18,7 +19,7 @@ class Scale:
     """Divisors and shifts of one unit, in the table's own units, in float64."""
 
     kpi: float
-    """Highest absolute KPI, or the scale that the table prescribes."""
+    """Highest absolute KPI, or the scale that the table prescribes or the unit's group lends."""
     media: Float[np.ndarray, " channel"]
     """Highest media of a week; 1.0 for an absent channel."""
     control_mean: Float[np.ndarray, " linear"]
@@ -26,6 +27,8 @@ class Scale:
     """1.0 for a constant column, which thereby becomes zero."""
     control_varies: Bool[np.ndarray, " linear"]
     """False for a constant column."""
+    trend_weeks: int
+    """First weeks, over which the trend runs from -0.5 to 0.5."""
 
     def column_mixing(self, columns: int) -> Float[np.ndarray, "column column"]:
         """Takes scaled coefficients to the table's: controls per their own unit, the intercept at controls of zero."""
@@ -50,25 +53,47 @@ class Scale:
         return np.where(unit.observed[:, None], centred, 0.0)
 
 
+def known_weeks(unit: Unit, *, window: int) -> Bool[np.ndarray, " week"]:
+    """Which weeks' media are known, with a KPI or without: those whose carry-over window is complete."""
+    known = unit.observed.copy()
+    for week in np.flatnonzero(~unit.observed):
+        known[week : week + window] = False
+    return known
+
+
 def likelihood_weeks(unit: Unit, *, window: int, holdout: int) -> Bool[np.ndarray, " week"]:
     """Which weeks enter the likelihood.
 
     Left out are the last `holdout` weeks, weeks without a row, and weeks whose carry-over window reaches into a week
     without a row: their media is unknown, and neither zero sales nor zero media is a fair guess.
     """
-    known = unit.observed & np.isfinite(unit.kpi)
-    for week in np.flatnonzero(~unit.observed):
-        known[week : week + window] = False
+    known = known_weeks(unit, window=window) & np.isfinite(unit.kpi)
     if holdout:
         known[-holdout:] = False
     return known
 
 
-def measure(unit: Unit, fitted: Bool[np.ndarray, " week"]) -> Scale:
-    """The scale of a unit, from the weeks `fitted` alone, so that held-out weeks tell nothing."""
-    past = np.arange(len(fitted)) <= np.flatnonzero(fitted)[-1]
+def is_new(fitted: Bool[np.ndarray, " week"]) -> bool:
+    """Whether a unit has too few weeks for scales of its own."""
+    return int(fitted.sum()) < FEWEST_WEEKS
+
+
+def measure(unit: Unit, fitted: Bool[np.ndarray, " week"], holdout: int = 0) -> Scale:
+    """The scale of a unit, from the weeks `fitted` alone, so that held-out weeks tell nothing.
+
+    Where these are fewer than `FEWEST_WEEKS` the KPI's scale must be prescribed or lent, and media, controls and trend
+    are measured over all weeks, which are planned ones: how high media will be is no outcome.
+
+    Args:
+        unit: In the table's units.
+        fitted: Weeks of the likelihood.
+        holdout: Last weeks that are held out, over which the trend goes on.
+    """
+    few = is_new(fitted)
+    seen = unit.observed if few else fitted
+    past = np.arange(len(seen)) <= np.flatnonzero(seen)[-1]
     media = np.max(np.where(past[:, None], np.abs(unit.media), 0.0), axis=0)
-    controls = unit.controls[fitted]
+    controls = unit.controls[seen]
     sd = controls.std(axis=0)
     # A constant column of large numbers has a standard deviation of rounding errors, not of zero.
     constant = sd <= 1e-12 * np.maximum(np.abs(controls).max(axis=0), np.finfo(float).tiny)
@@ -78,4 +103,5 @@ def measure(unit: Unit, fitted: Bool[np.ndarray, " week"]) -> Scale:
         control_mean=controls.mean(axis=0),
         control_sd=np.where(constant, 1.0, sd),
         control_varies=~constant,
+        trend_weeks=len(seen) if few else len(seen) - holdout,
     )

@@ -62,7 +62,7 @@ class Pool:
     @property
     def effect_pooled(self) -> bool:
         """Whether effects are among the pooled parameters."""
-        return self.parameters[-1] == len(self.kind.laws) - 2
+        return len(self.kind.laws) - 2 in self.parameters
 
     def slices(self) -> list[tuple[int, slice, slice]]:
         """Of each pooled parameter its place, its rows in the hierarchy, and its rows in a position."""
@@ -115,7 +115,7 @@ def place(
     """
     centre = means(hierarchy, hyper)
     spread = jnp.broadcast_to(spreads(hierarchy, hyper)[0][:, None], centre.shape)
-    variances: list[Array] = []
+    variances: list[Array] = [centre[:0]]
 
     def step(rows: slice, mean: Array, variance: Array) -> Array:
         variances.append(variance)
@@ -198,12 +198,11 @@ def _walk_centres(
     variance = spreads(hierarchy, hyper)[0][:, None] ** 2
     away = means(hierarchy, hyper._replace(centre=jnp.zeros_like(hyper.centre)))
     told, noise = sites.mean[..., None] - away, 1 / sites.precision[..., None] + variance
-    parts = pool.slices()
-    effect = parts[-1][1]
+    effect = slice(pool.rows - pool.kind.channels, pool.rows)
     if pool.effect_pooled:
         told = told.at[effect].add(-sites.curve[..., None])
-    centres: list[Array] = []
-    for _, rows, _ in parts:
+    centres = [hyper.centre[:0]]
+    for _, rows, _ in pool.slices():
         sd = hierarchy.centre_sd[rows, None]
         weight = hierarchy.present[None, :, None] / noise[rows]
         precision = 1 + sd**2 * jnp.sum(weight, axis=1)
@@ -276,5 +275,6 @@ def log_curve(
 
 def pooled_rows(pool: Pool, rows: Any) -> Any:
     """The pooled rows of a position, on device or on the host."""
-    parts = [rows[own] for _, _, own in pool.slices()]
+    # With no row in front there is something to join where the baseline alone is pooled.
+    parts = [rows[:0], *(rows[own] for _, _, own in pool.slices())]
     return np.concatenate(parts) if isinstance(rows, np.ndarray) else jnp.concatenate(parts)

@@ -120,6 +120,18 @@ def test_a_short_past_has_no_last_year(tmp_path: Path) -> None:
     assert set(table.forecast) == {"model", "last_value"}
 
 
+def test_a_unit_that_begins_after_the_origin_has_no_past(tmp_path: Path) -> None:
+    whole = panel(weeks=WEEKS)
+    first = whole.units[0]
+    names = ("dates", "kpi", "observed", "media", "spend", "controls", "value_per_kpi")
+    late = replace(first, **{name: getattr(first, name)[-5:] for name in names}, kpi_scale=9000.0)
+    _, table = judged(tmp_path, replace(whole, units=(late, *whole.units[1:])))
+    own = table[(table.brand == "acme") & (table.market == "DE")].set_index("horizon")
+    assert set(own.forecast) == {"model"}
+    assert own.weeks.to_dict() == {"1-4": 1, "5-6": 2, "1-6": 3}
+    assert set(own.origin) == {(first.dates[-HELD - 1]).item()}
+
+
 def test_bands_cut_the_horizon() -> None:
     assert bands(13) == [(1, 4), (5, 13), (1, 13)]
     assert bands(3) == [(1, 3)]

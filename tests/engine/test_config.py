@@ -169,10 +169,13 @@ def test_a_prior_outside_its_support_is_refused(parameter: str, law: dict[str, A
     assert caught.value.key.startswith(f"prior.parameters.{parameter}")
 
 
+MEDIA_AND_BASELINE = ("effect", "adstock", "saturation", "trend", "seasonality", "control", "intercept")
+
+
 @pytest.mark.parametrize(
     ("pooling", "key", "problem"),
     [
-        ({"effect": None, "adstock": None, "saturation": None}, "pooling", "nothing of the media"),
+        (dict.fromkeys(MEDIA_AND_BASELINE), "pooling", "nothing"),
         ({"by": "brand", "keys": {"effect": ["brand"]}}, "pooling.keys", "crossed or a list"),
         ({"keys": {"decay": ["brand"]}}, "pooling.keys.decay", "no family"),
         ({"keys": {"effect": ["region"]}}, "pooling.keys.effect", "no key column"),

@@ -97,3 +97,13 @@ def test_a_pooled_columns_prior_is_the_groups() -> None:
 def test_nothing_is_shared_where_no_scale_is_given() -> None:
     _, _, spec = ragged(trend=None, seasonality=None, control=None)
     assert pooled_columns.shared_places(spec) == ()
+
+
+def test_pooling_what_the_model_has_not_is_refused() -> None:
+    fleet = simulate.fleet(brands=1, markets=3, weeks=80, channels=2, controls=0)
+    unpooled = dict.fromkeys(("effect", "adstock", "saturation", "trend", "seasonality"))
+    spec = Spec(data=fleet.data, pooling=Pooling(by="brand", **unpooled))
+    panel = read_panel(fleet.table, fleet.data)
+    ((label, units),) = groups_of(panel, spec)
+    with pytest.raises(ConfigError, match="nothing that the model has"):
+        prepared(label, units, panel, spec)

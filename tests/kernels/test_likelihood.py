@@ -191,6 +191,20 @@ def test_native_equals_xla_in_float32_at_full_size(name: str, implementation: st
 
 
 @with_each
+def test_faint_weeks_say_nothing_and_have_means(implementation: str, dtype: type[np.floating]):
+    case = Case()
+    series, *rest = case.arguments(dtype)
+    whole = run(case, implementation, series, *rest)
+    nothing = {name: jnp.zeros_like(getattr(series, name)) for name in ("kpi", "basis", "variance")}
+    found = run(case, implementation, series._replace(weight=series.weight * dtype(2.0**-40), **nothing), *rest)
+    np.testing.assert_allclose(found.mean_response, whole.mean_response, rtol=1e-6)
+    for ours, theirs in zip(found.mean_by_shape, whole.mean_by_shape, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+    for silent in (found.value, found.by_effect, found.by_log_noise, *found.by_shape):
+        np.testing.assert_allclose(silent, 0, atol=2e-6)
+
+
+@with_each
 def test_more_padding_changes_nothing(implementation: str, dtype: type[np.floating]):
     """Exactly: zero weeks, an absent channel, and a column without variance each add zero."""
     case = Case()

@@ -1,13 +1,16 @@
 """Law 1 for groups: a pooled unit's result is the same to the bit, whatever other groups are fitted with its own."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from mixfleet import fitting
+from mixfleet import fitting, pooled_fitting
 from mixfleet.config import Pooling, Spec
+from mixfleet.errors import ConfigError
 from mixfleet.panel import unit_id
+from mixfleet.pooled_fitting import FinishedGroup
 from tests.laws.quick import Labels, digests, fit, only, ragged_fleet, settings, with_units
 
 pytestmark = pytest.mark.usefixtures("programs")
@@ -68,6 +71,44 @@ def test_a_family_has_effects_of_the_keys_that_it_is_given() -> None:
         assert sources["decay"] == {"unit", "brand"}
         assert sources["trend"] == {"unit"}
         assert sources["effect"] == sources["seasonality"] == {"unit", "brand", "market"}
+
+
+@pytest.mark.parametrize("by", ["brand", "crossed"])
+def test_the_baseline_alone_is_pooled(by: str) -> None:
+    results = fit(FLEET, pooled(by=by, effect=None, adstock=None, saturation=None))
+    for result in results.values():
+        assert result.status in ("ok", "ok_warn", "quarantined")
+        assert set(result.tables["pooling"]["parameter"]) == {"trend", "seasonality", "control"}
+
+
+def test_a_group_that_does_not_fit_is_refused_before_it_is_sampled() -> None:
+    spec = pooled()
+    tiny = replace(spec, compute=replace(spec.compute, memory_limit_gib=1e-4))
+    said = r"memory_limit_gib.*group brand_00. needs about .* GiB.*max_draws.*chains.*pooling.by"
+    with pytest.raises(ConfigError, match=said):
+        fit(FLEET, tiny)
+    whole = replace(tiny, pooling=Pooling(by="crossed"))
+    with pytest.raises(ConfigError, match="the group of all units needs about"):
+        fit(FLEET, whole)
+
+
+def test_the_estimate_of_a_groups_memory_holds_its_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: dict[int, int] = {}
+    usual = pooled_fitting._Record.add
+
+    def weighed(self: Any, sweep: Any) -> None:
+        usual(self, sweep)
+        kept[id(self)] = sum(block.nbytes for block in (*self._fields, *self._hyper))
+
+    monkeypatch.setattr(pooled_fitting._Record, "add", weighed)
+    # Never enough, so that all draws there may be are kept.
+    spec = replace(pooled(), inference=replace(pooled().inference, ess_floor=10**6, ess_target=10**6))
+    found: list[FinishedGroup] = []
+    mine = [unit for unit in FLEET.units if unit.labels[0] == "brand_002"]
+    fit(with_units(FLEET, mine), spec, on_group=found.append)
+    assert found[0].units[0].count == spec.inference.max_draws
+    record = max(kept.values()) / 2**30
+    assert record <= fitting.group_memory_estimate(found[0].group.pool, spec) <= 4 * record
 
 
 def test_a_pooled_fleet_without_effects_is_sampled_in_contributions() -> None:

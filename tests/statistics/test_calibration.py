@@ -93,8 +93,9 @@ POOLED = replace(settings(brands=48, markets=3), pooling=Pooling(by="brand"))
 
 
 @pytest.mark.slow
-def test_ranks_in_groups_are_uniform():
-    found = calibrate(POOLED)
+@pytest.mark.parametrize("unpooled", [(), ("effect", "adstock", "saturation")], ids=["all", "baseline"])
+def test_ranks_in_groups_are_uniform(unpooled: tuple[str, ...]):
+    found = calibrate(replace(POOLED, pooling=replace(POOLED.pooling, **dict.fromkeys(unpooled))))
     ranked = dict(zip(found.table["quantity"].to_pylist(), found.table["replicates"].to_pylist(), strict=True))
     assert ranked["spread[unit][0]"] == ranked["noise"] == 48
     assert found.passed, worst(found)

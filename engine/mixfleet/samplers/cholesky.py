@@ -14,6 +14,8 @@ __all__ = ["factor", "inverse"]
 def factor(matrices: Float[Array, "unit row column"]) -> Float[Array, "unit row column"]:
     """Lower factors L with L L' = matrix; NaN where a matrix is not positive definite."""
     size = matrices.shape[-1]
+    if size == 0:
+        return matrices
     row = jnp.arange(size)
 
     def eliminate(j: Array, carried: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -29,6 +31,8 @@ def factor(matrices: Float[Array, "unit row column"]) -> Float[Array, "unit row 
 def inverse(lower: Float[Array, "unit row column"]) -> Float[Array, "unit row column"]:
     """Inverses of lower triangular matrices, row by row."""
     size = lower.shape[-1]
+    if size == 0:
+        return lower
     one = jnp.eye(size, dtype=lower.dtype)
 
     def substitute(i: Array, solved: Array) -> Array:

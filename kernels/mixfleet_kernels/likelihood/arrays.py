@@ -16,7 +16,8 @@ class Series(NamedTuple):
     kpi: Float[Array, "week lane"]
     """Scaled KPI less the prior mean of the linear block; zero outside the likelihood."""
     weight: Float[Array, "week lane"]
-    """1.0 in weeks that enter the likelihood, 0.0 in all others."""
+    """1.0 in weeks that enter the likelihood, 0.0 in all others. In a unit without any, one number that is next to
+    nothing in the weeks that means are over."""
     basis: Float[Array, "unit week column"]
     """Left singular vectors U of the linear block, or others that span it; zero rows outside the likelihood, zero
     columns as padding."""

@@ -83,12 +83,13 @@ class Pass {
   void find_weeks() {
     first = p.weeks;
     int64_t last = -1;
-    weeks = V{};
+    weeks = number = V{};
     const int64_t chains = p.lanes / p.units;
     for (int64_t t = 0; t < p.weeks; ++t) {
       weight[t] = load(p.weight + t * p.lanes);
       counts[t] = weight[t] != 0;
       weeks += weight[t];
+      number += counts[t] ? V{} + 1 : V{};
       bool some = false;  // the lanes of a unit share its weeks
       for (int64_t u = 0; u < units; ++u) some |= p.weight[t * p.lanes + (u == 0 ? lane : (unit + u) * chains)] != 0;
       if (some) last = t;
@@ -198,13 +199,13 @@ class Pass {
 
     const V active = load(p.active + c * p.lanes), strength = load(p.strength + c * p.lanes);
     constexpr T kLeastMean = T(1e-30);
-    const V mean = M::at_least(sum[0] / weeks, kLeastMean) * active + (1 - active);
+    const V mean = M::at_least(sum[0] / number, kLeastMean) * active + (1 - active);
     effect[c] = p.strength_is_mean ? strength / mean : strength;
     store(p.mean_response + c * p.lanes, mean);
     store(p.effect + c * p.lanes, effect[c]);
     add_share(c, sum);
     for (int j = 1; j < kArrays; ++j) {
-      store(p.mean_by_shape[j - 1] + c * p.lanes, sum[j] / weeks * factors[c * kArrays + j]);
+      store(p.mean_by_shape[j - 1] + c * p.lanes, sum[j] / number * factors[c * kArrays + j]);
     }
   }
 
@@ -373,7 +374,8 @@ class Pass {
   int64_t unit = 0, units = 0;   // the first lane's unit, and how many the lanes belong to
   typename M::I of_unit[kLanes];  // mask of each one's lanes
   int64_t first = 0, end = 0;    // its weeks, a whole number of blocks
-  V weeks = {};                  // in the likelihood
+  V weeks = {};                  // in the likelihood, by weight
+  V number = {};                 // of those that means are over
   int64_t elastic = 0;           // place among a channel's arrays of slope times media
 };
 
