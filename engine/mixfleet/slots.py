@@ -229,6 +229,17 @@ class Slots:
         later = [i for i, look in enumerate(looks) if look > count]
         return next((i for i in later if looks[i] >= needed), later[-1] if later else len(looks))
 
+    def _over(self, job: Job, verdict: Verdict, count: int, divergences: int) -> bool:
+        """Whether more draws are not needed or will not help."""
+        most, ess = self._inference.max_draws, min(verdict.ess_bulk_min, verdict.ess_tail_min)
+        if verdict.enough or past_saving(divergences, most * job.copies * self._kind.chains):
+            return True
+        # What comes slowly is over where it is certified, long before there is as much as aimed for.
+        if verdict.passed and 2 * count >= most:
+            return True
+        too_slow = ess * most < count * self._inference.ess_floor
+        return count >= PATIENCE and (verdict.hopeless or too_slow)
+
     def _look(self, occupant: _Occupant, count: int) -> None:
         assert self._book is not None
         assert self._tile is not None
@@ -258,14 +269,8 @@ class Slots:
             inference=self._inference,
             balance=np.ravel(np.asarray(self._book.balance)[places] / filled),
         )
-        ess = min(verdict.ess_bulk_min, verdict.ess_tail_min)
-        occupant.look = self._next_look(job, count, ess)
-        too_slow = ess * self._inference.max_draws < count * self._inference.ess_floor
-        doomed = past_saving(divergences, self._inference.max_draws * chains)
-        given_up = doomed or (count >= PATIENCE and (verdict.hopeless or too_slow))
-        # What comes slowly is stopped where it is certified, long before it is as much as aimed for.
-        done = verdict.enough or (verdict.passed and 2 * count >= self._inference.max_draws)
-        if not (done or given_up or occupant.look == len(self._looks(job))):
+        occupant.look = self._next_look(job, count, min(verdict.ess_bulk_min, verdict.ess_tail_min))
+        if occupant.look < len(self._looks(job)) and not self._over(job, verdict, count, divergences):
             return
         self._occupants.remove(occupant)
         self._finish(
