@@ -4,7 +4,7 @@ A sweep is three moves, each of which leaves the joint posterior invariant:
 
 1. every unit's coordinates given the hyperparameters: one trajectory per unit, each accepted on its own, so that the
    number of units costs no step size;
-2. centres and spreads given the coordinates, all units' data at once: one trajectory in few dimensions;
+2. centres, spreads and types given the coordinates, all units' data at once: one trajectory in few dimensions;
 3. all hyperparameters given the units' parameters, exactly, without the data; and with the linear coefficients that
    units share, theirs, exactly, given media and noise.
 
@@ -113,12 +113,23 @@ def pooled_program(pool: Pool, device: Device) -> PooledProgram:
     return PooledProgram(pool, device)
 
 
-def stack_hyper(hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, "quantity row chain"]:
-    """Hyperparameters as they are reported: centre, spreads, effects of each key's labels, all unconstrained."""
-    scales = hierarchies.spreads(hierarchy, hyper)
-    centre = hierarchy.centre[:, None] + hierarchy.centre_sd[:, None] * hyper.centre
-    effects = [levels * scale[None] for levels, scale in zip(hyper.levels, scales[1:], strict=True)]
-    return jnp.concatenate([centre[None], scales, *effects])
+def stack_hyper(pool: Pool, hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, "quantity row chain"]:
+    """Hyperparameters as they are reported: centre, spreads, effects of each key's labels, all unconstrained.
+
+    Where channels have types, also the mean and standard deviation of the row's type: in rows without one the row's
+    own centre and spread again, so that every quantity can be judged.
+    """
+    scales, centre = hierarchies.spreads(hierarchy, hyper), hierarchies.centres(hierarchy, hyper)
+    quantities = [
+        centre[None],
+        scales,
+        *(levels * scale[None] for levels, scale in zip(hyper.levels, scales[1:], strict=True)),
+    ]
+    if pool.types:
+        typed = jnp.sum(hierarchy.types, axis=0)[:, None] > 0
+        mean, sd = hierarchies.centre_laws(hierarchy, hyper)
+        quantities.append(jnp.stack([jnp.where(typed, mean, centre), jnp.where(typed, sd, scales[0])]))
+    return jnp.concatenate(quantities)
 
 
 def _density(pool: Pool, group: Group, series: Series, shared: Hyper) -> Any:
@@ -140,7 +151,7 @@ def _evaluate(pool: Pool, tile: Tile, position: Array) -> tuple[Array, Array, Ar
 def _prelude(pool: Pool, group: Group, x: Array) -> tuple[Hyper, Hyper, Found, Array]:
     kind, hierarchy, sites = pool.kind, group.hierarchy, group.sites
     rows, units, chains = pool.rows, kind.units, kind.chains
-    numbers = hierarchies.uniform_rows(pool.levels)
+    numbers = hierarchies.uniform_rows(pool.levels, pool.types)
 
     def redraw_hyper(hyper: Hyper, number: Array) -> tuple[Hyper, Array]:
         spread, centre = hierarchies.spreads(hierarchy, hyper)[0][:, None], hierarchies.means(hierarchy, hyper)
@@ -152,13 +163,13 @@ def _prelude(pool: Pool, group: Group, x: Array) -> tuple[Hyper, Hyper, Found, A
         white = jnp.moveaxis(normals(uniform[:units]), 0, 1)
         theta = variance * (precision * site + centre / spread**2) + jnp.sqrt(variance) * white
         hyper = hierarchies.redraw(hierarchy, hyper, theta, uniform[units:])
-        return hyper, _moved(hyper)
+        return hyper, hierarchies.moved(hyper)
 
     # Trajectories are numbered from below; these numbers are from above.
     first = jnp.arange(PRELUDE, dtype=jnp.uint32) + jnp.uint32(2**31)
-    hyper, moved = jax.lax.scan(redraw_hyper, _nowhere(pool, x.dtype, rows), first)
+    hyper, moved = jax.lax.scan(redraw_hyper, hierarchies.nowhere(hierarchy, chains), first)
     placed = place(pool, hierarchy, sites, group.tile.hyper, x.reshape(-1, units, chains), hyper)
-    series, shared = group.tile.series(chains), _nowhere(pool, x.dtype, kind.shared)
+    series, shared = group.tile.series(chains), hierarchies.nowhere(group.columns.hierarchy, chains)
     found = _density(pool, group, series, shared)(placed.position.reshape(x.shape))
     if kind.shared:
         said = _told(pool, group, shared, found)
@@ -185,16 +196,16 @@ def _sweep(pool: Pool, group: Group, series: Series, state: State) -> tuple[Stat
     state, first, steps = _move_units(pool, group, density, state, shared[moved_rows + 1, 0])
     state, hyper_steps = _move_hyper(pool, group, density, state, shared)
     state = _redraw_hyper(pool, group, state)
-    found, hyper = state.found, stack_hyper(group.hierarchy, state.hyper)
+    found, hyper = state.found, stack_hyper(pool, group.hierarchy, state.hyper)
     _, log_law = _of_units(pool, group, state.hyper, state.x, lambda _: found)
     extra = found.extra
     if pool.kind.shared:
         state, extra = _redraw_shared(pool, group, series, state)
-        hyper = jnp.concatenate([hyper, stack_hyper(group.columns.hierarchy, state.shared)], axis=1)
+        hyper = jnp.concatenate([hyper, stack_hyper(pool, group.columns.hierarchy, state.shared)], axis=1)
     fields = jnp.concatenate([found.position, extra, (found.value + log_law)[None], first.energy[None]])
     return state._replace(number=state.number + 1), Sweep(
         x=state.x.reshape(-1, units, chains),
-        moved=_moved(state.hyper),
+        moved=hierarchies.moved(state.hyper),
         fields=fields.reshape(-1, units, chains),
         hyper=hyper,
         diverged=first.diverged.reshape(units, chains),
@@ -237,7 +248,7 @@ def _move_hyper(
     by_hyper = partial(_of_hyper, pool, group, state.hyper, state.x, state.found.value)
     outcome = trajectory(
         lambda moved: by_hyper(moved, density),
-        by_hyper(_moved(state.hyper), lambda _: state.found),
+        by_hyper(hierarchies.moved(state.hyper), lambda _: state.found),
         state.hyper_metric,
         jnp.broadcast_to(step, chains),
         steps,
@@ -247,13 +258,13 @@ def _move_hyper(
     stepping = hmc.adapt_step(state.hyper_stepping, jnp.ones(1, bool), jnp.mean(outcome.accept)[None])
     lanes = state.x.shape[-1]
     found = jax.tree.map(lambda values: values.reshape(*values.shape[:-2], lanes), outcome.origin.found)
-    hyper = _with_moved(pool, state.hyper, outcome.origin.position)
+    hyper = hierarchies.with_moved(state.hyper, outcome.origin.position)
     return state._replace(hyper=hyper, found=found, hyper_stepping=stepping), steps
 
 
 def _redraw_hyper(pool: Pool, group: Group, state: State) -> State:
     """Hyperparameters given the units' positions, which stay: their coordinates change."""
-    numbers, rows, chains = hierarchies.uniform_rows(pool.levels), pool.rows, pool.kind.chains
+    numbers, rows, chains = hierarchies.uniform_rows(pool.levels, pool.types), pool.rows, pool.kind.chains
     position = state.found.position.reshape(-1, pool.kind.units, chains)
     theta = jnp.concatenate([position[own] for _, _, own in pool.slices()])
     uniform = uniforms(group.key, 2 * state.number + 1, numbers, rows * chains, state.x.dtype)
@@ -327,7 +338,7 @@ def _of_hyper(
     present = jnp.broadcast_to(group.hierarchy.present[:, None] > 0, (units, chains))
 
     def placed_at(moved: Array) -> tuple[Array, Array]:
-        here = _with_moved(pool, hyper, moved)
+        here = hierarchies.with_moved(hyper, moved)
         placed = place(pool, group.hierarchy, group.sites, group.tile.hyper, x.reshape(-1, units, chains), here)
         law = jnp.sum(jnp.where(present, placed.log_change, 0), axis=0) + hierarchies.log_prior(here)
         return placed.position.reshape(x.shape), law
@@ -341,28 +352,10 @@ def _of_hyper(
     return Origin(moved, change + law, gradient, by_chain)
 
 
-def _moved(hyper: Hyper) -> Float[Array, "coordinate chain"]:
-    return jnp.concatenate([hyper.centre[None], hyper.spread]).reshape(-1, hyper.centre.shape[-1])
-
-
-def _with_moved(pool: Pool, hyper: Hyper, moved: Float[Array, "coordinate chain"]) -> Hyper:
-    parts = moved.reshape(-1, pool.rows, moved.shape[-1])
-    return hyper._replace(centre=parts[0], spread=parts[1:])
-
-
 def _share(values: Float[Array, " unit"], present: Float[Array, " unit"], share: float) -> Float[Array, ""]:
     """The value below which this share of the present units' values lies."""
     ordered = jnp.sort(jnp.where(present > 0, values, jnp.inf))
     return ordered[(share * (jnp.sum(present) - 1)).astype(jnp.int32)]
-
-
-def _nowhere(pool: Pool, dtype: Any, rows: int) -> Hyper:
-    chains = pool.kind.chains
-    return Hyper(
-        centre=jnp.zeros((rows, chains), dtype),
-        spread=jnp.zeros((1 + len(pool.levels), rows, chains), dtype),
-        levels=tuple(jnp.zeros((levels, rows, chains), dtype) for levels in pool.levels),
-    )
 
 
 def _anywhere(pool: Pool, group: Group) -> State:
@@ -373,8 +366,8 @@ def _anywhere(pool: Pool, group: Group) -> State:
         pool,
         Found(position, *_evaluate(pool, group.tile, position)),
         position,
-        _nowhere(pool, kind.dtype, pool.rows),
-        _nowhere(pool, kind.dtype, kind.shared),
+        hierarchies.nowhere(group.hierarchy, kind.chains),
+        hierarchies.nowhere(group.columns.hierarchy, kind.chains),
         jnp.zeros((kind.units, kind.dimension, kind.dimension), kind.dtype),
         jnp.zeros((1, hyper_dimension(pool), hyper_dimension(pool)), kind.dtype),
         0.8,

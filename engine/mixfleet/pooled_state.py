@@ -66,16 +66,17 @@ def group_shapes(pool: Pool) -> Group:
     def array(*shape: int, dtype: Any = kind.dtype) -> Any:
         return jax.ShapeDtypeStruct(shape, dtype)
 
-    def hierarchy(rows: int) -> Hierarchy:
+    def hierarchy(rows: int, types: int) -> Hierarchy:
         keys = tuple(array(levels, units) for levels in pool.levels)
-        return Hierarchy(array(rows), array(rows), array(rows), array(len(keys), rows), keys, array(units))
+        used, by_type = array(len(keys), rows), (array(types, rows), array(types))
+        return Hierarchy(array(rows), array(rows), array(rows), used, keys, array(units), *by_type)
 
     by_row = array(rows, units)
     return Group(
         tile=tile_shapes(kind),
-        hierarchy=hierarchy(rows),
+        hierarchy=hierarchy(rows, pool.types),
         sites=Sites(by_row, by_row, by_row, by_row, array(channels, units), array(channels, units)),
-        columns=Columns(array(units, kind.weeks, shared), array(kind.columns, shared, units), hierarchy(shared)),
+        columns=Columns(array(units, kind.weeks, shared), array(kind.columns, shared, units), hierarchy(shared, 0)),
         unit_keys=array(units, 2, dtype=jnp.uint32),
         key=array(1, 2, dtype=jnp.uint32),
     )
@@ -83,7 +84,7 @@ def group_shapes(pool: Pool) -> Group:
 
 def hyper_dimension(pool: Pool) -> int:
     """Coordinates of the second move."""
-    return (2 + len(pool.levels)) * pool.rows
+    return (2 + len(pool.levels)) * pool.rows + 2 * pool.types
 
 
 def begin(

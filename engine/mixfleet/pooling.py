@@ -1,8 +1,9 @@
-"""Pooling: which units share hyperparameters, and in which parameters."""
+"""Pooling: which units share hyperparameters, in which parameters, and which channels are of one type."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from mixfleet import schema
@@ -20,19 +21,21 @@ def _read_by(value: Any, key: str) -> str | tuple[str, ...]:
     return read_label(value, key) or "none"
 
 
-def _read_keys(value: Any, key: str) -> Mapping[str, tuple[str, ...]]:
-    """Key columns by family."""
+def _read_lists(value: Any, key: str, *, of: str, items: str) -> Mapping[str, tuple[str, ...]]:
+    """Lists of names, by family or type."""
     if not isinstance(value, Mapping):
-        raise ConfigError(f"must be a mapping of family to key columns, is {value!r}", key=key)
-    for name, columns in value.items():
-        if not isinstance(columns, list | tuple):
-            raise ConfigError(f"must be a list of key columns, is {columns!r}", key=f"{key}.{name}")
+        raise ConfigError(f"must be a mapping of {of} to {items}, is {value!r}", key=key)
+    for name, listed in value.items():
+        if not isinstance(listed, list | tuple):
+            raise ConfigError(f"must be a list of {items}, is {listed!r}", key=f"{key}.{name}")
     return {
-        str(name): tuple(read_label(item, f"{key}.{name}") or "" for item in columns) for name, columns in value.items()
+        str(name): tuple(read_label(item, f"{key}.{name}") or "" for item in listed) for name, listed in value.items()
     }
 
 
 Spread = Annotated[float | None, Range(0.0, open=True)]
+_KEYS = Reads(partial(_read_lists, of="family", items="key columns"))
+_TYPES = Reads(partial(_read_lists, of="type", items="channels"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,16 +44,24 @@ class Pooling:
 
     On the scale that a parameter is sampled on (log, or probit between bounds), its value in a unit is the channel's
     centre, plus an effect of each key column's label where `by` names several, plus the unit's own deviation, each
-    normal with a learned scale. The centre has the parameter's prior; scales are half-normal.
+    normal with a learned scale. The centre has the parameter's prior; scales are half-normal. Where channels are of one
+    type their centres lie around the type's mean, which has the prior in their place, with a learned scale too.
     """
 
     by: Annotated[str | tuple[str, ...], Reads(_read_by)] = "none"
     """`none`: every unit alone. A key column: one joint posterior for each of its labels. A list of key columns: one
     joint posterior of all units, with effects of those columns' labels. `crossed`: the list of all key columns."""
 
-    keys: Annotated[FrozenMapping[str, tuple[str, ...]], Reads(_read_keys)] = FrozenMapping()
+    keys: Annotated[FrozenMapping[str, tuple[str, ...]], _KEYS] = FrozenMapping()
     """Where `by` names several columns: those of them whose labels have effects, by family, for families that are not
     to have all of them. Families are the settings below."""
+
+    types: Annotated[FrozenMapping[str, tuple[str, ...]], _TYPES] = FrozenMapping()
+    """Channels by type, such as `paid_social: [facebook, tiktok]`; a channel has one type or none."""
+
+    type: Annotated[float, Range(0.0, open=True)] = 0.5
+    """Standard deviation of the half-normal prior of the scales of the types' centres, in standard deviations of the
+    parameter's prior."""
 
     effect: Spread = 0.5
     """Standard deviation of the half-normal prior of the scales of the effects' logarithms; null: not pooled."""
@@ -77,7 +88,9 @@ class Pooling:
         schema.settle(self, key="pooling")
         if self.by != "none" and (self.effect, self.adstock, self.saturation) == (None, None, None):
             raise ConfigError("pools nothing of the media: give effect, adstock or saturation a scale", key="pooling")
-        families = [field.name for field in dataclasses.fields(self) if field.name not in ("by", "keys")]
+        families = [
+            field.name for field in dataclasses.fields(self) if field.name not in ("by", "keys", "types", "type")
+        ]
         for name, columns in self.keys.items():
             if name not in families:
                 raise ConfigError(f"is no family; those are {', '.join(families)}", key=f"pooling.keys.{name}")
@@ -85,6 +98,14 @@ class Pooling:
                 raise ConfigError("needs by: crossed or a list of key columns", key="pooling.keys")
             if self.by != "crossed" and (unknown := [column for column in columns if column not in self.by]):
                 raise ConfigError(f"{unknown[0]!r} is not among pooling.by", key=f"pooling.keys.{name}")
+        if self.types and self.by == "none":
+            raise ConfigError("needs units that share hyperparameters: set pooling.by", key="pooling.types")
+        typed = [channel for channels in self.types.values() for channel in channels]
+        for name, channels in self.types.items():
+            if twice := [channel for channel in channels if typed.count(channel) > 1]:
+                raise ConfigError(f"{twice[0]!r} is listed twice: give it one type", key=f"pooling.types.{name}")
+            if len(channels) < 2:
+                raise ConfigError("needs two channels or more: add one or leave it out", key=f"pooling.types.{name}")
 
     def scale(self, parameter: str) -> float | None:
         """Prior scale of a parameter's deviations; None where it is not pooled."""
@@ -93,6 +114,18 @@ class Pooling:
     def has_effects(self, parameter: str, column: str) -> bool:
         """Whether the labels of a key column have effects on a parameter, if on any."""
         return column in self.keys.get(_family(parameter), (column,))
+
+    def type_places(self, channels: Sequence[str]) -> list[list[int]]:
+        """Each type's channels by their place among all `channels` that there are.
+
+        Raises:
+            ConfigError: A type has a channel that is not among them.
+        """
+        for name, listed in self.types.items():
+            if unknown := [channel for channel in listed if channel not in channels]:
+                known = ", ".join(channels)
+                raise ConfigError(f"{unknown[0]!r} is no channel; those are {known}", key=f"pooling.types.{name}")
+        return [[channels.index(channel) for channel in listed] for listed in self.types.values()]
 
 
 def _family(parameter: str) -> str:

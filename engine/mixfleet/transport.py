@@ -50,6 +50,8 @@ class Pool:
     """Which channel parameters are pooled, by their place in `kind.model.channel_parameters`."""
     levels: tuple[int, ...]
     """Labels of each key that has effects, padded."""
+    types: int
+    """Types that channels have, times pooled parameters."""
 
     @property
     def rows(self) -> int:
