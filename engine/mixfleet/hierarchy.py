@@ -95,8 +95,8 @@ def centre_laws(hierarchy: Hierarchy, hyper: Hyper) -> tuple[Float[Array, "row #
     mean, sd = hierarchy.centre[:, None], hierarchy.centre_sd[:, None]
     if len(hierarchy.types) == 0:
         return mean, sd
-    typed = jnp.sum(hierarchy.types, axis=0)[:, None]
-    share = _of_rows(hierarchy, _type_spreads(hierarchy, hyper)) + 1 - typed
+    untyped = 1 - jnp.sum(hierarchy.types, axis=0)[:, None]
+    share = _of_rows(hierarchy, _type_spreads(hierarchy, hyper)) + untyped
     return mean + sd * _of_rows(hierarchy, hyper.types[0]), sd * share
 
 
@@ -172,9 +172,28 @@ def redraw(
     independent proposal from a Student law around its mode, accepted as Metropolis and Hastings say. Types are moved
     both given the centres and given the centres' coordinates.
     """
+    prior_mean, _ = centre_laws(hierarchy, hyper)
+    types = len(hierarchy.types)
+    if types == 0:
+        return _redraw_rows(hierarchy, hyper, prior_mean, theta, uniform)
+    # All relative to the types' means: beside a small spread of a type they would be rounded too coarsely.
+    hyper = _redraw_rows(hierarchy, hyper, 0 * prior_mean, theta - prior_mean[:, None], uniform[:-6])
+    # There are fewer types than rows.
+    own = uniform[-6:, :types]
+    return _slide_types(hierarchy, _redraw_types(hierarchy, hyper, own[:4]), theta, normals(own[4:]))
+
+
+def _redraw_rows(
+    hierarchy: Hierarchy,
+    hyper: Hyper,
+    prior_mean: Float[Array, "row #chain"],
+    theta: Float[Array, "row unit chain"],
+    uniform: Float[Array, "number row chain"],
+) -> Hyper:
+    """Centres, effects and spreads given the units' parameters and the types."""
     numbers = _Numbers(uniform)
     present = hierarchy.present[None, :, None] > 0
-    prior_mean, prior_sd = centre_laws(hierarchy, hyper)
+    _, prior_sd = centre_laws(hierarchy, hyper)
     scales = list(spreads(hierarchy, hyper))
     coordinates = list(hyper.spread)
     effects = [levels * scale[None] for levels, scale in zip(hyper.levels, scales[1:], strict=True)]
@@ -209,31 +228,30 @@ def redraw(
     deviation = jnp.where(present, _unexplained(hierarchy, theta, effects) - centre[:, None], 0)
     squares = jnp.sum(deviation**2, axis=1)
     coordinates[0] = _redraw_spread(hierarchy.scale, coordinates[0], squares, units, numbers.take(3))
-    hyper = Hyper(
+    return Hyper(
         centre=(centre - prior_mean) / prior_sd,
         spread=jnp.stack(coordinates),
         levels=tuple(effect / scale[None] for effect, scale in zip(effects, scales[1:], strict=True)),
         types=hyper.types,
     )
-    if len(hierarchy.types) == 0:
-        return hyper
-    # There are fewer types than rows.
-    own = numbers.take(6)[:, : len(hierarchy.types)]
-    return _slide_types(hierarchy, _redraw_types(hierarchy, hyper, own[:4]), theta, normals(own[4:]))
 
 
 def _redraw_types(hierarchy: Hierarchy, hyper: Hyper, uniform: Float[Array, "4 type chain"]) -> Hyper:
     """Means and spreads of the types given the centres, which stay: their coordinates change."""
-    centre, spread = centres(hierarchy, hyper), _type_spreads(hierarchy, hyper)
-    standard = (centre - hierarchy.centre[:, None]) / hierarchy.centre_sd[:, None]
+    mean, spread = hyper.types[0], _type_spreads(hierarchy, hyper)
+    deviation = hyper.centre * _of_rows(hierarchy, spread)
     count = jnp.sum(hierarchy.types, axis=1)[:, None]
     precision = count / spread**2 + 1
-    mean = _of_types(hierarchy, standard) / spread**2 / precision + normals(uniform[0]) / jnp.sqrt(precision)
-    squares = _of_types(hierarchy, (standard - _of_rows(hierarchy, mean)) ** 2)
+    change = (_of_types(hierarchy, deviation) / spread**2 - mean) / precision + normals(uniform[0]) / jnp.sqrt(
+        precision
+    )
+    deviation = deviation - _of_rows(hierarchy, change)
+    squares = _of_types(hierarchy, deviation**2)
     coordinate = _redraw_spread(hierarchy.type_scale, hyper.types[1], squares, count, uniform[1:])
-    hyper = hyper._replace(types=jnp.stack([mean, coordinate]))
-    prior_mean, prior_sd = centre_laws(hierarchy, hyper)
-    return hyper._replace(centre=(centre - prior_mean) / prior_sd)
+    hyper = hyper._replace(types=jnp.stack([mean + change, coordinate]))
+    untyped = 1 - jnp.sum(hierarchy.types, axis=0)[:, None]
+    within = deviation / (_of_rows(hierarchy, _type_spreads(hierarchy, hyper)) + untyped)
+    return hyper._replace(centre=jnp.where(untyped > 0, hyper.centre, within))
 
 
 def _slide_types(
@@ -260,7 +278,9 @@ def _slide_types(
     spread, scale = _type_spreads(hierarchy, hyper), hierarchy.type_scale[:, None]
     spread = spread + change(sd * hyper.centre, scale**-2.0, spread, hyper, white[1])
     turned = _of_rows(hierarchy, (spread < 0).astype(spread.dtype))
-    coordinate = inverse_log_ramp(jnp.log(jnp.abs(spread) / scale))
+    # Of a sum no more is left than its rounding, and that may be zero.
+    size = jnp.maximum(jnp.abs(spread) / scale, jnp.finfo(spread.dtype).eps)
+    coordinate = inverse_log_ramp(jnp.log(size))
     return hyper._replace(centre=hyper.centre * (1 - 2 * turned), types=hyper.types.at[1].set(coordinate))
 
 

@@ -104,6 +104,25 @@ def test_redrawing_leaves_the_joint_law_invariant(keys: tuple[int, ...], units: 
         assert np.max(np.abs(error)) < 0.06
 
 
+def test_a_small_spread_of_a_type_is_left_again_in_single_precision() -> None:
+    """The centres of a type then differ by less than their rounding."""
+    hierarchy = jax.tree.map(lambda values: values.astype("float32"), group((), 2, types=ONE_TYPE))
+    start = jax.tree.map(lambda values: values.astype("float32"), drawn(hierarchy, jax.random.key(2)))
+    small = hierarchies.inverse_log_ramp(jnp.full(start.types[1].shape, np.log(1e-9), "float32"))
+    hyper = start._replace(types=jnp.stack([start.types[0], small]))
+
+    @jax.jit
+    def a_round(hyper: Hyper, key: jax.Array) -> Hyper:
+        first, second = jax.random.split(key)
+        uniform = jax.random.uniform(second, (hierarchies.uniform_rows((), 1), 3, CHAINS), "float32", 1e-6, 1 - 1e-6)
+        return hierarchies.redraw(hierarchy, hyper, units_given(hierarchy, hyper, first), uniform)
+
+    for i in range(4 * ROUNDS):
+        hyper = a_round(hyper, jax.random.fold_in(jax.random.key(3), i))
+    assert all(np.all(np.isfinite(values)) for values in jax.tree.leaves(hyper))
+    assert np.quantile(np.exp(hierarchies.log_ramp(hyper.types[1])), 0.05) > 1e-3
+
+
 def test_the_ramp_is_inverted() -> None:
     with jax.enable_x64(True):
         x = jnp.linspace(-6, 12, 400)
