@@ -158,18 +158,21 @@ def _asked(spec: Spec) -> tuple[Simulation, Prior, Model, Pooling]:
 
 
 def _rank_group(finished: FinishedGroup, truth: PooledTruth, spec: Spec) -> dict[str, int]:
-    """The true hyperparameters' ranks: each row's centre and spreads, and the product of all spreads."""
+    """The true hyperparameters' ranks: each row's centre and spreads, the product of all spreads, and each type's."""
     random = np.random.default_rng([spec.inference.seed, int(unit_id(("", finished.group.label)), 16)])
     parts = 2 + len(finished.group.keys)
-    draws = np.asarray(finished.hyper.draws[:parts], float)
-    flat = draws.reshape(*draws.shape[:2], -1)
-    drawn = flat[:, :, (np.arange(LEVELS) * flat.shape[2]) // LEVELS]
-    centre, spread = truth.rows
+    flat = finished.hyper.draws.reshape(*finished.hyper.draws.shape[:2], -1)
+    drawn = flat[:, :, (np.arange(LEVELS) * flat.shape[2]) // LEVELS].astype(float)
+    centre, spread, around = truth.rows
     true = np.concatenate([centre[None], spread])
-    both = np.concatenate([true[..., None], drawn], axis=2)
+    both = np.concatenate([true[..., None], drawn[:parts]], axis=2)
     sources = ("centre", "spread[unit]", *(f"spread[{key}]" for key in finished.group.keys))
     values = {f"{source}[{row}]": both[i, row] for i, source in enumerate(sources) for row in range(both.shape[1])}
     values["spreads"] = np.log(both[1:]).sum(axis=(0, 1))
+    # A type is the same in all of its rows, but for their priors' scales.
+    for t, row in enumerate(np.argmax(finished.group.hierarchy.types, axis=1)):
+        mean, sd = np.concatenate([around[:, row, None], drawn[-2:, row]], axis=1)
+        values |= {f"mean[type {t}]": mean, f"spread[type {t}]": sd}
     return {name: _rank(of_name, random) for name, of_name in values.items()}
 
 

@@ -95,7 +95,7 @@ def told(
 
 def uniform_rows(levels: tuple[int, ...]) -> int:
     """Uniform numbers per row and chain that `redraw` takes, besides one for every unit."""
-    return hierarchies.uniform_rows(levels) + 2 + len(levels)
+    return hierarchies.uniform_rows(levels, 0) + 2 + len(levels)
 
 
 def redraw(
@@ -185,4 +185,4 @@ def _slide(hierarchy: Hierarchy, shared: Shared, said: Told, white: Float[Array,
     turned = jnp.where(spread[1:] < 0, -1, 1)
     levels = tuple(ones * sign[None] for ones, sign in zip(hyper.levels, turned, strict=True))
     coordinate = hierarchies.inverse_log_ramp(jnp.log(jnp.abs(spread) / hierarchy.scale[:, None]))
-    return Shared(values, Hyper(centre=numbers[0], spread=coordinate, levels=levels))
+    return Shared(values, hyper._replace(centre=numbers[0], spread=coordinate, levels=levels))

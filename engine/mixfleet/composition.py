@@ -163,6 +163,7 @@ def _store_schema() -> None:
     node = OmegaConf.create(settings)
     OmegaConf.set_struct(node.prior.parameters, False)
     OmegaConf.set_struct(node.pooling["keys"], False)
+    OmegaConf.set_struct(node.pooling.types, False)
     ConfigStore.instance().store(name="schema", node=node)
 
 

@@ -9,8 +9,16 @@ from typing import Annotated, Any, Literal
 
 from mixfleet import schema
 from mixfleet.dataset import Channel, Data, Simulation
-from mixfleet.distribution import PARAMETERS, Distribution, check_support, read_distribution
+from mixfleet.distribution import (
+    ADSTOCK_PARAMETERS,
+    PARAMETERS,
+    SATURATION_PARAMETERS,
+    Distribution,
+    check_support,
+    read_distribution,
+)
 from mixfleet.errors import ConfigError
+from mixfleet.pooling import Pooling
 from mixfleet.schema import FrozenMapping, Label, Range, Reads, build, read_label, to_mapping
 from mixfleet.settings_file import read_settings, shipped_settings
 
@@ -31,29 +39,6 @@ __all__ = [
     "preset",
     "to_mapping",
 ]
-
-
-ADSTOCK_PARAMETERS: dict[str, tuple[str, ...]] = {
-    "geometric": ("decay",),
-    "binomial": ("decay",),
-    "delayed": ("decay", "delay"),
-    "weibull_pdf": ("adstock_shape", "adstock_scale"),
-    "weibull_cdf": ("adstock_shape", "adstock_scale"),
-    "none": (),
-}
-"""Parameters of each adstock family, one value per channel."""
-
-SATURATION_PARAMETERS: dict[str, tuple[str, ...]] = {
-    "logistic": ("rate",),
-    "hill": ("slope", "half_saturation"),
-    "tanh": ("scale",),
-    "michaelis_menten": ("half_saturation",),
-    "exponential": ("rate",),
-    "root": ("exponent",),
-    "log": ("rate",),
-    "none": (),
-}
-"""Parameters of each saturation family, one value per channel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,97 +141,6 @@ class Prior:
             ):
                 law = law.changed(override.hyperparameters)
         return law
-
-
-def _read_by(value: Any, key: str) -> str | tuple[str, ...]:
-    """`none`, `crossed` or a key column as one word, several key columns as a list."""
-    if isinstance(value, list | tuple):
-        return tuple(read_label(item, key) or "" for item in value)
-    return read_label(value, key) or "none"
-
-
-def _read_keys(value: Any, key: str) -> Mapping[str, tuple[str, ...]]:
-    """Key columns by family."""
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"must be a mapping of family to key columns, is {value!r}", key=key)
-    for name, columns in value.items():
-        if not isinstance(columns, list | tuple):
-            raise ConfigError(f"must be a list of key columns, is {columns!r}", key=f"{key}.{name}")
-    return {
-        str(name): tuple(read_label(item, f"{key}.{name}") or "" for item in columns) for name, columns in value.items()
-    }
-
-
-Spread = Annotated[float | None, Range(0.0, open=True)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pooling:
-    """Which units share hyperparameters, and in which parameters.
-
-    On the scale that a parameter is sampled on (log, or probit between bounds), its value in a unit is the channel's
-    centre, plus an effect of each key column's label where `by` names several, plus the unit's own deviation, each
-    normal with a learned scale. The centre has the parameter's prior; scales are half-normal.
-    """
-
-    by: Annotated[str | tuple[str, ...], Reads(_read_by)] = "none"
-    """`none`: every unit alone. A key column: one joint posterior for each of its labels. A list of key columns: one
-    joint posterior of all units, with effects of those columns' labels. `crossed`: the list of all key columns."""
-
-    keys: Annotated[FrozenMapping[str, tuple[str, ...]], Reads(_read_keys)] = FrozenMapping()
-    """Where `by` names several columns: those of them whose labels have effects, by family, for families that are not
-    to have all of them. Families are the settings below."""
-
-    effect: Spread = 0.5
-    """Standard deviation of the half-normal prior of the scales of the effects' logarithms; null: not pooled."""
-
-    adstock: Spread = 0.3
-    """The same for the adstock parameters."""
-
-    saturation: Spread = 0.3
-    """The same for the saturation parameters."""
-
-    trend: Spread = 0.5
-    """The same for the trend's slope, in standard deviations of the coefficient's own prior; likewise those below."""
-
-    seasonality: Spread = 0.5
-    """The same for the seasons."""
-
-    control: Spread = 0.5
-    """The same for controls and treatments."""
-
-    intercept: Spread = None
-    """The same for the intercept."""
-
-    def __post_init__(self) -> None:
-        schema.settle(self, key="pooling")
-        families = [field.name for field in dataclasses.fields(self) if field.name not in ("by", "keys")]
-        if self.by != "none" and all(getattr(self, name) is None for name in families):
-            raise ConfigError("pools nothing: give a family a scale", key="pooling")
-        for name, columns in self.keys.items():
-            if name not in families:
-                raise ConfigError(f"is no family; those are {', '.join(families)}", key=f"pooling.keys.{name}")
-            if isinstance(self.by, str) and self.by != "crossed":
-                raise ConfigError("needs by: crossed or a list of key columns", key="pooling.keys")
-            if self.by != "crossed" and (unknown := [column for column in columns if column not in self.by]):
-                raise ConfigError(f"{unknown[0]!r} is not among pooling.by", key=f"pooling.keys.{name}")
-
-    def scale(self, parameter: str) -> float | None:
-        """Prior scale of a parameter's deviations; None where it is not pooled."""
-        return getattr(self, _family(parameter))
-
-    def has_effects(self, parameter: str, column: str) -> bool:
-        """Whether the labels of a key column have effects on a parameter, if on any."""
-        return column in self.keys.get(_family(parameter), (column,))
-
-
-def _family(parameter: str) -> str:
-    """The setting of `Pooling` that a parameter is under."""
-    if PARAMETERS[parameter].linear:
-        return "control" if parameter == "treatment" else parameter
-    if parameter == "effect":
-        return parameter
-    return "adstock" if any(parameter in names for names in ADSTOCK_PARAMETERS.values()) else "saturation"
 
 
 @dataclass(frozen=True, kw_only=True)

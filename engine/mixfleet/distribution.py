@@ -181,6 +181,29 @@ PARAMETERS: dict[str, Parameter] = {
 is a share of the unit's highest KPI at full saturation, and so is `noise`; lags are in periods."""
 
 
+ADSTOCK_PARAMETERS: dict[str, tuple[str, ...]] = {
+    "geometric": ("decay",),
+    "binomial": ("decay",),
+    "delayed": ("decay", "delay"),
+    "weibull_pdf": ("adstock_shape", "adstock_scale"),
+    "weibull_cdf": ("adstock_shape", "adstock_scale"),
+    "none": (),
+}
+"""Parameters of each adstock family, one value per channel."""
+
+SATURATION_PARAMETERS: dict[str, tuple[str, ...]] = {
+    "logistic": ("rate",),
+    "hill": ("slope", "half_saturation"),
+    "tanh": ("scale",),
+    "michaelis_menten": ("half_saturation",),
+    "exponential": ("rate",),
+    "root": ("exponent",),
+    "log": ("rate",),
+    "none": (),
+}
+"""Parameters of each saturation family, one value per channel."""
+
+
 def check_support(parameter: str, law: Distribution, *, key: str) -> None:
     """Refuses a law that reaches values which `parameter` cannot take.
 

@@ -71,8 +71,8 @@ def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> P
     """A group's units with the laws that pooling gives them, and its hierarchy.
 
     Raises:
-        ConfigError: Nothing is pooled, or a pooled parameter's prior differs between units, or ends at one bound that
-            is not zero.
+        ConfigError: Nothing is pooled, a pooled parameter's prior differs between units or ends at one bound that is
+            not zero, or a type names a channel that there is not.
         numpy.linalg.LinAlgError: A unit's linear block cannot be decomposed.
     """
     settings = pooled_settings(spec)
@@ -92,15 +92,18 @@ def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> P
     scale = np.repeat([spec.pooling.scale(names[j]) or 0.0 for j in pooled], kind.channels)
     broad = np.sqrt(moments[:, 1] ** 2 + (1 + len(keys)) * scale**2)
     labels = tuple(tuple(sorted({unit.labels[panel.keys.index(key)] for unit in units})) for key in keys)
-    pool = Pool(kind=kind, parameters=pooled, levels=tuple(-(-len(ones) // LEVELS) * LEVELS for ones in labels))
+    levels = tuple(-(-len(ones) // LEVELS) * LEVELS for ones in labels)
+    types, type_scale = _types(panel, spec, len(pooled))
+    pool = Pool(kind=kind, parameters=pooled, levels=levels, types=len(types))
     alone = tuple(_with_laws(repadded(member, weeks), pool, laws, moments[:, 0], broad) for member in own)
     membership = [
         _membership(units, panel.keys.index(key), ones, levels, kind.units)
-        for key, ones, levels in zip(keys, labels, pool.levels, strict=True)
+        for key, ones, levels in zip(keys, labels, levels, strict=True)
     ]
     used = np.array([[spec.pooling.has_effects(names[j], key) for j in pooled] for key in keys], float)
     used = np.repeat(used.reshape(len(keys), len(pooled)), kind.channels, axis=1)
-    known: Any = (moments[:, 0], moments[:, 1], scale, used, tuple(membership), np.arange(kind.units) < len(units))
+    present = np.arange(kind.units) < len(units)
+    known: Any = (moments[:, 0], moments[:, 1], scale, used, tuple(membership), present, types, type_scale)
     hierarchy = Hierarchy(*jax.tree.map(lambda values: np.asarray(values, kind.dtype), known))
     shared = shared_columns(alone, spec)
     members, columns = split(alone, shared, panel, spec, keys=keys, hierarchy=hierarchy)
@@ -129,6 +132,15 @@ def _effect_keys(panel: Panel, spec: Spec) -> tuple[str, ...]:
     if by == "crossed":
         return panel.keys
     return () if isinstance(by, str) else by
+
+
+def _types(panel: Panel, spec: Spec, pooled: int) -> tuple[Float[np.ndarray, "type row"], Float[np.ndarray, " type"]]:
+    """Which rows each type of each pooled parameter has, and the prior scales of the types' spreads."""
+    places = spec.pooling.type_places(panel.channels)
+    member = np.zeros((len(places), len(panel.channels)))
+    for t, channels in enumerate(places):
+        member[t, channels] = 1.0
+    return np.kron(np.eye(pooled), member), np.full(pooled * len(places), spec.pooling.type)
 
 
 def _centre_laws(panel: Panel, spec: Spec, pooled: tuple[int, ...]) -> list[Distribution]:

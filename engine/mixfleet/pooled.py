@@ -4,7 +4,7 @@ A sweep is three moves, each of which leaves the joint posterior invariant:
 
 1. every unit's coordinates given the hyperparameters: one trajectory per unit, each accepted on its own, so that the
    number of units costs no step size;
-2. centres and spreads given the coordinates, all units' data at once: one trajectory in few dimensions;
+2. centres, spreads and types given the coordinates, all units' data at once: one trajectory in few dimensions;
 3. all hyperparameters given the units' parameters, exactly, without the data; and with the linear coefficients that
    units share, theirs, exactly, given media and noise.
 
@@ -26,8 +26,8 @@ from mixfleet import priors
 from mixfleet.batch import Tile
 from mixfleet.coefficients import Shared, Told, prior, redraw, told, uniform_rows
 from mixfleet.density import evaluate_density
-from mixfleet.hierarchy import Hierarchy, Hyper
-from mixfleet.pooled_state import Found, Group, State, group_shapes, hyper_dimension, nowhere, state_of
+from mixfleet.hierarchy import Hyper
+from mixfleet.pooled_state import Found, Group, State, group_shapes, hyper_dimension, stack_hyper, state_of
 from mixfleet.program import Device, compiled
 from mixfleet.samplers import hmc
 from mixfleet.samplers.threefry import normals, uniforms
@@ -36,7 +36,7 @@ from mixfleet.sites import pulls
 from mixfleet.transport import Pool, coordinates, hyper_coordinates, place, place_hyper
 from mixfleet_kernels.likelihood import Series
 
-__all__ = ["SWEEPS", "PooledProgram", "Sweep", "pooled_program", "stack_hyper"]
+__all__ = ["SWEEPS", "PooledProgram", "Sweep", "pooled_program"]
 
 SWEEPS = 16
 """Sweeps between two visits to the host."""
@@ -65,7 +65,7 @@ class Sweep(NamedTuple):
     fields: Float[Array, "field unit chain"]
     """Position, extra, log density and energy, as a book's row has them."""
     hyper: Float[Array, "quantity row chain"]
-    """From `stack_hyper`."""
+    """From `pooled_state.stack_hyper`."""
     diverged: Bool[Array, "unit chain"]
     balance: Float[Array, "unit chain"]
     """Of the first move's energy errors: `hmc.energy_balance`."""
@@ -127,14 +127,6 @@ def pooled_program(pool: Pool, device: Device) -> PooledProgram:
     return PooledProgram(pool, device)
 
 
-def stack_hyper(hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, "quantity row chain"]:
-    """Hyperparameters as they are reported: centre, spreads, effects of each key's labels, all unconstrained."""
-    scales = hierarchies.spreads(hierarchy, hyper)
-    centre = hierarchy.centre[:, None] + hierarchy.centre_sd[:, None] * hyper.centre
-    effects = [levels * scale[None] for levels, scale in zip(hyper.levels, scales[1:], strict=True)]
-    return jnp.concatenate([centre[None], scales, *effects])
-
-
 def _density(pool: Pool, group: Group, series: Series, shared: Hyper) -> Any:
     """The units' own density, given the hyperparameters of the coefficients that they share."""
     if pool.kind.shared:
@@ -154,7 +146,7 @@ def _evaluate(pool: Pool, tile: Tile, position: Array) -> tuple[Array, Array, Ar
 def _prelude(pool: Pool, group: Group, x: Array) -> tuple[Hyper, Hyper, Found, Array]:
     kind, hierarchy, sites = pool.kind, group.hierarchy, group.sites
     rows, units, chains = pool.rows, kind.units, kind.chains
-    numbers = hierarchies.uniform_rows(pool.levels)
+    numbers = hierarchies.uniform_rows(pool.levels, pool.types)
 
     def redraw_hyper(hyper: Hyper, number: Array) -> tuple[Hyper, Array]:
         spread, centre = hierarchies.spreads(hierarchy, hyper)[0][:, None], hierarchies.means(hierarchy, hyper)
@@ -170,12 +162,12 @@ def _prelude(pool: Pool, group: Group, x: Array) -> tuple[Hyper, Hyper, Found, A
 
     # Trajectories are numbered from below; these numbers are from above.
     first = jnp.arange(PRELUDE, dtype=jnp.uint32) + jnp.uint32(2**31)
-    hyper = nowhere(pool, rows)
+    hyper = hierarchies.nowhere(hierarchy, chains)
     moved = jnp.zeros((PRELUDE, 0, chains), x.dtype)
     if rows:
         hyper, moved = jax.lax.scan(redraw_hyper, hyper, first)
     placed = place(pool, hierarchy, sites, group.tile.hyper, x.reshape(-1, units, chains), hyper)
-    series, shared = group.tile.series(chains), nowhere(pool, kind.shared)
+    series, shared = group.tile.series(chains), hierarchies.nowhere(group.columns.hierarchy, chains)
     found = _density(pool, group, series, shared)(placed.position.reshape(x.shape))
     if kind.shared:
         said = _told(pool, group, shared, found)
@@ -222,12 +214,12 @@ def _sweep(pool: Pool, group: Group, series: Series, state: State) -> tuple[Stat
         # Where the baseline alone is pooled media have no hyperparameters.
         state, hyper_steps = _move_hyper(pool, group, density, state, shared)
         state = _redraw_hyper(pool, group, state)
-    found, hyper = state.found, stack_hyper(group.hierarchy, state.hyper)
+    found, hyper = state.found, stack_hyper(pool, group.hierarchy, state.hyper)
     _, log_law = _of_units(pool, group, state.hyper, state.x, lambda _: found)
     extra = found.extra
     if pool.kind.shared:
         state, extra = _redraw_shared(pool, group, series, state)
-        hyper = jnp.concatenate([hyper, stack_hyper(group.columns.hierarchy, state.shared)], axis=1)
+        hyper = jnp.concatenate([hyper, stack_hyper(pool, group.columns.hierarchy, state.shared)], axis=1)
     fields = jnp.concatenate([found.position, extra, (found.value + log_law)[None], first.energy[None]])
     return state._replace(number=state.number + 1), Sweep(
         law=state.hyper,
@@ -290,7 +282,7 @@ def _move_hyper(
 
 def _redraw_hyper(pool: Pool, group: Group, state: State) -> State:
     """Hyperparameters given the units' positions, which stay: their coordinates change."""
-    numbers, rows, chains = hierarchies.uniform_rows(pool.levels), pool.rows, pool.kind.chains
+    numbers, rows, chains = hierarchies.uniform_rows(pool.levels, pool.types), pool.rows, pool.kind.chains
     position = state.found.position.reshape(-1, pool.kind.units, chains)
     theta = jnp.concatenate([position[own] for _, _, own in pool.slices()])
     uniform = uniforms(group.key, 2 * state.number + 1, numbers, rows * chains, state.x.dtype)
@@ -394,8 +386,8 @@ def _anywhere(pool: Pool, group: Group) -> State:
         pool,
         Found(position, *_evaluate(pool, group.tile, position)),
         position,
-        nowhere(pool, pool.rows),
-        nowhere(pool, kind.shared),
+        hierarchies.nowhere(group.hierarchy, kind.chains),
+        hierarchies.nowhere(group.columns.hierarchy, kind.chains),
         hmc.metric_of(nothing),
         hmc.metric_of(of_hyper),
     )

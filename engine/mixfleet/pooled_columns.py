@@ -112,7 +112,9 @@ def split(
     centre, centre_sd, scales, design, along = known
     used = np.array([[spec.pooling.has_effects(name, key) for name in shared.parameters] for key in keys], dtype)
     used = used.reshape(len(keys), len(places))
-    laws: Any = (centre, centre_sd, scales, used, hierarchy.keys, hierarchy.present)
+    # Types are of channels.
+    types: Any = np.zeros((0, len(places)), dtype), np.zeros(0, dtype)
+    laws: Any = (centre, centre_sd, scales, used, hierarchy.keys, hierarchy.present, *types)
     return tuple(apart), Columns(design, along, Hierarchy(*laws))
 
 

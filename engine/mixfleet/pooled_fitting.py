@@ -40,7 +40,8 @@ class HyperDraws:
     """Hyperparameters of a group, and how well they are known."""
 
     draws: Float[np.ndarray, "quantity row draw chain"]
-    """Centre, spread of the units, spread of each key, effects of each key's labels; unconstrained scale."""
+    """Centre, spread of the units, spread of each key, effects of each key's labels, and with types the mean and spread
+    of the row's type; unconstrained scale."""
     rhat: Float[np.ndarray, "quantity row"]
     ess_bulk: Float[np.ndarray, "quantity row"]
 
@@ -171,7 +172,8 @@ class _Record:
         for labels, levels in zip(group.labels, group.pool.levels, strict=True):
             kept += range(first, first + len(labels))
             first += levels
-        return values[kept]
+        # What is left are the types.
+        return values[[*kept, *range(first, len(values))]]
 
 
 def _judged(record: _Record, inference: Inference, unit_keys: np.ndarray, *, last: bool) -> FinishedGroup | None:

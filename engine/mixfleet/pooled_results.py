@@ -24,19 +24,27 @@ __all__ = ["with_pooling"]
 UNIT = "unit"
 """Source of the units' own deviations, beside those named as key columns."""
 
+TYPE = "type"
+"""Source of the deviations of channels of one type."""
+
 
 def with_pooling(result: UnitResult, unit: Finished, finished: FinishedGroup, panel: Panel, spec: Spec) -> UnitResult:
     """The result with a table `pooling`: one row per pooled parameter, channel and source of variance.
 
     `channel` names the column where the parameter is one of the baseline. `sd` is the standard deviation that the
-    source has over the group, on the unconstrained scale; `share` is its part of the variance around the channel's
-    centre; `borrowed`, in the rows of the units' own deviations, is the pooling factor: near 1 where the unit's
-    deviation is known no better than the group's spread of deviations says, near 0 where the unit's own data fix it.
+    source has over the group, on the unconstrained scale, or `type` over the channels of one type; `share` is its part
+    of the variance around the channel's centre, or around the mean of the channel's type; `borrowed`, in the rows of
+    the units' own deviations, is the pooling factor: near 1 where the unit's deviation is known no better than the
+    group's spread of deviations says, near 0 where the unit's own data fix it.
     """
     group, hyper = finished.group, finished.hyper
-    parts = 1 + len(group.keys)
+    sources = [UNIT, *group.keys]
+    quantities = [*range(1, 1 + len(sources))]
     used = np.concatenate([np.ones((1, hyper.draws.shape[1])), _used(group)])
-    spread = np.asarray(hyper.draws[1 : 1 + parts], float) * used[..., None, None]
+    if group.pool.types:
+        typed = [part.types.sum(axis=0) for part in (group.hierarchy, group.columns.hierarchy)]
+        sources, quantities, used = [*sources, TYPE], [*quantities, -1], np.vstack([used, np.concatenate(typed)])
+    spread = np.asarray(hyper.draws[quantities], float) * used[..., None, None]
     total = np.sum(spread**2, axis=0)
     borrowed = _borrowed(unit, finished, panel)
     names = [spec.model.channel_parameters[j] for j in group.pool.parameters]
@@ -47,13 +55,13 @@ def with_pooling(result: UnitResult, unit: Finished, finished: FinishedGroup, pa
     }
     columns |= {"rhat": [], "ess_bulk": []}
     for r, (name, channel) in enumerate(rows):
-        for part, source in enumerate((UNIT, *group.keys)):
+        for part, (source, quantity) in enumerate(zip(sources, quantities, strict=True)):
             if not used[part, r]:
                 continue
             drawn = spread[part, r].ravel()
             low, high = np.quantile(drawn, [0.05, 0.95])
             values = (name, channel, source, drawn.mean(), low, high, np.mean(spread[part, r] ** 2 / total[r]))
-            values += (borrowed[r] if part == 0 else np.nan, hyper.rhat[1 + part, r], hyper.ess_bulk[1 + part, r])
+            values += (borrowed[r] if part == 0 else np.nan, hyper.rhat[quantity, r], hyper.ess_bulk[quantity, r])
             for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)
     text = {"parameter", "channel", "source"}

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
+from mixfleet import hierarchy as hierarchies
 from mixfleet.batch import Tile, tile_shapes
 from mixfleet.coefficients import Columns
 from mixfleet.hierarchy import Hierarchy, Hyper
@@ -14,7 +15,17 @@ from mixfleet.samplers import warmup
 from mixfleet.samplers.hmc import Metric, Stepping
 from mixfleet.transport import Pool, Sites
 
-__all__ = ["Found", "Group", "State", "adapting", "group_shapes", "hyper_dimension", "nowhere", "settle", "state_of"]
+__all__ = [
+    "Found",
+    "Group",
+    "State",
+    "adapting",
+    "group_shapes",
+    "hyper_dimension",
+    "settle",
+    "stack_hyper",
+    "state_of",
+]
 
 FIRST_HYPER_STEP = 0.2
 """Step size of the centres' and spreads' move before any, in units of the whitened posterior."""
@@ -63,16 +74,17 @@ def group_shapes(pool: Pool) -> Group:
     def array(*shape: int, dtype: Any = kind.dtype) -> Any:
         return jax.ShapeDtypeStruct(shape, dtype)
 
-    def hierarchy(rows: int) -> Hierarchy:
+    def hierarchy(rows: int, types: int) -> Hierarchy:
         keys = tuple(array(levels, units) for levels in pool.levels)
-        return Hierarchy(array(rows), array(rows), array(rows), array(len(keys), rows), keys, array(units))
+        used, by_type = array(len(keys), rows), (array(types, rows), array(types))
+        return Hierarchy(array(rows), array(rows), array(rows), used, keys, array(units), *by_type)
 
     by_row = array(rows, units)
     return Group(
         tile=tile_shapes(kind),
-        hierarchy=hierarchy(rows),
+        hierarchy=hierarchy(rows, pool.types),
         sites=Sites(by_row, by_row, by_row, by_row, array(channels, units), array(channels, units)),
-        columns=Columns(array(units, kind.weeks, shared), array(kind.columns, shared, units), hierarchy(shared)),
+        columns=Columns(array(units, kind.weeks, shared), array(kind.columns, shared, units), hierarchy(shared, 0)),
         unit_keys=array(units, 2, dtype=jnp.uint32),
         key=array(1, 2, dtype=jnp.uint32),
     )
@@ -80,17 +92,26 @@ def group_shapes(pool: Pool) -> Group:
 
 def hyper_dimension(pool: Pool) -> int:
     """Coordinates of the second move."""
-    return (2 + len(pool.levels)) * pool.rows
+    return (2 + len(pool.levels)) * pool.rows + 2 * pool.types
 
 
-def nowhere(pool: Pool, rows: int) -> Hyper:
-    """Hyperparameters of so many rows before they are drawn."""
-    chains, dtype = pool.kind.chains, pool.kind.dtype
-    return Hyper(
-        centre=jnp.zeros((rows, chains), dtype),
-        spread=jnp.zeros((1 + len(pool.levels), rows, chains), dtype),
-        levels=tuple(jnp.zeros((levels, rows, chains), dtype) for levels in pool.levels),
-    )
+def stack_hyper(pool: Pool, hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, "quantity row chain"]:
+    """Hyperparameters as they are reported: centre, spreads, effects of each key's labels, all unconstrained.
+
+    Where channels have types, also the mean and standard deviation of the row's type: in rows without one the row's
+    own centre and spread again, so that every quantity can be judged.
+    """
+    scales, centre = hierarchies.spreads(hierarchy, hyper), hierarchies.centres(hierarchy, hyper)
+    quantities = [
+        centre[None],
+        scales,
+        *(levels * scale[None] for levels, scale in zip(hyper.levels, scales[1:], strict=True)),
+    ]
+    if pool.types:
+        typed = jnp.sum(hierarchy.types, axis=0)[:, None] > 0
+        mean, sd = hierarchies.centre_laws(hierarchy, hyper)
+        quantities.append(jnp.stack([jnp.where(typed, mean, centre), jnp.where(typed, sd, scales[0])]))
+    return jnp.concatenate(quantities)
 
 
 def state_of(

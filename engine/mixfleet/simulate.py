@@ -278,7 +278,8 @@ def pooled_truth(
     group, effects = _pooled_by(labels, pooling)
     laws = pooled_laws(prior, model, pooling, simulation)
     stream = _streams(simulation.seed, ("pooling", *group), 1)[0]
-    return draw_pooled(stream, laws=laws, pooling=pooling, keys=[key for key, _ in effects])
+    keys, channels = [key for key, _ in effects], channel_names(simulation.channels)
+    return draw_pooled(stream, laws=laws, pooling=pooling, keys=keys, channels=channels)
 
 
 def _pooled_by(labels: tuple[str, ...], pooling: config.Pooling) -> tuple[tuple[str, ...], list[tuple[str, str]]]:

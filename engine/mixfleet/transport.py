@@ -27,7 +27,7 @@ from jaxtyping import Array, Float
 from mixfleet import priors
 from mixfleet.batch import Structure
 from mixfleet.config import ADSTOCK_PARAMETERS
-from mixfleet.hierarchy import Hierarchy, Hyper, means, spreads
+from mixfleet.hierarchy import Hierarchy, Hyper, centre_laws, means, moved, spreads, with_moved
 from mixfleet_kernels import saturation
 
 __all__ = [
@@ -53,6 +53,8 @@ class Pool:
     """Which channel parameters are pooled, by their place in `kind.model.channel_parameters`."""
     levels: tuple[int, ...]
     """Labels of each key that has effects, padded."""
+    types: int
+    """Types that channels have, times pooled parameters."""
 
     @property
     def rows(self) -> int:
@@ -151,7 +153,7 @@ def coordinates(
 
 
 def hyper_coordinates(pool: Pool, hierarchy: Hierarchy, sites: Sites, hyper: Hyper) -> Float[Array, "coordinate chain"]:
-    """Coordinates of centres and spreads: a centre's is its distance from its mean given the spreads and the sites.
+    """Coordinates of centres, spreads and types; a centre's is its distance from its mean given these and the sites.
 
     With little spread all units' data tell of the centre, with much hardly any do. Told apart from the spread it is as
     wide in one case as in the other.
@@ -164,23 +166,22 @@ def hyper_coordinates(pool: Pool, hierarchy: Hierarchy, sites: Sites, hyper: Hyp
         return hyper.centre[rows]
 
     _walk_centres(pool, hierarchy, sites, hyper, step)
-    return jnp.concatenate([centre[None], hyper.spread]).reshape(-1, centre.shape[-1])
+    return moved(hyper._replace(centre=centre))
 
 
 def place_hyper(
     pool: Pool, hierarchy: Hierarchy, sites: Sites, x: Float[Array, "coordinate chain"], hyper: Hyper
 ) -> tuple[Hyper, Float[Array, " chain"]]:
     """Hyperparameters at such coordinates, the labels' effects as in `hyper`, and the log of the change of volume."""
-    parts = x.reshape(-1, pool.rows, x.shape[-1])
-    hyper = hyper._replace(spread=parts[1:])
+    at = with_moved(hyper, x)
     precisions: list[Array] = []
 
     def step(rows: slice, mean: Array, precision: Array) -> Array:
         precisions.append(precision)
-        return mean + parts[0, rows] / jnp.sqrt(precision)
+        return mean + at.centre[rows] / jnp.sqrt(precision)
 
-    hyper = hyper._replace(centre=_walk_centres(pool, hierarchy, sites, hyper, step))
-    return hyper, -0.5 * jnp.sum(jnp.log(jnp.concatenate(precisions)), axis=0)
+    at = at._replace(centre=_walk_centres(pool, hierarchy, sites, at, step))
+    return at, -0.5 * jnp.sum(jnp.log(jnp.concatenate(precisions)), axis=0)
 
 
 def _walk_centres(
@@ -190,12 +191,12 @@ def _walk_centres(
     hyper: Hyper,
     step: Callable[[slice, Array, Array], Array],
 ) -> Float[Array, "row chain"]:
-    """Centres, one pooled parameter after the other: `step` gives its rows from their mean and precision.
+    """Centres' own coordinates, one pooled parameter after the other: `step` gives its rows from mean and precision.
 
-    These are of their law given the spreads, the labels' effects and the sites, in which a unit's site tells of the
-    centre with the unit's own deviation for noise.
+    These are of their law given the spreads, the labels' effects, the types and the sites, in which a unit's site tells
+    of the centre with the unit's own deviation for noise.
     """
-    variance = spreads(hierarchy, hyper)[0][:, None] ** 2
+    variance, (_, centre_sd) = spreads(hierarchy, hyper)[0][:, None] ** 2, centre_laws(hierarchy, hyper)
     away = means(hierarchy, hyper._replace(centre=jnp.zeros_like(hyper.centre)))
     told, noise = sites.mean[..., None] - away, 1 / sites.precision[..., None] + variance
     effect = slice(pool.rows - pool.kind.channels, pool.rows)
@@ -203,7 +204,7 @@ def _walk_centres(
         told = told.at[effect].add(-sites.curve[..., None])
     centres = [hyper.centre[:0]]
     for _, rows, _ in pool.slices():
-        sd = hierarchy.centre_sd[rows, None]
+        sd = centre_sd[rows]
         weight = hierarchy.present[None, :, None] / noise[rows]
         precision = 1 + sd**2 * jnp.sum(weight, axis=1)
         centres.append(step(rows, sd * jnp.sum(weight * told[rows], axis=1) / precision, precision))

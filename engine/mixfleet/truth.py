@@ -98,6 +98,8 @@ class PooledTruth:
     """Of the units, then of each key."""
     used: Mapping[str, Float[np.ndarray, " part"]]
     """One for the units, and for each key whose labels have effects on the parameter."""
+    around: Mapping[str, Float[np.ndarray, "2 channel"]]
+    """Mean and standard deviation of the law that each centre was drawn from: its type's, or the prior's."""
 
     def unit(
         self,
@@ -120,9 +122,10 @@ class PooledTruth:
         return values
 
     @property
-    def rows(self) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, "part row"]]:
-        """All centres, and all spreads."""
-        return np.concatenate(list(self.centre.values())), np.concatenate(list(self.spread.values()), axis=1)
+    def rows(self) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, "part row"], Float[np.ndarray, "2 row"]]:
+        """All centres, all spreads, and what the centres lie around."""
+        spread, around = (np.concatenate(list(by_name.values()), axis=1) for by_name in (self.spread, self.around))
+        return np.concatenate(list(self.centre.values())), spread, around
 
 
 def draw_pooled(
@@ -131,19 +134,29 @@ def draw_pooled(
     laws: Mapping[str, Sequence[Distribution]],
     pooling: config.Pooling,
     keys: Sequence[str],
+    channels: Sequence[str],
 ) -> PooledTruth:
-    """Hyperparameters of a group from their prior, with effects of the labels of these keys."""
-    centre, spread = {}, {}
+    """Hyperparameters of a group from their prior, with effects of the labels of these keys.
+
+    Raises:
+        ConfigError: A type has a channel that is not among `channels`.
+    """
+    centre, spread, around = {}, {}, {}
     for name, by_channel in laws.items():
         moments = np.array([_moments(law) for law in by_channel])
         # Spreads of linear coefficients are told in standard deviations of their prior.
         unit = moments[:, 1] if PARAMETERS[name].linear else 1.0
-        centre[name] = moments[:, 0] + moments[:, 1] * rng.standard_normal(len(by_channel))
+        mean, sd = moments.T.copy()
+        for places in [] if PARAMETERS[name].linear else pooling.type_places(channels):
+            mean[places] += moments[places, 1] * rng.standard_normal()
+            sd[places] *= pooling.type * abs(rng.standard_normal())
+        around[name] = np.stack([mean, sd])
+        centre[name] = mean + sd * rng.standard_normal(len(by_channel))
         spread[name] = (
             (pooling.scale(name) or 0.0) * unit * np.abs(rng.standard_normal((1 + len(keys), len(by_channel))))
         )
     used = {name: np.array([1.0, *(float(pooling.has_effects(name, key)) for key in keys)]) for name in laws}
-    return PooledTruth(centre=centre, spread=spread, used=used)
+    return PooledTruth(centre=centre, spread=spread, used=used, around=around)
 
 
 def _moments(law: Distribution) -> tuple[float, float]:

@@ -162,3 +162,10 @@ def test_composing_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_families_get_their_key_columns(override: str) -> None:
     spec = compose_spec(request("data=table", "pooling=crossed", override))
     assert spec.pooling.keys == {"adstock": ("market",)}
+
+
+@pytest.mark.parametrize("override", ["pooling.types={social: [tiktok, meta]}", "pooling.types.social=[tiktok,meta]"])
+def test_types_get_their_channels(override: str) -> None:
+    spec = compose_spec(request("data=table", "pooling=crossed", override, "pooling.type=0.3"))
+    assert spec.pooling.types == {"social": ("tiktok", "meta")}
+    assert spec.pooling.type == 0.3

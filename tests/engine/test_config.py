@@ -32,7 +32,12 @@ FULL = {
         "holdout": 13,
     },
     "model": {"saturation": "hill", "window": 13},
-    "pooling": {"by": "crossed", "keys": {"adstock": ["brand"], "trend": []}, "control": None},
+    "pooling": {
+        "by": "crossed",
+        "keys": {"adstock": ["brand"], "trend": []},
+        "types": {"paid": ["tv", "search"]},
+        "control": None,
+    },
     "prior": {
         "parameters": {"effect": {"sd": 1.5}, "decay": {"family": "uniform", "low": 0, "high": 0.9}},
         "overrides": [
@@ -126,6 +131,9 @@ def test_lists_and_mappings_are_taken_from_python_too() -> None:
         ("pooling.control", 0, "above 0"),
         ("pooling.keys", 3, "must be a mapping"),
         ("pooling.keys.effect", "brand", "must be a list"),
+        ("pooling.type", 0, "above 0"),
+        ("pooling.types", ["tv"], "must be a mapping of type to channels"),
+        ("pooling.types.paid", "tv", "must be a list of channels"),
         ("run.id", "../up", "letters, digits"),
         ("run.id", "", "letters, digits"),
         ("run.root", None, "text"),
@@ -180,6 +188,11 @@ MEDIA_AND_BASELINE = ("effect", "adstock", "saturation", "trend", "seasonality",
         ({"keys": {"decay": ["brand"]}}, "pooling.keys.decay", "no family"),
         ({"keys": {"effect": ["region"]}}, "pooling.keys.effect", "no key column"),
         ({"by": ["brand"], "keys": {"effect": ["market"]}}, "pooling.keys.effect", "not among"),
+        ({"by": "none", "types": {"paid": ["tv", "search"]}}, "pooling.types", r"set pooling\.by"),
+        ({"types": {"paid": ["tv"]}}, "pooling.types.paid", "two channels"),
+        ({"types": {"paid": []}}, "pooling.types.paid", "two channels"),
+        ({"types": {"paid": ["tv", "tv"]}}, "pooling.types.paid", "'tv' is listed twice"),
+        ({"types": {"a": ["tv", "search"], "b": ["tv", "radio"]}}, "pooling.types.a", "'tv' is listed twice"),
     ],
 )
 def test_pooling_that_makes_no_sense_is_refused(pooling: dict[str, Any], key: str, problem: str) -> None:

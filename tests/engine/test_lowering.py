@@ -89,7 +89,7 @@ def test_the_samplers_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_pooled_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     kind = replace(KIND, units=8, columns=3, shared=1)
-    pool = Pool(kind=kind, parameters=tuple(range(len(kind.laws) - 1)), levels=(8,))
+    pool = Pool(kind=kind, parameters=tuple(range(len(kind.laws) - 1)), levels=(8,), types=0)
     texts = lowered_by(lambda: pooled.PooledProgram(pool, DEVICE), pooled, monkeypatch)
     assert set(texts) == {"_evaluate", "_prelude", "_sweeps"}
     for text in texts.values():

@@ -8,6 +8,7 @@ import pytest
 
 from mixfleet import baseline, config, simulate
 from mixfleet.distribution import distribution
+from mixfleet.errors import ConfigError
 from mixfleet.panel import read_panel
 from mixfleet.scale import measure
 from mixfleet.truth import draw, saturated_adstock
@@ -191,3 +192,21 @@ def test_settings_and_arguments_make_the_same_fleet():
     b = simulate.fleet(brands=2, markets=1, weeks=40, channels=2, controls=0, seed=3, truth="fixed")
     assert a.table.equals(b.table)
     assert a.data == b.data
+
+
+def test_centres_of_channels_of_one_type_are_alike():
+    simulation, prior, model = config.Simulation(brands=400, channels=4), config.Prior(), config.Model()
+    pooling = config.Pooling(by="brand", types={"first": ["tv", "social"]}, type=0.2)
+    groups = [(f"brand_{b}", "market_001") for b in range(400)]
+    centres = np.array(
+        [simulate.pooled_truth(labels, simulation, prior, model, pooling).centre["effect"] for labels in groups]
+    )
+    correlation = np.corrcoef(centres.T)
+    # The type's mean has variance one, a channel of it 0.2 squared around it.
+    assert abs(correlation[0, 2] - 1 / 1.04) < 0.02
+    assert np.all(np.abs(correlation[1, [0, 2, 3]]) < 0.2)
+
+
+def test_a_type_of_a_channel_that_is_not_simulated_is_refused():
+    with pytest.raises(ConfigError, match=r"pooling\.types\.first: 'radio' is no channel"):
+        simulate.fleet(channels=2, pooling=config.Pooling(by="brand", types={"first": ["tv", "radio"]}))

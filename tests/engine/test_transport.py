@@ -34,7 +34,9 @@ MODELS = {
     "delayed": Model(adstock="delayed", saturation="michaelis_menten"),
     "weibull": Model(adstock="weibull_pdf", saturation="root"),
 }
-CASES = [(name, {}) for name in MODELS] + [("hill", {"saturation": None}), ("hill", {"effect": None})]
+TYPES = {"first": PANEL.channels[1:3]}
+CASES = [(name, {}) for name in MODELS]
+CASES += [("hill", {"saturation": None}), ("hill", {"effect": None}), ("hill", {"types": TYPES})]
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +60,7 @@ def scene(name: str, pooling: dict[str, object]):
         centre=jnp.asarray(random.standard_normal((pool.rows, CHAINS))),
         spread=jnp.asarray(random.standard_normal((3, pool.rows, CHAINS))),
         levels=tuple(jnp.asarray(random.standard_normal((levels, pool.rows, CHAINS))) for levels in pool.levels),
+        types=jnp.asarray(random.standard_normal((2, pool.types, CHAINS))),
     )
     x = jnp.asarray(random.standard_normal((kind.dimension, kind.units, CHAINS)))
     return group, jax.tree.map(jnp.asarray, tile), jax.tree.map(jnp.asarray, sites), x, hyper
@@ -108,7 +111,7 @@ def test_hyperparameters_lead_back_to_coordinates(name: str, pooling: dict[str, 
 
         def placed(own: jax.Array, chain: int = chain) -> jax.Array:
             found, _ = place_hyper(group.pool, group.hierarchy, sites, there.at[:, chain].set(own), hyper)
-            return jnp.concatenate([found.centre[None], found.spread])[..., chain].reshape(-1)
+            return hierarchies.moved(found)[:, chain]
 
         _, expected = np.linalg.slogdet(jax.jacfwd(placed)(there[:, chain]))
         np.testing.assert_allclose(log_volume[chain], expected, rtol=1e-9)
@@ -144,6 +147,28 @@ def test_means_add_the_effects_of_a_units_labels() -> None:
             label = member.unit.labels[PANEL.keys.index(key)]
             expected = expected + np.asarray(hyper.levels[k][labels.index(label)] * scales[1 + k])
         np.testing.assert_allclose(hierarchies.means(group.hierarchy, hyper)[:, i], expected, rtol=1e-12)
+
+
+def test_centres_of_one_type_lie_around_its_mean() -> None:
+    group, _, _, _, hyper = scene("logistic", {"types": {"first": ["tv", "display"]}, "adstock": None})
+    hierarchy, channels = group.hierarchy, list(PANEL.channels)
+    assert hierarchy.types.shape == (2, 8)
+    mean, spread = hyper.types[0], 0.5 * np.exp(hierarchies.log_ramp(hyper.types[1]))
+    for parameter in range(2):
+        for c, channel in enumerate(channels):
+            row = parameter * len(channels) + c
+            x = hyper.centre[row]
+            if channel in ("tv", "display"):
+                x = mean[parameter] + spread[parameter] * x
+            expected = hierarchy.centre[row] + hierarchy.centre_sd[row] * x
+            np.testing.assert_allclose(hierarchies.centres(hierarchy, hyper)[row], expected, rtol=1e-12)
+
+
+def test_a_type_of_a_channel_that_there_is_not_is_refused() -> None:
+    spec = settings(Model(), types={"first": ["tv", "telly"]})
+    ((label, units),) = groups_of(PANEL, spec)
+    with pytest.raises(ConfigError, match=r"pooling.types.first: 'telly' is no channel; those are tv, search"):
+        prepared(label, units, PANEL, spec)
 
 
 def test_an_override_by_unit_of_a_pooled_parameter_is_refused() -> None:

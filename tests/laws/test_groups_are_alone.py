@@ -111,6 +111,21 @@ def test_the_estimate_of_a_groups_memory_holds_its_record(monkeypatch: pytest.Mo
     assert record <= fitting.group_memory_estimate(found[0].group.pool, spec) <= 4 * record
 
 
+def test_channels_of_one_type_have_a_variance_of_their_own() -> None:
+    results = fit(FLEET, pooled(by="crossed", types={"first": ["tv", "search"]}))
+    for result in results.values():
+        table = result.tables["pooling"]
+        typed = np.asarray(table["source"]) == "type"
+        assert set(np.asarray(table["channel"])[typed]) == {"tv", "search"}
+        assert set(np.asarray(table["parameter"])[typed]) == {"decay", "rate", "effect"}
+        assert np.all(np.isnan(np.asarray(table["borrowed"])[typed]))
+        assert np.all(np.isfinite(np.asarray(table["rhat"])) & (np.asarray(table["ess_bulk"]) > 0))
+        share = np.asarray(table["share"])
+        for parameter, channel in {*zip(table["parameter"], table["channel"], strict=True)}:
+            mine = (np.asarray(table["parameter"]) == parameter) & (np.asarray(table["channel"]) == channel)
+            np.testing.assert_allclose(share[mine].sum(), 1.0, rtol=1e-6)
+
+
 def test_a_pooled_fleet_without_effects_is_sampled_in_contributions() -> None:
     results = fit(FLEET, pooled(effect=None, trend=None, seasonality=None, control=None))
     assert {result.status for result in results.values()} <= {"ok", "ok_warn", "quarantined"}

@@ -101,6 +101,16 @@ def test_ranks_in_groups_are_uniform(unpooled: tuple[str, ...]):
     assert found.passed, worst(found)
 
 
+@pytest.mark.slow
+def test_ranks_in_groups_with_types_are_uniform():
+    """Two of three channels are of one type, for which decay, rate and effect each have a mean and a spread."""
+    fleet = settings(brands=48, markets=3, channels=3)
+    found = calibrate(replace(fleet, pooling=Pooling(by="brand", types={"first": ["tv", "search"]})))
+    ranked = dict(zip(found.table["quantity"].to_pylist(), found.table["replicates"].to_pylist(), strict=True))
+    assert ranked["mean[type 2]"] == ranked["spread[type 2]"] == 48
+    assert found.passed, worst(found)
+
+
 @pytest.mark.hours
 @pytest.mark.parametrize("model", [Model(), Model(saturation="hill")], ids=["logistic", "hill"])
 def test_ranks_in_a_thousand_groups_are_uniform(model: Model):
