@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from mixfleet.config import Inference
 from mixfleet.draws import Judgement
 
-__all__ = ["Verdict", "judge", "judge_hyper", "past_saving"]
+__all__ = ["HOPELESS_RHAT", "Verdict", "judge", "judge_hyper", "past_saving"]
 
 WARNING_DIVERGENCES = 1e-3
 """Share of divergent trajectories that is tolerated, with a warning; above it a unit is not certified."""
@@ -39,6 +39,8 @@ class Verdict:
     mixing: bool
     """Nothing failed but R-hat or the number of effective draws: the chains find no way between distant modes, or
     only a slow one."""
+    settled: bool
+    """R-hat and the floor of effective draws are met: what failed will hardly pass with more draws."""
     reason: str
     """Which gates failed, or what a passing unit is warned of; empty if nothing."""
     rhat_max: float
@@ -101,6 +103,7 @@ def judge(
         enough=passed and ess >= inference.ess_target,
         hopeless=not rhat < HOPELESS_RHAT or not repeated <= GREATEST_REPEATED,
         mixing=mixing,
+        settled=not any(missed for missed, _ in slow),
         reason="; ".join([text for missed, text in warnings if missed] if passed else failed),
         rhat_max=rhat,
         ess_bulk_min=bulk,

@@ -23,6 +23,7 @@ References:
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -333,9 +334,7 @@ def _redraw_spread(
 def inverse_log_ramp(y: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """The coordinate whose `log_ramp` is y, by Newton's method on a concave function."""
     x = jnp.where(y > 0, jnp.exp(y), -jnp.sqrt(jnp.maximum(-2 * (y + 0.9), 0.04)))
-    for _ in range(8):
-        x = x - (log_ramp(x) - y) * jnp.exp(-log_ramp_slope(x))
-    return x
+    return jax.lax.fori_loop(0, 8, lambda _, x: x - (log_ramp(x) - y) * jnp.exp(-log_ramp_slope(x)), x)
 
 
 def _log_prior_of_spreads(coordinate: Float[Array, "*batch"]) -> Float[Array, "*batch"]:

@@ -17,7 +17,7 @@ from mixfleet import diagnostics
 from mixfleet.batch import Tile, stack
 from mixfleet.config import Inference, Spec
 from mixfleet.draws import Draws, Judgement, Linear, inspect
-from mixfleet.gates import Verdict, judge, judge_hyper, past_saving
+from mixfleet.gates import HOPELESS_RHAT, Verdict, judge, judge_hyper, past_saving
 from mixfleet.groups import Prepared
 from mixfleet.panel import unit_id
 from mixfleet.pooled import SWEEPS, PooledProgram, Sweep, pooled_program
@@ -31,7 +31,12 @@ __all__ = ["FinishedGroup", "HyperDraws", "sample_groups"]
 LENGTHS = (512, 1024, 2048, 4096)
 """Looks judge draws padded to one of these lengths."""
 
-HARDER_ACCEPT = 0.95
+PATIENCE = 512
+"""Draws per chain after which a group whose chains plainly disagree goes on to the next rung."""
+
+HARDER_RUNGS, HARDER_ACCEPT = 2, 0.95
+"""Rungs above the first, each a warm-up from where the chains stand, and the acceptance that they aim for."""
+
 POLL_SECONDS = 0.5
 
 
@@ -99,7 +104,7 @@ def _sample(group: Prepared, spec: Spec, device: Device, stop: Event) -> Finishe
     unit_keys, key = _keys(group, spec)
     data, state = begin(group, program, unit_keys, key)
     finished = None
-    for rung in range(1 + spec.inference.ladder):
+    for rung in range(1 + HARDER_RUNGS * spec.inference.ladder):
         target = HARDER_ACCEPT if rung else spec.inference.target_accept
         data, state, gradients = warm_up(group, program, data, state, target, stop)
         state, finished = _draw(program, data, state, _Record(group, gradients), spec.inference, stop)
@@ -124,15 +129,13 @@ def _draw(
 ) -> tuple[State, FinishedGroup | None]:
     """Draws until all of the group is certified, or will not be; the outcome is None when told to stop."""
     looks = [n for n in LOOKS if n < inference.max_draws] + [inference.max_draws]
-    most = inference.max_draws * record.group.pool.kind.chains
     while not stop.is_set():
         state, sweep = program.sweeps(data, state)
         record.add(sweep)
         if record.count < looks[0]:
             continue
         looks = [n for n in looks if n > record.count]
-        last = not looks or past_saving(int(record.divergences.max()), most)
-        finished = _judged(record, inference, np.asarray(data.unit_keys), last=last)
+        finished = _judged(record, inference, np.asarray(data.unit_keys), last=not looks)
         if finished is not None:
             return state, finished
     return state, None
@@ -177,17 +180,20 @@ class _Record:
 
 
 def _judged(record: _Record, inference: Inference, unit_keys: np.ndarray, *, last: bool) -> FinishedGroup | None:
-    """The group's outcome if all of it is certified, or if this is the last look."""
+    """The group's outcome if all of it is certified, more draws will not help, or this is the last look."""
     count = record.count
     length = next((n for n in LENGTHS if n >= count), -(-count // LENGTHS[-1]) * LENGTHS[-1])
     hyper = _judged_hyper(record, length)
     told = judge_hyper(hyper.rhat, hyper.ess_bulk, inference)
+    most = inference.max_draws * record.group.pool.kind.chains
+    hopeless = count >= PATIENCE and not np.max(hyper.rhat) < HOPELESS_RHAT
+    last = last or hopeless or past_saving(int(record.divergences.max()), most)
     if told and not last:
         return None
     finished: list[Finished] = []
     for place in range(len(record.group.members)):
         unit = _judged_unit(record, place, inference, unit_keys, length)
-        if not unit.verdict.passed and not last:
+        if not unit.verdict.settled and not last:
             return None
         finished.append(replace(unit, verdict=_with_group(unit.verdict, told)))
     return FinishedGroup(group=record.group, units=tuple(finished), hyper=hyper)

@@ -230,9 +230,11 @@ class Slots:
         return next((i for i in later if looks[i] >= needed), later[-1] if later else len(looks))
 
     def _over(self, job: Job, verdict: Verdict, count: int, divergences: int) -> bool:
-        """Whether more draws are not needed or will not help."""
+        """Whether more draws are not needed, or will not help."""
         most, ess = self._inference.max_draws, min(verdict.ess_bulk_min, verdict.ess_tail_min)
-        if verdict.enough or past_saving(divergences, most * job.copies * self._kind.chains):
+        if past_saving(divergences, most * job.copies * self._kind.chains):
+            return True
+        if verdict.settled and ess >= self._inference.ess_target:
             return True
         # What comes slowly is over where it is certified, long before there is as much as aimed for.
         if verdict.passed and 2 * count >= most:
