@@ -74,6 +74,10 @@ def sample_groups(
 
     # The largest first, so that none of them is the last one alone.
     queue = sorted(groups, key=lambda group: -len(group.members))
+    # Before the threads, of which two would build the same one.
+    for group in queue:
+        for device in dict.fromkeys(devices):
+            pooled_program(group.pool, device)
     with ThreadPoolExecutor(len(devices), thread_name_prefix="mixfleet") as pool:
         running: list[Future[None]] = [
             pool.submit(work, group, devices[i % len(devices)]) for i, group in enumerate(queue)
