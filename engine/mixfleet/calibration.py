@@ -170,7 +170,8 @@ def _rank_group(finished: FinishedGroup, truth: PooledTruth, spec: Spec) -> dict
     values = {f"{source}[{row}]": both[i, row] for i, source in enumerate(sources) for row in range(both.shape[1])}
     values["spreads"] = np.log(both[1:]).sum(axis=(0, 1))
     # A type is the same in all of its rows, but for their priors' scales.
-    for t, row in enumerate(np.argmax(finished.group.hierarchy.types, axis=1)):
+    for t, rows in enumerate(np.asarray(finished.group.hierarchy.types)):
+        row = int(np.argmax(rows))
         mean, sd = np.concatenate([around[:, row, None], drawn[-2:, row]], axis=1)
         values |= {f"mean[type {t}]": mean, f"spread[type {t}]": sd}
     return {name: _rank(of_name, random) for name, of_name in values.items()}
