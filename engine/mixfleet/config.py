@@ -151,7 +151,7 @@ class Inference:
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
 
     ess_target: Annotated[int, Range(1)] = 1500
-    """Effective draws at which a unit stops."""
+    """Effective draws at which a unit stops; from half of `max_draws` on it stops as soon as it is certified."""
 
     ess_floor: Annotated[int, Range(1)] = 400
     """Effective draws, bulk and tail, below which a unit is not certified."""

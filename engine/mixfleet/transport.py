@@ -10,6 +10,9 @@ What data say best is not the effect of a channel but its contribution, so the e
 `log effect + log curve(typical media; saturation parameters)`, and it tells of the saturation parameters too, through
 the curve's slope in them.
 
+Centres have such coordinates too: what the sites of all units tell of a centre depends on the spread, so it is told in
+units of what is left open at that spread.
+
 References:
     Papaspiliopoulos, Roberts, Skoeld (2007), A general framework for the parametrization of hierarchical models,
         doi:10.1214/088342307000000014.
