@@ -91,7 +91,7 @@ def test_a_pooled_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     kind = replace(KIND, units=8, columns=3, shared=1)
     pool = Pool(kind=kind, parameters=tuple(range(len(kind.laws) - 1)), levels=(8,), types=0)
     texts = lowered_by(lambda: pooled.PooledProgram(pool, DEVICE), pooled, monkeypatch)
-    assert set(texts) == {"_evaluate", "_prelude", "_sweeps"}
+    assert set(texts) == {"_coordinates", "_evaluate", "_prelude", "_pulls", "_sweeps"}
     for text in texts.values():
         assert_fit_for_a_gpu(text)
 
