@@ -119,8 +119,10 @@ def means(hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, "row unit chain"]:
 
 
 def log_prior(hyper: Hyper) -> Float[Array, " chain"]:
-    """Log density of the coordinates of centres, spreads and types, up to a constant."""
+    """Log density of all coordinates, up to a constant."""
     total = jnp.sum(_log_prior_of_spreads(hyper.spread), axis=(0, 1)) - 0.5 * jnp.sum(hyper.centre**2, axis=0)
+    for levels in hyper.levels:
+        total = total - 0.5 * jnp.sum(levels**2, axis=(0, 1))
     if hyper.types.shape[1] == 0:
         return total
     mean, spread = hyper.types
@@ -143,17 +145,17 @@ def nowhere(hierarchy: Hierarchy, chains: int) -> Hyper:
 
 
 def moved(hyper: Hyper) -> Float[Array, "coordinate chain"]:
-    """The coordinates of centres, spreads and types in one array."""
-    chains = hyper.centre.shape[-1]
-    rows = jnp.concatenate([hyper.centre[None], hyper.spread]).reshape(-1, chains)
-    return jnp.concatenate([rows, hyper.types.reshape(-1, chains)])
+    """All coordinates in one array."""
+    return jnp.concatenate([part.reshape(-1, hyper.centre.shape[-1]) for part in jax.tree.leaves(hyper)])
 
 
 def with_moved(hyper: Hyper, coordinates: Float[Array, "coordinate chain"]) -> Hyper:
-    """The same with other coordinates of centres, spreads and types: the inverse of `moved`."""
-    own = len(coordinates) - 2 * hyper.types.shape[1]
-    parts = coordinates[:own].reshape(-1, *hyper.centre.shape)
-    return hyper._replace(centre=parts[0], spread=parts[1:], types=coordinates[own:].reshape(hyper.types.shape))
+    """Hyperparameters of the same shapes with other coordinates: the inverse of `moved`."""
+    leaves, structure = jax.tree.flatten(hyper)
+    sizes = [leaf.size // hyper.centre.shape[-1] for leaf in leaves]
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    parts = [coordinates[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+    return structure.unflatten([part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)])
 
 
 def uniform_rows(keys: tuple[int, ...], types: int) -> int:

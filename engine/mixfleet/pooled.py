@@ -4,7 +4,7 @@ A sweep is three moves, each of which leaves the joint posterior invariant:
 
 1. every unit's coordinates given the hyperparameters: one trajectory per unit, each accepted on its own, so that the
    number of units costs no step size;
-2. centres, spreads and types given the coordinates, all units' data at once: one trajectory in few dimensions;
+2. all hyperparameters given the coordinates, all units' data at once: one trajectory;
 3. all hyperparameters given the units' parameters, exactly, without the data; and with the linear coefficients that
    units share, theirs, exactly, given media and noise.
 
@@ -259,7 +259,7 @@ def _move_units(
 def _move_hyper(
     pool: Pool, group: Group, density: Any, state: State, uniform: Float[Array, "number chain"]
 ) -> tuple[State, Int[Array, ""]]:
-    """Centres and spreads given the coordinates, all units together."""
+    """Hyperparameters given the coordinates, all units together."""
     rows, chains = hyper_dimension(pool), pool.kind.chains
     step = jnp.exp(state.hyper_stepping.log_step)
     steps = steps_of(uniform[rows + 2, 0], step[0], MOST_STEPS)
@@ -351,7 +351,7 @@ def _of_units(pool: Pool, group: Group, hyper: Hyper, x: Array, density: Any) ->
 def _of_hyper(
     pool: Pool, group: Group, hyper: Hyper, x: Array, reference: Float[Array, " lane"], moved: Array, density: Any
 ) -> Origin:
-    """The group's law of centres and spreads given the coordinates, relative to the units' values at `reference`."""
+    """The group's law of hyperparameters given the coordinates, relative to the units' values at `reference`."""
     units, chains = pool.kind.units, pool.kind.chains
     present = jnp.broadcast_to(group.hierarchy.present[:, None] > 0, (units, chains))
 

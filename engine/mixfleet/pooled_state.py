@@ -92,7 +92,7 @@ def group_shapes(pool: Pool) -> Group:
 
 def hyper_dimension(pool: Pool) -> int:
     """Coordinates of the second move."""
-    return (2 + len(pool.levels)) * pool.rows + 2 * pool.types
+    return (2 + len(pool.levels) + sum(pool.levels)) * pool.rows + 2 * pool.types
 
 
 def stack_hyper(pool: Pool, hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, "quantity row chain"]:

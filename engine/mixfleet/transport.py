@@ -156,69 +156,119 @@ def coordinates(
 
 
 def hyper_coordinates(pool: Pool, hierarchy: Hierarchy, sites: Sites, hyper: Hyper) -> Float[Array, "coordinate chain"]:
-    """Coordinates of centres, spreads and types; a centre's is its distance from its mean given these and the sites.
+    """Coordinates of the hyperparameters; a centre's or a label's effect's is its distance from what it should be.
 
-    With little spread all units' data tell of the centre, with much hardly any do. Told apart from the spread it is as
+    With little spread all units' data tell of a centre, with much hardly any do. Told apart from the spreads it is as
     wide in one case as in the other.
     """
-    centre = hyper.centre
 
-    def step(rows: slice, mean: Array, precision: Array) -> Array:
-        nonlocal centre
-        centre = centre.at[rows].set((hyper.centre[rows] - mean) * jnp.sqrt(precision))
-        return hyper.centre[rows]
+    def step(part: int, rows: slice, mean: Array, precision: Array) -> tuple[Array, Array]:
+        value = _of_part(hyper, part)[..., rows, :]
+        return value, (value - mean) * jnp.sqrt(precision)
 
-    _walk_centres(pool, hierarchy, sites, hyper, step)
-    return moved(hyper._replace(centre=centre))
+    _, coordinates, _ = _walk_hyper(pool, hierarchy, sites, hyper, step)
+    return moved(coordinates)
 
 
 def place_hyper(
     pool: Pool, hierarchy: Hierarchy, sites: Sites, x: Float[Array, "coordinate chain"], hyper: Hyper
 ) -> tuple[Hyper, Float[Array, " chain"]]:
-    """Hyperparameters at such coordinates, the labels' effects as in `hyper`, and the log of the change of volume."""
+    """Hyperparameters at such coordinates, in the shapes of `hyper`, and the log of the change of volume."""
     at = with_moved(hyper, x)
-    precisions: list[Array] = []
 
-    def step(rows: slice, mean: Array, precision: Array) -> Array:
-        precisions.append(precision)
-        return mean + at.centre[rows] / jnp.sqrt(precision)
+    def step(part: int, rows: slice, mean: Array, precision: Array) -> tuple[Array, Array]:
+        coordinate = _of_part(at, part)[..., rows, :]
+        return mean + coordinate / jnp.sqrt(precision), coordinate
 
-    at = at._replace(centre=_walk_centres(pool, hierarchy, sites, at, step))
-    return at, -0.5 * jnp.sum(jnp.log(jnp.concatenate(precisions)), axis=0)
+    placed, _, log_precision = _walk_hyper(pool, hierarchy, sites, at, step)
+    return placed, -0.5 * log_precision
 
 
-def _walk_centres(
+def _of_part(hyper: Hyper, part: int) -> Array:
+    """The centres, or the effects of a key's labels."""
+    return hyper.centre if part == 0 else hyper.levels[part - 1]
+
+
+def _walk_hyper(
     pool: Pool,
     hierarchy: Hierarchy,
     sites: Sites,
     hyper: Hyper,
-    step: Callable[[slice, Array, Array], Array],
-) -> Float[Array, "row chain"]:
-    """Centres' own coordinates, one pooled parameter after the other: `step` gives its rows from mean and precision.
+    step: Callable[[int, slice, Array, Array], tuple[Array, Array]],
+) -> tuple[Hyper, Hyper, Float[Array, " chain"]]:
+    """Centres and labels' effects, one pooled parameter after the other, the centre first, then a key after the other.
 
-    These are of their law given the spreads, the labels' effects, the types and the sites, in which a unit's site tells
-    of the centre with the unit's own deviation for noise.
+    `step` gives them and their coordinates from their mean and precision: of their law given the spreads, the types,
+    the sites and what came before, in which a unit's site tells of them with all that comes after for noise.
     """
-    variance, (_, centre_sd) = spreads(hierarchy, hyper)[0][:, None] ** 2, centre_laws(hierarchy, hyper)
-    away = means(hierarchy, hyper._replace(centre=jnp.zeros_like(hyper.centre)))
-    told, noise = sites.mean[..., None] - away, 1 / sites.precision[..., None] + variance
-    effect = slice(pool.rows - pool.kind.channels, pool.rows)
+    keys, effect = hierarchy.keys, slice(pool.rows - pool.kind.channels, pool.rows)
+    scales = spreads(hierarchy, hyper)
+    base, centre_sd = centre_laws(hierarchy, hyper)
+    noise = 1 / sites.precision[..., None] + scales[0][:, None] ** 2
+    told = jnp.broadcast_to(sites.mean[..., None] - base[:, None], noise.shape)
     if pool.effect_pooled:
         told = told.at[effect].add(-sites.curve[..., None])
-    centres = [hyper.centre[:0]]
+    found: list[list[tuple[Array, Array]]] = [[] for _ in range(1 + len(keys))]
+    log_precision = jnp.zeros(hyper.centre.shape[-1], hyper.centre.dtype)
     for _, rows, _ in pool.slices():
-        sd = centre_sd[rows]
-        weight = hierarchy.present[None, :, None] / noise[rows]
-        precision = 1 + sd**2 * jnp.sum(weight, axis=1)
-        centres.append(step(rows, sd * jnp.sum(weight * told[rows], axis=1) / precision, precision))
+        factors = [scales[1 + k, rows] * hierarchy.used[k, rows, None] for k in range(len(keys))]
+        left, sd = told[rows], centre_sd[rows]
+        # What is left open when so many keys are known: the units' own, and the effects of the keys after these.
+        behind = [noise[rows]]
+        for factor in reversed(factors[1:]):
+            behind.insert(0, behind[0] + factor[:, None] ** 2)
+        mean, precision = _law_of_centre(hierarchy, factors, left, behind[0], sd)
+        found[0].append(step(0, rows, mean, precision))
+        log_precision = log_precision + jnp.sum(jnp.log(precision), axis=0)
+        left = left - (sd * found[0][-1][0])[:, None]
+        for k, (key, factor) in enumerate(zip(keys, factors, strict=True)):
+            precision = 1 + factor[None] ** 2 * _of_labels(key, 1 / behind[k])
+            mean = factor[None] * _of_labels(key, left / behind[k]) / precision
+            found[1 + k].append(step(1 + k, rows, mean, precision))
+            log_precision = log_precision + jnp.sum(jnp.log(precision), axis=(0, 1))
+            effects = factor[None] * found[1 + k][-1][0]
+            left = left - jnp.einsum("lu,lrc->ruc", key, effects, precision="highest")
         if pool.effect_pooled and rows != effect:
             # What the curve will be of such parameters is not what the effect's site says of the effect.
-            slope, ratio = sites.slope[rows, :, None], variance[rows] / noise[rows]
-            centre = (sd * centres[-1])[:, None]
-            expected = away[rows] + centre + ratio * (told[rows] - centre)
+            slope, own = sites.slope[rows, :, None], scales[0, rows, None] ** 2
+            ratio = own / noise[rows]
+            expected = sites.mean[rows, :, None] - (1 - ratio) * left
             told = told.at[effect].add(-slope * (expected - sites.origin[rows, :, None]))
-            noise = noise.at[effect].add(slope**2 * variance[rows] * (1 - ratio))
-    return jnp.concatenate(centres)
+            noise = noise.at[effect].add(slope**2 * own * (1 - ratio))
+    values, coordinates = (_with_parts(hyper, [[one[i] for one in part] for part in found]) for i in (0, 1))
+    return values, coordinates, log_precision
+
+
+def _law_of_centre(
+    hierarchy: Hierarchy,
+    factors: list[Float[Array, "row chain"]],
+    told: Float[Array, "row unit chain"],
+    noise: Float[Array, "row unit chain"],
+    sd: Float[Array, "row #chain"],
+) -> tuple[Float[Array, "row chain"], Float[Array, "row chain"]]:
+    """Mean and precision of centres in units of `sd`, the effects of the first key's labels integrated out."""
+    weight = hierarchy.present[None, :, None] / noise
+    if not hierarchy.keys:
+        precision = 1 + sd**2 * jnp.sum(weight, axis=1)
+        return sd * jnp.sum(weight * told, axis=1) / precision, precision
+    by_label = _of_labels(hierarchy.keys[0], weight)
+    doubt = 1 + factors[0][None] ** 2 * by_label
+    precision = 1 + sd**2 * jnp.sum(by_label / doubt, axis=0)
+    return sd * jnp.sum(_of_labels(hierarchy.keys[0], weight * told) / doubt, axis=0) / precision, precision
+
+
+def _of_labels(
+    key: Float[Array, "level unit"], values: Float[Array, "row unit chain"]
+) -> Float[Array, "level row chain"]:
+    """Sums over each label's units."""
+    return jnp.einsum("lu,ruc->lrc", key, values, precision="highest")
+
+
+def _with_parts(hyper: Hyper, parts: list[list[Array]]) -> Hyper:
+    """The hyperparameters with other centres and labels' effects, given by pooled parameter."""
+    nothing = [hyper.centre[:0], *(levels[:, :0] for levels in hyper.levels)]
+    centre, *levels = (jnp.concatenate([none, *part], axis=-2) for none, part in zip(nothing, parts, strict=True))
+    return hyper._replace(centre=centre, levels=tuple(levels))
 
 
 def _walk(

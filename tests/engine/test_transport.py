@@ -103,10 +103,9 @@ def test_the_law_is_the_groups_and_the_volume_the_jacobians(name: str, pooling: 
 def test_hyperparameters_lead_back_to_coordinates(name: str, pooling: dict[str, object]) -> None:
     group, _, sites, _, hyper = scene(name, pooling)
     there = hyper_coordinates(group.pool, group.hierarchy, sites, hyper)
-    nowhere = hyper._replace(centre=jnp.full_like(hyper.centre, jnp.nan), spread=jnp.full_like(hyper.spread, jnp.nan))
+    nowhere = jax.tree.map(lambda part: jnp.full_like(part, jnp.nan), hyper)
     back, log_volume = place_hyper(group.pool, group.hierarchy, sites, there, nowhere)
-    np.testing.assert_allclose(back.centre, hyper.centre, atol=1e-9)
-    np.testing.assert_allclose(back.spread, hyper.spread, atol=1e-12)
+    jax.tree.map(lambda found, expected: np.testing.assert_allclose(found, expected, atol=1e-9), back, hyper)
     for chain in range(CHAINS):
 
         def placed(own: jax.Array, chain: int = chain) -> jax.Array:
@@ -117,24 +116,25 @@ def test_hyperparameters_lead_back_to_coordinates(name: str, pooling: dict[str, 
         np.testing.assert_allclose(log_volume[chain], expected, rtol=1e-9)
 
 
-def test_a_centres_coordinate_is_normal_whatever_the_spread_where_sites_are_right() -> None:
-    group, _, sites, _, hyper = scene("logistic", {"effect": None, "keys": {}})
-    hierarchy, random = group.hierarchy, np.random.default_rng(3)
-    row, precision = 0, np.asarray(sites.precision)[0]
-    present = np.asarray(hierarchy.present) > 0
+@pytest.mark.parametrize("keys", [{}, {"adstock": []}], ids=["effects", "none"])
+def test_coordinates_are_normal_whatever_the_spreads_where_sites_are_right(keys: dict[str, list[str]]) -> None:
+    group, _, sites, _, hyper = scene("logistic", {"effect": None, "by": ("brand",), "keys": keys})
+    hierarchy, row, random = group.hierarchy, 0, np.random.default_rng(3)
+    noise = 1 / np.sqrt(np.asarray(sites.precision)[row])
     for coordinate in (-3.0, 0.0, 3.0):
         here = hyper._replace(spread=jnp.full_like(hyper.spread, coordinate))
-        spread = np.asarray(hierarchies.spreads(hierarchy, here))[0, row, 0]
-        labels = np.asarray(hierarchies.means(hierarchy, here._replace(centre=jnp.zeros_like(here.centre))))[row]
+        spread = float(hierarchies.spreads(hierarchy, here)[0, row, 0])
         found = []
         for _ in range(400):
-            centre = random.normal()
-            noise = np.sqrt(spread**2 + 1 / precision)
-            seen = labels[:, 0] + np.asarray(hierarchy.centre_sd)[row] * centre + noise * random.normal(size=len(noise))
-            told = sites._replace(mean=sites.mean.at[row].set(np.where(present, seen, 0.0)))
-            at = here._replace(centre=here.centre.at[row].set(centre))
-            found.append(float(hyper_coordinates(group.pool, hierarchy, told, at)[row, 0]))
-        assert stats.kstest(found, stats.norm.cdf).pvalue > 1e-3
+            drawn = [random.standard_normal(part.shape) for part in (here.centre, *here.levels)]
+            at = here._replace(centre=jnp.asarray(drawn[0]), levels=tuple(map(jnp.asarray, drawn[1:])))
+            mean = np.asarray(hierarchies.means(hierarchy, at))[row, :, 0]
+            seen = mean + np.sqrt(spread**2 + noise**2) * random.normal(size=len(noise))
+            told = sites._replace(mean=sites.mean.at[row].set(seen))
+            back = hierarchies.with_moved(at, hyper_coordinates(group.pool, hierarchy, told, at))
+            found.append([float(back.centre[row, 0]), *(float(levels[0, row, 0]) for levels in back.levels)])
+        for values in np.transpose(found):
+            assert stats.kstest(values, stats.norm.cdf).pvalue > 1e-3
 
 
 def test_means_add_the_effects_of_a_units_labels() -> None:
