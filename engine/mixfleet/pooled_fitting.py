@@ -32,7 +32,7 @@ LENGTHS = (512, 1024, 2048, 4096)
 """Looks judge draws padded to one of these lengths."""
 
 PATIENCE = 512
-"""Draws per chain after which a group whose chains plainly disagree goes on to the next rung."""
+"""Draws per chain after which a group whose chains plainly disagree goes on to the next rung, if there is one."""
 
 HARDER_RUNGS, HARDER_ACCEPT = 2, 0.95
 """Rungs above the first, each a warm-up from where the chains stand, and the acceptance that they aim for."""
@@ -108,10 +108,13 @@ def _sample(group: Prepared, spec: Spec, device: Device, stop: Event) -> Finishe
     unit_keys, key = _keys(group, spec)
     data, state = begin(group, program, unit_keys, key)
     finished = None
-    for rung in range(1 + HARDER_RUNGS * spec.inference.ladder):
+    rungs = 1 + HARDER_RUNGS * spec.inference.ladder
+    for rung in range(rungs):
         target = HARDER_ACCEPT if rung else spec.inference.target_accept
         data, state, gradients = warm_up(group, program, data, state, target, stop)
-        state, finished = _draw(program, data, state, _Record(group, gradients), spec.inference, stop)
+        record = _Record(group, gradients)
+        patience = PATIENCE if rung + 1 < rungs else spec.inference.max_draws
+        state, finished = _draw(program, data, state, record, spec.inference, patience, stop)
         if finished is None:
             return None
         units = [replace(unit, job=replace(unit.job, rung=rung)) for unit in finished.units]
@@ -129,6 +132,7 @@ def _draw(
     state: State,
     record: "_Record",
     inference: Inference,
+    patience: int,
     stop: Event,
 ) -> tuple[State, FinishedGroup | None]:
     """Draws until all of the group is certified, or will not be; the outcome is None when told to stop."""
@@ -139,7 +143,7 @@ def _draw(
         if record.count < looks[0]:
             continue
         looks = [n for n in looks if n > record.count]
-        finished = _judged(record, inference, np.asarray(data.unit_keys), last=not looks)
+        finished = _judged(record, inference, np.asarray(data.unit_keys), patience, last=not looks)
         if finished is not None:
             return state, finished
     return state, None
@@ -183,14 +187,16 @@ class _Record:
         return values[[*kept, *range(first, len(values))]]
 
 
-def _judged(record: _Record, inference: Inference, unit_keys: np.ndarray, *, last: bool) -> FinishedGroup | None:
+def _judged(
+    record: _Record, inference: Inference, unit_keys: np.ndarray, patience: int, *, last: bool
+) -> FinishedGroup | None:
     """The group's outcome if all of it is certified, more draws will not help, or this is the last look."""
     count = record.count
     length = next((n for n in LENGTHS if n >= count), -(-count // LENGTHS[-1]) * LENGTHS[-1])
     hyper = _judged_hyper(record, length)
     told = judge_hyper(hyper.rhat, hyper.ess_bulk, inference)
     most = inference.max_draws * record.group.pool.kind.chains
-    hopeless = count >= PATIENCE and not np.max(hyper.rhat) < HOPELESS_RHAT
+    hopeless = count >= patience and not np.max(hyper.rhat) < HOPELESS_RHAT
     last = last or hopeless or past_saving(int(record.divergences.max()), most)
     if told and not last:
         return None
