@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from mixfleet.config import ADSTOCK_PARAMETERS, Model
+from mixfleet.config import Model
+from mixfleet.distribution import ADSTOCK_PARAMETERS
 from mixfleet.response import Curves, in_chunks, windows
 from mixfleet_kernels import adstock, saturation
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float
 
-from mixfleet.config import ADSTOCK_PARAMETERS
+from mixfleet.distribution import ADSTOCK_PARAMETERS
 from mixfleet.fleet import Block, Fleet
 from mixfleet.interval import statistics
 from mixfleet.panel import Unit

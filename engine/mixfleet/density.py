@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 
 from mixfleet import priors
 from mixfleet.batch import Structure, Tile
-from mixfleet.config import ADSTOCK_PARAMETERS
 from mixfleet.coordinates import log_ramp, log_ramp_slope
+from mixfleet.distribution import ADSTOCK_PARAMETERS
 from mixfleet_kernels import adstock
 from mixfleet_kernels.likelihood import Series, likelihood, respond
 from mixfleet_kernels.sums import sum_rows

@@ -10,8 +10,8 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from mixfleet import diagnostics
 from mixfleet.batch import Structure, Tile
-from mixfleet.config import ADSTOCK_PARAMETERS
 from mixfleet.density import natural, response
+from mixfleet.distribution import ADSTOCK_PARAMETERS
 from mixfleet.program import COMPILER_OPTIONS, Book
 from mixfleet_kernels import adstock, saturation
 

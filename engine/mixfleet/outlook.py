@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from mixfleet.config import ADSTOCK_PARAMETERS, Model
+from mixfleet.config import Model
 from mixfleet.curve_tables import price
+from mixfleet.distribution import ADSTOCK_PARAMETERS
 from mixfleet.fleet import Block, Fleet
 from mixfleet.panel import Unit
 from mixfleet.response import Curves, in_chunks, windows

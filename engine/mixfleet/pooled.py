@@ -98,7 +98,7 @@ class PooledProgram:
         return Found(position, *self._evaluate.result()(tile, position))
 
     def prelude(self, group: Group, x: Array) -> tuple[Hyper, Hyper, Found, Array]:
-        """Hyperparameters drawn as if the sites were the data: the last, and all centres and spreads.
+        """Hyperparameters drawn as if the sites were the data: the last, and the coordinates of all.
 
         Between them, those of the shared coefficients, and what is found at positions where all of these are.
 

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mixfleet.config import ADSTOCK_PARAMETERS, Model
+from mixfleet.config import Model
+from mixfleet.distribution import ADSTOCK_PARAMETERS
 from mixfleet_kernels import adstock, saturation
 
 __all__ = ["Curves", "Response", "in_chunks", "respond", "steady", "windows"]

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mixfleet.config import ADSTOCK_PARAMETERS
+from mixfleet.distribution import ADSTOCK_PARAMETERS
 from mixfleet.transport import Pool, Sites, log_curve, pooled_rows
 
 __all__ = ["pulls", "sites_of_draws", "sites_of_mode"]
@@ -137,7 +137,14 @@ def sites_of_draws(
     return _sites(pool, mean, precision, origin, slope, curve, level)
 
 
-def _prior_of_sites(pool, prior_mean, prior_sd, origin, slope, curve):
+def _prior_of_sites(
+    pool: Pool,
+    prior_mean: Float[np.ndarray, "row unit"],
+    prior_sd: Float[np.ndarray, "row unit"],
+    origin: Float[np.ndarray, "row unit"],
+    slope: Float[np.ndarray, "row unit"],
+    curve: Float[np.ndarray, "channel unit"],
+) -> tuple[Float[np.ndarray, "row unit"], Float[np.ndarray, "row unit"]]:
     """Mean and variance, under the broad priors, of what sites are on."""
     mean, variance = prior_mean.copy(), prior_sd**2
     if pool.effect_pooled:
@@ -149,12 +156,18 @@ def _prior_of_sites(pool, prior_mean, prior_sd, origin, slope, curve):
     return mean, variance
 
 
-def _near(mean, prior_mean, prior_variance):
+def _near(
+    mean: Float[np.ndarray, "row unit"],
+    prior_mean: Float[np.ndarray, "row unit"],
+    prior_variance: Float[np.ndarray, "row unit"],
+) -> Float[np.ndarray, "row unit"]:
+    """The mean, or the nearest one that is not too far from the prior's."""
     bound = FARTHEST * np.sqrt(prior_variance)
     return np.clip(mean, prior_mean - bound, prior_mean + bound)
 
 
-def _sites(pool: Pool, *values: Float[np.ndarray, "row unit"]) -> Sites:
+def _sites(pool: Pool, *values: Float[np.ndarray, "_ unit"]) -> Sites:
+    """Sites in the type that the group is sampled in."""
     known: list[Any] = [np.asarray(v, pool.kind.dtype) for v in values]
     return Sites(*known)
 

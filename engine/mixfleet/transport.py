@@ -29,7 +29,7 @@ from jaxtyping import Array, Float
 
 from mixfleet import priors
 from mixfleet.batch import Structure
-from mixfleet.config import ADSTOCK_PARAMETERS
+from mixfleet.distribution import ADSTOCK_PARAMETERS
 from mixfleet.hierarchy import Hierarchy, Hyper, centre_laws, means, moved, spreads, with_moved
 from mixfleet_kernels import saturation
 

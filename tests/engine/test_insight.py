@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mixfleet import baseline
-from mixfleet.config import ADSTOCK_PARAMETERS, SATURATION_PARAMETERS, Model, Output, RunConfig, Spec
+from mixfleet.config import Model, Output, RunConfig, Spec
+from mixfleet.distribution import ADSTOCK_PARAMETERS, SATURATION_PARAMETERS
 from mixfleet.errors import ConfigError, RunError
 from mixfleet.execution import execute
 from mixfleet.fleet import terms

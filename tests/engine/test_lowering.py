@@ -16,9 +16,10 @@ import pytest
 
 from mixfleet import pooled, program, simulate
 from mixfleet.batch import Structure, Tile, structure, tile_shapes
-from mixfleet.config import ADSTOCK_PARAMETERS, Model, Spec
+from mixfleet.config import Model, Spec
 from mixfleet.density import Evaluation, evaluate_density
 from mixfleet.diagnostics import diagnose
+from mixfleet.distribution import ADSTOCK_PARAMETERS
 from mixfleet.panel import read_panel
 from mixfleet.transport import Pool
 from mixfleet_kernels import library

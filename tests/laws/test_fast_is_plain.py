@@ -15,9 +15,9 @@ from numpyro.infer.util import compute_log_probs
 
 from mixfleet import config
 from mixfleet.batch import Member, Structure, Tile, prepare, stack, structure
-from mixfleet.config import ADSTOCK_PARAMETERS, Override, Prior
+from mixfleet.config import Override, Prior
 from mixfleet.density import Evaluation, evaluate_density
-from mixfleet.distribution import Distribution, distribution
+from mixfleet.distribution import ADSTOCK_PARAMETERS, Distribution, distribution
 from mixfleet.model import Laws, Series, media_mix, saturated_adstock, unit_arguments
 from mixfleet.panel import Unit
 from mixfleet.schema import FrozenMapping
