@@ -3,10 +3,10 @@
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
-from threading import Event
+from threading import Event, Lock
 
 import jax
 import numpy as np
@@ -31,7 +31,7 @@ __all__ = ["OnEvent", "OnGroup", "Progress", "fit_units", "group_memory_estimate
 HARDER_ACCEPT = 0.95
 """Acceptance that the rungs above the first aim for."""
 
-POLL_SECONDS = 0.5
+POLL_SECONDS, IDLE_SECONDS = 0.5, 0.05
 
 RETRY_PLACES = 4
 """Places of a tile in which a unit is sampled anew on the rungs above the first, as so many more chains. It has that
@@ -107,10 +107,11 @@ def fit_units(
             else:
                 jobs.append(job)
         for finished in _sample(kinds[n], jobs, spec, devices, tally):
+            kind = _narrow(kinds[n]) if finished.job.rung else kinds[n]
             if finished.verdict.passed or not spec.inference.ladder:
-                yield tally.count(_result(finished, kinds[n], panel, spec))
+                yield tally.count(_result(finished, kind, panel, spec))
             else:
-                unfinished.append((kinds[n], finished))
+                unfinished.append((kind, finished))
     yield from _climb(unfinished, panel, spec, devices, tally)
 
 
@@ -184,34 +185,38 @@ def _climb(
     devices: list[Device],
     tally: "_Tally",
 ) -> Iterator[UnitResult]:
-    """The units that the main program could not certify, up the ladder to quarantine.
+    """The units that smaller steps did not certify: other coordinates, then float64 NUTS, then quarantine.
 
-    First with smaller steps and more chains, then in other coordinates as well, then by float64 NUTS.
     NUTS is for posteriors of awkward shape, which show in divergences, energies or numbers that are not finite. It
     has no better way between distant modes than the chains that failed before, so those units are set aside at once.
     """
-    from mixfleet import fallback  # numpyro takes seconds to import, and few fits need it
-
     other = "effect" if spec.model.coordinate != "effect" else "contribution"
     moved = replace(spec, model=replace(spec.model, coordinate=other))
-    for rung, settings in enumerate((spec, moved), start=1):
-        still: list[tuple[Structure, Finished]] = []
-        for kind in dict.fromkeys(kind for kind, _ in unfinished):
-            units = [finished.job.member.unit for own, finished in unfinished if own == kind]
-            again = replace(kind, units=min(RETRY_PLACES, kind.units), model=settings.model)
-            jobs = [_harder(unit, panel, settings, rung, again.units) for unit in units]
-            for finished in _sample(again, jobs, settings, devices, tally, phase="retrying"):
-                last = rung > 1 and finished.verdict.mixing
-                if finished.verdict.passed or last:
-                    yield tally.count(_result(finished, again, panel, settings))
-                else:
-                    still.append((again, finished))
-        unfinished = still
-    for kind, finished in unfinished:
-        tally.show("falling back to NUTS", active=1)
-        key = _keys(finished.job.member.unit, spec, rung=FALLBACK_RUNG)[0]
-        last, slow = fallback.sample(finished, kind, replace(spec.inference, target_accept=HARDER_ACCEPT), key)
-        yield tally.count(_result(last, slow, panel, moved))
+    still: list[tuple[Structure, Finished]] = []
+    for kind in dict.fromkeys(kind for kind, _ in unfinished):
+        again = _narrow(replace(kind, model=moved.model))
+        jobs = [
+            replace(
+                _harder(finished.job, spec, again),
+                # Its linear block could be decomposed before.
+                member=prepare(finished.job.member.unit, panel, moved),
+            )
+            for own, finished in unfinished
+            if own == kind
+        ]
+        for finished in _sample(again, jobs, moved, devices, tally, phase="retrying"):
+            if finished.verdict.passed or finished.verdict.mixing:
+                yield tally.count(_result(finished, again, panel, moved))
+            else:
+                still.append((again, finished))
+    if still:
+        from mixfleet import fallback  # numpyro takes seconds to import, and few fits need it
+
+        for kind, finished in still:
+            tally.show("falling back to NUTS", active=1)
+            key = _keys(finished.job.member.unit, spec, rung=FALLBACK_RUNG)[0]
+            last, slow = fallback.sample(finished, kind, replace(spec.inference, target_accept=HARDER_ACCEPT), key)
+            yield tally.count(_result(last, slow, panel, moved))
 
 
 def _sample(
@@ -222,16 +227,35 @@ def _sample(
     tally: "_Tally",
     phase: str = "sampling",
 ) -> Iterator[Finished]:
-    """The jobs' outcomes, as they come."""
+    """The jobs' outcomes; a unit that misses a gate on the first rung is tried once more when a thread is free."""
     if not jobs:
         return
-    heap, outcomes, stop = Jobs(jobs), SimpleQueue[Finished](), Event()
+    heap, retries, outcomes, stop, building = Jobs(jobs), Jobs([]), SimpleQueue[Finished](), Event(), Lock()
 
+    def finish(finished: Finished) -> None:
+        if finished.verdict.passed or finished.job.rung > 0 or not spec.inference.ladder:
+            outcomes.put(finished)
+        else:
+            retries.add(_harder(finished.job, spec, _narrow(kind)))
+
+    def slots(own: Structure, device: Device, waiting: Jobs) -> Slots:
+        # Two threads would build the same program twice.
+        with building:
+            tiles.append(
+                Slots(program(own, capacity_of(spec.inference), device), spec.inference, waiting, finish, stop)
+            )
+            return tiles[-1]
+
+    def work(device: Device, tile: Slots) -> None:
+        tile.run()
+        while not stop.wait(IDLE_SECONDS):
+            if retries:
+                slots(_narrow(kind), device, retries).run()
+
+    tiles: list[Slots] = []
     places = _workers(devices)[: -(-sum(job.copies for job in jobs) // kind.units)]
-    programs = {device: program(kind, capacity_of(spec.inference), device) for device in dict.fromkeys(places)}
-    tiles = [Slots(programs[device], spec.inference, heap, outcomes.put, stop) for device in places]
-    with ThreadPoolExecutor(len(tiles), thread_name_prefix="mixfleet") as pool:
-        running: list[Future[None]] = [pool.submit(tile.run) for tile in tiles]
+    with ThreadPoolExecutor(len(places), thread_name_prefix="mixfleet") as pool:
+        running = [pool.submit(work, device, slots(kind, device, heap)) for device in places]
         try:
             waiting = len(jobs)
             while waiting:
@@ -249,6 +273,11 @@ def _sample(
             stop.set()
 
 
+def _narrow(kind: Structure) -> Structure:
+    """The structure of the tile in which a unit is tried again."""
+    return replace(kind, units=min(RETRY_PLACES, kind.units))
+
+
 def _job(unit: Unit, panel: Panel, spec: Spec) -> Job | UnitResult:
     try:
         member = prepare(unit, panel, spec)
@@ -258,10 +287,10 @@ def _job(unit: Unit, panel: Panel, spec: Spec) -> Job | UnitResult:
     return Job(member=member, keys=_keys(unit, spec), target_accept=spec.inference.target_accept)
 
 
-def _harder(unit: Unit, panel: Panel, spec: Spec, rung: int, copies: int) -> Job:
-    """A unit once more; its linear block could be decomposed before."""
-    keys = _keys(unit, spec, rung=rung, copies=copies)
-    return Job(member=prepare(unit, panel, spec), keys=keys, rung=rung, target_accept=HARDER_ACCEPT)
+def _harder(job: Job, spec: Spec, kind: Structure) -> Job:
+    rung = job.rung + 1
+    keys = _keys(job.member.unit, spec, rung=rung, copies=kind.units)
+    return replace(job, rung=rung, keys=keys, target_accept=HARDER_ACCEPT)
 
 
 def _keys(unit: Unit, spec: Spec, *, rung: int = 0, copies: int = 1) -> np.ndarray:

@@ -87,6 +87,14 @@ class Jobs:
         self._waiting = deque(jobs)
         self._lock = Lock()
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, job: Job) -> None:
+        """Puts a job at the end."""
+        with self._lock:
+            self._waiting.append(job)
+
     def take(self, places: int) -> list[Job]:
         """Jobs for up to so many places, the oldest first."""
         taken: list[Job] = []
