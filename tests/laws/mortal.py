@@ -16,7 +16,8 @@ import mixfleet
 from mixfleet import execution
 from tests.laws.quick import settings, simulated
 
-BRANDS = 8
+BRANDS = 24
+"""Two units of each: enough that most kills find some of them unfinished, on fast machines too."""
 MOST_FINISHED = 2
 MOST_SECONDS = 0.3
 
