@@ -106,6 +106,7 @@ def evaluate_density(
         adstock_first=kind.model.adstock_first,
         unit_media=tile.media,
         decay=drawn[0][0] if kind.model.adstock == "geometric" else None,
+        normalised=kind.model.normalise,
     )
     log_effect = log_strength - jnp.log(data.mean_response) if as_mean else log_strength
     effect_prior, effect_slope = priors.with_slope(priors.log_density, kind.laws[shapes], log_effect, strength_hyper)

@@ -17,7 +17,7 @@ HANDLERS = (
     "mixfleet_convergence_f32",
     "mixfleet_convergence_f64",
 )
-INTERFACE = 5
+INTERFACE = 6
 """What the library must say it speaks; part of every target's name, so that no cached program calls another."""
 
 

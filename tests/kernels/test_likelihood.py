@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mixfleet_kernels import adstock, library, saturation
-from mixfleet_kernels.likelihood import Likelihood, likelihood, reference
+from mixfleet_kernels.likelihood import Likelihood, likelihood, native, reference
 from mixfleet_kernels.likelihood.cases import CASES, Case
 
 SMALL = {name: case for name, case in CASES.items() if not case.large}
@@ -274,6 +274,21 @@ def test_a_lane_knows_nothing_of_the_others(implementation: str, family: str, dt
             lanes = np.concatenate([np.arange(u * case.chains, (u + 1) * case.chains) for u in units])
             part = run(case, implementation, *units_of(case, arguments, units))
             jax.tree.map(np.testing.assert_array_equal, part, lanes_of(together, lanes))
+
+
+@NEEDS_NATIVE
+@pytest.mark.parametrize("units", [64, 75, 130])
+def test_a_wide_call_in_parts_is_its_units_alone(units: int, dtype: type[np.floating]):
+    """Bit by bit, whichever thread took which part, also where the last part is short of a vector."""
+    case = Case(units=units, chains=12, columns=2)
+    assert case.lanes > 2 * native.PART
+    arguments = case.arguments(dtype)
+    together = run(case, "recursion", *arguments)
+    for first in range(0, units, 8):
+        chosen = list(range(first, min(first + 8, units)))
+        alone = run(case, "recursion", *units_of(case, arguments, chosen))
+        lanes = slice(first * case.chains, (chosen[-1] + 1) * case.chains)
+        jax.tree.map(np.testing.assert_array_equal, alone, lanes_of(together, lanes))
 
 
 EXTREMES: dict[str, tuple[float, float]] = {

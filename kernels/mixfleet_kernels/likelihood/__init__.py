@@ -43,6 +43,7 @@ def likelihood(
     adstock_first: bool = True,
     unit_media: Float[Array, "week channel unit"] | None = None,
     decay: Float[Array, "channel lane"] | None = None,
+    normalised: bool = True,
     implementation: str | None = None,
 ) -> Likelihood:
     """Log-likelihood of every lane, its gradient, and what the linear coefficients need.
@@ -58,8 +59,9 @@ def likelihood(
         strength_is_mean: Whether `strength` is the mean contribution, so that effect = strength / mean response.
         adstock_first: Whether carry-over comes before saturation.
         unit_media: The series' media once per unit, if at hand: the native pass then reads no copies of it.
-        decay: Of geometric windows, if that is what `weights` are, normalised or not: the native pass then carries
-            media over by recursion instead of lag by lag.
+        decay: Of geometric windows, if that is what `weights` are: the native pass then carries media over by
+            recursion instead of lag by lag, and needs no weights.
+        normalised: Whether such windows sum to one.
         implementation: "xla", or "native", for CPU and adstock first only. By default native wherever a program
             runs on CPU and the library was built, xla elsewhere.
 
@@ -84,8 +86,8 @@ def likelihood(
 
     def in_native(*arrays: Any) -> Likelihood:
         series, weights, tangents, parameters, strength, log_noise, unit_media, decay = arrays
-        call = partial(native.likelihood, strength_is_mean=strength_is_mean, unit_media=unit_media, decay=decay)
-        return call(series, weights, tangents, family, parameters, strength, log_noise)
+        call = partial(native.likelihood, series, weights, tangents, family, parameters, strength, log_noise)
+        return call(strength_is_mean=strength_is_mean, unit_media=unit_media, decay=decay, normalised=normalised)
 
     def by_platform(*arrays: Any) -> Likelihood:
         return jax.lax.platform_dependent(*arrays, cpu=in_native, default=in_xla)

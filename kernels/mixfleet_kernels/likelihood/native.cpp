@@ -1,8 +1,13 @@
 // The entry from XLA: buffers to pointers, and the copy of the pass that this processor runs best.
 //
-// No threads and no state: every device thread of the engine brings its own tile, scratch memory included.
+// Every device thread of the engine brings its own tile, scratch memory included. Of many lanes an idle thread of XLA's
+// takes a share; which thread does what changes no bit.
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
+#include <memory>
+#include <thread>
 
 #include "../native_isa.h"
 #include "native.h"
@@ -21,15 +26,46 @@ namespace {
 template <class T>
 constexpr ffi::DataType kType = sizeof(T) == 4 ? ffi::DataType::F32 : ffi::DataType::F64;
 
-// Arguments: unit_media, kpi, weight, basis, variance, active, strength, log_noise, weights, tangents..., parameters...,
-// and, if geometric, the decay; weights and tangent then hold their first lag alone.
+// One call in parts, each taken by whoever comes first.
+template <class T>
+class Parts {
+ public:
+  Parts(const Problem<T>& problem, int64_t count, int64_t scratch)
+      : whole_(problem), count_(count), lanes_((problem.lanes / count + kVector - 1) / kVector * kVector), scratch_(scratch) {}
+
+  // Until none is left to take.
+  void work() {
+    for (int64_t i; (i = next_++) < count_; ++done_) {
+      Problem<T> part = whole_;
+      part.begin = std::min(i * lanes_, whole_.lanes);
+      part.end = i + 1 == count_ ? whole_.lanes : std::min((i + 1) * lanes_, whole_.lanes);
+      part.scratch += i * scratch_;
+      pass(part);
+    }
+  }
+
+  // For those that others took and still have.
+  void wait() const {
+    while (done_ < count_) std::this_thread::yield();
+  }
+
+ private:
+  static constexpr int64_t kVector = 64 / sizeof(T);
+  const Problem<T> whole_;
+  const int64_t count_, lanes_, scratch_;
+  std::atomic<int64_t> next_{0}, done_{0};
+};
+
+// Arguments: unit_media, kpi, weight, basis, variance, active, strength, log_noise, weights, tangents..., parameters...;
+// where geometric windows have the decay in place of weights and tangent.
 // Results: value, by_effect, by_log_noise, effect, mean_response, projection, scratch, by_shape..., mean_by_shape...
 template <class T>
-ffi::Error likelihood(ffi::RemainingArgs arguments, ffi::RemainingRets results, int64_t family, int64_t tangents,
-                      int64_t window, bool geometric, bool strength_is_mean) {
+ffi::Error likelihood(ffi::ThreadPool threads, ffi::RemainingArgs arguments, ffi::RemainingRets results, int64_t family,
+                      int64_t tangents, int64_t window, int64_t parts, bool geometric, bool normalised,
+                      bool strength_is_mean) {
   constexpr size_t kFixedArguments = 9, kFixedResults = 7;
-  const size_t shapes = arguments.size() - kFixedArguments - geometric;
-  if (arguments.size() < kFixedArguments + geometric || shapes > mixfleet::kMostShapes || size_t(tangents) > shapes || (geometric && tangents != 1) ||
+  const size_t shapes = arguments.size() - kFixedArguments + geometric;
+  if (arguments.size() < kFixedArguments || shapes > mixfleet::kMostShapes || size_t(tangents) > shapes || (geometric && tangents != 1) ||
       results.size() != kFixedResults + 2 * shapes) {
     return ffi::Error::InvalidArgument("wrong number of arguments or results");
   }
@@ -51,10 +87,10 @@ ffi::Error likelihood(ffi::RemainingArgs arguments, ffi::RemainingRets results, 
   const T** const fixed[] = {&p.unit_media, &p.kpi,      &p.weight,    &p.basis,  &p.variance,
                              &p.active,     &p.strength, &p.log_noise, &p.weights};
   for (size_t i = 0; i < kFixedArguments; ++i) *fixed[i] = in(i);
-  for (int64_t j = 0; j < p.tangents; ++j) p.tangent[j] = in(kFixedArguments + j);
-  for (int64_t j = 0; j < p.parameters; ++j) p.parameter[j] = in(kFixedArguments + p.tangents + j);
-
-  p.decay = geometric ? in(arguments.size() - 1) : nullptr;
+  const size_t windows = geometric ? 0 : tangents;
+  for (size_t j = 0; j < windows; ++j) p.tangent[j] = in(kFixedArguments + j);
+  for (int64_t j = 0; j < p.parameters; ++j) p.parameter[j] = in(kFixedArguments + windows + j);
+  p.decay = geometric ? p.weights : nullptr, p.normalised = normalised;
 
   T** const made[] = {&p.value, &p.by_effect, &p.by_log_noise, &p.effect, &p.mean_response, &p.projection, &p.scratch};
   for (size_t i = 0; i < kFixedResults; ++i) *made[i] = out(i);
@@ -62,18 +98,27 @@ ffi::Error likelihood(ffi::RemainingArgs arguments, ffi::RemainingRets results, 
     p.by_shape[j] = out(kFixedResults + j);
     p.mean_by_shape[j] = out(kFixedResults + shapes + j);
   }
-  pass(p);
+  // Shared: a thread may come when all is done and the call is over.
+  const auto work = std::make_shared<Parts<T>>(p, parts, (*results.get<ffi::AnyBuffer>(6))->element_count() / parts);
+  for (int64_t i = 1; i < std::min(parts, threads.num_threads()); ++i) {
+    threads.Schedule([work] { work->work(); });
+  }
+  work->work();
+  work->wait();
   return ffi::Error::Success();
 }
 
 auto binding() {
   return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
       .RemainingArgs()
       .RemainingRets()
       .Attr<int64_t>("family")
       .Attr<int64_t>("tangents")
       .Attr<int64_t>("window")
+      .Attr<int64_t>("parts")
       .Attr<bool>("geometric")
+      .Attr<bool>("normalised")
       .Attr<bool>("strength_is_mean");
 }
 

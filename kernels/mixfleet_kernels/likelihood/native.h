@@ -11,14 +11,16 @@ constexpr int kMostShapes = 2 * kMostParameters;
 template <class T>
 struct Problem {
   int64_t weeks, channels, lanes, units, columns, window;
+  int64_t begin, end;  // lanes of this pass: whole vectors, but for the last of all
   int64_t tangents;    // adstock parameters
   int64_t parameters;  // saturation parameters
   int64_t family;      // place in saturation.PARAMETERS
   bool strength_is_mean;
+  bool normalised;  // whether geometric windows sum to one
   bool dense;  // whether there is a covariance in place of variances
 
   const T *unit_media, *kpi, *weight, *basis, *variance, *active, *strength, *log_noise, *weights;
-  const T* decay;  // of geometric windows, of which weights and tangent then hold the first lag alone; else null
+  const T* decay;  // of geometric windows, which have no weights and tangent then; else null
   const T* tangent[kMostParameters];
   const T* parameter[kMostParameters];
 

@@ -7,6 +7,9 @@ from jaxtyping import Array, Float
 from mixfleet_kernels import library, saturation
 from mixfleet_kernels.likelihood.arrays import Likelihood, Series
 
+PART = 256
+"""Lanes that are worth another thread."""
+
 
 def likelihood(
     series: Series,
@@ -20,18 +23,17 @@ def likelihood(
     strength_is_mean: bool,
     unit_media: Float[Array, "week channel unit"] | None = None,
     decay: Float[Array, "channel lane"] | None = None,
+    normalised: bool = True,
 ) -> Likelihood:
     """As `mixfleet_kernels.likelihood.likelihood`, adstock first; `library.available()` must be true."""
     dtype = series.media.dtype
     weeks, channels, lanes = series.media.shape
     if unit_media is None:
         unit_media = series.media[..., :: lanes // series.basis.shape[0]]
-    window, recursion = weights.shape[0], ()
-    if decay is not None:
-        # The first lag says what the powers are multiplied by.
-        weights, tangents, recursion = weights[:1], (tangents[0][:1],), (decay,)
+    windows = (weights, *tangents) if decay is None else (decay,)
     columns, shapes = series.basis.shape[-1], len(tangents) + len(parameters)
-    scratch = library.loaded().mixfleet_scratch_bytes(weeks, channels, columns, window, 1 + shapes)
+    scratch = library.loaded().mixfleet_scratch_bytes(weeks, channels, columns, len(weights), 1 + shapes)
+    parts = max(1, lanes // PART)
     by_lane, by_channel, by_column = (
         jax.ShapeDtypeStruct(shape, dtype) for shape in ((lanes,), (channels, lanes), (columns, lanes))
     )
@@ -39,17 +41,19 @@ def likelihood(
         library.target(f"mixfleet_likelihood_f{8 * dtype.itemsize}"),
         (
             *(by_lane, by_channel, by_lane, by_channel, by_channel, by_column),
-            jax.ShapeDtypeStruct((scratch // dtype.itemsize,), dtype),
+            jax.ShapeDtypeStruct((parts * (scratch // dtype.itemsize),), dtype),
             *[by_channel] * (2 * shapes),
         ),
         vmap_method="sequential",
     )(
         *(unit_media, series.kpi, series.weight, series.basis, series.variance, series.active),
-        *(strength, log_noise, weights, *tangents, *parameters, *recursion),
+        *(strength, log_noise, *windows, *parameters),
         family=np.int64(tuple(saturation.PARAMETERS).index(family)),
         tangents=np.int64(len(tangents)),
-        window=np.int64(window),
+        window=np.int64(len(weights)),
+        parts=np.int64(parts),
         geometric=decay is not None,
+        normalised=normalised,
         strength_is_mean=strength_is_mean,
     )
     value, by_effect, by_log_noise, effect, mean, projection, _, *gradients = results

@@ -56,8 +56,8 @@ class Pass {
   int64_t rows() const { return p.weeks + (p.window > kBlock ? p.window : kBlock); }
 
   void run() {
-    for (lane = 0; lane < p.lanes; lane += kLanes) {
-      held = p.lanes - lane < kLanes ? p.lanes - lane : kLanes;
+    for (lane = p.begin; lane < p.end; lane += kLanes) {
+      held = p.end - lane < kLanes ? p.end - lane : kLanes;
       find_units();
       find_weeks();
       for (int64_t c = 0; c < p.channels; ++c) add_channel(c);
@@ -157,11 +157,13 @@ class Pass {
     for (int j = 0; j < Curve::kParameters; ++j) factor[1 + p.tangents + j] = curve.factor[j];
     elastic = Curve::kElastic == kValue ? 0 : 1 + p.tangents + Curve::kElastic;
     if (p.decay) {
-      const V share = load(p.weights + c * p.lanes);
-      share_slope[c] = load(p.tangent[0] + c * p.lanes) / share;
-      read_media(c, curve.scale * share);
+      const V decay = load(p.decay + c * p.lanes);
+      V total = M::splat(1), by_decay = V{};
+      for (int64_t l = 1; p.normalised && l < p.window; ++l) by_decay = total + decay * by_decay, total = 1 + decay * total;
+      share_slope[c] = -by_decay / total;
+      read_media(c, curve.scale / total);
       V *slope = window + p.window + 1, *end = slope + p.window + 1, *end_by = end + p.window + 1;
-      Recursion<T> carry{load(p.decay + c * p.lanes), p.window, window, slope, end, end_by};
+      Recursion<T> carry{decay, p.window, window, slope, end, end_by};
       carry.fill();
       return respond<1>(c, curve, carry);
     }
