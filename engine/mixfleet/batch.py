@@ -204,15 +204,20 @@ def repadded(member: Member, weeks: int) -> Member:
     return replace(member, arrays={**member.arrays, **longer})
 
 
-def stack(members: Sequence[Member], kind: Structure) -> Tile:
-    """A tile of up to `kind.units` members; empty places repeat the first."""
-    filled = [members[i] if i < len(members) else members[0] for i in range(kind.units)]
+def stack(members: Sequence[Member | None], kind: Structure) -> Tile:
+    """A tile of up to `kind.units` members; places after the last repeat the first.
+
+    So do those of None, but without a week in the likelihood: nobody is to learn anything there, and it costs little.
+    """
+    first = next(member for member in members if member is not None)
+    there = [*members, *[first] * (kind.units - len(members))]
 
     def gather(name: str) -> np.ndarray:
         axis = 0 if name == "basis" else -1
-        return np.stack([member.arrays[name] for member in filled], axis=axis).astype(kind.dtype)
+        return np.stack([(member or first).arrays[name] for member in there], axis=axis).astype(kind.dtype)
 
-    return Tile(**{name: gather(name) for name in Tile._fields})  # pyright: ignore[reportArgumentType]
+    tile = Tile(**{name: gather(name) for name in Tile._fields})  # pyright: ignore[reportArgumentType]
+    return tile._replace(weight=tile.weight * np.array([member is not None for member in there], kind.dtype))
 
 
 def tile_shapes(kind: Structure) -> Tile:

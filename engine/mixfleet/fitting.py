@@ -21,7 +21,7 @@ from mixfleet.pooled import SWEEPS
 from mixfleet.pooled_fitting import FinishedGroup, sample_groups
 from mixfleet.pooled_results import with_pooling
 from mixfleet.posterior import UnitResult
-from mixfleet.program import TICKS, Device, program
+from mixfleet.program import TICKS, Device, Program, program
 from mixfleet.results import unit_result
 from mixfleet.slots import Finished, Job, Jobs, Slots, capacity_of
 from mixfleet.transport import Pool
@@ -220,12 +220,7 @@ def _climb(
 
 
 def _sample(
-    kind: Structure,
-    jobs: list[Job],
-    spec: Spec,
-    devices: list[Device],
-    tally: "_Tally",
-    phase: str = "sampling",
+    kind: Structure, jobs: list[Job], spec: Spec, devices: list[Device], tally: "_Tally", phase: str = "sampling"
 ) -> Iterator[Finished]:
     """The jobs' outcomes; a unit that misses a gate on the first rung is tried once more when a thread is free."""
     if not jobs:
@@ -236,26 +231,31 @@ def _sample(
         if finished.verdict.passed or finished.job.rung > 0 or not spec.inference.ladder:
             outcomes.put(finished)
         else:
+            # So that it is compiled by the time that a thread is free.
+            for device in dict.fromkeys(places):
+                built(_narrow(kind), device)
             retries.add(_harder(finished.job, spec, _narrow(kind)))
 
-    def slots(own: Structure, device: Device, waiting: Jobs) -> Slots:
+    def built(own: Structure, device: Device) -> Program:
         # Two threads would build the same program twice.
         with building:
-            tiles.append(
-                Slots(program(own, capacity_of(spec.inference), device), spec.inference, waiting, finish, stop)
-            )
-            return tiles[-1]
+            return program(own, capacity_of(spec.inference), device)
 
-    def work(device: Device, tile: Slots) -> None:
+    def run(own: Structure, device: Device, waiting: Jobs) -> None:
+        tile = Slots(built(own, device), spec.inference, waiting, finish, stop)
+        tiles.append(tile)
         tile.run()
+
+    def work(device: Device) -> None:
+        run(kind, device, heap)
         while not stop.wait(IDLE_SECONDS):
             if retries:
-                slots(_narrow(kind), device, retries).run()
+                run(_narrow(kind), device, retries)
 
     tiles: list[Slots] = []
     places = _workers(devices)[: -(-sum(job.copies for job in jobs) // kind.units)]
     with ThreadPoolExecutor(len(places), thread_name_prefix="mixfleet") as pool:
-        running = [pool.submit(work, device, slots(kind, device, heap)) for device in places]
+        running = [pool.submit(work, device) for device in places]
         try:
             waiting = len(jobs)
             while waiting:

@@ -22,7 +22,7 @@ from mixfleet.groups import Prepared
 from mixfleet.panel import unit_id
 from mixfleet.pooled import SWEEPS, PooledProgram, Sweep, pooled_program
 from mixfleet.pooled_state import Group, State
-from mixfleet.pooled_warmup import begin, warm_up
+from mixfleet.pooled_warmup import HARDER_ACCEPT, begin, warm_up
 from mixfleet.program import Book, Device
 from mixfleet.slots import LOOKS, Finished, Job
 
@@ -34,8 +34,8 @@ LENGTHS = (512, 1024, 2048, 4096)
 PATIENCE = 512
 """Draws per chain after which a group whose chains plainly disagree goes on to the next rung, if there is one."""
 
-HARDER_RUNGS, HARDER_ACCEPT = 2, 0.95
-"""Rungs above the first, each a warm-up from where the chains stand, and the acceptance that they aim for."""
+HARDER_RUNGS = 2
+"""Rungs above the first, each a warm-up from where the chains stand, with smaller steps."""
 
 POLL_SECONDS = 0.5
 

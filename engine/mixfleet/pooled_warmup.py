@@ -16,13 +16,16 @@ from mixfleet.samplers.hmc import Metric
 from mixfleet.samplers.threefry import normals, uniforms
 from mixfleet.sites import sites_of_draws, sites_of_mode
 
-__all__ = ["begin", "warm_up"]
+__all__ = ["HARDER_ACCEPT", "begin", "warm_up"]
 
 WINDOWS = (3, 7, 13)
 """Blocks of sweeps after which sites and metrics are learnt; the blocks since the last one are their window."""
 
 SETTLING = 3
 """Blocks after the last window, for the step sizes alone."""
+
+HARDER_ACCEPT = 0.95
+"""Acceptance that is aimed for where trajectories diverged."""
 
 _metric_of = jax.jit(hmc.metric_of)
 
@@ -75,15 +78,22 @@ def warm_up(
         stop: Ends the warm-up at once, when set.
     """
     state, window, gradients = adapting(state, target_accept), list[Sweep](), 0
+    diverged = np.zeros(group.pool.kind.units, bool)
     for block in range(1, WINDOWS[-1] + SETTLING + 1):
         if stop.is_set():
             break
         state, sweep = program.sweeps(data, state)
         gradients += int(np.sum(np.asarray(sweep.steps)))
         window.append(sweep)
+        if block > WINDOWS[-2]:
+            diverged |= np.asarray(sweep.diverged).any(axis=(0, 2))
         if block in WINDOWS:
             data, state = _learn(group, program, data, state, window)
             window = []
+        if block == WINDOWS[-1]:
+            # A few such units would send the whole group up the ladder.
+            aims = np.where(diverged, HARDER_ACCEPT, target_accept).astype(group.pool.kind.dtype)
+            state = state._replace(unit_stepping=state.unit_stepping._replace(target_accept=jnp.asarray(aims)))
     return data, settle(state), gradients
 
 

@@ -195,7 +195,10 @@ class Slots:
         state = self._state or self._program.empty_state()
         self._state, counts = self._program.insert(state, self._staged_state, self._book.filled, source)
         self._book = self._book._replace(filled=counts)
-        members = [self._occupants[0].job.member] * self._kind.units
+        self._put_tile()
+
+    def _put_tile(self) -> None:
+        members: list[Member | None] = [None] * self._kind.units
         for occupant in self._occupants:
             for place in occupant.places:
                 members[place] = occupant.job.member
@@ -297,6 +300,9 @@ class Slots:
                 place=places[0],
             )
         )
+        if self._occupants and not self._staged and not self._jobs:
+            # What leaves now is not replaced, and is not to keep the others waiting.
+            self._put_tile()
 
 
 def capacity_of(inference: Inference) -> int:

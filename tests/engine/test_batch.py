@@ -47,6 +47,17 @@ def test_basis_and_loading_are_the_linear_block_again():
     np.testing.assert_allclose(basis.T @ basis, np.eye(7), atol=1e-13)
 
 
+def test_an_empty_place_has_no_week_and_the_others_keep_theirs():
+    kind = structure(spec(), PANEL, 60)
+    member = prepare(UNIT, PANEL, spec())
+    tile = stack([None, member, None, member], replace(kind, units=5))
+    assert [bool(tile.weight[:, place].any()) for place in range(5)] == [False, True, False, True, True]
+    full = stack([member] * 5, replace(kind, units=5))
+    for name in set(tile._fields) - {"weight"}:
+        np.testing.assert_array_equal(getattr(tile, name), getattr(full, name))
+    np.testing.assert_array_equal(tile.weight[:, 1], full.weight[:, 1])
+
+
 COLLINEAR = {
     "zero": lambda controls: np.zeros_like(controls),
     "repeated": lambda controls: np.repeat(controls[:, :1], 2, axis=1),
