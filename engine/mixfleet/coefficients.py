@@ -19,10 +19,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mixfleet import hierarchy as hierarchies
+from mixfleet.coordinates import log_ramp
 from mixfleet.hierarchy import Hierarchy, Hyper
 from mixfleet.samplers.threefry import normals
 
 __all__ = ["Columns", "Shared", "Told", "prior", "redraw", "told", "uniform_rows"]
+
+WALK = 1.0
+"""Standard deviation of the random walk of a spread's coordinate."""
 
 
 class Columns(NamedTuple):
@@ -95,14 +99,14 @@ def told(
 
 def uniform_rows(levels: tuple[int, ...]) -> int:
     """Uniform numbers per row and chain that `redraw` takes, besides one for every unit."""
-    return hierarchies.uniform_rows(levels, 0) + 2 + len(levels)
+    return hierarchies.uniform_rows(levels, 0) + 4 + len(levels) + sum(levels)
 
 
 def redraw(
     columns: Columns,
     hyper: Hyper,
     said: Told,
-    own: Float[Array, "row unit chain"],
+    own: Float[Array, "2 row unit chain"],
     uniform: Float[Array, "number row chain"],
 ) -> Shared:
     """New coefficients and hyperparameters: a sweep that leaves their law given the data invariant.
@@ -115,10 +119,14 @@ def redraw(
         uniform: `uniform_rows` uniform numbers of the group.
     """
     hierarchy = columns.hierarchy
-    values = _redraw_values(hierarchy, hyper, said, normals(own))
-    first = len(uniform) - 2 - len(hyper.levels)
-    hyper = hierarchies.redraw(hierarchy, hyper, values, uniform[:first])
-    return _slide(hierarchy, Shared(values, hyper), said, normals(uniform[first:]))
+    values = _redraw_values(hierarchy, hyper, said, normals(own[0]))
+    shared = _redraw_spreads(hierarchy, Shared(values, hyper), said, normals(own[1]), uniform[:2])
+    labels = sum(len(key) for key in hierarchy.keys)
+    first = len(uniform) - labels - 2 - len(hyper.levels)
+    hyper = hierarchies.redraw(hierarchy, shared.hyper, shared.values, uniform[2:first])
+    white = normals(uniform[first:])
+    shared = _slide(hierarchy, Shared(shared.values, hyper), said, white[: len(white) - labels])
+    return _slide_labels(hierarchy, shared, said, white[len(white) - labels :])
 
 
 def _redraw_values(
@@ -143,6 +151,46 @@ def _redraw_values(
         return values.at[j].set((total[j] - known) / upper[j, j] + white[j] / jnp.sqrt(upper[j, j]))
 
     return jax.lax.fori_loop(0, len(white), substitute, jnp.zeros_like(white))
+
+
+def _redraw_spreads(
+    hierarchy: Hierarchy,
+    shared: Shared,
+    said: Told,
+    white: Float[Array, "row unit chain"],
+    uniform: Float[Array, "2 row chain"],
+) -> Shared:
+    """The units' spreads given the data and the other rows, with each row's coefficients, which are integrated out.
+
+    A random walk in the spread's coordinate, accepted as Metropolis says; the row's coefficients are then drawn anew.
+    """
+    coordinates, means = shared.hyper.spread[0], hierarchies.means(hierarchy, shared.hyper)
+    present = hierarchy.present[:, None] > 0
+    proposed = coordinates + WALK * normals(uniform[0])
+
+    def of_row(row: Array, carried: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        coordinates, values, left = carried
+        precision, scale = said.precision[row], hierarchy.scale[row]
+        pull = left[row] + precision[row] * (values[row] - means[row])
+
+        def log_law(coordinate: Array) -> Array:
+            variance = (scale * jnp.exp(log_ramp(coordinate))) ** 2
+            wider = 1 + variance * precision[row]
+            told = jnp.where(present, variance * pull**2 / wider - jnp.log(wider), 0)
+            return 0.5 * jnp.sum(told, axis=0) + hierarchies.log_prior_of_spreads(coordinate)
+
+        here, there = coordinates[row], proposed[row]
+        moved = jnp.log(uniform[1, row]) < log_law(there) - log_law(here)
+        coordinate = jnp.where(moved, there, here)
+        spread = scale * jnp.exp(log_ramp(coordinate))
+        wider = 1 + spread**2 * precision[row]
+        drawn = means[row] + spread * (spread * pull / wider + white[row] / jnp.sqrt(wider))
+        change = drawn - values[row]
+        return coordinates.at[row].set(coordinate), values.at[row].set(drawn), left - precision * change[None]
+
+    carried = coordinates, shared.values, _left(said, shared.values)
+    coordinates, values, _ = jax.lax.fori_loop(0, len(coordinates), of_row, carried)
+    return Shared(values, shared.hyper._replace(spread=shared.hyper.spread.at[0].set(coordinates)))
 
 
 def _slide(hierarchy: Hierarchy, shared: Shared, said: Told, white: Float[Array, "part row chain"]) -> Shared:
@@ -177,7 +225,7 @@ def _slide(hierarchy: Hierarchy, shared: Shared, said: Told, white: Float[Array,
         moved = factor * change
         return numbers.at[part, row].add(change), values.at[row].add(moved), left - precision * moved[None]
 
-    left = said.total - jnp.einsum("rsuc,suc->ruc", said.precision, shared.values, precision="highest")
+    left = _left(said, shared.values)
     numbers, values, _ = jax.lax.fori_loop(
         0, numbers.shape[0] * numbers.shape[1], of_number, (numbers, shared.values, left)
     )
@@ -186,3 +234,36 @@ def _slide(hierarchy: Hierarchy, shared: Shared, said: Told, white: Float[Array,
     levels = tuple(ones * sign[None] for ones, sign in zip(hyper.levels, turned, strict=True))
     coordinate = hierarchies.inverse_log_ramp(jnp.log(jnp.abs(spread) / hierarchy.scale[:, None]))
     return Shared(values, hyper._replace(centre=numbers[0], spread=coordinate, levels=levels))
+
+
+def _slide_labels(hierarchy: Hierarchy, shared: Shared, said: Told, white: Float[Array, "level row chain"]) -> Shared:
+    """Effects of each key's labels given the data and the units' deviations, which take the values along."""
+    scales, values, left = hierarchies.spreads(hierarchy, shared.hyper), shared.values, _left(said, shared.values)
+    changed: list[Array] = []
+    for k, key in enumerate(hierarchy.keys):
+        scale, drawn, white = scales[1 + k] * hierarchy.used[k][:, None], white[: len(key)], white[len(key) :]
+
+        def of_row(
+            row: Array,
+            carried: tuple[Array, Array, Array],
+            key: Array = key,
+            scale: Array = scale,
+            drawn: Array = drawn,
+        ) -> tuple[Array, Array, Array]:
+            levels, values, left = carried
+            factor, precision = scale[row], said.precision[row]
+            own = 1 + factor**2 * jnp.matmul(key, precision[row], precision="highest")
+            pull = factor * jnp.matmul(key, left[row], precision="highest") - levels[:, row]
+            change = pull / own + drawn[:, row] / jnp.sqrt(own)
+            moved = jnp.matmul(key.T, factor * change, precision="highest")
+            return levels.at[:, row].add(change), values.at[row].add(moved), left - precision * moved[None]
+
+        carried = shared.hyper.levels[k], values, left
+        levels, values, left = jax.lax.fori_loop(0, len(hierarchy.scale), of_row, carried)
+        changed.append(levels)
+    return Shared(values, shared.hyper._replace(levels=tuple(changed)))
+
+
+def _left(said: Told, values: Float[Array, "row unit chain"]) -> Float[Array, "row unit chain"]:
+    """What the data pull these coefficients by."""
+    return said.total - jnp.einsum("rsuc,suc->ruc", said.precision, values, precision="highest")

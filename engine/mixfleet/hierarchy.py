@@ -37,6 +37,7 @@ __all__ = [
     "centres",
     "inverse_log_ramp",
     "log_prior",
+    "log_prior_of_spreads",
     "means",
     "moved",
     "nowhere",
@@ -120,13 +121,13 @@ def means(hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, "row unit chain"]:
 
 def log_prior(hyper: Hyper) -> Float[Array, " chain"]:
     """Log density of all coordinates, up to a constant."""
-    total = jnp.sum(_log_prior_of_spreads(hyper.spread), axis=(0, 1)) - 0.5 * jnp.sum(hyper.centre**2, axis=0)
+    total = jnp.sum(log_prior_of_spreads(hyper.spread), axis=(0, 1)) - 0.5 * jnp.sum(hyper.centre**2, axis=0)
     for levels in hyper.levels:
         total = total - 0.5 * jnp.sum(levels**2, axis=(0, 1))
     if hyper.types.shape[1] == 0:
         return total
     mean, spread = hyper.types
-    return total + jnp.sum(_log_prior_of_spreads(spread) - 0.5 * mean**2, axis=0)
+    return total + jnp.sum(log_prior_of_spreads(spread) - 0.5 * mean**2, axis=0)
 
 
 def nowhere(hierarchy: Hierarchy, chains: int) -> Hyper:
@@ -339,7 +340,8 @@ def inverse_log_ramp(y: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     return jax.lax.fori_loop(0, 8, lambda _, x: x - (log_ramp(x) - y) * jnp.exp(-log_ramp_slope(x)), x)
 
 
-def _log_prior_of_spreads(coordinate: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+def log_prior_of_spreads(coordinate: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """Log density of spreads' coordinates, up to a constant."""
     ramp = log_ramp(coordinate)
     return -0.5 * jnp.exp(2 * ramp) + log_ramp_slope(coordinate) + ramp
 

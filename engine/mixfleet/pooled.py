@@ -47,9 +47,9 @@ MOST_STEPS = 8
 SLOWEST = 0.3
 """Trajectories of all units have as many steps as the unit takes whose step size stands here among them."""
 
-ROUNDS = 8
-"""Redraws of shared coefficients and their hyperparameters in a sweep: they cost little beside the trajectories, and
-one alone moves a small spread slowly."""
+ROUNDS = 4
+"""Redraws of shared coefficients and their hyperparameters in a sweep, twice as many where keys have effects: they cost
+little beside the trajectories, and one alone moves a small spread slowly."""
 
 PRELUDE = 128
 """Sweeps over sites instead of data that the hyperparameters start with."""
@@ -305,7 +305,8 @@ def _redraw_shared(pool: Pool, group: Group, series: Series, state: State) -> tu
         shared = redraw(columns, hyper, said, *_numbers_of_shared(pool, group, number, state.x.dtype))
         return shared.hyper, shared.values
 
-    numbers = state.number.astype(jnp.uint32) * ROUNDS + jnp.arange(ROUNDS, dtype=jnp.uint32)
+    rounds = ROUNDS * (2 if pool.levels else 1)
+    numbers = state.number.astype(jnp.uint32) * rounds + jnp.arange(rounds, dtype=jnp.uint32)
     hyper, values = jax.lax.scan(again, state.shared, numbers)
     shared = Shared(values[-1], hyper)
     less = shared.values - hierarchies.means(columns.hierarchy, state.shared)
@@ -329,9 +330,9 @@ def _numbers_of_shared(pool: Pool, group: Group, number: Array, dtype: Any) -> t
     """Uniform numbers for `coefficients.redraw`."""
     kind, rows = pool.kind, pool.kind.shared
     # Half way between the numbers of trajectories and those of the prelude.
-    own = uniforms(group.unit_keys, number + jnp.uint32(2**30), rows, kind.lanes, dtype)
+    own = uniforms(group.unit_keys, number + jnp.uint32(2**30), 2 * rows, kind.lanes, dtype)
     every = uniforms(group.key, number + jnp.uint32(2**30), uniform_rows(pool.levels), rows * kind.chains, dtype)
-    return own.reshape(rows, kind.units, kind.chains), every.reshape(-1, rows, kind.chains)
+    return own.reshape(2, rows, kind.units, kind.chains), every.reshape(-1, rows, kind.chains)
 
 
 def _of_units(pool: Pool, group: Group, hyper: Hyper, x: Array, density: Any) -> tuple[Origin, Float[Array, " lane"]]:

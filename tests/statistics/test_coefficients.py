@@ -82,7 +82,7 @@ def test_redrawing_leaves_the_joint_law_invariant(keys: tuple[int, ...], units: 
             error = jnp.sqrt(noise**2 + variance[..., None]) * jax.random.normal(first, (OWN + ROWS, *noise.shape))
             whole = jnp.einsum("kru,ruc->kuc", columns.along, values) + error
             said = coefficients.told(columns, 0 * values, variance, noise, whole)
-            own = jax.random.uniform(second, values.shape, minval=1e-12)
+            own = jax.random.uniform(second, (2, *values.shape), minval=1e-12)
             uniform = jax.random.uniform(third, (coefficients.uniform_rows(levels), ROWS, CHAINS), minval=1e-12)
             shared = coefficients.redraw(columns, hyper, said, own, uniform)
             return shared.hyper, shared.values
