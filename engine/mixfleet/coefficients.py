@@ -119,8 +119,10 @@ def redraw(
         uniform: `uniform_rows` uniform numbers of the group.
     """
     hierarchy = columns.hierarchy
-    values = _redraw_values(hierarchy, hyper, said, normals(own[0]))
-    shared = _redraw_spreads(hierarchy, Shared(values, hyper), said, normals(own[1]), uniform[:2])
+    shared = Shared(_redraw_values(hierarchy, hyper, said, normals(own[0])), hyper)
+    if hierarchy.keys:
+        # Effects of labels and a small spread hold each other; without them what follows moves the spread well enough.
+        shared = _redraw_spreads(hierarchy, shared, said, normals(own[1]), uniform[:2])
     labels = sum(len(key) for key in hierarchy.keys)
     first = len(uniform) - labels - 2 - len(hyper.levels)
     hyper = hierarchies.redraw(hierarchy, shared.hyper, shared.values, uniform[2:first])

@@ -47,9 +47,9 @@ MOST_STEPS = 8
 SLOWEST = 0.3
 """Trajectories of all units have as many steps as the unit takes whose step size stands here among them."""
 
-ROUNDS = 4
-"""Redraws of shared coefficients and their hyperparameters in a sweep, twice as many where keys have effects: they cost
-little beside the trajectories, and one alone moves a small spread slowly."""
+ROUNDS = 8
+"""Redraws of shared coefficients and their hyperparameters in a sweep: they cost little beside the trajectories, and
+one alone moves a small spread slowly."""
 
 PRELUDE = 128
 """Sweeps over sites instead of data that the hyperparameters start with."""
@@ -305,8 +305,7 @@ def _redraw_shared(pool: Pool, group: Group, series: Series, state: State) -> tu
         shared = redraw(columns, hyper, said, *_numbers_of_shared(pool, group, number, state.x.dtype))
         return shared.hyper, shared.values
 
-    rounds = ROUNDS * (2 if pool.levels else 1)
-    numbers = state.number.astype(jnp.uint32) * rounds + jnp.arange(rounds, dtype=jnp.uint32)
+    numbers = state.number.astype(jnp.uint32) * ROUNDS + jnp.arange(ROUNDS, dtype=jnp.uint32)
     hyper, values = jax.lax.scan(again, state.shared, numbers)
     shared = Shared(values[-1], hyper)
     less = shared.values - hierarchies.means(columns.hierarchy, state.shared)
