@@ -78,7 +78,7 @@ def warm_up(
         stop: Ends the warm-up at once, when set.
     """
     state, window, gradients = adapting(state, target_accept), list[Sweep](), 0
-    diverged = np.zeros(group.pool.kind.units, int)
+    diverged = np.zeros(group.pool.kind.units, bool)
     for block in range(1, WINDOWS[-1] + SETTLING + 1):
         if stop.is_set():
             break
@@ -86,13 +86,13 @@ def warm_up(
         gradients += int(np.sum(np.asarray(sweep.steps)))
         window.append(sweep)
         if block > WINDOWS[-2]:
-            diverged += np.asarray(sweep.diverged).sum(axis=(0, 2))
+            diverged |= np.asarray(sweep.diverged).any(axis=(0, 2))
         if block in WINDOWS:
             data, state = _learn(group, program, data, state, window)
             window = []
         if block == WINDOWS[-1]:
             # A few such units would send the whole group up the ladder.
-            aims = np.where(diverged > 1, HARDER_ACCEPT, target_accept).astype(group.pool.kind.dtype)
+            aims = np.where(diverged, HARDER_ACCEPT, target_accept).astype(group.pool.kind.dtype)
             state = state._replace(unit_stepping=state.unit_stepping._replace(target_accept=jnp.asarray(aims)))
     return data, settle(state), gradients
 
