@@ -364,6 +364,21 @@ def test_a_spike_leaves_nothing_behind(window: int, decay: float, dtype: type[np
     np.testing.assert_array_equal(result.mean_by_shape[0][0][nothing], 0)
 
 
+@NEEDS_NATIVE
+@pytest.mark.parametrize("normalised", [True, False])
+def test_a_recursion_has_the_windows_of_its_decay(normalised: bool, dtype: type[np.floating]):
+    case = Case(units=3, chains=8)
+    (decay,), _ = case.shape(dtype)
+    weights, tangents = adstock.weights_and_tangents("geometric", (decay,), window=case.window, normalise=normalised)
+    series, _, _, parameters, *rest = case.arguments(dtype)
+    call = functools.partial(likelihood, implementation="native", strength_is_mean=False, normalised=normalised)
+    arguments = series, weights, tangents, case.saturation, parameters, *rest
+    ours, theirs = call(*arguments, decay=decay), call(*arguments)
+    rounding = 200 * float(np.finfo(dtype).eps)
+    for recursive, windowed in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(recursive, windowed, rtol=rounding, atol=rounding * np.abs(windowed).max())
+
+
 def test_the_default_is_native_where_it_was_built_and_adstock_comes_first():
     case = Case()
     arguments = case.arguments(np.float32)
