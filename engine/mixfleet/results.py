@@ -235,7 +235,7 @@ def _draws(
 
 def _statistics(values: np.ndarray, quantiles: tuple[str, ...] = tuple(QUANTILES)) -> dict[str, np.ndarray]:
     """Of each row over all its draws, those of every chain."""
-    return statistics(np.asarray(values).reshape(len(values), -1), quantiles)
+    return statistics(np.asarray(values).reshape(len(values), -1), quantiles, exact=True)
 
 
 def _names(member: Member, panel: Panel) -> dict[str, str]:

@@ -24,6 +24,8 @@ from tests.statistics.test_calibration import POOLED, worst
 
 BRAND = Pooling(by="brand")
 QUICK = Inference(chains=4, ess_target=400, ess_floor=200, rhat_max=1.03, max_draws=2048)
+THOROUGH = replace(QUICK, ess_target=1000, ess_floor=1000, max_draws=4096)
+"""What a ratio of variances takes to be known to a tenth."""
 HELD_OUT = 26
 SEEN = (0, 3, 5, 10, 20)
 
@@ -54,7 +56,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         brands.append(frame[late | ~is_new(frame)].assign(brand=f"{seen:02d} weeks"))
     data = replace(markets().data, min_weeks=0, holdout=HELD_OUT)
     place = RunConfig(root=str(tmp_path_factory.mktemp("new")), id="r")
-    return fit(pd.concat(brands), Spec(data=data, pooling=BRAND, inference=QUICK, run=place))
+    return fit(pd.concat(brands), Spec(data=data, pooling=BRAND, inference=THOROUGH, run=place))
 
 
 def new_rows(table: pd.DataFrame) -> pd.DataFrame:
