@@ -4,7 +4,8 @@ Trend, seasons and controls may be pooled as media are. Given their hyperparamet
 out like those that units have for themselves, by `prior`. Between two such moves of the media they are drawn with
 their hyperparameters: given media and noise their law is normal, and so is nearly that of the hyperparameters given
 them. Both the coefficients (what data determine) and their deviations in units of the spread (what data leave open)
-are kept in turn while hyperparameters move, so that neither much data nor little slows the chains down.
+are kept in turn while hyperparameters move, so that neither much data nor little slows the chains down. Where keys have
+effects, spreads are also moved with the coefficients integrated out, and labels' effects with the deviations kept.
 
 References:
     Yu and Meng (2011), To center or not to center: that is not the question, doi:10.1198/jcgs.2011.203main.
@@ -106,7 +107,7 @@ def redraw(
     columns: Columns,
     hyper: Hyper,
     said: Told,
-    own: Float[Array, "2 row unit chain"],
+    own: Float[Array, "part row unit chain"],
     uniform: Float[Array, "number row chain"],
 ) -> Shared:
     """New coefficients and hyperparameters: a sweep that leaves their law given the data invariant.
@@ -115,7 +116,7 @@ def redraw(
         columns: The pooled columns.
         hyper: The old ones.
         said: From `told`.
-        own: Uniform numbers of the units.
+        own: Uniform numbers of the units; a second part only where keys have effects.
         uniform: `uniform_rows` uniform numbers of the group.
     """
     hierarchy = columns.hierarchy

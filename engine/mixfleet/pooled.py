@@ -328,10 +328,11 @@ def _told(pool: Pool, group: Group, shared: Hyper, found: Found) -> Told:
 def _numbers_of_shared(pool: Pool, group: Group, number: Array, dtype: Any) -> tuple[Array, Array]:
     """Uniform numbers for `coefficients.redraw`."""
     kind, rows = pool.kind, pool.kind.shared
+    parts = 2 if pool.levels else 1
     # Half way between the numbers of trajectories and those of the prelude.
-    own = uniforms(group.unit_keys, number + jnp.uint32(2**30), 2 * rows, kind.lanes, dtype)
+    own = uniforms(group.unit_keys, number + jnp.uint32(2**30), parts * rows, kind.lanes, dtype)
     every = uniforms(group.key, number + jnp.uint32(2**30), uniform_rows(pool.levels), rows * kind.chains, dtype)
-    return own.reshape(2, rows, kind.units, kind.chains), every.reshape(-1, rows, kind.chains)
+    return own.reshape(parts, rows, kind.units, kind.chains), every.reshape(-1, rows, kind.chains)
 
 
 def _of_units(pool: Pool, group: Group, hyper: Hyper, x: Array, density: Any) -> tuple[Origin, Float[Array, " lane"]]:
