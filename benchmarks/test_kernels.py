@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -114,11 +115,30 @@ def test_likelihood(benchmark: BenchmarkFixture, name: str, implementation: str,
     "recursion" is the native pass told that its windows are geometric, as the engine's density tells it.
     """
     case = likelihood_cases.CASES[name]
+    with jax.enable_x64(dtype is np.float64), one_core():
+        arguments = case.arguments(dtype)
+        measure(benchmark, passes(case, implementation), arguments[0].media[..., :: case.chains], *arguments)
+    benchmark.extra_info["isa"] = library.isa() if implementation != "xla" else ""
+    tell_per_lane(benchmark, case)
 
-    def passes(unit_media: Any, *arguments: Any) -> Any:
+
+@pytest.mark.parametrize("implementation", [RECURSION])
+def test_wide_likelihood(benchmark: BenchmarkFixture, implementation: str):
+    """The same for the lanes of a large group, which all cores share."""
+    case = replace(likelihood_cases.CASES["logistic_156x8x128"], units=128)
+    arguments = case.arguments(DTYPE)
+    measure(benchmark, passes(case, implementation), arguments[0].media[..., :: case.chains], *arguments)
+    benchmark.extra_info["isa"] = library.isa()
+    tell_per_lane(benchmark, case)
+
+
+def passes(case: likelihood_cases.Case, implementation: str) -> Callable[..., Any]:
+    """Calls one after the other: of the media by unit, and the case's arguments."""
+
+    def run(unit_media: Any, *arguments: Any) -> Any:
         series, weights, tangents, parameters, strength, log_noise = arguments
         decay = weights[1] / weights[0]
-        call = partial(likelihood, strength_is_mean=case.strength_is_mean, unit_media=unit_media)
+        call: Callable[..., Any] = partial(likelihood, strength_is_mean=case.strength_is_mean, unit_media=unit_media)
         if implementation == "recursion":
             call = partial(call, implementation="native", decay=decay)
         else:
@@ -127,15 +147,16 @@ def test_likelihood(benchmark: BenchmarkFixture, name: str, implementation: str,
         def follow(_: Any, value: Any) -> Any:
             # Without the barrier XLA would work out once what is the same in every pass.
             now, _ = jax.lax.optimization_barrier(((weights, tangents, parameters, strength, log_noise), value))
-            result = call(series, *now[:2], case.saturation, *now[2:])
+            weights_now, tangents_now, *others = now
+            result = call(series, weights_now, tangents_now, case.saturation, *others)
             return jax.tree.reduce(lambda total, leaf: total + jnp.sum(leaf), result, value)
 
-        return jax.lax.fori_loop(0, PASSES, follow, jnp.zeros((), dtype))
+        return jax.lax.fori_loop(0, PASSES, follow, jnp.zeros((), unit_media.dtype))
 
-    with jax.enable_x64(dtype is np.float64), one_core():
-        arguments = case.arguments(dtype)
-        measure(benchmark, passes, arguments[0].media[..., :: case.chains], *arguments)
-    benchmark.extra_info["isa"] = library.isa() if implementation != "xla" else ""
+    return run
+
+
+def tell_per_lane(benchmark: BenchmarkFixture, case: likelihood_cases.Case) -> None:
     if benchmark.stats is not None:
         seconds = benchmark.stats.stats.as_dict()["min"]
         benchmark.extra_info["us_per_lane_gradient"] = seconds / PASSES / case.lanes * 1e6

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
-from threading import Event, Lock
+from threading import Event
 
 import jax
 import numpy as np
@@ -21,7 +21,7 @@ from mixfleet.pooled import SWEEPS
 from mixfleet.pooled_fitting import FinishedGroup, sample_groups
 from mixfleet.pooled_results import with_pooling
 from mixfleet.posterior import UnitResult
-from mixfleet.program import TICKS, Device, Program, program
+from mixfleet.program import TICKS, Device, program
 from mixfleet.results import unit_result
 from mixfleet.slots import Finished, Job, Jobs, Slots, capacity_of
 from mixfleet.transport import Pool
@@ -34,8 +34,7 @@ HARDER_ACCEPT = 0.95
 POLL_SECONDS, IDLE_SECONDS = 0.5, 0.05
 
 RETRY_PLACES = 4
-"""Places of a tile in which a unit is sampled anew on the rungs above the first, as so many more chains. It has that
-tile for itself: the last of a fleet would wait for empty places of a larger one."""
+"""Places of a tile in which a unit is sampled anew on the rungs above the first, as so many more chains."""
 
 FALLBACK_RUNG = 3
 
@@ -107,11 +106,10 @@ def fit_units(
             else:
                 jobs.append(job)
         for finished in _sample(kinds[n], jobs, spec, devices, tally):
-            kind = _narrow(kinds[n]) if finished.job.rung else kinds[n]
             if finished.verdict.passed or not spec.inference.ladder:
-                yield tally.count(_result(finished, kind, panel, spec))
+                yield tally.count(_result(finished, kinds[n], panel, spec))
             else:
-                unfinished.append((kind, finished))
+                unfinished.append((kinds[n], finished))
     yield from _climb(unfinished, panel, spec, devices, tally)
 
 
@@ -194,7 +192,7 @@ def _climb(
     moved = replace(spec, model=replace(spec.model, coordinate=other))
     still: list[tuple[Structure, Finished]] = []
     for kind in dict.fromkeys(kind for kind, _ in unfinished):
-        again = _narrow(replace(kind, model=moved.model))
+        again = replace(kind, model=moved.model)
         jobs = [
             replace(
                 _harder(finished.job, spec, again),
@@ -222,38 +220,31 @@ def _climb(
 def _sample(
     kind: Structure, jobs: list[Job], spec: Spec, devices: list[Device], tally: "_Tally", phase: str = "sampling"
 ) -> Iterator[Finished]:
-    """The jobs' outcomes; a unit that misses a gate on the first rung is tried once more when a thread is free."""
+    """The jobs' outcomes; a unit that misses a gate on the first rung is tried once more, behind all that wait."""
     if not jobs:
         return
-    heap, retries, outcomes, stop, building = Jobs(jobs), Jobs([]), SimpleQueue[Finished](), Event(), Lock()
+    heap, outcomes, stop = Jobs(jobs), SimpleQueue[Finished](), Event()
 
     def finish(finished: Finished) -> None:
         if finished.verdict.passed or finished.job.rung > 0 or not spec.inference.ladder:
             outcomes.put(finished)
         else:
-            # So that it is compiled by the time that a thread is free.
-            for device in dict.fromkeys(places):
-                built(_narrow(kind), device)
-            retries.add(_harder(finished.job, spec, _narrow(kind)))
-
-    def built(own: Structure, device: Device) -> Program:
-        # Two threads would build the same program twice.
-        with building:
-            return program(own, capacity_of(spec.inference), device)
-
-    def run(own: Structure, device: Device, waiting: Jobs) -> None:
-        tile = Slots(built(own, device), spec.inference, waiting, finish, stop)
-        tiles.append(tile)
-        tile.run()
+            heap.add(_harder(finished.job, spec, kind))
 
     def work(device: Device) -> None:
-        run(kind, device, heap)
-        while not stop.wait(IDLE_SECONDS):
-            if retries:
-                run(_narrow(kind), device, retries)
+        tile = Slots(program(kind, capacity_of(spec.inference), device), spec.inference, heap, finish, stop)
+        tiles.append(tile)
+        while not stop.is_set():
+            if heap:
+                tile.run()
+            # A unit of another tile may have to be tried once more.
+            stop.wait(IDLE_SECONDS)
 
     tiles: list[Slots] = []
     places = _workers(devices)[: -(-sum(job.copies for job in jobs) // kind.units)]
+    # Before the threads, of which two would build the same one.
+    for device in dict.fromkeys(places):
+        program(kind, capacity_of(spec.inference), device)
     with ThreadPoolExecutor(len(places), thread_name_prefix="mixfleet") as pool:
         running = [pool.submit(work, device) for device in places]
         try:
@@ -273,11 +264,6 @@ def _sample(
             stop.set()
 
 
-def _narrow(kind: Structure) -> Structure:
-    """The structure of the tile in which a unit is tried again."""
-    return replace(kind, units=min(RETRY_PLACES, kind.units))
-
-
 def _job(unit: Unit, panel: Panel, spec: Spec) -> Job | UnitResult:
     try:
         member = prepare(unit, panel, spec)
@@ -289,7 +275,7 @@ def _job(unit: Unit, panel: Panel, spec: Spec) -> Job | UnitResult:
 
 def _harder(job: Job, spec: Spec, kind: Structure) -> Job:
     rung = job.rung + 1
-    keys = _keys(job.member.unit, spec, rung=rung, copies=kind.units)
+    keys = _keys(job.member.unit, spec, rung=rung, copies=min(RETRY_PLACES, kind.units))
     return replace(job, rung=rung, keys=keys, target_accept=HARDER_ACCEPT)
 
 

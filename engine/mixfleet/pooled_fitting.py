@@ -11,7 +11,7 @@ from threading import Event
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from mixfleet import diagnostics
 from mixfleet.batch import Tile, stack
@@ -21,7 +21,7 @@ from mixfleet.gates import HOPELESS_RHAT, Verdict, judge, judge_hyper, past_savi
 from mixfleet.groups import Prepared
 from mixfleet.panel import unit_id
 from mixfleet.pooled import SWEEPS, PooledProgram, Sweep, pooled_program
-from mixfleet.pooled_state import Group, State
+from mixfleet.pooled_state import Group, State, with_smaller_steps
 from mixfleet.pooled_warmup import HARDER_ACCEPT, begin, warm_up
 from mixfleet.program import Book, Device
 from mixfleet.slots import LOOKS, Finished, Job
@@ -33,6 +33,11 @@ LENGTHS = (512, 1024, 2048, 4096)
 
 PATIENCE = 512
 """Draws per chain after which a group whose chains plainly disagree goes on to the next rung, if there is one."""
+
+SMALLER = 0.7
+"""Factor of the step size, from a look on, of units that diverged too often since the look before. So a unit that a
+warm-up was too short to tell of does not cost its whole group another rung. As there are few looks, the chains forget
+that their past chose their steps, doi:10.1239/jap/1183667414."""
 
 HARDER_RUNGS = 2
 """Rungs above the first, each a warm-up from where the chains stand, with smaller steps."""
@@ -146,6 +151,7 @@ def _draw(
         finished = _judged(record, inference, np.asarray(data.unit_keys), patience, last=not looks)
         if finished is not None:
             return state, finished
+        state = with_smaller_steps(state, record.diverging(), SMALLER)
     return state, None
 
 
@@ -157,6 +163,7 @@ class _Record:
         self._fields: list[np.ndarray] = []
         self._hyper: list[np.ndarray] = []
         self.divergences = np.zeros(group.pool.kind.units, int)
+        self._told = self.divergences.copy(), 0
         self.balance = np.zeros((group.pool.kind.units, group.pool.kind.chains))
         self.gradients = gradients
         self.count = 0
@@ -168,6 +175,12 @@ class _Record:
         self.balance += np.asarray(sweep.balance).sum(axis=0)
         self.gradients += int(np.sum(np.asarray(sweep.steps)))
         self.count += SWEEPS
+
+    def diverging(self) -> Bool[np.ndarray, " unit"]:
+        """The units of which, since the last call, a greater share of trajectories diverged than is tolerated."""
+        (before, since), self._told = self._told, (self.divergences.copy(), self.count)
+        trajectories = (self.count - since) * self.group.pool.kind.chains
+        return np.array([past_saving(int(new), trajectories) for new in self.divergences - before])
 
     def rows(self, unit: int, length: int) -> Float[np.ndarray, "1 draw field chain"]:
         """A unit's draws as a book has them, padded to a length."""
@@ -191,14 +204,14 @@ def _judged(
     record: _Record, inference: Inference, unit_keys: np.ndarray, patience: int, *, last: bool
 ) -> FinishedGroup | None:
     """The group's outcome if all of it is certified, more draws will not help, or this is the last look."""
-    count = record.count
+    count, chains = record.count, record.group.pool.kind.chains
     length = next((n for n in LENGTHS if n >= count), -(-count // LENGTHS[-1]) * LENGTHS[-1])
     hyper = _judged_hyper(record, length)
     told = judge_hyper(hyper.rhat, hyper.ess_bulk, inference)
-    most = inference.max_draws * record.group.pool.kind.chains
+    worst = int(record.divergences.max())
     hopeless = count >= patience and not np.max(hyper.rhat) < HOPELESS_RHAT
-    last = last or hopeless or past_saving(int(record.divergences.max()), most)
-    if told and not last:
+    last = last or hopeless or past_saving(worst, inference.max_draws * chains)
+    if (told or past_saving(worst, count * chains)) and not last:
         return None
     finished: list[Finished] = []
     for place in range(len(record.group.members)):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from mixfleet import hierarchy as hierarchies
 from mixfleet.batch import Tile, tile_shapes
@@ -25,6 +25,7 @@ __all__ = [
     "settle",
     "stack_hyper",
     "state_of",
+    "with_smaller_steps",
 ]
 
 FIRST_HYPER_STEP = 0.2
@@ -162,6 +163,19 @@ def settle(state: State) -> State:
         return warmup.settle(stepping, jnp.ones(len(stepping.log_step), bool))
 
     return state._replace(unit_stepping=settled(state.unit_stepping), hyper_stepping=settled(state.hyper_stepping))
+
+
+def with_smaller_steps(state: State, which: Bool[np.ndarray, " unit"], factor: float) -> State:
+    """The state with settled step sizes that are smaller by a factor in the units of `which`."""
+    stepping = state.unit_stepping
+    change = jnp.asarray(np.where(which, np.log(factor), 0).astype(stepping.log_step.dtype))
+    return state._replace(
+        unit_stepping=stepping._replace(
+            log_step=stepping.log_step + change,
+            # A warm-up begins from there.
+            log_average=stepping.log_average + change,
+        )
+    )
 
 
 def _first_stepping(units: int, step: float, dtype: str) -> Stepping:

@@ -11,6 +11,7 @@ from mixfleet.config import Pooling, Spec
 from mixfleet.errors import ConfigError
 from mixfleet.panel import unit_id
 from mixfleet.pooled_fitting import FinishedGroup
+from mixfleet.pooled_state import State
 from tests.laws.quick import Labels, digests, fit, only, ragged_fleet, settings, with_units
 
 pytestmark = pytest.mark.usefixtures("programs")
@@ -109,6 +110,35 @@ def test_the_estimate_of_a_groups_memory_holds_its_record(monkeypatch: pytest.Mo
     assert found[0].units[0].count == spec.inference.max_draws
     record = max(kept.values()) / 2**30
     assert record <= fitting.group_memory_estimate(found[0].group.pool, spec) <= 4 * record
+
+
+def test_a_unit_that_diverges_too_often_goes_on_with_smaller_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its group with the draws that it has, until few enough of all trajectories diverged."""
+    usual, smaller = pooled_fitting._Record.add, pooled_fitting.with_smaller_steps
+    changes: list[np.ndarray] = []
+
+    def diverged(self: Any, sweep: Any) -> None:
+        usual(self, sweep)
+        self.divergences[:] = [5, 0]
+
+    def followed(state: State, which: np.ndarray, factor: float) -> State:
+        after = smaller(state, which, factor)
+        assert not np.asarray(after.unit_stepping.adapting).any()
+        changes.append(np.asarray(after.unit_stepping.log_step - state.unit_stepping.log_step))
+        return after
+
+    monkeypatch.setattr(pooled_fitting._Record, "add", diverged)
+    monkeypatch.setattr(pooled_fitting, "with_smaller_steps", followed)
+    spec = pooled()
+    spec = replace(spec, inference=replace(spec.inference, max_draws=2048, ladder=True))
+    found: list[FinishedGroup] = []
+    fit(with_units(FLEET, [unit for unit in FLEET.units if unit.labels[0] == "brand_002"]), spec, on_group=found.append)
+    first, second = found[0].units
+    assert first.job.rung == second.job.rung == 0
+    assert first.verdict.passed
+    assert first.count * spec.inference.chains >= 5000
+    np.testing.assert_allclose(changes[0][:2], [np.log(pooled_fitting.SMALLER), 0], rtol=1e-5)
+    assert all(not np.any(later) for later in changes[1:])
 
 
 def test_channels_of_one_type_have_a_variance_of_their_own() -> None:
