@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from jax import monitoring
 
-from mixfleet import fitting
+from mixfleet import fallback, fitting, slots
 from mixfleet import program as programs
 from mixfleet.batch import padded_weeks
 from mixfleet.config import Output, Override, Prior, preset
 from mixfleet.distribution import distribution
+from mixfleet.gates import Verdict, judge
 from tests.laws.quick import ENOUGH, fit, ragged_fleet, settings, with_units
 
 pytestmark = pytest.mark.usefixtures("programs")
@@ -97,3 +98,18 @@ def test_more_draws_are_another_program_and_only_then() -> None:
     assert kept.max_draws == ENOUGH["max_draws"]
     assert fitting.capacity_of(replace(kept, max_draws=600)) == fitting.capacity_of(kept)
     assert fitting.capacity_of(replace(kept, max_draws=2000)) > fitting.capacity_of(kept)
+
+
+def test_units_on_the_last_rung_share_one_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program of its own for each would fill a process's memory map where thousands are fitted."""
+
+    def refuse(*arguments: Any, **keywords: Any) -> Verdict:
+        return replace(judge(*arguments, **keywords), passed=False, enough=False, hopeless=False, mixing=False)
+
+    monkeypatch.setattr(slots, "judge", refuse)
+    monkeypatch.setattr(fallback, "WARMUP", 20)
+    monkeypatch.setattr(fallback, "DRAWS", 20)
+    with compilations() as seen:
+        results = fit(with_units(FLEET, FLEET.units[:3]), settings(FLEET.data, ladder=True, max_draws=256))
+    assert {result.rung for result in results.values()} == {fitting.FALLBACK_RUNG}
+    assert seen["_draws"] == 1
