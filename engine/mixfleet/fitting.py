@@ -220,7 +220,7 @@ def _climb(
 def _sample(
     kind: Structure, jobs: list[Job], spec: Spec, devices: list[Device], tally: "_Tally", phase: str = "sampling"
 ) -> Iterator[Finished]:
-    """The jobs' outcomes; a unit that misses a gate on the first rung is tried once more, behind all that wait."""
+    """The jobs' outcomes; a unit that misses a gate on the first rung is tried once more, before all that wait."""
     if not jobs:
         return
     heap, outcomes, stop = Jobs(jobs), SimpleQueue[Finished](), Event()
@@ -229,7 +229,7 @@ def _sample(
         if finished.verdict.passed or finished.job.rung > 0 or not spec.inference.ladder:
             outcomes.put(finished)
         else:
-            heap.add(_harder(finished.job, spec, kind))
+            heap.put_first(_harder(finished.job, spec, kind))
 
     def work(device: Device) -> None:
         tile = Slots(program(kind, capacity_of(spec.inference), device), spec.inference, heap, finish, stop)

@@ -90,13 +90,13 @@ class Jobs:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, job: Job) -> None:
-        """Puts a job at the end."""
+    def put_first(self, job: Job) -> None:
+        """Puts a job before all others: what is tried again takes long, and a fleet should not end with it."""
         with self._lock:
-            self._waiting.append(job)
+            self._waiting.appendleft(job)
 
     def take(self, places: int) -> list[Job]:
-        """Jobs for up to so many places, the oldest first."""
+        """Jobs for up to so many places, the first first."""
         taken: list[Job] = []
         with self._lock:
             while self._waiting and self._waiting[0].copies <= places:
