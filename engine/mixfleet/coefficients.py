@@ -235,7 +235,9 @@ def _slide(hierarchy: Hierarchy, shared: Shared, said: Told, white: Float[Array,
     spread = numbers[1:]
     turned = jnp.where(spread[1:] < 0, -1, 1)
     levels = tuple(ones * sign[None] for ones, sign in zip(hyper.levels, turned, strict=True))
-    coordinate = hierarchies.inverse_log_ramp(jnp.log(jnp.abs(spread) / hierarchy.scale[:, None]))
+    # A sum may round to nothing, which has no logarithm.
+    size = jnp.maximum(jnp.abs(spread) / hierarchy.scale[:, None], jnp.finfo(spread.dtype).tiny)
+    coordinate = hierarchies.inverse_log_ramp(jnp.log(size))
     return Shared(values, hyper._replace(centre=numbers[0], spread=coordinate, levels=levels))
 
 
