@@ -192,7 +192,8 @@ def _climb(
     moved = replace(spec, model=replace(spec.model, coordinate=other))
     still: list[tuple[Structure, Finished]] = []
     for kind in dict.fromkeys(kind for kind, _ in unfinished):
-        again = replace(kind, model=moved.model)
+        # One unit to a tile: they are few, and have no others to share one with.
+        again = replace(kind, model=moved.model, units=min(RETRY_PLACES, kind.units))
         jobs = [
             replace(
                 _harder(finished.job, spec, again),
