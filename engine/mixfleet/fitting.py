@@ -23,13 +23,11 @@ from mixfleet.pooled_results import with_pooling
 from mixfleet.posterior import UnitResult
 from mixfleet.program import TICKS, Device, program
 from mixfleet.results import unit_result
+from mixfleet.samplers.warmup import HARDER_ACCEPT
 from mixfleet.slots import Finished, Job, Jobs, Slots, capacity_of
 from mixfleet.transport import Pool
 
 __all__ = ["OnEvent", "OnGroup", "Progress", "fit_units", "group_memory_estimate", "memory_estimate"]
-
-HARDER_ACCEPT = 0.95
-"""Acceptance that the rungs above the first aim for."""
 
 POLL_SECONDS, IDLE_SECONDS = 0.5, 0.05
 

@@ -22,8 +22,9 @@ from mixfleet.groups import Prepared
 from mixfleet.panel import unit_id
 from mixfleet.pooled import SWEEPS, PooledProgram, Sweep, pooled_program
 from mixfleet.pooled_state import Group, State, with_smaller_steps
-from mixfleet.pooled_warmup import HARDER_ACCEPT, begin, warm_up
+from mixfleet.pooled_warmup import begin, warm_up
 from mixfleet.program import Book, Device
+from mixfleet.samplers.warmup import HARDER_ACCEPT
 from mixfleet.slots import LOOKS, Finished, Job
 
 __all__ = ["FinishedGroup", "HyperDraws", "sample_groups"]

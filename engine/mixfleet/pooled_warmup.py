@@ -14,18 +14,16 @@ from mixfleet.pooled_state import Group, State, adapting, settle, state_of
 from mixfleet.samplers import hmc, start
 from mixfleet.samplers.hmc import Metric
 from mixfleet.samplers.threefry import normals, uniforms
+from mixfleet.samplers.warmup import HARDER_ACCEPT
 from mixfleet.sites import sites_of_draws, sites_of_mode
 
-__all__ = ["HARDER_ACCEPT", "begin", "warm_up"]
+__all__ = ["begin", "warm_up"]
 
 WINDOWS = (3, 7, 13)
 """Blocks of sweeps after which sites and metrics are learnt; the blocks since the last one are their window."""
 
 SETTLING = 3
 """Blocks after the last window, for the step sizes alone."""
-
-HARDER_ACCEPT = 0.95
-"""Acceptance that is aimed for where trajectories diverged."""
 
 _metric_of = jax.jit(hmc.metric_of)
 

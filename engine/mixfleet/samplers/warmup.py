@@ -5,7 +5,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mixfleet.samplers.hmc import Metric, State, Stepping, metric_of, restart
 
-__all__ = ["first_stepping", "learn_metric", "restarted", "settle"]
+__all__ = ["HARDER_ACCEPT", "first_stepping", "learn_metric", "restarted", "settle"]
+
+HARDER_ACCEPT = 0.95
+"""Acceptance that is aimed for where the usual one failed, or where trajectories diverged."""
 
 FIRST_STEP = 0.3
 """In units of the whitened posterior, where 1 would be a step of one standard deviation."""
