@@ -238,7 +238,7 @@ def _saturate(series: Float[np.ndarray, " week"], here: dict[str, float], model:
     if family == "logistic":
         return np.tanh(0.5 * here["rate"] * series)
     if family == "hill":
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", over="ignore"):
             return 1.0 / (1.0 + np.exp(-here["slope"] * (np.log(series) - math.log(here["half_saturation"]))))
     if family == "tanh":
         return np.tanh(series / here["scale"])
