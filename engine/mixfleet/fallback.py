@@ -17,7 +17,7 @@ from mixfleet.config import Inference
 from mixfleet.density import evaluate_density
 from mixfleet.draws import Draws, Judgement, Linear, inspect
 from mixfleet.gates import judge
-from mixfleet.program import Book
+from mixfleet.program import Book, evaluate
 from mixfleet.samplers import start
 from mixfleet.slots import Finished
 
@@ -113,15 +113,9 @@ def _draws(
 
 def _modes(tile: Tile, kind: Structure, key: UInt32[Array, "unit 2"]) -> Float[Array, "chain coordinate"]:
     """One start per chain, as for the batched sampler."""
-    log_density = partial(_evaluate, kind, tile)
+    log_density = partial(evaluate, kind, tile)
     modes, values = start.optimise(log_density, tile.centre, kind.chains, key)
     return start.laplace(log_density, modes, values, 1)[0].T
-
-
-@partial(jax.jit, static_argnums=0)
-def _evaluate(kind: Structure, tile: Tile, position: Float[Array, "coordinate lane"]) -> tuple[Array, Array, Array]:
-    value, gradient, extra = evaluate_density(position, tile, tile.series(kind.chains), kind)
-    return value, gradient, extra
 
 
 def _potential(kind: Structure, tile: Tile) -> Callable[[Float[Array, " coordinate"]], Array]:

@@ -28,7 +28,7 @@ from mixfleet.coefficients import Shared, Told, prior, redraw, told, uniform_row
 from mixfleet.density import evaluate_density
 from mixfleet.hierarchy import Hyper
 from mixfleet.pooled_state import Found, Group, State, group_shapes, hyper_dimension, stack_hyper, state_of
-from mixfleet.program import Device, compiled
+from mixfleet.program import Device, compiled, evaluate
 from mixfleet.samplers import hmc
 from mixfleet.samplers.threefry import normals, uniforms
 from mixfleet.samplers.trajectory import Origin, Outcome, steps_of, trajectory
@@ -85,7 +85,7 @@ class PooledProgram:
         with jax.enable_x64(True):
             group = shapes(group_shapes(pool))
             state = shapes(jax.eval_shape(partial(_anywhere, pool), group))
-        self._evaluate = compiled(_evaluate, pool, group.tile, state.x)
+        self._evaluate = compiled(evaluate, pool.kind, group.tile, state.x)
         self._prelude = compiled(_prelude, pool, group, state.x)
         self._sweeps = compiled(_sweeps, pool, group, state)
         with jax.enable_x64(True):
@@ -134,12 +134,6 @@ def _density(pool: Pool, group: Group, series: Series, shared: Hyper) -> Any:
         kpi = series.kpi - mean.reshape(series.kpi.shape)
         series = series._replace(kpi=kpi, variance=covariance.reshape(*covariance.shape[:2], -1))
     return lambda position: Found(position, *evaluate_density(position, group.tile, series, pool.kind))
-
-
-@partial(jax.jit, static_argnums=0)
-def _evaluate(pool: Pool, tile: Tile, position: Array) -> tuple[Array, Array, Array]:
-    value, gradient, extra = evaluate_density(position, tile, tile.series(pool.kind.chains), pool.kind)
-    return value, gradient, extra
 
 
 @partial(jax.jit, static_argnums=0)
@@ -385,7 +379,7 @@ def _anywhere(pool: Pool, group: Group) -> State:
     of_hyper = jnp.zeros((1, hyper_dimension(pool), hyper_dimension(pool)), kind.dtype)
     return state_of(
         pool,
-        Found(position, *_evaluate(pool, group.tile, position)),
+        Found(position, *evaluate(pool.kind, group.tile, position)),
         position,
         hierarchies.nowhere(group.hierarchy, kind.chains),
         hierarchies.nowhere(group.columns.hierarchy, kind.chains),

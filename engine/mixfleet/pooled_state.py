@@ -168,14 +168,11 @@ def settle(state: State) -> State:
 def with_smaller_steps(state: State, which: Bool[np.ndarray, " unit"], factor: float) -> State:
     """The state with settled step sizes that are smaller by a factor in the units of `which`."""
     stepping = state.unit_stepping
-    change = jnp.asarray(np.where(which, np.log(factor), 0).astype(stepping.log_step.dtype))
-    return state._replace(
-        unit_stepping=stepping._replace(
-            log_step=stepping.log_step + change,
-            # A warm-up begins from there.
-            log_average=stepping.log_average + change,
-        )
-    )
+    change = np.where(which, np.log(factor), 0).astype(stepping.log_step.dtype)
+    # On the host: several groups are between two sweeps at a time, and a program for a sum is not worth compiling.
+    smaller = jnp.asarray(np.asarray(stepping.log_step) + change)
+    # A warm-up begins from the average.
+    return state._replace(unit_stepping=stepping._replace(log_step=smaller, log_average=smaller))
 
 
 def _first_stepping(units: int, step: float, dtype: str) -> Stepping:

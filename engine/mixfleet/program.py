@@ -15,7 +15,7 @@ from mixfleet.density import evaluate_density
 from mixfleet.samplers import hmc, start, warmup
 from mixfleet.samplers.hmc import LogDensity, State
 
-__all__ = ["COMPILER_OPTIONS", "TICKS", "Book", "Device", "Program", "compiled", "program"]
+__all__ = ["COMPILER_OPTIONS", "TICKS", "Book", "Device", "Program", "compiled", "evaluate", "program"]
 
 TICKS = 64
 """Gradients of every lane between two visits to the host."""
@@ -68,7 +68,7 @@ class Program:
             key = jax.ShapeDtypeStruct((kind.units, 2), jnp.uint32, sharding=place)
             state = shapes(jax.eval_shape(partial(_anywhere, kind), tile, key))
             book = shapes(jax.eval_shape(partial(_empty_book, kind, capacity)))
-        self._evaluate = compiled(_evaluate, kind, tile, state.here.position)
+        self._evaluate = compiled(evaluate, kind, tile, state.here.position)
         self._advance = compiled(_advance, kind, tile, state, book)
         self._adapt = compiled(_adapt, state, book, flags(bool), flags(bool))
         self._insert = compiled(_insert, state, state, book.filled, book.filled)
@@ -161,7 +161,8 @@ def _empty_book(kind: Structure, capacity: int) -> Book:
 
 
 @partial(jax.jit, static_argnums=0)
-def _evaluate(kind: Structure, tile: Tile, position: Array) -> tuple[Array, Array, Array]:
+def evaluate(kind: Structure, tile: Tile, position: Array) -> tuple[Array, Array, Array]:
+    """Log density of every lane, its gradient and what comes with it."""
     return _log_density(kind, tile)(position)
 
 

@@ -96,7 +96,7 @@ class Jobs:
             self._waiting.appendleft(job)
 
     def take(self, places: int) -> list[Job]:
-        """Jobs for up to so many places, the first first."""
+        """Jobs for up to so many places, in their order."""
         taken: list[Job] = []
         with self._lock:
             while self._waiting and self._waiting[0].copies <= places:

@@ -32,7 +32,7 @@ MOST_BYTES = 342_000
 """Read and written for one gradient of one lane: 310,600 on jaxlib 0.10.2. The density does little with each number,
 so traffic is what it costs where there are lanes enough. The room left is that of six more passes over the media."""
 
-MOST_LOOPS = {"_evaluate": 0, "_insert": 0, "_advance": 2}
+MOST_LOOPS = {"evaluate": 0, "_insert": 0, "_advance": 2}
 """The two are over ticks and over the draws that they enter."""
 
 DEVICE = jax.devices()[0]
@@ -81,10 +81,10 @@ def assert_fit_for_a_gpu(text: str) -> None:
 
 def test_the_samplers_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = lowered_by(lambda: program.Program(KIND, 128, DEVICE), program, monkeypatch)
-    assert set(texts) == {"_evaluate", "_advance", "_adapt", "_insert"}
+    assert set(texts) == {"evaluate", "_advance", "_adapt", "_insert"}
     for text in texts.values():
         assert_fit_for_a_gpu(text)
-    assert "dot_general" in texts["_evaluate"]
+    assert "dot_general" in texts["evaluate"]
     assert {name: texts[name].count("stablehlo.while") for name in MOST_LOOPS} == MOST_LOOPS
 
 
@@ -92,7 +92,7 @@ def test_a_pooled_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     kind = replace(KIND, units=8, columns=3, shared=1)
     pool = Pool(kind=kind, parameters=tuple(range(len(kind.laws) - 1)), levels=(8,), types=0)
     texts = lowered_by(lambda: pooled.PooledProgram(pool, DEVICE), pooled, monkeypatch)
-    assert set(texts) == {"_coordinates", "_evaluate", "_prelude", "_pulls", "_sweeps"}
+    assert set(texts) == {"_coordinates", "evaluate", "_prelude", "_pulls", "_sweeps"}
     for text in texts.values():
         assert_fit_for_a_gpu(text)
 

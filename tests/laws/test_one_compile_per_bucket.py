@@ -19,7 +19,7 @@ from tests.laws.quick import ENOUGH, fit, ragged_fleet, settings, with_units
 
 pytestmark = pytest.mark.usefixtures("programs")
 FLEET = ragged_fleet()
-PARTS = ("_evaluate", "_advance", "_adapt", "_insert")
+PARTS = ("evaluate", "_advance", "_adapt", "_insert")
 
 
 @contextmanager
