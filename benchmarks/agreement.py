@@ -3,13 +3,13 @@
     python -m benchmarks.agreement                  # ten units of different shapes and models, about an hour
     python -m benchmarks.agreement hill_208x6
 
-The limits are those of `tests/statistics/test_same_posterior.py`, which fails where this table would show it.
+The limits are those of `tests/calibration/test_same_posterior.py`, which fails where this table would show it.
 """
 
 import argparse
 import time
 
-from tests.statistics.agreement import CASES, Agreement, compare, fitted, sampled, unit_of
+from tests.support.agreement import CASES, Agreement, compare, fitted, sampled, unit_of
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
     python -m benchmarks.budget                     # 500 units, 12 channels, 13 weeks
     python -m benchmarks.budget --units 50
 
-The run is made up, as `tests.engine.saved_run` makes them: curves of all kinds, nothing fitted. The plan is timed from
+The run is made up, as `tests.support.saved_run` makes them: curves of all kinds, nothing fitted. The plan is timed from
 opening the run to the plan, with compiling and then without. The comparison gives every optimiser the same curves of
 one unit (12 cells) or five units (60 cells), known at 129 levels, total and limits: ours; a greedy climb of the levels,
 one step after the other, as Meridian's; and SLSQP from today's spend on smooth curves through them, as
@@ -47,10 +47,10 @@ def main() -> None:
 
 
 def _made_up(units: int, folder: Path) -> Any:
-    from mixfleet import simulate
     from mixfleet.config import Model
-    from mixfleet.panel import read_panel
-    from tests.engine.saved_run import saved_run
+    from mixfleet.data.panel import read_panel
+    from mixfleet.simulation import fleet as simulate
+    from tests.support.saved_run import saved_run
 
     # The slowest family, and the one with S-shaped curves.
     model = Model(saturation="hill")
@@ -60,8 +60,8 @@ def _made_up(units: int, folder: Path) -> Any:
 
 
 def _side_by_side(fleet: Any, units: int) -> None:
-    from mixfleet.allocation import allocate, interpolate
-    from mixfleet.outlook import look_ahead
+    from mixfleet.budgeting.outcome import look_ahead
+    from mixfleet.budgeting.solvers.lagrangian import allocate, interpolate
 
     outlook = look_ahead(fleet, WEEKS)
     print("change cells problems  greedy less ours  SLSQP less ours  largest gap")

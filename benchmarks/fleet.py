@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.peers.exchange import peak_memory_gib
-from mixfleet import backend, saved
+from mixfleet import run as saved
+from mixfleet import runtime
 from mixfleet.config import Spec, build, to_mapping
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +46,7 @@ def fit_alone(spec: Spec) -> tuple[saved.Run, Cost]:
     folder = Path(spec.run.root)
     folder.mkdir(parents=True)
     (folder / "spec.json").write_text(json.dumps(to_mapping(spec)))
-    environment = {name: value for name, value in os.environ.items() if name != backend.CACHE}
+    environment = {name: value for name, value in os.environ.items() if name != runtime.CACHE}
     # What this process finds, the other must: under pytest the sources come from its settings.
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     command = [sys.executable, "-m", "benchmarks.fleet", str(folder)]
@@ -64,11 +65,11 @@ def yield_of(run: saved.Run) -> Yield:
 def main() -> None:
     folder = Path(sys.argv[1])
     spec = build(Spec, json.loads((folder / "spec.json").read_text()))
-    backend.prepare(spec.compute)
+    runtime.prepare(spec.compute)
     began = time.perf_counter()
     import jax
 
-    from mixfleet.run import fit
+    from mixfleet.api import fit
 
     imported = time.perf_counter()
     compiling: list[float] = []

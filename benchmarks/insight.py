@@ -22,11 +22,11 @@ CHAINS = 4
 
 def write_run(root: Path, *, brands: int, markets: int, draws: int) -> Path:
     """A finished run of a simulated table, whose draws nothing sampled."""
-    from mixfleet import simulate
     from mixfleet.config import Output, RunConfig, Spec
-    from mixfleet.execution import execute
-    from mixfleet.panel import read_panel
-    from tests.engine.saved_run import made_up
+    from mixfleet.data.panel import read_panel
+    from mixfleet.fitting.runner import execute
+    from mixfleet.simulation import fleet as simulate
+    from tests.support.saved_run import made_up
 
     fleet = simulate.fleet(brands=brands, markets=markets)
     run = RunConfig(root=str(root), id=f"{brands}x{markets}-{draws}")
@@ -52,9 +52,9 @@ def tables(path: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
 def measure(path: Path, what: str) -> dict[str, Any]:
     """Seconds of wall and processor by table, and the most memory that this process held."""
     import mixfleet
-    from mixfleet import backend
+    from mixfleet import runtime
 
-    backend.prepare(mixfleet.Compute())
+    runtime.prepare(mixfleet.Compute())
     calls = tables(path) if what == "tables" else iter([("report", lambda: mixfleet.open(path).report())])
     seconds = {}
     for name, call in calls:

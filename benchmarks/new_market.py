@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--brands", type=int, default=6)
     arguments = parser.parse_args()
     import mixfleet as mf
-    from tests.shared_data import shared
+    from tests.support.shared_data import shared
 
     table = pd.read_parquet(shared(BRANDS))
     table = table[table["brand"].isin(sorted(table["brand"].unique())[: arguments.brands])]

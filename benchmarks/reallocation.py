@@ -45,7 +45,7 @@ def main() -> None:
 
 def _fit(arguments: argparse.Namespace, folder: str) -> Any:
     import mixfleet as mf
-    from tests.shared_data import shared
+    from tests.support.shared_data import shared
 
     if arguments.fleet == "simulated":
         size = {"brands": -(-arguments.units // 15), "markets": 15, "truth": arguments.truth}
@@ -58,8 +58,8 @@ def _fit(arguments: argparse.Namespace, folder: str) -> Any:
 
 
 def _compare(run: Any, contribution: Any, change: float, flighting: Any) -> None:
-    from mixfleet.allocation import allocate, interpolate
-    from mixfleet.outlook import look_ahead
+    from mixfleet.budgeting.outcome import look_ahead
+    from mixfleet.budgeting.solvers.lagrangian import allocate, interpolate
 
     fleet = run.fleet()
     began = time.perf_counter()
@@ -94,7 +94,7 @@ def _compare(run: Any, contribution: Any, change: float, flighting: Any) -> None
 
 def _simulated_truth(run: Any) -> Any:
     from mixfleet.config import Model
-    from mixfleet.truth import saturated_adstock
+    from mixfleet.simulation.truth import saturated_adstock
 
     truth = pd.read_parquet(run.path / "truth.parquet").set_index(["brand", "market", "channel"])
     model, channels = Model(), run.fleet().channels
@@ -113,8 +113,8 @@ def _simulated_truth(run: Any) -> Any:
 
 def _brands_truth(run: Any) -> Any:
     from mixfleet.config import Model
-    from mixfleet.truth import saturated_adstock
-    from tests.shared_data import shared
+    from mixfleet.simulation.truth import saturated_adstock
+    from tests.support.shared_data import shared
 
     brands = {
         brand["brand"]: brand["transforms"]["channels"]

@@ -57,7 +57,7 @@ def _simulated(arguments: argparse.Namespace, folder: str) -> tuple[pd.DataFrame
 
 def _brands(folder: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     import mixfleet as mf
-    from tests.shared_data import shared
+    from tests.support.shared_data import shared
 
     table = pd.read_parquet(shared(f"{BRANDS}.parquet"))
     channels = tuple(mf.Channel(name=name.split("_", 1)[1], spend=name) for name in table if name.startswith("x"))

@@ -14,8 +14,8 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.fleet import fit_alone, yield_of
-from mixfleet import simulate
 from mixfleet.config import Compute, Data, RunConfig, Spec, preset
+from mixfleet.simulation import fleet as simulate
 
 FLEETS = {"simulated_50": (10, 5), "simulated_300": (20, 15)}
 """Brands and markets; 156 weeks, 8 channels and 2 controls each."""

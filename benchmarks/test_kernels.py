@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from mixfleet_kernels import adstock, library, saturation
+from mixfleet_kernels import adstock, native_library, saturation
 from mixfleet_kernels.adstock import cases as adstock_cases
 from mixfleet_kernels.convergence import convergence
 from mixfleet_kernels.likelihood import cases as likelihood_cases
@@ -36,8 +36,8 @@ PASSES = 32
 """Calls of the likelihood in one program, as a sampler makes them: entering the program costs as much as a call."""
 ON_CPU = jax.default_backend() == "cpu"
 WHERE_BUILT = pytest.mark.skipif(
-    not (ON_CPU and library.available()),
-    reason=library.why_not() or "the native kernels are the CPU's: set JAX_PLATFORMS=cpu",
+    not (ON_CPU and native_library.available()),
+    reason=native_library.why_not() or "the native kernels are the CPU's: set JAX_PLATFORMS=cpu",
 )
 NATIVE, RECURSION = (pytest.param(name, marks=WHERE_BUILT) for name in ("native", "recursion"))
 """Measured on CPU where it was built; elsewhere there is nothing to measure, and the reason says what is missing."""
@@ -118,7 +118,7 @@ def test_likelihood(benchmark: BenchmarkFixture, name: str, implementation: str,
     with jax.enable_x64(dtype is np.float64), one_core():
         arguments = case.arguments(dtype)
         measure(benchmark, passes(case, implementation), arguments[0].media[..., :: case.chains], *arguments)
-    benchmark.extra_info["isa"] = library.isa() if implementation != "xla" else ""
+    benchmark.extra_info["isa"] = native_library.isa() if implementation != "xla" else ""
     tell_per_lane(benchmark, case)
 
 
@@ -128,7 +128,7 @@ def test_wide_likelihood(benchmark: BenchmarkFixture, implementation: str):
     case = replace(likelihood_cases.CASES["logistic_156x8x128"], units=128)
     arguments = case.arguments(DTYPE)
     measure(benchmark, passes(case, implementation), arguments[0].media[..., :: case.chains], *arguments)
-    benchmark.extra_info["isa"] = library.isa()
+    benchmark.extra_info["isa"] = native_library.isa()
     tell_per_lane(benchmark, case)
 
 

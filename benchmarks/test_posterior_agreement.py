@@ -12,7 +12,7 @@ import time
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from tests.statistics.agreement import CASES, compare, effective, fitted, sampled, unit_of
+from tests.support.agreement import CASES, compare, effective, fitted, sampled, unit_of
 
 
 @pytest.mark.parametrize("name", CASES)

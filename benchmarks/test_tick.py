@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from mixfleet import simulate
-from mixfleet.batch import padded_weeks, prepare, stack, structure
 from mixfleet.config import Compute, Spec
-from mixfleet.panel import read_panel
-from mixfleet.program import TICKS, program
+from mixfleet.data.panel import read_panel
+from mixfleet.inference.compiled import TICKS, program
+from mixfleet.models.batch import padded_weeks, prepare, stack, structure
+from mixfleet.simulation import fleet as simulate
 
 BLOCKS = 40
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from benchmarks.peers.exchange import Answer
 from mixfleet.config import Inference
-from mixfleet.gates import WARNING_DIVERGENCES
+from mixfleet.inference.certification import WARNING_DIVERGENCES
 
 MEAN_TOLERANCE = 0.1
 """Posterior standard deviations by which means may differ, Monte Carlo error apart."""

@@ -7,8 +7,8 @@ from numpyro.infer import MCMC, NUTS
 
 from benchmarks.peers.exchange import CHAINS, DRAWS, WARMUP, Answer, Problem, flattened, serve
 from mixfleet.config import Model
-from mixfleet.distribution import Distribution, distribution
-from mixfleet.model import Laws, Series, media_mix
+from mixfleet.config.priors import Distribution, distribution
+from mixfleet.models.reference import Laws, Series, media_mix
 
 RECORDED = ("contribution", "media")
 """What the model computes from its parameters."""

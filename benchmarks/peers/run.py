@@ -23,10 +23,10 @@ from benchmarks.peers.comparison import agreement, quality
 from benchmarks.peers.environments import PEERS, ROOT, python_of
 from benchmarks.peers.report import Fleet, Row, print_report
 from benchmarks.peers.units import problem_of
-from mixfleet import simulate
 from mixfleet.config import Compute, Model, RunConfig, Spec
-from mixfleet.panel import Panel, read_panel
-from mixfleet.saved import Run
+from mixfleet.data.panel import Panel, read_panel
+from mixfleet.run import Run
+from mixfleet.simulation import fleet as simulate
 
 
 def main() -> None:

@@ -3,9 +3,10 @@
 import pandas as pd
 
 from benchmarks.peers.exchange import Column, Problem
-from mixfleet import baseline, scale
 from mixfleet.config import Spec
-from mixfleet.panel import Panel, Unit
+from mixfleet.data import scaling
+from mixfleet.data.panel import Panel, Unit
+from mixfleet.models import baseline
 
 
 def problem_of(unit: Unit, panel: Panel, spec: Spec) -> Problem:
@@ -15,10 +16,10 @@ def problem_of(unit: Unit, panel: Panel, spec: Spec) -> Problem:
         ValueError: The unit has gaps or a prescribed scale, which the peers have no counterpart of.
     """
     model, keys = spec.model, dict(zip(panel.keys, unit.labels, strict=True))
-    fitted = scale.likelihood_weeks(unit, window=model.window, holdout=0)
+    fitted = scaling.likelihood_weeks(unit, window=model.window, holdout=0)
     if unit.kpi_scale is not None or not fitted.all():
         raise ValueError(f"unit {unit.labels} has gaps or a KPI scale of its own; choose a complete unit")
-    controls = scale.measure(unit, fitted).scaled_controls(unit)
+    controls = scaling.measure(unit, fitted).scaled_controls(unit)
     design = baseline.design(unit.dates, controls, model=model, fitted_weeks=len(unit.dates))
     names = baseline.column_names(model, spec.data)
     mean, sd = baseline.column_priors(model, spec.data, spec.prior, keys)

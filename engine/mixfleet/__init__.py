@@ -6,9 +6,10 @@ Importing this is cheap: what is named here, and jax with it, is loaded on first
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from mixfleet._version import __version__
+
 if TYPE_CHECKING:
-    from mixfleet import simulate
-    from mixfleet.calibration import calibrate
+    from mixfleet.api import budget, check, fit
     from mixfleet.config import (
         Channel,
         Compute,
@@ -22,12 +23,10 @@ if TYPE_CHECKING:
         Spec,
         preset,
     )
-    from mixfleet.origins import backtest
-    from mixfleet.readiness import check
-    from mixfleet.run import budget, fit
-    from mixfleet.saved import open
-
-__version__ = "0.1.0"
+    from mixfleet.evaluation.backtest import backtest
+    from mixfleet.evaluation.sbc import calibrate
+    from mixfleet.run import open
+    from mixfleet.simulation import fleet as simulate
 
 __all__ = [
     "Channel",
@@ -52,13 +51,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "backtest": "origins",
-    "budget": "run",
-    "fit": "run",
-    "open": "saved",
-    "check": "readiness",
-    "calibrate": "calibration",
-    "simulate": "simulate",
+    "backtest": "evaluation.backtest",
+    "budget": "api",
+    "calibrate": "evaluation.sbc",
+    "check": "api",
+    "fit": "api",
+    "open": "run",
+    "simulate": "simulation.fleet",
 }
 """Module of each public name; the others live in `config`."""
 

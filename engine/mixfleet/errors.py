@@ -28,7 +28,7 @@ class TableError(MixfleetError):
     exit_code: ClassVar[int] = 3
 
     findings: tuple[Any, ...]
-    """`mixfleet.panel.Finding` records, worst first; empty when the table could not be opened."""
+    """`mixfleet.data.panel.Finding` records, worst first; empty when the table could not be opened."""
 
     def __init__(self, message: str, *, findings: Sequence[Any] = ()) -> None:
         super().__init__(message)

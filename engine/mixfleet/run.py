@@ -1,137 +1,380 @@
-"""Run: the calls a user makes to fit a table, open what was fitted, and check a table."""
+"""Saved: a finished run, read back. Nothing here needs the sampler or jax."""
 
+import functools
+import hashlib
+import io
+import json
+import operator
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from mixfleet import simulate
-from mixfleet.config import GROUPS, Data, Model, Pooling, Prior, Spec, build, preset, to_mapping
-from mixfleet.errors import ConfigError
-from mixfleet.execution import OnEvent, execute
-from mixfleet.fitting import fit_units
-from mixfleet.frame import frame_kind
-from mixfleet.panel import read_panel
-from mixfleet.plan import Plan
-from mixfleet.readiness import check
-from mixfleet.saved import Run, open
-from mixfleet.summary import write_table
+from mixfleet.analysis.posterior_draws import Fleet
+from mixfleet.config import Spec, build
+from mixfleet.data.frames import FrameKind, to_frame
+from mixfleet.data.panel_parquet import read_units
+from mixfleet.data.scaling import likelihood_weeks, measure
+from mixfleet.errors import ConfigError, RunError
+from mixfleet.models.baseline import column_names
+from mixfleet.posterior.unit_result import FITTED_STATUSES
+from mixfleet.storage.draws_zarr import UnitDraws, read_draws
+from mixfleet.storage.manifest import read_finished
+from mixfleet.storage.run_folder import ARCHIVE, LATEST, SUMMARY
+from mixfleet.storage.table_files import write_tables
 
-__all__ = ["Run", "budget", "check", "fit", "open", "read_settings"]
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from mixfleet.analysis.insight import Insight
+    from mixfleet.budgeting.plan import Plan
+    from mixfleet.reporting.charts import Plots
+
+__all__ = ["Run", "SavedUnit", "open"]
 
 
-def fit(
-    table: Any = None,
-    spec: Spec | Mapping[str, Any] | None = None,
-    *,
-    data: Any = None,
-    model: Any = None,
-    prior: Any = None,
-    pooling: Any = None,
-    inference: Any = None,
-    compute: Any = None,
-    output: Any = None,
-    run: Any = None,
-    on_event: OnEvent | None = None,
-) -> Run:
-    """A finished run of the table: every unit fitted, or named with the reason why not.
-
-    With the `run.id` of an interrupted run of the same table and settings it goes on where that one stopped;
-    with that of a finished one it returns it at once.
+def open(path: str | Path, *, frame: FrameKind = "pandas") -> "Run":
+    """A finished run.
 
     Args:
-        table: pandas, polars or pyarrow table, DuckDB relation, or path of a file, folder or glob. By default
-            what `data.source` and `data.path` say.
-        spec: All settings; by default the defaults.
-        data: Group of settings, in place of the spec's: its dataclass, a mapping of what differs from the
-            spec's, or the name of a preset. The same holds for the groups below.
-        model: Structure of a unit's model.
-        prior: Prior laws.
-        pooling: Which units share hyperparameters.
-        inference: Sampling and certification.
-        compute: Devices and precision.
-        output: What is kept.
-        run: Where the run folder goes.
-        on_event: Called with progress events.
-
-    Returns:
-        The run, whose tables are frames of the library that `table` is of.
+        path: A run folder, or a folder of runs for the one finished last.
+        frame: Library of the tables it returns.
 
     Raises:
-        ConfigError: A setting is wrong.
-        TableError: The table cannot be read at all, or lacks a column.
-        RunError: The run folder is in use, belongs to something else, or cannot be written.
-        KeyboardInterrupt: SIGINT or SIGTERM; finished units are saved.
+        RunError: There is no finished run, or its files are damaged.
     """
-    groups = {
-        "data": data,
-        "model": model,
-        "prior": prior,
-        "pooling": pooling,
-        "inference": inference,
-        "compute": compute,
-        "output": output,
-        "run": run,
-    }
-    settings = read_settings(spec, groups)
-    truth = None
-    frame = frame_kind(table)
-    if table is None and settings.data.source == "simulated":
-        # The default prior and model, so that the points of a sweep are all fitted to the same table.
-        simulated = simulate.from_config(settings.data.simulated, Prior(), Model(), Pooling())
-        table, truth = simulated.table, simulated.truth
-        settings = replace(settings, data=_simulated_data(settings.data, simulated.data))
-    model = settings.model
-    panel = read_panel(
-        table, settings.data, seasonality=model.seasonality, window=model.window, pooling=settings.pooling
+    folder = Path(path)
+    if (folder / LATEST).is_file() and not (folder / "manifest.json").exists():
+        name = json.loads((folder / LATEST).read_text())["run"]
+        folder = folder / Path(name).name
+    return Run(path=folder, manifest=read_finished(folder), frame=frame)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run. Tables are tidy: key columns, `status`, names, statistics, all in original units."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+    """Versions, seed, config, fingerprint, devices, timings, counts by status, digest of the result."""
+    frame: FrameKind = "pandas"
+
+    def __repr__(self) -> str:
+        """Counts by status."""
+        counts = ", ".join(f"{count} {status}" for status, count in self.counts.items())
+        return f"<mixfleet run {self.path}: {self.manifest['units']} units, {counts or 'none'}>"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of units by status, those that occur."""
+        return {status: count for status, count in self.manifest["counts"].items() if count}
+
+    @property
+    def ok_share(self) -> float:
+        """Share of the table's units that are certified, in [0, 1]; 1 for a table without units."""
+        ok = sum(count for status, count in self.counts.items() if status.startswith("ok"))
+        return ok / self.manifest["units"] if self.manifest["units"] else 1.0
+
+    @property
+    def status(self) -> Any:
+        """One row per unit of the table: status, reason, diagnostics."""
+        return to_frame(self.table("status"), self.frame)
+
+    def roi(self) -> Any:
+        """Return on spend by unit and channel, beside its prior."""
+        return to_frame(self.table("roi"), self.frame)
+
+    def contributions(self) -> Any:
+        """Outcome by unit and component over the whole period, and its share."""
+        return to_frame(self.table("contributions"), self.frame)
+
+    def curves(self) -> Any:
+        """Response curves: outcome by unit, channel and spend per period."""
+        return to_frame(self.table("curves"), self.frame)
+
+    def params(self) -> Any:
+        """Parameters by unit and channel, with prior and diagnostics."""
+        return to_frame(self.table("params"), self.frame)
+
+    def fit_quality(self) -> Any:
+        """How well each unit's model fits what it saw and, with a holdout, what it did not see."""
+        return to_frame(self.table("fit"), self.frame)
+
+    def weekly(self) -> Any:
+        """KPI and its fitted mean and 90 % interval by unit and date."""
+        return to_frame(self.table("weekly"), self.frame)
+
+    def findings(self) -> Any:
+        """What the checks had to say about the table."""
+        return to_frame(self.table("findings"), self.frame)
+
+    @functools.cached_property
+    def insight(self) -> "Insight":
+        """What media brought, by unit, group of units and time, from the draws.
+
+        Raises:
+            RunError: The run kept no draws, or an older version made it that did not keep the table.
+        """
+        # Starts jax, in which response curves are evaluated; tables are read without it.
+        from mixfleet.analysis.insight import Insight
+
+        return Insight(fleet=self.fleet(), tables=self.table, frame=self.frame)
+
+    @property
+    def plot(self) -> "Plots":
+        """Altair charts, each with its frame; needs altair.
+
+        Raises:
+            RunError: As for `insight`.
+        """
+        from mixfleet.reporting.charts import Plots
+
+        return Plots(insight=self.insight, weekly=self.table("weekly"))
+
+    def budget(self, **wish: Any) -> "Plan":
+        """The plan for the coming weeks that brings most; see `mixfleet.budgeting.request.Wish` for what to wish for.
+
+        Raises:
+            ConfigError: A wish is wrong, or no plan fulfils all of them.
+            RunError: The run kept no draws, or an older version made it that did not keep the table.
+        """
+        from mixfleet.budgeting.planner import plan_budget
+
+        return replace(plan_budget(self.fleet(), **wish), frame=self.frame)
+
+    def report(self, out: str | Path | None = None, **economics: Any) -> Path:
+        """Write the report, one HTML file that needs no network; by default `report.html` in the run's folder.
+
+        It holds the plan that `mixfleet budget` left in the run's folder, or else one with the usual limits; the
+        forecast that `mixfleet forecast` left there; and
+        profit, LTV:CAC and payback where `economics` has a margin or a customer's value, see `Insight.valued`.
+
+        Raises:
+            ConfigError: A number of `economics` is no money or no share, or not every unit has one.
+            RunError: The run kept no draws, or an older version made it that did not keep the table.
+        """
+        from mixfleet.budgeting.plan import Plan
+        from mixfleet.reporting.html import compose_report
+
+        insight = replace(self.insight.valued(**economics), frame="pyarrow")
+        saved_plan = self.path / "budget"
+        try:
+            plan = Plan.read(saved_plan) if (saved_plan / "plan.json").is_file() else self.budget()
+        except ConfigError:
+            # Nothing to plan: no spend, or no certified unit.
+            plan = None
+        path = Path(out) if out is not None else self.path / "report.html"
+        page = compose_report(insight, self.table, self.manifest, plan, self._forecast())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, "utf-8")
+        return path
+
+    def export(self, folder: str | Path, kind: str = "csv", **economics: Any) -> list[Path]:
+        """Write every table of `insight` to files; `kind` is csv, parquet or xlsx, `economics` as in `Insight.valued`.
+
+        The forecast that `mixfleet forecast` left in the run's folder is among them.
+
+        Raises:
+            ConfigError: Unknown kind, Excel is asked for without openpyxl, or a number of `economics` is wrong.
+            RunError: The run kept no draws, or an older version made it that did not keep the table.
+        """
+        tables = self.insight.valued(**economics).everything()
+        forecast = self._forecast()
+        tables |= {} if forecast is None else {"forecast": forecast}
+        return write_tables({"status": self.table("status"), **tables}, Path(folder), kind)
+
+    def _forecast(self) -> pa.Table | None:
+        """What `mixfleet forecast` left in the run's folder, if anything."""
+        path = self.path / "forecast" / "forecast.parquet"
+        if not path.is_file():
+            return None
+        try:
+            return pq.read_table(path)
+        except pa.ArrowException as error:
+            raise RunError(f"{path} cannot be read: {error}. Repeat mixfleet forecast, or remove it") from error
+
+    def fleet(self, draws: int = 1000) -> Fleet:
+        """The units' data and draws as arrays.
+
+        Args:
+            draws: How many draws of each unit to look at, at most; evenly spaced over all chains.
+
+        Raises:
+            RunError: The run kept no draws, or an older version made it that did not keep the table.
+        """
+        files, keys = self.manifest["files"], tuple(self.manifest["keys"])
+        if ARCHIVE not in files:
+            raise RunError(f"run {self.path} kept no draws; fit with output.draws=thin or full")
+        if f"{SUMMARY}/panel.parquet" not in files:
+            raise RunError(f"run {self.path} did not keep its table, an older mixfleet made it; fit again")
+        spec = build(Spec, self.manifest["config"])
+        known = {unit.labels: unit for unit in read_units(self.table("panel"), keys)}
+        status = self.table("status")
+        labels = list(zip(*(status[key].to_pylist() for key in keys), strict=True))
+        statuses = status["status"].to_pylist()
+        fitted = [row for row, name in enumerate(statuses) if name in FITTED_STATUSES]
+        kept = max((row["draws"] * row["chains"] for row in status.to_pylist() if row["draws"]), default=0)
+        if spec.output.draws == "thin":
+            kept = min(kept, spec.output.thin)
+        units = tuple(known[labels[row]] for row in fitted)
+        window, holdout = spec.model.window, spec.data.holdout or 0
+        return Fleet(
+            archive=self.path / ARCHIVE,
+            spec=spec,
+            keys=keys,
+            channels=tuple(
+                name.removeprefix("media:") for name in self.table("panel").column_names if name.startswith("media:")
+            ),
+            columns=column_names(spec.model, spec.data),
+            units=units,
+            statuses=tuple(statuses[row] for row in fitted),
+            rows=tuple(fitted),
+            missing={labels[row]: name for row, name in enumerate(statuses) if name not in FITTED_STATUSES},
+            draws=min(draws, kept),
+            scales=tuple(
+                measure(unit, likelihood_weeks(unit, window=window, holdout=holdout), holdout) for unit in units
+            ),
+        )
+
+    def table(self, name: str) -> pa.Table:
+        """A summary table as Arrow, by file name without suffix.
+
+        Raises:
+            RunError: No such table, or its file is damaged.
+        """
+        return self._tables.read(name)
+
+    def unit(self, *labels: str) -> "SavedUnit":
+        """One unit, by its key values in the order of the key columns.
+
+        Raises:
+            RunError: No such unit.
+        """
+        keys = self.manifest["keys"]
+        if len(labels) != len(keys):
+            raise RunError(f"unit() takes {len(keys)} labels ({', '.join(keys)}), got {len(labels)}")
+        status = self.table("status")
+        units = list(zip(*(status[key].to_pylist() for key in keys), strict=True))
+        if tuple(map(str, labels)) not in units:
+            known = ", ".join("/".join(unit) for unit in units[:5])
+            raise RunError(f"run {self.path} has no unit {labels}; it has e.g. {known}")
+        position = units.index(tuple(map(str, labels)))
+        return SavedUnit(run=self, position=position, status_row=status.slice(position, 1).to_pylist()[0])
+
+    @functools.cached_property
+    def _tables(self) -> "_Tables":
+        return _Tables(self.path, self.manifest["files"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedUnit:
+    """One unit of a finished run."""
+
+    run: Run
+    position: int
+    """Place in the status table and in the archive."""
+    status_row: Mapping[str, Any]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Key column to value."""
+        return {key: self.status_row[key] for key in self.run.manifest["keys"]}
+
+    @property
+    def status(self) -> str:
+        """One of `mixfleet.posterior.unit_result.STATUSES`."""
+        return self.status_row["status"]
+
+    @property
+    def reason(self) -> str:
+        """Why the unit is not plain `ok`."""
+        return self.status_row["reason"]
+
+    def draws(self) -> UnitDraws:
+        """Draws by variable [chain, draw, ...]; none for a unit that has no fit.
+
+        Raises:
+            RunError: The run kept no draws (`output.draws=summary`), or they are damaged.
+        """
+        if ARCHIVE not in self.run.manifest["files"]:
+            raise RunError(f"run {self.run.path} kept no draws; fit with output.draws=thin or full")
+        return read_draws(self.run.path / ARCHIVE, self.position)
+
+    def table(self, name: str) -> pa.Table:
+        """The unit's rows of a summary table, as Arrow."""
+        table = self.run.table(name)
+        own = [pc.field(key) == label for key, label in self.labels.items()]
+        return table.filter(functools.reduce(operator.and_, own))
+
+    def to_datatree(self) -> "xr.DataTree":
+        """The unit as ArviZ and xarray know it: groups `posterior`, `sample_stats` (`lp`), `observed_data`.
+
+        Status and reason are attributes of the tree and of its posterior, so that a quarantined unit says so
+        wherever it is printed. Groups for which the run kept nothing are absent.
+        """
+        import xarray as xr  # takes a second, and tables are read without it
+
+        attributes = {**self.labels, "status": self.status, "reason": self.reason}
+        groups = {"/": xr.Dataset(attrs=attributes)}
+        if ARCHIVE in self.run.manifest["files"]:
+            unit = self.draws()
+            posterior = {name: unit.draws[name] for name in unit.draws if name != "lp"}
+            if posterior:
+                groups["posterior"] = _dataset(posterior, unit, attributes)
+            if "lp" in unit.draws:
+                groups["sample_stats"] = _dataset({"lp": unit.draws["lp"]}, unit, attributes)
+        weekly = self.table("weekly")
+        if weekly.num_rows:
+            dates = weekly["date"].to_numpy().astype("datetime64[ns]")
+            groups["observed_data"] = xr.Dataset({"kpi": ("date", weekly["kpi"].to_numpy())}, {"date": dates})
+        return xr.DataTree.from_dict(groups)
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """Summary tables of a run, each read and checked once."""
+
+    folder: Path
+    files: Mapping[str, Mapping[str, Any]]
+
+    def read(self, name: str) -> pa.Table:
+        if name not in self._read:
+            self._read[name] = self._load(name)
+        return self._read[name]
+
+    @functools.cached_property
+    def _read(self) -> dict[str, pa.Table]:
+        return {}
+
+    def _load(self, name: str) -> pa.Table:
+        file = f"{SUMMARY}/{name}.parquet"
+        if file not in self.files:
+            raise RunError(f"run {self.folder} has no table {name!r}")
+        try:
+            data = (self.folder / file).read_bytes()
+        except OSError as error:
+            raise RunError(f"{self.folder / file} cannot be read: {error.strerror}") from error
+        if hashlib.sha256(data).hexdigest() != self.files[file]["sha256"]:
+            raise RunError(f"{self.folder / file} is damaged; fit again with another run.id")
+        return pq.read_table(io.BytesIO(data))
+
+
+def _dataset(draws: Mapping[str, np.ndarray], unit: UnitDraws, attributes: dict[str, str]) -> "xr.Dataset":
+    import xarray as xr
+
+    used = {axis for name in draws for axis in unit.dims[name]}
+    chains, length = next(iter(draws.values())).shape[:2]
+    return xr.Dataset(
+        {name: (("chain", "draw", *unit.dims[name]), values) for name, values in draws.items()},
+        {
+            "chain": np.arange(chains),
+            "draw": np.arange(length),
+            **{axis: np.array(unit.coords[axis], dtype=object) for axis in sorted(used)},
+        },
+        attrs=attributes,
     )
-    devices = tuple(str(device) for device in jax.devices())
-    finished = execute(panel, settings, fit_units, devices=devices, frame=frame, on_event=on_event)
-    if truth is not None:
-        write_table(finished.path / "truth.parquet", truth)
-    return finished
-
-
-def budget(run: Run | str | Path, **wish: Any) -> Plan:
-    """The plan for the coming weeks that brings most, on the draws of a finished run.
-
-    Args:
-        run: The run, or its folder.
-        **wish: What to ask for, such as `total`, `weeks`, `change`, `bounds`, `lock`, `aim`; see
-            `mixfleet.wish.Wish`.
-
-    Raises:
-        ConfigError: A wish is wrong, or no plan fulfils all of them.
-        RunError: The run is not finished, or kept no draws.
-    """
-    return (run if isinstance(run, Run) else open(run)).budget(**wish)
-
-
-def _simulated_data(asked: Data, made: Data) -> Data:
-    """What the simulator says about its columns, with the settings that are about the fit, not the table."""
-    return replace(made, source=asked.source, simulated=asked.simulated, holdout=asked.holdout)
-
-
-def read_settings(spec: Spec | Mapping[str, Any] | None, groups: Mapping[str, Any]) -> Spec:
-    """The spec with what `groups` say in place of its groups, each a dataclass, a mapping or the name of a preset.
-
-    Raises:
-        ConfigError: A setting is wrong, or there is no such group.
-    """
-    settings = spec if isinstance(spec, Spec) else build(Spec, spec or {})
-    chosen = {}
-    for name, group in groups.items():
-        if name not in GROUPS:
-            raise ConfigError(f"unknown group of settings; known: {', '.join(GROUPS)}", key=name)
-        if isinstance(group, GROUPS[name]):
-            chosen[name] = group
-        elif isinstance(group, str):
-            chosen[name] = preset(name, group)
-        elif isinstance(group, Mapping):
-            current = to_mapping(getattr(settings, name))
-            chosen[name] = build(GROUPS[name], {**current, **group}, key=name)
-        elif group is not None:
-            raise ConfigError(f"must be a {GROUPS[name].__name__}, a mapping or a preset, is {group!r}", key=name)
-    return replace(settings, **chosen)

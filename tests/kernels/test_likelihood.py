@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mixfleet_kernels import adstock, library, saturation
+from mixfleet_kernels import adstock, native_library, saturation
 from mixfleet_kernels.likelihood import Likelihood, likelihood, native, reference
 from mixfleet_kernels.likelihood.cases import CASES, Case
 
 SMALL = {name: case for name, case in CASES.items() if not case.large}
-NEEDS_NATIVE = pytest.mark.skipif(not library.available(), reason=library.why_not() or "it is there")
+NEEDS_NATIVE = pytest.mark.skipif(not native_library.available(), reason=native_library.why_not() or "it is there")
 IMPLEMENTATIONS = ["xla", *(pytest.param(name, marks=NEEDS_NATIVE) for name in ("native", "recursion"))]
 """Two of the library and, as "recursion", the native one with the decay behind its geometric windows."""
 
@@ -390,7 +390,7 @@ def test_the_default_is_native_where_it_was_built_and_adstock_comes_first():
             return program.lower(*arguments).as_text()
 
     target = "mixfleet_likelihood_f32"
-    assert (target in text()) == (library.available() and jax.default_backend() == "cpu")
+    assert (target in text()) == (native_library.available() and jax.default_backend() == "cpu")
     assert target not in text(implementation="xla")
     assert target not in text(adstock_first=False)
 
@@ -406,9 +406,9 @@ def test_errors_name_the_remedy(monkeypatch: pytest.MonkeyPatch):
         call(implementation="gpu")
     with pytest.raises(RuntimeError, match="adstock before saturation only"):
         call(implementation="native", adstock_first=False)
-    monkeypatch.setattr(library, "_library", lambda: "the native kernels were not built: install a C++ compiler")
+    monkeypatch.setattr(native_library, "_library", lambda: "the native kernels were not built: install a C++ compiler")
     with pytest.raises(RuntimeError, match="install a C\\+\\+ compiler"):
         call(implementation="native")
     with jax.numpy_rank_promotion("allow"):
         assert "mixfleet_likelihood" not in jax.jit(call).lower().as_text()
-    assert library.isa() == ""
+    assert native_library.isa() == ""

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from mixfleet_kernels import adstock, saturation
-from mixfleet_kernels.adstock import conventions
-from tests.shared_data import shared
+from tests.kernels import window_conventions
+from tests.support.shared_data import shared
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -24,9 +24,9 @@ NUMBER = r"(-?[\d.]+)"
 
 
 def carried(system: str, family: str, media: np.ndarray, *parameters: float, **changes: Any) -> np.ndarray:
-    convention = dataclasses.replace(conventions.convention(system, family), **changes)
+    convention = dataclasses.replace(window_conventions.convention(system, family), **changes)
     values = tuple(np.asarray(parameter, np.float64) for parameter in parameters)
-    weights = conventions.weights(convention, family, values, weeks=len(media))
+    weights = window_conventions.weights(convention, family, values, weeks=len(media))
     return np.asarray(adstock.convolve(media, weights))
 
 
@@ -36,8 +36,8 @@ def robyn_weibull_table(family: str, media: np.ndarray, shape: float, scale: flo
     Robyn shifts its weights by each purchase's week with dplyr's `lag`. The table was made without dplyr,
     where R's own `lag` shifts nothing, so that every purchase meets the weight of the calendar week.
     """
-    convention = conventions.convention("robyn", family)
-    weights = conventions.weights(convention, family, (jnp.asarray(shape), jnp.asarray(scale)), weeks=len(media))
+    convention = window_conventions.convention("robyn", family)
+    weights = window_conventions.weights(convention, family, (jnp.asarray(shape), jnp.asarray(scale)), weeks=len(media))
     return np.asarray(weights) * np.cumsum(media)
 
 
@@ -156,9 +156,9 @@ def unit_test_values(system: str) -> dict[str, Any]:
 def test_meridian_decay_weights():
     expected = unit_test_values("meridian")["decay_weights_max_lag_4_unnormalised_oldest_first"]
     for family, by_decay in expected.items():
-        convention = dataclasses.replace(conventions.convention("meridian", family), window=5, normalise="none")
+        convention = dataclasses.replace(window_conventions.convention("meridian", family), window=5, normalise="none")
         for decay, oldest_first in by_decay.items():
-            weights = conventions.weights(convention, family, (np.float64(decay),), weeks=52)
+            weights = window_conventions.weights(convention, family, (np.float64(decay),), weeks=52)
             np.testing.assert_allclose(weights[::-1], oldest_first, rtol=0, atol=1e-12)
 
 
@@ -178,8 +178,8 @@ def test_meridian_constant_media():
 
 
 def test_meridian_window_is_cut_to_the_series():
-    weights = conventions.weights(
-        conventions.convention("meridian", "binomial"), "binomial", (jnp.asarray(0.5),), weeks=4
+    weights = window_conventions.weights(
+        window_conventions.convention("meridian", "binomial"), "binomial", (jnp.asarray(0.5),), weeks=4
     )
     np.testing.assert_allclose(weights, np.array([4, 3, 2, 1]) / 10, atol=1e-12)
 
@@ -197,15 +197,15 @@ def test_pymc_marketing_michaelis_menten():
 
 
 def test_pymc_marketing_binomial_denominator():
-    convention = dataclasses.replace(conventions.convention("pymc_marketing", "binomial"), normalise="none")
-    weights = conventions.weights(convention, "binomial", (jnp.asarray(0.4),), weeks=52)
+    convention = dataclasses.replace(window_conventions.convention("pymc_marketing", "binomial"), normalise="none")
+    weights = window_conventions.weights(convention, "binomial", (jnp.asarray(0.4),), weeks=52)
     np.testing.assert_allclose(weights, (1 - np.arange(8) / 9) ** (1 / 0.4 - 1), atol=1e-12)
 
 
 def test_robyn_weibull_is_a_causal_window():
     """The weights that the table confirms, shifted by each purchase's week, as in the R package."""
-    convention = conventions.convention("robyn", "weibull_cdf")
-    weights = np.asarray(conventions.weights(convention, "weibull_cdf", (2.0, jnp.asarray(0.3)), weeks=12))
+    convention = window_conventions.convention("robyn", "weibull_cdf")
+    weights = np.asarray(window_conventions.weights(convention, "weibull_cdf", (2.0, jnp.asarray(0.3)), weeks=12))
     media = np.zeros(12)
     media[4] = 10
     out = carried("robyn", "weibull_cdf", media, 2.0, 0.3)
@@ -213,22 +213,24 @@ def test_robyn_weibull_is_a_causal_window():
 
 
 def test_mixfleet_preset_has_every_family():
-    assert conventions.PRESETS["mixfleet"].keys() == adstock.PARAMETERS.keys()
+    assert window_conventions.PRESETS["mixfleet"].keys() == adstock.PARAMETERS.keys()
     for family, names in adstock.PARAMETERS.items():
         parameters = tuple(jnp.asarray(0.6) for _ in names)
-        weights = conventions.weights(conventions.convention("mixfleet", family), family, parameters, weeks=52)
+        weights = window_conventions.weights(
+            window_conventions.convention("mixfleet", family), family, parameters, weeks=52
+        )
         np.testing.assert_array_equal(weights, adstock.weights(family, parameters, window=9))
 
 
 def test_errors_name_the_remedy():
     with pytest.raises(ValueError, match="unknown adstock convention 'excel': choose one of lightweight_mmm"):
-        conventions.convention("excel", "geometric")
+        window_conventions.convention("excel", "geometric")
     with pytest.raises(ValueError, match="unknown adstock family of robyn 'delayed': choose one of geometric"):
-        conventions.convention("robyn", "delayed")
+        window_conventions.convention("robyn", "delayed")
     for normalise, message in (
         ("limit", "geometric family's alone"),
         ("sum", "choose window, limit or none"),
     ):
-        convention = conventions.Convention(normalise=normalise)
+        convention = window_conventions.Convention(normalise=normalise)
         with pytest.raises(ValueError, match=message):
-            conventions.weights(convention, "binomial", (jnp.asarray(0.5),), weeks=9)
+            window_conventions.weights(convention, "binomial", (jnp.asarray(0.5),), weeks=9)

@@ -35,7 +35,7 @@ def test_settings_need_nothing_heavy() -> None:
 
 
 def test_the_command_line_starts_without_jax() -> None:
-    assert loaded("import mixfleet.cli", "jax", "numpyro", "pandas") == "[]"
+    assert loaded("import mixfleet.cli.main", "jax", "numpyro", "pandas") == "[]"
 
 
 def test_opening_a_run_needs_no_sampler() -> None:
@@ -43,14 +43,15 @@ def test_opening_a_run_needs_no_sampler() -> None:
 
 
 def test_a_saved_run_is_decided_upon_without_the_sampling_stack() -> None:
-    code = "import mixfleet.insight, mixfleet.planning, mixfleet.report, mixfleet.saved, mixfleet.plot"
-    sampling = ("fitting", "samplers", "density", "model", "batch", "program", "slots")
+    rooms = "analysis.insight", "budgeting.planner", "reporting.html", "reporting.charts", "run"
+    code = "import " + ", ".join(f"mixfleet.{room}" for room in rooms)
+    sampling = ("fitting", "hierarchy", "inference", "models.batch", "models.log_density", "models.reference")
     assert loaded(code, "numpyro", "optax", *(f"mixfleet.{name}" for name in sampling)) == "[]"
 
 
 def test_the_public_names_are_there_and_stay() -> None:
     code = """
-import mixfleet.run
+import mixfleet.api
 import mixfleet as mf
 missing = [name for name in mf.__all__ if not hasattr(mf, name)]
 functions = mf.fit, mf.open, mf.check, mf.preset

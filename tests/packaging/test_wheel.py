@@ -38,7 +38,9 @@ def test_it_holds_every_module_and_setting(wheel: list[str]) -> None:
 
 
 def test_it_holds_the_example_and_its_notice(wheel: list[str]) -> None:
-    assert {"mixfleet/data/us_visits.parquet", "mixfleet/data/NOTICE.md", "mixfleet/py.typed"} <= set(wheel)
+    assert {"mixfleet/data/example/us_visits.parquet", "mixfleet/data/example/NOTICE.md", "mixfleet/py.typed"} <= set(
+        wheel
+    )
 
 
 def test_the_source_roots_are_no_packages() -> None:

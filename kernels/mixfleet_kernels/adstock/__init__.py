@@ -25,8 +25,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from mixfleet_kernels.adstock import reference, xla
-from mixfleet_kernels.choose import choose
-from mixfleet_kernels.floating import floating
+from mixfleet_kernels.dtypes import floating
+from mixfleet_kernels.implementation import choose
 
 __all__ = ["PARAMETERS", "convolve", "weights", "weights_and_tangents"]
 

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from mixfleet_kernels import library
-from mixfleet_kernels.choose import choose
+from mixfleet_kernels import native_library
 from mixfleet_kernels.convergence import native, xla
 from mixfleet_kernels.convergence.arrays import Convergence
+from mixfleet_kernels.implementation import choose
 
 __all__ = ["Convergence", "convergence"]
 
@@ -53,7 +53,7 @@ def convergence(
         {
             "xla": xla.convergence,
             "native": native.convergence,
-            "default": by_platform if library.available() else xla.convergence,
+            "default": by_platform if native_library.available() else xla.convergence,
         },
         implementation,
         default="default",

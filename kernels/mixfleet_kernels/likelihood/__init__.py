@@ -21,8 +21,8 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float
 
-from mixfleet_kernels import library
-from mixfleet_kernels.choose import choose
+from mixfleet_kernels import native_library
+from mixfleet_kernels.implementation import choose
 from mixfleet_kernels.likelihood import native, xla
 from mixfleet_kernels.likelihood.arrays import Likelihood, Response, Series
 from mixfleet_kernels.likelihood.xla import respond
@@ -92,7 +92,7 @@ def likelihood(
     def by_platform(*arrays: Any) -> Likelihood:
         return jax.lax.platform_dependent(*arrays, cpu=in_native, default=in_xla)
 
-    default = by_platform if adstock_first and library.available() else in_xla
+    default = by_platform if adstock_first and native_library.available() else in_xla
     run = choose(
         {"xla": in_xla, "native": in_native, "default": default},
         implementation,

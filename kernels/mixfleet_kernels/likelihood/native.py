@@ -4,7 +4,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from mixfleet_kernels import library, saturation
+from mixfleet_kernels import native_library, saturation
 from mixfleet_kernels.likelihood.arrays import Likelihood, Series
 
 PART = 256
@@ -32,13 +32,13 @@ def likelihood(
         unit_media = series.media[..., :: lanes // series.basis.shape[0]]
     windows = (weights, *tangents) if decay is None else (decay,)
     columns, shapes = series.basis.shape[-1], len(tangents) + len(parameters)
-    scratch = library.loaded().mixfleet_scratch_bytes(weeks, channels, columns, len(weights), 1 + shapes)
+    scratch = native_library.loaded().mixfleet_scratch_bytes(weeks, channels, columns, len(weights), 1 + shapes)
     parts = max(1, lanes // PART)
     by_lane, by_channel, by_column = (
         jax.ShapeDtypeStruct(shape, dtype) for shape in ((lanes,), (channels, lanes), (columns, lanes))
     )
     results = jax.ffi.ffi_call(
-        library.target(f"mixfleet_likelihood_f{8 * dtype.itemsize}"),
+        native_library.target(f"mixfleet_likelihood_f{8 * dtype.itemsize}"),
         (
             *(by_lane, by_channel, by_lane, by_channel, by_channel, by_column),
             jax.ShapeDtypeStruct((parts * (scratch // dtype.itemsize),), dtype),

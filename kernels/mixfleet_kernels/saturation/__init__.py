@@ -27,8 +27,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from mixfleet_kernels.choose import choose
-from mixfleet_kernels.floating import floating
+from mixfleet_kernels.dtypes import floating
+from mixfleet_kernels.implementation import choose
 from mixfleet_kernels.saturation import reference, xla
 
 __all__ = ["PARAMETERS", "saturate", "value_and_partials"]

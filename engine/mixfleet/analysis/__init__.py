@@ -1,0 +1,1 @@
+"""Analysis: from the draws of a finished run to what media brought."""

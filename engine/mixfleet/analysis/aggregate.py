@@ -1,0 +1,258 @@
+"""Ledger: what every unit's components bring by window of time, draw by draw, and the sums over groups of units.
+
+Units are taken one after the other and forgotten once they are summarised and added to their groups, so memory does
+not grow with the fleet. A group's account is the sum of its certified units' accounts, draw by draw.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from mixfleet.analysis import counterfactual
+from mixfleet.analysis.periods import Windows
+from mixfleet.analysis.posterior_draws import Block, Fleet, term_rows
+from mixfleet.config import Model
+from mixfleet.data.panel import unit_id
+from mixfleet.models.media import Curves
+
+__all__ = ["Account", "Group", "Ledger", "accounts", "gather", "keep", "weekly_noise"]
+
+
+class Account(NamedTuple):
+    """One unit's or group's outcome by window. KPI and money are those of the table.
+
+    Without returns being asked for, everything between `contribution` and `spend` has no channels.
+    """
+
+    contribution: Float[np.ndarray, "window component draw"]
+    """KPI in the window's weeks: channels, then the terms of the baseline."""
+    incremental: Float[np.ndarray, "window channel draw"]
+    """KPI, whenever it came, that there would not be without the window's media; of paid channels only."""
+    returned: Float[np.ndarray, "window channel draw"]
+    """Its value."""
+    marginal: Float[np.ndarray, "window channel draw"]
+    """Change of `incremental` per 100 % more of the window's media, at the margin."""
+    marginal_returned: Float[np.ndarray, "window channel draw"]
+    worth: Float[np.ndarray, "rate window channel draw"]
+    """`incremental` at each of the unit's rates."""
+    marginal_worth: Float[np.ndarray, "rate window channel draw"]
+    carry_in: Float[np.ndarray, "window channel draw"]
+    """KPI in the window's weeks that earlier media brought."""
+    carry_out: Float[np.ndarray, "window channel draw"]
+    """KPI in later weeks that the window's media brought."""
+    noise: Float[np.ndarray, "window draw"]
+    """KPI that chance added in the window's weeks, drawn anew; zero unless it is asked for."""
+    spend: Float[np.ndarray, "window channel"]
+    kpi: Float[np.ndarray, " window"]
+    weeks: Int[np.ndarray, " window"]
+    """Unit-weeks that count."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Units that a table adds up."""
+
+    labels: tuple[str, ...]
+    """Values of the ledger's `by` columns."""
+    units: tuple[tuple[str, ...], ...]
+    """Labels of the certified units, which are in the sums."""
+    excluded: tuple[tuple[str, ...], ...]
+    """Labels of the units that are not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """What was kept of every unit's account, in unit order, and the accounts of all groups."""
+
+    units: tuple[Any, ...]
+    groups: Mapping[tuple[str, ...], tuple[tuple[Group, Any], ...]]
+    """Columns -> groups in order of their labels; () is the whole fleet. One without certified units is all NaN."""
+
+
+def keep(
+    fleet: Fleet,
+    windows: Windows,
+    groupings: Sequence[tuple[str, ...]],
+    summarise: Callable[[Account], Any],
+    *,
+    returns: bool = True,
+    rates: Float[np.ndarray, "unit rate"] | None = None,
+    chance: bool = False,
+) -> Ledger:
+    """Walk the fleet once; keep `summarise(account)` of every unit and the accounts of all groups.
+
+    Args:
+        fleet: The units.
+        windows: Windows of time.
+        groupings: Key columns of each kind of group; () is the whole fleet.
+        summarise: What to keep of a unit's account; called in several threads.
+        returns: Whether to weigh the counterfactual without each window's media, which takes most of the time.
+        rates: Money per KPI of each unit at which `worth` is reckoned; none by default.
+        chance: Whether to draw the noise of the weeks.
+    """
+    walked = _walk(fleet, windows, summarise, returns=returns, rates=rates, chance=chance)
+    return gather(fleet, walked, groupings)
+
+
+def gather(fleet: Fleet, walked: Iterable[tuple[Any, Any]], groupings: Sequence[tuple[str, ...]]) -> Ledger:
+    """The summaries, and the sums by group, of a walk that gives each unit's account and its summary in unit order.
+
+    An account is a named tuple of arrays of one shape in all units, which are added up.
+    """
+    sums: dict[tuple[str, ...], dict[tuple[str, ...], Any]] = {by: {} for by in groupings}
+    kept, account = [], None
+    for unit, certified, (account, summary) in zip(fleet.units, fleet.certified, walked, strict=True):
+        kept.append(summary)
+        for by, found in sums.items() if certified else ():
+            label = _labels(fleet, by, unit.labels)
+            if label in found:
+                # In place, as a fresh array for every unit would cost more than the sum.
+                for total, part in zip(found[label], account, strict=True):
+                    total += part
+            else:
+                found[label] = type(account)(*(np.array(part) for part in account))
+    # A group of which no unit is certified is there, and has no numbers.
+    nothing = None if account is None else type(account)(*(np.full(part.shape, np.nan) for part in account))
+    groups = {}
+    for by, found in sums.items():
+        every = {_labels(fleet, by, labels) for labels in (*(unit.labels for unit in fleet.units), *fleet.missing)}
+        groups[by] = tuple((_group(fleet, by, label), found.get(label, nothing)) for label in sorted(every) if nothing)
+    return Ledger(units=tuple(kept), groups=groups)
+
+
+def accounts(fleet: Fleet, windows: Windows, *, returns: bool = True) -> Iterator[Account]:
+    """Every unit's account in unit order, each draw by draw."""
+    return (account for account, _ in _walk(fleet, windows, lambda _: None, returns=returns))
+
+
+def _walk(
+    fleet: Fleet,
+    windows: Windows,
+    summarise: Callable[[Account], Any],
+    *,
+    returns: bool,
+    rates: Float[np.ndarray, "unit rate"] | None = None,
+    chance: bool = False,
+) -> Iterator[tuple[Account, Any]]:
+    money = np.zeros((len(fleet.units), 0)) if rates is None else rates
+    span = max((_longest(windows.index(unit.dates)) for unit in fleet.units), default=0)
+
+    def work(block: Block) -> tuple[Account, Any]:
+        account = _account(fleet, block, windows, span if returns else 0, money[block.places[0]])
+        if chance:
+            account = account._replace(noise=_noise(fleet, block, windows))
+        return account, summarise(account)
+
+    return fleet.walk(work)
+
+
+def _account(fleet: Fleet, block: Block, windows: Windows, span: int, rates: Float[np.ndarray, " rate"]) -> Account:
+    unit, media = fleet.units[block.places[0]], block.media[0]
+    index = np.full(fleet.weeks, -1)
+    index[: len(unit.dates)] = windows.index(unit.dates)
+    inside = index[:, None] == np.arange(len(windows.names))
+    counted = block.counted[0]
+    within = (inside & counted[:, None]).astype(float)
+    spend = np.einsum("tw,tc->wc", within, np.nan_to_num(block.spend[0]))
+    paid = np.nan_to_num(np.where(counted[:, None], block.spend[0], 0.0).sum(axis=0)) > 0
+    by_term = np.einsum("cj,wj->wcj", term_rows(fleet.columns), within.T @ block.design[0])
+    linear = np.einsum("wcj,jd->wcd", by_term, block.coefficients[0])
+    curves, model = Curves(block.shape[:, 0], block.effect[0]), fleet.spec.model
+    with jax.enable_x64(True):
+        if span or windows.kind == "all":
+            weights, price = _weights(counted, block.value[0])
+            found = _differences(media, weights, index, inside, curves, windows, model=model, span=span)
+        else:
+            value = np.asarray(counterfactual.contributions(media, within[:, :, None], curves, model=model))
+            found, price, paid = (value, *(value[None, :, :0],) * 2, value[:, :0]), 1.0, paid[:0]
+    contribution, lost, slope, inner = map(np.asarray, found)
+    carry_in, carry_out = contribution[:, : inner.shape[1]] - inner, lost[0] - inner
+    # The last weight is that of money, or the only one where money follows from KPI by one price.
+    lost, slope = lost * paid[:, None], slope * paid[:, None]
+    by_rate = rates[:, None, None, None]
+    return Account(
+        contribution=np.concatenate([contribution, linear], axis=1),
+        incremental=lost[0],
+        returned=lost[-1] * price,
+        marginal=slope[0],
+        marginal_returned=slope[-1] * price,
+        worth=by_rate * lost[0],
+        marginal_worth=by_rate * slope[0],
+        carry_in=carry_in,
+        carry_out=carry_out,
+        noise=np.zeros((len(windows.names), fleet.draws)),
+        spend=spend,
+        kpi=within.T @ block.kpi[0],
+        weeks=within.sum(axis=0).astype(int),
+    )
+
+
+def _weights(
+    counted: Bool[np.ndarray, " week"], value: Float[np.ndarray, " week"]
+) -> tuple[Float[np.ndarray, "week weight"], float]:
+    """What a week counts and, unless all weeks have one price, what its KPI is worth; and that price, else 1."""
+    weights = np.stack([counted, np.where(counted, value, 0.0)], axis=1)
+    prices = np.unique(value[counted])
+    return (weights[:, :1], float(prices[0])) if len(prices) == 1 else (weights, 1.0)
+
+
+def _differences(
+    media: Float[np.ndarray, "week channel"],
+    weights: Float[np.ndarray, "week weight"],
+    index: Int[np.ndarray, " week"],
+    inside: Bool[np.ndarray, "week window"],
+    curves: Curves,
+    windows: Windows,
+    *,
+    model: Model,
+    span: int,
+) -> counterfactual.Difference:
+    if windows.kind == "all":
+        kpi, slope = map(np.asarray, counterfactual.whole(media, weights, curves, model=model))
+        # Nothing comes before the whole or after it.
+        return counterfactual.Difference(kpi[:1], kpi[:, None], slope[:, None], kpi[:1])
+    starts = np.where(inside.any(axis=0), inside.argmax(axis=0), -1)
+    found = counterfactual.by_window(media, weights, index, starts, curves, model=model, span=span)
+    return counterfactual.Difference(*map(np.asarray, found))
+
+
+def weekly_noise(fleet: Fleet, block: Block) -> Float[np.ndarray, "week draw"]:
+    """Noise of the weeks of a block's one unit, drawn anew: the same whatever is planned and whoever else is there."""
+    unit = fleet.units[block.places[0]]
+    rng = np.random.default_rng(int(unit_id(unit.labels)[:12], 16))
+    noise = rng.standard_normal((len(unit.dates), fleet.draws))
+    noise *= block.noise[0]
+    return noise
+
+
+def _noise(fleet: Fleet, block: Block, windows: Windows) -> Float[np.ndarray, "window draw"]:
+    dates = fleet.units[block.places[0]].dates
+    inside = windows.index(dates) == np.arange(len(windows.names))[:, None]
+    return (inside & block.counted[0, : len(dates)]).astype(float) @ weekly_noise(fleet, block)
+
+
+def _longest(index: Int[np.ndarray, " week"]) -> int:
+    known = index[index >= 0]
+    return int(np.bincount(known).max()) if len(known) else 0
+
+
+def _group(fleet: Fleet, by: tuple[str, ...], label: tuple[str, ...]) -> Group:
+    fitted = [(unit.labels, bool(certified)) for unit, certified in zip(fleet.units, fleet.certified, strict=True)]
+    own = [
+        (labels, ok)
+        for labels, ok in fitted + [(row, False) for row in fleet.missing]
+        if _labels(fleet, by, labels) == label
+    ]
+    return Group(
+        labels=label,
+        units=tuple(labels for labels, ok in own if ok),
+        excluded=tuple(sorted(labels for labels, ok in own if not ok)),
+    )
+
+
+def _labels(fleet: Fleet, by: tuple[str, ...], labels: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(labels[fleet.keys.index(key)] for key in by)

@@ -1,0 +1,52 @@
+"""Subject: what a row of a table is about - a unit, or the sum of the certified units that share some labels."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from mixfleet.analysis.aggregate import Ledger
+from mixfleet.analysis.posterior_draws import Fleet
+from mixfleet.errors import ConfigError
+
+__all__ = ["ALL_CHANNELS", "read_by", "subjects", "with_all"]
+
+ALL_CHANNELS = "all channels"
+"""The row behind those of the channels."""
+
+
+def with_all(values: np.ndarray) -> np.ndarray:
+    """Values by window and channel, and behind the channels their sum."""
+    return np.concatenate([values, values.sum(axis=1, keepdims=True)], axis=1)
+
+
+def read_by(fleet: Fleet, by: Any) -> tuple[str, ...] | None:
+    """Key columns to sum by; None means the units themselves.
+
+    Raises:
+        ConfigError: One of them is no key column.
+    """
+    if by is None:
+        return None
+    columns = (by,) if isinstance(by, str) else tuple(by)
+    if unknown := [name for name in columns if name not in fleet.keys]:
+        raise ConfigError(f"{unknown[0]!r} is no key column; those are {', '.join(fleet.keys)}", key="by")
+    return columns
+
+
+def subjects(
+    fleet: Fleet, columns: tuple[str, ...] | None, ledger: Ledger, summarise: Callable[[Any], Any]
+) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Head columns and summary of every unit, or of every group, which also says what it leaves out."""
+    if columns is None:
+        for unit, status, summary in zip(fleet.units, fleet.statuses, ledger.units, strict=True):
+            yield {**dict(zip(fleet.keys, unit.labels, strict=True)), "status": status}, summary
+        return
+    for group, account in ledger.groups[columns]:
+        head = {
+            **dict(zip(columns, group.labels, strict=True)),
+            "units": len(group.units),
+            "excluded": len(group.excluded),
+            "excluded_units": "; ".join(" / ".join(labels) for labels in group.excluded),
+        }
+        yield head, summarise(account)

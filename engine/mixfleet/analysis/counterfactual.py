@@ -1,0 +1,245 @@
+"""Counterfactual: what one unit's channels bring by window of time, against the same past without a window's media.
+
+Everything is in KPI and its value, draw by draw, carry-over included. Arrays are [channel, week, draw] inside, so that
+carry-over and sums over weeks are products of matrices, which is several times as fast as adding week by week.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from mixfleet.config import Model
+from mixfleet.config.priors import ADSTOCK_PARAMETERS
+from mixfleet.models.media import Curves, in_chunks, windows
+from mixfleet_kernels import adstock, saturation
+
+__all__ = ["Difference", "by_window", "contributions", "weekly", "whole"]
+
+CHUNK = 100
+"""Draws that are evaluated at once: so few that a unit's response stays in the processor's cache."""
+
+ROUNDING = 1e-12
+"""Share of a level below which a difference of two levels is rounding, of which steep curves would make something."""
+
+
+class Difference(NamedTuple):
+    """By window: contributions, and what the window's media make of a difference."""
+
+    contribution: Float[Array | np.ndarray, "window channel draw"]
+    """KPI in the window's weeks."""
+    lost: Float[Array | np.ndarray, "weight window channel draw"]
+    """What would be missing without the window's media, weighed by each column of the weights."""
+    slope: Float[Array | np.ndarray, "weight window channel draw"]
+    """Its change per 100 % more of the window's media, at the margin."""
+    within: Float[Array | np.ndarray, "window channel draw"]
+    """Of `lost` under the first weight, what would be missing in the window's own weeks."""
+
+
+@partial(jax.jit, static_argnames="model")
+def contributions(
+    media: Float[Array | np.ndarray, "week channel"],
+    within: Float[Array | np.ndarray, "week window channel"],
+    curves: Curves,
+    *,
+    model: Model,
+) -> Float[Array, "window channel draw"]:
+    """KPI by window, the weeks of which each channel may weigh differently; a channel axis of 1 is for all."""
+
+    def of_chunk(part: Curves) -> Array:
+        value = _respond(media, part, _weights(part, model), model).value
+        wide = jnp.broadcast_to(within, (*within.shape[:2], media.shape[1]))
+        return jnp.moveaxis(_weighed(value, jnp.moveaxis(wide, -1, 0)) * part.effect[:, None], 1, 0)
+
+    return in_chunks(of_chunk, curves, size=CHUNK)
+
+
+@partial(jax.jit, static_argnames="model")
+def weekly(
+    media: Float[Array | np.ndarray, "week channel"], curves: Curves, *, model: Model
+) -> Float[Array, "week draw"]:
+    """KPI that all channels together bring, week by week."""
+
+    def of_chunk(part: Curves) -> Array:
+        value = _respond(media, part, _weights(part, model), model).value
+        return jnp.einsum("ctd,cd->td", value, part.effect)
+
+    return in_chunks(of_chunk, curves, size=CHUNK)
+
+
+@partial(jax.jit, static_argnames="model")
+def whole(
+    media: Float[Array | np.ndarray, "week channel"],
+    weights: Float[Array | np.ndarray, "week weight"],
+    curves: Curves,
+    *,
+    model: Model,
+) -> tuple[Float[Array, "weight channel draw"], Float[Array, "weight channel draw"]]:
+    """All weeks as one window: what the channels bring under each weight, and its slope by all of their media."""
+
+    def of_chunk(part: Curves) -> tuple[Array, Array]:
+        lags = _weights(part, model)
+        found = _respond(media, part, lags, model)
+        slope = found.derivative * found.level
+        if not model.adstock_first:
+            slope = _carried(slope, lags)
+        effect = part.effect[:, None]
+        sums = (_weighed(values, _for_all(weights, media)) * effect for values in (found.value, slope))
+        kpi, along = (jnp.moveaxis(total, 1, 0) for total in sums)
+        return kpi, along
+
+    return in_chunks(of_chunk, curves, size=CHUNK)
+
+
+@partial(jax.jit, static_argnames=("model", "span"))
+def by_window(
+    media: Float[Array | np.ndarray, "week channel"],
+    weights: Float[Array | np.ndarray, "week weight"],
+    index: Int[Array | np.ndarray, " week"],
+    starts: Int[Array | np.ndarray, " window"],
+    curves: Curves,
+    *,
+    model: Model,
+    span: int,
+) -> Difference:
+    """Each window against the past without its media.
+
+    Args:
+        media: In shares of each channel's scale.
+        weights: What a week counts, and what else it is worth; the first is that of the contributions.
+        index: Window of each week, -1 for none.
+        starts: First week of each window, -1 for one that the unit has not.
+        curves: Draws of the channels' curves.
+        model: Families, window and order of carry-over and saturation.
+        span: Weeks of the longest window.
+    """
+    after = span + model.window - 1
+    count = len(starts)
+    of_window = (index[:, None] == jnp.arange(count)[None]) * weights[:, :1]
+    # So that no window reaches beyond the last week.
+    media, weights = (jnp.pad(values, ((0, after), (0, 0))) for values in (media, weights))
+    index = jnp.pad(index, (0, after), constant_values=-1)
+
+    def of_chunk(part: Curves) -> Difference:
+        lags = _weights(part, model)
+        actual = _respond(media, part, lags, model)
+
+        def of_one(place: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+            number, start = place
+            first = jnp.maximum(start, 0)
+
+            def cut(values: Array, axis: int = 0) -> Array:
+                return jax.lax.dynamic_slice_in_dim(values, first, after, axis)
+
+            inside = (cut(index) == number).astype(media.dtype) * (start >= 0)
+            own = cut(media) * inside[:, None]
+            here = _Response(*(cut(values, 1) for values in actual))
+            lost, slope = _lost(own, inside, here, part, lags, model)
+            weight = cut(weights)
+            columns = jnp.concatenate([weight, weight[:, :1] * inside[:, None]], axis=1)
+            every = _weighed(lost, _for_all(columns, own))
+            return every[:, :-1], _weighed(slope, _for_all(weight, own)), every[:, -1]
+
+        lost, slope, within = jax.lax.map(of_one, (jnp.arange(count), starts))
+        effect = part.effect[:, None]
+        contribution = _weighed(actual.value[:, : len(of_window)], _for_all(of_window, media)) * effect
+        return Difference(
+            contribution=jnp.moveaxis(contribution, 1, 0),
+            lost=jnp.moveaxis(lost * effect[None], 2, 0),
+            slope=jnp.moveaxis(slope * effect[None], 2, 0),
+            within=within * part.effect[None],
+        )
+
+    return in_chunks(of_chunk, curves, size=CHUNK)
+
+
+class _Response(NamedTuple):
+    """Response by week, of an effect of 1."""
+
+    level: Float[Array, "channel week draw"]
+    """What is saturated: media, carried over first or not."""
+    value: Float[Array, "channel week draw"]
+    derivative: Float[Array, "channel week draw"]
+    """Of the saturation by the level."""
+
+
+def _respond(
+    media: Float[Array | np.ndarray, "week channel"],
+    curves: Curves,
+    lags: Float[Array, "lag channel draw"],
+    model: Model,
+) -> _Response:
+    if model.adstock_first:
+        level = _spread(media, lags)
+    else:
+        level = jnp.broadcast_to(media.T[:, :, None], (*media.T.shape, curves.effect.shape[-1]))
+    # Kept apart, or the compiler carries media over once for the value and once more for the derivative.
+    value, derivative = _saturated(jax.lax.optimization_barrier(level), curves, model)
+    return _Response(level, value if model.adstock_first else _carried(value, lags), derivative)
+
+
+def _lost(
+    own: Float[Array, "week channel"],
+    inside: Float[Array, " week"],
+    here: _Response,
+    curves: Curves,
+    lags: Float[Array, "lag channel draw"],
+    model: Model,
+) -> tuple[Float[Array, "channel week draw"], Float[Array, "channel week draw"]]:
+    """What would be missing without a window's own media, and the slope by them."""
+    if not model.adstock_first:
+        moving = here.derivative * own.T[:, :, None]
+        saturated = _saturated(here.level, curves, model)[0] * inside[None, :, None]
+        return _carried(saturated, lags), _carried(moving, lags)
+    moving = _spread(own, lags)
+    rest = here.level - moving
+    rest = jnp.where(jnp.abs(rest) > ROUNDING * jnp.abs(here.level), rest, 0.0)
+    return here.value - _saturated(rest, curves, model)[0], here.derivative * moving
+
+
+def _saturated(
+    level: Float[Array, "channel week draw"], curves: Curves, model: Model
+) -> tuple[Float[Array, "channel week draw"], Float[Array, "channel week draw"]]:
+    parameters = tuple(curves.shape[len(ADSTOCK_PARAMETERS[model.adstock]) :, :, None])
+    return saturation.value_and_partials(model.saturation, level, parameters)[:2]
+
+
+def _spread(
+    media: Float[Array | np.ndarray, "week channel"], lags: Float[Array, "lag channel draw"]
+) -> Float[Array, "channel week draw"]:
+    """Media carried over."""
+    window, weeks = len(lags), len(media)
+    padded = jnp.pad(media, ((window - 1, 0), (0, 0)))
+    lagged = jnp.stack([padded[window - 1 - lag : window - 1 - lag + weeks] for lag in range(window)], axis=1)
+    return jnp.einsum("tlc,lcd->ctd", lagged, lags)
+
+
+def _carried(
+    values: Float[Array, "channel week draw"], lags: Float[Array, "lag channel draw"]
+) -> Float[Array, "channel week draw"]:
+    return jnp.moveaxis(adstock.convolve(jnp.moveaxis(values, 1, 0), lags), 0, 1)
+
+
+def _weights(curves: Curves, model: Model) -> Float[Array, "lag channel draw"]:
+    weights = windows(curves, model).astype(curves.effect.dtype)
+    # A family without parameters has one window for all.
+    if weights.ndim > 1:
+        return weights
+    return jnp.broadcast_to(weights[:, None, None], (*weights.shape, *curves.effect.shape))
+
+
+def _weighed(
+    values: Float[Array, "channel week draw"], weights: Float[Array, "channel week weight"]
+) -> Float[Array, "channel weight draw"]:
+    """Sums over weeks; a product of matrices for each channel."""
+    return jnp.einsum("ctd,ctk->ckd", values, weights)
+
+
+def _for_all(
+    weights: Float[Array | np.ndarray, "week weight"], media: Float[Array | np.ndarray, "week channel"]
+) -> Array:
+    """The same weights for every channel."""
+    return jnp.broadcast_to(weights, (media.shape[1], *weights.shape))

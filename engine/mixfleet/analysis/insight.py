@@ -1,0 +1,342 @@
+"""Insight: what media brought, from the draws of a finished run - by unit, any group of units, and time.
+
+Every table is tidy, in original units, with mean, sd, q05, q25, q50, q75 and q95. Tables by unit carry the unit's
+status; sums over units hold certified units only and say which ones they leave out.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mixfleet.analysis.aggregate import Account, Ledger, keep
+from mixfleet.analysis.breakdown import read_by, subjects
+from mixfleet.analysis.economics import Economics
+from mixfleet.analysis.long_table import Tidy
+from mixfleet.analysis.periods import Windows, read_period
+from mixfleet.analysis.posterior_draws import Fleet, terms
+from mixfleet.analysis.tables import collinearity, forecast, platform_reports, prior_shift, residuals, scenarios
+from mixfleet.analysis.tables import curves as curve_tables
+from mixfleet.analysis.tables.predictive import agreement, by_date
+from mixfleet.analysis.tables.returns import appraise
+from mixfleet.data.frames import FrameKind, to_frame
+from mixfleet.errors import ConfigError
+from mixfleet.posterior.statistics import statistics
+
+__all__ = ["Insight"]
+
+MEASURES = {
+    "roi": "value returned per unit of spend",
+    "marginal_roi": "value returned per unit of spend, at the margin",
+    "cpik": "spend per incremental KPI",
+    "marginal_cpik": "spend per incremental KPI, at the margin",
+}
+"""What `Insight.returns` measures. ROAS is roi where the KPI is revenue; CAC is cpik where it is new customers.
+`Insight.valued` adds those of `Economics.measures`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Insight:
+    """Tables of one finished run.
+
+    `by` says what a row is about: None, the unit; key columns such as "brand" or ("brand", "market"), the sum of
+    all certified units that share them; (), the whole fleet. `period` is all, year, quarter, month, week, a pair of
+    days or a list of pairs.
+    """
+
+    fleet: Fleet
+    tables: Callable[[str], pa.Table]
+    """Summary tables of the run, by name."""
+    frame: FrameKind = "pandas"
+    economics: Economics = field(default_factory=Economics)
+    """What a KPI earns; see `valued`."""
+    _ledgers: dict[Any, Ledger] = field(default_factory=dict, repr=False)
+
+    def valued(self, **economics: Any) -> "Insight":
+        """The same with profit by a margin, LTV:CAC and payback by a customer's value; see `Economics` for the fields.
+
+        Raises:
+            ConfigError: A number is no money or no share, or not every unit has one.
+        """
+        given = Economics(**economics)
+        if given == self.economics:
+            return self
+        given.per_kpi(self.fleet.keys, [unit.labels for unit in self.fleet.units])
+        return replace(self, economics=given, _ledgers={})
+
+    def contributions(self, by: Any = None, period: Any = "all") -> Any:
+        """KPI by channel and by term of the baseline, and its share of the KPI that came."""
+        components = (*self.fleet.channels, *terms(self.fleet.columns))
+        kinds = np.array(
+            ["channel"] * len(self.fleet.channels) + ["baseline"] * (len(components) - len(self.fleet.channels))
+        )
+        tidy, windows = Tidy(), self._windows(period)
+        for head, summary in self._subjects(by, windows, returns=windows.kind == "all"):
+            values = summary["contribution"]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                share = values["mean"] / summary["kpi"][:, None]
+            tidy.add(
+                head,
+                {"period": windows.names, "component": components},
+                {"kind": kinds, **values, "share": share},
+                where=(summary["weeks"] > 0)[:, None],
+            )
+        return self._framed(tidy.table())
+
+    def returns(self, by: Any = None, period: Any = "all") -> Any:
+        """All of `MEASURES` by paid channel, what a window's spend brought counted whenever it came.
+
+        Of a `valued` insight also profit, LTV:CAC and payback, and `pays`, the probability that the money comes back.
+        """
+        tidy, windows = Tidy(), self._windows(period)
+        for head, summary in self._subjects(by, windows, returns=True):
+            spend = summary["spend"]
+            plain = {"pays": np.nan} if self.economics.given else {}
+            measures = {name: {**summary[name], **plain} for name in MEASURES} | summary["worth"]
+            for measure, values in measures.items():
+                tidy.add(
+                    {**head, "measure": measure},
+                    {"period": windows.names, "channel": self.fleet.channels},
+                    {**values, "spend": spend},
+                    where=spend > 0,
+                )
+        return self._framed(tidy.table())
+
+    def whole_roi(self, by: Any = None, period: Any = "all") -> Any:
+        """Value returned per unit of spend, all paid channels together."""
+        tidy, windows = Tidy(), self._windows(period)
+        for head, summary in self._subjects(by, windows, returns=True):
+            spend = summary["spend"].sum(axis=1)
+            tidy.add(head, {"period": windows.names}, {**summary["whole_roi"], "spend": spend}, where=spend > 0)
+        return self._framed(tidy.table())
+
+    def whole_worth(self, by: Any = None, period: Any = "all") -> Any:
+        """Profit, LTV:CAC and payback of a `valued` insight, all paid channels together."""
+        tidy, windows = Tidy(), self._windows(period)
+        for head, summary in self._subjects(by, windows, returns=True):
+            spend = summary["spend"].sum(axis=1)
+            for measure, values in summary["whole_worth"].items():
+                tidy.add(
+                    {**head, "measure": measure}, {"period": windows.names}, {**values, "spend": spend}, where=spend > 0
+                )
+        return self._framed(tidy.table())
+
+    def roi(self, by: Any = None, period: Any = "all") -> Any:
+        """Value returned per unit of spend, by paid channel."""
+        return self._measure("roi", by, period)
+
+    def marginal_roi(self, by: Any = None, period: Any = "all") -> Any:
+        """Value that the last unit of spend returned, by paid channel, all of a window's spend moving in proportion."""
+        return self._measure("marginal_roi", by, period)
+
+    def cpik(self, by: Any = None, period: Any = "all") -> Any:
+        """Spend per incremental KPI, by paid channel. Its mean may not settle where a contribution is near zero."""
+        return self._measure("cpik", by, period)
+
+    def marginal_cpik(self, by: Any = None, period: Any = "all") -> Any:
+        """Spend per incremental KPI at the margin, by paid channel."""
+        return self._measure("marginal_cpik", by, period)
+
+    def carry_over(self, by: Any = None, period: Any = "quarter") -> Any:
+        """KPI that earlier media brought in a window (carry_in) and its media brought later (carry_out)."""
+        tidy, windows = Tidy(), self._windows(period)
+        for head, summary in self._subjects(by, windows, returns=True):
+            for direction in ("carry_in", "carry_out"):
+                tidy.add(
+                    {**head, "direction": direction},
+                    {"period": windows.names, "channel": self.fleet.channels},
+                    summary[direction],
+                    where=(summary["weeks"] > 0)[:, None],
+                )
+        return self._framed(tidy.table())
+
+    def calibration(self, by: Any = None, period: Any = "all") -> Any:
+        """What platforms report beside what their channels brought, and the factor between the two; see `claims`.
+
+        Raises:
+            ConfigError: The run's table does not say what platforms report.
+        """
+        return self._framed(platform_reports.claims(self.fleet, by, self._windows(period)))
+
+    def waterfall(self, before: Any, after: Any, by: Any = ()) -> Any:
+        """What changed between two windows, each a pair of days, and why: KPI by component, after less before.
+
+        The row `unexplained` is what is left of the change of the KPI itself.
+        """
+        windows = read_period([before, after], [unit.dates for unit in self.fleet.units])
+        first, then = (0, 1) if np.datetime64(before[0]) <= np.datetime64(after[0]) else (1, 0)
+        components = (*self.fleet.channels, *terms(self.fleet.columns), "unexplained")
+
+        def summarise(account: Account) -> dict[str, Any]:
+            change = account.contribution[then] - account.contribution[first]
+            came = account.kpi[then] - account.kpi[first]
+            rest = came - change.sum(axis=0, keepdims=True)
+            spend = np.full((2, len(components)), np.nan)
+            spend[:, : len(self.fleet.channels)] = account.spend[[first, then]]
+            values = statistics(np.concatenate([change, rest]))
+            return {**values, "spend_before": spend[0], "spend_after": spend[1], "kpi_change": came}
+
+        tidy = Tidy()
+        for head, values in self._walked(by, windows, summarise):
+            tidy.add(head, {"component": components}, values)
+        return self._framed(tidy.table())
+
+    def forecast(
+        self, plan: Any = None, *, controls: Any = None, weeks: int | None = None, by: Any = None, period: Any = "all"
+    ) -> Any:
+        """KPI of the coming weeks by component under a table of future spend; see `forecast.look_further`.
+
+        `expected` is the sum of the components, `kpi` the same with the noise of the weeks. Without a plan nothing is
+        spent, and the past's media carry over. `held` names the controls and unpaid channels that stay at their mean.
+        """
+        future = forecast.look_further(self.fleet, plan, controls, weeks)
+        windows = read_period(period, [unit.dates[-future.fleet.ahead :] for unit in future.fleet.units])
+        parts = terms(self.fleet.columns)
+        kinds = ["channel"] * len(self.fleet.channels) + ["baseline"] * len(parts) + ["total"] * 2
+        axes = {"period": windows.names, "component": (*self.fleet.channels, *parts, "expected", "kpi")}
+        tidy, held = Tidy(), "; ".join(future.held)
+        for head, values in replace(self, fleet=future.fleet)._walked(by, windows, forecast.outcomes, chance=True):
+            columns = {"kind": np.array(kinds), **values}
+            tidy.add({**head, "held": held}, axes, columns, where=values["weeks"] > 0)
+        return self._framed(tidy.table())
+
+    def counterfactual(self, plan: Any, by: Any = None, period: Any = "all") -> Any:
+        """What past weeks would have brought on top under a table of other spend; see `alternative`.
+
+        Raises:
+            ConfigError: The plan names what is not there, twice, or an amount that is none.
+            TableError: The plan cannot be read or lacks a column.
+        """
+        return self._framed(scenarios.alternative(self.fleet, plan, by, self._windows(period)))
+
+    def curves(self, points: int = 21) -> Any:
+        """Weekly response by unit, channel and steady level of spend, with the spend that was seen."""
+        return self._framed(curve_tables.curves(self.fleet, points))
+
+    def shapes(self) -> Any:
+        """Half-saturation, saturation at the usual spend, half-life and mean lag, by unit and channel."""
+        return self._framed(curve_tables.shapes(self.fleet))
+
+    def overlap(self) -> Any:
+        """Pairs of channels that the data can hardly tell apart, by unit: correlations, VIF and what they mean."""
+        found = self._subjects(None, self._windows("all"), returns=True)
+        return self._framed(collinearity.overlap(self.fleet, [summary["correlation"] for _, summary in found]))
+
+    def movement(self) -> Any:
+        """Prior and posterior of every parameter and ROI: whether the data said anything."""
+        return self._framed(prior_shift.movement(self.tables("params"), self.tables("roi"), self.fleet.keys))
+
+    def residuals(self) -> Any:
+        """Whether what is unexplained looks like noise, by unit: autocorrelation, heteroscedasticity, coverage."""
+        return self._framed(residuals.residuals(self.fleet))
+
+    def pooling(self) -> Any:
+        """How far each unit borrowed from its group, by parameter and channel, and where the variance lies.
+
+        Raises:
+            ConfigError: The run pooled nothing.
+        """
+        if not self.pooled:
+            raise ConfigError("every unit of this run was fitted alone: fit with pooling.by", key="pooling.by")
+        return self._framed(self.tables("pooling"))
+
+    @property
+    def pooled(self) -> bool:
+        """Whether units shared hyperparameters."""
+        return self.fleet.spec.pooling.by != "none"
+
+    def fit(self, by: Any = None) -> Any:
+        """How well the models fit: R2, MAPE, wMAPE, CRPS, coverage; by unit also how sure a negative baseline is.
+
+        Of a group it is the sum of its certified units that is judged, week by week, and draw by draw with the noise
+        of every unit. With a holdout its weeks are judged apart.
+        """
+        if by is None:
+            found = self._subjects(None, self._windows("all"), returns=True)
+            negative = [summary["baseline_negative"] for _, summary in found]
+            table = self.tables("fit")
+            return self._framed(table.append_column("baseline_negative", pa.array(np.array(negative, float))))
+        tidy, columns = Tidy(), read_by(self.fleet, by) or ()
+        judged = [
+            list(subjects(fleet, columns, by_date(fleet, columns), agreement))
+            for fleet in (self.fleet.seen(), *([self.fleet.held_out()] if self.fleet.spec.data.holdout else []))
+        ]
+        for (head, seen), *held in zip(*judged, strict=True):
+            rest = {f"holdout_{name}": value for _, values in held for name, value in values.items()}
+            tidy.add(head, {}, {**seen, **rest})
+        return self._framed(tidy.table())
+
+    def everything(self) -> dict[str, pa.Table]:
+        """Every table as Arrow by name: by unit, key column and fleet, over all time and by quarter."""
+        arrow = replace(self, frame="pyarrow")
+        groups = {
+            "": None,
+            **{f"_by_{key}": (key,) for key in self.fleet.keys if len(self.fleet.keys) > 1},
+            "_total": (),
+        }
+        found: dict[str, pa.Table] = {}
+        for period, ending in (("all", ""), ("quarter", "_quarterly")):
+            for name, by in groups.items():
+                # Returns first: they bring the contributions along.
+                found[f"returns{name}{ending}"] = arrow.returns(by, period)
+                found[f"contributions{name}{ending}"] = arrow.contributions(by, period)
+                if self.economics.given:
+                    found[f"whole_worth{name}{ending}"] = arrow.whole_worth(by, period)
+            for name, by in groups.items() if platform_reports.reports(self.fleet) else ():
+                found[f"calibration{name}{ending}"] = arrow.calibration(by, period)
+        found["carry_over"] = arrow.carry_over()
+        pooling = ("pooling",) if self.pooled else ()
+        for name in ("curves", "shapes", "overlap", "movement", "fit", "residuals", *pooling, "left_out"):
+            found[name] = getattr(arrow, name)()
+        return found
+
+    def left_out(self) -> Any:
+        """The units that no total holds, and their status."""
+        rows = [(*unit.labels, status) for unit, status, ok in self._fitted() if not ok]
+        rows += [(*labels, status) for labels, status in self.fleet.missing.items()]
+        names = (*self.fleet.keys, "status")
+        return self._framed(
+            pa.table({name: pa.array([row[i] for row in sorted(rows)], pa.string()) for i, name in enumerate(names)})
+        )
+
+    def _fitted(self) -> Iterator[tuple[Any, str, bool]]:
+        return zip(self.fleet.units, self.fleet.statuses, self.fleet.certified.tolist(), strict=True)
+
+    def _measure(self, measure: str, by: Any, period: Any) -> Any:
+        # Filtered before it becomes a frame of whichever library.
+        table = replace(self, frame="pyarrow").returns(by, period)
+        if not table.num_columns:
+            return self._framed(table)
+        spare = [name for name in ("measure", "pays") if name in table.column_names]
+        return self._framed(table.filter(pc.field("measure") == measure).drop_columns(spare))
+
+    def _windows(self, period: Any) -> Windows:
+        return read_period(period, [unit.dates for unit in self.fleet.units])
+
+    def _subjects(self, by: Any, windows: Windows, *, returns: bool) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        """Head columns and summary of every unit or group."""
+        columns = read_by(self.fleet, by)
+        usual = [(), *((key,) for key in self.fleet.keys)] if len(self.fleet.keys) > 1 else [()]
+        groupings = usual if columns is None or columns in usual else [columns]
+        # Returns are the dearer ones and hold contributions too.
+        with_returns, key = ((windows.names, flag, tuple(groupings)) for flag in (True, returns))
+        summarise = partial(appraise, economics=self.economics)
+        if with_returns not in self._ledgers and key not in self._ledgers:
+            rates = self.economics.per_kpi(self.fleet.keys, [unit.labels for unit in self.fleet.units])
+            self._ledgers[key] = keep(self.fleet, windows, groupings, summarise, returns=returns, rates=rates)
+        return subjects(self.fleet, columns, self._ledgers.get(with_returns) or self._ledgers[key], summarise)
+
+    def _walked(
+        self, by: Any, windows: Windows, summarise: Callable[[Account], Any], *, chance: bool = False
+    ) -> Iterator[tuple[dict[str, Any], Any]]:
+        columns = read_by(self.fleet, by)
+        groupings = [] if columns is None else [columns]
+        ledger = keep(self.fleet, windows, groupings, summarise, returns=False, chance=chance)
+        return subjects(self.fleet, columns, ledger, summarise)
+
+    def _framed(self, table: pa.Table) -> Any:
+        return to_frame(table, self.frame)

@@ -1,0 +1,194 @@
+"""Forecast: the fleet some weeks further, under a table of future spend.
+
+The trend goes on at its slope, seasons come again, and what past media still bring is carried in. A forecast of a
+fleet is an account of its future weeks, so it adds up over units and time as every other account does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float, Int, Shaped
+
+from mixfleet.analysis.aggregate import Account
+from mixfleet.analysis.posterior_draws import Fleet
+from mixfleet.analysis.tables.curves import price
+from mixfleet.data.panel import Unit
+from mixfleet.data.sources import read_table
+from mixfleet.errors import ConfigError
+from mixfleet.posterior.statistics import statistics
+
+__all__ = ["Future", "Rows", "look_further", "outcomes", "read_rows"]
+
+WEEKS = 13
+"""Weeks that are looked at where neither a plan nor anybody says how many."""
+
+YEAR = 52
+"""Last weeks over which media that nobody pays for are averaged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Future:
+    """A fleet whose last weeks have yet to come."""
+
+    fleet: Fleet
+    held: tuple[str, ...]
+    """Controls and unpaid channels that nobody said anything about, held at their mean in one unit or more."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a table about the fleet: which unit, which day, and everything else by column."""
+
+    place: Int[np.ndarray, " row"]
+    dates: Shaped[np.ndarray, " row"]
+    columns: dict[str, np.ndarray]
+
+
+def look_further(fleet: Fleet, plan: Any = None, controls: Any = None, weeks: int | None = None) -> Future:
+    """The fleet, `weeks` longer.
+
+    Args:
+        fleet: Of a finished run.
+        plan: Table or path with the key columns, `channel`, `date` and `spend`, such as `Plan.by_week`; what it does
+            not name gets nothing. By default nothing is spent at all.
+        controls: Table or path with the key columns, `date`, and one column for each control and treatment.
+        weeks: How many; by default as far as the plan goes.
+
+    Raises:
+        ConfigError: A table names what is not there, a week that is not ahead, or an amount that is none.
+        TableError: A table cannot be read or lacks a column.
+    """
+    columns = _linear(fleet)
+    spends = None if plan is None else read_rows(fleet, plan, ("channel", "spend"), "forecast.plan")
+    given = None if controls is None else read_rows(fleet, controls, columns, "forecast.controls")
+    week = None if spends is None else _weeks_ahead(fleet, spends, "forecast.plan")
+    far = WEEKS if week is None or not len(week) else int(week.max())
+    ahead = far if weeks is None else weeks
+    if not ahead > 0 or (far > ahead and spends is not None):
+        raise ConfigError(f"must be above zero and reach to the end of the plan, is {ahead}", key="forecast.weeks")
+    spend = _spend(fleet, spends, week, ahead)
+    linear, known = _controls(fleet, given, ahead)
+    units = tuple(
+        _longer(unit, spend[place], np.where(known[place], linear[place], fleet.scales[place].control_mean))
+        for place, unit in enumerate(fleet.units)
+    )
+    unpaid = [name for i, name in enumerate(fleet.channels) if any(_unpaid(unit)[i] for unit in fleet.units)]
+    held = [name for i, name in enumerate(columns) if not known[..., i].all()]
+    return Future(fleet=replace(fleet, units=units, ahead=ahead), held=(*held, *unpaid))
+
+
+def outcomes(account: Account) -> dict[str, Any]:
+    """Statistics by component: those of the account, then what they come to, then the KPI itself with its noise."""
+    expected = account.contribution.sum(axis=1, keepdims=True)
+    found = statistics(np.concatenate([account.contribution, expected, expected + account.noise[:, None]], axis=1))
+    spend = np.full(found["mean"].shape, np.nan)
+    spend[:, : account.spend.shape[1]] = account.spend
+    return {**found, "spend": spend, "weeks": account.weeks[:, None]}
+
+
+def _linear(fleet: Fleet) -> tuple[str, ...]:
+    """Names of the controls and treatments, which are the last columns."""
+    count = fleet.units[0].controls.shape[1] if fleet.units else 0
+    return fleet.columns[len(fleet.columns) - count :]
+
+
+def read_rows(fleet: Fleet, source: Any, columns: Sequence[str], key: str) -> Rows:
+    """Rows of a table with the fleet's key columns, `date` and others: `channel` as text, the rest as numbers.
+
+    Raises:
+        ConfigError: A cell cannot be read, or a row is of no unit of the run.
+        TableError: The table cannot be read or lacks a column.
+    """
+    names = (*fleet.keys, "date", *columns)
+    table = pa.concat_tables(part.rows.select(names) for part in read_table(source, names).parts)
+    labels = list(zip(*(table[name].cast(pa.string()).to_pylist() for name in fleet.keys), strict=True))
+    try:
+        dates = table["date"].cast(pa.date32()).to_numpy().astype("datetime64[D]")
+        values = {name: table[name].cast(pa.string() if name == "channel" else pa.float64()) for name in columns}
+    except pa.ArrowInvalid as error:
+        raise ConfigError(f"cannot be read: {error}", key=key) from error
+    places = {unit.labels: place for place, unit in enumerate(fleet.units)}
+    for row in labels:
+        if row not in places and row not in fleet.missing:
+            raise ConfigError(f"{' / '.join(map(str, row))} is no unit of the run", key=key)
+    # Of units without draws nothing can be said.
+    keep = np.array([row in places for row in labels], bool)
+    place = np.array([places[row] for row in labels if row in places], int)
+    return Rows(
+        place, dates[keep], {name: column.to_numpy(zero_copy_only=False)[keep] for name, column in values.items()}
+    )
+
+
+def _weeks_ahead(fleet: Fleet, rows: Rows, key: str) -> Int[np.ndarray, " row"]:
+    """Weeks after the last of each row's unit, from 1."""
+    week = np.zeros(len(rows.place), int)
+    for i, day in enumerate(rows.dates):
+        unit = fleet.units[rows.place[i]]
+        step = unit.dates[1] - unit.dates[0]
+        week[i], rest = divmod(day - unit.dates[-1], step)
+        if rest != np.timedelta64(0, "D") or week[i] < 1:
+            text = f"{day} is no week after {unit.dates[-1]}, the last of {' / '.join(unit.labels)}"
+            raise ConfigError(text, key=key)
+    return week
+
+
+def _spend(
+    fleet: Fleet, rows: Rows | None, weeks: np.ndarray | None, ahead: int
+) -> Float[np.ndarray, "unit week channel"]:
+    spend = np.zeros((len(fleet.units), ahead, len(fleet.channels)))
+    if rows is None or weeks is None:
+        return spend
+    for place, week, name, amount in zip(
+        rows.place, weeks, rows.columns["channel"], rows.columns["spend"], strict=True
+    ):
+        where = f"{name} of {' / '.join(fleet.units[place].labels)}"
+        if name not in fleet.channels:
+            raise ConfigError(f"{where} is none of {', '.join(fleet.channels)}", key="forecast.plan")
+        if not 0 <= amount < np.inf:
+            raise ConfigError(f"spend of {where} must be zero or more, is {amount}", key="forecast.plan")
+        channel = fleet.channels.index(name)
+        if amount > 0 and not np.nansum(fleet.units[place].spend[:, channel]) > 0:
+            raise ConfigError(f"{where} was never paid for: nothing is known of what it brings", key="forecast.plan")
+        spend[place, week - 1, channel] += amount
+    return spend
+
+
+def _controls(fleet: Fleet, rows: Rows | None, ahead: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values by unit, week and column, and which of them somebody gave."""
+    names = _linear(fleet)
+    values = np.full((len(fleet.units), ahead, len(names)), np.nan)
+    if rows is not None:
+        week = _weeks_ahead(fleet, rows, "forecast.controls")
+        near = week <= ahead
+        for i, name in enumerate(names):
+            values[rows.place[near], week[near] - 1, i] = rows.columns[name][near]
+    return values, np.isfinite(values)
+
+
+def _unpaid(unit: Unit) -> np.ndarray:
+    """Channels that ran and that nobody pays for."""
+    return np.all(np.isnan(unit.spend[unit.observed]), axis=0) & np.any(unit.media != 0, axis=0)
+
+
+def _longer(unit: Unit, spend: Float[np.ndarray, "week channel"], controls: Float[np.ndarray, "week linear"]) -> Unit:
+    ahead = len(spend)
+    step = unit.dates[1] - unit.dates[0]
+    media = spend / price(unit)
+    recent = unit.media[-YEAR:][unit.observed[-YEAR:]]
+    unpaid = _unpaid(unit)
+    if len(recent):
+        media[:, unpaid] = recent.mean(axis=0)[unpaid]
+    return replace(
+        unit,
+        dates=np.concatenate([unit.dates, unit.dates[-1] + step * np.arange(1, ahead + 1)]),
+        kpi=np.concatenate([unit.kpi, np.zeros(ahead)]),
+        observed=np.concatenate([unit.observed, np.ones(ahead, bool)]),
+        media=np.concatenate([unit.media, media]),
+        spend=np.concatenate([unit.spend, np.where(np.isnan(unit.spend).all(axis=0), np.nan, spend)]),
+        controls=np.concatenate([unit.controls, controls]),
+        value_per_kpi=np.concatenate([unit.value_per_kpi, np.full(ahead, unit.value_per_kpi[unit.observed][-1])]),
+        reported=None,
+    )

@@ -1,0 +1,119 @@
+"""Alternative: what past weeks would have brought under another media plan than the one that ran."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float
+
+from mixfleet.analysis.aggregate import gather
+from mixfleet.analysis.breakdown import ALL_CHANNELS, read_by, subjects, with_all
+from mixfleet.analysis.counterfactual import contributions
+from mixfleet.analysis.long_table import Tidy
+from mixfleet.analysis.periods import Windows
+from mixfleet.analysis.posterior_draws import Block, Fleet
+from mixfleet.analysis.tables.curves import price
+from mixfleet.analysis.tables.forecast import read_rows
+from mixfleet.errors import ConfigError
+from mixfleet.models.media import Curves
+from mixfleet.posterior.statistics import statistics
+
+__all__ = ["alternative"]
+
+KEY = "counterfactual.plan"
+
+
+class Change(NamedTuple):
+    """A unit's or group's KPI under the plan less that under the media that ran; the last channel is all together."""
+
+    kpi: Float[np.ndarray, "window channel draw"]
+    value: Float[np.ndarray, "window channel draw"]
+    spend_actual: Float[np.ndarray, "window channel"]
+    spend_plan: Float[np.ndarray, "window channel"]
+    weeks: Float[np.ndarray, " window"]
+
+
+def alternative(fleet: Fleet, plan: Any, by: Any, windows: Windows) -> pa.Table:
+    """Two rows per subject, window and channel: the `kpi` and its `value` that the plan would have added.
+
+    A week's change counts in the week in which it comes, carry-over of earlier weeks of the plan included.
+
+    Args:
+        fleet: Of a finished run.
+        plan: Table or path with the key columns, `channel`, `date` and `spend`: what would have been spent in place of
+            what was; what it does not name stays as it was.
+        by: Key columns to sum by; None for units.
+        windows: Windows of time.
+
+    Raises:
+        ConfigError: The plan names what is not there, twice, or an amount that is none.
+        TableError: The plan cannot be read or lacks a column.
+    """
+    columns, spends = read_by(fleet, by), _spends(fleet, plan)
+
+    def work(block: Block) -> tuple[Change, Any]:
+        change = _change(fleet, block, spends[block.places[0]], windows)
+        return change, _summarise(change)
+
+    ledger = gather(fleet, fleet.walk(work), [] if columns is None else [columns])
+    tidy, axes = Tidy(), {"period": windows.names, "channel": (*fleet.channels, ALL_CHANNELS)}
+    for head, found in subjects(fleet, columns, ledger, _summarise):
+        for measure in ("kpi", "value"):
+            tidy.add({**head, "measure": measure}, axes, {**found[measure], **found["spend"]}, where=found["there"])
+    return tidy.table()
+
+
+def _summarise(change: Change) -> dict[str, Any]:
+    spend = {"spend_actual": change.spend_actual, "spend_plan": change.spend_plan}
+    there = (change.weeks > 0)[:, None]
+    return {"kpi": statistics(change.kpi), "value": statistics(change.value), "spend": spend, "there": there}
+
+
+def _change(fleet: Fleet, block: Block, planned: Float[np.ndarray, "week channel"], windows: Windows) -> Change:
+    place = block.places[0]
+    unit, weeks = fleet.units[place], len(fleet.units[place].dates)
+    inside = windows.index(unit.dates)[:, None] == np.arange(len(windows.names))
+    within = inside & block.counted[0, :weeks, None]
+    named = np.isfinite(planned)
+    media = block.media[0].copy()
+    # The scale is that of the media that ran, on which the unit was fitted.
+    media[:weeks][named] = (planned / price(unit) / fleet.scales[place].media)[named]
+    weights = np.zeros((fleet.weeks, 2 * len(windows.names), 1))
+    weights[:weeks, :, 0] = np.concatenate([within, within * block.value[0, :weeks, None]], axis=1)
+    curves = Curves(block.shape[:, 0], block.effect[0])
+    with jax.enable_x64(True):
+        now, then = (
+            np.asarray(contributions(one, weights, curves, model=fleet.spec.model)) for one in (block.media[0], media)
+        )
+    kpi, value = np.split(with_all(then - now), 2)
+    paid = np.nan_to_num(unit.spend)
+    actual, asked = (
+        np.einsum("tw,tc->wc", within.astype(float), spend) for spend in (paid, np.where(named, planned, paid))
+    )
+    return Change(kpi, value, with_all(actual), with_all(asked), within.sum(axis=0).astype(float))
+
+
+def _spends(fleet: Fleet, plan: Any) -> list[Float[np.ndarray, "week channel"]]:
+    """Spend of every unit's weeks; NaN where the plan says nothing."""
+    rows = read_rows(fleet, plan, ("channel", "spend"), KEY)
+    spends = [np.full(unit.media.shape, np.nan) for unit in fleet.units]
+    for place, day, name, amount in zip(
+        rows.place, rows.dates, rows.columns["channel"], rows.columns["spend"], strict=True
+    ):
+        unit = fleet.units[place]
+        where = f"{name} of {' / '.join(unit.labels)} on {day}"
+        week = int(np.searchsorted(unit.dates, day))
+        if name not in fleet.channels:
+            raise ConfigError(f"{where} is none of {', '.join(fleet.channels)}", key=KEY)
+        if week == len(unit.dates) or unit.dates[week] != day:
+            raise ConfigError(f"{where} is no week of {unit.dates[0]} to {unit.dates[-1]}", key=KEY)
+        if not 0 <= amount < np.inf:
+            raise ConfigError(f"spend of {where} must be zero or more, is {amount}", key=KEY)
+        channel = fleet.channels.index(name)
+        if amount > 0 and not np.nansum(unit.spend[:, channel]) > 0:
+            raise ConfigError(f"{where} was never paid for: nothing is known of what it brings", key=KEY)
+        if np.isfinite(spends[place][week, channel]):
+            raise ConfigError(f"{where} is there twice", key=KEY)
+        spends[place][week, channel] = amount
+    return spends

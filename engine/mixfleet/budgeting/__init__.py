@@ -1,0 +1,1 @@
+"""Budget: plans that move money between channels and units."""

@@ -1,0 +1,223 @@
+"""Plan: what to spend on every channel of every unit, beside today's spend, and what it is expected to change."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float
+
+from mixfleet.budgeting.bounds import Limits
+from mixfleet.budgeting.outcome import Outlook
+from mixfleet.budgeting.solvers.lagrangian import Allocation
+from mixfleet.data.frames import FrameKind, to_frame
+from mixfleet.errors import ConfigError, RunError
+from mixfleet.posterior.statistics import statistics
+from mixfleet.storage.table_files import write_tables
+
+__all__ = ["Decision", "Plan", "make_plan"]
+
+EXTRA = ("frontier", "experiments")
+"""Tables that a plan may hold besides."""
+
+STEP = 1e-4
+"""Of a cell's greatest spend: how far the margin is looked at."""
+
+
+class Decision(NamedTuple):
+    """What a plan spends, and how it was found."""
+
+    spend: Float[np.ndarray, " cell"]
+    weekly: Float[np.ndarray, "cell week"]
+    binding: Sequence[str]
+    """What keeps each cell where it is; empty where nothing does and its margin is the price."""
+    found: Sequence[Allocation]
+    """Of the planned cells, by purse."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A budget plan. Outcomes are beyond those of spending nothing, carry-over after the last week included."""
+
+    cells: pa.Table
+    """One row per unit and paid channel: keys, status, channel, spend today and in the plan, limits, outcomes, gain,
+    marginal ROI, and what is binding. A unit that is not certified keeps its spend and has no outcome."""
+    weekly: pa.Table
+    """One row per unit, channel and coming week: keys, status, channel, date, spend in the unit's currency."""
+    totals: dict[str, Any]
+    """Of all planned cells together: see `make_plan`."""
+    extra: Mapping[str, pa.Table] = field(default_factory=dict)
+    """Tables that were asked for besides: see `EXTRA`."""
+    frame: FrameKind = "pandas"
+
+    def __repr__(self) -> str:
+        """Spend, gain and how sure it is."""
+        gain, spends = self.totals["gain"], (self.totals["spend_today"], self.totals["spend_plan"])
+        return (
+            f"<mixfleet plan: spend {spends[0]:,.0f} -> {spends[1]:,.0f}, gain {gain['mean']:,.0f} "
+            f"({gain['q05']:,.0f} to {gain['q95']:,.0f}), "
+            f"better than today's in {self.totals['probability_better']:.0%} of the draws>"
+        )
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write the plan as Parquet, to be read again, and as CSV, to be looked at."""
+        tables = {"plan": self.cells, "plan_by_week": self.weekly, **self.extra}
+        written = [path for kind in ("parquet", "csv") for path in write_tables(tables, folder, kind)]
+        for stale in set(EXTRA) - set(self.extra):
+            for kind in ("parquet", "csv"):
+                (folder / f"{stale}.{kind}").unlink(missing_ok=True)
+        totals = folder / "plan.json"
+        totals.write_text(json.dumps(self.totals, indent=1))
+        return [*written, totals]
+
+    @staticmethod
+    def read(folder: Path) -> "Plan":
+        """The plan that `save` wrote.
+
+        Raises:
+            RunError: There is none, or it cannot be read.
+        """
+        try:
+            cells, weekly = (pq.read_table(folder / f"{name}.parquet") for name in ("plan", "plan_by_week"))
+            there = (name for name in EXTRA if (folder / f"{name}.parquet").is_file())
+            extra = {name: pq.read_table(folder / f"{name}.parquet") for name in there}
+            totals = json.loads((folder / "plan.json").read_text())
+            return Plan(cells=cells, weekly=weekly, totals=totals, extra=extra)
+        except (OSError, ValueError) as error:
+            raise RunError(f"{folder} holds no plan that can be read: {error}. Repeat mixfleet budget") from error
+
+    def table(self) -> Any:
+        """The cells as a frame."""
+        return to_frame(self.cells, self.frame)
+
+    def by_week(self) -> Any:
+        """The weekly spends as a frame."""
+        return to_frame(self.weekly, self.frame)
+
+    def frontier(self) -> Any:
+        """The best plans of other totals as a frame; see `mixfleet.budgeting.frontier.efficient_frontier`.
+
+        Raises:
+            ConfigError: It was not asked for.
+        """
+        return self._asked("frontier", "frontier=True")
+
+    def experiments(self) -> Any:
+        """What experiments are worth to the plan, as a frame.
+
+        See `mixfleet.budgeting.value_of_information.experiment_values`.
+
+        Raises:
+            ConfigError: They were not asked for.
+        """
+        return self._asked("experiments", "experiment_error=0.2")
+
+    def _asked(self, name: str, wish: str) -> Any:
+        if name not in self.extra:
+            raise ConfigError(f"was not asked for: plan with {wish}", key=f"budget.{name}")
+        return to_frame(self.extra[name], self.frame)
+
+
+def make_plan(outlook: Outlook, limits: Limits, decision: Decision, said: Mapping[str, str]) -> Plan:
+    """Weighs a decision against today's plan on all draws.
+
+    The totals hold what was `said` - `aim`, `maximise` and `flighting` -, `spend_today`, `spend_plan`; statistics of
+    `outcome_today`, `outcome_plan` and `gain`; `probability_better`; `gap`, what any other plan could add to the aim at
+    most, in all and as a share of the expected outcome; `prices`, the marginal ROI at which money was handed out, by
+    purse; `shadow_prices`, what one more unit of money would bring where a constraint over several cells binds, by
+    constraint; and the units left out.
+    Where profit is maximised, outcomes are margins before media are paid, and gains are of profit.
+    """
+    spend, fleet = decision.spend, outlook.fleet
+    step = np.maximum(np.maximum(limits.high, outlook.today) * STEP, 1e-9)
+    outcome = _outcomes(outlook, decision, step)
+    cost = spend - outlook.today if said["maximise"] == "profit" else np.zeros(len(spend))
+    cells = _cells(outlook, limits, decision, step, outcome, cost)
+    planned = outlook.certified
+    today, after = (outcome[planned, i].sum(axis=0) for i in range(2))
+    gain = after - today - float(cost[planned].sum())
+    gap = sum(found.gap for found in decision.found)
+    units = {fleet.units[place].labels for place in outlook.unit[~planned]} | set(fleet.missing)
+    totals = {
+        **said,
+        "weeks": outlook.weeks,
+        "units": len({int(place) for place in outlook.unit[planned]}),
+        "cells": int(planned.sum()),
+        "spend_today": float(outlook.today[planned].sum()),
+        "spend_plan": float(spend[planned].sum()),
+        "outcome_today": _row(today),
+        "outcome_plan": _row(after),
+        "gain": _row(gain),
+        "probability_better": float(np.mean(gain > 0)),
+        "gap": float(gap),
+        "gap_share": float(gap / abs(after.mean())) if after.mean() else float("nan"),
+        "prices": [price for found in decision.found for price in found.prices],
+        "shadow_prices": {name: price for found in decision.found for name, price in found.shadow.items()},
+        "excluded": len(units),
+        "excluded_units": sorted(" / ".join(labels) for labels in units),
+        "excluded_spend": float(outlook.today[~planned].sum()),
+    }
+    return Plan(cells=cells, weekly=_weekly(outlook, decision), totals=totals)
+
+
+def _outcomes(
+    outlook: Outlook, decision: Decision, step: Float[np.ndarray, " cell"]
+) -> Float[np.ndarray, "cell level draw"]:
+    """Of today's spend and the plan's, and of both with a step more."""
+    more = step / np.where(decision.spend > 0, decision.spend, 1.0)
+    follows = np.where((decision.spend > 0)[:, None], decision.weekly * more[:, None], outlook.pattern * step[:, None])
+    today = outlook.pattern * outlook.today[:, None]
+    weekly = np.stack(
+        [today, decision.weekly, today + outlook.pattern * step[:, None], decision.weekly + follows], axis=1
+    )
+    return outlook.outcome(weekly.sum(axis=-1), outlook.fleet.draws, weekly)
+
+
+def _cells(
+    outlook: Outlook,
+    limits: Limits,
+    decision: Decision,
+    step: Float[np.ndarray, " cell"],
+    outcome: Float[np.ndarray, "cell level draw"],
+    cost: Float[np.ndarray, " cell"],
+) -> pa.Table:
+    mean, spend, rate = outcome.mean(axis=-1), decision.spend, outlook.rate[outlook.unit]
+    gain = statistics(outcome[:, 1] - outcome[:, 0] - cost[:, None])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        change = np.where(outlook.today > 0, spend / outlook.today - 1, np.nan)
+    own = {"rate": rate, "spend_today_own": outlook.today / rate, "spend_plan_own": spend / rate}
+    columns: dict[str, Any] = {
+        **outlook.names(),
+        "spend_today": outlook.today,
+        "spend_plan": spend,
+        "change": change,
+        "lowest": limits.low,
+        "highest": limits.high,
+        "outcome_today": mean[:, 0],
+        "outcome_plan": mean[:, 1],
+        **{f"gain_{name}": values for name, values in gain.items()},
+        "marginal_roi_today": (mean[:, 2] - mean[:, 0]) / step,
+        "marginal_roi_plan": (mean[:, 3] - mean[:, 1]) / step,
+        "binding": np.where(outlook.certified, np.array(decision.binding, object), "not certified"),
+        **(own if outlook.converted else {}),
+    }
+    return pa.table(columns)
+
+
+def _weekly(outlook: Outlook, decision: Decision) -> pa.Table:
+    days: list[date] = []
+    for place in outlook.unit:
+        days += outlook.days(place).tolist()
+    names = {name: np.repeat(np.array(values, object), outlook.weeks) for name, values in outlook.names().items()}
+    own = (decision.weekly / outlook.rate[outlook.unit][:, None]).reshape(-1)
+    converted = {"spend_converted": decision.weekly.reshape(-1)} if outlook.converted else {}
+    return pa.table({**names, "date": pa.array(days, pa.date32()), "spend": own, **converted})
+
+
+def _row(draws: Float[np.ndarray, " draw"]) -> dict[str, float]:
+    return {name: float(value) for name, value in statistics(draws).items()}

@@ -1,0 +1,1 @@
+"""Solvers: allocation problems in numbers, without labels."""

@@ -1,0 +1,1 @@
+"""Command line: what `mixfleet` does in a shell."""

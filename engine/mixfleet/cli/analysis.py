@@ -1,0 +1,129 @@
+"""Telling: `mixfleet report`, `export`, `forecast` and `counterfactual`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import mixfleet
+from mixfleet import runtime
+from mixfleet.cli import printing
+from mixfleet.cli.console import AsJson, RunPath, Terminal, errors_shown
+from mixfleet.errors import ConfigError
+from mixfleet.storage.table_files import write_tables
+
+__all__ = ["counterfactual", "export", "forecast", "report"]
+
+Margin = Annotated[
+    list[str] | None, typer.Option(help="Earned per KPI before media: 0.4 for all units, market=DE:0.3 for some.")
+]
+CustomerValue = Annotated[
+    list[str] | None, typer.Option(help="What a customer brings, where the KPI is new customers; like --margin.")
+]
+Retention = Annotated[
+    str | None, typer.Option(help="Share of new customers still there, period by period: 1,0.6,0.45.")
+]
+
+
+def report(
+    run: RunPath,
+    out: Annotated[Path | None, typer.Option(help="The file; report.html in the run by default.")] = None,
+    margin: Margin = None,
+    customer_value: CustomerValue = None,
+    retention: Retention = None,
+    as_json: AsJson = False,
+) -> None:
+    """Writes one HTML file that needs no network: mixfleet report runs/2026-11-21."""
+    terminal = Terminal.of(as_json)
+    with errors_shown(terminal):
+        runtime.prepare(mixfleet.Compute())
+        path = mixfleet.open(run).report(out, **_economics(margin, customer_value, retention))
+        printing.print_path(terminal.out, "report", path)
+        terminal.finish({"command": "report", "report": str(path)}, 0)
+
+
+def export(
+    run: RunPath,
+    out: Annotated[Path | None, typer.Option(help="Folder of the tables; tables/ in the run by default.")] = None,
+    kind: Annotated[str, typer.Option("--format", help="csv, parquet or xlsx.")] = "csv",
+    margin: Margin = None,
+    customer_value: CustomerValue = None,
+    retention: Retention = None,
+    as_json: AsJson = False,
+) -> None:
+    """Writes every table of a run for a spreadsheet: mixfleet export runs/2026-11-21 --format xlsx."""
+    terminal = Terminal.of(as_json)
+    with errors_shown(terminal):
+        runtime.prepare(mixfleet.Compute())
+        opened = mixfleet.open(run)
+        given = _economics(margin, customer_value, retention)
+        files = opened.export(out or opened.path / "tables", kind, **given)
+        for path in files:
+            printing.print_path(terminal.out, "table", path)
+        terminal.finish({"command": "export", "files": [str(path) for path in files]}, 0)
+
+
+def forecast(
+    run: RunPath,
+    plan: Annotated[Path | None, typer.Option(help="Keys, channel, date, spend; nothing is spent by default.")] = None,
+    weeks: Annotated[int | None, typer.Option(help="Weeks ahead; by default to the end of the plan, or 13.")] = None,
+    by: Annotated[list[str] | None, typer.Option(help="Key column to sum over units by.")] = None,
+    period: Annotated[str, typer.Option(help="all, year, quarter, month or week.")] = "week",
+    as_json: AsJson = False,
+) -> None:
+    """Says what the coming weeks bring under a plan: mixfleet forecast RUN --plan RUN/budget/plan_by_week.csv."""
+    terminal = Terminal.of(as_json)
+    with errors_shown(terminal):
+        runtime.prepare(mixfleet.Compute())
+        opened = mixfleet.open(run, frame="pyarrow")
+        table = opened.insight.forecast(plan, weeks=weeks, by=by or None, period=period)
+        # The one for a spreadsheet, the other for the report and the export.
+        path, _ = (
+            file
+            for kind in ("csv", "parquet")
+            for file in write_tables({"forecast": table}, opened.path / "forecast", kind)
+        )
+        printing.print_path(terminal.out, "forecast", path)
+        terminal.finish({"command": "forecast", "forecast": str(path)}, 0)
+
+
+def counterfactual(
+    run: RunPath,
+    plan: Annotated[Path, typer.Option(help="Keys, channel, date, spend; what it does not name stays as it was.")],
+    by: Annotated[list[str] | None, typer.Option(help="Key column to sum over units by.")] = None,
+    period: Annotated[str, typer.Option(help="all, year, quarter, month or week.")] = "all",
+    as_json: AsJson = False,
+) -> None:
+    """Says what past weeks would have brought under another plan: mixfleet counterfactual RUN --plan other.csv."""
+    terminal = Terminal.of(as_json)
+    with errors_shown(terminal):
+        runtime.prepare(mixfleet.Compute())
+        opened = mixfleet.open(run, frame="pyarrow")
+        table = opened.insight.counterfactual(plan, by=by or None, period=period)
+        [path] = write_tables({"counterfactual": table}, opened.path / "counterfactual", "csv")
+        printing.print_path(terminal.out, "counterfactual", path)
+        terminal.finish({"command": "counterfactual", "counterfactual": str(path)}, 0)
+
+
+def _economics(margin: list[str] | None, customer_value: list[str] | None, retention: str | None) -> dict[str, Any]:
+    """Fields of `mixfleet.analysis.economics.Economics`, those that were given."""
+    money = {"margin": margin, "customer_value": customer_value}
+    found: dict[str, Any] = {
+        name: dict(_read_money(text, f"economics.{name}") for text in texts) for name, texts in money.items() if texts
+    }
+    if retention is not None:
+        key = "economics.retention"
+        found["retention"] = tuple(_read_number(text, retention, "1,0.6,0.45", key) for text in retention.split(","))
+    return found
+
+
+def _read_money(text: str, key: str) -> tuple[str, float]:
+    selector, _, number = text.rpartition(":")
+    return selector or "all", _read_number(number, text, "0.4 or market=DE:0.3", key)
+
+
+def _read_number(text: str, whole: str, form: str, key: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ConfigError(f"{whole!r} is not of the form {form}", key=key) from error

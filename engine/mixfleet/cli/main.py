@@ -1,0 +1,236 @@
+"""Command line: `mixfleet fit`, `check`, `calibrate`, `backtest`, `doctor`, and those of `budgeting` and `telling`.
+
+Exit codes: 0 all units ok, 1 finished but some units are not, 2 a setting is wrong or the run folder cannot
+be used, 3 the table cannot be read at all, 130 interrupted (repeat the command with its run.id to go on).
+"""
+
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import mixfleet
+from mixfleet import runtime
+from mixfleet.cli import printing
+from mixfleet.cli.analysis import counterfactual, export, forecast, report
+from mixfleet.cli.budget import budget
+from mixfleet.cli.console import INTERRUPTED, AsJson, Terminal, errors_shown
+from mixfleet.cli.hydra_compose import PRIMARY, Point, Request, compose_spec, groups, sweep_points
+from mixfleet.cli.progress import showing
+from mixfleet.cli.sweep import comparison, plan, run_sweep, write_comparison
+from mixfleet.config import RunConfig, Spec
+from mixfleet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mixfleet.run import Run
+
+SOME_NOT_OK = 1
+
+_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def _groups_help() -> str:
+    names = "; ".join(f"{group}={'|'.join(choices)}" for group, choices in groups().items())
+    return f"Settings are Hydra overrides: of groups, {names}; and of values, inference.seed=1 run.root=runs."
+
+
+app = typer.Typer(
+    name="mixfleet",
+    help="One table in, a whole fleet of Bayesian marketing mix models out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Multirun = Annotated[bool, typer.Option("--multirun", "-m", help="Sweep over all values given as a,b,c.")]
+ConfigDir = Annotated[Path | None, typer.Option("--config-dir", "-cd", help="Folder of your own groups.")]
+ConfigName = Annotated[str, typer.Option("--config-name", "-cn", help="Primary configuration.")]
+
+
+@app.command(context_settings=_OVERRIDES, epilog=_groups_help())
+def fit(
+    context: typer.Context,
+    multirun: Multirun = False,
+    config_dir: ConfigDir = None,
+    config_name: ConfigName = PRIMARY,
+    as_json: AsJson = False,
+) -> None:
+    """Fits every unit of a table: mixfleet fit data=example."""
+    terminal = Terminal.of(as_json)
+    request = _request(context, multirun, config_dir, config_name)
+    with errors_shown(terminal):
+        points = sweep_points(request)
+        if points:
+            _fit_sweep(terminal, points)
+        spec = _named(compose_spec(request))
+        with _resumable(terminal, spec.run):
+            start = time.monotonic()
+            run = _fit(terminal, spec)
+            seconds = time.monotonic() - start
+        printing.print_run(terminal.out, run, seconds=seconds)
+        terminal.finish(_answer(run, seconds), _exit_code(run))
+
+
+@app.command(context_settings=_OVERRIDES, epilog=_groups_help())
+def check(
+    context: typer.Context,
+    config_dir: ConfigDir = None,
+    config_name: ConfigName = PRIMARY,
+    as_json: AsJson = False,
+) -> None:
+    """Says what is wrong with a table, without fitting: mixfleet check data=example."""
+    terminal = Terminal.of(as_json)
+    with errors_shown(terminal):
+        spec = compose_spec(_request(context, False, config_dir, config_name))
+        if spec.data.source == "simulated":
+            raise ConfigError("a simulated fleet has no faults to find", key="data.source")
+        findings = mixfleet.check(None, spec.data, spec.pooling).to_dict("records")
+        printing.print_findings(terminal.out, findings)
+        found = printing.severities(findings)
+        terminal.finish({"command": "check", "findings": found}, SOME_NOT_OK if found["error"] else 0)
+
+
+@app.command(context_settings=_OVERRIDES, epilog=_groups_help())
+def calibrate(
+    context: typer.Context,
+    config_dir: ConfigDir = None,
+    config_name: ConfigName = PRIMARY,
+    as_json: AsJson = False,
+) -> None:
+    """Says by simulation whether posteriors are calibrated: mixfleet calibrate data=simulated."""
+    terminal = Terminal.of(as_json)
+    with errors_shown(terminal):
+        spec = compose_spec(_request(context, False, config_dir, config_name))
+        if spec.data.source != "simulated":
+            raise ConfigError("must be simulated, for only there the truth is known", key="data.source")
+        runtime.prepare(spec.compute)
+        with showing(terminal.err) as show:
+            found = mixfleet.calibrate(spec, on_event=show)
+        printing.print_calibration(terminal.out, found)
+        answer = {"command": "calibrate", "passed": found.passed, "quantities": found.table.to_pylist()}
+        terminal.finish(answer, 0 if found.passed else SOME_NOT_OK)
+
+
+@app.command(context_settings=_OVERRIDES, epilog=_groups_help())
+def backtest(
+    context: typer.Context,
+    origins: Annotated[int, typer.Option(help="How many past days to fit the table at.")] = 4,
+    horizon: Annotated[int, typer.Option(help="Weeks after each of them that are judged.")] = 13,
+    every: Annotated[int | None, typer.Option(help="Weeks between two of them; the horizon by default.")] = None,
+    config_dir: ConfigDir = None,
+    config_name: ConfigName = PRIMARY,
+    as_json: AsJson = False,
+) -> None:
+    """Says how well past forecasts would have been: mixfleet backtest data=example --origins 4 --horizon 13."""
+    terminal = Terminal.of(as_json)
+    with errors_shown(terminal):
+        spec = _named(compose_spec(_request(context, False, config_dir, config_name)))
+        with _resumable(terminal, spec.run), showing(terminal.err) as show:
+            runtime.prepare(spec.compute)
+            found = mixfleet.backtest(None, spec, origins=origins, horizon=horizon, every=every, on_event=show)
+        printing.print_backtest(terminal.out, found)
+        answer = {"command": "backtest", "folder": str(found.folder), "summary": found.summary().to_pylist()}
+        terminal.finish(answer, SOME_NOT_OK if any(_exit_code(run) for run in found.runs) else 0)
+
+
+for command in (budget, report, export, forecast, counterfactual):
+    app.command()(command)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Shows versions, devices, memory, the compile cache, and what stands in the way."""
+    terminal = Terminal.of(as_json)
+    with errors_shown(terminal):
+        runtime.prepare(mixfleet.Compute())
+        # Starts jax, which the other commands, and --help, do not need so early.
+        from mixfleet.cli.doctor import diagnose
+
+        diagnosis = diagnose()
+        printing.print_diagnosis(terminal.out, asdict(diagnosis))
+        terminal.finish({"command": "doctor", **asdict(diagnosis)}, 0)
+
+
+def main() -> None:
+    """Entry point of the `mixfleet` command."""
+    app()
+
+
+def _request(context: typer.Context, multirun: bool, config_dir: Path | None, config_name: str) -> Request:
+    return Request(overrides=tuple(context.args), folder=config_dir, primary=config_name, multirun=multirun)
+
+
+def _named(spec: Spec) -> Spec:
+    return replace(spec, run=replace(spec.run, id=_run_id(spec.run)))
+
+
+def _run_id(run: RunConfig) -> str:
+    """The run's name, chosen here and not later, so that an interrupted command can say how to go on."""
+    if run.id is not None:
+        return run.id
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
+    taken = [name for name in (stamp, *(f"{stamp}-{n}" for n in range(2, 100))) if not (Path(run.root) / name).exists()]
+    return taken[0]
+
+
+def _fit(terminal: Terminal, spec: Spec) -> "Run":
+    runtime.prepare(spec.compute)
+    with showing(terminal.err) as show:
+        return mixfleet.fit(None, spec, on_event=show)
+
+
+def _fit_sweep(terminal: Terminal, points: tuple[Point, ...]) -> None:
+    sweep = plan(points, _run_id)
+
+    def announce(number: int, point: Point) -> None:
+        terminal.err.print(f"point {number + 1}/{len(points)}: {' '.join(point.changes)}", markup=False)
+
+    with _resumable(terminal, RunConfig(root=str(sweep.folder.parent), id=sweep.folder.name)):
+        outcomes = run_sweep(sweep, lambda spec: _fit(terminal, spec), announce)
+    table = comparison(outcomes)
+    path = write_comparison(table, sweep.folder)
+    printing.print_comparison(terminal.out, table, path)
+    runs = [outcome.run for outcome in outcomes]
+    if not any(runs):
+        code = ConfigError.exit_code
+    else:
+        code = SOME_NOT_OK if any(run is None or _exit_code(run) for run in runs) else 0
+    terminal.finish({"command": "fit", "sweep": str(path), "points": table.to_pylist()}, code)
+
+
+def _exit_code(run: "Run") -> int:
+    return 0 if all(row["status"].startswith("ok") for row in printing.status_rows(run)) else SOME_NOT_OK
+
+
+def _answer(run: "Run", seconds: float) -> dict[str, Any]:
+    statuses = printing.counts(printing.status_rows(run))
+    ok = sum(count for status, count in statuses.items() if status.startswith("ok"))
+    units = sum(statuses.values())
+    return {
+        "command": "fit",
+        "run": str(run.path),
+        "units": units,
+        "ok": ok,
+        "not_ok": units - ok,
+        "statuses": statuses,
+        "seconds": round(seconds, 3),
+    }
+
+
+@contextmanager
+def _resumable(terminal: Terminal, run: RunConfig) -> Iterator[None]:
+    """An interrupted command ends by saying which command goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        given = [item for item in sys.argv[1:] if not item.startswith(("run.id=", "run.root="))]
+        command = shlex.join(["mixfleet", *given, f"run.root={run.root}", f"run.id={run.id}"])
+        terminal.err.print(f"interrupted; to go on: {command}", markup=False, highlight=False, soft_wrap=True)
+        terminal.finish({"error": "interrupted", "resume": command}, INTERRUPTED)

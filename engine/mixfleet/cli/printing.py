@@ -1,0 +1,232 @@
+"""Closing: what the terminal shows of a finished run, of a check and of a table that could not be read."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from mixfleet.budgeting.plan import Plan
+    from mixfleet.evaluation.backtest import Backtest
+    from mixfleet.evaluation.sbc import Calibration
+    from mixfleet.run import Run
+
+LISTED_UNITS = 20
+"""Most units whose reasons are printed; the status table names all."""
+
+SEVERITIES = ("error", "warning", "info")
+
+LISTED_FINDINGS = 40
+"""Most findings that are printed."""
+
+
+def print_run(console: Console, run: "Run", *, seconds: float) -> None:
+    """Prints how many units have which status, why some are not ok, and where the run is."""
+    rows = status_rows(run)
+    table = Table("status", "units", "share", title=f"{len(rows)} units in {seconds:.1f} s", title_justify="left")
+    for status, count in counts(rows).items():
+        table.add_row(status, str(count), f"{count / len(rows):.1%}")
+    console.print(table)
+    bad = [row for row in rows if not row["status"].startswith("ok")]
+    for row in bad[:LISTED_UNITS]:
+        _line(console, f"{_labels(row, run)}: {row['status']}: {row['reason']}")
+    if len(bad) > LISTED_UNITS:
+        _line(console, f"and {len(bad) - LISTED_UNITS} more: see {run.path / 'summary' / 'status.parquet'}")
+    _line(console, f"run: {run.path}")
+
+
+def print_findings(console: Console, findings: Sequence[Mapping[str, Any]]) -> None:
+    """Prints findings (mappings of severity, rule, message), errors first, and how many there are."""
+    ordered = sorted(findings, key=lambda finding: SEVERITIES.index(finding["severity"]))
+    for finding in ordered[:LISTED_FINDINGS]:
+        _line(console, f"{finding['severity']:<7}  {finding['rule']}: {finding['message']}")
+    if len(ordered) > LISTED_FINDINGS:
+        _line(console, f"and {len(ordered) - LISTED_FINDINGS} more")
+    _line(console, ", ".join(f"{count} {severity}" for severity, count in severities(findings).items()))
+
+
+def severities(findings: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How many findings there are of each severity."""
+    found = [finding["severity"] for finding in findings]
+    return {severity: found.count(severity) for severity in SEVERITIES}
+
+
+def status_rows(run: "Run") -> list[dict[str, Any]]:
+    """The status table, one mapping per unit."""
+    return run.table("status").to_pylist()
+
+
+def counts(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Units by status, the certified ones first."""
+    found = [row["status"] for row in rows]
+    names = sorted(set(found), key=lambda status: (not status.startswith("ok"), status))
+    return {status: found.count(status) for status in names}
+
+
+def printable(text: str) -> str:
+    """`text` without characters that would move the cursor or break the line."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def _labels(row: Mapping[str, Any], run: "Run") -> str:
+    keys: Sequence[str] = run.manifest["keys"]
+    return " / ".join(str(row[key]) for key in keys)
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def print_comparison(console: Console, table: pa.Table, path: Path) -> None:
+    """Prints the points of a sweep side by side, and why some failed."""
+    shown = Table("point", "changes", "units", "certified", "holdout CRPS", "holdout R2", "ROI shift", "seconds")
+    for row in table.to_pylist():
+        shown.add_row(
+            str(row["point"]),
+            Text(printable(row["changes"])),
+            _number(row["units"], "d"),
+            _number(row["certified"], ".1%"),
+            _number(row["holdout_crps"], ".4g"),
+            _number(row["holdout_r2"], ".3f"),
+            _number(row["roi_shift"], ".2f"),
+            _number(row["seconds"], ".1f"),
+        )
+    console.print(shown)
+    for row in table.to_pylist():
+        if row["error"]:
+            _line(console, f"point {row['point']} failed: {row['error']}")
+    _line(console, f"sweep: {path}")
+
+
+def print_calibration(console: Console, found: "Calibration") -> None:
+    """Prints the quantities whose ranks are least likely to be uniform, and the verdict."""
+    shown = Table("quantity", "replicates", "p-value", "shift", "spread")
+    rows = sorted(found.table.to_pylist(), key=lambda row: row["p_value"])
+    for row in rows[:LISTED_UNITS]:
+        cells = (_number(row[name], form) for name, form in (("p_value", ".4f"), ("shift", "+.3f"), ("spread", ".3f")))
+        shown.add_row(Text(printable(row["quantity"])), str(row["replicates"]), *cells)
+    console.print(shown)
+    if len(rows) > LISTED_UNITS:
+        _line(console, f"and {len(rows) - LISTED_UNITS} quantities with higher p-values")
+    _line(console, "replicates: " + ", ".join(f"{count} {status}" for status, count in found.statuses.items()))
+    verdict = "calibrated" if found.passed else "NOT calibrated"
+    _line(console, f"{verdict}: a p-value below {found.threshold:.5f} would be no chance")
+
+
+def print_backtest(console: Console, found: "Backtest") -> None:
+    """Prints how well each origin foretold what followed, beside what a glance at the past would have said."""
+    heads = ("weeks", "units", "R2", "wMAPE", "last year", "last value", "cover", "skill")
+    title = "medians over certified units; wMAPE also of last year's and of the last value"
+    shown = Table(Column("origin", no_wrap=True), *heads, title=title, title_justify="left")
+    rows = {(row["origin"], row["horizon"], row["forecast"]): row for row in found.summary().to_pylist()}
+    for (origin, horizon, forecast), row in rows.items():
+        if forecast != "model":
+            continue
+        last_year, last_value = (rows.get((origin, horizon, name), {}) for name in ("last_year", "last_value"))
+        shown.add_row(
+            str(origin),
+            horizon,
+            str(row["units"]),
+            _number(row["r2"], ".2f"),
+            _number(row["wmape"], ".1%"),
+            _number(last_year.get("wmape"), ".1%"),
+            _number(last_value.get("wmape"), ".1%"),
+            _number(row["coverage90"], ".1%"),
+            _number(last_year.get("skill", last_value.get("skill")), ".1%"),
+        )
+    console.print(shown)
+    _line(console, "skill: how much smaller the CRPS is than last year's (else the last value's) absolute error")
+    for path in sorted(found.folder.glob("backtest.*")):
+        print_path(console, "backtest", path)
+
+
+def print_plan(console: Console, plan: "Plan", files: Sequence[Path]) -> None:
+    """Prints what the plan changes, channel by channel, what it is worth and whom it leaves out."""
+    cells = plan.cells.to_pandas()
+    cells = cells[cells["binding"] != "not certified"]
+    shown = Table(
+        "channel", "today", "plan", "change", "gain", title=f"next {plan.totals['weeks']} weeks", title_justify="left"
+    )
+    sums = cells.groupby("channel", sort=False)[["spend_today", "spend_plan", "gain_mean"]].sum()
+    for channel, row in sums.iterrows():
+        change = row["spend_plan"] / row["spend_today"] - 1 if row["spend_today"] else 0.0
+        numbers = (
+            f"{row['spend_today']:,.0f}",
+            f"{row['spend_plan']:,.0f}",
+            f"{change:+.1%}",
+            f"{row['gain_mean']:+,.0f}",
+        )
+        shown.add_row(Text(printable(str(channel))), *numbers)
+    console.print(shown)
+    gain, totals = plan.totals["gain"], plan.totals
+    _line(console, f"spend {totals['spend_today']:,.0f} -> {totals['spend_plan']:,.0f} over {totals['units']} units")
+    what = "profit gain" if totals["maximise"] == "profit" else "gain"
+    _line(console, f"{what} {gain['mean']:+,.0f}, 90 % interval {gain['q05']:+,.0f} to {gain['q95']:+,.0f}")
+    _line(console, f"better than today's in {totals['probability_better']:.1%} of the draws")
+    if totals["gap_share"] == totals["gap_share"] and totals["gap_share"] < float("inf"):
+        other = "plan of the candidate weeks" if totals["flighting"] == "free" else "plan"
+        _line(console, f"no other {other} within the limits adds more than {totals['gap_share']:.2%} of the outcome")
+    for name, price in totals["shadow_prices"].items():
+        _line(console, f"binding: {name}; looser by one it would bring {price:,.3g}")
+    if totals["excluded"]:
+        names = totals["excluded_units"][:LISTED_UNITS]
+        more = f" and {totals['excluded'] - len(names)} more" if totals["excluded"] > len(names) else ""
+        _line(console, f"left as they are, not certified: {', '.join(names)}{more} ({totals['excluded_spend']:,.0f})")
+    _print_extra(console, plan)
+    for path in files:
+        print_path(console, "plan", path)
+
+
+def _print_extra(console: Console, plan: "Plan") -> None:
+    """The frontier, and the experiments most worth their while."""
+    if "frontier" in plan.extra:
+        shown = Table(
+            "spend", "outcome", "gain", "90 % interval", "marginal ROI", title="other totals", title_justify="left"
+        )
+        for row in plan.extra["frontier"].to_pylist():
+            interval = f"{row['gain_q05']:+,.0f} to {row['gain_q95']:+,.0f}"
+            numbers = (f"{row[name]:,.0f}" for name in ("spend", "outcome_mean"))
+            shown.add_row(*numbers, f"{row['gain_mean']:+,.0f}", interval, f"{row['marginal_roi']:.2f}")
+        console.print(shown)
+    if "experiments" in plan.extra:
+        rows = plan.extra["experiments"].slice(0, LISTED_UNITS).to_pylist()
+        head = plan.extra["experiments"].column_names
+        keys = head[: head.index("status")]
+        title = "experiments most worth their while"
+        shown = Table(*keys, "channel", "spend today", "worth", "at most", title=title, title_justify="left")
+        for row in rows:
+            names = (Text(printable(str(row[name]))) for name in (*keys, "channel"))
+            numbers = (f"{row[name]:,.0f}" for name in ("spend_today", "experiment_value", "perfect_value"))
+            shown.add_row(*names, *numbers)
+        console.print(shown)
+
+
+def print_path(console: Console, name: str, path: Path) -> None:
+    """Prints where something was written."""
+    _line(console, f"{name}: {path}")
+
+
+def print_diagnosis(console: Console, diagnosis: Mapping[str, Any]) -> None:
+    """Prints what `mixfleet.cli.doctor` found, hints last."""
+    table = Table(show_header=False)
+    for name, value in diagnosis.items():
+        if name == "hints":
+            continue
+        if isinstance(value, Mapping):
+            text = "\n".join(f"{key} {item}" for key, item in value.items())
+        elif isinstance(value, tuple | list):
+            text = "\n".join(map(str, value))
+        else:
+            text = f"{value:.1f}" if isinstance(value, float) else str(value)
+        table.add_row(name.replace("_", " "), Text(text))
+    console.print(table)
+    for hint in diagnosis["hints"]:
+        _line(console, f"hint: {hint}")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)

@@ -1,0 +1,27 @@
+"""Config: every setting of a run, frozen, hashable dataclasses with defaults and checks."""
+
+from mixfleet.config.data import Channel, Data, Simulation
+from mixfleet.config.model import Model
+from mixfleet.config.pooling import Pooling
+from mixfleet.config.priors import Override, Prior
+from mixfleet.config.schema import build, to_mapping
+from mixfleet.config.spec import GROUPS, Compute, Inference, Output, RunConfig, Spec, preset
+
+__all__ = [
+    "GROUPS",
+    "Channel",
+    "Compute",
+    "Data",
+    "Inference",
+    "Model",
+    "Output",
+    "Override",
+    "Pooling",
+    "Prior",
+    "RunConfig",
+    "Simulation",
+    "Spec",
+    "build",
+    "preset",
+    "to_mapping",
+]

@@ -1,0 +1,289 @@
+"""Prior laws as data: families, their hyperparameters, and the usual law of every parameter."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from mixfleet.config import schema
+from mixfleet.config.schema import FrozenMapping, Label, Reads
+from mixfleet.errors import ConfigError
+
+Family = Literal[
+    "normal",
+    "half_normal",
+    "lognormal",
+    "gamma",
+    "inverse_gamma",
+    "exponential",
+    "beta",
+    "uniform",
+    "truncated_normal",
+]
+
+HYPERPARAMETERS: dict[str, tuple[str, ...]] = {
+    "normal": ("mean", "sd"),
+    "half_normal": ("sd",),
+    "lognormal": ("mean_log", "sd_log"),
+    "gamma": ("shape", "rate"),
+    "inverse_gamma": ("shape", "scale"),
+    "exponential": ("rate",),
+    "beta": ("a", "b"),
+    "uniform": ("low", "high"),
+    "truncated_normal": ("mean", "sd", "low", "high"),
+}
+"""Names and order of each family's hyperparameters."""
+
+_SIGNED = {"mean", "mean_log", "low", "high"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Distribution:
+    """One prior law: a family and its hyperparameters, on the model's scaled units."""
+
+    family: Family
+    hyperparameters: FrozenMapping[str, float]
+    """By name, in the order of `HYPERPARAMETERS[family]`."""
+
+    def __post_init__(self) -> None:
+        schema.settle(self, key="prior")
+        object.__setattr__(self, "hyperparameters", _checked(self.family, self.hyperparameters, "prior"))
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The hyperparameters as plain numbers, in the order of `HYPERPARAMETERS[family]`."""
+        return tuple(self.hyperparameters.values())
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """Lowest and highest value that the law allows."""
+        if self.family in ("uniform", "truncated_normal"):
+            return self.hyperparameters["low"], self.hyperparameters["high"]
+        if self.family == "beta":
+            return 0.0, 1.0
+        return (-math.inf if self.family == "normal" else 0.0), math.inf
+
+    def to_mapping(self) -> dict[str, Any]:
+        """`family` and the hyperparameters side by side, as written in YAML."""
+        return {"family": self.family, **self.hyperparameters}
+
+    def changed(self, hyperparameters: Mapping[str, Any], *, key: str = "prior") -> "Distribution":
+        """The same family with some hyperparameters replaced.
+
+        Raises:
+            ConfigError: A hyperparameter that the family has not, or a value it does not allow.
+        """
+        return _law(self.family, {**self.hyperparameters, **hyperparameters}, key)
+
+
+def distribution(family: str, **hyperparameters: float) -> Distribution:
+    """A prior law, such as `distribution("beta", a=1, b=3)`.
+
+    Args:
+        family: One of `HYPERPARAMETERS`.
+        hyperparameters: All of the family's, by name.
+
+    Raises:
+        ConfigError: Unknown family, or hyperparameters it has not, lacks or does not allow.
+    """
+    return _law(family, hyperparameters, "prior")
+
+
+def read_distribution(value: Any, key: str, base: Distribution) -> Distribution:
+    """A law as written in YAML, `{family: beta, a: 1, b: 3}`; without `family` it changes `base`.
+
+    Raises:
+        ConfigError: Not such a mapping.
+    """
+    if isinstance(value, Distribution):
+        return value
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"must be a law such as {{family: normal, mean: 0, sd: 1}}, is {value!r}", key=key)
+    rest = {str(name): item for name, item in value.items() if name != "family"}
+    if "family" in value:
+        return _law(value["family"], rest, key)
+    return base.changed(rest, key=key)
+
+
+def _law(family: Any, hyperparameters: Mapping[str, Any], key: str) -> Distribution:
+    known: Family = schema.convert(family, Family, f"{key}.family")
+    return Distribution(family=known, hyperparameters=_checked(known, hyperparameters, key))
+
+
+def _checked(family: str, hyperparameters: Mapping[str, Any], key: str) -> FrozenMapping[str, float]:
+    names = HYPERPARAMETERS[family]
+    for name in hyperparameters:
+        if name not in names:
+            raise ConfigError(f"{family} has {', '.join(names)} and no {name}", key=f"{key}.{name}")
+    for name in names:
+        if name not in hyperparameters:
+            raise ConfigError(f"is required by {family}", key=f"{key}.{name}")
+    values = {name: schema.convert(hyperparameters[name], float, f"{key}.{name}") for name in names}
+    for name, value in values.items():
+        unbounded = family == "truncated_normal" and name in ("low", "high")
+        if math.isinf(value) and not unbounded:
+            raise ConfigError("must be finite", key=f"{key}.{name}")
+        if name not in _SIGNED and value <= 0:
+            raise ConfigError(f"must be above 0, is {value:g}", key=f"{key}.{name}")
+    if "low" in values and not values["low"] < values["high"]:
+        raise ConfigError(f"must be below high ({values['high']:g}), is {values['low']:g}", key=f"{key}.low")
+    return FrozenMapping(values)
+
+
+Level = Literal["channel", "unit"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """One parameter of the model family: where it lives, which values it can take, and its usual prior."""
+
+    level: Level
+    """`channel`: one value per channel; `unit`: one per unit (or per linear column of the unit)."""
+
+    support: tuple[float, float]
+    """Values the model allows; a prior must not reach outside."""
+
+    default: Distribution
+
+    @property
+    def linear(self) -> bool:
+        """Whether it is a coefficient of the linear block, which is integrated out and so is normal."""
+        return self.support == (-math.inf, math.inf)
+
+
+def _channel(default: Distribution, *, high: float = math.inf) -> Parameter:
+    return Parameter(level="channel", support=(0.0, high), default=default)
+
+
+def _linear(mean: float, sd: float) -> Parameter:
+    return Parameter(level="unit", support=(-math.inf, math.inf), default=distribution("normal", mean=mean, sd=sd))
+
+
+PARAMETERS: dict[str, Parameter] = {
+    "decay": _channel(distribution("beta", a=1, b=3), high=1.0),
+    "delay": _channel(distribution("half_normal", sd=1)),
+    "adstock_shape": _channel(distribution("gamma", shape=9, rate=3)),
+    "adstock_scale": _channel(distribution("gamma", shape=4, rate=2)),
+    "rate": _channel(distribution("gamma", shape=3, rate=1)),
+    "slope": _channel(distribution("gamma", shape=4, rate=2)),
+    "half_saturation": _channel(distribution("lognormal", mean_log=-0.7, sd_log=0.7)),
+    "scale": _channel(distribution("lognormal", mean_log=-0.7, sd_log=0.7)),
+    "exponent": _channel(distribution("beta", a=2, b=2), high=1.0),
+    "effect": _channel(distribution("half_normal", sd=0.5)),
+    "noise": Parameter(level="unit", support=(0.0, math.inf), default=distribution("half_normal", sd=0.2)),
+    "intercept": _linear(0.5, 0.5),
+    "trend": _linear(0.0, 0.3),
+    "seasonality": _linear(0.0, 0.1),
+    "control": _linear(0.0, 0.1),
+    "treatment": _linear(0.0, 0.1),
+}
+"""Every parameter of the model family. KPI and media are scaled to a maximum of 1 in their unit, so `effect`
+is a share of the unit's highest KPI at full saturation, and so is `noise`; lags are in periods."""
+
+
+ADSTOCK_PARAMETERS: dict[str, tuple[str, ...]] = {
+    "geometric": ("decay",),
+    "binomial": ("decay",),
+    "delayed": ("decay", "delay"),
+    "weibull_pdf": ("adstock_shape", "adstock_scale"),
+    "weibull_cdf": ("adstock_shape", "adstock_scale"),
+    "none": (),
+}
+"""Parameters of each adstock family, one value per channel."""
+
+SATURATION_PARAMETERS: dict[str, tuple[str, ...]] = {
+    "logistic": ("rate",),
+    "hill": ("slope", "half_saturation"),
+    "tanh": ("scale",),
+    "michaelis_menten": ("half_saturation",),
+    "exponential": ("rate",),
+    "root": ("exponent",),
+    "log": ("rate",),
+    "none": (),
+}
+"""Parameters of each saturation family, one value per channel."""
+
+
+def check_support(parameter: str, law: Distribution, *, key: str) -> None:
+    """Refuses a law that reaches values which `parameter` cannot take.
+
+    Raises:
+        ConfigError: A law of the wrong kind.
+    """
+    known = PARAMETERS[parameter]
+    if known.linear and law.family != "normal":
+        raise ConfigError(f"must be normal, is {law.family}", key=f"{key}.family")
+    low, high = law.support
+    if low < known.support[0] or high > known.support[1]:
+        bounds = "between 0 and 1" if known.support[1] == 1.0 else "positive"
+        raise ConfigError(f"{parameter} must stay {bounds}, {law.family} reaches [{low:g}, {high:g}]", key=key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Override:
+    """Other hyperparameters for one parameter in some units or one channel; the family stays."""
+
+    parameter: str
+
+    unit: FrozenMapping[str, Label] = FrozenMapping()
+    """Key column to label; units that match all of them, so none given is every unit."""
+
+    channel: str | None = None
+    """Channel it holds for; unset: all channels."""
+
+    hyperparameters: FrozenMapping[str, float] = FrozenMapping()
+    """Those that change; the others stay."""
+
+    def __post_init__(self) -> None:
+        schema.settle(self, key="prior.overrides")
+
+
+def _read_parameters(value: Any, key: str) -> Mapping[str, Distribution]:
+    """All parameters' laws: the usual ones, with those in `value` in their place."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"must be a mapping of parameter to law, is {value!r}", key=key)
+    laws = {name: parameter.default for name, parameter in PARAMETERS.items()}
+    for name, law in value.items():
+        if name not in PARAMETERS:
+            raise ConfigError(f"unknown parameter; known: {', '.join(PARAMETERS)}", key=f"{key}.{name}")
+        read = read_distribution(law, f"{key}.{name}", laws[name])
+        check_support(name, read, key=f"{key}.{name}")
+        laws[name] = read
+    return laws
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prior:
+    """Prior laws of all parameters, and exceptions by unit and channel."""
+
+    parameters: Annotated[FrozenMapping[str, Distribution], Reads(_read_parameters)] = FrozenMapping()
+    """Law by parameter name, always complete: what is not given keeps `PARAMETERS[name].default`, and a law
+    given without `family` changes only the hyperparameters it names."""
+
+    overrides: tuple[Override, ...] = ()
+    """Later ones win where several match."""
+
+    def __post_init__(self) -> None:
+        schema.settle(self, key="prior")
+        for i, override in enumerate(self.overrides):
+            key = f"prior.overrides[{i}]"
+            if override.parameter not in PARAMETERS:
+                known = ", ".join(PARAMETERS)
+                raise ConfigError(f"unknown parameter; known: {known}", key=f"{key}.parameter")
+            if override.channel is not None and PARAMETERS[override.parameter].level != "channel":
+                raise ConfigError(f"{override.parameter} does not differ by channel", key=f"{key}.channel")
+            law = self.parameters[override.parameter].changed(override.hyperparameters, key=f"{key}.hyperparameters")
+            check_support(override.parameter, law, key=key)
+
+    def law(self, parameter: str, *, unit: Mapping[str, str], channel: str | None = None) -> Distribution:
+        """The law of `parameter` in one unit (key column to label) and, where it has one, channel."""
+        law = self.parameters[parameter]
+        for override in self.overrides:
+            if (
+                override.parameter == parameter
+                and override.channel in (None, channel)
+                and all(unit.get(column) == label for column, label in override.unit.items())
+            ):
+                law = law.changed(override.hyperparameters)
+        return law

@@ -1,0 +1,150 @@
+"""Spec: every setting of a run, frozen and hashable, with defaults and checks."""
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from mixfleet.config import schema
+from mixfleet.config.data import Data
+from mixfleet.config.model import Model
+from mixfleet.config.pooling import Pooling
+from mixfleet.config.presets import read_settings, shipped_settings
+from mixfleet.config.priors import Prior
+from mixfleet.config.schema import Range, Reads, build, read_label
+from mixfleet.errors import ConfigError
+
+__all__ = ["GROUPS", "Compute", "Inference", "Output", "RunConfig", "Spec", "preset"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """How long to sample and when a unit counts as certified."""
+
+    chains: Annotated[int, Range(2, 1024)] = 8
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+
+    ess_target: Annotated[int, Range(1)] = 1500
+    """Effective draws at which a unit stops; from half of `max_draws` on it stops as soon as it is certified."""
+
+    ess_floor: Annotated[int, Range(1)] = 400
+    """Effective draws, bulk and tail, below which a unit is not certified."""
+
+    rhat_max: Annotated[float, Range(1.0, open=True)] = 1.01
+    ebfmi_min: Annotated[float, Range(0.0, 1.0)] = 0.3
+
+    max_draws: Annotated[int, Range(100)] = 4000
+    """Draws per chain after which a unit climbs the ladder."""
+
+    target_accept: Annotated[float, Range(0.0, 1.0, open=True)] = 0.8
+
+    ladder: bool = True
+    """Units that miss a gate are tried again, harder, before they are quarantined."""
+
+    def __post_init__(self) -> None:
+        schema.settle(self, key="inference")
+        if self.ess_target < self.ess_floor:
+            raise ConfigError(
+                f"must be at least ess_floor ({self.ess_floor}), is {self.ess_target}",
+                key="inference.ess_target",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """Where and how to compute; changes no result beyond the rounding of `precision` and `lanes`."""
+
+    lanes: Annotated[int, Range(1, 65536)] = 128
+    """Chains of different units that one compiled program moves at once."""
+
+    devices: Literal["all"] | Annotated[int, Range(1)] = "all"
+    precision: Literal["float32", "float64"] = "float32"
+    memory_limit_gib: Annotated[float, Range(0.0, open=True)] = 4.0
+
+    cache_dir: str | None = None
+    """Folder of compiled programs; unset: `mixfleet/xla` in the user's cache folder."""
+
+    def __post_init__(self) -> None:
+        schema.settle(self, key="compute")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What a run keeps."""
+
+    draws: Literal["summary", "thin", "full"] = "thin"
+    """No draws, about `thin` draws per unit, or all of them."""
+
+    thin: Annotated[int, Range(1)] = 1000
+
+    curve_points: Annotated[int, Range(2, 1001)] = 21
+    """Spend levels at which response curves are reported."""
+
+    def __post_init__(self) -> None:
+        schema.settle(self, key="output")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Where the run folder goes: `root/id`."""
+
+    root: str = "runs"
+
+    id: Annotated[str | None, Reads(read_label)] = None
+    """Name of the folder; unset: date and time. An existing one of the same configuration is resumed."""
+
+    def __post_init__(self) -> None:
+        schema.settle(self, key="run")
+        if self.id is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", self.id):
+            raise ConfigError(f"must be letters, digits, '.', '_' or '-', is {self.id!r}", key="run.id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """All settings of one run."""
+
+    data: Data = Data()
+    model: Model = Model()
+    prior: Prior = Prior()
+    pooling: Pooling = Pooling()
+    inference: Inference = Inference()
+    compute: Compute = Compute()
+    output: Output = Output()
+    run: RunConfig = RunConfig()
+
+    def __post_init__(self) -> None:
+        schema.settle(self, key="")
+        for i, override in enumerate(self.prior.overrides):
+            for column in override.unit:
+                if column not in self.data.keys:
+                    keys = ", ".join(self.data.keys)
+                    raise ConfigError(f"is no key column; those are {keys}", key=f"prior.overrides[{i}].unit.{column}")
+        by = self.pooling.by
+        for column in (by,) if isinstance(by, str) else by:
+            if column not in ("none", "crossed", *self.data.keys):
+                keys = ", ".join(self.data.keys)
+                raise ConfigError(f"{column!r} is not none, crossed or a key column ({keys})", key="pooling.by")
+        for family, columns in self.pooling.keys.items():
+            if unknown := [column for column in columns if column not in self.data.keys]:
+                keys = ", ".join(self.data.keys)
+                raise ConfigError(f"{unknown[0]!r} is no key column ({keys})", key=f"pooling.keys.{family}")
+
+
+GROUPS: dict[str, type] = {field.name: field.type for field in dataclasses.fields(Spec)}  # pyright: ignore[reportAssignmentType]
+"""The groups of settings and the dataclass of each."""
+
+
+def preset(group: str, name: str) -> Any:
+    """A shipped group of settings as its dataclass, such as `preset("prior", "tight")`.
+
+    Raises:
+        ConfigError: No such group or name; the message lists those there are.
+    """
+    if group not in GROUPS:
+        raise ConfigError(f"unknown group; known: {', '.join(GROUPS)}", key=group)
+    folder: Path = shipped_settings() / group
+    names = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in names:
+        raise ConfigError(f"no preset {name!r}; there are: {', '.join(names)}", key=group)
+    return build(GROUPS[group], read_settings(folder / f"{name}.yaml"), key=group)

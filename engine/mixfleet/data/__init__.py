@@ -1,0 +1,1 @@
+"""Data: from any table to a checked, labelled panel of units."""

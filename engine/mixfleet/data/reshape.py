@@ -1,0 +1,306 @@
+"""Layout: from a wide or a long table to one sheet of parsed columns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Int
+
+from mixfleet import config
+from mixfleet.data.parse import NO_OFFSET, Days, Fault, Numbers, read_days, read_labels, read_numbers
+from mixfleet.data.parsed_table import Column, Media, Sheet
+from mixfleet.data.sources import Table
+from mixfleet.data.validation.finding import Finding, about_unit
+from mixfleet.errors import TableError
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rows:
+    """A table's rows in the order of a sheet, and which of them open a new row of it."""
+
+    table: Table
+    labels: tuple[tuple[str, ...], ...]
+    days: Days
+    order: Int[np.ndarray, " row"]
+    """Rows of the table by unit, date, place in the table."""
+    unit: Int[np.ndarray, " row"]
+    """Number of the unit, in that order."""
+    opens: Bool[np.ndarray, " row"]
+    """Whether a new row of the sheet begins, in that order; always True in a wide table."""
+
+
+def needed_columns(data: config.Data) -> tuple[str, ...]:
+    """Columns that the table must have, each once."""
+    names = [*data.keys, data.date, data.kpi]
+    if data.layout == "long":
+        names += [data.channel_column, data.spend_column, data.impressions_column, data.reported_column]
+    else:
+        columns = [(channel.spend, channel.impressions, channel.reported) for channel in data.channels]
+        names += [name for of_channel in columns for name in of_channel]
+        names += data.organic
+    names += [*data.controls, *data.treatments, data.population, data.revenue_per_kpi, data.kpi_scale]
+    return tuple(dict.fromkeys(name for name in names if name is not None))
+
+
+def read_sheet(table: Table, data: config.Data) -> Sheet:
+    """The table parsed, sorted by unit and date, and in a long table gathered to one row per date.
+
+    Raises:
+        TableError: A column is of a type, or entirely of text, from which nothing can be read; all such
+            columns are named at once.
+    """
+    faults: list[Finding] = []
+    days = _days(table, data.date, faults)
+    words = [*data.keys, data.channel_column] if data.layout == "long" else [*data.keys]
+    labels = {name: _labels(table, name, faults) for name in words}
+    rest = [name for name in needed_columns(data) if name not in labels and name != data.date]
+    numbers = {name: _numbers(table, name, faults) for name in rest}
+    if faults:
+        raise TableError("; ".join(fault.message for fault in faults), findings=faults)
+    names, unit = _units([labels[key] for key in data.keys])
+    order = np.lexsort((np.arange(len(unit)), days.values.view(np.int64), unit))
+    same_unit, same_day = np.diff(unit[order]) == 0, np.diff(days.values.view(np.int64)[order]) == 0
+    follows = np.concatenate([[False], same_unit & same_day & (data.layout == "long")])
+    rows = _Rows(table=table, labels=names, days=days, order=order, unit=unit[order], opens=~follows)
+    if data.layout == "wide":
+        channels = tuple(_wide_channel(rows, numbers, channel) for channel in _wide_channels(data))
+        return _sheet(rows, numbers, data, channels=channels, findings=())
+    channels, findings = _long_channels(rows, numbers, data, labels[data.channel_column])
+    return _sheet(rows, numbers, data, channels=channels, findings=findings)
+
+
+def _sheet(
+    rows: _Rows,
+    numbers: dict[str, Numbers],
+    data: config.Data,
+    *,
+    channels: tuple[Media, ...],
+    findings: Sequence[Finding],
+) -> Sheet:
+    conflicts: list[Finding] = list(findings)
+
+    def column(name: str) -> Column:
+        return _column(rows, numbers[name], name, conflicts)
+
+    def optional(name: str | None) -> Column | None:
+        return None if name is None else column(name)
+
+    first = rows.order[rows.opens]
+    unit = rows.unit[rows.opens]
+    return Sheet(
+        table=rows.table,
+        labels=rows.labels,
+        start=np.searchsorted(unit, np.arange(len(rows.labels) + 1)),
+        row=first,
+        dates=rows.days.values[first],
+        date_fault=rows.days.fault[first],
+        offset=rows.days.offset[first],
+        kpi=column(data.kpi),
+        channels=channels,
+        linear=tuple(column(name) for name in (*data.controls, *data.treatments)),
+        population=optional(data.population),
+        revenue_per_kpi=optional(data.revenue_per_kpi),
+        kpi_scale=optional(data.kpi_scale),
+        findings=(*_zone_remarks(rows.days, data.date), *conflicts),
+    )
+
+
+def _column(rows: _Rows, numbers: Numbers, name: str, conflicts: list[Finding]) -> Column:
+    """One value per row of the sheet; in a long table the rows that it gathers must agree."""
+    group = np.cumsum(rows.opens) - 1
+    fault, value = numbers.fault[rows.order], numbers.values[rows.order]
+    # The worst cell of a group speaks for it, so that a fault in any of its rows is seen.
+    worst = np.lexsort((np.arange(len(group)), -fault.astype(int), group))[rows.opens]
+    differs = ~rows.opens & (np.concatenate([[False], np.diff(value) != 0]) & (fault == Fault.NONE))
+    differs[1:] &= fault[:-1] == Fault.NONE
+    for unit in np.unique(rows.unit[differs]):
+        at = np.flatnonzero(differs & (rows.unit == unit))[0]
+        here, before = (rows.table.where(int(rows.order[i])) for i in (at, at - 1))
+        words = (
+            f"column {name} has different values for one date ({before}, {here}): in a long table every row "
+            "of a date repeats the same value"
+        )
+        conflicts.append(about_unit("conflicting_rows", rows.labels[unit], words, column=name))
+    return Column(name=name, values=value[worst], fault=fault[worst], row=rows.order[worst], source=name)
+
+
+def _wide_channels(data: config.Data) -> tuple[config.Channel, ...]:
+    return (*data.channels, *(config.Channel(name=name, impressions=name) for name in data.organic))
+
+
+def _wide_channel(rows: _Rows, numbers: dict[str, Numbers], channel: config.Channel) -> Media:
+    def column(name: str) -> Column:
+        cells = numbers[name]
+        values, fault = cells.values[rows.order], cells.fault[rows.order]
+        return Column(name=name, values=values, fault=fault, row=rows.order, source=name)
+
+    spend = None if channel.spend is None else column(channel.spend)
+    media = spend if channel.impressions is None else column(channel.impressions)
+    assert media is not None, "config.Channel has at least one column"
+    reported = None if channel.reported is None else column(channel.reported)
+    return Media(name=channel.name, media=media, spend=spend, reported=reported)
+
+
+def _long_channels(
+    rows: _Rows, numbers: dict[str, Numbers], data: config.Data, labels: pa.ChunkedArray
+) -> tuple[tuple[Media, ...], list[Finding]]:
+    """Spend and impressions of a long table, spread over one column per channel."""
+    coded = labels.combine_chunks().dictionary_encode()
+    found = coded.dictionary.to_pylist()
+    paid = [channel.name for channel in data.channels] or sorted(set(found) - set(data.organic))
+    names = [*paid, *data.organic]
+    place = {name: i for i, name in enumerate(names)}
+    channel = np.array([place.get(name, -1) for name in found])[coded.indices.to_numpy()][rows.order]
+    group = np.cumsum(rows.opens) - 1
+    cell = group * len(names) + channel
+    findings = _unused_channels(found, place, data.channel_column)
+    findings += _repeated_cells(rows, cell, channel, names)
+    channels = []
+    for i, name in enumerate(names):
+        here = np.flatnonzero(channel == i)
+        spend = _spread(rows, numbers, data.spend_column, group=group, here=here, channel=name)
+        media = _spread(rows, numbers, data.impressions_column, group=group, here=here, channel=name)
+        # A channel that has one of the two nowhere in the table simply has no such column.
+        spend = None if spend is None or (spend.fault == Fault.MISSING).all() else spend
+        media = spend if media is None or (spend and (media.fault == Fault.MISSING).all()) else media
+        if media is None:
+            media = _nothing(rows, data.channel_column, name)
+        reported = _spread(rows, numbers, data.reported_column, group=group, here=here, channel=name)
+        reported = None if reported is None or (reported.fault == Fault.MISSING).all() else reported
+        paid_for = None if name in data.organic else spend
+        channels.append(Media(name=name, media=media, spend=paid_for, reported=reported))
+    return tuple(channels), findings
+
+
+def _spread(
+    rows: _Rows,
+    numbers: dict[str, Numbers],
+    name: str | None,
+    *,
+    group: Int[np.ndarray, " row"],
+    here: Int[np.ndarray, " some"],
+    channel: str,
+) -> Column | None:
+    if name is None:
+        return None
+    blank = _nothing(rows, name, channel)
+    blank.values[group[here]] = numbers[name].values[rows.order[here]]
+    blank.fault[group[here]] = numbers[name].fault[rows.order[here]]
+    blank.row[group[here]] = rows.order[here]
+    return blank
+
+
+def _nothing(rows: _Rows, name: str, channel: str) -> Column:
+    first = rows.order[rows.opens]
+    missing = np.full(len(first), Fault.MISSING, np.uint8)
+    values = np.full(len(first), np.nan)
+    return Column(name=f"{name} of {channel}", values=values, fault=missing, row=first.copy(), source=name)
+
+
+def _unused_channels(found: list[str], place: dict[str, int], column: str) -> list[Finding]:
+    unused = sorted(set(found) - set(place))
+    if not unused:
+        return []
+    named = ", ".join(repr(name) for name in unused[:10])
+    message = f"column {column} also holds {named}: not in data.channels or data.organic, so not used"
+    return [Finding(rule="channel_unused", severity="info", column=column, message=message)]
+
+
+def _repeated_cells(
+    rows: _Rows, cell: Int[np.ndarray, " row"], channel: Int[np.ndarray, " row"], names: list[str]
+) -> list[Finding]:
+    findings = []
+    known = np.flatnonzero(channel >= 0)
+    order = known[np.argsort(cell[known], kind="stable")]
+    again = np.flatnonzero(np.diff(cell[order]) == 0)
+    units = rows.unit[order[again]]
+    for unit in np.unique(units):
+        pair = again[np.flatnonzero(units == unit)[0]]
+        here, there = (rows.table.where(int(rows.order[order[i]])) for i in (pair, pair + 1))
+        words = (
+            f"two rows for channel {names[channel[order[pair]]]} and one date ({here}, {there}; "
+            f"{np.sum(units == unit)} such pairs): keep one, or name the key column that tells them apart"
+        )
+        findings.append(about_unit("duplicate_row", rows.labels[unit], words))
+    return findings
+
+
+def _units(keys: Sequence[pa.ChunkedArray]) -> tuple[tuple[tuple[str, ...], ...], Int[np.ndarray, " row"]]:
+    """Labels of all units, sorted, and the number of the unit of each row."""
+    code = np.zeros(len(keys[0]), np.int64)
+    sizes, words = [], []
+    for key in keys:
+        coded = key.combine_chunks().dictionary_encode()
+        names = coded.dictionary.to_pylist()
+        rank = np.argsort(np.argsort(np.array(names, object)))
+        sizes.append(len(names))
+        words.append(sorted(names))
+        code = code * len(names) + rank[coded.indices.to_numpy()]
+    distinct, unit = np.unique(code, return_inverse=True)
+    places = np.unravel_index(distinct, sizes)
+    labels = zip(*([word[i] for i in place] for word, place in zip(words, places, strict=True)), strict=True)
+    return tuple(labels), unit
+
+
+def _numbers(table: Table, name: str, faults: list[Finding]) -> Numbers:
+    parts = [read_numbers(part.rows.column(name)) for part in table.parts]
+    numbers = Numbers(
+        values=np.concatenate([part.values for part in parts]),
+        fault=np.concatenate([part.fault for part in parts]),
+    )
+    _refuse_type(table, name, numbers.fault, "numbers", faults)
+    return numbers
+
+
+def _days(table: Table, name: str, faults: list[Finding]) -> Days:
+    try:
+        parts = [read_days(part.rows.column(name)) for part in table.parts]
+    except pa.ArrowException as error:
+        message = f"column {name} cannot be read as dates: {error}"
+        raise TableError(message, findings=[_table_fault("column_type", name, message)]) from error
+    days = Days(
+        values=np.concatenate([part.values for part in parts]),
+        fault=np.concatenate([part.fault for part in parts]),
+        offset=np.concatenate([part.offset for part in parts]),
+        clock=any(part.clock for part in parts),
+    )
+    _refuse_type(table, name, days.fault, "dates written YYYY-MM-DD", faults)
+    return days
+
+
+def _labels(table: Table, name: str, faults: list[Finding]) -> pa.ChunkedArray:
+    parts = [read_labels(part.rows.column(name)) for part in table.parts]
+    if any(part is None for part in parts):
+        kinds = sorted({str(part.rows.column(name).type) for part in table.parts})
+        message = f"key column {name} holds {', '.join(kinds)}: keys must be text or integers, convert it"
+        faults.append(_table_fault("column_type", name, message))
+    return pa.chunked_array([chunk for part in parts if part for chunk in part.chunks], pa.large_string())
+
+
+def _refuse_type(table: Table, name: str, fault: np.ndarray, what: str, faults: list[Finding]) -> None:
+    """Adds a fault when no cell of the column can be read and it is not merely empty."""
+    if (fault == Fault.TYPE).any():
+        kinds = sorted({str(part.rows.column(name).type) for part in table.parts})
+        message = f"column {name} holds {', '.join(kinds)}, needed are {what}: convert it or name another column"
+        faults.append(_table_fault("column_type", name, message))
+    elif (fault == Fault.TEXT).any() and not (fault == Fault.NONE).any():
+        row = int(np.flatnonzero(fault == Fault.TEXT)[0])
+        cell = str(table.cell(row, name))[:40]
+        message = f"column {name} holds text such as {cell!r} ({table.where(row)}), needed are {what}: convert it"
+        faults.append(_table_fault("column_text", name, message))
+
+
+def _table_fault(rule: str, column: str, message: str) -> Finding:
+    return Finding(rule=rule, severity="error", column=column, message=message)
+
+
+def _zone_remarks(days: Days, column: str) -> list[Finding]:
+    remarks = []
+    if (days.offset != NO_OFFSET).any():
+        message = f"column {column} names offsets from UTC: its local days were taken"
+        remarks.append(Finding(rule="date_offset", severity="info", column=column, message=message))
+    if days.clock:
+        message = f"column {column}: the time of day was dropped, only the day counts"
+        remarks.append(Finding(rule="date_clock", severity="info", column=column, message=message))
+    return remarks

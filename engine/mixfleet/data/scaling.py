@@ -1,0 +1,107 @@
+"""Scale: the factors between the table's units and the model's, one value per unit."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from mixfleet.config.data import FEWEST_WEEKS
+from mixfleet.data.panel import Unit
+
+__all__ = ["MEDIA_POWERS", "Scale", "is_new", "known_weeks", "likelihood_weeks", "measure"]
+
+MEDIA_POWERS = {"half_saturation": 1, "scale": 1, "rate": -1}
+"""Saturation parameters that the table has in the media's unit, or in one over it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Divisors and shifts of one unit, in the table's own units, in float64."""
+
+    kpi: float
+    """Highest absolute KPI, or the scale that the table prescribes or the unit's group lends."""
+    media: Float[np.ndarray, " channel"]
+    """Highest media of a week; 1.0 for an absent channel."""
+    control_mean: Float[np.ndarray, " linear"]
+    control_sd: Float[np.ndarray, " linear"]
+    """1.0 for a constant column, which thereby becomes zero."""
+    control_varies: Bool[np.ndarray, " linear"]
+    """False for a constant column."""
+    trend_weeks: int
+    """First weeks, over which the trend runs from -0.5 to 0.5."""
+
+    def column_mixing(self, columns: int) -> Float[np.ndarray, "column column"]:
+        """Takes scaled coefficients to the table's: controls per their own unit, the intercept at controls of zero."""
+        mixing = np.eye(columns) * self.kpi
+        first = columns - len(self.control_sd)
+        for j, (mean, sd) in enumerate(zip(self.control_mean, self.control_sd, strict=True)):
+            mixing[first + j, first + j] = self.kpi / sd
+            mixing[0, first + j] = -self.kpi * mean / sd
+        return mixing
+
+    def scaled_kpi(self, unit: Unit) -> Float[np.ndarray, " week"]:
+        """KPI in shares of the scale; zero where not observed."""
+        return np.nan_to_num(unit.kpi, nan=0.0) / self.kpi
+
+    def scaled_media(self, unit: Unit) -> Float[np.ndarray, "week channel"]:
+        """Media in shares of each channel's scale."""
+        return unit.media / self.media
+
+    def scaled_controls(self, unit: Unit) -> Float[np.ndarray, "week linear"]:
+        """Controls and treatments with mean 0 and standard deviation 1 over the fitted weeks."""
+        centred = (unit.controls - self.control_mean) / self.control_sd
+        return np.where(unit.observed[:, None], centred, 0.0)
+
+
+def known_weeks(unit: Unit, *, window: int) -> Bool[np.ndarray, " week"]:
+    """Which weeks' media are known, with a KPI or without: those whose carry-over window is complete."""
+    known = unit.observed.copy()
+    for week in np.flatnonzero(~unit.observed):
+        known[week : week + window] = False
+    return known
+
+
+def likelihood_weeks(unit: Unit, *, window: int, holdout: int) -> Bool[np.ndarray, " week"]:
+    """Which weeks enter the likelihood.
+
+    Left out are the last `holdout` weeks, weeks without a row, and weeks whose carry-over window reaches into a week
+    without a row: their media is unknown, and neither zero sales nor zero media is a fair guess.
+    """
+    known = known_weeks(unit, window=window) & np.isfinite(unit.kpi)
+    if holdout:
+        known[-holdout:] = False
+    return known
+
+
+def is_new(fitted: Bool[np.ndarray, " week"]) -> bool:
+    """Whether a unit has too few weeks for scales of its own."""
+    return int(fitted.sum()) < FEWEST_WEEKS
+
+
+def measure(unit: Unit, fitted: Bool[np.ndarray, " week"], holdout: int = 0) -> Scale:
+    """The scale of a unit, from the weeks `fitted` alone, so that held-out weeks tell nothing.
+
+    Where these are fewer than `FEWEST_WEEKS` the KPI's scale must be prescribed or lent, and media, controls and trend
+    are measured over all weeks, which are planned ones: how high media will be is no outcome.
+
+    Args:
+        unit: In the table's units.
+        fitted: Weeks of the likelihood.
+        holdout: Last weeks that are held out, over which the trend goes on.
+    """
+    few = is_new(fitted)
+    seen = unit.observed if few else fitted
+    past = np.arange(len(seen)) <= np.flatnonzero(seen)[-1]
+    media = np.max(np.where(past[:, None], np.abs(unit.media), 0.0), axis=0)
+    controls = unit.controls[seen]
+    sd = controls.std(axis=0)
+    # A constant column of large numbers has a standard deviation of rounding errors, not of zero.
+    constant = sd <= 1e-12 * np.maximum(np.abs(controls).max(axis=0), np.finfo(float).tiny)
+    return Scale(
+        kpi=unit.kpi_scale if unit.kpi_scale is not None else float(np.max(np.abs(unit.kpi[fitted]))),
+        media=np.where(media > 0, media, 1.0),
+        control_mean=controls.mean(axis=0),
+        control_sd=np.where(constant, 1.0, sd),
+        control_varies=~constant,
+        trend_weeks=len(seen) if few else len(seen) - holdout,
+    )

@@ -1,0 +1,174 @@
+"""Rules about a unit's dates: readable, regular, complete, once each, enough of them."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Bool
+
+from mixfleet import config
+from mixfleet.config.data import FEWEST_WEEKS
+from mixfleet.data.parse import NO_OFFSET, Fault
+from mixfleet.data.parsed_table import Sheet
+from mixfleet.data.validation.cells import NAMED_ROWS, name_rows
+from mixfleet.data.validation.finding import Finding, Severity, about_unit
+
+LONGEST_GRID = 20_000
+"""Most periods between a unit's first and last date, holes included."""
+FIRST_DATE, LAST_DATE = np.datetime64("1900-01-01"), np.datetime64("2200-01-01")
+"""Dates outside are taken for slips."""
+YEAR_WEEKS = 52
+"""Fewer weeks cannot tell a yearly pattern from a trend."""
+
+
+def period_days(data: config.Data) -> int:
+    """Days from one period to the next."""
+    return 7 if data.frequency == "weekly" else 1
+
+
+def check_calendar(
+    sheet: Sheet,
+    data: config.Data,
+    *,
+    seasonality: int,
+    pooled: bool,
+    fitted: Bool[np.ndarray, " row"],
+    today: np.datetime64,
+) -> Iterator[Finding]:
+    """Findings about dates."""
+    bad = sheet.date_fault != Fault.NONE
+    yield from _rows_at_fault(sheet, data, bad, "date_unreadable", "unreadable dates: write YYYY-MM-DD")
+    out = ~bad & ((sheet.dates < FIRST_DATE) | (sheet.dates >= LAST_DATE))
+    words = f"dates outside {FIRST_DATE} to {LAST_DATE}: correct them"
+    yield from _rows_at_fault(sheet, data, out, "date_range", words)
+    yield from _zones(sheet, data)
+    irregular = _off_grid(sheet, data, bad | out)
+    same_date = (np.diff(sheet.dates.view(np.int64)) == 0) & (np.diff(sheet.unit) == 0)
+    again = np.concatenate([[False], same_date]) & ~bad
+    yield from _duplicates(sheet, again)
+    yield from _frequency(sheet, data, irregular)
+    usable = np.ones(len(sheet.labels), bool)
+    usable[np.unique(sheet.unit[bad | out | irregular])] = False
+    yield from _gaps(sheet, data, usable)
+    yield from _lengths(sheet, data, fitted & ~again & ~bad, seasonality, pooled=pooled)
+    # Weeks to come that claim no KPI are planned ones.
+    future = ~bad & ~out & (sheet.dates > today) & (sheet.kpi.fault != Fault.MISSING)
+    words = f"dates after today ({today}): leave out what has not happened yet"
+    yield from _rows_at_fault(sheet, data, future, "date_future", words, severity="warning")
+
+
+def _rows_at_fault(
+    sheet: Sheet,
+    data: config.Data,
+    mask: np.ndarray,
+    rule: str,
+    words: str,
+    *,
+    severity: Severity = "error",
+) -> Iterator[Finding]:
+    for unit, rows in sheet.by_unit(mask):
+        cell = str(sheet.table.cell(int(sheet.row[rows[0]]), data.date))[:40]
+        text = f"column {data.date}: {len(rows)} {words}; {name_rows(sheet, rows)}; the first reads {cell!r}"
+        yield about_unit(rule, sheet.labels[unit], text, column=data.date, severity=severity)
+
+
+def _zones(sheet: Sheet, data: config.Data) -> Iterator[Finding]:
+    low = np.minimum.reduceat(sheet.offset, sheet.start[:-1])
+    high = np.maximum.reduceat(sheet.offset, sheet.start[:-1])
+    # One hour is summer time, more is another zone; so is a zone in some rows only.
+    for unit in np.flatnonzero(high - low > 60):
+        first = "none" if low[unit] == NO_OFFSET else f"{low[unit]:+d}"
+        words = (
+            f"column {data.date}: dates of several time zones, from {first} to {high[unit]:+d} minutes off "
+            "UTC: write all dates of a unit in one zone"
+        )
+        yield about_unit("date_zones", sheet.labels[unit], words, column=data.date)
+
+
+def _off_grid(sheet: Sheet, data: config.Data, bad: np.ndarray) -> np.ndarray:
+    """Rows whose date is not a whole number of periods away from most of the unit's dates."""
+    step = period_days(data)
+    day = sheet.dates.view(np.int64) % step
+    counts = np.zeros((len(sheet.labels), step), np.int64)
+    np.add.at(counts, (sheet.unit[~bad], day[~bad]), 1)
+    return ~bad & (day != counts.argmax(axis=1)[sheet.unit])
+
+
+def _frequency(sheet: Sheet, data: config.Data, irregular: np.ndarray) -> Iterator[Finding]:
+    for unit, rows in sheet.by_unit(irregular):
+        dates = sheet.dates[sheet.start[unit] : sheet.start[unit + 1]]
+        dates = np.unique(dates[~np.isnat(dates)])
+        usual = int(np.median(np.diff(dates).astype(int)))
+        weekly = "put every week on the same weekday"
+        remedy = "set data.frequency to daily, or add up to weeks" if usual == 1 else weekly
+        words = (
+            f"column {data.date}: {len(rows)} of {len(dates)} dates do not follow in weeks (usually "
+            f"{usual} days apart): {remedy}; {name_rows(sheet, rows)}"
+        )
+        yield about_unit("date_frequency", sheet.labels[unit], words, column=data.date)
+
+
+def _duplicates(sheet: Sheet, again: np.ndarray) -> Iterator[Finding]:
+    for unit, rows in sheet.by_unit(again):
+        both = np.unique(np.concatenate([rows - 1, rows]))
+        words = (
+            f"{len(rows)} rows repeat a date: keep one of each, or name the key column that tells them "
+            f"apart; {name_rows(sheet, both)}"
+        )
+        yield about_unit("duplicate_row", sheet.labels[unit], words)
+
+
+def _gaps(sheet: Sheet, data: config.Data, usable: np.ndarray) -> Iterator[Finding]:
+    period, absent = period_days(data), data.gaps == "absent"
+    step = np.diff(sheet.dates.view(np.int64), prepend=0) // period
+    step[sheet.start[:-1]] = 1
+    for unit, rows in sheet.by_unit((step > 1) & usable[sheet.unit]):
+        labels = sheet.labels[unit]
+        missing = int((step[rows] - 1).sum())
+        span = int(sheet.start[unit + 1] - sheet.start[unit]) + missing
+        if span > LONGEST_GRID:
+            words = f"{span:,} periods from first to last date, at most {LONGEST_GRID:,}: correct the dates"
+            yield about_unit("date_range", labels, words, column=data.date)
+            continue
+        holes = [(sheet.dates[i - 1] + period, sheet.dates[i] - period) for i in rows[:NAMED_ROWS]]
+        named = ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in holes)
+        named += ", ..." if len(rows) > NAMED_ROWS else ""
+        remedy = "they count as not observed" if absent else "add the rows, or set data.gaps to absent"
+        words = f"{missing} of {span} periods have no row: {remedy}; {named}"
+        yield about_unit("gap", labels, words, column=data.date, severity="warning" if absent else "error")
+
+
+def fitted_rows(sheet: Sheet, data: config.Data, window: int) -> Bool[np.ndarray, " row"]:
+    """Rows that a fit will see: with a KPI, not held out, and no hole within the carry-over window before them."""
+    period = period_days(data)
+    day, unit = sheet.dates.view(np.int64), sheet.unit
+    index = np.arange(len(day))
+    step = np.diff(day, prepend=0) // period
+    step[sheet.start[:-1]] = 1
+    resumed = np.maximum.accumulate(np.where(step > 1, index, 0))
+    near_hole = (resumed > sheet.start[unit]) & ((day - day[resumed]) // period + 1 < window)
+    held_out = (day[sheet.start[unit + 1] - 1] - day) // period < (data.holdout or 0)
+    return ~near_hole & ~held_out & (sheet.kpi.fault != Fault.MISSING)
+
+
+def _lengths(
+    sheet: Sheet, data: config.Data, fitted: Bool[np.ndarray, " row"], seasonality: int, *, pooled: bool
+) -> Iterator[Finding]:
+    count = np.add.reduceat(fitted, sheet.start[:-1], dtype=np.int64)
+    size = np.diff(sheet.start)
+    least = data.min_weeks if pooled else max(data.min_weeks, FEWEST_WEEKS)
+    for unit in np.flatnonzero(count < least):
+        alone = not pooled and count[unit] < FEWEST_WEEKS
+        remedy = "pool it with others (pooling.by) and lower" if alone else "lower"
+        words = (
+            f"{count[unit]} of {size[unit]} periods can be fitted (not those without KPI, held out, repeated, or with "
+            f"a hole within their carry-over), at least {least} are needed: give it a longer history, "
+            f"merge it with another unit, or {remedy} data.min_weeks"
+        )
+        yield about_unit("too_few_weeks", sheet.labels[unit], words)
+    year = YEAR_WEEKS * 7 // period_days(data)
+    for unit in np.flatnonzero((count >= max(least, FEWEST_WEEKS)) & (count < year) & (seasonality > 0)):
+        words = (
+            f"{count[unit]} of {size[unit]} periods can be fitted, less than a year: its seasonality rests "
+            "on the prior and mixes with the trend; set model.seasonality to 0 or wait for a full year"
+        )
+        yield about_unit("short_for_seasonality", sheet.labels[unit], words, severity="warning")

@@ -1,0 +1,156 @@
+"""Rules about single cells: missing, not a number, out of range; and about a unit's labels."""
+
+import unicodedata
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Int
+
+from mixfleet import config
+from mixfleet.data.parse import LARGEST_INTEGER, Fault
+from mixfleet.data.parsed_table import Column, Sheet
+from mixfleet.data.validation.finding import Finding, Severity, about_unit, unit_name
+
+NAMED_ROWS = 5
+"""Rows that one message names; the others are counted."""
+
+_RULES: dict[Fault, tuple[str, str]] = {
+    Fault.TEXT: (
+        "not_a_number",
+        "not a number: write plain decimals with a point, no thousands mark, currency or blank",
+    ),
+    Fault.INFINITE: ("not_finite", "infinite: correct the cells or leave the unit out"),
+    Fault.INTEGER: (
+        "integer_too_large",
+        f"an integer beyond {LARGEST_INTEGER}, not exact in float64: use a larger unit, such as thousands",
+    ),
+}
+
+
+def check_cells(sheet: Sheet, data: config.Data) -> Iterator[Finding]:
+    """Findings about cells and labels."""
+    yield from _labels(sheet, data)
+    for column in all_columns(sheet):
+        for fault, (rule, words) in _RULES.items():
+            yield from _each_unit(sheet, column, column.fault == fault, rule, words, quote=True)
+    for column in needed_columns(sheet):
+        yield from _missing(sheet, column)
+    for column in (*media_columns(sheet), *reported_columns(sheet)):
+        if column.source not in data.allow_negative_media and column.name not in data.allow_negative_media:
+            words = "negative: correct them, or list the column in data.allow_negative_media if refunds are meant"
+            yield from _each_unit(sheet, column, column.values < 0, "negative_media", words)
+    count = data.kpi_type == "count"
+    words = "negative: correct them" if count else "negative: right for returns, wrong otherwise"
+    severity: Severity = "warning" if count else "info"
+    yield from _each_unit(sheet, sheet.kpi, sheet.kpi.values < 0, "negative_kpi", words, severity=severity)
+    yield from _scales(sheet)
+
+
+def all_columns(sheet: Sheet) -> tuple[Column, ...]:
+    """Every numeric column, KPI first, each once."""
+    return tuple({column.name: column for column in (*needed_columns(sheet), *reported_columns(sheet))}.values())
+
+
+def needed_columns(sheet: Sheet) -> tuple[Column, ...]:
+    """Those of which a unit must have every cell or, of media and controls, none."""
+    single = [sheet.population, sheet.revenue_per_kpi, sheet.kpi_scale]
+    columns = [sheet.kpi, *media_columns(sheet), *sheet.linear, *(column for column in single if column)]
+    return tuple({column.name: column for column in columns}.values())
+
+
+def media_columns(sheet: Sheet) -> tuple[Column, ...]:
+    """Spend and impressions of every channel, each column once."""
+    columns = [column for channel in sheet.channels for column in (channel.spend, channel.media) if column]
+    return tuple({column.name: column for column in columns}.values())
+
+
+def reported_columns(sheet: Sheet) -> tuple[Column, ...]:
+    """What platforms claim; a week without a report is no fault."""
+    return tuple(channel.reported for channel in sheet.channels if channel.reported)
+
+
+def empty_units(sheet: Sheet, column: Column) -> np.ndarray:
+    """Whether all cells of a unit are missing: there the column does not exist."""
+    return np.logical_and.reduceat(column.fault == Fault.MISSING, sheet.start[:-1])
+
+
+def name_rows(
+    sheet: Sheet, rows: Int[np.ndarray, " some"], column: Column | None = None, *, quote: bool = False
+) -> str:
+    """Words for rows of the sheet: place in the table and date, with the cell itself where `quote`."""
+    words = []
+    for i in rows[:NAMED_ROWS]:
+        row = int(sheet.row[i] if column is None else column.row[i])
+        day = "" if np.isnat(sheet.dates[i]) else f" ({sheet.dates[i]})"
+        cell = f" {str(sheet.table.cell(row, column.source))[:40]!r}" if quote and column is not None else ""
+        words.append(f"{sheet.table.where(row)}{day}{cell}")
+    more = f" and {len(rows) - NAMED_ROWS} more" if len(rows) > NAMED_ROWS else ""
+    return ", ".join(words) + more
+
+
+def _each_unit(
+    sheet: Sheet,
+    column: Column,
+    mask: np.ndarray,
+    rule: str,
+    words: str,
+    *,
+    severity: Severity = "error",
+    quote: bool = False,
+) -> Iterator[Finding]:
+    for unit, rows in sheet.by_unit(mask):
+        labels = sheet.labels[unit]
+        size = sheet.start[unit + 1] - sheet.start[unit]
+        text = f"column {column.name}: {len(rows)} of {size} cells are {words}; "
+        text += name_rows(sheet, rows, column, quote=quote)
+        yield about_unit(rule, labels, text, column=column.name, severity=severity)
+
+
+def _missing(sheet: Sheet, column: Column) -> Iterator[Finding]:
+    missing = column.fault == Fault.MISSING
+    if not missing.any():
+        return
+    names = {other.name for other in (*media_columns(sheet), *sheet.linear)}
+    may_be_absent = column.name in names
+    # A unit without any KPI is a new one, or has too few weeks.
+    if may_be_absent or column is sheet.kpi:
+        missing &= ~empty_units(sheet, column)[sheet.unit]
+    words = "missing: fill them in at the source or drop the rows"
+    if may_be_absent:
+        words += "; write 0 where nothing ran, leave all cells empty if the unit has no such column"
+    yield from _each_unit(sheet, column, missing, "missing_value", words)
+
+
+def _scales(sheet: Sheet) -> Iterator[Finding]:
+    """Population, revenue per KPI and KPI scale: positive; the first and last constant within a unit."""
+    for column in (sheet.population, sheet.revenue_per_kpi, sheet.kpi_scale):
+        if column is None:
+            continue
+        yield from _each_unit(sheet, column, column.values <= 0, "not_positive", "not above 0: correct the cells")
+        if column is sheet.revenue_per_kpi:
+            continue
+        low = np.fmin.reduceat(column.values, sheet.start[:-1])
+        high = np.fmax.reduceat(column.values, sheet.start[:-1])
+        for unit in np.flatnonzero(low < high):
+            words = f"column {column.name} goes from {low[unit]:g} to {high[unit]:g}: give one value per unit"
+            yield about_unit("not_constant", sheet.labels[unit], words, column=column.name)
+
+
+def _labels(sheet: Sheet, data: config.Data) -> Iterator[Finding]:
+    alike: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for unit, labels in enumerate(sheet.labels):
+        for key, label in zip(data.keys, labels, strict=True):
+            if label == "" or "\0" in label:
+                rows = np.arange(sheet.start[unit], sheet.start[unit + 1])
+                fault = "is empty" if label == "" else "holds a NUL character"
+                rule = "key_empty" if label == "" else "key_nul"
+                words = f"key {key} {fault}: name the unit; {name_rows(sheet, rows)}"
+                yield about_unit(rule, labels, words, column=key)
+        folded = tuple(unicodedata.normalize("NFC", label).casefold().strip() for label in labels)
+        if folded in alike:
+            words = (
+                f"differs from {unit_name(alike[folded])} only in case, blanks or Unicode form: they are "
+                "two units, rename one if they are the same"
+            )
+            yield about_unit("key_similar", labels, words, severity="info")
+        alike.setdefault(folded, labels)

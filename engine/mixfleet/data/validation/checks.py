@@ -1,0 +1,39 @@
+"""Checks: every rule applied to a sheet, all findings at once."""
+
+import numpy as np
+from jaxtyping import Float
+
+from mixfleet import config
+from mixfleet.data.parsed_table import Sheet
+from mixfleet.data.validation.calendar import check_calendar, fitted_rows
+from mixfleet.data.validation.cells import check_cells
+from mixfleet.data.validation.finding import Finding
+from mixfleet.data.validation.series import check_series
+from mixfleet.data.validation.short_history import lend
+
+_RANK = {"error": 0, "warning": 1, "info": 2}
+
+
+def check_sheet(
+    sheet: Sheet,
+    data: config.Data,
+    *,
+    seasonality: int,
+    window: int,
+    pooling: config.Pooling,
+    today: np.datetime64,
+) -> tuple[tuple[Finding, ...], Float[np.ndarray, " unit"]]:
+    """All findings: those of the whole table first, then by unit, errors before warnings; and what `lend` lends."""
+    fitted = fitted_rows(sheet, data, window)
+    findings = [
+        *sheet.table.findings,
+        *sheet.findings,
+        *check_cells(sheet, data),
+        *check_calendar(sheet, data, seasonality=seasonality, pooled=pooling.by != "none", fitted=fitted, today=today),
+        *check_series(sheet, fitted=fitted),
+    ]
+    refused = {finding.unit for finding in findings if finding.severity == "error"}
+    usable = np.array([labels not in refused for labels in sheet.labels], bool)
+    about_new, lent = lend(sheet, data, pooling, fitted=fitted, usable=usable)
+    findings += about_new
+    return tuple(sorted(findings, key=lambda f: (f.unit is not None, f.unit or (), _RANK[f.severity]))), lent

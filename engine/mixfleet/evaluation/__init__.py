@@ -1,0 +1,1 @@
+"""Evaluation: whether posteriors are what they claim, and forecasts what came."""

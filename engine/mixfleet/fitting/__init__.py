@@ -1,0 +1,1 @@
+"""Fitting: a panel driven through the samplers to a finished run."""

@@ -1,0 +1,137 @@
+"""Execution: drives an engine over a panel and saves what it finishes; nothing is fitted twice or lost."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Protocol
+
+from mixfleet import run as saved
+from mixfleet.config import Spec
+from mixfleet.data.frames import FrameKind
+from mixfleet.data.panel import Panel, unit_id
+from mixfleet.posterior.unit_result import UnitResult
+from mixfleet.storage.run_folder import RunFolder, open_run_folder
+
+COMMIT_UNITS = 32
+COMMIT_SECONDS = 5.0
+"""Finished units are saved at the latest when there are so many, or so long after the last time."""
+
+OnEvent = Callable[[Any], None]
+
+
+class Engine(Protocol):
+    """Fits the units of a panel that are not in `skip` (unit ids), in any order, each once."""
+
+    def __call__(self, panel: Panel, spec: Spec, *, skip: frozenset[str], on_event: OnEvent) -> Iterator[UnitResult]:
+        """Results as they come."""
+        ...
+
+
+def execute(
+    panel: Panel,
+    spec: Spec,
+    engine: Engine,
+    *,
+    devices: tuple[str, ...] = (),
+    frame: FrameKind = "pandas",
+    on_event: OnEvent | None = None,
+) -> saved.Run:
+    """The finished run of `panel` under `spec`: new, resumed, or at once if it was finished before.
+
+    Args:
+        panel: Checked table.
+        spec: All settings.
+        engine: Fits units.
+        devices: What to note in the manifest.
+        frame: Library of the tables of the run.
+        on_event: Called with the engine's events, in this thread.
+
+    Raises:
+        RunError: The run folder is in use, belongs to something else, or cannot be written.
+        KeyboardInterrupt: SIGINT or SIGTERM; what was finished is saved and the run is marked `_PARTIAL`.
+    """
+    with open_run_folder(panel, spec, devices=devices) as folder:
+        if not folder.finished:
+            with _interruptible():
+                buffer = _Buffer(folder)
+                try:
+                    try:
+                        _fit_rest(panel, spec, engine, folder, buffer, on_event)
+                    finally:
+                        buffer.flush()
+                    folder.finish()
+                except KeyboardInterrupt as interrupt:
+                    folder.interrupt(str(interrupt) or "interrupted")
+                    raise
+        folder.finish()
+        return saved.open(folder.path, frame=frame)
+
+
+def _fit_rest(
+    panel: Panel, spec: Spec, engine: Engine, folder: RunFolder, buffer: "_Buffer", on_event: OnEvent | None
+) -> None:
+    for rejection in panel.rejected:
+        if unit_id(rejection.labels) not in folder.parts.units:
+            buffer.add(UnitResult(labels=rejection.labels, status="rejected", reason=rejection.reason))
+    buffer.flush()
+    expected = {unit_id(unit.labels) for unit in panel.units} - folder.parts.units
+
+    def relay(event: Any) -> None:
+        # Events come also while no unit finishes, so they keep finished units from waiting.
+        buffer.flush_if_due()
+        if on_event is not None:
+            on_event(event)
+
+    if expected:
+        for result in engine(panel, spec, skip=folder.parts.units, on_event=relay):
+            unit = unit_id(result.labels)
+            assert unit in expected, f"the engine gave {result.labels} twice, or unasked"
+            expected.remove(unit)
+            buffer.add(result)
+            buffer.flush_if_due()
+    for unit in panel.units:
+        if unit_id(unit.labels) in expected:
+            buffer.add(UnitResult(labels=unit.labels, status="failed", reason="the engine gave no result"))
+    buffer.flush()
+
+
+class _Buffer:
+    """Finished units that are not saved yet."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._results: list[UnitResult] = []
+        self._saved_at = time.monotonic()
+
+    def add(self, result: UnitResult) -> None:
+        self._results.append(result)
+
+    def flush_if_due(self) -> None:
+        if len(self._results) >= COMMIT_UNITS or time.monotonic() - self._saved_at >= COMMIT_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._results:
+            self._folder.commit(self._results)
+            self._results.clear()
+        self._saved_at = time.monotonic()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does. Only the main thread can have it so; others change nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

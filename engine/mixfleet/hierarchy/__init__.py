@@ -1,0 +1,1 @@
+"""Hierarchy: units that share hyperparameters, sampled as one joint posterior."""

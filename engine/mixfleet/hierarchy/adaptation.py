@@ -1,0 +1,132 @@
+"""Pooled warm-up: where a group's chains begin, and what sites, metrics and step sizes they learn before they count."""
+
+from threading import Event
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from mixfleet.hierarchy.gibbs import PooledProgram, Sweep
+from mixfleet.hierarchy.groups import Prepared, typical_media
+from mixfleet.hierarchy.likelihood_approximation import sites_of_draws, sites_of_mode
+from mixfleet.hierarchy.state import Group, State, adapting, settle, state_of
+from mixfleet.inference import hmc, initialization
+from mixfleet.inference.adaptation import HARDER_ACCEPT
+from mixfleet.inference.hmc import Metric
+from mixfleet.inference.random_numbers import normals, uniforms
+from mixfleet.models.batch import Tile, stack
+
+__all__ = ["begin", "warm_up"]
+
+WINDOWS = (3, 7, 13)
+"""Blocks of sweeps after which sites and metrics are learnt; the blocks since the last one are their window."""
+
+SETTLING = 3
+"""Blocks after the last window, for the step sizes alone."""
+
+_metric_of = jax.jit(hmc.metric_of)
+
+
+def begin(group: Prepared, program: PooledProgram, unit_keys: np.ndarray, key: np.ndarray) -> tuple[Group, State]:
+    """The group on its device, and where its chains begin: at the units' modes, hyperparameters from their sites."""
+    pool, kind = group.pool, group.pool.kind
+    tile: Tile = jax.device_put(stack(group.alone, kind), program.device)
+    keys = jnp.asarray(unit_keys)
+
+    def density(position: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        found = program.evaluate(tile, position)
+        return found.value, found.gradient, found.extra
+
+    modes, values = initialization.optimise(density, tile.centre, kind.chains, keys)
+    modes, values, metric = initialization.laplace(density, modes, values, kind.units)
+    by_unit = np.asarray(modes).reshape(kind.dimension, kind.units, kind.chains)
+    best = np.argmax(np.asarray(values).reshape(kind.units, kind.chains), axis=1)
+    mode = by_unit[:, np.arange(kind.units), best]
+    sites, covariance = sites_of_mode(
+        pool, np.asarray(tile.hyper), typical_media(group), mode, np.asarray(metric.covariance, float)
+    )
+    parts = (stack(group.members, kind), group.hierarchy, sites, group.columns)
+    data = Group(*jax.device_put(parts, program.device), unit_keys=keys, key=jnp.asarray(key))
+    unit_metric = _metric_of(jnp.asarray(covariance, kind.dtype))
+    white = normals(uniforms(keys, initialization.SCATTERING, kind.dimension, kind.lanes, jnp.dtype(kind.dtype)))
+    spread = np.asarray(unit_metric.velocity(white)).reshape(by_unit.shape)
+    pooled = np.zeros(kind.dimension, bool)
+    for _, _, own in pool.slices():
+        pooled[own] = True
+    x = np.where(pooled[:, None, None], spread, mode[..., None] + 0.5 * spread).astype(kind.dtype)
+    here = jnp.asarray(x.reshape(kind.dimension, -1))
+    hyper, shared, found, moved = program.prelude(data, here)
+    late = np.asarray(moved, float)[len(moved) // 4 :]
+    hyper_metric = _metric_of(jnp.asarray(np.diag(np.var(late, axis=(0, 2)) + 1e-4)[None], kind.dtype))
+    return data, state_of(pool, found, here, hyper, shared, unit_metric, hyper_metric)
+
+
+def warm_up(
+    group: Prepared, program: PooledProgram, data: Group, state: State, target_accept: float, stop: Event
+) -> tuple[Group, State, int]:
+    """The group and its state after a warm-up from where it stands, and the gradients of a chain that this took.
+
+    Args:
+        group: On the host.
+        program: Of its structure.
+        data: The group on its device, with sites to begin with.
+        state: Where it stands.
+        target_accept: Acceptance that step sizes aim for.
+        stop: Ends the warm-up at once, when set.
+    """
+    state, window, gradients = adapting(state, target_accept), list[Sweep](), 0
+    diverged = np.zeros(group.pool.kind.units, bool)
+    for block in range(1, WINDOWS[-1] + SETTLING + 1):
+        if stop.is_set():
+            break
+        state, sweep = program.sweeps(data, state)
+        gradients += int(np.sum(np.asarray(sweep.steps)))
+        window.append(sweep)
+        if block > WINDOWS[-2]:
+            diverged |= np.asarray(sweep.diverged).any(axis=(0, 2))
+        if block in WINDOWS:
+            data, state = _learn(group, program, data, state, window)
+            window = []
+        if block == WINDOWS[-1]:
+            # A few such units would send the whole group up the ladder.
+            aims = np.where(diverged, HARDER_ACCEPT, target_accept).astype(group.pool.kind.dtype)
+            state = state._replace(unit_stepping=state.unit_stepping._replace(target_accept=jnp.asarray(aims)))
+    return data, settle(state), gradients
+
+
+def _learn(
+    group: Prepared, program: PooledProgram, data: Group, state: State, window: list[Sweep]
+) -> tuple[Group, State]:
+    """Sites from a window of draws, and metrics from the same draws in the coordinates that the sites shape."""
+    kind, old = group.pool.kind, data.sites
+    told = [[np.asarray(part, float) for part in program.pulls(data, sweep)] for sweep in window]
+    values, pull = (np.concatenate(parts) for parts in zip(*told, strict=True))
+    position = np.concatenate([np.asarray(sweep.fields)[:, : kind.dimension] for sweep in window])
+    sites = sites_of_draws(
+        group.pool, np.asarray(data.tile.hyper), np.asarray(old.level), position.mean((0, 3)), values, pull
+    )
+    present = np.asarray(data.hierarchy.present) > 0
+    known = present & np.all([np.isfinite(part).all(axis=0) for part in sites], axis=0)
+    sites = jax.tree.map(lambda new, old: np.where(known, new, old), sites, old)
+    data = data._replace(sites=jax.device_put(sites, program.device))
+    shaped = [[np.asarray(part) for part in program.coordinates(data, sweep)] for sweep in window]
+    x, hyper_x = (np.concatenate(parts) for parts in zip(*shaped, strict=True))
+    x = np.where(present[:, None], x, 0)
+    state = state._replace(
+        x=jnp.asarray(x[-1].reshape(kind.dimension, -1)),
+        unit_metric=_learnt(np.moveaxis(x, 2, 0), state.unit_metric),
+        hyper_metric=_learnt(hyper_x[None], state.hyper_metric),
+    )
+    return data, adapting(state)
+
+
+def _learnt(draws: Float[np.ndarray, "unit draw coordinate chain"], metric: Metric) -> Metric:
+    """The metric of each unit's draws, shrunk towards the old one as in `warmup.learn_metric`."""
+    units, count, coordinate, chains = draws.shape
+    flat = np.moveaxis(draws.astype(float), 2, 1).reshape(units, coordinate, count * chains)
+    centred = flat - flat.mean(axis=2, keepdims=True)
+    scatter = centred @ np.swapaxes(centred, 1, 2)
+    old = np.asarray(metric.covariance, float)
+    covariance = (scatter + coordinate * old) / (count * chains + coordinate)
+    return _metric_of(jnp.asarray(covariance, metric.covariance.dtype))

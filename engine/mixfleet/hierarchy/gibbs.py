@@ -1,0 +1,388 @@
+"""Pooled: the compiled functions that move one group of units and its hyperparameters, one set per structure.
+
+A sweep is three moves, each of which leaves the joint posterior invariant:
+
+1. every unit's coordinates given the hyperparameters: one trajectory per unit, each accepted on its own, so that the
+   number of units costs no step size;
+2. all hyperparameters given the coordinates, all units' data at once: one trajectory;
+3. all hyperparameters given the units' parameters, exactly, without the data; and with the linear coefficients that
+   units share, theirs, exactly, given media and noise.
+
+2 moves what the units' data leave open, 3 what they determine; interwoven they mix where either does.
+
+References:
+    Yu and Meng (2011), To center or not to center: that is not the question, doi:10.1198/jcgs.2011.203main.
+"""
+
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from mixfleet.hierarchy import hyperparameters as hierarchies
+from mixfleet.hierarchy.hyperparameters import Hyper
+from mixfleet.hierarchy.likelihood_approximation import pulls
+from mixfleet.hierarchy.reparameterization import Pool, coordinates, hyper_coordinates, place, place_hyper
+from mixfleet.hierarchy.shared_coefficients import Shared, Told, prior, redraw, told, uniform_rows
+from mixfleet.hierarchy.state import Found, Group, State, group_shapes, hyper_dimension, stack_hyper, state_of
+from mixfleet.inference import hmc
+from mixfleet.inference.compiled import Device, compiled, evaluate
+from mixfleet.inference.leapfrog import Origin, Outcome, steps_of, trajectory
+from mixfleet.inference.random_numbers import normals, uniforms
+from mixfleet.models import families
+from mixfleet.models.batch import Tile
+from mixfleet.models.log_density import evaluate_density
+from mixfleet_kernels.likelihood import Series
+
+__all__ = ["SWEEPS", "PooledProgram", "Sweep", "pooled_program"]
+
+SWEEPS = 16
+"""Sweeps between two visits to the host."""
+
+MOST_STEPS = 8
+"""Leapfrog steps of a trajectory in a sweep, at most."""
+
+SLOWEST = 0.3
+"""Trajectories of all units have as many steps as the unit takes whose step size stands here among them."""
+
+ROUNDS = 8
+"""Redraws of shared coefficients and their hyperparameters in a sweep: they cost little beside the trajectories, and
+one alone moves a small spread slowly."""
+
+PRELUDE = 128
+"""Sweeps over sites instead of data that the hyperparameters start with."""
+
+
+class Sweep(NamedTuple):
+    """What one sweep left behind."""
+
+    law: Hyper
+    """Hyperparameters that the position was drawn under."""
+    gradient: Float[Array, "coordinate unit chain"]
+    """Of the units' own density."""
+    fields: Float[Array, "field unit chain"]
+    """Position, extra, log density and energy, as a book's row has them."""
+    hyper: Float[Array, "quantity row chain"]
+    """From `pooled_state.stack_hyper`."""
+    diverged: Bool[Array, "unit chain"]
+    balance: Float[Array, "unit chain"]
+    """Of the first move's energy errors: `hmc.energy_balance`."""
+    steps: Int[Array, ""]
+
+
+class PooledProgram:
+    """The functions of one structure on one device, compiled once, whatever the group is."""
+
+    def __init__(self, pool: Pool, device: Device) -> None:
+        self.pool, self.device = pool, device
+        place_of = jax.sharding.SingleDeviceSharding(device)
+
+        def shapes(tree: Any) -> Any:
+            return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place_of), tree)
+
+        with jax.enable_x64(True):
+            group = shapes(group_shapes(pool))
+            state = shapes(jax.eval_shape(partial(_anywhere, pool), group))
+        self._evaluate = compiled(evaluate, pool.kind, group.tile, state.x)
+        self._prelude = compiled(_prelude, pool, group, state.x)
+        self._sweeps = compiled(_sweeps, pool, group, state)
+        with jax.enable_x64(True):
+            sweep = shapes(jax.eval_shape(partial(_sweeps, pool), group, state)[1])
+        self._pulls = compiled(_pulls, pool, group, sweep)
+        self._coordinates = compiled(_coordinates, pool, group, sweep)
+
+    def evaluate(self, tile: Tile, position: Array) -> Found:
+        """The units' own density under their broad priors."""
+        return Found(position, *self._evaluate.result()(tile, position))
+
+    def prelude(self, group: Group, x: Array) -> tuple[Hyper, Hyper, Found, Array]:
+        """Hyperparameters drawn as if the sites were the data: the last, and the coordinates of all.
+
+        Between them, those of the shared coefficients, and what is found at positions where all of these are.
+
+        Args:
+            group: The group.
+            x: Coordinates; those of pooled parameters are kept at the hyperparameters that come out.
+        """
+        return self._prelude.result()(group, x)
+
+    def pulls(self, group: Group, sweep: Sweep) -> tuple[Array, Array]:
+        """`sites.pulls` at each of `SWEEPS` draws, in the leading axis."""
+        return self._pulls.result()(group, sweep)
+
+    def coordinates(self, group: Group, sweep: Sweep) -> tuple[Array, Array]:
+        """Coordinates of each of `SWEEPS` draws under the group's sites, in the leading axis."""
+        return self._coordinates.result()(group, sweep)
+
+    def sweeps(self, group: Group, state: State) -> tuple[State, Sweep]:
+        """`SWEEPS` sweeps and what each left, in the leading axis."""
+        return self._sweeps.result()(group, state)
+
+
+@lru_cache(maxsize=16)
+def pooled_program(pool: Pool, device: Device) -> PooledProgram:
+    """The program of a structure on a device; the same one for every run of this process."""
+    return PooledProgram(pool, device)
+
+
+def _density(pool: Pool, group: Group, series: Series, shared: Hyper) -> Any:
+    """The units' own density, given the hyperparameters of the coefficients that they share."""
+    if pool.kind.shared:
+        mean, covariance = prior(group.columns, shared, group.tile.variance)
+        kpi = series.kpi - mean.reshape(series.kpi.shape)
+        series = series._replace(kpi=kpi, variance=covariance.reshape(*covariance.shape[:2], -1))
+    return lambda position: Found(position, *evaluate_density(position, group.tile, series, pool.kind))
+
+
+@partial(jax.jit, static_argnums=0)
+def _prelude(pool: Pool, group: Group, x: Array) -> tuple[Hyper, Hyper, Found, Array]:
+    kind, hierarchy, sites = pool.kind, group.hierarchy, group.sites
+    rows, units, chains = pool.rows, kind.units, kind.chains
+    numbers = hierarchies.uniform_rows(pool.levels, pool.types)
+
+    def redraw_hyper(hyper: Hyper, number: Array) -> tuple[Hyper, Array]:
+        spread, centre = hierarchies.spreads(hierarchy, hyper)[0][:, None], hierarchies.means(hierarchy, hyper)
+        site, precision = sites.mean[..., None], sites.precision[..., None]
+        if pool.effect_pooled:
+            site = site.at[rows - kind.channels :].add(-sites.curve[..., None])
+        variance = 1 / (precision + 1 / spread**2)
+        uniform = uniforms(group.key, number, units + numbers, rows * chains, x.dtype).reshape(-1, rows, chains)
+        white = jnp.moveaxis(normals(uniform[:units]), 0, 1)
+        theta = variance * (precision * site + centre / spread**2) + jnp.sqrt(variance) * white
+        hyper = hierarchies.redraw(hierarchy, hyper, theta, uniform[units:])
+        return hyper, hyper_coordinates(pool, hierarchy, sites, hyper)
+
+    # Trajectories are numbered from below; these numbers are from above.
+    first = jnp.arange(PRELUDE, dtype=jnp.uint32) + jnp.uint32(2**31)
+    hyper = hierarchies.nowhere(hierarchy, chains)
+    moved = jnp.zeros((PRELUDE, 0, chains), x.dtype)
+    if rows:
+        hyper, moved = jax.lax.scan(redraw_hyper, hyper, first)
+    placed = place(pool, hierarchy, sites, group.tile.hyper, x.reshape(-1, units, chains), hyper)
+    series, shared = group.tile.series(chains), hierarchies.nowhere(group.columns.hierarchy, chains)
+    found = _density(pool, group, series, shared)(placed.position.reshape(x.shape))
+    if kind.shared:
+        said = _told(pool, group, shared, found)
+
+        def redraw_shared(shared: Hyper, number: Array) -> tuple[Hyper, None]:
+            return redraw(group.columns, shared, said, *_numbers_of_shared(pool, group, number, x.dtype)).hyper, None
+
+        shared, _ = jax.lax.scan(redraw_shared, shared, first)
+        found = _density(pool, group, series, shared)(found.position)
+    return hyper, shared, found, moved
+
+
+@partial(jax.jit, static_argnums=0)
+def _sweeps(pool: Pool, group: Group, state: State) -> tuple[State, Sweep]:
+    series = group.tile.series(pool.kind.chains)
+    return jax.lax.scan(lambda carried, _: _sweep(pool, group, series, carried), state, None, length=SWEEPS)
+
+
+@partial(jax.jit, static_argnums=0)
+def _pulls(pool: Pool, group: Group, sweep: Sweep) -> tuple[Array, Array]:
+    def of_draw(drawn: tuple[Array, Array]) -> tuple[Array, Array]:
+        return pulls(pool, group.tile.hyper, group.sites.level, *drawn)
+
+    return jax.lax.map(of_draw, (sweep.fields[:, : pool.kind.dimension], sweep.gradient))
+
+
+@partial(jax.jit, static_argnums=0)
+def _coordinates(pool: Pool, group: Group, sweep: Sweep) -> tuple[Array, Array]:
+    def of_draw(drawn: tuple[Array, Hyper]) -> tuple[Array, Array]:
+        x = coordinates(pool, group.hierarchy, group.sites, group.tile.hyper, *drawn)
+        return x, hyper_coordinates(pool, group.hierarchy, group.sites, drawn[1])
+
+    return jax.lax.map(of_draw, (sweep.fields[:, : pool.kind.dimension], sweep.law))
+
+
+def _sweep(pool: Pool, group: Group, series: Series, state: State) -> tuple[State, Sweep]:
+    units, chains = pool.kind.units, pool.kind.chains
+    density = _density(pool, group, series, state.shared)
+    moved_rows = hyper_dimension(pool)
+    shared = uniforms(group.key, 2 * state.number, moved_rows + 3, chains, state.x.dtype)
+    state, first, steps = _move_units(pool, group, density, state, shared[moved_rows + 1, 0])
+    hyper_steps = jnp.int32(0)
+    if pool.rows:
+        # Where the baseline alone is pooled media have no hyperparameters.
+        state, hyper_steps = _move_hyper(pool, group, density, state, shared)
+        state = _redraw_hyper(pool, group, state)
+    found, hyper = state.found, stack_hyper(pool, group.hierarchy, state.hyper)
+    _, log_law = _of_units(pool, group, state.hyper, state.x, lambda _: found)
+    extra = found.extra
+    if pool.kind.shared:
+        state, extra = _redraw_shared(pool, group, series, state)
+        hyper = jnp.concatenate([hyper, stack_hyper(pool, group.columns.hierarchy, state.shared)], axis=1)
+    fields = jnp.concatenate([found.position, extra, (found.value + log_law)[None], first.energy[None]])
+    return state._replace(number=state.number + 1), Sweep(
+        law=state.hyper,
+        gradient=state.found.gradient.reshape(-1, units, chains),
+        fields=fields.reshape(-1, units, chains),
+        hyper=hyper,
+        diverged=first.diverged.reshape(units, chains),
+        balance=hmc.energy_balance(first.accept).reshape(units, chains),
+        steps=steps + hyper_steps,
+    )
+
+
+def _move_units(
+    pool: Pool, group: Group, density: Any, state: State, length: Float[Array, ""]
+) -> tuple[State, Outcome, Int[Array, ""]]:
+    """Units given the hyperparameters, each accepted on its own."""
+    units, chains, dimension = pool.kind.units, pool.kind.chains, pool.kind.dimension
+    uniform = uniforms(group.unit_keys, state.number, dimension + 1, units * chains, state.x.dtype)
+    step = jnp.exp(state.unit_stepping.log_step)
+    steps = steps_of(length, _share(step, group.hierarchy.present, SLOWEST), MOST_STEPS)
+    by_units = partial(_of_units, pool, group, state.hyper)
+    outcome = trajectory(
+        lambda x: by_units(x, density)[0],
+        by_units(state.x, lambda _: state.found)[0],
+        state.unit_metric,
+        hmc.lanes_of(step, chains),
+        steps,
+        normals(uniform[:dimension]),
+        uniform[dimension],
+    )
+    accept = jnp.mean(outcome.accept.reshape(units, chains), axis=1)
+    stepping = hmc.adapt_step(state.unit_stepping, jnp.ones(units, bool), accept)
+    end = outcome.origin
+    return state._replace(x=end.position, found=end.found, unit_stepping=stepping), outcome, steps
+
+
+def _move_hyper(
+    pool: Pool, group: Group, density: Any, state: State, uniform: Float[Array, "number chain"]
+) -> tuple[State, Int[Array, ""]]:
+    """Hyperparameters given the coordinates, all units together."""
+    rows, chains = hyper_dimension(pool), pool.kind.chains
+    step = jnp.exp(state.hyper_stepping.log_step)
+    steps = steps_of(uniform[rows + 2, 0], step[0], MOST_STEPS)
+    by_hyper = partial(_of_hyper, pool, group, state.hyper, state.x, state.found.value)
+    outcome = trajectory(
+        lambda moved: by_hyper(moved, density),
+        by_hyper(hyper_coordinates(pool, group.hierarchy, group.sites, state.hyper), lambda _: state.found),
+        state.hyper_metric,
+        jnp.broadcast_to(step, chains),
+        steps,
+        normals(uniform[:rows]),
+        uniform[rows],
+    )
+    stepping = hmc.adapt_step(state.hyper_stepping, jnp.ones(1, bool), jnp.mean(outcome.accept)[None])
+    lanes = state.x.shape[-1]
+    found = jax.tree.map(lambda values: values.reshape(*values.shape[:-2], lanes), outcome.origin.found)
+    hyper, _ = place_hyper(pool, group.hierarchy, group.sites, outcome.origin.position, state.hyper)
+    return state._replace(hyper=hyper, found=found, hyper_stepping=stepping), steps
+
+
+def _redraw_hyper(pool: Pool, group: Group, state: State) -> State:
+    """Hyperparameters given the units' positions, which stay: their coordinates change."""
+    numbers, rows, chains = hierarchies.uniform_rows(pool.levels, pool.types), pool.rows, pool.kind.chains
+    position = state.found.position.reshape(-1, pool.kind.units, chains)
+    theta = jnp.concatenate([position[own] for _, _, own in pool.slices()])
+    uniform = uniforms(group.key, 2 * state.number + 1, numbers, rows * chains, state.x.dtype)
+    hyper = hierarchies.redraw(group.hierarchy, state.hyper, theta, uniform.reshape(numbers, rows, chains))
+    x = coordinates(pool, group.hierarchy, group.sites, group.tile.hyper, position, hyper)
+    # Nothing holds padded units where hyperparameters carry them: they begin anew.
+    x = jnp.where(group.hierarchy.present[:, None] > 0, x, 0)
+    return state._replace(x=x.reshape(state.x.shape), hyper=hyper)
+
+
+def _redraw_shared(pool: Pool, group: Group, series: Series, state: State) -> tuple[State, Float[Array, "extra lane"]]:
+    """The coefficients that units share, with their hyperparameters, given the units' positions.
+
+    Also what a draw keeps: the projection of what these coefficients leave, and in its last rows the coefficients.
+    """
+    kind, columns = pool.kind, group.columns
+    said = _told(pool, group, state.shared, state.found)
+
+    def again(hyper: Hyper, number: Array) -> tuple[Hyper, Array]:
+        shared = redraw(columns, hyper, said, *_numbers_of_shared(pool, group, number, state.x.dtype))
+        return shared.hyper, shared.values
+
+    numbers = state.number.astype(jnp.uint32) * ROUNDS + jnp.arange(ROUNDS, dtype=jnp.uint32)
+    hyper, values = jax.lax.scan(again, state.shared, numbers)
+    shared = Shared(values[-1], hyper)
+    less = shared.values - hierarchies.means(columns.hierarchy, state.shared)
+    moved = jnp.einsum("kru,ruc->kuc", columns.along, less, precision="highest").reshape(kind.columns, -1)
+    extra = state.found.extra.at[kind.channels :].add(-moved)
+    extra = extra.at[-kind.shared :].set(shared.values.reshape(kind.shared, -1))
+    found = _density(pool, group, series, shared.hyper)(state.found.position)
+    return state._replace(shared=shared.hyper, found=found), extra
+
+
+def _told(pool: Pool, group: Group, shared: Hyper, found: Found) -> Told:
+    kind, by_unit = pool.kind, (pool.kind.units, pool.kind.chains)
+    law = jnp.repeat(group.tile.hyper[:, -1], kind.chains, axis=-1)
+    noise = families.constrain(kind.laws[-1], found.position[-1], law).reshape(by_unit)
+    projection = found.extra[kind.channels :].reshape(kind.columns, *by_unit)
+    means = hierarchies.means(group.columns.hierarchy, shared)
+    return told(group.columns, means, group.tile.variance, noise, projection)
+
+
+def _numbers_of_shared(pool: Pool, group: Group, number: Array, dtype: Any) -> tuple[Array, Array]:
+    """Uniform numbers for `coefficients.redraw`."""
+    kind, rows = pool.kind, pool.kind.shared
+    parts = 2 if pool.levels else 1
+    # Half way between the numbers of trajectories and those of the prelude.
+    own = uniforms(group.unit_keys, number + jnp.uint32(2**30), parts * rows, kind.lanes, dtype)
+    every = uniforms(group.key, number + jnp.uint32(2**30), uniform_rows(pool.levels), rows * kind.chains, dtype)
+    return own.reshape(parts, rows, kind.units, kind.chains), every.reshape(-1, rows, kind.chains)
+
+
+def _of_units(pool: Pool, group: Group, hyper: Hyper, x: Array, density: Any) -> tuple[Origin, Float[Array, " lane"]]:
+    """The units' law at coordinates `x` given the hyperparameters, and the log law of their pooled parameters."""
+    units, chains = pool.kind.units, pool.kind.chains
+
+    def placed_at(x: Array) -> tuple[tuple[Array, Array], Array]:
+        placed = place(pool, group.hierarchy, group.sites, group.tile.hyper, x.reshape(-1, units, chains), hyper)
+        return (placed.position.reshape(x.shape), placed.log_change.reshape(-1)), placed.log_law.reshape(-1)
+
+    (position, log_change), back, log_law = jax.vjp(placed_at, x, has_aux=True)
+    found = density(position)
+    (gradient,) = back((found.gradient, jnp.ones_like(log_change)))
+    return Origin(x, found.value + log_change, gradient, found), log_law
+
+
+def _of_hyper(
+    pool: Pool, group: Group, hyper: Hyper, x: Array, reference: Float[Array, " lane"], moved: Array, density: Any
+) -> Origin:
+    """The group's law of hyperparameters given the coordinates, relative to the units' values at `reference`."""
+    units, chains = pool.kind.units, pool.kind.chains
+    present = jnp.broadcast_to(group.hierarchy.present[:, None] > 0, (units, chains))
+
+    def placed_at(moved: Array) -> tuple[Array, Array]:
+        here, volume = place_hyper(pool, group.hierarchy, group.sites, moved, hyper)
+        placed = place(pool, group.hierarchy, group.sites, group.tile.hyper, x.reshape(-1, units, chains), here)
+        law = jnp.sum(jnp.where(present, placed.log_change, 0), axis=0) + hierarchies.log_prior(here) + volume
+        return placed.position.reshape(x.shape), law
+
+    (position, law), back = jax.vjp(placed_at, moved)
+    found = density(position)
+    inside = present.reshape(-1)
+    (gradient,) = back((jnp.where(inside[None], found.gradient, 0), jnp.ones_like(law)))
+    change = jnp.sum(jnp.where(inside, found.value - reference, 0).reshape(units, chains), axis=0)
+    by_chain = jax.tree.map(lambda values: values.reshape(*values.shape[:-1], units, chains), found)
+    return Origin(moved, change + law, gradient, by_chain)
+
+
+def _share(values: Float[Array, " unit"], present: Float[Array, " unit"], share: float) -> Float[Array, ""]:
+    """The value below which this share of the present units' values lies."""
+    ordered = jnp.sort(jnp.where(present > 0, values, jnp.inf))
+    return ordered[(share * (jnp.sum(present) - 1)).astype(jnp.int32)]
+
+
+def _anywhere(pool: Pool, group: Group) -> State:
+    """A state of the shapes that all states have."""
+    kind = pool.kind
+    position = hmc.lanes_of(group.tile.centre, kind.chains)
+    nothing = jnp.zeros((kind.units, kind.dimension, kind.dimension), kind.dtype)
+    of_hyper = jnp.zeros((1, hyper_dimension(pool), hyper_dimension(pool)), kind.dtype)
+    return state_of(
+        pool,
+        Found(position, *evaluate(pool.kind, group.tile, position)),
+        position,
+        hierarchies.nowhere(group.hierarchy, kind.chains),
+        hierarchies.nowhere(group.columns.hierarchy, kind.chains),
+        hmc.metric_of(nothing),
+        hmc.metric_of(of_hyper),
+    )

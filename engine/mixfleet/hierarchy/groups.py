@@ -1,0 +1,210 @@
+"""Groups: which units share hyperparameters, and each group as the arrays of its program."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from mixfleet.config import Spec
+from mixfleet.config.priors import Distribution
+from mixfleet.data.panel import Panel, Unit
+from mixfleet.errors import ConfigError
+from mixfleet.hierarchy.hyperparameters import Hierarchy
+from mixfleet.hierarchy.reparameterization import Pool
+from mixfleet.hierarchy.shared_baseline import SharedColumns, shared_columns, shared_places, split
+from mixfleet.hierarchy.shared_coefficients import Columns
+from mixfleet.models import baseline, families
+from mixfleet.models.batch import Member, Structure, padded_weeks, prepare, repadded, stack, structure
+from mixfleet.models.prior_moments import coordinate_moments
+
+__all__ = ["Prepared", "groups_of", "pooled_settings", "prepared", "typical_media"]
+
+SIZES = (2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512)
+"""Padded numbers of units in a group, then every 128: few, so that few programs are compiled."""
+
+LEVELS = 8
+"""Numbers of labels are padded to multiples of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A group on the host."""
+
+    label: str
+    members: tuple[Member, ...]
+    """Without the shared columns in what is integrated out."""
+    alone: tuple[Member, ...]
+    """With them, as units alone are: where chains begin."""
+    pool: Pool
+    keys: tuple[str, ...]
+    """Key columns whose labels have effects."""
+    labels: tuple[tuple[str, ...], ...]
+    """The labels of each."""
+    hierarchy: Hierarchy
+    """numpy arrays."""
+    shared: SharedColumns
+    columns: Columns
+    """numpy arrays."""
+
+
+def groups_of(panel: Panel, spec: Spec) -> list[tuple[str, tuple[Unit, ...]]]:
+    """Units by group, each with the group's name; sorted by labels, so that no order of a table matters."""
+    by = spec.pooling.by
+    units = sorted(panel.units, key=lambda unit: unit.labels)
+    if not isinstance(by, str) or by == "crossed":
+        return [("", tuple(units))] if units else []
+    place = panel.keys.index(by)
+    labels = sorted({unit.labels[place] for unit in units})
+    return [(label, tuple(unit for unit in units if unit.labels[place] == label)) for label in labels]
+
+
+def pooled_settings(spec: Spec) -> Spec:
+    """The settings with which a pooled unit is prepared: pooled effects are sampled as effects."""
+    if spec.pooling.effect is None:
+        return spec
+    return replace(spec, model=replace(spec.model, coordinate="effect"))
+
+
+def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> Prepared:
+    """A group's units with the laws that pooling gives them, and its hierarchy.
+
+    Raises:
+        ConfigError: Nothing is pooled, a pooled parameter's prior differs between units or ends at one bound that is
+            not zero, or a type names a channel that there is not.
+        numpy.linalg.LinAlgError: A unit's linear block cannot be decomposed.
+    """
+    settings = pooled_settings(spec)
+    names = spec.model.channel_parameters
+    pooled = tuple(j for j, name in enumerate(names) if spec.pooling.scale(name) is not None)
+    if not pooled and not shared_places(spec):
+        raise ConfigError("pools nothing that the model has", key="pooling")
+    keys = _effect_keys(panel, spec)
+    laws = _centre_laws(panel, spec, pooled)
+    own = [prepare(unit, panel, settings) for unit in units]
+    weeks = max(padded_weeks(len(unit.dates)) for unit in units)
+    kind = structure(settings, panel, weeks)
+    kind = replace(
+        kind, units=_size(len(units)), laws=_pooled_laws(kind, laws, pooled), shared=len(shared_places(spec))
+    )
+    moments = np.array([coordinate_moments(law) for law in laws]).reshape(-1, 2)
+    scale = np.repeat([spec.pooling.scale(names[j]) or 0.0 for j in pooled], kind.channels)
+    broad = np.sqrt(moments[:, 1] ** 2 + (1 + len(keys)) * scale**2)
+    labels = tuple(tuple(sorted({unit.labels[panel.keys.index(key)] for unit in units})) for key in keys)
+    levels = tuple(-(-len(ones) // LEVELS) * LEVELS for ones in labels)
+    types, type_scale = _types(panel, spec, len(pooled))
+    pool = Pool(kind=kind, parameters=pooled, levels=levels, types=len(types))
+    alone = tuple(_with_laws(repadded(member, weeks), pool, laws, moments[:, 0], broad) for member in own)
+    membership = [
+        _membership(units, panel.keys.index(key), ones, levels, kind.units)
+        for key, ones, levels in zip(keys, labels, levels, strict=True)
+    ]
+    used = np.array([[spec.pooling.has_effects(names[j], key) for j in pooled] for key in keys], float)
+    used = np.repeat(used.reshape(len(keys), len(pooled)), kind.channels, axis=1)
+    present = np.arange(kind.units) < len(units)
+    known: Any = (moments[:, 0], moments[:, 1], scale, used, tuple(membership), present, types, type_scale)
+    hierarchy = Hierarchy(*jax.tree.map(lambda values: np.asarray(values, kind.dtype), known))
+    shared = shared_columns(alone, spec)
+    members, columns = split(alone, shared, panel, spec, keys=keys, hierarchy=hierarchy)
+    return Prepared(
+        label=label,
+        members=members,
+        alone=alone,
+        pool=pool,
+        keys=keys,
+        labels=labels,
+        hierarchy=hierarchy,
+        shared=shared,
+        columns=columns,
+    )
+
+
+def typical_media(group: Prepared) -> Float[np.ndarray, "channel unit"]:
+    """Media of a typical active week, in shares of each channel's scale; one for an absent channel."""
+    media = np.abs(np.asarray(stack(group.members, group.pool.kind).media, float))
+    total = media.sum(axis=0)
+    return np.where(total > 0, (media**2).sum(axis=0) / np.where(total > 0, total, 1.0), 1.0)
+
+
+def _effect_keys(panel: Panel, spec: Spec) -> tuple[str, ...]:
+    by = spec.pooling.by
+    if by == "crossed":
+        return panel.keys
+    return () if isinstance(by, str) else by
+
+
+def _types(panel: Panel, spec: Spec, pooled: int) -> tuple[Float[np.ndarray, "type row"], Float[np.ndarray, " type"]]:
+    """Which rows each type of each pooled parameter has, and the prior scales of the types' spreads."""
+    places = spec.pooling.type_places(panel.channels)
+    member = np.zeros((len(places), len(panel.channels)))
+    for t, channels in enumerate(places):
+        member[t, channels] = 1.0
+    return np.kron(np.eye(pooled), member), np.full(pooled * len(places), spec.pooling.type)
+
+
+def _centre_laws(panel: Panel, spec: Spec, pooled: tuple[int, ...]) -> list[Distribution]:
+    """The law of each pooled row's centre."""
+    names = [spec.model.channel_parameters[j] for j in pooled]
+    kinds = baseline.column_kinds(spec.model, spec.data)
+    shared = {kinds[k] for k in shared_places(spec)}
+    for i, override in enumerate(spec.prior.overrides):
+        if override.parameter in {*names, *shared} and override.unit:
+            raise ConfigError(
+                f"{override.parameter} is pooled, so its prior is that of all units of a group: "
+                "say nothing of units in the override",
+                key=f"prior.overrides[{i}].unit",
+            )
+    laws = [spec.prior.law(name, unit={}, channel=channel) for name in names for channel in panel.channels]
+    for law in laws:
+        if families.law_name(law) == "lower_truncated_normal":
+            raise ConfigError("cannot be pooled with a normal cut on one side; use a lognormal", key="prior.parameters")
+    return laws
+
+
+def _pooled_laws(kind: Structure, laws: list[Distribution], pooled: tuple[int, ...]) -> tuple[str, ...]:
+    structural = list(kind.laws)
+    for i, j in enumerate(pooled):
+        structural[j] = _pooled_law(laws[i * kind.channels])
+    return tuple(structural)
+
+
+def _pooled_law(law: Distribution) -> str:
+    """A unit's law under pooling: normal on the unconstrained scale of the usual one."""
+    return "probit_normal" if law.family in families.BOUNDED else "lognormal"
+
+
+def _with_laws(
+    member: Member,
+    pool: Pool,
+    laws: list[Distribution],
+    mean: Float[np.ndarray, " row"],
+    sd: Float[np.ndarray, " row"],
+) -> Member:
+    """The member with broad normal laws of its pooled coordinates, which the group's law replaces."""
+    arrays = dict(member.arrays)
+    hyper, centre = arrays["hyper"].copy(), arrays["centre"].copy()
+    for _, rows, own in pool.slices():
+        hyper[:, own] = 0.0
+        hyper[0, own], hyper[1, own] = mean[rows], sd[rows]
+        bounds = [law.support if law.family in families.BOUNDED else (0.0, 0.0) for law in laws[rows]]
+        hyper[2:4, own] = np.array(bounds).T
+        hyper[4, own] = -np.log(sd[rows]) - 0.5 * np.log(2 * np.pi)
+        centre[own] = mean[rows]
+    arrays |= {"hyper": hyper, "centre": centre}
+    if pool.effect_pooled:
+        arrays["log_strength_unit"] = np.zeros_like(arrays["log_strength_unit"])
+    return replace(member, arrays=arrays)
+
+
+def _membership(
+    units: tuple[Unit, ...], place: int, labels: tuple[str, ...], levels: int, padded: int
+) -> Float[np.ndarray, "level unit"]:
+    member = np.zeros((levels, padded))
+    for i, unit in enumerate(units):
+        member[labels.index(unit.labels[place]), i] = 1.0
+    return member
+
+
+def _size(units: int) -> int:
+    return next((size for size in SIZES if size >= units), -(-units // 128) * 128)

@@ -1,0 +1,290 @@
+"""Pooled fitting: groups of units, each as one joint posterior, until all of it is certified or set aside."""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
+from threading import Event
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float
+
+from mixfleet.config import Inference, Spec
+from mixfleet.data.panel import unit_id
+from mixfleet.hierarchy.adaptation import begin, warm_up
+from mixfleet.hierarchy.gibbs import SWEEPS, PooledProgram, Sweep, pooled_program
+from mixfleet.hierarchy.groups import Prepared
+from mixfleet.hierarchy.state import Group, State, with_smaller_steps
+from mixfleet.inference import diagnostics
+from mixfleet.inference.adaptation import HARDER_ACCEPT
+from mixfleet.inference.certification import HOPELESS_RHAT, Verdict, judge, judge_hyper, past_saving
+from mixfleet.inference.compiled import Book, Device
+from mixfleet.inference.draws import Draws, Judgement, Linear, inspect
+from mixfleet.inference.scheduler import LOOKS, Finished, Job
+from mixfleet.models.batch import Tile, stack
+
+__all__ = ["FinishedGroup", "HyperDraws", "sample_groups"]
+
+LENGTHS = (512, 1024, 2048, 4096)
+"""Looks judge draws padded to one of these lengths."""
+
+PATIENCE = 512
+"""Draws per chain after which a group whose chains plainly disagree goes on to the next rung, if there is one."""
+
+SMALLER = 0.7
+"""Factor of the step size, from a look on, of units that diverged too often since the look before. So a unit that a
+warm-up was too short to tell of does not cost its whole group another rung. As there are few looks, the chains forget
+that their past chose their steps, doi:10.1239/jap/1183667414."""
+
+HARDER_RUNGS = 2
+"""Rungs above the first, each a warm-up from where the chains stand, with smaller steps."""
+
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class HyperDraws:
+    """Hyperparameters of a group, and how well they are known."""
+
+    draws: Float[np.ndarray, "quantity row draw chain"]
+    """Centre, spread of the units, spread of each key, effects of each key's labels, and with types the mean and spread
+    of the row's type; unconstrained scale."""
+    rhat: Float[np.ndarray, "quantity row"]
+    ess_bulk: Float[np.ndarray, "quantity row"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedGroup:
+    """A group's outcome."""
+
+    group: Prepared
+    units: tuple[Finished, ...]
+    hyper: HyperDraws
+
+
+def sample_groups(
+    groups: list[Prepared], spec: Spec, devices: list[Device], stop: Event
+) -> Iterator[FinishedGroup | None]:
+    """Each group's outcome, as they are done, several groups at a time; None now and then while there is none."""
+    outcomes = SimpleQueue[FinishedGroup]()
+
+    def work(group: Prepared, device: Device) -> None:
+        with jax.enable_x64(True), jax.default_device(device):
+            finished = _sample(group, spec, device, stop)
+            if finished is not None:
+                outcomes.put(finished)
+
+    # The largest first, so that none of them is the last one alone.
+    queue = sorted(groups, key=lambda group: -len(group.members))
+    # Before the threads, of which two would build the same one.
+    for group in queue:
+        for device in dict.fromkeys(devices):
+            pooled_program(group.pool, device)
+    with ThreadPoolExecutor(len(devices), thread_name_prefix="mixfleet") as pool:
+        running: list[Future[None]] = [
+            pool.submit(work, group, devices[i % len(devices)]) for i, group in enumerate(queue)
+        ]
+        try:
+            waiting = len(queue)
+            while waiting:
+                try:
+                    finished = outcomes.get(timeout=POLL_SECONDS)
+                except Empty:
+                    for future in running:
+                        if future.done():
+                            future.result()
+                    yield None
+                    continue
+                waiting -= 1
+                yield finished
+        finally:
+            stop.set()
+            for future in running:
+                future.cancel()
+
+
+def _sample(group: Prepared, spec: Spec, device: Device, stop: Event) -> FinishedGroup | None:
+    """One group, from its modes to its verdict, and on from there with smaller steps; None when told to stop."""
+    began = time.monotonic()
+    program = pooled_program(group.pool, device)
+    unit_keys, key = _keys(group, spec)
+    data, state = begin(group, program, unit_keys, key)
+    finished = None
+    rungs = 1 + HARDER_RUNGS * spec.inference.ladder
+    for rung in range(rungs):
+        target = HARDER_ACCEPT if rung else spec.inference.target_accept
+        data, state, gradients = warm_up(group, program, data, state, target, stop)
+        record = _Record(group, gradients)
+        patience = PATIENCE if rung + 1 < rungs else spec.inference.max_draws
+        state, finished = _draw(program, data, state, record, spec.inference, patience, stop)
+        if finished is None:
+            return None
+        units = [replace(unit, job=replace(unit.job, rung=rung)) for unit in finished.units]
+        finished = replace(finished, units=tuple(units))
+        if all(unit.verdict.passed for unit in units):
+            break
+    assert finished is not None
+    seconds = time.monotonic() - began
+    return replace(finished, units=tuple(replace(unit, seconds=seconds) for unit in finished.units))
+
+
+def _draw(
+    program: PooledProgram,
+    data: Group,
+    state: State,
+    record: "_Record",
+    inference: Inference,
+    patience: int,
+    stop: Event,
+) -> tuple[State, FinishedGroup | None]:
+    """Draws until all of the group is certified, or will not be; the outcome is None when told to stop."""
+    looks = [n for n in LOOKS if n < inference.max_draws] + [inference.max_draws]
+    while not stop.is_set():
+        state, sweep = program.sweeps(data, state)
+        record.add(sweep)
+        if record.count < looks[0]:
+            continue
+        looks = [n for n in looks if n > record.count]
+        finished = _judged(record, inference, np.asarray(data.unit_keys), patience, last=not looks)
+        if finished is not None:
+            return state, finished
+        state = with_smaller_steps(state, record.diverging(), SMALLER)
+    return state, None
+
+
+class _Record:
+    """A group's draws so far, on the host."""
+
+    def __init__(self, group: Prepared, gradients: int) -> None:
+        self.group = group
+        self._fields: list[np.ndarray] = []
+        self._hyper: list[np.ndarray] = []
+        self.divergences = np.zeros(group.pool.kind.units, int)
+        self._told = self.divergences.copy(), 0
+        self.balance = np.zeros((group.pool.kind.units, group.pool.kind.chains))
+        self.gradients = gradients
+        self.count = 0
+
+    def add(self, sweep: Sweep) -> None:
+        self._fields.append(np.asarray(sweep.fields))
+        self._hyper.append(np.asarray(sweep.hyper))
+        self.divergences += np.asarray(sweep.diverged).sum(axis=(0, 2))
+        self.balance += np.asarray(sweep.balance).sum(axis=0)
+        self.gradients += int(np.sum(np.asarray(sweep.steps)))
+        self.count += SWEEPS
+
+    def diverging(self) -> Bool[np.ndarray, " unit"]:
+        """The units of which, since the last call, a greater share of trajectories diverged than is tolerated."""
+        (before, since), self._told = self._told, (self.divergences.copy(), self.count)
+        trajectories = (self.count - since) * self.group.pool.kind.chains
+        return np.array([past_saving(int(new), trajectories) for new in self.divergences - before])
+
+    def rows(self, unit: int, length: int) -> Float[np.ndarray, "1 draw field chain"]:
+        """A unit's draws as a book has them, padded to a length."""
+        own = np.concatenate([block[:, :, unit] for block in self._fields])
+        return np.concatenate([own, np.zeros((length - len(own), *own.shape[1:]), own.dtype)])[None]
+
+    def hyper(self) -> Float[np.ndarray, "quantity row draw chain"]:
+        """The hyperparameters of labels that there are."""
+        group = self.group
+        values = np.moveaxis(np.concatenate(self._hyper), 0, 2)
+        first = 2 + len(group.keys)
+        kept = list(range(first))
+        for labels, levels in zip(group.labels, group.pool.levels, strict=True):
+            kept += range(first, first + len(labels))
+            first += levels
+        # What is left are the types.
+        return values[[*kept, *range(first, len(values))]]
+
+
+def _judged(
+    record: _Record, inference: Inference, unit_keys: np.ndarray, patience: int, *, last: bool
+) -> FinishedGroup | None:
+    """The group's outcome if all of it is certified, more draws will not help, or this is the last look."""
+    count, chains = record.count, record.group.pool.kind.chains
+    length = next((n for n in LENGTHS if n >= count), -(-count // LENGTHS[-1]) * LENGTHS[-1])
+    hyper = _judged_hyper(record, length)
+    told = judge_hyper(hyper.rhat, hyper.ess_bulk, inference)
+    worst = int(record.divergences.max())
+    hopeless = count >= patience and not np.max(hyper.rhat) < HOPELESS_RHAT
+    last = last or hopeless or past_saving(worst, inference.max_draws * chains)
+    if (told or past_saving(worst, count * chains)) and not last:
+        return None
+    finished: list[Finished] = []
+    for place in range(len(record.group.members)):
+        unit = _judged_unit(record, place, inference, unit_keys, length)
+        if not unit.verdict.settled and not last:
+            return None
+        finished.append(replace(unit, verdict=_with_group(unit.verdict, told)))
+    return FinishedGroup(group=record.group, units=tuple(finished), hyper=hyper)
+
+
+def _judged_unit(record: _Record, place: int, inference: Inference, unit_keys: np.ndarray, length: int) -> Finished:
+    """One unit's draws and what the gates say of them."""
+    member, kind, count = record.group.members[place], replace(record.group.pool.kind, units=1), record.count
+    tile: Tile = jax.tree.map(jnp.asarray, stack([member], kind))
+    linear = Linear(np.asarray(member.loading, kind.dtype), np.asarray(member.prior_mean, kind.dtype))
+    none, nothing = jnp.zeros(1, jnp.int32), jnp.zeros((1, kind.chains), kind.dtype)
+    book = Book(jnp.asarray(record.rows(place, length)), none, none, nothing[:, 0], nothing)
+    drawn, judgement = inspect(kind, tile, book, linear, unit_keys[place], none, np.int32(count), length=length)
+    judgement = Judgement(*(np.asarray(part) for part in judgement))
+    divergences = int(record.divergences[place])
+    verdict = judge(
+        judgement,
+        divergences=divergences,
+        trajectories=count * kind.chains,
+        inference=inference,
+        balance=record.balance[place] / count,
+    )
+    return Finished(
+        job=Job(member=member, keys=unit_keys[place : place + 1]),
+        verdict=verdict,
+        judgement=judgement,
+        draws=Draws(*(np.ascontiguousarray(np.asarray(part)[..., :count, :]) for part in drawn)),
+        count=count,
+        divergences=divergences,
+        gradients=record.gradients * kind.chains,
+        seconds=0.0,
+        tile=tile,
+        place=0,
+    )
+
+
+def _judged_hyper(record: _Record, length: int) -> HyperDraws:
+    draws = record.hyper()
+    quantities = draws.reshape(-1, *draws.shape[2:])
+    padded = np.concatenate(
+        [quantities, np.zeros((len(quantities), length - quantities.shape[1], quantities.shape[2]), draws.dtype)],
+        axis=1,
+    )
+    judged = diagnostics.diagnose(jnp.asarray(padded), jnp.int32(record.count))
+    by_row = draws.shape[:2]
+    return HyperDraws(
+        draws=draws,
+        rhat=np.asarray(judged.rhat).reshape(by_row),
+        ess_bulk=np.asarray(judged.ess_bulk).reshape(by_row),
+    )
+
+
+def _with_group(verdict: Verdict, told: str) -> Verdict:
+    """A unit's verdict, which its group's hyperparameters can spoil: the posterior is one."""
+    if not told:
+        return verdict
+    reason = "; ".join(part for part in (f"hyperparameters of the group: {told}", verdict.reason) if part)
+    return replace(verdict, passed=False, enough=False, reason=reason)
+
+
+def _keys(group: Prepared, spec: Spec) -> tuple[np.ndarray, np.ndarray]:
+    """Random keys of the units' own moves and of the shared ones: hashes of who they are."""
+
+    def hashed(text: str) -> np.ndarray:
+        return np.frombuffer(hashlib.sha256(f"{spec.inference.seed}:{text}".encode()).digest()[:8], np.uint32)
+
+    names = [unit_id(member.unit.labels) for member in group.members]
+    padding = [f"padding {i}" for i in range(group.pool.kind.units - len(names))]
+    own = np.stack([hashed(f"pooled:{name}") for name in names + padding])
+    return own, hashed(f"group:{group.label}")[None]

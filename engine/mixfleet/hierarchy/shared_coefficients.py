@@ -1,0 +1,274 @@
+"""Coefficients: linear coefficients that a group of units shares.
+
+Trend, seasons and controls may be pooled as media are. Given their hyperparameters their coefficients are integrated
+out like those that units have for themselves, by `prior`. Between two such moves of the media they are drawn with
+their hyperparameters: given media and noise their law is normal, and so is nearly that of the hyperparameters given
+them. Both the coefficients (what data determine) and their deviations in units of the spread (what data leave open)
+are kept in turn while hyperparameters move, so that neither much data nor little slows the chains down. Where keys have
+effects, spreads are also moved with the coefficients integrated out, and labels' effects with the deviations kept.
+
+References:
+    Yu and Meng (2011), To center or not to center: that is not the question, doi:10.1198/jcgs.2011.203main.
+    Liu, Rubin and Wu (1998), Parameter expansion to accelerate EM, doi:10.1093/biomet/85.4.755 (a spread of either
+        sign).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mixfleet.hierarchy import hyperparameters as hierarchies
+from mixfleet.hierarchy.hyperparameters import Hierarchy, Hyper
+from mixfleet.inference.random_numbers import normals
+from mixfleet.models.bijectors import log_ramp
+
+__all__ = ["Columns", "Shared", "Told", "prior", "redraw", "told", "uniform_rows"]
+
+WALK = 1.0
+"""Standard deviation of the random walk of a spread's coordinate."""
+
+
+class Columns(NamedTuple):
+    """The pooled columns of a group's units."""
+
+    design: Float[Array, "unit week row"]
+    """Zero in weeks without likelihood."""
+    along: Float[Array, "column row unit"]
+    """The same in the coordinates of the units' bases."""
+    hierarchy: Hierarchy
+
+
+class Shared(NamedTuple):
+    """Coefficients and their hyperparameters."""
+
+    values: Float[Array, "row unit chain"]
+    hyper: Hyper
+
+
+class Told(NamedTuple):
+    """What data say of the coefficients, the rest of the linear block integrated out: a normal law's two halves."""
+
+    precision: Float[Array, "row row unit chain"]
+    total: Float[Array, "row unit chain"]
+    """Precision times mean."""
+
+
+def prior(
+    columns: Columns, hyper: Hyper, variance: Float[Array, "column unit"]
+) -> tuple[Float[Array, "week unit chain"], Float[Array, "column column unit chain"]]:
+    """The linear block given hyperparameters: the shared columns' mean by week, and the covariance along the bases.
+
+    Args:
+        columns: The pooled columns.
+        hyper: Their hyperparameters.
+        variance: Prior variances along the bases of what units have for themselves.
+    """
+    means = hierarchies.means(columns.hierarchy, hyper)
+    spread = hierarchies.spreads(columns.hierarchy, hyper)[0]
+    own = jnp.eye(len(variance), dtype=variance.dtype)[..., None] * variance[None]
+    along = columns.along
+    covariance = jnp.einsum("kru,lru,rc->kluc", along, along, spread**2, precision="highest") + own[..., None]
+    return jnp.einsum("uwr,ruc->wuc", columns.design, means, precision="highest"), covariance
+
+
+def told(
+    columns: Columns,
+    values: Float[Array, "row unit chain"],
+    variance: Float[Array, "column unit"],
+    noise: Float[Array, "unit chain"],
+    projection: Float[Array, "column unit chain"],
+) -> Told:
+    """What data say, from the residual at `values` along the bases.
+
+    Args:
+        columns: The pooled columns.
+        values: Coefficients that the residual is of.
+        variance: Prior variances along the bases, of what is integrated out.
+        noise: Standard deviations.
+        projection: Of the residual.
+    """
+    weight = 1 / (noise**2 + variance[..., None])
+    along = columns.along
+    whole = projection + jnp.einsum("kru,ruc->kuc", along, values, precision="highest")
+    return Told(
+        precision=jnp.einsum("kru,ksu,kuc->rsuc", along, along, weight, precision="highest"),
+        total=jnp.einsum("kru,kuc->ruc", along, weight * whole, precision="highest"),
+    )
+
+
+def uniform_rows(levels: tuple[int, ...]) -> int:
+    """Uniform numbers per row and chain that `redraw` takes, besides one for every unit."""
+    return hierarchies.uniform_rows(levels, 0) + 4 + len(levels) + sum(levels)
+
+
+def redraw(
+    columns: Columns,
+    hyper: Hyper,
+    said: Told,
+    own: Float[Array, "part row unit chain"],
+    uniform: Float[Array, "number row chain"],
+) -> Shared:
+    """New coefficients and hyperparameters: a sweep that leaves their law given the data invariant.
+
+    Args:
+        columns: The pooled columns.
+        hyper: The old ones.
+        said: From `told`.
+        own: Uniform numbers of the units; a second part only where keys have effects.
+        uniform: `uniform_rows` uniform numbers of the group.
+    """
+    hierarchy = columns.hierarchy
+    shared = Shared(_redraw_values(hierarchy, hyper, said, normals(own[0])), hyper)
+    if hierarchy.keys:
+        # Effects of labels and a small spread hold each other; without them what follows moves the spread well enough.
+        shared = _redraw_spreads(hierarchy, shared, said, normals(own[1]), uniform[:2])
+    labels = sum(len(key) for key in hierarchy.keys)
+    first = len(uniform) - labels - 2 - len(hyper.levels)
+    hyper = hierarchies.redraw(hierarchy, shared.hyper, shared.values, uniform[2:first])
+    white = normals(uniform[first:])
+    shared = _slide(hierarchy, Shared(shared.values, hyper), said, white[: len(white) - labels])
+    return _slide_labels(hierarchy, shared, said, white[len(white) - labels :])
+
+
+def _redraw_values(
+    hierarchy: Hierarchy, hyper: Hyper, said: Told, white: Float[Array, "row unit chain"]
+) -> Float[Array, "row unit chain"]:
+    """Coefficients given data and hyperparameters."""
+    own = jnp.broadcast_to(1 / hierarchies.spreads(hierarchy, hyper)[0][:, None] ** 2, white.shape)
+    total = said.total + own * hierarchies.means(hierarchy, hyper)
+    precision = said.precision + jnp.eye(len(white), dtype=white.dtype)[..., None, None] * own[None]
+    row = jnp.arange(len(white))[:, None, None]
+
+    def eliminate(j: Array, carried: tuple[Array, Array]) -> tuple[Array, Array]:
+        upper, total = carried
+        column = jnp.where(row > j, upper[:, j] / upper[j, j], 0)
+        return upper - column[:, None] * upper[j][None], total - column * total[j]
+
+    upper, total = jax.lax.fori_loop(0, len(white), eliminate, (precision, total))
+
+    def substitute(i: Array, values: Array) -> Array:
+        j = len(white) - 1 - i
+        known = jnp.sum(upper[j] * values, axis=0)
+        return values.at[j].set((total[j] - known) / upper[j, j] + white[j] / jnp.sqrt(upper[j, j]))
+
+    return jax.lax.fori_loop(0, len(white), substitute, jnp.zeros_like(white))
+
+
+def _redraw_spreads(
+    hierarchy: Hierarchy,
+    shared: Shared,
+    said: Told,
+    white: Float[Array, "row unit chain"],
+    uniform: Float[Array, "2 row chain"],
+) -> Shared:
+    """The units' spreads given the data and the other rows, with each row's coefficients, which are integrated out.
+
+    A random walk in the spread's coordinate, accepted as Metropolis says; the row's coefficients are then drawn anew.
+    """
+    coordinates, means = shared.hyper.spread[0], hierarchies.means(hierarchy, shared.hyper)
+    present = hierarchy.present[:, None] > 0
+    proposed = coordinates + WALK * normals(uniform[0])
+
+    def of_row(row: Array, carried: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        coordinates, values, left = carried
+        precision, scale = said.precision[row], hierarchy.scale[row]
+        pull = left[row] + precision[row] * (values[row] - means[row])
+
+        def log_law(coordinate: Array) -> Array:
+            variance = (scale * jnp.exp(log_ramp(coordinate))) ** 2
+            wider = 1 + variance * precision[row]
+            told = jnp.where(present, variance * pull**2 / wider - jnp.log(wider), 0)
+            return 0.5 * jnp.sum(told, axis=0) + hierarchies.log_prior_of_spreads(coordinate)
+
+        here, there = coordinates[row], proposed[row]
+        moved = jnp.log(uniform[1, row]) < log_law(there) - log_law(here)
+        coordinate = jnp.where(moved, there, here)
+        spread = scale * jnp.exp(log_ramp(coordinate))
+        wider = 1 + spread**2 * precision[row]
+        drawn = means[row] + spread * (spread * pull / wider + white[row] / jnp.sqrt(wider))
+        change = drawn - values[row]
+        return coordinates.at[row].set(coordinate), values.at[row].set(drawn), left - precision * change[None]
+
+    carried = coordinates, shared.values, _left(said, shared.values)
+    coordinates, values, _ = jax.lax.fori_loop(0, len(coordinates), of_row, carried)
+    return Shared(values, shared.hyper._replace(spread=shared.hyper.spread.at[0].set(coordinates)))
+
+
+def _slide(hierarchy: Hierarchy, shared: Shared, said: Told, white: Float[Array, "part row chain"]) -> Shared:
+    """Centres and spreads given the data and the deviations in units of their spread, which take the values along.
+
+    Given those, each is normal. A spread is drawn as a number of either sign: turning it around together with all
+    that it multiplies changes no coefficient.
+    """
+    hyper = shared.hyper
+    scales = hierarchies.spreads(hierarchy, hyper)
+    present = hierarchy.present[:, None] > 0
+    deviation = (shared.values - hierarchies.means(hierarchy, hyper)) / scales[0][:, None]
+    effects = [
+        jnp.einsum("lu,lrc->ruc", key, levels * used[:, None], precision="highest")
+        for key, levels, used in zip(hierarchy.keys, hyper.levels, hierarchy.used, strict=True)
+    ]
+    ones = jnp.broadcast_to(hierarchy.centre_sd[:, None, None], deviation.shape)
+    # What each number multiplies in every unit, in the row that it is of, and its prior precision.
+    factors = jnp.stack([ones, deviation, *effects])
+    numbers = jnp.concatenate([hyper.centre[None], scales])
+    weight = jnp.concatenate(
+        [jnp.ones_like(scales[:1]), jnp.broadcast_to(1 / hierarchy.scale[:, None] ** 2, scales.shape)]
+    )
+
+    def of_number(place: Array, carried: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        numbers, values, left = carried
+        part, row = place // len(hierarchy.scale), place % len(hierarchy.scale)
+        factor, precision = factors[part, row], said.precision[row]
+        own = jnp.sum(jnp.where(present, factor**2 * precision[row], 0), axis=0) + weight[part, row]
+        pull = jnp.sum(jnp.where(present, factor * left[row], 0), axis=0) - weight[part, row] * numbers[part, row]
+        change = pull / own + white[part, row] / jnp.sqrt(own)
+        moved = factor * change
+        return numbers.at[part, row].add(change), values.at[row].add(moved), left - precision * moved[None]
+
+    left = _left(said, shared.values)
+    numbers, values, _ = jax.lax.fori_loop(
+        0, numbers.shape[0] * numbers.shape[1], of_number, (numbers, shared.values, left)
+    )
+    spread = numbers[1:]
+    turned = jnp.where(spread[1:] < 0, -1, 1)
+    levels = tuple(ones * sign[None] for ones, sign in zip(hyper.levels, turned, strict=True))
+    # A sum may round to nothing, which has no logarithm.
+    size = jnp.maximum(jnp.abs(spread) / hierarchy.scale[:, None], jnp.finfo(spread.dtype).tiny)
+    coordinate = hierarchies.inverse_log_ramp(jnp.log(size))
+    return Shared(values, hyper._replace(centre=numbers[0], spread=coordinate, levels=levels))
+
+
+def _slide_labels(hierarchy: Hierarchy, shared: Shared, said: Told, white: Float[Array, "level row chain"]) -> Shared:
+    """Effects of each key's labels given the data and the units' deviations, which take the values along."""
+    scales, values, left = hierarchies.spreads(hierarchy, shared.hyper), shared.values, _left(said, shared.values)
+    changed: list[Array] = []
+    for k, key in enumerate(hierarchy.keys):
+        scale, drawn, white = scales[1 + k] * hierarchy.used[k][:, None], white[: len(key)], white[len(key) :]
+
+        def of_row(
+            row: Array,
+            carried: tuple[Array, Array, Array],
+            key: Array = key,
+            scale: Array = scale,
+            drawn: Array = drawn,
+        ) -> tuple[Array, Array, Array]:
+            levels, values, left = carried
+            factor, precision = scale[row], said.precision[row]
+            own = 1 + factor**2 * jnp.matmul(key, precision[row], precision="highest")
+            pull = factor * jnp.matmul(key, left[row], precision="highest") - levels[:, row]
+            change = pull / own + drawn[:, row] / jnp.sqrt(own)
+            moved = jnp.matmul(key.T, factor * change, precision="highest")
+            return levels.at[:, row].add(change), values.at[row].add(moved), left - precision * moved[None]
+
+        carried = shared.hyper.levels[k], values, left
+        levels, values, left = jax.lax.fori_loop(0, len(hierarchy.scale), of_row, carried)
+        changed.append(levels)
+    return Shared(values, shared.hyper._replace(levels=tuple(changed)))
+
+
+def _left(said: Told, values: Float[Array, "row unit chain"]) -> Float[Array, "row unit chain"]:
+    """What the data pull these coefficients by."""
+    return said.total - jnp.einsum("rsuc,suc->ruc", said.precision, values, precision="highest")

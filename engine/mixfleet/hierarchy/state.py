@@ -1,0 +1,181 @@
+"""Pooled state: where a group of units stands between two sweeps, and what its warm-up learns."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from mixfleet.hierarchy import hyperparameters as hierarchies
+from mixfleet.hierarchy.hyperparameters import Hierarchy, Hyper
+from mixfleet.hierarchy.reparameterization import Pool, Sites
+from mixfleet.hierarchy.shared_coefficients import Columns
+from mixfleet.inference import adaptation
+from mixfleet.inference.hmc import Metric, Stepping
+from mixfleet.models.batch import Tile, tile_shapes
+
+__all__ = [
+    "Found",
+    "Group",
+    "State",
+    "adapting",
+    "group_shapes",
+    "hyper_dimension",
+    "settle",
+    "stack_hyper",
+    "state_of",
+    "with_smaller_steps",
+]
+
+FIRST_HYPER_STEP = 0.2
+"""Step size of the centres' and spreads' move before any, in units of the whitened posterior."""
+
+
+class Group(NamedTuple):
+    """The data of one group, on device."""
+
+    tile: Tile
+    hierarchy: Hierarchy
+    sites: Sites
+    columns: Columns
+    unit_keys: UInt32[Array, "unit 2"]
+    key: UInt32[Array, "1 2"]
+
+
+class Found(NamedTuple):
+    """What the units' own density says of their positions."""
+
+    position: Float[Array, "coordinate lane"]
+    value: Float[Array, " lane"]
+    gradient: Float[Array, "coordinate lane"]
+    extra: Float[Array, "extra lane"]
+
+
+class State(NamedTuple):
+    """Where a group stands between two sweeps."""
+
+    x: Float[Array, "coordinate lane"]
+    hyper: Hyper
+    shared: Hyper
+    """Of the coefficients that units share."""
+    found: Found
+    unit_metric: Metric
+    hyper_metric: Metric
+    unit_stepping: Stepping
+    hyper_stepping: Stepping
+    number: Int[Array, ""]
+
+
+def group_shapes(pool: Pool) -> Group:
+    """Shapes and types of a group of this structure."""
+    kind, rows = pool.kind, pool.rows
+    units, channels, shared = kind.units, kind.channels, kind.shared
+
+    def array(*shape: int, dtype: Any = kind.dtype) -> Any:
+        return jax.ShapeDtypeStruct(shape, dtype)
+
+    def hierarchy(rows: int, types: int) -> Hierarchy:
+        keys = tuple(array(levels, units) for levels in pool.levels)
+        used, by_type = array(len(keys), rows), (array(types, rows), array(types))
+        return Hierarchy(array(rows), array(rows), array(rows), used, keys, array(units), *by_type)
+
+    by_row = array(rows, units)
+    return Group(
+        tile=tile_shapes(kind),
+        hierarchy=hierarchy(rows, pool.types),
+        sites=Sites(by_row, by_row, by_row, by_row, array(channels, units), array(channels, units)),
+        columns=Columns(array(units, kind.weeks, shared), array(kind.columns, shared, units), hierarchy(shared, 0)),
+        unit_keys=array(units, 2, dtype=jnp.uint32),
+        key=array(1, 2, dtype=jnp.uint32),
+    )
+
+
+def hyper_dimension(pool: Pool) -> int:
+    """Coordinates of the second move."""
+    return (2 + len(pool.levels) + sum(pool.levels)) * pool.rows + 2 * pool.types
+
+
+def stack_hyper(pool: Pool, hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, "quantity row chain"]:
+    """Hyperparameters as they are reported: centre, spreads, effects of each key's labels, all unconstrained.
+
+    Where channels have types, also the mean and standard deviation of the row's type: in rows without one the row's
+    own centre and spread again, so that every quantity can be judged.
+    """
+    scales, centre = hierarchies.spreads(hierarchy, hyper), hierarchies.centres(hierarchy, hyper)
+    quantities = [
+        centre[None],
+        scales,
+        *(levels * scale[None] for levels, scale in zip(hyper.levels, scales[1:], strict=True)),
+    ]
+    if pool.types:
+        typed = jnp.sum(hierarchy.types, axis=0)[:, None] > 0
+        mean, sd = hierarchies.centre_laws(hierarchy, hyper)
+        quantities.append(jnp.stack([jnp.where(typed, mean, centre), jnp.where(typed, sd, scales[0])]))
+    return jnp.concatenate(quantities)
+
+
+def state_of(
+    pool: Pool,
+    found: Found,
+    x: Float[Array, "coordinate lane"],
+    hyper: Hyper,
+    shared: Hyper,
+    unit_metric: Metric,
+    hyper_metric: Metric,
+) -> State:
+    """The state before the first sweep."""
+    dtype = pool.kind.dtype
+    return State(
+        x=x,
+        hyper=hyper,
+        shared=shared,
+        found=found,
+        unit_metric=unit_metric,
+        hyper_metric=hyper_metric,
+        unit_stepping=_first_stepping(pool.kind.units, adaptation.FIRST_STEP, dtype),
+        hyper_stepping=_first_stepping(1, FIRST_HYPER_STEP, dtype),
+        number=jnp.int32(0),
+    )
+
+
+def adapting(state: State, target_accept: float | None = None) -> State:
+    """The state with the adaptation of step sizes begun again around the present ones.
+
+    Args:
+        state: Between two sweeps.
+        target_accept: Acceptance to aim for from now on; as before where None.
+    """
+
+    def again(stepping: Stepping) -> Stepping:
+        everywhere = jnp.ones(len(stepping.log_step), bool)
+        target = stepping.target_accept
+        target = target if target_accept is None else jnp.full_like(target, target_accept)
+        return adaptation.restarted(stepping.log_average, everywhere, target)
+
+    return state._replace(unit_stepping=again(state.unit_stepping), hyper_stepping=again(state.hyper_stepping))
+
+
+def settle(state: State) -> State:
+    """The state with the averaged step sizes from now on."""
+
+    def settled(stepping: Stepping) -> Stepping:
+        return adaptation.settle(stepping, jnp.ones(len(stepping.log_step), bool))
+
+    return state._replace(unit_stepping=settled(state.unit_stepping), hyper_stepping=settled(state.hyper_stepping))
+
+
+def with_smaller_steps(state: State, which: Bool[np.ndarray, " unit"], factor: float) -> State:
+    """The state with settled step sizes that are smaller by a factor in the units of `which`."""
+    stepping = state.unit_stepping
+    change = np.where(which, np.log(factor), 0).astype(stepping.log_step.dtype)
+    # On the host: several groups are between two sweeps at a time, and a program for a sum is not worth compiling.
+    smaller = jnp.asarray(np.asarray(stepping.log_step) + change)
+    # A warm-up begins from the average.
+    return state._replace(unit_stepping=stepping._replace(log_step=smaller, log_average=smaller))
+
+
+def _first_stepping(units: int, step: float, dtype: str) -> Stepping:
+    """Step sizes before the first sweep."""
+    log_step = jnp.full(units, np.log(step), dtype)
+    return adaptation.restarted(log_step, jnp.ones(units, bool), jnp.zeros(units, dtype))

@@ -1,0 +1,1 @@
+"""Inference: the samplers of single units, and the judge of their draws."""

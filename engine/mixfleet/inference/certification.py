@@ -1,0 +1,145 @@
+"""Gates: what a unit's draws must pass before it counts as certified."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from mixfleet.config import Inference
+from mixfleet.inference.draws import Judgement
+
+__all__ = ["HOPELESS_RHAT", "Verdict", "judge", "judge_hyper", "past_saving"]
+
+WARNING_DIVERGENCES = 1e-3
+"""Share of divergent trajectories that is tolerated, with a warning; above it a unit is not certified."""
+
+GREATEST_REPEATED = 0.5
+"""Share of draws in a chain that may repeat the one before."""
+
+GREATEST_IMBALANCE = 5.0
+"""Monte Carlo errors by which a unit's energy errors may be out of balance before it is warned of."""
+
+HOPELESS_RHAT = 1.1
+"""Chains that disagree this much are not a matter of more draws."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the gates say of one unit's draws."""
+
+    passed: bool
+    """Every gate, with at least the floor of effective draws."""
+    enough: bool
+    """Passed, and with as many effective draws as aimed for."""
+    hopeless: bool
+    """More draws will not help."""
+    mixing: bool
+    """Nothing failed but R-hat or the number of effective draws: the chains find no way between distant modes, or
+    only a slow one."""
+    settled: bool
+    """R-hat and the floor of effective draws are met: what failed will hardly pass with more draws."""
+    reason: str
+    """Which gates failed, or what a passing unit is warned of; empty if nothing."""
+    rhat_max: float
+    ess_bulk_min: float
+    ess_tail_min: float
+    ebfmi_min: float
+    energy_balance: float
+    """Mean of `hmc.energy_balance` over all trajectories; NaN where it was not followed."""
+
+
+def judge(
+    judgement: Judgement,
+    *,
+    divergences: int,
+    trajectories: int,
+    inference: Inference,
+    balance: Float[np.ndarray, " chain"] | None = None,
+) -> Verdict:
+    """The verdict on a unit's draws; a diagnostic that is not a number counts as failed.
+
+    Args:
+        judgement: Diagnostics of every quantity, on the host.
+        divergences: Divergent trajectories among the draws.
+        trajectories: All trajectories of the draws.
+        inference: The thresholds.
+        balance: Mean of `hmc.energy_balance` by chain, where it was followed.
+    """
+    rhat = _worst(judgement.rhat, np.max)
+    bulk, tail = _worst(judgement.ess_bulk, np.min), _worst(judgement.ess_tail, np.min)
+    ebfmi = _worst(judgement.ebfmi, np.min)
+    repeated = float(np.max(judgement.repeated))
+    # numpy's minimum, for a NaN must win: Python's keeps whichever of the two stands first.
+    ess = float(np.minimum(bulk, tail))
+    slow = [
+        (not rhat < inference.rhat_max, f"R-hat {rhat:.3f} is not below {inference.rhat_max:g}"),
+        (not ess >= inference.ess_floor, f"effective draws {ess:.0f} are fewer than {inference.ess_floor}"),
+    ]
+    wrong = [
+        (not bool(judgement.finite), "draws that are not finite"),
+        (not ebfmi > inference.ebfmi_min, f"E-BFMI {ebfmi:.2f} is not above {inference.ebfmi_min:g}"),
+        (
+            divergences > WARNING_DIVERGENCES * trajectories,
+            f"{divergences} of {trajectories} trajectories diverged",
+        ),
+        (not repeated <= GREATEST_REPEATED, f"a chain repeats {repeated:.0%} of its draws"),
+    ]
+    failed = [text for missed, text in (*slow, *wrong) if missed]
+    mixing = bool(failed) and not any(missed for missed, _ in wrong)
+    passed = not failed
+    centre, error = _balance(balance, trajectories)
+    warnings = [
+        (divergences > 0, f"{divergences} of {trajectories} trajectories diverged"),
+        (
+            abs(centre) > GREATEST_IMBALANCE * error,
+            f"energy errors are out of balance by {centre:.3f}, {abs(centre) / error:.0f} Monte Carlo errors",
+        ),
+    ]
+    return Verdict(
+        passed=passed,
+        enough=passed and ess >= inference.ess_target,
+        hopeless=not rhat < HOPELESS_RHAT or not repeated <= GREATEST_REPEATED,
+        mixing=mixing,
+        settled=not any(missed for missed, _ in slow),
+        reason="; ".join([text for missed, text in warnings if missed] if passed else failed),
+        rhat_max=rhat,
+        ess_bulk_min=bulk,
+        ess_tail_min=tail,
+        ebfmi_min=ebfmi,
+        energy_balance=centre,
+    )
+
+
+def judge_hyper(rhat: ArrayLike, ess_bulk: ArrayLike, inference: Inference) -> str:
+    """What is wrong with a group's hyperparameters; empty if nothing.
+
+    Divergences of the trajectories that move them are no gate: exact draws move the same numbers in every sweep.
+    """
+    worst, ess = _worst(rhat, np.max), _worst(ess_bulk, np.min)
+    gates = [
+        (not worst < inference.rhat_max, f"R-hat {worst:.3f} is not below {inference.rhat_max:g}"),
+        (not ess >= inference.ess_floor, f"effective draws {ess:.0f} are fewer than {inference.ess_floor}"),
+    ]
+    return "; ".join(text for missed, text in gates if missed)
+
+
+def past_saving(divergences: int, most: int) -> bool:
+    """Whether more trajectories have diverged than are tolerated among `most`, the most that there will be."""
+    return divergences > WARNING_DIVERGENCES * most
+
+
+def _balance(means: Float[np.ndarray, " chain"] | None, trajectories: int) -> tuple[float, float]:
+    """Mean over the chains and its Monte Carlo error: the chains' own, or independent trajectories' if larger."""
+    if means is None:
+        return math.nan, math.inf
+    between = float(np.std(means, ddof=1)) / math.sqrt(len(means))
+    # No trajectory's part exceeds one.
+    return float(np.mean(means)), max(between, 1 / math.sqrt(trajectories))
+
+
+def _worst(values: ArrayLike, worst: Callable[[np.ndarray], float]) -> float:
+    values = np.asarray(values)
+    return float(worst(values)) if np.all(np.isfinite(values)) else math.nan

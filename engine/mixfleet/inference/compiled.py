@@ -1,0 +1,256 @@
+"""Program: the compiled functions that move one tile of units, one set per structure."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from mixfleet.inference import adaptation, hmc, initialization
+from mixfleet.inference.hmc import LogDensity, State
+from mixfleet.models.batch import Structure, Tile, tile_shapes
+from mixfleet.models.log_density import evaluate_density
+
+__all__ = ["COMPILER_OPTIONS", "TICKS", "Book", "Device", "Program", "compiled", "evaluate", "program"]
+
+TICKS = 64
+"""Gradients of every lane between two visits to the host."""
+
+WINDOW_ROWS = 256
+"""Draws per chain that a metric may be learnt from."""
+
+
+COMPILER_OPTIONS = {"xla_cpu_multi_thread_eigen": False}
+"""One thread per program on CPU: tiles already share the cores."""
+
+_COMPILERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="compile")
+
+
+Device = Any
+"""A `jax.Device`, which jax declares as a variable that no annotation may use."""
+
+
+class Book(NamedTuple):
+    """Draws of a tile's units so far; a row holds position, extra, log density and energy of every chain."""
+
+    rows: Float[Array, "unit draw field chain"]
+    filled: Int[Array, " unit"]
+    """Draws per chain so far."""
+    divergences: Int[Array, " unit"]
+    accept: Float[Array, " unit"]
+    """Mean acceptance of the last block."""
+    balance: Float[Array, "unit chain"]
+    """Sum over the draws of `hmc.energy_balance`."""
+
+
+class Program:
+    """The functions of one structure on one device, compiled once, several at a time, whatever the units are.
+
+    A function waits for its own compilation alone, so the first units start while later steps still compile.
+    """
+
+    def __init__(self, kind: Structure, capacity: int, device: Device) -> None:
+        self.kind, self.capacity, self.device = kind, capacity, device
+        place = jax.sharding.SingleDeviceSharding(device)
+
+        def shapes(tree: Any) -> Any:
+            return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), tree)
+
+        def flags(dtype: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((kind.units,), dtype, sharding=place)
+
+        with jax.enable_x64(True):
+            tile = shapes(tile_shapes(kind))
+            key = jax.ShapeDtypeStruct((kind.units, 2), jnp.uint32, sharding=place)
+            state = shapes(jax.eval_shape(partial(_anywhere, kind), tile, key))
+            book = shapes(jax.eval_shape(partial(_empty_book, kind, capacity)))
+        self._evaluate = compiled(evaluate, kind, tile, state.here.position)
+        self._advance = compiled(_advance, kind, tile, state, book)
+        self._adapt = compiled(_adapt, state, book, flags(bool), flags(bool))
+        self._insert = compiled(_insert, state, state, book.filled, book.filled)
+        self._empty_state, self._empty_book = state, book
+        self._rehearsal = _COMPILERS.submit(self._rehearse, tile, state)
+
+    def empty_book(self) -> Book:
+        """A book without draws."""
+        return self._zeros(self._empty_book)
+
+    def empty_state(self) -> State:
+        """A state to insert units into."""
+        return self._zeros(self._empty_state)
+
+    def put(self, values: Any) -> Any:
+        """Host arrays on the program's device."""
+        return jax.device_put(values, self.device)
+
+    def _zeros(self, shapes: Any) -> Any:
+        # From the host's zeros: a zero of jax's own would be one more small program to compile for every shape.
+        return self.put(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
+
+    def start(self, tile: Tile, key: UInt32[np.ndarray, "unit 2"], target_accept: Float[np.ndarray, " unit"]) -> State:
+        """Modes, Laplace metric and the first trajectories of a whole tile."""
+        self._rehearsal.result()
+        evaluate = partial(self._evaluate.result(), tile)
+        return _start(self.kind, evaluate, tile.centre, self.put(key), self.put(target_accept))
+
+    def _rehearse(self, tile: Tile, state: State) -> None:
+        """Starts nothing, under a density of zeros, so that all but the density is compiled beside it."""
+        with jax.enable_x64(True), jax.default_device(self.device):
+            here = self._zeros(state.here)
+            targets = self.put(np.zeros(self.kind.units, self.kind.dtype))
+            centre, key = self._zeros((tile.centre, state.key))
+            _start(self.kind, lambda _: (here.value, here.gradient, here.extra), centre, key, targets)
+
+    def advance(self, tile: Tile, state: State, book: Book) -> tuple[State, Book]:
+        """One block of `TICKS` gradients per lane; the book must have room for as many draws.
+
+        Consumes its state and book.
+        """
+        return self._advance.result()(tile, state, book)
+
+    def adapt(
+        self, state: State, book: Book, learn: Bool[np.ndarray, " unit"], settled: Bool[np.ndarray, " unit"]
+    ) -> tuple[State, Book]:
+        """Learns the metric in some units, ends the adaptation of others, and empties the book of both."""
+        return self._adapt.result()(state, book, *self.put((learn, settled)))
+
+    def insert(
+        self, state: State, staged: State, filled: Int[Array, " unit"], source: Int[np.ndarray, " unit"]
+    ) -> tuple[State, Int[Array, " unit"]]:
+        """The state with unit `source[i]` of `staged` at place i, and the draws of each place, none where it is new.
+
+        A negative source keeps what is there. Consumes its state.
+        """
+        return self._insert.result()(state, staged, filled, self.put(source))
+
+
+@lru_cache(maxsize=16)
+def program(kind: Structure, capacity: int, device: Device) -> Program:
+    """The program of a structure on a device; the same one for every run of this process."""
+    return Program(kind, capacity, device)
+
+
+def compiled(function: Any, *arguments: Any) -> "Future[Callable[..., Any]]":
+    """The jitted function compiled for arguments of such shapes, in a thread of its own."""
+
+    def lower_and_compile() -> Callable[..., Any]:
+        with jax.enable_x64(True):
+            return function.lower(*arguments).compile(COMPILER_OPTIONS)
+
+    return _COMPILERS.submit(lower_and_compile)
+
+
+def _log_density(kind: Structure, tile: Tile) -> LogDensity:
+    series = tile.series(kind.chains)
+    return lambda position: tuple(evaluate_density(position, tile, series, kind))  # pyright: ignore[reportReturnType]
+
+
+def _empty_book(kind: Structure, capacity: int) -> Book:
+    fields = kind.dimension + kind.channels + kind.columns + 2
+    return Book(
+        rows=jnp.zeros((kind.units, capacity + TICKS, fields, kind.chains), kind.dtype),
+        filled=jnp.zeros(kind.units, jnp.int32),
+        divergences=jnp.zeros(kind.units, jnp.int32),
+        accept=jnp.zeros(kind.units, kind.dtype),
+        balance=jnp.zeros((kind.units, kind.chains), kind.dtype),
+    )
+
+
+@partial(jax.jit, static_argnums=0)
+def evaluate(kind: Structure, tile: Tile, position: Array) -> tuple[Array, Array, Array]:
+    """Log density of every lane, its gradient and what comes with it."""
+    return _log_density(kind, tile)(position)
+
+
+def _anywhere(kind: Structure, tile: Tile, key: Array) -> State:
+    """A state of the shapes that all states have."""
+    position = hmc.lanes_of(tile.centre, kind.chains)
+    one = jnp.broadcast_to(jnp.eye(kind.dimension, dtype=kind.dtype), (kind.units, kind.dimension, kind.dimension))
+    stepping = adaptation.first_stepping(kind.units, jnp.ones(kind.units, kind.dtype))
+    return hmc.begin(position, _log_density(kind, tile)(position), hmc.Metric(one, one, one), stepping, key)
+
+
+def _start(kind: Structure, log_density: LogDensity, centre: Array, key: Array, target_accept: Array) -> State:
+    modes, values = initialization.optimise(log_density, centre, kind.chains, key)
+    modes, values, metric = initialization.laplace(log_density, modes, values, kind.units)
+    position, evaluation = initialization.scatter(log_density, modes, values, metric, key)
+    return _begin(position, evaluation, metric, target_accept, key)
+
+
+@jax.jit
+def _begin(
+    position: Array, evaluation: tuple[Array, Array, Array], metric: hmc.Metric, target_accept: Array, key: Array
+) -> State:
+    return hmc.begin(position, evaluation, metric, adaptation.first_stepping(len(key), target_accept), key)
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=(2, 3))
+def _advance(kind: Structure, tile: Tile, state: State, book: Book) -> tuple[State, Book]:
+    state, trace = hmc.advance(_log_density(kind, tile), state, TICKS)
+    units, chains = kind.units, kind.chains
+    fields = jnp.concatenate(
+        [trace.position, trace.extra, trace.value[:, None], trace.energy[:, None]], axis=1
+    ).reshape(TICKS, -1, units, chains)
+    done = jnp.sum(trace.done, axis=0, dtype=jnp.int32)
+    # Row in the book of each trajectory that finished, and where those stand in the trace.
+    row = book.filled[None] + jnp.cumsum(trace.done, axis=0, dtype=jnp.int32) - 1
+    (events,) = jnp.nonzero(trace.done.reshape(-1), size=trace.done.size)
+    events = events.astype(jnp.int32)
+    zero = jnp.int32(0)
+
+    def enter(event: Array, rows: Array) -> Array:
+        tick, unit = jnp.divmod(events[event], jnp.int32(units))
+        drawn = jax.lax.dynamic_slice(fields, (tick, zero, unit, zero), (1, fields.shape[1], 1, chains))
+        return jax.lax.dynamic_update_slice(rows, drawn.reshape(1, 1, -1, chains), (unit, row[tick, unit], zero, zero))
+
+    finished = trace.done[:, :, None]
+    diverged = trace.diverged.reshape(TICKS, units, chains) & finished
+    accept = jnp.where(finished, trace.accept.reshape(TICKS, units, chains), 0)
+    balance = jnp.where(finished, hmc.energy_balance(trace.accept).reshape(TICKS, units, chains), 0)
+    return state, Book(
+        rows=jax.lax.fori_loop(zero, jnp.sum(done, dtype=jnp.int32), enter, book.rows),
+        filled=book.filled + done,
+        divergences=book.divergences + jnp.sum(diverged, axis=(0, 2), dtype=jnp.int32),
+        accept=jnp.sum(accept, axis=(0, 2)) / jnp.maximum(done * chains, 1),
+        balance=book.balance + jnp.sum(balance, axis=0),
+    )
+
+
+@partial(jax.jit, donate_argnums=(0, 1))
+def _adapt(state: State, book: Book, learn: Array, settled: Array) -> tuple[State, Book]:
+    coordinates = state.here.position.shape[0]
+    rows = book.rows[:, :WINDOW_ROWS, :coordinates]
+    state = adaptation.learn_metric(state, rows, jnp.minimum(book.filled, WINDOW_ROWS), learn)
+    state = state._replace(stepping=adaptation.settle(state.stepping, settled))
+    empty = learn | settled
+    return state, book._replace(
+        filled=jnp.where(empty, 0, book.filled),
+        divergences=jnp.where(empty, 0, book.divergences),
+        balance=jnp.where(empty[:, None], 0, book.balance),
+    )
+
+
+@partial(jax.jit, donate_argnums=(0,))
+def _insert(state: State, staged: State, filled: Array, source: Array) -> tuple[State, Array]:
+    which, source = source >= 0, jnp.maximum(source, 0)
+    units = source.shape[0]
+
+    def units_first(old: Array, new: Array) -> Array:
+        return jnp.where(which.reshape(-1, *[1] * (old.ndim - 1)), new[source], old)
+
+    def units_last(old: Array, new: Array) -> Array:
+        split = (*old.shape[:-1], units, old.shape[-1] // units)
+        chosen = jnp.where(which[:, None], new.reshape(split)[..., source, :], old.reshape(split))
+        return chosen.reshape(old.shape)
+
+    first = {name: jax.tree.map(units_first, getattr(state, name), getattr(staged, name)) for name in ("key", "metric")}
+    rest = {
+        name: jax.tree.map(units_last, getattr(state, name), getattr(staged, name))
+        for name in State._fields
+        if name not in first
+    }
+    return State(**first, **rest), jnp.where(which, 0, filled)

@@ -1,0 +1,230 @@
+"""Draws: one unit's rows of a book as parameters of the model, judged and ready for the host."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from mixfleet.config.priors import ADSTOCK_PARAMETERS
+from mixfleet.inference import diagnostics
+from mixfleet.inference.compiled import COMPILER_OPTIONS, Book
+from mixfleet.models.batch import Structure, Tile
+from mixfleet.models.log_density import natural, response
+from mixfleet_kernels import adstock, saturation
+
+__all__ = ["Draws", "Judgement", "Linear", "inspect", "predict", "prior_contribution", "steady_response", "worth"]
+
+
+COEFFICIENTS, OUTCOMES = 1, 2
+"""What a unit's key is folded with for each kind of draws; the sampler's own fold it otherwise."""
+
+Values = Array | np.ndarray
+"""On device, or brought to the host."""
+
+
+class Linear(NamedTuple):
+    """What it takes to draw one unit's linear coefficients."""
+
+    loading: Float[Values, "column column"]
+    prior_mean: Float[Values, " column"]
+
+
+class Draws(NamedTuple):
+    """One unit's draws in the model's scaled units; what stands at and after the count is not a draw."""
+
+    shape: Float[Values, "parameter channel draw chain"]
+    """Adstock, then saturation parameters."""
+    effect: Float[Values, "channel draw chain"]
+    contribution: Float[Values, "channel draw chain"]
+    """Mean over the weeks of the likelihood, in shares of the KPI's scale; zero for an absent channel."""
+    noise: Float[Values, "draw chain"]
+    coefficients: Float[Values, "column draw chain"]
+    value: Float[Values, "draw chain"]
+    """Log posterior density, linear coefficients integrated out."""
+
+
+class Judgement(NamedTuple):
+    """Everything that the gates ask of a unit's draws."""
+
+    rhat: Float[Values, " quantity"]
+    """Shape parameters, effects, contributions, noise, coefficients, their total contribution, log density."""
+    ess_bulk: Float[Values, " quantity"]
+    ess_tail: Float[Values, " quantity"]
+    ebfmi: Float[Values, " chain"]
+    repeated: Float[Values, " chain"]
+    """Share of draws that repeat the one before."""
+    finite: Bool[Values, ""]
+
+
+@partial(jax.jit, static_argnames=("kind", "length"), compiler_options=COMPILER_OPTIONS)
+def inspect(
+    kind: Structure,
+    tile: Tile,
+    book: Book,
+    linear: Linear,
+    key: UInt32[Array, "2"],
+    places: Int[Array, " copy"],
+    count: Int[Array, ""],
+    *,
+    length: int,
+) -> tuple[Draws, Judgement]:
+    """The first `count` draws per chain of the unit that is sampled at `places`, and their diagnostics.
+
+    The linear coefficients are drawn here, exactly, from their law given everything else.
+    """
+    copies = [jax.lax.dynamic_index_in_dim(book.rows, place, keepdims=False)[:length] for place in places]
+    rows = jnp.concatenate(copies, axis=-1)
+    own = _only(tile, places[0])
+    drawn = _drawn(kind, own, rows, linear, jax.random.fold_in(key, COEFFICIENTS))
+    # A channel that is absent contributes zero in every draw, and no diagnostic is defined on a constant.
+    present = own.active[..., None] > 0
+    total = jnp.where(jnp.any(present), jnp.sum(drawn.contribution, axis=0), drawn.noise)
+    quantities = jnp.concatenate(
+        [
+            drawn.shape.reshape(-1, length, rows.shape[-1]),
+            drawn.effect,
+            jnp.where(present, drawn.contribution, drawn.effect),
+            drawn.noise[None],
+            drawn.coefficients,
+            total[None],
+            drawn.value[None],
+        ]
+    )
+    judged = diagnostics.diagnose(quantities, count)
+    valid = jnp.arange(length) < count
+    same = (drawn.value[1:] == drawn.value[:-1]) & valid[1:, None]
+    judgement = Judgement(
+        rhat=judged.rhat,
+        ess_bulk=judged.ess_bulk,
+        ess_tail=judged.ess_tail,
+        ebfmi=diagnostics.ebfmi(rows[:, -1].T, count),
+        repeated=jnp.sum(same, axis=0) / jnp.maximum(count - 1, 1),
+        finite=jnp.all(jnp.where(valid[:, None], jnp.isfinite(quantities), True)),
+    )
+    return drawn, judgement
+
+
+@partial(jax.jit, static_argnames="kind", compiler_options=COMPILER_OPTIONS)
+def predict(
+    kind: Structure,
+    tile: Tile,
+    unit: Int[Array, ""],
+    design: Float[Array, "week column"],
+    shape: Float[Array, "parameter channel sample"],
+    effect: Float[Array, "channel sample"],
+    noise: Float[Array, " sample"],
+    coefficients: Float[Array, "column sample"],
+    key: UInt32[Array, "2"],
+) -> tuple[Float[Array, "week sample"], Float[Array, "week sample"]]:
+    """Expected KPI and draws of the KPI itself, both in shares of its scale."""
+    own = _only(tile, unit)
+    lanes = jnp.repeat(own.media, effect.shape[-1], axis=-1)
+    shapes = response(lanes, tuple(shape), kind)
+    expected = jnp.sum(shapes * effect, axis=1) + jnp.matmul(design, coefficients, precision="highest")
+    outcome = expected + noise * jax.random.normal(jax.random.fold_in(key, OUTCOMES), expected.shape, expected.dtype)
+    return expected, outcome
+
+
+@partial(jax.jit, static_argnames="kind", compiler_options=COMPILER_OPTIONS)
+def worth(
+    kind: Structure,
+    tile: Tile,
+    unit: Int[Array, ""],
+    value: Float[Array, " week"],
+    shape: Float[Array, "parameter channel sample"],
+) -> Float[Array, "channel sample"]:
+    """The value of one KPI, averaged over the weeks of the likelihood by each channel's contribution."""
+    own = _only(tile, unit)
+
+    def of_sample(shape: Float[Array, "parameter channel"]) -> Float[Array, " channel"]:
+        curve = response(own.media, tuple(shape[..., None]), kind)[..., 0] * own.weight
+        return jnp.sum(curve * value[:, None], axis=0) / jnp.maximum(jnp.sum(curve, axis=0), 1e-30)
+
+    return jax.lax.map(of_sample, jnp.moveaxis(shape, -1, 0), batch_size=64).T
+
+
+@partial(jax.jit, static_argnames="kind", compiler_options=COMPILER_OPTIONS)
+def prior_contribution(
+    kind: Structure,
+    tile: Tile,
+    unit: Int[Array, ""],
+    shape: Float[Array, "parameter channel sample"],
+    effect: Float[Array, "channel sample"],
+) -> Float[Array, "channel sample"]:
+    """Mean contribution over the weeks of the likelihood under parameters from anywhere, such as the prior."""
+    own = _only(tile, unit)
+    lanes = jnp.repeat(own.media, effect.shape[-1], axis=-1)
+    shapes = response(lanes, tuple(shape), kind)
+    return jnp.sum(shapes * own.weight[:, None], axis=0) / jnp.sum(own.weight) * effect
+
+
+def _only(tile: Tile, unit: Int[Array, ""]) -> Tile:
+    """The tile of one of its units."""
+    picked = {
+        name: jax.lax.dynamic_slice_in_dim(getattr(tile, name), unit, 1, axis=0 if name == "basis" else -1)
+        for name in Tile._fields
+    }
+    return Tile(**picked)
+
+
+def _drawn(
+    kind: Structure,
+    own: Tile,
+    rows: Float[Array, "draw field chain"],
+    linear: Linear,
+    key: UInt32[Array, "2"],
+) -> Draws:
+    length, _, chains = rows.shape
+    lanes = length * chains
+    fields = jnp.moveaxis(rows, 1, 0).reshape(-1, lanes)
+    position, rest = fields[: kind.dimension], fields[kind.dimension :]
+    mean_response = rest[: kind.channels]
+    projection = rest[kind.channels : kind.channels + kind.columns]
+    parameters = natural(position, jnp.repeat(own.hyper, lanes, axis=-1), kind, own)
+    if kind.model.coordinate == "effect":
+        effect, contribution = parameters.strength, parameters.strength * mean_response
+    else:
+        effect, contribution = parameters.strength / mean_response, parameters.strength
+
+    s2 = parameters.noise**2
+    total = s2 + own.variance
+    white = jax.random.normal(key, (kind.columns, lanes), rows.dtype)
+    along = jnp.sqrt(own.variance) * projection / total + jnp.sqrt(s2 / total) * white
+    if kind.shared:
+        # Pooled coefficients were drawn by the sampler.
+        along = along.at[-kind.shared :].set(projection[-kind.shared :])
+    coefficients = jnp.asarray(linear.prior_mean)[:, None] + jnp.matmul(linear.loading, along, precision="highest")
+
+    def by_draw(values: Array) -> Array:
+        return values.reshape(*values.shape[:-1], length, chains)
+
+    nothing = jnp.zeros((0, kind.channels, lanes), rows.dtype)
+    return Draws(
+        shape=by_draw(jnp.stack(parameters.shape) if parameters.shape else nothing),
+        effect=by_draw(effect),
+        contribution=by_draw(contribution * own.active),
+        noise=by_draw(parameters.noise),
+        coefficients=by_draw(coefficients),
+        value=by_draw(rest[-2]),
+    )
+
+
+@partial(jax.jit, static_argnames="kind", compiler_options=COMPILER_OPTIONS)
+def steady_response(
+    kind: Structure,
+    grid: Float[Array, " level"],
+    shape: Float[Array, "parameter channel sample"],
+    effect: Float[Array, "channel sample"],
+) -> Float[Array, "level channel sample"]:
+    """Weekly contribution, in shares of the KPI's scale, at media held at each level for ever."""
+    model = kind.model
+    count = len(ADSTOCK_PARAMETERS[model.adstock])
+    window = adstock.weights(model.adstock, tuple(shape[:count]), window=model.window, normalise=model.normalise)
+    # At a steady level the window only multiplies: before the saturation or after it.
+    gain = jnp.broadcast_to(jnp.sum(window, axis=0), effect.shape)[None]
+    before, after = (gain, 1.0) if model.adstock_first else (jnp.ones_like(gain), gain)
+    media = grid[:, None, None] * before
+    return saturation.saturate(model.saturation, media, tuple(shape[count:])) * after * effect[None]

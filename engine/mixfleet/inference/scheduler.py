@@ -1,0 +1,315 @@
+"""Slots: the places of a tile on one device, refilled as units finish."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event, Lock
+
+import jax
+import numpy as np
+
+from mixfleet.config import Inference
+from mixfleet.inference.certification import Verdict, judge, past_saving
+from mixfleet.inference.compiled import TICKS, Book, Program
+from mixfleet.inference.draws import Draws, Judgement, Linear, inspect
+from mixfleet.inference.hmc import State
+from mixfleet.models.batch import Member, Tile, stack
+
+__all__ = ["Finished", "Job", "Jobs", "Slots", "capacity_of"]
+
+WINDOWS = (1, 3, 6)
+"""Blocks of warm-up after which a unit learns its metric; the blocks since the last one are its window."""
+
+SETTLING = 1
+"""Blocks of warm-up after the last window, for the step size alone."""
+
+LOOKS = (256, 384, 512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2400, 2800, 3200)
+"""Draws per chain at which a unit may stop, up to the configuration's most, which is the last look."""
+
+FEWEST = 512
+"""Draws per chain before which nobody is looked at; of a unit in several places, over all its places."""
+
+HASTE = 0.95
+"""Effective draws may come faster than at the last look; this much earlier is worth looking."""
+
+SHORT = 768
+"""Looks at up to so many draws judge a book of this length, later ones the whole book."""
+
+PATIENCE = 1024
+"""Draws per chain after which a unit is given up whose chains plainly disagree, or whose effective draws come too
+slowly to reach the floor by the last look."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One unit to sample, and how hard."""
+
+    member: Member
+    keys: np.ndarray
+    """uint32[copy, 2], from the unit's labels, the seed, the rung and the copy: in how many places of a tile the unit
+    is sampled at once, as so many more chains."""
+    rung: int = 0
+    target_accept: float = 0.8
+
+    @property
+    def copies(self) -> int:
+        """Places that the unit takes."""
+        return len(self.keys)
+
+    @property
+    def patience(self) -> int:
+        """How many times longer the warm-up is than the usual one."""
+        return 1 if self.rung == 0 else 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A job's outcome, on the host except for the tile."""
+
+    job: Job
+    verdict: Verdict
+    judgement: Judgement
+    draws: Draws
+    """numpy arrays, as many draws as `count`."""
+    count: int
+    divergences: int
+    gradients: int
+    seconds: float
+    tile: Tile
+    place: int
+
+
+class Jobs:
+    """The units that wait, shared by the devices; each is taken once."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        self._waiting = deque(jobs)
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put_first(self, job: Job) -> None:
+        """Puts a job before all others: what is tried again takes long, and a fleet should not end with it."""
+        with self._lock:
+            self._waiting.appendleft(job)
+
+    def take(self, places: int) -> list[Job]:
+        """Jobs for up to so many places, in their order."""
+        taken: list[Job] = []
+        with self._lock:
+            while self._waiting and self._waiting[0].copies <= places:
+                taken.append(self._waiting.popleft())
+                places -= taken[-1].copies
+        return taken
+
+
+@dataclass
+class _Occupant:
+    """A unit at work."""
+
+    job: Job
+    places: list[int]
+    started: float
+    blocks: int = 0
+    look: int = 0
+    sampling: bool = False
+
+
+class Slots:
+    """One tile's worth of units in one thread, from a shared heap of jobs until that is empty."""
+
+    def __init__(
+        self,
+        program: Program,
+        inference: Inference,
+        jobs: Jobs,
+        finish: Callable[[Finished], None],
+        stop: Event,
+    ) -> None:
+        self._program, self._kind, self._device = program, program.kind, program.device
+        self._inference, self._jobs, self._finish, self._stop = inference, jobs, finish, stop
+        self._occupants: list[_Occupant] = []
+        self._staged: deque[tuple[Job, list[int]]] = deque()
+        self._staged_state: State | None = None
+        self._state: State | None = None
+        self._book: Book | None = None
+        self._tile: Tile | None = None
+
+    @property
+    def active(self) -> int:
+        """Units at work now."""
+        return len(self._occupants)
+
+    def run(self) -> None:
+        """Works until there are no more jobs, or until told to stop."""
+        with jax.enable_x64(True), jax.default_device(self._device):
+            self._book = self._program.empty_book()
+            while not self._stop.is_set():
+                self._fill()
+                if self.active == 0:
+                    return
+                self._block()
+
+    def _fill(self) -> None:
+        taken = {place for occupant in self._occupants for place in occupant.places}
+        free = [place for place in range(self._kind.units) if place not in taken]
+        source = np.full(self._kind.units, -1, np.int32)
+        while free and (self._staged or self._stage(source)):
+            job, sources = self._staged[0]
+            if len(sources) > len(free):
+                break
+            self._staged.popleft()
+            places, free = free[: len(sources)], free[len(sources) :]
+            self._occupants.append(_Occupant(job, places, time.monotonic()))
+            source[places] = sources
+        self._insert(source)
+
+    def _stage(self, source: np.ndarray) -> bool:
+        """Starts the next units; those already staged must be in their places before their states go."""
+        jobs = self._jobs.take(self._kind.units)
+        if not jobs:
+            return False
+        self._insert(source)
+        source[:] = -1
+        members = [job.member for job in jobs for _ in range(job.copies)]
+        keys = np.concatenate([job.keys for job in jobs])
+        targets = [job.target_accept for job in jobs for _ in range(job.copies)]
+        spare = self._kind.units - len(members)
+        tile = self._program.put(stack(members + members[:1] * spare, self._kind))
+        filled = np.concatenate([keys, np.repeat(keys[:1], spare, axis=0)])
+        aims = np.array(targets + targets[:1] * spare, self._kind.dtype)
+        self._staged_state = self._program.start(tile, filled, aims)
+        first = 0
+        for job in jobs:
+            self._staged.append((job, list(range(first, first + job.copies))))
+            first += job.copies
+        return True
+
+    def _insert(self, source: np.ndarray) -> None:
+        if np.all(source < 0):
+            return
+        assert self._staged_state is not None
+        assert self._book is not None
+        state = self._state or self._program.empty_state()
+        self._state, counts = self._program.insert(state, self._staged_state, self._book.filled, source)
+        self._book = self._book._replace(filled=counts)
+        self._put_tile()
+
+    def _put_tile(self) -> None:
+        members: list[Member | None] = [None] * self._kind.units
+        for occupant in self._occupants:
+            for place in occupant.places:
+                members[place] = occupant.job.member
+        self._tile = self._program.put(stack(members, self._kind))
+
+    def _block(self) -> None:
+        assert self._state is not None
+        assert self._book is not None
+        assert self._tile is not None
+        self._state, self._book = self._program.advance(self._tile, self._state, self._book)
+        learn = np.zeros(self._kind.units, bool)
+        settled = learn.copy()
+        begun: list[_Occupant] = []
+        for occupant in self._occupants:
+            occupant.blocks += 1
+            if occupant.sampling:
+                begun.append(occupant)
+                continue
+            patience = occupant.job.patience
+            learn[occupant.places] = occupant.blocks in [patience * window for window in WINDOWS]
+            occupant.sampling = occupant.blocks == patience * (WINDOWS[-1] + SETTLING)
+            settled[occupant.places] = occupant.sampling
+        counts = np.asarray(self._book.filled)
+        for occupant in begun:
+            count = int(np.min(counts[occupant.places]))
+            if count >= self._looks(occupant.job)[occupant.look]:
+                self._look(occupant, count)
+        if np.any(learn | settled):
+            self._state, self._book = self._program.adapt(self._state, self._book, learn, settled)
+
+    def _looks(self, job: Job) -> list[int]:
+        last = self._inference.max_draws
+        return [n for n in LOOKS if n * job.copies >= FEWEST and n < last] + [last]
+
+    def _next_look(self, job: Job, count: int, ess: float) -> int:
+        """The first look at which the unit should have enough effective draws, at the pace it had so far."""
+        looks = self._looks(job)
+        needed = count * min(HASTE * self._inference.ess_target / ess, 2.0) if ess > 0 else 0.0
+        later = [i for i, look in enumerate(looks) if look > count]
+        return next((i for i in later if looks[i] >= needed), later[-1] if later else len(looks))
+
+    def _over(self, job: Job, verdict: Verdict, count: int, divergences: int) -> bool:
+        """Whether more draws are not needed, or will not help."""
+        most, ess = self._inference.max_draws, min(verdict.ess_bulk_min, verdict.ess_tail_min)
+        if past_saving(divergences, most * job.copies * self._kind.chains):
+            return True
+        if verdict.settled and ess >= self._inference.ess_target:
+            return True
+        # What comes slowly is over where it is certified, long before there is as much as aimed for.
+        if verdict.passed and 2 * count >= most:
+            return True
+        too_slow = ess * most < count * self._inference.ess_floor
+        return count >= PATIENCE and (verdict.hopeless or too_slow)
+
+    def _look(self, occupant: _Occupant, count: int) -> None:
+        assert self._book is not None
+        assert self._tile is not None
+        count -= count % 2
+        job, places, capacity = occupant.job, occupant.places, self._program.capacity + TICKS
+        length = SHORT + TICKS if count <= SHORT + TICKS else capacity
+        dtype = self._kind.dtype
+        linear = Linear(np.asarray(job.member.loading, dtype), np.asarray(job.member.prior_mean, dtype))
+        drawn, judgement = inspect(
+            self._kind,
+            self._tile,
+            self._book,
+            linear,
+            job.keys[0],
+            np.array(places, np.int32),
+            np.int32(count),
+            length=min(length, capacity),
+        )
+        judgement = Judgement(*(np.asarray(part) for part in judgement))
+        divergences = int(np.sum(np.asarray(self._book.divergences)[places]))
+        chains = self._kind.chains * job.copies
+        filled = np.asarray(self._book.filled)[places, None]
+        verdict = judge(
+            judgement,
+            divergences=divergences,
+            trajectories=count * chains,
+            inference=self._inference,
+            balance=np.ravel(np.asarray(self._book.balance)[places] / filled),
+        )
+        occupant.look = self._next_look(job, count, min(verdict.ess_bulk_min, verdict.ess_tail_min))
+        if occupant.look < len(self._looks(job)) and not self._over(job, verdict, count, divergences):
+            return
+        self._occupants.remove(occupant)
+        self._finish(
+            Finished(
+                job=job,
+                verdict=verdict,
+                judgement=judgement,
+                draws=Draws(*(_leading(np.asarray(part), count) for part in drawn)),
+                count=count,
+                divergences=divergences,
+                gradients=occupant.blocks * TICKS * chains,
+                seconds=time.monotonic() - occupant.started,
+                tile=self._tile,
+                place=places[0],
+            )
+        )
+        if self._occupants and not self._staged and not self._jobs:
+            # What leaves now is not replaced, and is not to keep the others waiting.
+            self._put_tile()
+
+
+def capacity_of(inference: Inference) -> int:
+    """Draws per chain that a book must hold."""
+    return max(inference.max_draws + TICKS, SHORT)
+
+
+def _leading(values: np.ndarray, count: int) -> np.ndarray:
+    """The first `count` draws, which stand on the axis before the chains."""
+    return np.ascontiguousarray(values[..., :count, :])

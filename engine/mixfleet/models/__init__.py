@@ -1,0 +1,1 @@
+"""Models: one unit's density, put together from media, baseline, priors and likelihood."""

@@ -1,0 +1,293 @@
+"""Batch: units as padded arrays of one shape, a tile of them for each compiled program."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from mixfleet.config import Model, Spec
+from mixfleet.config.priors import Distribution
+from mixfleet.data import scaling
+from mixfleet.data.panel import Panel, Unit
+from mixfleet.errors import ConfigError
+from mixfleet.models import baseline, families
+from mixfleet_kernels.likelihood import Series
+
+__all__ = [
+    "Member",
+    "Structure",
+    "Tile",
+    "decompose",
+    "padded_weeks",
+    "prepare",
+    "repadded",
+    "stack",
+    "structure",
+    "tile_shapes",
+]
+
+LENGTHS = (112, 160, 224, 272, 320, 432, 544)
+"""Padded lengths: two to ten years of weeks and a little room, then every 112. A function of the unit alone, so that a
+unit's arithmetic never depends on its company; few, so that a fleet needs few programs."""
+
+FAINT = 2.0**-40
+"""Weight of the weeks of a unit that has none to fit: too little to say anything beside a prior, in single precision
+too, and enough for the means over those weeks that a draw keeps."""
+
+NEGLIGIBLE = 1e-24
+"""Relative variance below which a direction of the linear block is rounding, and left out of the basis."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Structure:
+    """All that a compiled program depends on; hashable, and without a label in it."""
+
+    weeks: int
+    channels: int
+    columns: int
+    units: int
+    chains: int
+    model: Model
+    laws: tuple[str, ...]
+    """Law of each channel parameter in the order of `model.channel_parameters`, then of the noise."""
+    dtype: str
+    shared: int = 0
+    """Columns whose coefficients are pooled: the last directions of the basis, of no variance of their own, are theirs,
+    and a draw keeps their coefficients where it keeps the projection along the others."""
+
+    @property
+    def lanes(self) -> int:
+        """Chains that advance together."""
+        return self.units * self.chains
+
+    @property
+    def dimension(self) -> int:
+        """Sampled coordinates of one unit."""
+        return len(self.model.channel_parameters) * self.channels + 1
+
+
+class Tile(NamedTuple):
+    """The data of a program's units, on device; the unit axis is last where lanes will be."""
+
+    media: Float[Array, "week channel unit"]
+    kpi: Float[Array, "week unit"]
+    weight: Float[Array, "week unit"]
+    basis: Float[Array, "unit week column"]
+    variance: Float[Array, "column unit"]
+    active: Float[Array, "channel unit"]
+    hyper: Float[Array, "row coordinate unit"]
+    """Prior data of each sampled coordinate, from `priors.hyper_rows`."""
+    log_strength_unit: Float[Array, "channel unit"]
+    """What the strength's coordinate is measured in: the log of its value, in mean contribution or effect, at 0."""
+    centre: Float[Array, "coordinate unit"]
+    """Where optimisation starts."""
+
+    def series(self, chains: int) -> Series:
+        """The data with every unit repeated for its chains."""
+        lanes = {
+            name: jnp.repeat(getattr(self, name), chains, axis=-1)
+            for name in ("media", "kpi", "weight", "variance", "active")
+        }
+        return Series(basis=self.basis, **lanes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One unit, scaled and padded: host arrays in float64, and the way back to its own units."""
+
+    unit: Unit
+    scale: scaling.Scale
+    fitted: Bool[np.ndarray, " week"]
+    """Weeks in the likelihood, unpadded."""
+    told: Bool[np.ndarray, " week"]
+    """Weeks over which contributions are told: the same or, where there are none, all whose media are known."""
+    design: Float[np.ndarray, "week column"]
+    """The linear block in every week of the unit, unpadded."""
+    loading: Float[np.ndarray, "column column"]
+    """Takes the coefficients along the basis, in prior standard deviations, to the columns' own."""
+    prior_mean: Float[np.ndarray, " column"]
+    laws: tuple[tuple[Distribution, ...], ...]
+    """Prior of each channel parameter, by parameter and channel."""
+    arrays: dict[str, np.ndarray]
+    """One entry per field of `Tile`, without the unit axis."""
+
+
+def padded_weeks(weeks: int) -> int:
+    """The least padded length that holds a series of `weeks`."""
+    for length in LENGTHS:
+        if weeks <= length:
+            return length
+    return -(-weeks // 112) * 112
+
+
+def structure(spec: Spec, panel: Panel, weeks: int) -> Structure:
+    """The structure of the program for units of `weeks` weeks.
+
+    Raises:
+        ConfigError: Priors of one parameter differ in family, or the effect's cannot be sampled.
+    """
+    parameters = (*spec.model.channel_parameters, "noise")
+    laws = tuple(families.law_name(spec.prior.parameters[name]) for name in parameters)
+    effect = laws[-2]
+    if effect in families.BOUNDED or effect == "lower_truncated_normal":
+        raise ConfigError(f"must be positive without an upper bound, is {effect}", key="prior.parameters.effect")
+    chains = spec.inference.chains
+    return Structure(
+        weeks=padded_weeks(weeks),
+        channels=len(panel.channels),
+        columns=len(baseline.column_names(spec.model, spec.data)),
+        units=max(1, spec.compute.lanes // chains),
+        chains=chains,
+        model=spec.model,
+        laws=laws,
+        dtype=spec.compute.precision,
+    )
+
+
+def prepare(unit: Unit, panel: Panel, spec: Spec) -> Member:
+    """A unit as the arrays of its structure."""
+    model = spec.model
+    holdout = spec.data.holdout or 0
+    fitted = scaling.likelihood_weeks(unit, window=model.window, holdout=holdout)
+    told = fitted if fitted.any() else scaling.known_weeks(unit, window=model.window)
+    measured = scaling.measure(unit, fitted, holdout)
+    design = baseline.design(unit.dates, measured.scaled_controls(unit), model=model, fitted_weeks=measured.trend_weeks)
+    names = dict(zip(panel.keys, unit.labels, strict=True))
+    mean, sd = baseline.column_priors(model, spec.data, spec.prior, names)
+    weight = np.where(fitted, 1.0, FAINT * told)
+    basis, variance, loading = decompose(design * fitted[:, None], sd)
+
+    kpi = (measured.scaled_kpi(unit) - design @ mean) * fitted
+    media = measured.scaled_media(unit)
+    active = _reaches(media, told, model.window if model.adstock != "none" else 1)
+    laws = tuple(
+        tuple(spec.prior.law(parameter, unit=names, channel=channel) for channel in panel.channels)
+        for parameter in model.channel_parameters
+    )
+    noise = spec.prior.law("noise", unit=names)
+    rows = [families.hyper_rows(law) for by_channel in laws for law in by_channel] + [families.hyper_rows(noise)]
+    middle = [np.array([families.centre(law) for law in by_channel]) for by_channel in laws]
+    strength_unit = _strength_unit(kpi, media * active, basis, fitted, told, np.exp(middle[-1]), model)
+    middle[-1] = np.full(len(panel.channels), 1.0)
+    weeks = padded_weeks(len(unit.dates))
+    arrays = {
+        # Media of a new unit's later weeks are on a scale of their own already, and predictions are to hold them.
+        "media": _pad(media if scaling.is_new(fitted) else media * active, weeks),
+        "kpi": _pad(kpi, weeks),
+        "weight": _pad(weight, weeks),
+        "basis": _pad(basis, weeks),
+        "variance": variance,
+        "active": active,
+        "hyper": np.stack(rows, axis=-1),
+        "log_strength_unit": strength_unit,
+        "centre": np.concatenate([*middle, [families.centre(noise)]]),
+    }
+    return Member(
+        unit=unit,
+        scale=measured,
+        fitted=fitted,
+        told=told,
+        design=design,
+        loading=loading,
+        prior_mean=mean,
+        laws=laws,
+        arrays=arrays,
+    )
+
+
+def repadded(member: Member, weeks: int) -> Member:
+    """The member padded to more weeks than it needs alone, beside longer ones."""
+    longer = {name: _pad(member.arrays[name], weeks) for name in ("media", "kpi", "weight", "basis")}
+    return replace(member, arrays={**member.arrays, **longer})
+
+
+def stack(members: Sequence[Member | None], kind: Structure) -> Tile:
+    """A tile of up to `kind.units` members; places after the last repeat the first.
+
+    So do those of None, but without a week in the likelihood: nobody is to learn anything there, and it costs little.
+    """
+    first = next(member for member in members if member is not None)
+    there = [*members, *[first] * (kind.units - len(members))]
+
+    def gather(name: str) -> np.ndarray:
+        axis = 0 if name == "basis" else -1
+        return np.stack([(member or first).arrays[name] for member in there], axis=axis).astype(kind.dtype)
+
+    tile = Tile(**{name: gather(name) for name in Tile._fields})  # pyright: ignore[reportArgumentType]
+    return tile._replace(weight=tile.weight * np.array([member is not None for member in there], kind.dtype))
+
+
+def tile_shapes(kind: Structure) -> Tile:
+    """Shapes and types of a tile of this structure."""
+    weeks, channels, columns, units = kind.weeks, kind.channels, kind.columns, kind.units
+    sizes = dict(
+        media=(weeks, channels, units),
+        kpi=(weeks, units),
+        weight=(weeks, units),
+        basis=(units, weeks, columns),
+        variance=(columns, units),
+        active=(channels, units),
+        hyper=(families.HYPER_ROWS, kind.dimension, units),
+        log_strength_unit=(channels, units),
+        centre=(kind.dimension, units),
+    )
+    structs = {name: jax.ShapeDtypeStruct(size, kind.dtype) for name, size in sizes.items()}
+    return Tile(**structs)  # pyright: ignore[reportArgumentType]
+
+
+def decompose(
+    design: Float[np.ndarray, "week column"], sd: Float[np.ndarray, " column"]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Basis, variances and loading of `design diag(sd) = basis diag(sqrt(variance)) rotation'`."""
+    columns = design.shape[1]
+    left, singular, right = np.linalg.svd(design * sd, full_matrices=False)
+    basis = np.zeros((design.shape[0], columns))
+    variance = np.zeros(columns)
+    used = singular**2 > NEGLIGIBLE * singular[0] ** 2 if singular[0] > 0 else np.zeros(len(singular), bool)
+    basis[:, : len(singular)] = np.where(used, left, 0.0)
+    variance[: len(singular)] = np.where(used, singular**2, 0.0)
+    # The full rotation: directions that the data never touch keep their prior.
+    rotation = np.linalg.svd(design * sd, full_matrices=True)[2] if len(singular) < columns else right
+    return basis, variance, sd[:, None] * rotation.T
+
+
+def _reaches(media: np.ndarray, fitted: np.ndarray, window: int) -> Float[np.ndarray, " channel"]:
+    """1.0 for channels with media in some fitted week or the carry-over window before one."""
+    within = np.zeros(len(fitted), bool)
+    for week in np.flatnonzero(fitted):
+        within[max(0, week - window + 1) : week + 1] = True
+    return np.any(media[within] != 0, axis=0).astype(float)
+
+
+def _strength_unit(
+    kpi: Float[np.ndarray, " week"],
+    media: Float[np.ndarray, "week channel"],
+    basis: Float[np.ndarray, "week column"],
+    fitted: Bool[np.ndarray, " week"],
+    told: Bool[np.ndarray, " week"],
+    effect_scale: Float[np.ndarray, " channel"],
+    model: Model,
+) -> Float[np.ndarray, " channel"]:
+    """The strength, effect or mean contribution, that each channel's coordinate is measured in.
+
+    A rough standard error of the channel's mean contribution, from a ridge regression on its media: then the
+    coordinate is about linear for a channel that the data tell from zero, and bends where they do not.
+    """
+    weeks, channels = kpi[fitted], media.shape[1]
+    columns = media[fitted] - basis[fitted] @ (basis[fitted].T @ media[fitted])
+    residual = weeks - basis[fitted] @ (basis[fitted].T @ weeks)
+    # The mean response of an absent channel counts as one: its effect, and so its prior, is what is sampled.
+    mean = np.where(np.any(media != 0, axis=0), np.maximum(media[told].mean(axis=0), 1e-6), 1.0)
+    # The ridge is the prior: an effect of about `effect_scale`, on media whose response averages its mean.
+    noise = (np.std(residual) ** 2 if fitted.any() else 1.0) + 1e-12
+    precision = columns.T @ columns / noise + np.diag(effect_scale**-2.0)
+    error = np.sqrt(np.diag(np.linalg.inv(precision)))
+    return np.log(np.maximum(error, 1e-9) * (mean if model.coordinate != "effect" else np.ones(channels)))
+
+
+def _pad(values: np.ndarray, weeks: int) -> np.ndarray:
+    return np.concatenate([values, np.zeros((weeks - len(values), *values.shape[1:]))])

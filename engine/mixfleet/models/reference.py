@@ -1,0 +1,208 @@
+"""Model: one unit's media mix model in plain numpyro, written as its formulas.
+
+Nothing in a fit runs it. It says what `density` computes, for whoever wants to read, simulate or check the model:
+
+    series, laws = unit_arguments(unit, panel, spec)
+    MCMC(NUTS(media_mix), num_warmup=1000, num_samples=1000).run(key, series, laws, spec.model)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from jaxtyping import Array, Bool, Float
+
+from mixfleet.config import Model, Spec
+from mixfleet.config.priors import Distribution
+from mixfleet.data import scaling
+from mixfleet.data.panel import Panel, Unit
+from mixfleet.models import baseline
+
+__all__ = ["Laws", "Series", "collapsed_media_mix", "media_mix", "saturated_adstock", "unit_arguments"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One unit's data on the model's scale."""
+
+    media: Float[np.ndarray, "week channel"]
+    kpi: Float[np.ndarray, " week"]
+    fitted: Bool[np.ndarray, " week"]
+    """Weeks in the likelihood; media of the others carry over into them."""
+    design: Float[np.ndarray, "week column"]
+    """Columns of the linear block: intercept, trend, seasonality, controls, treatments."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Laws:
+    """One unit's priors."""
+
+    channel: Mapping[str, Sequence[Distribution]]
+    """By channel parameter, the law of each channel."""
+    noise: Distribution
+    coefficient_mean: Float[np.ndarray, " column"]
+    coefficient_sd: Float[np.ndarray, " column"]
+
+
+def media_mix(series: Series, laws: Laws, model: Model) -> None:
+    """The model: kpi = sum over channels of effect * response + design @ coefficients + noise.
+
+    Samples `noise`, `coefficients` and every name of `model.channel_parameters` (one value per channel); also records
+    `media`, the channels' joint contribution by week, and `contribution`, each channel's mean over the fitted weeks.
+    """
+    media, noise = _media_and_noise(series, laws, model)
+    coefficients = numpyro.sample(
+        "coefficients",
+        dist.Normal(jnp.asarray(laws.coefficient_mean), jnp.asarray(laws.coefficient_sd)).to_event(1),
+    )
+    expected = media + jnp.asarray(series.design) @ coefficients
+    seen = series.kpi[series.fitted]
+    numpyro.sample("kpi", dist.Normal(expected[series.fitted], noise).to_event(1), obs=jnp.asarray(seen))
+
+
+def collapsed_media_mix(series: Series, laws: Laws, model: Model) -> None:
+    """The same model with the coefficients integrated out: kpi is one draw of a multivariate normal.
+
+    For samplers: where media and intercept can stand in for each other, the posterior with coefficients is a ridge as
+    thin as the noise, and chains that should walk along it do not reach its ends.
+    """
+    media, noise = _media_and_noise(series, laws, model)
+    design, seen = jnp.asarray(series.design[series.fitted]), series.kpi[series.fitted]
+    law = dist.LowRankMultivariateNormal(
+        media[series.fitted] + design @ jnp.asarray(laws.coefficient_mean),
+        cov_factor=design * jnp.asarray(laws.coefficient_sd)[None],
+        cov_diag=jnp.full(len(seen), noise**2),
+    )
+    numpyro.sample("kpi", law, obs=jnp.asarray(seen))
+
+
+def saturated_adstock(
+    media: Float[Array, "week channel"], parameters: Mapping[str, Float[Array, " channel"]], model: Model
+) -> Float[Array, "week channel"]:
+    """Each channel's response to its media: carry-over and saturation, in the model's order."""
+    if model.adstock_first:
+        return _saturate(_carry_over(media, parameters, model), parameters, model)
+    return _carry_over(_saturate(media, parameters, model), parameters, model)
+
+
+def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Laws]:
+    """A unit of the panel as `media_mix` takes it."""
+    model, holdout = spec.model, spec.data.holdout or 0
+    fitted = scaling.likelihood_weeks(unit, window=model.window, holdout=holdout)
+    measured = scaling.measure(unit, fitted, holdout)
+    controls = measured.scaled_controls(unit)
+    names = dict(zip(panel.keys, unit.labels, strict=True))
+    mean, sd = baseline.column_priors(model, spec.data, spec.prior, names)
+    series = Series(
+        media=measured.scaled_media(unit),
+        kpi=measured.scaled_kpi(unit),
+        fitted=fitted,
+        design=baseline.design(unit.dates, controls, model=model, fitted_weeks=measured.trend_weeks),
+    )
+    laws = Laws(
+        channel={
+            name: [spec.prior.law(name, unit=names, channel=channel) for channel in panel.channels]
+            for name in model.channel_parameters
+        },
+        noise=spec.prior.law("noise", unit=names),
+        coefficient_mean=mean,
+        coefficient_sd=sd,
+    )
+    return series, laws
+
+
+def _media_and_noise(series: Series, laws: Laws, model: Model) -> tuple[Float[Array, " week"], Float[Array, ""]]:
+    parameters = {
+        name: jnp.asarray(numpyro.sample(name, _law(laws.channel[name]).to_event(1)))
+        for name in model.channel_parameters
+    }
+    noise = jnp.asarray(numpyro.sample("noise", _law([laws.noise]).to_event(1)))
+    by_channel = saturated_adstock(jnp.asarray(series.media), parameters, model) * parameters["effect"][None]
+    numpyro.deterministic("contribution", by_channel[series.fitted].mean(axis=0))
+    return jnp.asarray(numpyro.deterministic("media", by_channel.sum(axis=1))), noise[0]
+
+
+def _carry_over(media: Array, parameters: Mapping[str, Array], model: Model) -> Float[Array, "week channel"]:
+    """The sum over lags of weight times media so many weeks before, with nothing before the first week."""
+    if model.adstock == "none":
+        return media
+    weights = _weights(parameters, model)
+    if model.normalise:
+        weights = weights / weights.sum(axis=0, keepdims=True)
+    source = np.arange(len(media))[:, None] - np.arange(model.window)
+    lagged = jnp.where((source >= 0)[:, :, None], media[np.maximum(source, 0)], 0.0)
+    return jnp.sum(weights[None] * lagged, axis=1)
+
+
+def _weights(parameters: Mapping[str, Array], model: Model) -> Float[Array, "window channel"]:
+    lag = jnp.arange(float(model.window))[:, None]
+    here = {name: value[None] for name, value in parameters.items()}
+    match model.adstock:
+        case "geometric":
+            return here["decay"] ** lag
+        case "binomial":
+            return (1 - lag / model.window) ** (1 / here["decay"] - 1)
+        case "delayed":
+            return here["decay"] ** ((lag - here["delay"]) ** 2)
+    shape, span = here["adstock_shape"], here["adstock_scale"]
+    if model.adstock == "weibull_pdf":
+        age = (lag + 1) / span
+        return shape / span * age ** (shape - 1) * jnp.exp(-(age**shape))
+    # What survives each of the weeks before.
+    hazard = jnp.where(lag > 0, (jnp.maximum(lag, 1) / span) ** shape, 0.0)
+    return jnp.exp(-jnp.cumsum(hazard, axis=0))
+
+
+def _saturate(media: Array, parameters: Mapping[str, Array], model: Model) -> Float[Array, "week channel"]:
+    """Diminishing returns; media below zero, such as refunds, saturate as the spend they undo."""
+    size = jnp.abs(media)
+    # Powers have no derivative at zero; there the curves are zero whatever their parameters.
+    positive = jnp.where(size > 0, size, 1.0)
+    here = {name: value[None] for name, value in parameters.items()}
+    match model.saturation:
+        case "logistic":
+            curve = (1 - jnp.exp(-here["rate"] * size)) / (1 + jnp.exp(-here["rate"] * size))
+        case "hill":
+            power = positive ** here["slope"]
+            curve = power / (power + here["half_saturation"] ** here["slope"])
+        case "tanh":
+            curve = jnp.tanh(size / here["scale"])
+        case "michaelis_menten":
+            curve = size / (here["half_saturation"] + size)
+        case "exponential":
+            curve = 1 - jnp.exp(-here["rate"] * size)
+        case "root":
+            curve = positive ** here["exponent"]
+        case "log":
+            curve = jnp.log1p(here["rate"] * size)
+        case _:
+            curve = size
+    return jnp.sign(media) * curve
+
+
+def _law(laws: Sequence[Distribution]) -> dist.Distribution:
+    """Laws of one family, side by side."""
+    h = {name: np.array([law.hyperparameters[name] for law in laws]) for name in laws[0].hyperparameters}
+    match laws[0].family:
+        case "normal":
+            return dist.Normal(h["mean"], h["sd"])
+        case "half_normal":
+            return dist.HalfNormal(h["sd"])
+        case "lognormal":
+            return dist.LogNormal(h["mean_log"], h["sd_log"])
+        case "gamma":
+            return dist.Gamma(h["shape"], h["rate"])
+        case "inverse_gamma":
+            return dist.InverseGamma(h["shape"], h["scale"])
+        case "exponential":
+            return dist.Exponential(h["rate"])
+        case "beta":
+            return dist.Beta(h["a"], h["b"])
+        case "uniform":
+            return dist.Uniform(h["low"], h["high"])
+        case "truncated_normal":
+            high = None if np.all(np.isinf(h["high"])) else h["high"]
+            return dist.TruncatedNormal(h["mean"], h["sd"], low=h["low"], high=high)

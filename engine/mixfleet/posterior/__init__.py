@@ -1,0 +1,1 @@
+"""Posterior: draws of a unit turned into numbers in original units."""

@@ -1,0 +1,105 @@
+"""Pooled results: how much each unit borrowed from its group, and where the group's variance lies.
+
+References:
+    Gelman and Pardoe (2006), Bayesian measures of explained variance and pooling in multilevel (hierarchical) models,
+        doi:10.1198/004017005000000517.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from mixfleet.config import Spec
+from mixfleet.data.panel import Panel
+from mixfleet.hierarchy.groups import Prepared
+from mixfleet.hierarchy.sampler import FinishedGroup
+from mixfleet.inference.scheduler import Finished
+from mixfleet.models import families
+from mixfleet.posterior.unit_result import UnitResult
+
+__all__ = ["with_pooling"]
+
+UNIT = "unit"
+"""Source of the units' own deviations, beside those named as key columns."""
+
+TYPE = "type"
+"""Source of the deviations of channels of one type."""
+
+
+def with_pooling(result: UnitResult, unit: Finished, finished: FinishedGroup, panel: Panel, spec: Spec) -> UnitResult:
+    """The result with a table `pooling`: one row per pooled parameter, channel and source of variance.
+
+    `channel` names the column where the parameter is one of the baseline. `sd` is the standard deviation that the
+    source has over the group, on the unconstrained scale, or `type` over the channels of one type; `share` is its part
+    of the variance around the channel's centre, or around the mean of the channel's type; `borrowed`, in the rows of
+    the units' own deviations, is the pooling factor: near 1 where the unit's deviation is known no better than the
+    group's spread of deviations says, near 0 where the unit's own data fix it.
+    """
+    group, hyper = finished.group, finished.hyper
+    sources = [UNIT, *group.keys]
+    quantities = [*range(1, 1 + len(sources))]
+    used = np.concatenate([np.ones((1, hyper.draws.shape[1])), _used(group)])
+    if group.pool.types:
+        typed = [part.types.sum(axis=0) for part in (group.hierarchy, group.columns.hierarchy)]
+        sources, quantities, used = [*sources, TYPE], [*quantities, -1], np.vstack([used, np.concatenate(typed)])
+    spread = np.asarray(hyper.draws[quantities], float) * used[..., None, None]
+    total = np.sum(spread**2, axis=0)
+    borrowed = _borrowed(unit, finished, panel)
+    names = [spec.model.channel_parameters[j] for j in group.pool.parameters]
+    rows = [(name, channel) for name in names for channel in panel.channels]
+    rows += zip(group.shared.parameters, group.shared.names, strict=True)
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("parameter", "channel", "source", "sd", "sd_q05", "sd_q95", "share", "borrowed")
+    }
+    columns |= {"rhat": [], "ess_bulk": []}
+    for r, (name, channel) in enumerate(rows):
+        for part, (source, quantity) in enumerate(zip(sources, quantities, strict=True)):
+            if not used[part, r]:
+                continue
+            drawn = spread[part, r].ravel()
+            low, high = np.quantile(drawn, [0.05, 0.95])
+            values = (name, channel, source, drawn.mean(), low, high, np.mean(spread[part, r] ** 2 / total[r]))
+            values += (borrowed[r] if part == 0 else np.nan, hyper.rhat[quantity, r], hyper.ess_bulk[quantity, r])
+            for column, value in zip(columns.values(), values, strict=True):
+                column.append(value)
+    text = {"parameter", "channel", "source"}
+    table = {name: np.array(values, object if name in text else float) for name, values in columns.items()}
+    return replace(result, tables={**result.tables, "pooling": table})
+
+
+def _borrowed(unit: Finished, finished: FinishedGroup, panel: Panel) -> Float[np.ndarray, " row"]:
+    """Variance of the unit's deviation over the expected variance of its group's, by row; at most 1."""
+    group, draws = finished.group, unit.draws
+    values = np.concatenate([np.asarray(draws.shape, float), np.asarray(draws.effect, float)[None]])
+    law = unit.job.member.arrays["hyper"]
+    theta = np.concatenate(
+        [
+            *(
+                families.unconstrain(group.pool.kind.laws[j], values[j], law[:, own, None, None])
+                for j, _, own in group.pool.slices()
+            ),
+            _shared_of(unit, group),
+        ]
+    )
+    hyper = np.asarray(finished.hyper.draws, float)
+    expected, first = hyper[0].copy(), 2 + len(group.keys)
+    labels = dict(zip(panel.keys, unit.job.member.unit.labels, strict=True))
+    for key, ones in zip(group.keys, group.labels, strict=True):
+        expected += hyper[first + ones.index(labels[key])] * _used(group)[group.keys.index(key)][:, None, None]
+        first += len(ones)
+    deviation = theta - expected
+    return np.minimum(deviation.var(axis=(1, 2)) / np.mean(hyper[1] ** 2, axis=(1, 2)), 1.0)
+
+
+def _used(group: Prepared) -> Float[np.ndarray, "key row"]:
+    return np.concatenate([group.hierarchy.used, group.columns.hierarchy.used], axis=1)
+
+
+def _shared_of(unit: Finished, group: Prepared) -> Float[np.ndarray, "row draw chain"]:
+    """Shared coefficients from those of the unit's own columns."""
+    places = list(group.shared.places)
+    at = [member.unit.labels for member in group.members].index(unit.job.member.unit.labels)
+    own = np.asarray(unit.draws.coefficients, float)[places]
+    return np.tensordot(np.linalg.inv(group.shared.loadings[at][places]), own, axes=1)

@@ -1,0 +1,1 @@
+"""Reporting: charts, sentences and the page of a run."""

@@ -1,0 +1,333 @@
+"""Report: one HTML file about a run that needs no network and no server.
+
+The numbers lie in the file as JSON, a piece for the fleet and a piece for each unit that is parsed when somebody looks
+at it; the page's script draws them. Every text of the table's goes through JSON and `textContent`, never through
+markup.
+"""
+
+import html
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mixfleet.analysis.insight import Insight
+from mixfleet.analysis.posterior_draws import CERTIFIED
+from mixfleet.analysis.tables.platform_reports import reports
+from mixfleet.budgeting.plan import Plan
+from mixfleet.reporting.highlights import remarks
+
+__all__ = ["compose_report"]
+
+DIGITS = 4
+CURVE_POINTS = 16
+PLAN_ROWS = 20
+SCORES = ("r2", "wmape", "coverage90", "holdout_r2", "holdout_wmape", "baseline_negative")
+
+Rows = list[dict[str, Any]]
+ByUnit = Mapping[tuple[str, ...], Rows]
+
+
+def compose_report(
+    insight: Insight,
+    tables: Callable[[str], pa.Table],
+    manifest: Mapping[str, Any],
+    plan: Plan | None,
+    forecast: pa.Table | None = None,
+) -> str:
+    """The page.
+
+    Args:
+        insight: Of the run; its frame must be pyarrow.
+        tables: The run's summary tables by name.
+        manifest: The run's manifest.
+        plan: The budget plan to show, if any.
+        forecast: What `Insight.forecast` found, to show, if anything.
+    """
+    keys = insight.fleet.keys
+    status = tables("status").to_pylist()
+    found = _found(insight, tables, plan)
+    own: dict[str, ByUnit] = {name: _by_unit(rows, keys) for name, rows in found.items()}
+    own["weekly"] = _columns_by_unit(tables("weekly"), keys)
+    own["parts"] = _columns_by_unit(insight.contributions(period="month"), keys)
+    own["curves"] = _columns_by_unit(insight.curves(CURVE_POINTS), keys)
+    told = tables("findings").to_pylist()
+    own["findings"] = _by_labels(told)
+    said = remarks(status, found["fit"], found["overlap"], found["movement"], found["residuals"], keys)
+    head = {
+        "run": manifest["run_id"],
+        "keys": keys,
+        "currency": manifest["config"]["data"].get("currency") or "",
+        "given": insight.economics.given,
+        "channels": insight.fleet.channels,
+        "status": [_status(row, own, keys) for row in status],
+        "total": _total(insight),
+        "remarks": [{"severity": one.severity, "unit": one.unit, "text": one.text} for one in said],
+        "plan": None if plan is None else _plan(plan),
+        "findings": [[row["severity"], row["rule"], row["message"]] for row in told],
+        "forecast": None if forecast is None else _forecast(forecast, keys),
+        "provenance": _provenance(manifest) + _said(insight),
+    }
+    pieces = [_piece("fleet", head)]
+    for place, row in enumerate(status):
+        pieces.append(_piece(f"unit-{place}", _unit(tuple(row[key] for key in keys), own, _worth(insight))))
+    return _page(manifest["run_id"], pieces)
+
+
+def _found(insight: Insight, tables: Callable[[str], pa.Table], plan: Plan | None) -> dict[str, Rows]:
+    """Rows about units by what they tell."""
+    returns = _by_measure(insight.returns())
+    return {
+        **{name: returns.get(name, []) for name in ("cpik", "marginal_cpik", *insight.economics.measures)},
+        "roi": returns.get("roi", []),
+        "whole": insight.whole_roi().to_pylist(),
+        "marginal": returns.get("marginal_roi", []),
+        "prior": tables("roi").select([*insight.fleet.keys, "channel", "prior_mean", "prior_sd"]).to_pylist(),
+        "share": insight.contributions().to_pylist(),
+        "fit": insight.fit().to_pylist(),
+        "overlap": insight.overlap().to_pylist(),
+        "movement": insight.movement().to_pylist(),
+        "shapes": insight.shapes().to_pylist(),
+        "plan": [] if plan is None else plan.cells.to_pylist(),
+        "residuals": insight.residuals().to_pylist(),
+        "pooling": insight.pooling().to_pylist() if insight.pooled else [],
+        "claims": insight.calibration().to_pylist() if reports(insight.fleet) else [],
+    }
+
+
+def _page(title: str, pieces: Iterable[str]) -> str:
+    folder = resources.files("mixfleet") / "reporting" / "page"
+    style, script, frame = ((folder / f"report.{kind}").read_text("utf-8") for kind in ("css", "js", "html"))
+    # Pieces go in last, so that nothing in them is taken for a place to fill.
+    before, after = frame.replace("{title}", html.escape(title)).replace("{style}", style).split("{pieces}")
+    return before + "\n".join(pieces) + after.replace("{script}", script)
+
+
+def _piece(name: str, value: Any) -> str:
+    text = json.dumps(_short(value), separators=(",", ":"), ensure_ascii=True)
+    # No text of the data may end the element that holds it.
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return f'<script type="application/json" id="{name}">{text}</script>'
+
+
+def _short(value: Any) -> Any:
+    """Numbers to a few digits, what is no number as null, dates as text."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        return value if value == 0 else round(value, DIGITS - 1 - math.floor(math.log10(abs(value))))
+    if isinstance(value, np.ndarray):
+        return _short(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): _short(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_short(item) for item in value]
+    return value if value is None or isinstance(value, str | int | bool) else str(value)
+
+
+def _by_unit(rows: Rows, keys: tuple[str, ...]) -> ByUnit:
+    found: dict[tuple[str, ...], Rows] = defaultdict(list)
+    for row in rows:
+        found[tuple(row[key] for key in keys)].append(row)
+    return found
+
+
+def _by_labels(findings: Rows) -> ByUnit:
+    found: dict[tuple[str, ...], Rows] = defaultdict(list)
+    for row in findings:
+        found[tuple(row["unit"] or ())].append(row)
+    return found
+
+
+def _columns_by_unit(table: pa.Table, keys: tuple[str, ...]) -> Any:
+    """Each unit's rows as arrays by column, for tables too long to be made rows of; units lie together in it."""
+    if not table.num_rows:
+        return {}
+    labels = list(zip(*(table[key].to_pylist() for key in keys), strict=True))
+    starts = [i for i, row in enumerate(labels) if i == 0 or row != labels[i - 1]]
+    columns = {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names if name not in keys}
+    return {
+        labels[start]: {name: values[start:stop] for name, values in columns.items()}
+        for start, stop in zip(starts, [*starts[1:], len(labels)], strict=True)
+    }
+
+
+def _status(row: Mapping[str, Any], own: Mapping[str, ByUnit], keys: tuple[str, ...]) -> dict[str, Any]:
+    unit = tuple(row[key] for key in keys)
+    whole = own["whole"].get(unit)
+    share = [part for part in own["share"].get(unit, []) if part["kind"] == "channel"]
+    return {
+        "unit": unit,
+        "status": row["status"],
+        "reason": row["reason"],
+        "ok": row["status"] in CERTIFIED,
+        "roi": _interval(whole[0]) if whole else None,
+        "by": {one["channel"]: _interval(one) for one in own["roi"].get(unit, [])},
+        "share": sum(part["share"] for part in share) if share else None,
+        "fit": {name: one.get(name) for one in own["fit"].get(unit, []) for name in SCORES},
+    }
+
+
+def _worth(insight: Insight) -> tuple[str, ...]:
+    """Measures that the page shows where somebody said what a KPI earns; customers have their cost beside it."""
+    costs = ("cpik", "marginal_cpik") if "customer_value" in insight.economics.given else ()
+    return (*costs, *insight.economics.measures)
+
+
+def _by_measure(table: pa.Table) -> dict[str, Rows]:
+    found: dict[str, Rows] = defaultdict(list)
+    for row in table.to_pylist():
+        found[row["measure"]].append(row)
+    return found
+
+
+def _unit(unit: tuple[str, ...], own: Mapping[str, Any], worth: tuple[str, ...]) -> dict[str, Any]:
+    channels: dict[str, dict[str, Any]] = {}
+    for name in ("roi", "marginal", *worth, "prior"):
+        for row in own[name].get(unit, []):
+            keep = ("prior_mean", "prior_sd") if name == "prior" else ("mean", "q05", "q95", "spend")
+            channels.setdefault(row["channel"], {})[name] = [row[column] for column in keep]
+    for row in own["shapes"].get(unit, []):
+        channels.setdefault(row["channel"], {})[row["measure"]] = [row["q50"], row["q05"], row["q95"]]
+    plan = ("channel", "spend_today", "spend_plan", "gain_mean", "gain_q05", "gain_q95", "binding")
+    overlap = [row for row in own["overlap"].get(unit, []) if row["statement"] != "told apart"]
+    return {
+        "weekly": _weekly(own["weekly"].get(unit)),
+        "parts": _parts(own["parts"].get(unit)),
+        "curves": _curves(own["curves"].get(unit)),
+        "channels": channels,
+        "movement": [
+            [row[name] for name in ("parameter", "channel", "prior_mean", "mean", "sd", "verdict")]
+            for row in own["movement"].get(unit, [])
+            if row["channel"]
+        ],
+        "overlap": [[row["channel"], row["other"], row["posterior_correlation"], row["statement"]] for row in overlap],
+        "plan": [[row[name] for name in plan] for row in own["plan"].get(unit, [])],
+        "claims": _claims(own["claims"].get(unit, [])),
+        "residuals": [row["statement"] for row in own["residuals"].get(unit, [])],
+        "borrowed": [
+            [row["parameter"], row["channel"], row["borrowed"]]
+            for row in own["pooling"].get(unit, [])
+            if row["source"] == "unit"
+        ],
+        "findings": [[row["severity"], row["message"]] for row in own["findings"].get(unit, [])],
+    }
+
+
+def _weekly(table: Any) -> Any:
+    if table is None:
+        return None
+    days = [str(day)[:10] for day in table["date"]]
+    return {"date": days, **{name: table[name] for name in ("kpi", "mean", "q05", "q95")}}
+
+
+def _parts(table: Any) -> Any:
+    """Means by component and month."""
+    if table is None:
+        return None
+    components = list(dict.fromkeys(table["component"]))
+    means = table["mean"].reshape(-1, len(components))
+    return {"month": table["period"][:: len(components)].tolist(), "mean": dict(zip(components, means.T, strict=True))}
+
+
+def _curves(table: Any) -> Any:
+    if table is None:
+        return {}
+    found = {}
+    for channel in dict.fromkeys(table["channel"]):
+        rows = table["channel"] == channel
+        found[channel] = {name: table[name][rows] for name in ("spend", "mean", "q05", "q95")}
+        found[channel] |= {"usual": table["usual"][rows][0], "seen": table["spend"][rows][table["seen"][rows]].max()}
+    return found
+
+
+def _total(insight: Insight) -> dict[str, Any]:
+    """The fleet as a whole: ROI by channel and contribution by component, and what is not in them."""
+    contributions, returns = insight.contributions(by=()).to_pylist(), insight.roi(by=()).to_pylist()
+    whole, worth = insight.whole_roi(by=()).to_pylist(), _by_measure(insight.returns(by=()))
+    head = contributions[0] if contributions else {"units": 0, "excluded": 0, "excluded_units": ""}
+    return {
+        "units": head["units"],
+        "excluded": head["excluded"],
+        "excluded_units": head["excluded_units"],
+        "roi": _interval(whole[0]) if whole else None,
+        "spend": whole[0]["spend"] if whole else None,
+        "channels": [[row["channel"], *_interval(row), row["spend"]] for row in returns],
+        "worth": {name: [[row["channel"], *_interval(row)] for row in worth[name]] for name in _worth(insight)},
+        "whole": {row["measure"]: _interval(row) for row in insight.whole_worth(by=()).to_pylist()},
+        "claims": _claims(insight.calibration(by=()).to_pylist() if reports(insight.fleet) else []),
+        "components": [[row["component"], row["kind"], *_interval(row), row["share"]] for row in contributions],
+    }
+
+
+def _claims(rows: Rows) -> list[list[Any]]:
+    """What platforms report, what came, and the factor between them, by channel."""
+    measures = {name: [row for row in rows if row["measure"] == name] for name in ("incremental", "factor")}
+    return [
+        [one["channel"], one["reported"], one["claimed"], one["double_claimed"], _interval(one), _interval(factor)]
+        for one, factor in zip(measures["incremental"], measures["factor"], strict=True)
+    ]
+
+
+def _plan(plan: Plan) -> dict[str, Any]:
+    rows = [row for row in plan.cells.to_pylist() if row["binding"] != "not certified"]
+    channels: dict[str, list[float]] = {}
+    for row in rows:
+        sums = channels.setdefault(row["channel"], [0.0, 0.0, 0.0])
+        for i, name in enumerate(("spend_today", "spend_plan", "gain_mean")):
+            sums[i] += row[name]
+    extra = {name: table.slice(0, PLAN_ROWS).to_pylist() for name, table in plan.extra.items()}
+    return {**plan.totals, "channels": [[name, *sums] for name, sums in channels.items()], **extra}
+
+
+def _forecast(table: pa.Table, keys: tuple[str, ...]) -> dict[str, Any]:
+    """By subject: the KPI by period, and the mean of each component over all of them."""
+    columns = [key for key in keys if key in table.column_names]
+    subjects: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in table.to_pylist():
+        name = tuple(row[key] for key in columns)
+        one = subjects.setdefault(
+            name,
+            {"name": " / ".join(name) or "whole fleet", "status": row.get("status"), "period": [], "kpi": []}
+            | {"excluded": row.get("excluded", 0), "held": row["held"], "components": {}},
+        )
+        if row["component"] == "kpi":
+            one["period"].append(row["period"])
+            one["kpi"].append(_interval(row))
+        elif row["component"] != "expected":
+            one["components"][row["component"]] = one["components"].get(row["component"], 0.0) + row["mean"]
+    return {"subjects": list(subjects.values())}
+
+
+def _provenance(manifest: Mapping[str, Any]) -> list[list[str]]:
+    versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
+    return [
+        ["run", manifest["run_id"]],
+        ["created", str(manifest.get("created", ""))],
+        ["finished", str(manifest["timings"].get("finished", ""))],
+        ["versions", versions],
+        ["platform", manifest["platform"]],
+        ["devices", ", ".join(manifest["devices"])],
+        ["seed", str(manifest["seed"])],
+        ["data (SHA-256)", manifest["fingerprint"]["data"]],
+        ["result (SHA-256)", manifest["result_sha256"]],
+        ["model", json.dumps(manifest["config"]["model"])],
+        ["inference", json.dumps(manifest["config"]["inference"])],
+    ]
+
+
+def _said(insight: Insight) -> list[list[str]]:
+    """What the reader said that a KPI earns, as the numbers about money rest on it."""
+    given = insight.economics.given
+    names = (*given, "retention") if "customer_value" in given else given
+    return [[name.replace("_", " "), str(getattr(insight.economics, name))] for name in names]
+
+
+def _interval(row: Mapping[str, Any]) -> list[float]:
+    return [row["mean"], row["q05"], row["q95"]]

@@ -1,1 +1,0 @@
-"""Samplers: Markov transitions for many targets at once, one gradient per lane and tick."""

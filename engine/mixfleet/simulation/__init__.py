@@ -1,0 +1,1 @@
+"""Simulation: fleets whose truth is known, from formulas of their own."""

@@ -1,0 +1,251 @@
+"""Truth: the parameters behind one simulated unit, and what they make of its media, in plain float64 numpy.
+
+Written from the formulas and independent of the model and its kernels, so that each can be checked against
+the other.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from jaxtyping import Float
+
+from mixfleet import config
+from mixfleet.config.priors import PARAMETERS, Distribution
+from mixfleet.models.prior_moments import coordinate_moments
+
+MEDIA_SHARE = 0.27
+"""Share of sales that media bring in units with fixed truth."""
+
+_FIXED_CURVES: dict[str, tuple[float, ...]] = {
+    "decay": (0.6, 0.2, 0.35, 0.3, 0.45, 0.5, 0.55, 0.25),
+    "delay": (1.0, 0.0, 0.5, 0.5, 1.0, 1.5, 1.0, 0.0),
+    "adstock_shape": (1.5, 1.0, 1.2, 1.2, 1.5, 2.0, 1.8, 1.0),
+    "adstock_scale": (2.5, 0.8, 1.2, 1.2, 1.8, 2.5, 2.5, 0.8),
+    "rate": (2.0, 3.0, 2.5, 1.5, 2.5, 2.0, 1.5, 3.0),
+    "slope": (1.5, 1.0, 1.2, 1.0, 1.3, 1.5, 1.5, 1.0),
+    "half_saturation": (0.6, 0.4, 0.5, 0.5, 0.4, 0.6, 0.7, 0.4),
+    "scale": (0.7, 0.5, 0.6, 0.6, 0.5, 0.7, 0.8, 0.5),
+    "exponent": (0.6, 0.5, 0.6, 0.7, 0.6, 0.5, 0.6, 0.5),
+}
+_FIXED_WEIGHTS = (0.30, 0.20, 0.12, 0.08, 0.08, 0.06, 0.06, 0.10)
+_FIXED_LINEAR = {"intercept": 0.6, "trend": 0.1, "seasonality": 0.03, "control": 0.015, "treatment": 0.015}
+_FIXED_NOISE = 0.03
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """The true parameters of one unit, on the model's scale."""
+
+    channel: Mapping[str, Float[np.ndarray, " channel"]]
+    """By parameter name: adstock's, saturation's, `effect`."""
+    linear: Float[np.ndarray, " column"]
+    """Coefficients of the linear columns."""
+    noise: float
+
+
+def draw(law: Distribution, rng: np.random.Generator) -> float:
+    """One value from a prior law."""
+    values = law.values
+    if law.family == "truncated_normal":
+        mean, sd, low, high = values
+        normal = NormalDist()
+        below, above = normal.cdf((low - mean) / sd), normal.cdf((high - mean) / sd)
+        place = below + (above - below) * float(rng.uniform(1e-12, 1 - 1e-12))
+        return min(max(mean + sd * normal.inv_cdf(place), low), high)
+    families = {
+        "normal": lambda: rng.normal(values[0], values[1]),
+        "half_normal": lambda: abs(rng.normal(0.0, values[0])),
+        "lognormal": lambda: rng.lognormal(values[0], values[1]),
+        "gamma": lambda: rng.gamma(values[0], 1.0 / values[1]),
+        "inverse_gamma": lambda: values[1] / rng.gamma(values[0], 1.0),
+        "exponential": lambda: rng.exponential(1.0 / values[0]),
+        "beta": lambda: rng.beta(values[0], values[1]),
+        "uniform": lambda: rng.uniform(values[0], values[1]),
+    }
+    return float(families[law.family]())
+
+
+def draw_truth(
+    rng: np.random.Generator,
+    *,
+    prior: config.Prior,
+    model: config.Model,
+    unit: Mapping[str, str],
+    channels: tuple[str, ...],
+    kinds: tuple[str, ...],
+) -> Truth:
+    """Every parameter drawn from its prior law for this unit; `kinds` are those of the linear columns."""
+    channel = {
+        name: np.array([draw(prior.law(name, unit=unit, channel=medium), rng) for medium in channels])
+        for name in model.channel_parameters
+    }
+    linear = np.array([draw(prior.law(kind, unit=unit), rng) for kind in kinds])
+    return Truth(channel=channel, linear=linear, noise=draw(prior.law("noise", unit=unit), rng))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PooledTruth:
+    """True hyperparameters of one group's pooled parameters, on the unconstrained scale.
+
+    By parameter, each over the channels; those of the linear columns last, by parameter and each over its columns.
+    """
+
+    centre: Mapping[str, Float[np.ndarray, " channel"]]
+    spread: Mapping[str, Float[np.ndarray, "part channel"]]
+    """Of the units, then of each key."""
+    used: Mapping[str, Float[np.ndarray, " part"]]
+    """One for the units, and for each key whose labels have effects on the parameter."""
+    around: Mapping[str, Float[np.ndarray, "2 channel"]]
+    """Mean and standard deviation of the law that each centre was drawn from: its type's, or the prior's."""
+
+    def unit(
+        self,
+        rng: np.random.Generator,
+        labels: Sequence[np.random.Generator],
+        laws: Mapping[str, Sequence[Distribution]],
+    ) -> dict[str, Float[np.ndarray, " channel"]]:
+        """One unit's pooled parameters, those of the linear columns in the units that its group shares.
+
+        Args:
+            rng: The unit's own stream.
+            labels: For each key, the stream of the unit's label, fresh.
+            laws: Law of each pooled parameter's centre, by channel.
+        """
+        values = {}
+        for name, centre in self.centre.items():
+            parts = [stream.standard_normal(len(centre)) for stream in (rng, *labels)]
+            theta = centre + self.used[name] @ (self.spread[name] * np.stack(parts))
+            values[name] = np.array([_natural(law, float(u)) for law, u in zip(laws[name], theta, strict=True)])
+        return values
+
+    @property
+    def rows(self) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, "part row"], Float[np.ndarray, "2 row"]]:
+        """All centres, all spreads, and what the centres lie around."""
+        spread, around = (np.concatenate(list(by_name.values()), axis=1) for by_name in (self.spread, self.around))
+        return np.concatenate(list(self.centre.values())), spread, around
+
+
+def draw_pooled(
+    rng: np.random.Generator,
+    *,
+    laws: Mapping[str, Sequence[Distribution]],
+    pooling: config.Pooling,
+    keys: Sequence[str],
+    channels: Sequence[str],
+) -> PooledTruth:
+    """Hyperparameters of a group from their prior, with effects of the labels of these keys.
+
+    Raises:
+        ConfigError: A type has a channel that is not among `channels`.
+    """
+    centre, spread, around = {}, {}, {}
+    for name, by_channel in laws.items():
+        moments = np.array([_moments(law) for law in by_channel])
+        # Spreads of linear coefficients are told in standard deviations of their prior.
+        unit = moments[:, 1] if PARAMETERS[name].linear else 1.0
+        mean, sd = moments.T.copy()
+        for places in [] if PARAMETERS[name].linear else pooling.type_places(channels):
+            mean[places] += moments[places, 1] * rng.standard_normal()
+            sd[places] *= pooling.type * abs(rng.standard_normal())
+        around[name] = np.stack([mean, sd])
+        centre[name] = mean + sd * rng.standard_normal(len(by_channel))
+        spread[name] = (
+            (pooling.scale(name) or 0.0) * unit * np.abs(rng.standard_normal((1 + len(keys), len(by_channel))))
+        )
+    used = {name: np.array([1.0, *(float(pooling.has_effects(name, key)) for key in keys)]) for name in laws}
+    return PooledTruth(centre=centre, spread=spread, used=used, around=around)
+
+
+def _moments(law: Distribution) -> tuple[float, float]:
+    if law.family == "normal":
+        mean, sd = law.values
+        return mean, sd
+    return coordinate_moments(law)
+
+
+def _natural(law: Distribution, u: float) -> float:
+    """A parameter from the unconstrained scale of its law."""
+    low, high = law.support
+    if math.isinf(low):
+        return u
+    return math.exp(u) if math.isinf(high) else low + (high - low) * NormalDist().cdf(u)
+
+
+def fixed_truth(media: Float[np.ndarray, "week channel"], *, model: config.Model, kinds: tuple[str, ...]) -> Truth:
+    """Realistic values: the same curves and the same shares of sales in every unit.
+
+    Args:
+        media: Scaled media, a column of zeros for an absent channel.
+        model: Says which parameters there are.
+        kinds: Kinds of the linear columns.
+    """
+    count = media.shape[1]
+    names = model.channel_parameters[:-1]
+    curves = {name: np.array([_FIXED_CURVES[name][i % 8] for i in range(count)]) for name in names}
+    response = saturated_adstock(media, curves, model).mean(axis=0)
+    weight = np.array([_FIXED_WEIGHTS[i % 8] for i in range(count)]) * (response > 0)
+    total = _FIXED_LINEAR["intercept"] * MEDIA_SHARE / (1 - MEDIA_SHARE)
+    effect = total * weight / weight.sum() / np.where(response > 0, response, 1.0)
+    linear = np.array([_FIXED_LINEAR[kind] for kind in kinds])
+    return Truth(channel={**curves, "effect": effect}, linear=linear, noise=_FIXED_NOISE)
+
+
+def saturated_adstock(
+    media: Float[np.ndarray, "week channel"],
+    parameters: Mapping[str, Float[np.ndarray, " channel"]],
+    model: config.Model,
+) -> Float[np.ndarray, "week channel"]:
+    """Media after carry-over and saturation, in the order that the model says."""
+    out = np.zeros_like(media)
+    for i in range(media.shape[1]):
+        here = {name: float(values[i]) for name, values in parameters.items()}
+        series = media[:, i]
+        if model.adstock_first:
+            out[:, i] = _saturate(_carry_over(series, here, model), here, model)
+        else:
+            out[:, i] = _carry_over(_saturate(series, here, model), here, model)
+    return out
+
+
+def _carry_over(series: Float[np.ndarray, " week"], here: dict[str, float], model: config.Model) -> np.ndarray:
+    weights = np.array([_weight(model, here, lag) for lag in range(model.window)])
+    if model.normalise:
+        weights = weights / weights.sum()
+    return np.convolve(series, weights)[: len(series)]
+
+
+def _weight(model: config.Model, here: dict[str, float], lag: int) -> float:
+    if model.adstock == "none":
+        return float(lag == 0)
+    if model.adstock == "geometric":
+        return here["decay"] ** lag
+    if model.adstock == "binomial":
+        return (1 - lag / model.window) ** (1 / here["decay"] - 1)
+    if model.adstock == "delayed":
+        return here["decay"] ** ((lag - here["delay"]) ** 2)
+    shape, scale = here["adstock_shape"], here["adstock_scale"]
+    if model.adstock == "weibull_pdf":
+        age = (lag + 1) / scale
+        return shape / scale * age ** (shape - 1) * math.exp(-(age**shape))
+    return math.prod(math.exp(-((past / scale) ** shape)) for past in range(1, lag + 1))
+
+
+def _saturate(series: Float[np.ndarray, " week"], here: dict[str, float], model: config.Model) -> np.ndarray:
+    family = model.saturation
+    if family == "logistic":
+        return np.tanh(0.5 * here["rate"] * series)
+    if family == "hill":
+        with np.errstate(divide="ignore", over="ignore"):
+            return 1.0 / (1.0 + np.exp(-here["slope"] * (np.log(series) - math.log(here["half_saturation"]))))
+    if family == "tanh":
+        return np.tanh(series / here["scale"])
+    if family == "michaelis_menten":
+        return series / (here["half_saturation"] + series)
+    if family == "exponential":
+        return -np.expm1(-here["rate"] * series)
+    if family == "root":
+        return series ** here["exponent"]
+    return np.log1p(here["rate"] * series) if family == "log" else series

@@ -1,0 +1,1 @@
+"""Storage: the run folder, written atomically and read with its digests checked."""

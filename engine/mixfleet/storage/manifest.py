@@ -1,0 +1,198 @@
+"""Manifest: what a run was made of, and the markers that say whether its folder can be trusted."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mixfleet._version import __version__
+from mixfleet.config import Spec, to_mapping
+from mixfleet.data.panel import Panel
+from mixfleet.errors import RunError
+from mixfleet.storage import atomic_files
+
+SCHEMA_VERSION = 1
+"""Version of the run folder. Columns and files may be added under it; a renamed or removed one raises it."""
+
+MANIFEST = "manifest.json"
+SUCCESS = "_SUCCESS"
+PARTIAL = "_PARTIAL"
+
+_PACKAGES = ("numpy", "jax", "jaxlib", "numpyro", "pyarrow", "zarr")
+
+_NO_RESULT = {"run": None, "compute": ("devices", "memory_limit_gib", "cache_dir"), "data": ("path",)}
+"""Settings that change no number of a result: whole groups (None) or some of a group."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """What a result follows from. Two runs that agree in it have the same result."""
+
+    engine: str
+    """Version of the package."""
+    data: str
+    """SHA-256 of the checked table; another order of rows, or another file of this content, is the same."""
+    config: Mapping[str, Any]
+    """Settings that may change a result, as plain values."""
+
+    @staticmethod
+    def of(panel: Panel, spec: Spec) -> "Fingerprint":
+        """The fingerprint of fitting `panel` under `spec`."""
+        config = to_mapping(spec)
+        for group, names in _NO_RESULT.items():
+            if names is None:
+                del config[group]
+            else:
+                config[group] = {name: value for name, value in config[group].items() if name not in names}
+        # Through JSON, so that it compares equal to one that was read back.
+        return Fingerprint(engine=__version__, data=panel_sha256(panel), config=json.loads(json.dumps(config)))
+
+    def differences(self, other: Mapping[str, Any]) -> list[str]:
+        """Sentences on where the stored fingerprint `other` differs from this one."""
+        found = []
+        if other["engine"] != self.engine:
+            found.append(f"the engine was {other['engine']}, now it is {self.engine}")
+        if other["data"] != self.data:
+            found.append("the data differ")
+        before, now = _flatten(other["config"]), _flatten(self.config)
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
+                found.append(f"{key} was {before.get(key)!r}, now it is {now.get(key)!r}")
+        return found
+
+
+def new_manifest(run_id: str, panel: Panel, spec: Spec, fingerprint: Fingerprint, devices: tuple[str, ...]) -> dict:
+    """The manifest of a run that starts."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "state": "running",
+        "run_id": run_id,
+        "versions": {"mixfleet": __version__, "python": platform.python_version(), **_package_versions()},
+        "platform": platform.platform(),
+        "devices": list(devices),
+        "seed": spec.inference.seed,
+        "keys": list(panel.keys),
+        "units": len(panel.units) + len(panel.rejected),
+        "fingerprint": {
+            "engine": fingerprint.engine,
+            "data": fingerprint.data,
+            "config": dict(fingerprint.config),
+        },
+        "config": to_mapping(spec),
+    }
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> str:
+    """Write the manifest; its sha256."""
+    data = json.dumps(manifest, indent=1, ensure_ascii=True).encode("ascii")
+    atomic_files.replace_bytes(folder / MANIFEST, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a run, finished or not.
+
+    Raises:
+        RunError: There is none, it is damaged, or a newer version of the package wrote it.
+    """
+    data = _read(folder / MANIFEST, "is no run folder: it has no manifest.json")
+    try:
+        manifest = json.loads(data)
+        version = int(manifest["schema_version"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{folder / MANIFEST} is damaged: {error}. Fit again with another run.id") from error
+    if version > SCHEMA_VERSION:
+        raise RunError(
+            f"run {folder} has schema version {version}; this mixfleet reads up to {SCHEMA_VERSION}: upgrade"
+        )
+    return manifest
+
+
+def read_finished(folder: Path) -> dict[str, Any]:
+    """The manifest of a finished run.
+
+    Raises:
+        RunError: The run is not finished, or its manifest is not the one that was committed.
+    """
+    manifest = read_manifest(folder)
+    if not is_finished(folder):
+        raise RunError(
+            f"run {folder} is not finished. Resume it with the same configuration, run.root and run.id={folder.name}"
+        )
+    marker = _read(folder / SUCCESS, "is not finished")
+    if json.loads(marker or b"{}").get("manifest") != atomic_files.file_sha256(folder / MANIFEST):
+        raise RunError(f"{folder / MANIFEST} was changed after the run had finished; fit again with another run.id")
+    return manifest
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run's result is committed."""
+    return (folder / SUCCESS).is_file()
+
+
+def panel_sha256(panel: Panel) -> str:
+    """SHA-256 (hex) of everything in the panel that a fit may look at."""
+    total = hashlib.sha256()
+
+    def take(value: Any) -> None:
+        if isinstance(value, np.ndarray):
+            if value.dtype.kind == "M":
+                value = value.astype("datetime64[D]").astype(np.int64)
+            total.update(f"{value.dtype.str}{value.shape}".encode())
+            total.update(np.ascontiguousarray(value).tobytes())
+        else:
+            total.update(json.dumps(value).encode() + b"\n")
+
+    take([list(panel.keys), list(panel.channels), list(panel.linear)])
+    for unit in panel.units:
+        take([list(unit.labels), unit.population, unit.kpi_scale])
+        for array in (
+            unit.dates,
+            unit.kpi,
+            unit.observed,
+            unit.media,
+            unit.spend,
+            unit.controls,
+            unit.value_per_kpi,
+        ):
+            take(array)
+        # No fit looks at it, but the run keeps it for its tables.
+        if unit.reported is not None:
+            take(unit.reported)
+    # Reasons name rows and lines, which another order of the same rows changes.
+    take([list(rejection.labels) for rejection in panel.rejected])
+    return total.hexdigest()
+
+
+def _read(path: Path, missing: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise RunError(f"{path.parent} {missing}") from None
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _flatten(value: Any, key: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {key: value}
+    flat = {}
+    for name, item in value.items():
+        flat.update(_flatten(item, f"{key}.{name}" if key else str(name)))
+    return flat
+
+
+def _package_versions() -> dict[str, str]:
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

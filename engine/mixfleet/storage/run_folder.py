@@ -1,0 +1,232 @@
+"""Store: the folder of one run, from its first file to the marker that commits it.
+
+manifest.json    versions, seed, config, fingerprint, devices; at the end also timings, counts, digest, files
+config.yaml      the configuration, to be used again
+parts/           finished units of a run in progress (see `mixfleet.storage.journal`)
+summary/         one Parquet file per table (see `mixfleet.storage.summary_tables`), and the checked table
+                 itself (`panel.parquet`)
+posterior.zarr/  draws (see `mixfleet.storage.draws_zarr`)
+events.jsonl     what happened to the run, and when
+_SUCCESS         holds the digest of the manifest: only with it do the files count as a result
+_PARTIAL         the run was interrupted and can be resumed
+"""
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mixfleet.config import Output, Spec, to_mapping
+from mixfleet.data.panel import Panel, unit_id
+from mixfleet.data.panel_parquet import panel_table
+from mixfleet.data.validation.finding import findings_table
+from mixfleet.errors import RunError
+from mixfleet.posterior.unit_result import STATUSES, UnitResult, thin_draws
+from mixfleet.storage import atomic_files
+from mixfleet.storage.draws_zarr import Extent, write_archive
+from mixfleet.storage.journal import Parts, remove_parts
+from mixfleet.storage.lock import hold_lease
+from mixfleet.storage.manifest import (
+    MANIFEST,
+    PARTIAL,
+    SUCCESS,
+    Fingerprint,
+    is_finished,
+    new_manifest,
+    read_manifest,
+    write_manifest,
+)
+from mixfleet.storage.summary_tables import Summary, check_keys, write_table
+
+ARCHIVE = "posterior.zarr"
+SUMMARY = "summary"
+PARTS = "parts"
+LATEST = "latest.json"
+"""File beside the run folders that names the run finished last."""
+
+
+class RunFolder:
+    """A run folder open for writing by this process alone."""
+
+    def __init__(self, path: Path, panel: Panel, manifest: dict[str, Any], output: Output) -> None:
+        """Used by `open_run_folder` only."""
+        self.path = path
+        self._panel = panel
+        self._manifest = manifest
+        self._output = output
+        self._counts: Counter[str] = Counter()
+        self._started = time.monotonic()
+        self.finished = is_finished(path)
+        """Whether the result is committed already."""
+        self._parts = None if self.finished else Parts(path / PARTS)
+
+    @property
+    def parts(self) -> Parts:
+        """Parts of the unfinished run."""
+        assert self._parts is not None, "the run is finished"
+        return self._parts
+
+    def commit(self, results: Iterable[UnitResult]) -> None:
+        """Save finished units; they survive whatever happens to this process.
+
+        Raises:
+            RunError: The disk is full or failed; what was saved before stays saved.
+        """
+        kept = [_as_stored(result, self._output) for result in results]
+        self.parts.add(kept)
+        self.log("committed", units=len(kept), total=len(self.parts.units))
+
+    def interrupt(self, reason: str) -> None:
+        """Mark the run as interrupted and resumable."""
+        marker = {"reason": reason, "done": len(self.parts.units), "units": self._manifest["units"]}
+        atomic_files.replace_bytes(self.path / PARTIAL, json.dumps(marker).encode())
+        self.log("interrupted", **marker)
+
+    def finish(self) -> None:
+        """Merge the saved units into the final files and commit the run. May be repeated after a kill.
+
+        Raises:
+            RunError: The disk is full or failed; the saved units stay and finishing can be repeated.
+        """
+        if not self.finished:
+            labels = self._labels()
+            extent = Extent()
+            files = self._write_summary(labels, extent)
+            if self._output.draws != "summary":
+                keys = self._panel.keys
+                files[ARCHIVE] = write_archive(self.path / ARCHIVE, extent, keys, labels, self._results(labels))
+            self._commit_run(labels, files)
+        self._clean_up()
+
+    def log(self, event: str, **details: Any) -> None:
+        """Add a line to the run's events."""
+        line = {"time": _now(), "event": event, **details}
+        atomic_files.append_bytes(self.path / "events.jsonl", json.dumps(line).encode() + b"\n")
+
+    def _labels(self) -> tuple[tuple[str, ...], ...]:
+        labels = sorted([unit.labels for unit in self._panel.units] + [unit.labels for unit in self._panel.rejected])
+        missing = [row for row in labels if unit_id(row) not in self.parts.units]
+        assert not missing, f"units without a result: {missing[:3]}"
+        return tuple(labels)
+
+    def _results(self, labels: tuple[tuple[str, ...], ...]) -> Iterator[UnitResult]:
+        return self.parts.read(unit_id(row) for row in labels)
+
+    def _write_summary(self, labels: tuple[tuple[str, ...], ...], extent: Extent) -> dict[str, Any]:
+        self._counts.clear()
+        folder = self.path / SUMMARY
+        atomic_files.make_folder(folder)
+        atomic_files.remove_leftovers(folder)
+        summary = Summary(folder, self._panel.keys)
+        try:
+            for result in self._results(labels):
+                summary.add(result, self.parts.digest(unit_id(result.labels)))
+                extent.add(result)
+                self._counts[result.status] += 1
+            files = summary.close()
+        finally:
+            summary.discard()
+        files["findings.parquet"] = write_table(folder / "findings.parquet", findings_table(self._panel.findings))
+        files["panel.parquet"] = write_table(folder / "panel.parquet", panel_table(self._panel))
+        return {f"{SUMMARY}/{name}": entry for name, entry in files.items()}
+
+    def _commit_run(self, labels: tuple[tuple[str, ...], ...], files: dict[str, Any]) -> None:
+        digests = "".join(f"{self.parts.digest(unit_id(row))}\n" for row in labels)
+        self._manifest |= {
+            "state": "finished",
+            "timings": {"finished": _now(), "session_seconds": round(time.monotonic() - self._started, 3)},
+            "counts": {status: self._counts[status] for status in STATUSES},
+            "result_sha256": hashlib.sha256(digests.encode()).hexdigest(),
+            "files": files,
+        }
+        sha256 = write_manifest(self.path, self._manifest)
+        self.log("finished", counts=dict(self._counts))
+        atomic_files.replace_bytes(self.path / SUCCESS, json.dumps({"manifest": sha256}).encode())
+        self.finished = True
+
+    def _clean_up(self) -> None:
+        atomic_files.remove_file(self.path / PARTIAL)
+        remove_parts(self.path / PARTS)
+        atomic_files.replace_bytes(self.path.parent / LATEST, json.dumps({"run": self.path.name}).encode())
+
+
+@contextmanager
+def open_run_folder(panel: Panel, spec: Spec, *, devices: tuple[str, ...] = ()) -> Iterator[RunFolder]:
+    """The folder `run.root/run.id`, new or to be resumed, held by this process during the block.
+
+    Raises:
+        ConfigError: A key column has the name of a column of the summary tables.
+        RunError: Another process writes to it, it belongs to another configuration or other data, or it
+            cannot be written.
+    """
+    check_keys(spec.data)
+    path = _make_run_folder(Path(spec.run.root), spec.run.id)
+    fingerprint = Fingerprint.of(panel, spec)
+    with hold_lease(path):
+        atomic_files.remove_leftovers(path)
+        if (path / MANIFEST).exists():
+            manifest = read_manifest(path)
+            if differences := fingerprint.differences(manifest["fingerprint"]):
+                raise RunError(
+                    f"run {path} was made from something else: {'; '.join(differences)}. "
+                    "Choose another run.id, or restore what it was made from to resume it"
+                )
+            event = "resumed"
+        else:
+            manifest = new_manifest(path.name, panel, spec, fingerprint, devices)
+            manifest["created"] = _now()
+            text = yaml.dump(to_mapping(spec), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
+            atomic_files.replace_bytes(path / "config.yaml", text.encode())
+            write_manifest(path, manifest)
+            event = "started"
+        folder = RunFolder(path, panel, manifest, spec.output)
+        if not folder.finished:
+            folder.log(event, done=len(folder.parts.units), units=manifest["units"], damaged=folder.parts.damaged)
+        yield folder
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes repeated values out: the reader of settings refuses aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        del data
+        return True
+
+
+def _make_run_folder(root: Path, run_id: str | None) -> Path:
+    atomic_files.make_folder(root)
+    if run_id is not None:
+        atomic_files.make_folder(root / run_id)
+        return root / run_id
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
+    number = 1
+    while True:
+        path = root / (stamp if number == 1 else f"{stamp}-{number}")
+        with atomic_files.naming_disk_errors(path, 0):
+            try:
+                path.mkdir()
+            except FileExistsError:
+                number += 1
+                continue
+        atomic_files.sync_folder(root)
+        return path
+
+
+def _as_stored(result: UnitResult, output: Output) -> UnitResult:
+    if output.draws == "full":
+        return result
+    if output.draws == "summary":
+        return replace(result, draws={}, dims={}, coords={})
+    return replace(result, draws=thin_draws(result.draws, output.thin))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

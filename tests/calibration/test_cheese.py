@@ -1,0 +1,57 @@
+"""Without media the pooled model is a hierarchical linear regression: it finds what bayesm's finds on the same data.
+
+`rhierLinearModel` of bayesm lets coefficients correlate between units and has other priors of the hyperparameters, so
+the two agree up to what 88 accounts of 61 weeks leave to that, a fraction of a posterior standard deviation.
+"""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mixfleet as mf
+from tests.support.shared_data import shared
+
+pytestmark = pytest.mark.usefixtures("usual_broadcasts")
+
+COLUMNS = {"intercept": "intercept", "display_share": "display", "log_price": "log_price"}
+
+
+@pytest.mark.slow
+def test_unit_coefficients_are_those_of_bayesm(tmp_path):
+    folder = shared("real_cheese")
+    table = pd.read_csv(folder / "data.csv")
+    # A channel that never runs, because a table without any is none for a media mix model.
+    table = table.assign(
+        date=pd.Timestamp("2020-01-06") + pd.to_timedelta(7 * table["t"], unit="D"),
+        log_volume=np.log(table["kpi_volume"]),
+        log_price=np.log(table["ctrl_price"]),
+        category="cheese",
+        one=1.0,
+        nothing=0.0,
+    )
+    run = mf.fit(
+        table,
+        data=mf.Data(
+            keys=("category", "unit"),
+            kpi="log_volume",
+            kpi_scale="one",
+            channels=(mf.Channel(name="nothing", impressions="nothing"),),
+            controls=("display_share", "log_price"),
+        ),
+        model={"trend": "none", "seasonality": 0},
+        prior={"parameters": {"intercept": {"mean": 10, "sd": 3}, "control": {"sd": 1}, "noise": {"sd": 1}}},
+        pooling={"by": "category", "intercept": 1.0, "control": 1.0},
+        run={"root": str(tmp_path)},
+    )
+    assert run.status["status"].str.startswith("ok").all()
+    found = run.params()
+    found = found[found["parameter"].isin(COLUMNS)].replace({"parameter": COLUMNS})
+    theirs = pd.read_csv(folder / "reference_bayesm_rhierLinearModel_unit_betas.csv")
+    both = found.merge(theirs, on=["unit", "parameter"], suffixes=("", "_theirs"))
+    assert len(both) == 3 * 88
+    for name, rows in both.groupby("parameter"):
+        away = (rows["mean"] - rows["mean_theirs"]) / rows["sd_theirs"]
+        assert away.abs().max() < 0.75, name
+        assert abs(away.mean()) < 0.1, name
+        assert np.corrcoef(rows["mean"], rows["mean_theirs"])[0, 1] > 0.99, name
+        assert 0.9 < (rows["sd"] / rows["sd_theirs"]).median() < 1.1, name

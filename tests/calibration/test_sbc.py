@@ -1,0 +1,293 @@
+"""Simulation-based calibration passes for the engine as it is, and fails for every engine that is wrong in a known way.
+
+The mistakes are planted in the engine, not in the simulator, unless the mistake is to fit another model than was
+simulated. Each of them would give plausible numbers.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from mixfleet.config import Data, Model, Pooling, Prior, Simulation, Spec, build
+from mixfleet.errors import ConfigError
+from mixfleet.evaluation import sbc
+from mixfleet.evaluation.sbc import LEVELS, Calibration, calibrate, p_value
+from mixfleet.inference import compiled, hmc
+from mixfleet.models import families, log_density
+from mixfleet.posterior import summarize
+from mixfleet.simulation import fleet as simulate
+from tests.inference.test_hmc import SKEWED_MEAN, SKEWED_VARIANCE, check_moments, covariances, gaussian, sampled, skewed
+
+pytestmark = pytest.mark.usefixtures("usual_broadcasts")
+
+REPLICATES = {"brands": 16, "markets": 16}
+SHAPE = {"weeks": 60, "channels": 2, "controls": 1}
+
+
+def settings(model: Model | None = None, **simulation: Any) -> Spec:
+    sizes = {**REPLICATES, **SHAPE, **simulation}
+    return Spec(data=Data(source="simulated", simulated=Simulation(**sizes)), model=model or Model())
+
+
+def worst(found: Calibration) -> str:
+    rows = sorted(found.table.to_pylist(), key=lambda row: row["p_value"])
+    return f"{found.statuses} " + "; ".join(f"{row['quantity']} {row['p_value']:.5f}" for row in rows[:4])
+
+
+def test_uniform_ranks_have_uniform_p_values():
+    random = np.random.default_rng(1)
+    found = np.array([p_value(random.integers(0, LEVELS + 1, 256)) for _ in range(400)])
+    assert abs(np.mean(found < 0.1) - 0.1) < 0.05
+    assert abs(np.mean(found) - 0.5) < 0.06
+
+
+@pytest.mark.parametrize(
+    ("ranks", "most"),
+    [
+        (lambda random: random.normal(0.45 * 97, 28, 1024).clip(0, LEVELS), 1e-3),
+        (lambda random: 48 + 0.8 * (random.integers(0, 97, 1024) - 48), 1e-3),
+        (lambda random: np.repeat(48, 256), 1e-3),
+    ],
+    ids=["shifted", "too_wide", "all_the_same"],
+)
+def test_other_ranks_have_small_ones(ranks: Callable[..., np.ndarray], most: float):
+    assert p_value(ranks(np.random.default_rng(2)).astype(int)) <= most
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [({"simulated": Simulation(truth="fixed")}, "data.simulated.truth"), ({"holdout": 4}, "data.holdout")],
+)
+def test_what_cannot_be_calibrated_is_refused(changes: dict[str, Any], key: str):
+    with pytest.raises(ConfigError, match=key):
+        calibrate(Spec(data=Data(source="simulated", **changes)))
+
+
+@pytest.mark.slow
+def test_ranks_are_uniform():
+    found = calibrate(settings())
+    assert sum(found.statuses.values()) == 256
+    assert found.passed, worst(found)
+
+
+@pytest.mark.hours
+@pytest.mark.parametrize(
+    "model",
+    [Model(), Model(saturation="hill"), Model(adstock="delayed", adstock_first=False)],
+    ids=["logistic", "hill", "delayed_saturation_first"],
+)
+def test_ranks_of_a_thousand_are_uniform(model: Model):
+    found = calibrate(settings(model, brands=32, markets=32))
+    assert found.passed, worst(found)
+
+
+POOLED = replace(settings(brands=48, markets=3), pooling=Pooling(by="brand"))
+"""48 joint posteriors of three units each."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unpooled", [(), ("effect", "adstock", "saturation")], ids=["all", "baseline"])
+def test_ranks_in_groups_are_uniform(unpooled: tuple[str, ...]):
+    found = calibrate(replace(POOLED, pooling=replace(POOLED.pooling, **dict.fromkeys(unpooled))))
+    ranked = dict(zip(found.table["quantity"].to_pylist(), found.table["replicates"].to_pylist(), strict=True))
+    assert ranked["spread[unit][0]"] == ranked["noise"] == 48
+    assert found.passed, worst(found)
+
+
+@pytest.mark.slow
+def test_ranks_in_groups_with_types_are_uniform():
+    """Two of three channels are of one type, for which decay, rate and effect each have a mean and a spread."""
+    fleet = settings(brands=48, markets=3, channels=3)
+    found = calibrate(replace(fleet, pooling=Pooling(by="brand", types={"first": ["tv", "search"]})))
+    ranked = dict(zip(found.table["quantity"].to_pylist(), found.table["replicates"].to_pylist(), strict=True))
+    assert ranked["mean[type 2]"] == ranked["spread[type 2]"] == 48
+    assert found.passed, worst(found)
+
+
+@pytest.mark.hours
+@pytest.mark.parametrize("model", [Model(), Model(saturation="hill")], ids=["logistic", "hill"])
+def test_ranks_in_a_thousand_groups_are_uniform(model: Model):
+    found = calibrate(replace(settings(model, brands=1024, markets=3), pooling=Pooling(by="brand")))
+    assert found.passed, worst(found)
+
+
+@pytest.fixture
+def anew() -> Iterator[None]:
+    """Programs compiled with a planted mistake serve nobody else."""
+    compiled.program.cache_clear()
+    jax.clear_caches()
+    yield
+    compiled.program.cache_clear()
+    jax.clear_caches()
+
+
+def truth_of_another_prior(patch: pytest.MonkeyPatch) -> None:
+    usual = simulate.from_config
+    laws = {name: dict(law.hyperparameters) for name, law in Prior().parameters.items()}
+    wider = build(Prior, {"parameters": {name: {"sd": 1.25 * law["sd"]} for name, law in laws.items() if "sd" in law}})
+    patch.setattr(sbc.simulate, "from_config", lambda simulation, _, *rest: usual(simulation, wider, *rest))
+
+
+def no_jacobian(patch: pytest.MonkeyPatch) -> None:
+    usual = families.log_density
+
+    def without(name: str, u: Any, hyper: Any) -> Any:
+        return usual(name, u, hyper) - (families._log_density(u) if name in families.BOUNDED else u)
+
+    patch.setattr(families, "log_density", without)
+
+
+def lag_off_by_one(patch: pytest.MonkeyPatch) -> None:
+    usual, likelihood = log_density._windows, log_density.likelihood
+
+    def later(*arguments: Any) -> Any:
+        weights, tangents, rest = usual(*arguments)
+        return jax.numpy.roll(weights, 1, 0), tuple(jax.numpy.roll(t, 1, 0) for t in tangents), rest
+
+    # A recursion has no windows that could be late.
+    patch.setattr(
+        log_density, "likelihood", lambda *arrays, **options: likelihood(*arrays, **options | {"decay": None})
+    )
+    patch.setattr(log_density, "_windows", later)
+
+
+def unnormalised(patch: pytest.MonkeyPatch) -> None:
+    usual = simulate.from_config
+    patch.setattr(
+        sbc.simulate,
+        "from_config",
+        lambda simulation, prior, model, *rest: usual(simulation, prior, replace(model, normalise=False), *rest),
+    )
+
+
+def likelihood_changed(change: Callable[[Any], Any], **inputs: Callable[[Any], Any]) -> Callable[..., None]:
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        usual = log_density.likelihood
+
+        def wrong(series: Any, w: Any, t: Any, family: str, parameters: Any, strength: Any, log_noise: Any, **k: Any):
+            parameters = inputs.get("parameters", tuple)(parameters)
+            return change(
+                usual(series, w, t, family, parameters, strength, inputs.get("noise", unchanged)(log_noise), **k)
+            )
+
+        patch.setattr(log_density, "likelihood", wrong)
+
+    return plant
+
+
+def unchanged(values: Any) -> Any:
+    return values
+
+
+def tempered(share: float) -> Callable[[Any], Any]:
+    def temper(found: Any) -> Any:
+        return found._replace(
+            value=share * found.value,
+            by_shape=tuple(share * values for values in found.by_shape),
+            by_effect=share * found.by_effect,
+            by_log_noise=share * found.by_log_noise,
+        )
+
+    return temper
+
+
+def swapped(found: Any) -> Any:
+    """The gradients that belong to curve parameters which went in in the wrong order."""
+    *adstock, slope, half = found.by_shape
+    *mean_adstock, mean_slope, mean_half = found.mean_by_shape
+    return found._replace(by_shape=(*adstock, half, slope), mean_by_shape=(*mean_adstock, mean_half, mean_slope))
+
+
+def always_accept(patch: pytest.MonkeyPatch) -> None:
+    usual = hmc._draws
+    patch.setattr(hmc, "_draws", lambda state: usual(state)._replace(threshold=usual(state).threshold - 1))
+
+
+def same_momentum(patch: pytest.MonkeyPatch) -> None:
+    usual = hmc._draws
+    patch.setattr(
+        hmc,
+        "_draws",
+        lambda state: usual(state)._replace(whitened=usual(state._replace(transition=0 * state.transition)).whitened),
+    )
+
+
+def stale_metric(patch: pytest.MonkeyPatch) -> None:
+    """Momenta are drawn for another unit's metric than the one they move under."""
+    usual = hmc._set_off
+
+    def stale(state: Any, *rest: Any) -> Any:
+        other = state.metric._replace(inverse=jax.numpy.roll(state.metric.inverse, 1, 0))
+        return usual(state._replace(metric=other), *rest)._replace(metric=state.metric)
+
+    patch.setattr(hmc, "_set_off", stale)
+
+
+def permuted_channels(patch: pytest.MonkeyPatch) -> None:
+    usual = summarize._natural
+
+    def permuted(*arguments: Any) -> dict[str, Any]:
+        natural = usual(*arguments)
+        return {name: np.roll(v, 1, 0) if name in ("effect", "contribution") else v for name, v in natural.items()}
+
+    patch.setattr(summarize, "_natural", permuted)
+
+
+MISTAKES: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], Model]] = {
+    "no_jacobian": (no_jacobian, Model()),
+    "lag_off_by_one": (lag_off_by_one, Model()),
+    "unnormalised": (unnormalised, Model()),
+    "slope_and_half_swapped": (
+        likelihood_changed(swapped, parameters=lambda pair: tuple(reversed(pair))),
+        Model(saturation="hill"),
+    ),
+    "variance_read_as_sd": (likelihood_changed(unchanged, noise=lambda log_noise: 0.5 * log_noise), Model()),
+    "half_the_likelihood": (likelihood_changed(tempered(0.5)), Model()),
+    "no_likelihood": (likelihood_changed(tempered(0.0)), Model()),
+    "same_momentum": (same_momentum, Model()),
+    "permuted_channels": (permuted_channels, Model()),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("anew")
+@pytest.mark.parametrize("name", MISTAKES)
+def test_every_planted_mistake_is_found(name: str, monkeypatch: pytest.MonkeyPatch):
+    plant, model = MISTAKES[name]
+    plant(monkeypatch)
+    spec = settings(model)
+    # A wrong engine may never be certified; its draws are judged all the same, and the ladder would only take time.
+    found = calibrate(replace(spec, inference=replace(spec.inference, ladder=False, max_draws=768)))
+    assert not found.passed, worst(found)
+
+
+@pytest.mark.hours
+def test_another_prior_is_found_among_a_thousand(monkeypatch: pytest.MonkeyPatch):
+    """A fourth more spread in every prior is a small mistake where the data speak."""
+    truth_of_another_prior(monkeypatch)
+    found = calibrate(settings(brands=32, markets=32))
+    assert not found.passed, worst(found)
+
+
+def find_known_moments() -> None:
+    with jax.enable_x64(True):
+        found = sampled(gaussian(covariances(3), 8), 3, 8, length=24)
+        for draws, covariance in zip(found.draws, covariances(3), strict=True):
+            check_moments(draws, np.arange(1.0, covariance.shape[0] + 1), np.sqrt(np.diag(covariance)))
+        check_moments(sampled(skewed, 1, 16, length=24).draws[0], SKEWED_MEAN, np.sqrt(SKEWED_VARIANCE))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("anew")
+@pytest.mark.parametrize("plant", [always_accept, same_momentum, stale_metric])
+def test_a_wrong_sampler_misses_known_moments(
+    plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+):
+    """Two of these change a fleet's posteriors by less than 256 replicates can show."""
+    plant(monkeypatch)
+    with pytest.raises(AssertionError):
+        find_known_moments()

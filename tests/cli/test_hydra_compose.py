@@ -1,0 +1,171 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mixfleet.cli.hydra_compose import Request, compose_spec, groups, sweep_points
+from mixfleet.config import Channel, Spec, preset
+from mixfleet.config.presets import shipped_settings
+from mixfleet.errors import ConfigError
+
+SHIPPED = sorted(path.relative_to(shipped_settings()) for path in shipped_settings().rglob("*.yaml"))
+
+
+def request(*overrides: str, **options: Any) -> Request:
+    return Request(overrides=overrides, **options)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A user's own groups and primary configuration."""
+    for name, text in {
+        "prior/mine.yaml": "parameters:\n  effect: {sd: 7}\n",
+        "data/acme.yaml": "path: sales.csv\nchannels:\n  tv: {spend: tv_cost, impressions: tv_views}\n",
+        "team.yaml": "defaults:\n  - fit\n  - override data: acme\n  - override prior: mine\n  - _self_\n"
+        "inference:\n  seed: 3\n",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=str)
+def test_every_shipped_file_composes_and_builds(path: Path) -> None:
+    overrides = {"data": "example"}
+    if path.parent.name:
+        overrides[path.parent.name] = path.stem
+    wanted = request(*(f"{group}={name}" for group, name in overrides.items()))
+    points = sweep_points(wanted)
+    specs = [compose_spec(point.request) for point in points] if points else [compose_spec(wanted)]
+    assert all(isinstance(spec, Spec) for spec in specs)
+    assert "_target_" not in (shipped_settings() / path).read_text()
+
+
+def test_the_default_composition_is_the_python_default() -> None:
+    assert compose_spec(request("data=table")) == Spec()
+
+
+def test_the_example_names_its_columns() -> None:
+    data = compose_spec(request("data=example")).data
+    assert data.keys == ("market",)
+    assert data.channels[12] == Channel(name="ch13", impressions="media_ch13_impressions")
+    assert data == preset("data", "example")
+
+
+def test_values_are_overridden() -> None:
+    spec = compose_spec(
+        request(
+            "data=table",
+            "data.channels=[tv,search]",
+            "prior=weak",
+            "prior.parameters.effect.sd=2",
+            "prior.parameters.decay={a: 2, b: 2}",
+            "run.id=20261121",
+            "compute.devices=1",
+        )
+    )
+    assert [channel.spend for channel in spec.data.channels] == ["tv", "search"]
+    assert spec.prior.parameters["effect"].values == (2.0,)
+    assert spec.prior.parameters["decay"].values == (2.0, 2.0)
+    assert spec.prior.parameters["control"] == preset("prior", "weak").parameters["control"]
+    assert (spec.run.id, spec.compute.devices) == ("20261121", 1)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "problem"),
+    [
+        ([], "data", "is required: data=example"),
+        (["data=exmple"], "data", "there are: example"),
+        (["data=example", "inference.drws=3"], "inference.drws", "did you mean max_draws"),
+        (["data=example", "+inference.drws=3"], "inference.drws", "did you mean max_draws"),
+        (["data=example", "infrence.draws=3"], "infrence", "did you mean inference"),
+        (["data=example", "inference.chains=abc"], "inference.chains", "whole number"),
+        (["data=example", "inference.chains=0"], "inference.chains", "between 2 and 1024"),
+        (["data=example", "data.channels=[tv]"], "data.channels", "a list cannot take the place"),
+        (["data=example", "prior=weak,tight"], "prior", "add -m"),
+        (["data=example", "seed"], "seed", "write key=value"),
+        (["data=example", "--frobnicate"], "--frobnicate", "write key=value"),
+        (["data=example", "hydra.run.dir=x"], "hydra.run.dir", "has no effect"),
+        (["data=example", "+_target_=os.system"], "_target_", "unknown setting"),
+        (["data=example", "+model._target_=os.system"], "model._target_", "unknown setting"),
+        (["data=example", "data.path=${oc.env:HOME}"], "data.path", "resolvers are not allowed"),
+        (
+            ["data=example", "data.controls=['${oc.env:HOME}']"],
+            "data.controls[0]",
+            "resolvers are not allowed",
+        ),
+        (["data=table", "data.path=???"], "data.path", "is required"),
+    ],
+)
+def test_what_cannot_be_composed_is_named(overrides: list[str], key: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem) as caught:
+        compose_spec(request(*overrides))
+    assert caught.value.key == key
+
+
+def test_settings_may_refer_to_each_other() -> None:
+    assert compose_spec(request("data=table", "data.path=${run.root}/in.csv")).data.path == "runs/in.csv"
+
+
+def test_a_folder_of_ones_own_is_searched(folder: Path) -> None:
+    spec = compose_spec(request("data=acme", "prior=mine", folder=folder))
+    assert spec.data.channels == (Channel(name="tv", spend="tv_cost", impressions="tv_views"),)
+    assert spec.prior.parameters["effect"].values == (7.0,)
+    assert "mine" in groups(folder)["prior"]
+    with pytest.raises(ConfigError, match="--config-dir: is no folder"):
+        compose_spec(request(folder=folder / "absent"))
+
+
+def test_a_primary_configuration_of_ones_own(folder: Path) -> None:
+    spec = compose_spec(request(folder=folder, primary="team"))
+    assert (spec.data.path, spec.inference.seed) == ("sales.csv", 3)
+    with pytest.raises(ConfigError, match=r"--config-name: no crew\.yaml"):
+        compose_spec(request(folder=folder, primary="crew"))
+
+
+def test_a_sweep_is_a_product_in_order() -> None:
+    points = sweep_points(request("data=example", "prior=default,weak", "inference.seed=range(1,3)", multirun=True))
+    assert [point.changes for point in points] == [
+        ("prior=default", "inference.seed=1"),
+        ("prior=default", "inference.seed=2"),
+        ("prior=weak", "inference.seed=1"),
+        ("prior=weak", "inference.seed=2"),
+    ]
+    assert compose_spec(points[3].request).inference.seed == 2
+
+
+def test_nothing_is_swept_unasked() -> None:
+    assert sweep_points(request("data=example")) == ()
+    assert len(sweep_points(request("data=example", multirun=True))) == 1
+    with pytest.raises(ConfigError, match=r"inference\.target_accept: sweep over a list"):
+        sweep_points(request("data=example", "inference.target_accept=interval(0,1)", multirun=True))
+
+
+def test_an_experiment_brings_its_sweep() -> None:
+    points = sweep_points(request("data=example", "experiment=prior_benchmark"))
+    assert [point.changes for point in points] == [("prior=default",), ("prior=weak",), ("prior=tight",)]
+    assert {compose_spec(point.request).data.holdout for point in points} == {13}
+    chosen = sweep_points(request("data=example", "experiment=prior_benchmark", "prior=tight,weak"))
+    assert [point.changes for point in chosen] == [("prior=tight",), ("prior=weak",)]
+
+
+def test_composing_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    compose_spec(request("data=example"))
+    sweep_points(request("data=example", "prior=weak,tight", multirun=True))
+    assert list(tmp_path.iterdir()) == []
+    assert Path.cwd() == tmp_path
+
+
+@pytest.mark.parametrize("override", ["pooling.keys={adstock: [market]}", "pooling.keys.adstock=[market]"])
+def test_families_get_their_key_columns(override: str) -> None:
+    spec = compose_spec(request("data=table", "pooling=crossed", override))
+    assert spec.pooling.keys == {"adstock": ("market",)}
+
+
+@pytest.mark.parametrize("override", ["pooling.types={social: [tiktok, meta]}", "pooling.types.social=[tiktok,meta]"])
+def test_types_get_their_channels(override: str) -> None:
+    spec = compose_spec(request("data=table", "pooling=crossed", override, "pooling.type=0.3"))
+    assert spec.pooling.types == {"social": ("tiktok", "meta")}
+    assert spec.pooling.type == 0.3

@@ -1,0 +1,128 @@
+"""Priors: every law, in its coordinate, is the law that scipy knows."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from mixfleet.config.priors import Distribution, distribution
+from mixfleet.models import families
+
+
+def between(mean: float, sd: float, low: float, high: float) -> Any:
+    return stats.truncnorm((low - mean) / sd, (high - mean) / sd, loc=mean, scale=sd)
+
+
+LAWS: dict[str, tuple[Distribution, Any]] = {
+    "half_normal": (distribution("half_normal", sd=0.3), stats.halfnorm(scale=0.3)),
+    "lognormal": (distribution("lognormal", mean_log=-0.7, sd_log=0.4), stats.lognorm(0.4, scale=np.exp(-0.7))),
+    "gamma": (distribution("gamma", shape=3, rate=2), stats.gamma(3, scale=0.5)),
+    "inverse_gamma": (distribution("inverse_gamma", shape=3, scale=0.4), stats.invgamma(3, scale=0.4)),
+    "exponential": (distribution("exponential", rate=4), stats.expon(scale=0.25)),
+    "beta": (distribution("beta", a=1.5, b=3), stats.beta(1.5, 3)),
+    "beta_at_its_bound": (distribution("beta", a=1, b=0.5), stats.beta(1, 0.5)),
+    "uniform": (distribution("uniform", low=0.1, high=0.7), stats.uniform(0.1, 0.6)),
+    "truncated_normal": (
+        distribution("truncated_normal", mean=1, sd=0.5, low=0.2, high=3),
+        between(1, 0.5, 0.2, 3),
+    ),
+    "truncated_normal_in_its_tail": (
+        distribution("truncated_normal", mean=0, sd=0.1, low=1.0, high=2.0),
+        between(0, 0.1, 1.0, 2.0),
+    ),
+    "lower_truncated_normal": (
+        distribution("truncated_normal", mean=0.5, sd=0.5, low=0.1, high=np.inf),
+        between(0.5, 0.5, 0.1, np.inf),
+    ),
+    "lower_truncated_normal_in_its_tail": (
+        distribution("truncated_normal", mean=-4, sd=0.1, low=0.0, high=np.inf),
+        between(-4, 0.1, 0.0, np.inf),
+    ),
+}
+POINTS = np.linspace(-4, 4, 81)
+
+
+@pytest.fixture(params=LAWS)
+def law(request: pytest.FixtureRequest) -> Distribution:
+    return LAWS[request.param][0]
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield
+
+
+def rows(law: Distribution, count: int, dtype: type = float) -> jax.Array:
+    return jnp.asarray(np.repeat(families.hyper_rows(law)[:, None], count, axis=1), dtype)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", LAWS)
+def test_density_is_the_laws_own_times_the_jacobian(name):
+    law, known = LAWS[name]
+    arguments = (families.law_name(law), jnp.asarray(POINTS), rows(law, len(POINTS)))
+    value, slope = families.with_slope(families.constrain, *arguments)
+    found = families.log_density(*arguments)
+    expected = known.logpdf(np.asarray(value)) + np.log(np.asarray(slope))
+    # Close to an upper bound of 1 scipy has no digits left of what is missing to it.
+    inside = np.asarray(value) < law.support[1] - 1e-4
+    np.testing.assert_allclose(found[inside], expected[inside], rtol=1e-10, atol=1e-10)
+    assert inside.sum() > 60
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", LAWS)
+def test_density_of_the_coordinate_integrates_to_one(name):
+    law, _ = LAWS[name]
+    u = np.linspace(-60, 30, 90001) if law.support[1] == np.inf else np.linspace(-12, 12, 24001)
+    density = np.exp(families.log_density(families.law_name(law), jnp.asarray(u), rows(law, len(u))))
+    np.testing.assert_allclose(np.trapezoid(density, u), 1.0, rtol=1e-8)
+
+
+@pytest.mark.usefixtures("x64")
+def test_slopes_are_those_of_differences(law: Distribution):
+    arguments = rows(law, len(POINTS))
+    for function in (families.constrain, families.log_density):
+        _, slope = families.with_slope(function, families.law_name(law), jnp.asarray(POINTS), arguments)
+        ahead, behind = (
+            np.asarray(function(families.law_name(law), jnp.asarray(POINTS + step), arguments))
+            for step in (1e-5, -1e-5)
+        )
+        np.testing.assert_allclose(slope, (ahead - behind) / 2e-5, rtol=1e-6, atol=1e-6)
+
+
+def test_float32_is_finite_wherever_a_chain_may_go(law: Distribution):
+    u = jnp.linspace(-12, 12, 481, dtype=jnp.float32)
+    for function in (families.constrain, families.log_density):
+        value, slope = families.with_slope(function, families.law_name(law), u, rows(law, 481, jnp.float32))
+        assert value.dtype == slope.dtype == jnp.float32
+        assert np.all(np.isfinite(value))
+        assert np.all(np.isfinite(slope))
+
+
+def test_every_parameter_stays_within_its_bounds(law: Distribution):
+    u = jnp.linspace(-12, 12, 481, dtype=jnp.float32)
+    value = families.constrain(families.law_name(law), u, rows(law, 481, jnp.float32))
+    low, high = law.support
+    assert np.all(value >= np.float32(low))
+    assert np.all(value <= np.float32(high))
+    assert np.all(np.diff(value) >= 0)
+
+
+@pytest.mark.usefixtures("x64")
+def test_the_centre_lies_within_the_bulk(law: Distribution):
+    at = jnp.asarray([families.centre(law)])
+    u = np.linspace(-60, 30, 9001) if law.support[1] == np.inf else np.linspace(-12, 12, 2401)
+    name = families.law_name(law)
+    highest = np.max(families.log_density(name, jnp.asarray(u), rows(law, len(u))))
+    assert float(families.log_density(name, at, rows(law, 1))[0]) > highest - 4.0
+
+
+def test_a_law_that_nothing_is_sampled_from_is_refused():
+    with pytest.raises(ValueError, match="no sampled parameter has the law 'normal'"):
+        families.log_density("normal", jnp.zeros(1), jnp.zeros((5, 1)))

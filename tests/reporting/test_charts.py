@@ -1,0 +1,60 @@
+import pytest
+
+from mixfleet.config import Model
+from mixfleet.errors import ConfigError
+from mixfleet.run import Run
+from tests.support.saved_run import saved_run
+
+pytest.importorskip("altair")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return saved_run(tmp_path_factory.mktemp("runs"), Model(window=5))
+
+
+@pytest.mark.parametrize("name", ["roi", "contributions", "decomposition", "curves", "fit"])
+def test_a_chart_of_a_unit_shows_its_frame(run: Run, name: str) -> None:
+    figure = getattr(run.plot, name)("acme", "DE")
+    assert set(figure.frame.market) == {"DE"}
+    assert len(figure.frame)
+    assert figure.chart.to_dict()["$schema"]
+
+
+def test_groups_are_facets(run: Run) -> None:
+    figure = run.plot.roi(by="brand")
+    assert set(figure.frame.brand) == {"acme", "bolt"}
+    assert "facet" in figure.chart.to_dict()
+
+
+def test_a_forecast_shows_the_coming_weeks(run: Run) -> None:
+    figure = run.plot.forecast(by="market", weeks=4)
+    assert set(figure.frame.component) == {"expected", "kpi"}
+    assert figure.frame.groupby(["market", "component"]).size().nunique() == 1
+    assert "facet" in figure.chart.to_dict()
+    own = run.plot.forecast("acme", "DE", weeks=4).frame
+    assert len(own) == 8
+    expected = run.insight.forecast(weeks=4, period="week").query("brand == 'acme' and market == 'DE'")
+    assert own["mean"].sum() == expected[expected.component.isin(["expected", "kpi"])]["mean"].sum()
+
+
+def test_the_budget_is_shown_by_channel(run: Run) -> None:
+    figure = run.plot.budget(run.budget(weeks=6))
+    assert figure.frame.groupby("plan").spend.sum().round(6).nunique() == 1
+    assert set(figure.frame.channel) == {"tv", "search"}
+    assert figure.chart.to_dict()["$schema"]
+
+
+def test_the_frontier_is_shown_where_a_plan_has_one(run: Run) -> None:
+    figure = run.plot.frontier(run.budget(weeks=6, frontier=True))
+    assert figure.frame.spend.is_monotonic_increasing
+    assert len(figure.chart.to_dict()["layer"]) == 3
+    with pytest.raises(ConfigError, match="was not asked for"):
+        run.plot.frontier(run.budget(weeks=6))
+
+
+def test_an_unknown_unit_is_refused(run: Run) -> None:
+    with pytest.raises(ConfigError, match="nothing to show"):
+        run.plot.fit("acme", "IT")
+    with pytest.raises(ConfigError, match="2 labels"):
+        run.plot.fit("acme")

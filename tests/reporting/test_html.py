@@ -1,0 +1,193 @@
+"""The report of made-up runs: complete, self-contained, and deaf to markup in names."""
+
+import html.parser
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mixfleet.analysis.tables.residuals import NOISE
+from mixfleet.config import Model
+from mixfleet.data.panel import Panel
+from mixfleet.data.validation.finding import Finding, about_unit
+from mixfleet.errors import RunError
+from mixfleet.run import Run
+from mixfleet.storage.table_files import write_tables
+from tests.support.saved_run import panel, saved_run
+
+NASTY = '</script><script>alert("1")</script><img src=x onerror=alert(2)>&amp;\u2028'
+
+
+class Page(html.parser.HTMLParser):
+    """Elements of a page and the JSON pieces in it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.pieces: dict[str, str] = {}
+        self._piece: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._piece = dict(attrs).get("id") if tag == "script" else None
+
+    def handle_data(self, data: str) -> None:
+        if self._piece:
+            self.pieces[self._piece] = self.pieces.get(self._piece, "") + data
+
+    def handle_endtag(self, tag: str) -> None:
+        self._piece = None
+
+
+def with_nasty_names() -> Panel:
+    plain = panel()
+    units = tuple(
+        replace(unit, labels=(NASTY, unit.labels[1])) if unit.labels[0] == "acme" else unit for unit in plain.units
+    )
+    return replace(plain, units=tuple(sorted(units, key=lambda unit: unit.labels)))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return saved_run(tmp_path_factory.mktemp("runs"), Model(window=5), of=with_nasty_names(), draws=20)
+
+
+@pytest.fixture(scope="module")
+def page(run: Run) -> Page:
+    return Page(run.report().read_text("utf-8"))
+
+
+def test_the_file_needs_nothing_from_outside(page: Page) -> None:
+    outside = {"src", "href", "action", "data", "srcset", "poster"}
+    for tag, attributes in page.tags:
+        links = {value for name, value in attributes.items() if name in outside}
+        assert links <= {"data:,"}, (tag, attributes)
+    policy = next(attributes["content"] for tag, attributes in page.tags if "http-equiv" in attributes)
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+
+
+def test_names_with_markup_stay_text(page: Page) -> None:
+    assert [tag for tag, _ in page.tags].count("script") == len(page.pieces) + 1
+    assert "img" not in {tag for tag, _ in page.tags}
+    labels = {tuple(row["unit"]) for row in json.loads(page.pieces["fleet"])["status"]}
+    assert (NASTY, "DE") in labels
+
+
+def test_the_script_makes_no_markup_of_texts() -> None:
+    script = (Path(__file__).parents[2] / "engine/mixfleet/reporting/page/report.js").read_text()
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|fetch\(|XMLHttp|import\(", script
+    )
+
+
+def test_every_unit_is_there_with_its_status(page: Page, run: Run) -> None:
+    fleet = json.loads(page.pieces["fleet"])
+    status = run.status
+    assert [row["status"] for row in fleet["status"]] == status.status.tolist()
+    assert len(page.pieces) == 1 + len(status)
+    for place, row in enumerate(fleet["status"]):
+        unit = json.loads(page.pieces[f"unit-{place}"])
+        assert bool(unit["channels"]) == (row["status"] != "rejected")
+    assert fleet["total"]["units"] == sum(row["ok"] for row in fleet["status"])
+    assert fleet["total"]["excluded"] == len(status) - fleet["total"]["units"]
+    problems = [one for one in fleet["remarks"] if one["severity"] == "problem"]
+    assert len(problems) == fleet["total"]["excluded"]
+    assert fleet["remarks"][: len(problems)] == problems
+
+
+def test_the_saved_plan_is_shown(run: Run, tmp_path: Path) -> None:
+    plan = run.budget(weeks=6, change=0.1)
+    plan.save(run.path / "budget")
+    try:
+        fleet = json.loads(Page(run.report(tmp_path / "r.html").read_text("utf-8")).pieces["fleet"])
+    finally:
+        shutil.rmtree(run.path / "budget")
+    assert fleet["plan"]["weeks"] == 6
+    assert fleet["plan"]["gain"]["mean"] == pytest.approx(plan.totals["gain"]["mean"], rel=1e-3)
+
+
+def test_the_saved_forecast_is_shown_and_exported(run: Run, tmp_path: Path) -> None:
+    table = replace(run.insight, frame="pyarrow").forecast(weeks=3, by="market", period="week")
+    write_tables({"forecast": table}, run.path / "forecast", "parquet")
+    try:
+        fleet = json.loads(Page(run.report(tmp_path / "r.html").read_text("utf-8")).pieces["fleet"])
+        exported = {path.name for path in run.export(tmp_path / "tables", "parquet")}
+        (run.path / "forecast" / "forecast.parquet").write_bytes(b"no table")
+        with pytest.raises(RunError, match="Repeat mixfleet forecast"):
+            run.report(tmp_path / "r.html")
+    finally:
+        shutil.rmtree(run.path / "forecast")
+    shown = {one["name"]: one for one in fleet["forecast"]["subjects"]}
+    assert shown.keys() == {"DE", "FR"}
+    rows = table.to_pandas().query("market == 'DE'")
+    kpi = rows[rows.component == "kpi"]
+    assert shown["DE"]["period"] == kpi.period.tolist()
+    assert shown["DE"]["kpi"][0] == pytest.approx(kpi[["mean", "q05", "q95"]].iloc[0].tolist(), rel=1e-3)
+    components = rows.groupby("component")["mean"].sum()
+    assert shown["DE"]["components"]["tv"] == pytest.approx(components["tv"], rel=1e-3)
+    assert not {"kpi", "expected"} & shown["DE"]["components"].keys()
+    assert "forecast.parquet" in exported
+
+
+def test_without_a_saved_forecast_there_is_none(page: Page) -> None:
+    assert json.loads(page.pieces["fleet"])["forecast"] is None
+
+
+def test_each_unit_says_what_the_checks_and_its_residuals_said(page: Page, run: Run) -> None:
+    fleet = json.loads(page.pieces["fleet"])
+    statements = run.insight.residuals().set_index(["brand", "market"]).statement
+    for place, row in enumerate(fleet["status"]):
+        unit = json.loads(page.pieces[f"unit-{place}"])
+        fitted = tuple(row["unit"]) in statements.index
+        assert unit["residuals"] == ([statements[tuple(row["unit"])]] if fitted else [])
+        assert unit["borrowed"] == []
+    doubts = [one for one in fleet["remarks"] if "is not noise" in one["text"]]
+    assert len(doubts) == (statements != NOISE).sum()
+
+
+def test_findings_go_to_their_unit(tmp_path: Path) -> None:
+    plain = panel()
+    found = about_unit("kpi_outlier", ("acme", "DE"), "an outlier", severity="warning")
+    told = replace(plain, findings=(found, Finding(rule="date_clock", severity="info", message="the clock")))
+    page = Page(saved_run(tmp_path, Model(window=5), of=told).report().read_text("utf-8"))
+    fleet = json.loads(page.pieces["fleet"])
+    assert [row[0] for row in fleet["findings"]] == ["warning", "info"]
+    place = next(i for i, row in enumerate(fleet["status"]) if row["unit"] == ["acme", "DE"])
+    assert json.loads(page.pieces[f"unit-{place}"])["findings"] == [["warning", found.message]]
+    assert json.loads(page.pieces[f"unit-{1 - place}"])["findings"] == []
+
+
+def test_the_frontier_and_experiments_are_shown_if_saved(run: Run, tmp_path: Path) -> None:
+    run.budget(weeks=6, change=0.1, frontier=True, experiment_error=0.2).save(run.path / "budget")
+    try:
+        path = run.report(tmp_path / "r.html")
+    finally:
+        shutil.rmtree(run.path / "budget")
+    plan = json.loads(Page(path.read_text("utf-8")).pieces["fleet"])["plan"]
+    assert len(plan["frontier"]) == 13
+    assert plan["experiments"][0]["experiment_value"] >= plan["experiments"][-1]["experiment_value"]
+    if CHROMIUM is not None:
+        command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
+        done = subprocess.run([*command, "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=120)
+        assert "CONSOLE" not in done.stderr, done.stderr
+        assert "What to measure next" in done.stdout
+
+
+CHROMIUM = next((path for name in ("chromium", "google-chrome", "chrome") if (path := shutil.which(name))), None)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_a_browser_draws_it_without_complaint(run: Run, tmp_path: Path) -> None:
+    path = run.report(tmp_path / "report.html")
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
+    done = subprocess.run([*command, "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=120)
+    assert "CONSOLE" not in done.stderr, done.stderr
+    drawn = Page(done.stdout)
+    assert [tag for tag, _ in drawn.tags].count("svg") > 5
+    assert "img" not in {tag for tag, _ in drawn.tags}

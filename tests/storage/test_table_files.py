@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from mixfleet.errors import ConfigError
+from mixfleet.storage.table_files import write_tables
+
+NASTY = ['=HYPERLINK("http://evil")', "+1", "-1+cmd|' /C calc'!A0", "@SUM(1)", "\t=1", "\uff1d1", "plain", "", None]
+TABLE = pa.table({"brand": NASTY, "spend": [float(i) for i in range(9)], "=evil": list(range(9))})
+
+
+def test_no_text_of_a_csv_is_a_formula(tmp_path: Path) -> None:
+    [path] = write_tables({"plan": TABLE}, tmp_path, "csv")
+    read = pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(column_types={"brand": pa.string()}))
+    assert read.column_names == ["brand", "spend", "'=evil"]
+    for before, after in zip(NASTY, read["brand"].to_pylist(), strict=True):
+        assert after == (before or "") if before in ("plain", "", None) else after == f"'{before}"
+
+
+def test_numbers_below_zero_stay_numbers(tmp_path: Path) -> None:
+    [path] = write_tables({"plan": pa.table({"change": [-0.3]})}, tmp_path, "csv")
+    assert pyarrow.csv.read_csv(path)["change"].to_pylist() == [-0.3]
+
+
+def test_parquet_keeps_everything_as_it_is(tmp_path: Path) -> None:
+    [path] = write_tables({"plan": TABLE}, tmp_path, "parquet")
+    assert pq.read_table(path).equals(TABLE)
+
+
+def test_no_cell_of_a_workbook_is_a_formula(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    [path] = write_tables({"plan": TABLE, "x" * 40: TABLE}, tmp_path, "xlsx")
+    book = openpyxl.load_workbook(path)
+    assert book.sheetnames == ["plan", "x" * 31]
+    assert "f" not in {cell.data_type for row in book["plan"].iter_rows() for cell in row}
+
+
+def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="must be one of csv"):
+        write_tables({}, tmp_path, "docx")

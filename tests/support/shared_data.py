@@ -1,0 +1,20 @@
+"""The one place where tests and benchmarks find data that lies outside the repository."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+_BESIDE_THE_REPOSITORY = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+
+
+def shared(path: str) -> Path:
+    """The file or folder `path` of the shared data; skips the test where it is absent.
+
+    The data lies in the folder that MIXFLEET_SHARED_DATA names, else in `shared/data` beside the repository.
+    """
+    root = Path(os.environ.get("MIXFLEET_SHARED_DATA") or _BESIDE_THE_REPOSITORY)
+    found = root / path
+    if not found.exists():
+        pytest.skip(f"no shared data at {found}; set MIXFLEET_SHARED_DATA to its folder")
+    return found

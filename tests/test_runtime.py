@@ -1,0 +1,65 @@
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from mixfleet import runtime
+from mixfleet.config import Compute
+from mixfleet.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in (runtime.CACHE, runtime.CACHE_FROM_SECONDS):
+        # Set first, so that what the test sets is taken back too.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+def test_jax_gets_a_private_cache(tmp_path: Path) -> None:
+    state = runtime.prepare(Compute())
+    assert os.environ[runtime.CACHE] == str(state.folder) == str(tmp_path / "mixfleet" / "xla")
+    assert stat.S_IMODE(state.folder.stat().st_mode) == 0o700
+    (state.folder / "program").write_bytes(b"123")
+    assert (runtime.cache_state(Compute()).files, runtime.cache_state(Compute()).size) == (1, 3)
+
+
+def test_what_the_user_has_set_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(runtime.CACHE, "elsewhere")
+    runtime.prepare(Compute())
+    assert os.environ[runtime.CACHE] == "elsewhere"
+
+
+def test_an_open_cache_is_closed_to_others(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    folder.chmod(0o777)
+    assert "others" in runtime.cache_state(Compute(cache_dir=str(folder))).note
+    assert runtime.prepare(Compute(cache_dir=str(folder))).usable
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_cache_that_was_asked_for_must_work(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(ConfigError, match=r"compute\.cache_dir: cannot be made"):
+        runtime.prepare(Compute(cache_dir=str(file / "below")))
+
+
+def test_the_usual_cache_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(file))
+    assert not runtime.prepare(Compute()).usable
+    assert runtime.CACHE not in os.environ
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="needs to give a folder away")
+def test_a_cache_of_another_user_is_not_used(tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 12345, -1)
+    with pytest.raises(ConfigError, match="belongs to another user"):
+        runtime.prepare(Compute(cache_dir=str(folder)))
