@@ -60,19 +60,19 @@ def _made_up(units: int, folder: Path) -> Any:
 
 
 def _side_by_side(fleet: Any, units: int) -> None:
-    from mixfleet.budgeting.outcome import look_ahead
+    from mixfleet.budgeting.outcome import outcome_of_spend
     from mixfleet.budgeting.solvers.lagrangian import allocate, interpolate
 
-    outlook = look_ahead(fleet, WEEKS)
+    spend_outcome = outcome_of_spend(fleet, WEEKS)
     print("change cells problems  greedy less ours  SLSQP less ours  largest gap")
     for change in (0.3, 1.0):
-        levels = outlook.today[:, None] * np.linspace(max(0.0, 1 - change), 1 + change, GRID)
-        expected = outlook.expected(levels, 100)
+        levels = spend_outcome.today[:, None] * np.linspace(max(0.0, 1 - change), 1 + change, GRID)
+        expected = spend_outcome.expected(levels, 100)
         for size in (1, 5):
             worst = {"greedy": -np.inf, "slsqp": -np.inf, "gap": 0.0}
             for first in range(0, units - size + 1, size):
-                rows = (outlook.unit >= first) & (outlook.unit < first + size)
-                own, curve, total = levels[rows], expected[rows], float(outlook.today[rows].sum())
+                rows = (spend_outcome.unit >= first) & (spend_outcome.unit < first + size)
+                own, curve, total = levels[rows], expected[rows], float(spend_outcome.today[rows].sum())
                 ours = allocate(own, curve, total)
                 worst["gap"] = max(worst["gap"], ours.gap / ours.outcome)
                 for name, spend in (("greedy", _greedy(own, curve, total)), ("slsqp", _slsqp(own, curve, total))):

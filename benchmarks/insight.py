@@ -87,16 +87,16 @@ def main() -> None:
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--open", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--what", help=argparse.SUPPRESS)
-    wish = parser.parse_args()
-    if wish.open:
-        print(json.dumps(measure(wish.open, wish.what)))
+    request = parser.parse_args()
+    if request.open:
+        print(json.dumps(measure(request.open, request.what)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        for draws in wish.draws:
+        for draws in request.draws:
             path = write_run(Path(folder), brands=20, markets=15, draws=draws)
             show(f"300 units, {draws} draws", measured(path, "tables"))
-        if wish.report:
-            path = write_run(Path(folder), brands=25, markets=20, draws=wish.draws[0])
+        if request.report:
+            path = write_run(Path(folder), brands=25, markets=20, draws=request.draws[0])
             show("report of 500 units", measured(path, "report"))
             print(f"  report.html {(path / 'report.html').stat().st_size / 1e6:.1f} MB")
 

@@ -58,30 +58,30 @@ def _fit(arguments: argparse.Namespace, folder: str) -> Any:
 
 
 def _compare(run: Any, contribution: Any, change: float, flighting: Any) -> None:
-    from mixfleet.budgeting.outcome import look_ahead
+    from mixfleet.budgeting.outcome import outcome_of_spend
     from mixfleet.budgeting.solvers.lagrangian import allocate, interpolate
 
     fleet = run.fleet()
     began = time.perf_counter()
     plan = run.budget(weeks=WEEKS, change=change, flighting=flighting)
     seconds = time.perf_counter() - began
-    outlook = look_ahead(fleet, WEEKS, even=flighting == "even")
+    spend_outcome = outcome_of_spend(fleet, WEEKS, even=flighting == "even")
     ours = plan.cells["spend_plan"].to_numpy()
     share = np.linspace(max(0.0, 1 - change), 1 + change, LEVELS)
-    levels = outlook.today[:, None] * share
+    levels = spend_outcome.today[:, None] * share
     # The true outcome at every level, of our plan and of today's, cell by cell.
-    wanted = np.concatenate([levels, ours[:, None], outlook.today[:, None]], axis=1)
+    wanted = np.concatenate([levels, ours[:, None], spend_outcome.today[:, None]], axis=1)
     true = np.empty_like(wanted)
     window = fleet.spec.model.window
     for place, unit in enumerate(fleet.units):
-        rows = np.flatnonzero(outlook.unit == place)
+        rows = np.flatnonzero(spend_outcome.unit == place)
         for column in range(wanted.shape[1]):
             ahead = np.zeros((WEEKS + window, unit.spend.shape[1]))
-            ahead[:WEEKS, outlook.channel[rows]] = (outlook.pattern[rows] * wanted[rows, column][:, None]).T
+            ahead[:WEEKS, spend_outcome.channel[rows]] = (spend_outcome.pattern[rows] * wanted[rows, column][:, None]).T
             brought = contribution(unit, np.concatenate([unit.spend, ahead]))[len(unit.dates) :].sum(axis=0)
-            true[rows, column] = brought[outlook.channel[rows]]
-    certified = outlook.certified
-    best = allocate(levels[certified], true[certified, :LEVELS], float(outlook.today[certified].sum()))
+            true[rows, column] = brought[spend_outcome.channel[rows]]
+    certified = spend_outcome.certified
+    best = allocate(levels[certified], true[certified, :LEVELS], float(spend_outcome.today[certified].sum()))
     today = true[certified, -1].sum()
     gain = true[certified, -2].sum() - today
     oracle = interpolate(levels[certified], true[certified, :LEVELS], best.spend).sum() - today
@@ -137,10 +137,10 @@ def _brands_truth(run: Any) -> Any:
 
     def contribution(unit: Any, spend: np.ndarray) -> np.ndarray:
         # The generator's strength of each channel, from what it says the channels brought.
-        told = by_unit[unit.labels].sort_values("date")[[f"contribution_{name}" for name in channels]].to_numpy()
+        brought = by_unit[unit.labels].sort_values("date")[[f"contribution_{name}" for name in channels]].to_numpy()
         shape = shapes(unit, unit.spend)
-        strength = told.sum(axis=0) / shape.sum(axis=0)
-        assert np.allclose(shape * strength, told, rtol=1e-6, atol=1e-6 * told.max()), unit.labels
+        strength = brought.sum(axis=0) / shape.sum(axis=0)
+        assert np.allclose(shape * strength, brought, rtol=1e-6, atol=1e-6 * brought.max()), unit.labels
         return shapes(unit, spend) * strength
 
     return contribution

@@ -14,7 +14,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from mixfleet.config import Compute, Spec
 from mixfleet.data.panel import read_panel
 from mixfleet.inference.compiled import TICKS, program
-from mixfleet.models.batch import padded_weeks, prepare, stack, structure
+from mixfleet.models.batch import padded_weeks, prepare, stack, structure_of
 from mixfleet.simulation import fleet as simulate
 
 BLOCKS = 40
@@ -28,20 +28,20 @@ ON_GPU = pytest.mark.skipif(jax.default_backend() == "cpu", reason="128 lanes fi
 def test_tick(benchmark: BenchmarkFixture, weeks: int, channels: int, lanes: int) -> None:
     fleet = simulate.fleet(brands=4, markets=4, weeks=weeks, channels=channels, seed=1)
     panel, spec = read_panel(fleet.table, fleet.data), Spec(data=fleet.data, compute=Compute(lanes=lanes))
-    kind, device = structure(spec, panel, padded_weeks(weeks)), jax.devices()[0]
-    compiled = program(kind, (BLOCKS + 2) * TICKS, device)
-    members = [prepare(unit, panel, spec) for unit in panel.units[: kind.units]]
-    keys = np.arange(2 * kind.units, dtype=np.uint32).reshape(-1, 2)
+    structure, device = structure_of(spec, panel, padded_weeks(weeks)), jax.devices()[0]
+    compiled = program(structure, (BLOCKS + 2) * TICKS, device)
+    members = [prepare(unit, panel, spec) for unit in panel.units[: structure.units]]
+    keys = np.arange(2 * structure.units, dtype=np.uint32).reshape(-1, 2)
     with jax.enable_x64(True):
-        tile = compiled.put(stack(members, kind))
-        held = [compiled.start(tile, keys, np.full(kind.units, 0.8, kind.dtype)), compiled.empty_book()]
+        batch = compiled.put(stack(members, structure))
+        held = [compiled.start(batch, keys, np.full(structure.units, 0.8, structure.dtype)), compiled.empty_buffer()]
 
         def block() -> None:
-            held[:] = compiled.advance(tile, *held)
+            held[:] = compiled.advance(batch, *held)
             jax.block_until_ready(held)
 
         benchmark.pedantic(block, rounds=BLOCKS, warmup_rounds=2)
     benchmark.extra_info["device"] = f"{device.platform} {device.device_kind}"
     if benchmark.stats is not None:
         seconds = benchmark.stats.stats.as_dict()["median"]
-        benchmark.extra_info["us_per_lane_gradient"] = seconds / TICKS / kind.lanes * 1e6
+        benchmark.extra_info["us_per_lane_gradient"] = seconds / TICKS / structure.lanes * 1e6

@@ -111,19 +111,19 @@ def check(table: Any, data: Data, pooling: Pooling | None = None) -> Any:
     return to_frame(findings_table(read_panel(table, data, pooling=pooling or Pooling()).findings), frame_kind(table))
 
 
-def budget(run: Run | str | Path, **wish: Any) -> Plan:
+def budget(run: Run | str | Path, **request: Any) -> Plan:
     """The plan for the coming weeks that brings most, on the draws of a finished run.
 
     Args:
         run: The run, or its folder.
-        **wish: What to ask for, such as `total`, `weeks`, `change`, `bounds`, `lock`, `aim`; see
+        **request: What to ask for, such as `total`, `weeks`, `change`, `bounds`, `lock`, `aim`; see
             `mixfleet.budgeting.request.Wish`.
 
     Raises:
         ConfigError: A wish is wrong, or no plan fulfils all of them.
         RunError: The run is not finished, or kept no draws.
     """
-    return (run if isinstance(run, Run) else open(run)).budget(**wish)
+    return (run if isinstance(run, Run) else open(run)).budget(**request)
 
 
 def _simulated_data(asked: Data, made: Data) -> Data:

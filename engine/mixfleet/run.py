@@ -136,7 +136,7 @@ class Run:
 
         return Plots(insight=self.insight, weekly=self.table("weekly"))
 
-    def budget(self, **wish: Any) -> "Plan":
+    def budget(self, **request: Any) -> "Plan":
         """The plan for the coming weeks that brings most; see `mixfleet.budgeting.request.Wish` for what to wish for.
 
         Raises:
@@ -145,7 +145,7 @@ class Run:
         """
         from mixfleet.budgeting.planner import plan_budget
 
-        return replace(plan_budget(self.fleet(), **wish), frame=self.frame)
+        return replace(plan_budget(self.fleet(), **request), frame=self.frame)
 
     def report(self, out: str | Path | None = None, **economics: Any) -> Path:
         """Write the report, one HTML file that needs no network; by default `report.html` in the run's folder.

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixfleet.analysis.aggregate import accounts
+from mixfleet.analysis.aggregate import totals
 from mixfleet.analysis.economics import Economics
 from mixfleet.analysis.periods import read_period
 from mixfleet.config import Model
@@ -38,7 +38,7 @@ def value(labels: tuple[str, ...]) -> float:
 def test_every_measure_is_that_of_the_draws(run: Run, by: object, period: str) -> None:
     fleet = run.fleet()
     windows = read_period(period, [unit.dates for unit in fleet.units])
-    found = dict(zip([unit.labels for unit in fleet.units], accounts(fleet, windows), strict=True))
+    found = dict(zip([unit.labels for unit in fleet.units], totals(fleet, windows), strict=True))
     certified = [("acme", "DE"), ("acme", "FR"), ("bolt", "DE")]
     chosen = {None: certified[:1], "brand": certified[:2], (): certified}[by]
     spend = sum(found[labels].spend for labels in chosen)

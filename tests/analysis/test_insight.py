@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixfleet.analysis.aggregate import accounts
+from mixfleet.analysis.aggregate import totals
 from mixfleet.analysis.periods import read_period
 from mixfleet.analysis.posterior_draws import terms
 from mixfleet.config import Model, Output, RunConfig, Spec
@@ -68,7 +68,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
 def test_every_number_is_that_of_a_counterfactual(run: Run, period: object) -> None:
     fleet = run.fleet()
     windows = read_period(period, [unit.dates for unit in fleet.units])
-    for unit, account in zip(fleet.units, accounts(fleet, windows), strict=True):
+    for unit, account in zip(fleet.units, totals(fleet, windows), strict=True):
         index = windows.index(unit.dates)
         for draw in (0, fleet.draws - 1):
             brute = Brute(run, unit, draw)
@@ -102,7 +102,7 @@ def test_the_terms_of_the_baseline_add_up_to_the_linear_block(tmp_path: Path) ->
     run = saved_run(tmp_path, Model(window=WINDOW))
     fleet = run.fleet()
     windows = read_period("month", [unit.dates for unit in fleet.units])
-    for unit, account in zip(fleet.units, accounts(fleet, windows, returns=False), strict=True):
+    for unit, account in zip(fleet.units, totals(fleet, windows, returns=False), strict=True):
         brute = Brute(run, unit, 3)
         design = baseline.design(unit.dates, unit.controls, model=brute.model, fitted_weeks=len(unit.dates))
         linear = np.where(brute.counted, design @ brute.coefficients, 0.0)
@@ -116,7 +116,7 @@ def test_sums_over_units_are_the_units_sums_draw_by_draw(tmp_path: Path) -> None
     run = saved_run(tmp_path, Model(window=WINDOW))
     fleet, insight = run.fleet(), run.insight
     windows = read_period("quarter", [unit.dates for unit in fleet.units])
-    units = dict(zip([unit.labels for unit in fleet.units], accounts(fleet, windows), strict=True))
+    units = dict(zip([unit.labels for unit in fleet.units], totals(fleet, windows), strict=True))
     for by, members in (
         ((), [("acme", "DE"), ("acme", "FR"), ("bolt", "DE")]),
         (("brand",), [("acme", "DE"), ("acme", "FR")]),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mixfleet.budgeting.flighting import WeekLimits, best_weeks, candidates, climbed
-from mixfleet.budgeting.outcome import look_ahead
+from mixfleet.budgeting.outcome import outcome_of_spend
 from mixfleet.config import Model
 from mixfleet.errors import ConfigError
 from mixfleet.run import Run
@@ -20,35 +20,35 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_every_cell_takes_its_best_pattern(run: Run) -> None:
     fleet = run.fleet()
-    outlook = look_ahead(fleet, WEEKS)
-    levels = outlook.today[:, None] * np.linspace(0.5, 1.5, 33)
+    spend_outcome = outcome_of_spend(fleet, WEEKS)
+    levels = spend_outcome.today[:, None] * np.linspace(0.5, 1.5, 33)
     none = np.zeros(len(levels), bool)
-    weekly = best_weeks(outlook, levels, WeekLimits.of(outlook, {}, ()), none)
+    weekly = best_weeks(spend_outcome, levels, WeekLimits.of(spend_outcome, {}, ()), none)
     np.testing.assert_allclose(weekly.sum(axis=-1), levels)
-    reached = outlook.expected(levels, fleet.draws, weekly)
-    patterns = [outlook.pattern, *(np.tile(one, (len(levels), 1)) for one in candidates(WEEKS))]
-    tried = [outlook.expected(levels, fleet.draws, levels[..., None] * pattern[:, None]) for pattern in patterns]
-    best = np.max(tried, axis=0)[outlook.certified]
+    reached = spend_outcome.expected(levels, fleet.draws, weekly)
+    patterns = [spend_outcome.pattern, *(np.tile(one, (len(levels), 1)) for one in candidates(WEEKS))]
+    tried = [spend_outcome.expected(levels, fleet.draws, levels[..., None] * pattern[:, None]) for pattern in patterns]
+    best = np.max(tried, axis=0)[spend_outcome.certified]
     # The choice looks at every fourth level and at part of the draws.
-    assert np.all(reached[outlook.certified] >= 0.995 * best)
-    np.testing.assert_allclose(reached[outlook.certified][:, ::4], best[:, ::4], rtol=1e-3)
+    assert np.all(reached[spend_outcome.certified] >= 0.995 * best)
+    np.testing.assert_allclose(reached[spend_outcome.certified][:, ::4], best[:, ::4], rtol=1e-3)
 
 
 def test_the_climb_brings_more_with_the_same_money(run: Run) -> None:
     fleet = run.fleet()
-    outlook = look_ahead(fleet, WEEKS)
-    limits = WeekLimits.of(outlook, {"all@2020-01-01..2030-01-01": (0.2, 2.5)}, ())
-    start = limits.spread(outlook.today[:, None], outlook.pattern)[:, 0]
-    kept = outlook.channel == 0
-    found = climbed(outlook, start, limits, kept)
+    spend_outcome = outcome_of_spend(fleet, WEEKS)
+    limits = WeekLimits.of(spend_outcome, {"all@2020-01-01..2030-01-01": (0.2, 2.5)}, ())
+    start = limits.spread(spend_outcome.today[:, None], spend_outcome.pattern)[:, 0]
+    kept = spend_outcome.channel == 0
+    found = climbed(spend_outcome, start, limits, kept)
     np.testing.assert_allclose(found.sum(axis=1), start.sum(axis=1))
     np.testing.assert_array_equal(found[kept], start[kept])
     assert (found >= limits.low - 1e-6).all()
     assert (found <= limits.high + 1e-6).all()
     before, after = (
-        outlook.expected(one.sum(axis=1)[:, None], fleet.draws, one[:, None])[:, 0] for one in (start, found)
+        spend_outcome.expected(one.sum(axis=1)[:, None], fleet.draws, one[:, None])[:, 0] for one in (start, found)
     )
-    moved = outlook.certified & ~kept
+    moved = spend_outcome.certified & ~kept
     assert (after[moved] >= before[moved] * (1 - 1e-6)).all()
     assert after[moved].sum() > 1.001 * before[moved].sum()
 
@@ -114,7 +114,7 @@ def test_weeks_can_be_locked_and_bounded(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "message"),
+    ("asked_for", "message"),
     [
         ({"flighting": "today", "lock_weeks": ["all@2024-01-01"]}, "free only"),
         ({"lock_weeks": ["all"]}, "not of the form"),
@@ -124,6 +124,6 @@ def test_weeks_can_be_locked_and_bounded(run: Run) -> None:
         ({"week_bounds": {"all@2020-01-01..2030-01-01": (2.0, 1.0)}}, "0 <= low <= high"),
     ],
 )
-def test_weeks_that_cannot_be_are_explained(run: Run, wish: dict, message: str) -> None:
+def test_weeks_that_cannot_be_are_explained(run: Run, asked_for: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        run.budget(**{"weeks": WEEKS, "flighting": "free", **wish})
+        run.budget(**{"weeks": WEEKS, "flighting": "free", **asked_for})

@@ -43,7 +43,7 @@ def test_the_frontier_rises_and_holds_todays_total(run: Run, plan: Plan) -> None
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "asked_for",
     [
         {"groups": {"channel=tv": (0.8, 1.1)}},
         {"within": ["market"]},
@@ -53,8 +53,8 @@ def test_the_frontier_rises_and_holds_todays_total(run: Run, plan: Plan) -> None
         {"steps": {"channel=search": 20.0}},
     ],
 )
-def test_every_plan_has_a_frontier(run: Run, wish: dict) -> None:
-    table = run.budget(weeks=8, change=0.5, frontier=True, **wish).frontier()
+def test_every_plan_has_a_frontier(run: Run, asked_for: dict) -> None:
+    table = run.budget(weeks=8, change=0.5, frontier=True, **asked_for).frontier()
     assert len(table) >= 12
     assert (np.diff(table.spend) > 0).all()
     assert np.isfinite(table.gain_mean).all()
@@ -118,13 +118,13 @@ def test_both_are_saved_and_read_again(plan: Plan, run: Run, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("wish", "message"),
+    ("asked_for", "message"),
     [
         ({"experiment_error": 0.0}, "must be above zero"),
         ({"experiment_error": 0.2, "aim": "cvar"}, "aim mean only"),
         ({"frontier": True, "within": ["market"], "groups": {"channel=tv": (0, 1)}}, "several totals"),
     ],
 )
-def test_what_cannot_be_told_is_refused(run: Run, wish: dict, message: str) -> None:
+def test_what_cannot_be_told_is_refused(run: Run, asked_for: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        run.budget(**{"weeks": 8, **wish})
+        run.budget(**{"weeks": 8, **asked_for})

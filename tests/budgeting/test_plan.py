@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixfleet.budgeting.outcome import look_ahead
+from mixfleet.budgeting.outcome import outcome_of_spend
 from mixfleet.budgeting.plan import Plan
 from mixfleet.config import Model
 from mixfleet.data.panel import Unit
@@ -30,11 +30,11 @@ def plan(run: Run) -> Plan:
 
 def test_outcomes_are_those_of_the_counterfactual(run: Run) -> None:
     fleet = run.fleet()
-    outlook = look_ahead(fleet, 8)
-    spend = outlook.today * 1.3
-    found = outlook.outcome(spend[:, None], fleet.draws)[:, 0]
-    for cell in np.flatnonzero(outlook.certified):
-        unit, channel = fleet.units[outlook.unit[cell]], outlook.channel[cell]
+    spend_outcome = outcome_of_spend(fleet, 8)
+    spend = spend_outcome.today * 1.3
+    found = spend_outcome.outcome(spend[:, None], fleet.draws)[:, 0]
+    for cell in np.flatnonzero(spend_outcome.certified):
+        unit, channel = fleet.units[spend_outcome.unit[cell]], spend_outcome.channel[cell]
         scale = measure(unit, likelihood_weeks(unit, window=5, holdout=0))
         draws = run.unit(*unit.labels).draws().draws
         cost = unit.spend[:, channel].sum() / unit.media[:, channel].sum()
@@ -63,11 +63,11 @@ def test_outcomes_are_those_of_the_counterfactual(run: Run) -> None:
 def test_single_precision_and_weekly_spends_say_the_same(tmp_path: Path, adstock_first: bool) -> None:
     model = Model(window=5, saturation="hill", adstock_first=adstock_first)
     fleet = saved_run(tmp_path, model, draws=20).fleet()
-    outlook = look_ahead(fleet, 8)
-    levels = outlook.today[:, None] * np.array([0.5, 1.0, 1.4])
-    exact = outlook.outcome(levels, fleet.draws)
-    single = outlook.outcome(levels, fleet.draws, exact=False)
-    weekly = outlook.outcome(levels, fleet.draws, outlook.pattern[:, None] * levels[..., None])
+    spend_outcome = outcome_of_spend(fleet, 8)
+    levels = spend_outcome.today[:, None] * np.array([0.5, 1.0, 1.4])
+    exact = spend_outcome.outcome(levels, fleet.draws)
+    single = spend_outcome.outcome(levels, fleet.draws, exact=False)
+    weekly = spend_outcome.outcome(levels, fleet.draws, spend_outcome.pattern[:, None] * levels[..., None])
     size = np.nanmax(np.abs(exact))
     np.testing.assert_allclose(single, exact, rtol=1e-4, atol=1e-6 * size)
     np.testing.assert_allclose(weekly, exact, rtol=1e-9)
@@ -158,7 +158,7 @@ def test_the_weeks_add_up_and_follow_the_data(run: Run, plan: Plan) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "message"),
+    ("asked_for", "message"),
     [
         ({"total": 1.0}, "spend at least .* Allow more change"),
         ({"total": 1e12}, "spend at most"),
@@ -177,6 +177,6 @@ def test_the_weeks_add_up_and_follow_the_data(run: Run, plan: Plan) -> None:
         ({"weeks": 0}, "above zero"),
     ],
 )
-def test_wishes_that_cannot_be_met_are_explained(run: Run, wish: dict, message: str) -> None:
+def test_wishes_that_cannot_be_met_are_explained(run: Run, asked_for: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        run.budget(**{"weeks": 8, **wish})
+        run.budget(**{"weeks": 8, **asked_for})

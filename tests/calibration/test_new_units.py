@@ -142,7 +142,10 @@ def test_without_weeks_parameters_are_drawn_from_the_group() -> None:
     values = np.concatenate([np.asarray(unit.draws.shape, float), np.asarray(unit.draws.effect, float)[None]])
     law = unit.job.member.arrays["hyper"]
     theta = np.concatenate(
-        [families.unconstrain(pool.kind.laws[j], values[j], law[:, own, None, None]) for j, _, own in pool.slices()]
+        [
+            families.unconstrain(pool.structure.laws[j], values[j], law[:, own, None, None])
+            for j, _, own in pool.slices()
+        ]
     )
     centre, spread = np.asarray(finished.hyper.draws[:2, : len(theta)], float)
     # What is left of the unit's parameter is its deviation, a standard normal whatever the hyperparameters are.

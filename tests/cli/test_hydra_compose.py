@@ -11,7 +11,7 @@ from mixfleet.errors import ConfigError
 SHIPPED = sorted(path.relative_to(shipped_settings()) for path in shipped_settings().rglob("*.yaml"))
 
 
-def request(*overrides: str, **options: Any) -> Request:
+def asked_for(*overrides: str, **options: Any) -> Request:
     return Request(overrides=overrides, **options)
 
 
@@ -35,7 +35,7 @@ def test_every_shipped_file_composes_and_builds(path: Path) -> None:
     overrides = {"data": "example"}
     if path.parent.name:
         overrides[path.parent.name] = path.stem
-    wanted = request(*(f"{group}={name}" for group, name in overrides.items()))
+    wanted = asked_for(*(f"{group}={name}" for group, name in overrides.items()))
     points = sweep_points(wanted)
     specs = [compose_spec(point.request) for point in points] if points else [compose_spec(wanted)]
     assert all(isinstance(spec, Spec) for spec in specs)
@@ -43,11 +43,11 @@ def test_every_shipped_file_composes_and_builds(path: Path) -> None:
 
 
 def test_the_default_composition_is_the_python_default() -> None:
-    assert compose_spec(request("data=table")) == Spec()
+    assert compose_spec(asked_for("data=table")) == Spec()
 
 
 def test_the_example_names_its_columns() -> None:
-    data = compose_spec(request("data=example")).data
+    data = compose_spec(asked_for("data=example")).data
     assert data.keys == ("market",)
     assert data.channels[12] == Channel(name="ch13", impressions="media_ch13_impressions")
     assert data == preset("data", "example")
@@ -55,7 +55,7 @@ def test_the_example_names_its_columns() -> None:
 
 def test_values_are_overridden() -> None:
     spec = compose_spec(
-        request(
+        asked_for(
             "data=table",
             "data.channels=[tv,search]",
             "prior=weak",
@@ -100,32 +100,32 @@ def test_values_are_overridden() -> None:
 )
 def test_what_cannot_be_composed_is_named(overrides: list[str], key: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem) as caught:
-        compose_spec(request(*overrides))
+        compose_spec(asked_for(*overrides))
     assert caught.value.key == key
 
 
 def test_settings_may_refer_to_each_other() -> None:
-    assert compose_spec(request("data=table", "data.path=${run.root}/in.csv")).data.path == "runs/in.csv"
+    assert compose_spec(asked_for("data=table", "data.path=${run.root}/in.csv")).data.path == "runs/in.csv"
 
 
 def test_a_folder_of_ones_own_is_searched(folder: Path) -> None:
-    spec = compose_spec(request("data=acme", "prior=mine", folder=folder))
+    spec = compose_spec(asked_for("data=acme", "prior=mine", folder=folder))
     assert spec.data.channels == (Channel(name="tv", spend="tv_cost", impressions="tv_views"),)
     assert spec.prior.parameters["effect"].values == (7.0,)
     assert "mine" in groups(folder)["prior"]
     with pytest.raises(ConfigError, match="--config-dir: is no folder"):
-        compose_spec(request(folder=folder / "absent"))
+        compose_spec(asked_for(folder=folder / "absent"))
 
 
 def test_a_primary_configuration_of_ones_own(folder: Path) -> None:
-    spec = compose_spec(request(folder=folder, primary="team"))
+    spec = compose_spec(asked_for(folder=folder, primary="team"))
     assert (spec.data.path, spec.inference.seed) == ("sales.csv", 3)
     with pytest.raises(ConfigError, match=r"--config-name: no crew\.yaml"):
-        compose_spec(request(folder=folder, primary="crew"))
+        compose_spec(asked_for(folder=folder, primary="crew"))
 
 
 def test_a_sweep_is_a_product_in_order() -> None:
-    points = sweep_points(request("data=example", "prior=default,weak", "inference.seed=range(1,3)", multirun=True))
+    points = sweep_points(asked_for("data=example", "prior=default,weak", "inference.seed=range(1,3)", multirun=True))
     assert [point.changes for point in points] == [
         ("prior=default", "inference.seed=1"),
         ("prior=default", "inference.seed=2"),
@@ -136,36 +136,36 @@ def test_a_sweep_is_a_product_in_order() -> None:
 
 
 def test_nothing_is_swept_unasked() -> None:
-    assert sweep_points(request("data=example")) == ()
-    assert len(sweep_points(request("data=example", multirun=True))) == 1
+    assert sweep_points(asked_for("data=example")) == ()
+    assert len(sweep_points(asked_for("data=example", multirun=True))) == 1
     with pytest.raises(ConfigError, match=r"inference\.target_accept: sweep over a list"):
-        sweep_points(request("data=example", "inference.target_accept=interval(0,1)", multirun=True))
+        sweep_points(asked_for("data=example", "inference.target_accept=interval(0,1)", multirun=True))
 
 
 def test_an_experiment_brings_its_sweep() -> None:
-    points = sweep_points(request("data=example", "experiment=prior_benchmark"))
+    points = sweep_points(asked_for("data=example", "experiment=prior_benchmark"))
     assert [point.changes for point in points] == [("prior=default",), ("prior=weak",), ("prior=tight",)]
     assert {compose_spec(point.request).data.holdout for point in points} == {13}
-    chosen = sweep_points(request("data=example", "experiment=prior_benchmark", "prior=tight,weak"))
+    chosen = sweep_points(asked_for("data=example", "experiment=prior_benchmark", "prior=tight,weak"))
     assert [point.changes for point in chosen] == [("prior=tight",), ("prior=weak",)]
 
 
 def test_composing_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    compose_spec(request("data=example"))
-    sweep_points(request("data=example", "prior=weak,tight", multirun=True))
+    compose_spec(asked_for("data=example"))
+    sweep_points(asked_for("data=example", "prior=weak,tight", multirun=True))
     assert list(tmp_path.iterdir()) == []
     assert Path.cwd() == tmp_path
 
 
 @pytest.mark.parametrize("override", ["pooling.keys={adstock: [market]}", "pooling.keys.adstock=[market]"])
 def test_families_get_their_key_columns(override: str) -> None:
-    spec = compose_spec(request("data=table", "pooling=crossed", override))
+    spec = compose_spec(asked_for("data=table", "pooling=crossed", override))
     assert spec.pooling.keys == {"adstock": ("market",)}
 
 
 @pytest.mark.parametrize("override", ["pooling.types={social: [tiktok, meta]}", "pooling.types.social=[tiktok,meta]"])
 def test_types_get_their_channels(override: str) -> None:
-    spec = compose_spec(request("data=table", "pooling=crossed", override, "pooling.type=0.3"))
+    spec = compose_spec(asked_for("data=table", "pooling=crossed", override, "pooling.type=0.3"))
     assert spec.pooling.types == {"social": ("tiktok", "meta")}
     assert spec.pooling.type == 0.3

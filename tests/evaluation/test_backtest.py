@@ -17,7 +17,7 @@ from mixfleet.data.panel import Panel, unit_id
 from mixfleet.data.scaling import MEDIA_POWERS, likelihood_weeks, measure
 from mixfleet.errors import ConfigError
 from mixfleet.evaluation.backtest import backtest
-from mixfleet.evaluation.forecast_scores import bands, hindsight
+from mixfleet.evaluation.forecast_scores import bands, score_forecasts
 from mixfleet.fitting.runner import execute
 from mixfleet.models import baseline
 from mixfleet.run import Run
@@ -32,7 +32,7 @@ WEEKS = 80
 def judged(root: Path, made: Panel) -> tuple[Run, pd.DataFrame]:
     held = replace(made, data=replace(made.data, holdout=HELD))
     run = saved_run(root, MODEL, of=held, draws=10)
-    return run, hindsight(run.fleet(), HORIZON).to_pandas()
+    return run, score_forecasts(run.fleet(), HORIZON).to_pandas()
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def test_each_origin_is_a_run_and_none_is_fitted_twice(fits: Fits, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("wish", "change", "message"),
+    ("asked_for", "change", "message"),
     [
         ({"origins": 0}, {}, "origins: must be 1 or more"),
         ({"horizon": 0}, {}, "horizon: must be 1 or more"),
@@ -191,9 +191,9 @@ def test_each_origin_is_a_run_and_none_is_fitted_twice(fits: Fits, tmp_path: Pat
         ({}, {"dates": {}}, "dates: unknown group"),
     ],
 )
-def test_a_wrong_wish_is_refused(fits: Fits, tmp_path: Path, wish: dict, change: dict, message: str) -> None:
+def test_a_wrong_wish_is_refused(fits: Fits, tmp_path: Path, asked_for: dict, change: dict, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        backtest(None, settings(tmp_path), **wish, **change)
+        backtest(None, settings(tmp_path), **asked_for, **change)
     assert message in str(caught.value)
     assert not fits.held
 

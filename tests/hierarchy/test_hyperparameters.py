@@ -89,7 +89,7 @@ def test_redrawing_leaves_the_joint_law_invariant(keys: tuple[int, ...], units: 
         columns = {"centre": (np.asarray(hyper.centre), stats.norm)}
         columns["spread"] = (spread.reshape(-1, CHAINS), stats.halfnorm)
         columns["mean of the type"] = (np.asarray(hyper.types[0]), stats.norm)
-        columns["spread of the type"] = (np.exp(hierarchies.log_ramp(hyper.types[1])), stats.halfnorm)
+        columns["spread of the type"] = (np.exp(hierarchies.log_softplus_normal(hyper.types[1])), stats.halfnorm)
         # An unused label has its prior as well, or drifts where it does no harm: only used ones are asked for.
         for k, levels in enumerate(keys):
             columns[f"levels {k}"] = (np.asarray(hyper.levels[k])[:levels].reshape(-1, CHAINS), stats.norm)
@@ -122,11 +122,11 @@ def test_a_small_spread_of_a_type_is_left_again_in_single_precision() -> None:
     for i in range(4 * ROUNDS):
         hyper = a_round(hyper, jax.random.fold_in(jax.random.key(3), i))
     assert all(np.all(np.isfinite(values)) for values in jax.tree.leaves(hyper))
-    assert np.quantile(np.exp(hierarchies.log_ramp(hyper.types[1])), 0.05) > 1e-3
+    assert np.quantile(np.exp(hierarchies.log_softplus_normal(hyper.types[1])), 0.05) > 1e-3
 
 
 def test_the_ramp_is_inverted() -> None:
     with jax.enable_x64(True):
         x = jnp.linspace(-6, 12, 400)
-        found = hierarchies.inverse_log_ramp(hierarchies.log_ramp(x))
+        found = hierarchies.inverse_log_ramp(hierarchies.log_softplus_normal(x))
         np.testing.assert_allclose(found, x, atol=1e-8)

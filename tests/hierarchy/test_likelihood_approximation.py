@@ -17,12 +17,12 @@ DRAWS = 400
 
 def test_sites_of_a_gaussian_likelihood_are_that_likelihood() -> None:
     """Of units without correlation between parameters, with the curve held at one place by a narrow likelihood."""
-    group, tile, sites, _, _ = scene("logistic", {"effect": None})
+    group, batch, sites, _, _ = scene("logistic", {"effect": None})
     pool, random = group.pool, np.random.default_rng(5)
-    prior_mean, prior_sd = (np.asarray(pooled_rows(pool, tile.hyper[i])) for i in (0, 1))
+    prior_mean, prior_sd = (np.asarray(pooled_rows(pool, batch.hyper[i])) for i in (0, 1))
     precision = np.exp(random.normal(0, 1.5, prior_mean.shape)) / prior_sd**2
     mean = prior_mean + prior_sd * random.normal(size=prior_mean.shape)
-    position = np.zeros((DRAWS, pool.kind.dimension, pool.kind.units, CHAINS))
+    position = np.zeros((DRAWS, pool.structure.dimension, pool.structure.units, CHAINS))
     gradient = np.zeros_like(position)
     for _, rows, own in pool.slices():
         # Whatever the draws are of: the gradient's slope is the same.
@@ -30,8 +30,8 @@ def test_sites_of_a_gaussian_likelihood_are_that_likelihood() -> None:
         position[:, own] = values
         prior = (values - prior_mean[rows][..., None]) / prior_sd[rows][..., None] ** 2
         gradient[:, own] = -precision[rows][..., None] * (values - mean[rows][..., None]) - prior
-    at = [pulls(pool, tile.hyper, sites.level, *map(jnp.asarray, (position[i], gradient[i]))) for i in range(DRAWS)]
+    at = [pulls(pool, batch.hyper, sites.level, *map(jnp.asarray, (position[i], gradient[i]))) for i in range(DRAWS)]
     values, pull = (np.stack(parts) for parts in zip(*at, strict=True))
-    found = sites_of_draws(pool, np.asarray(tile.hyper), np.asarray(sites.level), position.mean((0, 3)), values, pull)
+    found = sites_of_draws(pool, np.asarray(batch.hyper), np.asarray(sites.level), position.mean((0, 3)), values, pull)
     np.testing.assert_allclose(found.precision, precision, rtol=1e-6)
     np.testing.assert_allclose(found.mean, mean, rtol=1e-6, atol=1e-6)

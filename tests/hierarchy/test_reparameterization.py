@@ -50,48 +50,48 @@ def scene(name: str, pooling: dict[str, object]):
     spec = settings(MODELS[name], **pooling)
     ((label, units),) = groups_of(PANEL, spec)
     group = prepared(label, units, PANEL, spec)
-    pool, kind, random = group.pool, group.pool.kind, np.random.default_rng(5)
-    tile = stack(group.members, kind)
-    mode = np.asarray(tile.centre) + 0.3 * random.standard_normal((kind.dimension, kind.units))
-    root = 0.3 * random.standard_normal((kind.units, kind.dimension, kind.dimension))
-    covariance = root @ np.swapaxes(root, 1, 2) / kind.dimension + 0.05 * np.eye(kind.dimension)
-    sites, _ = sites_of_mode(pool, np.asarray(tile.hyper), typical_media(group), mode, covariance)
+    pool, structure, random = group.pool, group.pool.structure, np.random.default_rng(5)
+    batch = stack(group.members, structure)
+    mode = np.asarray(batch.centre) + 0.3 * random.standard_normal((structure.dimension, structure.units))
+    root = 0.3 * random.standard_normal((structure.units, structure.dimension, structure.dimension))
+    covariance = root @ np.swapaxes(root, 1, 2) / structure.dimension + 0.05 * np.eye(structure.dimension)
+    sites, _ = sites_of_mode(pool, np.asarray(batch.hyper), typical_media(group), mode, covariance)
     hyper = Hyper(
         centre=jnp.asarray(random.standard_normal((pool.rows, CHAINS))),
         spread=jnp.asarray(random.standard_normal((3, pool.rows, CHAINS))),
         levels=tuple(jnp.asarray(random.standard_normal((levels, pool.rows, CHAINS))) for levels in pool.levels),
         types=jnp.asarray(random.standard_normal((2, pool.types, CHAINS))),
     )
-    x = jnp.asarray(random.standard_normal((kind.dimension, kind.units, CHAINS)))
-    return group, jax.tree.map(jnp.asarray, tile), jax.tree.map(jnp.asarray, sites), x, hyper
+    x = jnp.asarray(random.standard_normal((structure.dimension, structure.units, CHAINS)))
+    return group, jax.tree.map(jnp.asarray, batch), jax.tree.map(jnp.asarray, sites), x, hyper
 
 
 @pytest.mark.parametrize(("name", "pooling"), CASES)
 def test_positions_lead_back_to_coordinates(name: str, pooling: dict[str, object]) -> None:
-    group, tile, sites, x, hyper = scene(name, pooling)
-    placed = place(group.pool, group.hierarchy, sites, tile.hyper, x, hyper)
-    back = coordinates(group.pool, group.hierarchy, sites, tile.hyper, placed.position, hyper)
+    group, batch, sites, x, hyper = scene(name, pooling)
+    placed = place(group.pool, group.hierarchy, sites, batch.hyper, x, hyper)
+    back = coordinates(group.pool, group.hierarchy, sites, batch.hyper, placed.position, hyper)
     np.testing.assert_allclose(back, x, atol=1e-9)
 
 
 @pytest.mark.parametrize(("name", "pooling"), CASES)
 def test_the_law_is_the_groups_and_the_volume_the_jacobians(name: str, pooling: dict[str, object]) -> None:
-    group, tile, sites, x, hyper = scene(name, pooling)
+    group, batch, sites, x, hyper = scene(name, pooling)
     pool, hierarchy = group.pool, group.hierarchy
-    placed = place(pool, hierarchy, sites, tile.hyper, x, hyper)
+    placed = place(pool, hierarchy, sites, batch.hyper, x, hyper)
     mean, spread = hierarchies.means(hierarchy, hyper), hierarchies.spreads(hierarchy, hyper)[0]
     for unit in (0, len(group.members) - 1):
         for chain in range(CHAINS):
 
             def position(own: jax.Array, unit: int = unit, chain: int = chain) -> jax.Array:
-                moved = place(pool, hierarchy, sites, tile.hyper, x.at[:, unit, chain].set(own), hyper)
+                moved = place(pool, hierarchy, sites, batch.hyper, x.at[:, unit, chain].set(own), hyper)
                 return moved.position[:, unit, chain]
 
             _, log_volume = np.linalg.slogdet(jax.jacfwd(position)(x[:, unit, chain]))
             here = np.asarray(placed.position[:, unit, chain])
             theta = np.concatenate([here[own] for _, _, own in pool.slices()])
             broad = [
-                np.concatenate([np.asarray(tile.hyper)[i, own, unit] for _, _, own in pool.slices()]) for i in (0, 1)
+                np.concatenate([np.asarray(batch.hyper)[i, own, unit] for _, _, own in pool.slices()]) for i in (0, 1)
             ]
             law = stats.norm.logpdf(theta, np.asarray(mean)[:, unit, chain], np.asarray(spread)[:, chain])
             ratio = law - stats.norm.logpdf(theta, *broad) - np.log(broad[1])
@@ -103,8 +103,8 @@ def test_the_law_is_the_groups_and_the_volume_the_jacobians(name: str, pooling: 
 def test_hyperparameters_lead_back_to_coordinates(name: str, pooling: dict[str, object]) -> None:
     group, _, sites, _, hyper = scene(name, pooling)
     there = hyper_coordinates(group.pool, group.hierarchy, sites, hyper)
-    nowhere = jax.tree.map(lambda part: jnp.full_like(part, jnp.nan), hyper)
-    back, log_volume = place_hyper(group.pool, group.hierarchy, sites, there, nowhere)
+    zero_state = jax.tree.map(lambda part: jnp.full_like(part, jnp.nan), hyper)
+    back, log_volume = place_hyper(group.pool, group.hierarchy, sites, there, zero_state)
     jax.tree.map(lambda found, expected: np.testing.assert_allclose(found, expected, atol=1e-9), back, hyper)
     for chain in range(CHAINS):
 
@@ -130,8 +130,8 @@ def test_coordinates_are_normal_whatever_the_spreads_where_sites_are_right(keys:
             at = here._replace(centre=jnp.asarray(drawn[0]), levels=tuple(map(jnp.asarray, drawn[1:])))
             mean = np.asarray(hierarchies.means(hierarchy, at))[row, :, 0]
             seen = mean + np.sqrt(spread**2 + noise**2) * random.normal(size=len(noise))
-            told = sites._replace(mean=sites.mean.at[row].set(seen))
-            back = hierarchies.with_moved(at, hyper_coordinates(group.pool, hierarchy, told, at))
+            changed = sites._replace(mean=sites.mean.at[row].set(seen))
+            back = hierarchies.with_moved(at, hyper_coordinates(group.pool, hierarchy, changed, at))
             found.append([float(back.centre[row, 0]), *(float(levels[0, row, 0]) for levels in back.levels)])
         for values in np.transpose(found):
             assert stats.kstest(values, stats.norm.cdf).pvalue > 1e-3
@@ -153,7 +153,7 @@ def test_centres_of_one_type_lie_around_its_mean() -> None:
     group, _, _, _, hyper = scene("logistic", {"types": {"first": ["tv", "display"]}, "adstock": None})
     hierarchy, channels = group.hierarchy, list(PANEL.channels)
     assert hierarchy.types.shape == (2, 8)
-    mean, spread = hyper.types[0], 0.5 * np.exp(hierarchies.log_ramp(hyper.types[1]))
+    mean, spread = hyper.types[0], 0.5 * np.exp(hierarchies.log_softplus_normal(hyper.types[1]))
     for parameter in range(2):
         for c, channel in enumerate(channels):
             row = parameter * len(channels) + c

@@ -60,7 +60,7 @@ def test_a_control_that_is_constant_somewhere_does_not_set_the_groups_unit() -> 
 def test_what_is_left_and_what_is_shared_span_the_linear_block(pooling: dict[str, float | None]) -> None:
     group, _, spec = ragged(**pooling)
     shared = len(group.shared.places)
-    assert group.pool.kind.shared == shared
+    assert group.pool.structure.shared == shared
     names = column_names(spec.model, spec.data)
     assert group.shared.names == tuple(names[k] for k in group.shared.places)
     for i, (member, alone) in enumerate(zip(group.members, group.alone, strict=True)):

@@ -55,9 +55,9 @@ def test_what_data_say_does_not_depend_on_where_they_are_looked_at_from() -> Non
             jnp.asarray(random.normal(size=(OWN + ROWS, 6, 3))),
             jnp.asarray(random.normal(size=(ROWS, 6, 3))),
         )
-        here = shared_coefficients.told(columns, 0 * values, variance, noise, whole)
+        here = shared_coefficients.likelihood_summary(columns, 0 * values, variance, noise, whole)
         less = jnp.einsum("kru,ruc->kuc", columns.along, values)
-        there = shared_coefficients.told(columns, values, variance, noise, whole - less)
+        there = shared_coefficients.likelihood_summary(columns, values, variance, noise, whole - less)
         np.testing.assert_allclose(here.total, there.total, rtol=1e-10)
         along, u, c = np.asarray(columns.along)[..., 2], 2, 1
         covariance = np.diag(np.asarray(variance)[:, u] + float(noise[u, c]) ** 2)
@@ -83,10 +83,10 @@ def test_redrawing_leaves_the_joint_law_invariant(keys: tuple[int, ...], units: 
             first, second, third = jax.random.split(key, 3)
             error = jnp.sqrt(noise**2 + variance[..., None]) * jax.random.normal(first, (OWN + ROWS, *noise.shape))
             whole = jnp.einsum("kru,ruc->kuc", columns.along, values) + error
-            said = shared_coefficients.told(columns, 0 * values, variance, noise, whole)
+            summary = shared_coefficients.likelihood_summary(columns, 0 * values, variance, noise, whole)
             own = jax.random.uniform(second, (2, *values.shape), minval=1e-12)
             uniform = jax.random.uniform(third, (shared_coefficients.uniform_rows(levels), ROWS, CHAINS), minval=1e-12)
-            shared = shared_coefficients.redraw(columns, hyper, said, own, uniform)
+            shared = shared_coefficients.redraw(columns, hyper, summary, own, uniform)
             return shared.hyper, shared.values
 
         key = jax.random.key(1)

@@ -21,7 +21,7 @@ from mixfleet.hierarchy import gibbs
 from mixfleet.hierarchy.reparameterization import Pool
 from mixfleet.inference import compiled as program
 from mixfleet.inference.diagnostics import diagnose
-from mixfleet.models.batch import Structure, Tile, structure, tile_shapes
+from mixfleet.models.batch import Structure, UnitBatch, batch_shapes, structure_of
 from mixfleet.models.log_density import Evaluation, evaluate_density
 from mixfleet.simulation import fleet as simulate
 from mixfleet_kernels import native_library
@@ -43,7 +43,7 @@ DEVICE = jax.devices()[0]
 def kind_of(model: Model) -> Structure:
     """156 weeks (160 padded), 8 channels, 8 columns, 128 lanes."""
     fleet = simulate.fleet(brands=1, markets=1, weeks=156, channels=8, seed=1)
-    return structure(Spec(data=fleet.data, model=model), read_panel(fleet.table, fleet.data), 156)
+    return structure_of(Spec(data=fleet.data, model=model), read_panel(fleet.table, fleet.data), 156)
 
 
 KIND = kind_of(Model())
@@ -91,8 +91,8 @@ def test_the_samplers_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_pooled_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = replace(KIND, units=8, columns=3, shared=1)
-    pool = Pool(kind=kind, parameters=tuple(range(len(kind.laws) - 1)), levels=(8,), types=0)
+    structure = replace(KIND, units=8, columns=3, shared=1)
+    pool = Pool(structure=structure, parameters=tuple(range(len(structure.laws) - 1)), levels=(8,), types=0)
     texts = lowered_by(lambda: gibbs.PooledProgram(pool, DEVICE), gibbs, monkeypatch)
     assert set(texts) == {"_coordinates", "evaluate", "_prelude", "_pulls", "_sweeps"}
     for text in texts.values():
@@ -109,15 +109,17 @@ def test_the_diagnostics() -> None:
 def test_no_density_loops_over_weeks(adstock: str, adstock_first: bool) -> None:
     """Windows longer than `adstock.xla.UNROLLED_LAGS` loop over their lags, not over weeks."""
     model = Model(adstock=adstock, adstock_first=adstock_first, window=UNROLLED_LAGS)  # pyright: ignore[reportArgumentType]
-    kind = replace(kind_of(model), columns=2)
-    covariance = jnp.ones((kind.columns, kind.columns, kind.lanes), kind.dtype)
+    structure = replace(kind_of(model), columns=2)
+    covariance = jnp.ones((structure.columns, structure.columns, structure.lanes), structure.dtype)
 
-    def alone_and_in_a_group(tile: Tile, position: jax.Array) -> tuple[Evaluation, Evaluation]:
-        alone = tile.series(kind.chains)
+    def alone_and_in_a_group(batch: UnitBatch, position: jax.Array) -> tuple[Evaluation, Evaluation]:
+        alone = batch.series(structure.chains)
         in_a_group = alone._replace(variance=covariance)
-        return evaluate_density(position, tile, alone, kind), evaluate_density(position, tile, in_a_group, kind)
+        return evaluate_density(position, batch, alone, structure), evaluate_density(
+            position, batch, in_a_group, structure
+        )
 
-    text = lowered(jax.jit(alone_and_in_a_group), tile_shapes(kind), positions(kind))
+    text = lowered(jax.jit(alone_and_in_a_group), batch_shapes(structure), positions(structure))
     assert_fit_for_a_gpu(text)
     assert "stablehlo.while" not in text
 
@@ -129,10 +131,10 @@ def test_a_gradient_is_few_kernels_and_little_traffic(monkeypatch: pytest.Monkey
     """
     monkeypatch.setattr(native_library, "available", lambda: False)
 
-    def density(tile: Tile, position: jax.Array) -> Evaluation:
-        return evaluate_density(position, tile, tile.series(KIND.chains), KIND)
+    def density(batch: UnitBatch, position: jax.Array) -> Evaluation:
+        return evaluate_density(position, batch, batch.series(KIND.chains), KIND)
 
-    compiled = jax.jit(density).lower(tile_shapes(KIND), positions(KIND)).compile(program.COMPILER_OPTIONS)
+    compiled = jax.jit(density).lower(batch_shapes(KIND), positions(KIND)).compile(program.COMPILER_OPTIONS)
     entry = compiled.as_text().partition("\nENTRY")[2].partition("\n}")[0]
     operations = re.findall(r"^ +(?:ROOT )?%\S+ = (?:\(.*?\)|\S+) ([a-z-]+)\(", entry, re.MULTILINE)
     kernels = [name for name in operations if name not in {"parameter", "constant", "tuple", "bitcast"}]
@@ -155,5 +157,5 @@ def test_faults_are_seen(fault: Callable[[jax.Array], jax.Array], said: str) -> 
         assert_fit_for_a_gpu(lowered(jax.jit(fault), jax.ShapeDtypeStruct((4, 4), jnp.float32)))
 
 
-def positions(kind: Structure) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((kind.dimension, kind.lanes), kind.dtype)
+def positions(structure: Structure) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((structure.dimension, structure.lanes), structure.dtype)

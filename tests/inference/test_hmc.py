@@ -150,7 +150,7 @@ def test_leapfrog_keeps_volume():
     covariance = np.diag(SKEWED_VARIANCE)
 
     def end(start: Array) -> Array:
-        position, momentum = initialization[:DIMENSION, None], initialization[DIMENSION:, None]
+        position, momentum = start[:DIMENSION, None], start[DIMENSION:, None]
         state = begun(skewed, position, covariance[None], step=0.4)
         velocity = jnp.asarray(covariance) @ momentum
         state = ticks(skewed, state._replace(momentum=momentum, velocity=velocity), 12)

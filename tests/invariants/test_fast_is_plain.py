@@ -15,10 +15,10 @@ from numpyro.infer.util import compute_log_probs
 
 from mixfleet import config
 from mixfleet.config import Override, Prior
-from mixfleet.config.priors import ADSTOCK_PARAMETERS, Distribution, distribution
+from mixfleet.config.priors import ADSTOCK_PARAMETERS, SATURATION_PARAMETERS, Distribution, distribution
 from mixfleet.config.schema import FrozenMapping
 from mixfleet.data.panel import Unit
-from mixfleet.models.batch import Member, Structure, Tile, prepare, stack, structure
+from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch, prepare, stack, structure_of
 from mixfleet.models.log_density import Evaluation, evaluate_density
 from mixfleet.models.reference import Laws, Series, media_mix, saturated_adstock, unit_arguments
 from tests.support.units import odd_unit, panel_of
@@ -117,9 +117,9 @@ class Setting:
     """A case made ready: the fast density's arguments and the plain model's."""
 
     case: Case
-    member: Member
-    kind: Structure
-    tile: Tile
+    member: PreparedUnit
+    structure: Structure
+    batch: UnitBatch
     series: Series
     laws: Laws
 
@@ -132,14 +132,14 @@ class Setting:
         # Where a log coordinate is concerned, 0.5 is a factor of 5 either way at three standard deviations.
         laws = [law for name in self.names for law in self.laws.channel[name]] + [self.laws.noise]
         width = np.array([1.0 if np.isfinite(law.support[1]) else 0.5 for law in laws])
-        width[-1 - self.kind.channels : -1] = 1.5
-        spread = width[:, None] * random.standard_normal((self.kind.dimension, POINTS))
+        width[-1 - self.structure.channels : -1] = 1.5
+        spread = width[:, None] * random.standard_normal((self.structure.dimension, POINTS))
         return jnp.asarray(self.member.arrays["centre"][:, None] + spread)
 
     def fast(self, positions: jax.Array) -> Evaluation:
         """At the positions, in the second place of a tile whose first place belongs to another unit."""
         lanes = jnp.concatenate([jnp.zeros_like(positions), positions], axis=1)
-        found = jax.jit(lambda u: evaluate_density(u, self.tile, self.tile.series(POINTS), self.kind))(lanes)
+        found = jax.jit(lambda u: evaluate_density(u, self.batch, self.batch.series(POINTS), self.structure))(lanes)
         return Evaluation(found.value[POINTS:], found.gradient[:, POINTS:], found.extra[:, POINTS:])
 
     def parameters(self, position: jax.Array) -> Parameters:
@@ -151,8 +151,8 @@ class Setting:
         }
         # A lognormal effect has no mass at zero for a ramp to bend towards.
         lognormal = self.laws.channel["effect"][0].family == "lognormal"
-        ramp = jnp.exp(rows[-1]) if lognormal else rows[-1] * norm.cdf(rows[-1]) + norm.pdf(rows[-1])
-        strength = jnp.exp(jnp.asarray(self.member.arrays["log_strength_unit"])) * ramp
+        softplus_normal = jnp.exp(rows[-1]) if lognormal else rows[-1] * norm.cdf(rows[-1]) + norm.pdf(rows[-1])
+        strength = jnp.exp(jnp.asarray(self.member.arrays["log_strength_unit"])) * softplus_normal
         if self.case.model.coordinate != "effect":
             strength = strength / self.mean_response(found)
         return {**found, "effect": strength, "noise": bounded(self.laws.noise, position[-1])[None]}
@@ -195,7 +195,7 @@ class Setting:
         The covariance of the weeks is written down in full (dense), or kept as noise plus what the columns add, whose
         derivatives are far cheaper.
         """
-        sites, trace = self.log_probabilities(parameters, jnp.zeros(self.kind.columns))
+        sites, trace = self.log_probabilities(parameters, jnp.zeros(self.structure.columns))
         fitted, laws = self.series.fitted, self.laws
         design = jnp.asarray(self.series.design[fitted])
         mean = trace["media"]["value"][fitted] + design @ jnp.asarray(laws.coefficient_mean)
@@ -244,13 +244,13 @@ def setting(request: pytest.FixtureRequest) -> Setting:
         inference = config.Inference(chains=POINTS)
         spec = config.Spec(data=panel.data, model=case.model, prior=case.prior, compute=compute, inference=inference)
         members = [prepare(unit, panel, spec) for unit in panel.units]
-        kind = structure(spec, panel, 88)
+        structure = structure_of(spec, panel, 88)
         series, laws = unit_arguments(case.unit, panel, spec)
         return Setting(
             case=case,
             member=members[1],
-            kind=kind,
-            tile=jax.tree.map(jnp.asarray, stack(members, kind)),
+            structure=structure,
+            batch=jax.tree.map(jnp.asarray, stack(members, structure)),
             series=series,
             laws=laws,
         )
@@ -259,7 +259,7 @@ def setting(request: pytest.FixtureRequest) -> Setting:
 def test_value_gradient_and_coefficients_are_the_plain_models(setting: Setting):
     positions = setting.positions()
     fast = jax.block_until_ready(setting.fast(positions))
-    mean_response, projection = jnp.split(fast.extra, [setting.kind.channels])
+    mean_response, projection = jnp.split(fast.extra, [setting.structure.channels])
     white = jnp.asarray(np.random.default_rng(6).standard_normal(projection.shape))
 
     def at_point(point: tuple[jax.Array, jax.Array, jax.Array]) -> dict[str, Any]:

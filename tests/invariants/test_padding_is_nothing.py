@@ -12,7 +12,7 @@ import pytest
 from mixfleet.config import Compute, Model, Spec
 from mixfleet.data.panel import Unit
 from mixfleet.models import families
-from mixfleet.models.batch import Structure, Tile, prepare, stack, structure
+from mixfleet.models.batch import Structure, UnitBatch, prepare, stack, structure_of
 from mixfleet.models.log_density import Evaluation, evaluate_density
 from tests.support.units import odd_unit, panel_of
 
@@ -28,24 +28,24 @@ def x64() -> Iterator[None]:
         yield
 
 
-def tile_of(*units: Unit, places: int = 1, coordinate: str = "contribution") -> tuple[Structure, Tile]:
+def tile_of(*units: Unit, places: int = 1, coordinate: str = "contribution") -> tuple[Structure, UnitBatch]:
     panel = panel_of(*units)
     spec = Spec(data=panel.data, model=Model(coordinate=coordinate), compute=Compute(precision="float64"))  # pyright: ignore[reportArgumentType]
-    kind = replace(structure(spec, panel, len(units[0].dates)), units=places, chains=LANES // places)
-    return kind, stack([prepare(unit, panel, spec) for unit in units], kind)
+    structure = replace(structure_of(spec, panel, len(units[0].dates)), units=places, chains=LANES // places)
+    return structure, stack([prepare(unit, panel, spec) for unit in units], structure)
 
 
-def positions(kind: Structure) -> np.ndarray:
-    return np.random.default_rng(3).normal(size=(kind.dimension, LANES))
+def positions(structure: Structure) -> np.ndarray:
+    return np.random.default_rng(3).normal(size=(structure.dimension, LANES))
 
 
 @partial(jax.jit, static_argnums=0)
-def density(kind: Structure, tile: Tile, position: jax.Array) -> Evaluation:
-    return evaluate_density(position, tile, tile.series(kind.chains), kind)
+def density(structure: Structure, batch: UnitBatch, position: jax.Array) -> Evaluation:
+    return evaluate_density(position, batch, batch.series(structure.chains), structure)
 
 
-def evaluated(kind: Structure, tile: Tile, position: np.ndarray) -> Evaluation:
-    return jax.tree.map(np.asarray, density(kind, jax.tree.map(jnp.asarray, tile), jnp.asarray(position)))
+def evaluated(structure: Structure, batch: UnitBatch, position: np.ndarray) -> Evaluation:
+    return jax.tree.map(np.asarray, density(structure, jax.tree.map(jnp.asarray, batch), jnp.asarray(position)))
 
 
 def assert_same(one: Evaluation, other: Evaluation) -> None:
@@ -61,71 +61,71 @@ def assert_close(one: Evaluation, other: Evaluation) -> None:
 
 
 def test_more_padded_weeks_change_nothing() -> None:
-    kind, tile = tile_of(FULL)
+    structure, batch = tile_of(FULL)
     weeks = 160
-    further = [(0, weeks - kind.weeks)]
-    longer = tile._replace(
-        media=np.pad(tile.media, further + [(0, 0)] * 2),
-        kpi=np.pad(tile.kpi, [*further, (0, 0)]),
-        weight=np.pad(tile.weight, [*further, (0, 0)]),
-        basis=np.pad(tile.basis, [(0, 0), *further, (0, 0)]),
+    further = [(0, weeks - structure.weeks)]
+    longer = batch._replace(
+        media=np.pad(batch.media, further + [(0, 0)] * 2),
+        kpi=np.pad(batch.kpi, [*further, (0, 0)]),
+        weight=np.pad(batch.weight, [*further, (0, 0)]),
+        basis=np.pad(batch.basis, [(0, 0), *further, (0, 0)]),
     )
-    assert kind.weeks == 112
-    at = positions(kind)
+    assert structure.weeks == 112
+    at = positions(structure)
     # Weeks are summed in slices, so another length is another order of the same sum.
-    assert_close(evaluated(replace(kind, weeks=weeks), longer, at), evaluated(kind, tile, at))
+    assert_close(evaluated(replace(structure, weeks=weeks), longer, at), evaluated(structure, batch, at))
 
 
 @pytest.mark.parametrize("coordinate", COORDINATES)
 def test_what_lies_in_padded_weeks_is_not_seen(coordinate: str) -> None:
-    kind, tile = tile_of(FULL, coordinate=coordinate)
-    media, kpi = np.array(tile.media), np.array(tile.kpi)
+    structure, batch = tile_of(FULL, coordinate=coordinate)
+    media, kpi = np.array(batch.media), np.array(batch.kpi)
     media[61:], kpi[61:] = 0.7, 1e6
-    at = positions(kind)
-    assert_same(evaluated(kind, tile._replace(media=media, kpi=kpi), at), evaluated(kind, tile, at))
+    at = positions(structure)
+    assert_same(evaluated(structure, batch._replace(media=media, kpi=kpi), at), evaluated(structure, batch, at))
 
 
-def rows_of(kind: Structure, channel: int) -> np.ndarray:
+def rows_of(structure: Structure, channel: int) -> np.ndarray:
     """Coordinates that belong to a channel."""
-    return np.arange(channel, kind.dimension - 1, kind.channels)
+    return np.arange(channel, structure.dimension - 1, structure.channels)
 
 
 @pytest.mark.parametrize("coordinate", COORDINATES)
 def test_data_do_not_pull_at_an_absent_channel(coordinate: str) -> None:
-    kind, tile = tile_of(WITHOUT_FIRST, coordinate=coordinate)
-    assert tile.active[:, 0].tolist() == [0.0, 1.0, 1.0]
-    at = positions(kind)
-    other = tile._replace(kpi=tile.kpi * 3.0, weight=tile.weight * (np.arange(kind.weeks) < 50)[:, None])
-    gradient, changed = evaluated(kind, tile, at).gradient, evaluated(kind, other, at).gradient
-    absent = rows_of(kind, 0)
+    structure, batch = tile_of(WITHOUT_FIRST, coordinate=coordinate)
+    assert batch.active[:, 0].tolist() == [0.0, 1.0, 1.0]
+    at = positions(structure)
+    other = batch._replace(kpi=batch.kpi * 3.0, weight=batch.weight * (np.arange(structure.weeks) < 50)[:, None])
+    gradient, changed = evaluated(structure, batch, at).gradient, evaluated(structure, other, at).gradient
+    absent = rows_of(structure, 0)
     np.testing.assert_array_equal(changed[absent], gradient[absent])
-    assert np.all(changed[rows_of(kind, 1)] != gradient[rows_of(kind, 1)])
+    assert np.all(changed[rows_of(structure, 1)] != gradient[rows_of(structure, 1)])
 
     # Nor does where the absent channel's coordinates are pull at the others.
     moved = at.copy()
     moved[absent] += 1.0
-    rest = np.setdiff1d(np.arange(kind.dimension), absent)
-    np.testing.assert_array_equal(evaluated(kind, tile, moved).gradient[rest], gradient[rest])
+    rest = np.setdiff1d(np.arange(structure.dimension), absent)
+    np.testing.assert_array_equal(evaluated(structure, batch, moved).gradient[rest], gradient[rest])
 
 
 def test_an_absent_channel_adds_its_prior_and_nothing_else() -> None:
-    kind, tile = tile_of(WITHOUT_FIRST)
-    at = positions(kind)
-    present = np.setdiff1d(np.arange(kind.dimension), rows_of(kind, 0))
-    smaller = tile._replace(
-        media=tile.media[:, 1:],
-        active=tile.active[1:],
-        hyper=tile.hyper[:, present],
-        log_strength_unit=tile.log_strength_unit[1:],
-        centre=tile.centre[present],
+    structure, batch = tile_of(WITHOUT_FIRST)
+    at = positions(structure)
+    present = np.setdiff1d(np.arange(structure.dimension), rows_of(structure, 0))
+    smaller = batch._replace(
+        media=batch.media[:, 1:],
+        active=batch.active[1:],
+        hyper=batch.hyper[:, present],
+        log_strength_unit=batch.log_strength_unit[1:],
+        centre=batch.centre[present],
     )
-    whole = evaluated(kind, tile, at)
-    without = evaluated(replace(kind, channels=2), smaller, at[present])
+    whole = evaluated(structure, batch, at)
+    without = evaluated(replace(structure, channels=2), smaller, at[present])
     np.testing.assert_allclose(whole.gradient[present], without.gradient, rtol=1e-12, atol=1e-12)
 
     moved = at.copy()
-    moved[rows_of(kind, 0)] = at[rows_of(kind, 0)][:, ::-1]
-    shifted = evaluated(kind, tile, moved)
+    moved[rows_of(structure, 0)] = at[rows_of(structure, 0)][:, ::-1]
+    shifted = evaluated(structure, batch, moved)
     prior = whole.value - without.value
     np.testing.assert_allclose(shifted.value - without.value, prior[::-1], rtol=0, atol=1e-10)
 
@@ -133,31 +133,31 @@ def test_an_absent_channel_adds_its_prior_and_nothing_else() -> None:
 @pytest.mark.parametrize("coordinate", COORDINATES)
 def test_an_absent_channel_is_measured_by_its_prior(coordinate: str) -> None:
     """Its coordinate is as wide as its prior: the posterior is the prior, and the chains must get around in it."""
-    _, tile = tile_of(WITHOUT_FIRST, coordinate=coordinate)
+    _, batch = tile_of(WITHOUT_FIRST, coordinate=coordinate)
     effect = panel_of(WITHOUT_FIRST)
     prior = Spec(data=effect.data).prior.law("effect", unit={}, channel="channel_0")
-    assert np.exp(tile.log_strength_unit[0, 0]) == pytest.approx(np.exp(families.centre(prior)), rel=0.5)
+    assert np.exp(batch.log_strength_unit[0, 0]) == pytest.approx(np.exp(families.centre(prior)), rel=0.5)
 
 
 def test_padded_columns_change_nothing() -> None:
-    kind, tile = tile_of(FULL)
-    wider = tile._replace(
-        basis=np.pad(tile.basis, [(0, 0), (0, 0), (0, 3)]), variance=np.pad(tile.variance, [(0, 3), (0, 0)])
+    structure, batch = tile_of(FULL)
+    wider = batch._replace(
+        basis=np.pad(batch.basis, [(0, 0), (0, 0), (0, 3)]), variance=np.pad(batch.variance, [(0, 3), (0, 0)])
     )
-    at = positions(kind)
-    padded = evaluated(replace(kind, columns=kind.columns + 3), wider, at)
-    plain = evaluated(kind, tile, at)
+    at = positions(structure)
+    padded = evaluated(replace(structure, columns=structure.columns + 3), wider, at)
+    plain = evaluated(structure, batch, at)
     assert np.all(padded.extra[-3:] == 0.0)
     assert_close(padded._replace(extra=padded.extra[:-3]), plain)
 
 
 def test_empty_places_change_nothing() -> None:
     strangers = [odd_unit(weeks=61, seed=seed, absent=(seed % 3,)) for seed in (5, 6)]
-    kind, full = tile_of(FULL, WITHOUT_FIRST, *strangers, places=4)
+    structure, full = tile_of(FULL, WITHOUT_FIRST, *strangers, places=4)
     _, half = tile_of(FULL, WITHOUT_FIRST, places=4)
-    at = positions(kind)
-    mine = slice(0, 2 * kind.chains)
-    with_strangers, alone = evaluated(kind, full, at), evaluated(kind, half, at)
+    at = positions(structure)
+    mine = slice(0, 2 * structure.chains)
+    with_strangers, alone = evaluated(structure, full, at), evaluated(structure, half, at)
     assert_same(
         Evaluation(*(part[..., mine] for part in alone)), Evaluation(*(part[..., mine] for part in with_strangers))
     )

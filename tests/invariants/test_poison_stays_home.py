@@ -41,9 +41,9 @@ def without_fallback() -> Iterator[Spec]:
     """The ladder up to its last batched rung: float64 NUTS takes no two units together."""
 
     def give_up(
-        finished: Finished, kind: Structure, inference: Inference, key: np.ndarray
+        finished: Finished, structure: Structure, inference: Inference, key: np.ndarray
     ) -> tuple[Finished, Structure]:
-        return replace(finished, job=replace(finished.job, rung=driver.FALLBACK_RUNG)), kind
+        return replace(finished, job=replace(finished.job, rung=driver.FALLBACK_RUNG)), structure
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nuts, "sample", give_up)

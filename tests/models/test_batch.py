@@ -10,7 +10,7 @@ from mixfleet.config.priors import distribution
 from mixfleet.config.schema import FrozenMapping
 from mixfleet.data.panel import Panel
 from mixfleet.errors import ConfigError
-from mixfleet.models.batch import LENGTHS, padded_weeks, prepare, stack, structure, tile_shapes
+from mixfleet.models.batch import LENGTHS, batch_shapes, padded_weeks, prepare, stack, structure_of
 from tests.support.units import odd_unit, panel_of
 
 UNIT = odd_unit(weeks=60, gap=slice(20, 21), absent=(1,))
@@ -48,14 +48,14 @@ def test_basis_and_loading_are_the_linear_block_again():
 
 
 def test_an_empty_place_has_no_week_and_the_others_keep_theirs():
-    kind = structure(spec(), PANEL, 60)
+    structure = structure_of(spec(), PANEL, 60)
     member = prepare(UNIT, PANEL, spec())
-    tile = stack([None, member, None, member], replace(kind, units=5))
-    assert [bool(tile.weight[:, place].any()) for place in range(5)] == [False, True, False, True, True]
-    full = stack([member] * 5, replace(kind, units=5))
-    for name in set(tile._fields) - {"weight"}:
-        np.testing.assert_array_equal(getattr(tile, name), getattr(full, name))
-    np.testing.assert_array_equal(tile.weight[:, 1], full.weight[:, 1])
+    batch = stack([None, member, None, member], replace(structure, units=5))
+    assert [bool(batch.weight[:, place].any()) for place in range(5)] == [False, True, False, True, True]
+    full = stack([member] * 5, replace(structure, units=5))
+    for name in set(batch._fields) - {"weight"}:
+        np.testing.assert_array_equal(getattr(batch, name), getattr(full, name))
+    np.testing.assert_array_equal(batch.weight[:, 1], full.weight[:, 1])
 
 
 COLLINEAR = {
@@ -118,12 +118,12 @@ def test_a_channel_is_active_if_its_media_reach_a_fitted_week():
 
 
 def test_a_tile_has_the_shapes_that_its_program_was_compiled_for():
-    kind = structure(spec(compute=Compute(lanes=32)), PANEL, 60)
+    structure = structure_of(spec(compute=Compute(lanes=32)), PANEL, 60)
     member = prepare(UNIT, PANEL, spec())
-    tile = stack([member], kind)
-    assert kind.lanes == 32
-    assert kind.dimension == 10
-    for found, expected in zip(tile, tile_shapes(kind), strict=True):
+    batch = stack([member], structure)
+    assert structure.lanes == 32
+    assert structure.dimension == 10
+    for found, expected in zip(batch, batch_shapes(structure), strict=True):
         assert found.shape == expected.shape
         assert found.dtype == expected.dtype
 
@@ -131,11 +131,11 @@ def test_a_tile_has_the_shapes_that_its_program_was_compiled_for():
 def test_an_effect_with_a_bound_is_refused():
     prior = Prior(parameters=FrozenMapping({"effect": distribution("uniform", low=0, high=1)}))
     with pytest.raises(ConfigError, match=r"prior\.parameters\.effect.*without an upper bound, is uniform"):
-        structure(spec(prior=prior), PANEL, 60)
+        structure_of(spec(prior=prior), PANEL, 60)
 
 
 def test_units_of_one_structure_may_differ_in_hyperparameters_alone():
     data = Data(channels=PANEL.data.channels, controls=PANEL.data.controls)
     tight = Prior(parameters=FrozenMapping({"rate": distribution("gamma", shape=30, rate=10)}))
-    kinds = {structure(Spec(data=data, prior=prior), PANEL, 60) for prior in (Prior(), tight)}
+    kinds = {structure_of(Spec(data=data, prior=prior), PANEL, 60) for prior in (Prior(), tight)}
     assert len(kinds) == 1

@@ -8,7 +8,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from mixfleet.models.bijectors import log_normal_cdf, log_ramp
+from mixfleet.models.bijectors import log_normal_cdf, log_softplus_normal
 
 POINTS = np.concatenate([np.linspace(-37, 12, 148), -4 + np.linspace(-1e-3, 1e-3, 11), [0.0]])
 """Both tails, and the seam between the two ways of computing."""
@@ -40,7 +40,7 @@ def exact(function: Callable[[float], mpmath.mpf], points: np.ndarray) -> np.nda
 
 FUNCTIONS = {
     "log_normal_cdf": (log_normal_cdf, exact_log_cdf, exact_log_cdf_slope),
-    "log_ramp": (log_ramp, exact_log_ramp, exact_log_ramp_slope),
+    "log_ramp": (log_softplus_normal, exact_log_ramp, exact_log_ramp_slope),
 }
 
 

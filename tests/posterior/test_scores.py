@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixfleet.analysis.aggregate import accounts
+from mixfleet.analysis.aggregate import totals
 from mixfleet.analysis.periods import read_period
 from mixfleet.config import Model
 from mixfleet.data.panel import Panel
@@ -63,7 +63,7 @@ def test_a_group_is_judged_by_the_sum_of_its_certified_units(run: Run, by: objec
     assert own.units == len(chosen)
     for prefix, fleet in (("", run.fleet().seen()), ("holdout_", run.fleet().held_out())):
         windows = read_period("week", [unit.dates for unit in fleet.units])
-        found = dict(zip([unit.labels for unit in fleet.units], accounts(fleet, windows, returns=False), strict=True))
+        found = dict(zip([unit.labels for unit in fleet.units], totals(fleet, windows, returns=False), strict=True))
         kpi = sum(found[labels].kpi for labels in chosen)
         mean = sum(found[labels].contribution.sum(axis=1) for labels in chosen).mean(axis=-1)
         there = sum(found[labels].weeks for labels in chosen) > 0

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mixfleet.analysis.long_table import Tidy
+from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.periods import read_period
 from mixfleet.posterior.statistics import QUANTILES, statistics
 
@@ -47,12 +47,12 @@ def test_windows_of_time(period: object, names: tuple[str, ...]) -> None:
 
 
 def test_a_tidy_table_has_a_row_for_each_number() -> None:
-    tidy = Tidy()
-    tidy.add({"unit": "a"}, {"channel": ("tv", "search"), "level": range(2)}, {"x": np.arange(4.0).reshape(2, 2)})
-    tidy.add(
+    long_table = LongTable()
+    long_table.add({"unit": "a"}, {"channel": ("tv", "search"), "level": range(2)}, {"x": np.arange(4.0).reshape(2, 2)})
+    long_table.add(
         {"unit": "b"}, {"channel": ("tv", "search"), "level": range(2)}, {"x": 7.0}, where=np.array([[True], [False]])
     )
-    table = tidy.table()
+    table = long_table.table()
     assert table["unit"].to_pylist() == ["a"] * 4 + ["b"] * 2
     assert table["channel"].to_pylist() == ["tv", "tv", "search", "search", "tv", "tv"]
     assert table["x"].to_pylist() == [0, 1, 2, 3, 7, 7]

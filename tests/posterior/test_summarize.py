@@ -35,7 +35,7 @@ def made(model: Model, value_per_kpi: np.ndarray | None = None, kpi: float = 1.0
 
 
 def result_of(found: Drawn) -> UnitResult:
-    return unit_result(found.finished(), found.kind, found.panel, found.spec, status="ok", reason="")
+    return unit_result(found.finished(), found.structure, found.panel, found.spec, status="ok", reason="")
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +221,9 @@ def test_the_score_of_a_certain_forecast_is_its_error(found: Drawn):
     finished = found.finished()
     certain = [np.broadcast_to(np.asarray(part)[..., :1, :1], np.shape(part)) for part in finished.draws]
     draws = type(finished.draws)(*certain)._replace(noise=np.full((COUNT, CHAINS), 1e-12))
-    result = unit_result(replace(finished, draws=draws), found.kind, found.panel, found.spec, status="ok", reason="")
+    result = unit_result(
+        replace(finished, draws=draws), found.structure, found.panel, found.spec, status="ok", reason=""
+    )
     weekly, fitted = result.tables["weekly"], found.member.fitted
     error = np.abs(weekly["kpi"] - weekly["mean"])[fitted]
     np.testing.assert_allclose(result.tables["fit"]["crps"], error.mean(), rtol=1e-6)
@@ -233,7 +235,7 @@ def test_fitted_values_come_from_every_chain():
     draws = finished.draws
     shifted = draws._replace(effect=draws.effect + np.arange(CHAINS))
     curves = unit_result(
-        replace(finished, draws=shifted), found.kind, found.panel, found.spec, status="ok", reason=""
+        replace(finished, draws=shifted), found.structure, found.panel, found.spec, status="ok", reason=""
     ).tables["curves"]
     # Effects differ by chain, so the curve's spread is that of the chains, not of one of them.
     last = curves["channel"] == "channel_0"

@@ -154,8 +154,8 @@ def test_each_unit_says_what_the_checks_and_its_residuals_said(page: Page, run: 
 def test_findings_go_to_their_unit(tmp_path: Path) -> None:
     plain = panel()
     found = about_unit("kpi_outlier", ("acme", "DE"), "an outlier", severity="warning")
-    told = replace(plain, findings=(found, Finding(rule="date_clock", severity="info", message="the clock")))
-    page = Page(saved_run(tmp_path, Model(window=5), of=told).report().read_text("utf-8"))
+    checked = replace(plain, findings=(found, Finding(rule="date_clock", severity="info", message="the clock")))
+    page = Page(saved_run(tmp_path, Model(window=5), of=checked).report().read_text("utf-8"))
     fleet = json.loads(page.pieces["fleet"])
     assert [row[0] for row in fleet["findings"]] == ["warning", "info"]
     place = next(i for i, row in enumerate(fleet["status"]) if row["unit"] == ["acme", "DE"])

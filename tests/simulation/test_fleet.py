@@ -8,6 +8,7 @@ import pytest
 
 from mixfleet import config
 from mixfleet.config.priors import ADSTOCK_PARAMETERS, SATURATION_PARAMETERS, distribution
+from mixfleet.config.schema import FrozenMapping
 from mixfleet.data.panel import read_panel
 from mixfleet.data.scaling import measure
 from mixfleet.errors import ConfigError
@@ -177,9 +178,9 @@ def test_draws_follow_their_law(name):
 def test_overrides_reach_the_truth():
     override = config.Override(
         parameter="decay",
-        unit=config.schema.FrozenMapping({"brand": "brand_002"}),
+        unit=FrozenMapping({"brand": "brand_002"}),
         channel="tv",
-        hyperparameters=config.schema.FrozenMapping({"a": 9000.0, "b": 1000.0}),
+        hyperparameters=FrozenMapping({"a": 9000.0, "b": 1000.0}),
     )
     fleet = simulate.fleet(brands=2, markets=3, weeks=60, prior=config.Prior(overrides=(override,)))
     decay = {(r["brand"], r["market"], r["channel"]): r["decay"] for r in fleet.truth.to_pylist()}

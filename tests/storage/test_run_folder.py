@@ -18,7 +18,7 @@ from mixfleet.errors import ConfigError, RunError
 from mixfleet.fitting import runner
 from mixfleet.posterior.unit_result import TABLES, UnitResult, thin_draws
 from mixfleet.storage import run_folder
-from mixfleet.storage.lock import hold_lease
+from mixfleet.storage.lock import hold_lock
 from tests.support.stub_engine import brands, engine, fleet, spec, tree_sha256, unit_result
 
 ACME = ("acme", "DE")
@@ -197,7 +197,7 @@ class TestResume:
     def test_second_writer_is_refused_and_told_the_first(self, tmp_path: Path) -> None:
         (tmp_path / "r").mkdir()
         with (
-            hold_lease(tmp_path / "r"),
+            hold_lock(tmp_path / "r"),
             pytest.raises(RunError, match=r"being written by process \d+ on .* since"),
         ):
             runner.execute(fleet(brands(1)), spec(tmp_path), engine())

@@ -33,9 +33,9 @@ def test_parquet_keeps_everything_as_it_is(tmp_path: Path) -> None:
 def test_no_cell_of_a_workbook_is_a_formula(tmp_path: Path) -> None:
     openpyxl = pytest.importorskip("openpyxl")
     [path] = write_tables({"plan": TABLE, "x" * 40: TABLE}, tmp_path, "xlsx")
-    book = openpyxl.load_workbook(path)
-    assert book.sheetnames == ["plan", "x" * 31]
-    assert "f" not in {cell.data_type for row in book["plan"].iter_rows() for cell in row}
+    buffer = openpyxl.load_workbook(path)
+    assert buffer.sheetnames == ["plan", "x" * 31]
+    assert "f" not in {cell.data_type for row in buffer["plan"].iter_rows() for cell in row}
 
 
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 from mixfleet.config import Compute, Inference, Spec
 from mixfleet.data.panel import Panel
 from mixfleet.inference.certification import judge
-from mixfleet.inference.compiled import Book
+from mixfleet.inference.compiled import DrawBuffer
 from mixfleet.inference.draws import Draws, Judgement, Linear, inspect
 from mixfleet.inference.scheduler import Finished, Job
-from mixfleet.models.batch import Member, Structure, Tile, prepare, stack, structure
+from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch, prepare, stack, structure_of
 from mixfleet.models.log_density import evaluate_density
 from mixfleet.models.reference import Laws, Series, unit_arguments
 
@@ -26,9 +26,9 @@ class Drawn:
 
     panel: Panel
     spec: Spec
-    kind: Structure
-    tile: Tile
-    member: Member
+    structure: Structure
+    batch: UnitBatch
+    member: PreparedUnit
     positions: np.ndarray
     """[draw, coordinate, chain]."""
     values: np.ndarray
@@ -51,18 +51,18 @@ class Drawn:
             divergences=0,
             gradients=123,
             seconds=1.5,
-            tile=self.tile,
+            batch=self.batch,
             place=1,
         )
 
 
 @partial(jax.jit, static_argnums=0)
-def rows(kind: Structure, tile: Tile, positions: jax.Array) -> jax.Array:
+def rows(structure: Structure, batch: UnitBatch, positions: jax.Array) -> jax.Array:
     """What a sampler would have entered into a book: position, extra, value, energy."""
 
     def row(position: jax.Array) -> jax.Array:
         lanes = jnp.concatenate([jnp.zeros_like(position), position], axis=1)
-        found = evaluate_density(lanes, tile, tile.series(CHAINS), kind)
+        found = evaluate_density(lanes, batch, batch.series(CHAINS), structure)
         value = found.value[None, CHAINS:]
         return jnp.concatenate([position, found.extra[:, CHAINS:], value, -value])
 
@@ -78,16 +78,16 @@ def drawn(panel: Panel, spec: Spec, *, count: int = 64, spread: float = 0.3, see
         inference=Inference(chains=CHAINS),
     )
     members = [prepare(unit, panel, spec) for unit in panel.units]
-    kind = structure(spec, panel, max(len(unit.dates) for unit in panel.units))
-    tile = jax.tree.map(jnp.asarray, stack([members[0], members[-1]], kind))
+    structure = structure_of(spec, panel, max(len(unit.dates) for unit in panel.units))
+    batch = jax.tree.map(jnp.asarray, stack([members[0], members[-1]], structure))
     random = np.random.default_rng(seed)
     centre = members[-1].arrays["centre"]
-    positions = centre[None, :, None] + spread * random.standard_normal((count, kind.dimension, CHAINS))
+    positions = centre[None, :, None] + spread * random.standard_normal((count, structure.dimension, CHAINS))
     if spread == 0:
-        positions = positions + 0.3 * random.standard_normal((1, kind.dimension, 1))
+        positions = positions + 0.3 * random.standard_normal((1, structure.dimension, 1))
 
-    own = rows(kind, tile, jnp.asarray(positions))
-    book = Book(
+    own = rows(structure, batch, jnp.asarray(positions))
+    buffer = DrawBuffer(
         rows=jnp.stack([jnp.zeros_like(own), own]),
         filled=jnp.full(2, count, jnp.int32),
         divergences=jnp.zeros(2, jnp.int32),
@@ -97,12 +97,12 @@ def drawn(panel: Panel, spec: Spec, *, count: int = 64, spread: float = 0.3, see
     member = members[-1]
     linear = Linear(jnp.asarray(member.loading), jnp.asarray(member.prior_mean))
     key = jax.random.key_data(jax.random.key(seed))
-    found, judgement = inspect(kind, tile, book, linear, key, jnp.array([1]), jnp.int32(count), length=count)
+    found, judgement = inspect(structure, batch, buffer, linear, key, jnp.array([1]), jnp.int32(count), length=count)
     return Drawn(
         panel=panel,
         spec=spec,
-        kind=kind,
-        tile=tile,
+        structure=structure,
+        batch=batch,
         member=member,
         positions=positions,
         values=np.asarray(own[:, -2]),

@@ -19,10 +19,10 @@ from mixfleet.config import Model
 from mixfleet.data.panel import unit_id
 from mixfleet.models.media import Curves
 
-__all__ = ["Account", "Group", "Ledger", "accounts", "gather", "keep", "weekly_noise"]
+__all__ = ["Aggregation", "Group", "Totals", "gather", "keep", "totals", "weekly_noise"]
 
 
-class Account(NamedTuple):
+class Totals(NamedTuple):
     """One unit's or group's outcome by window. KPI and money are those of the table.
 
     Without returns being asked for, everything between `contribution` and `spend` has no channels.
@@ -65,7 +65,7 @@ class Group:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ledger:
+class Aggregation:
     """What was kept of every unit's account, in unit order, and the accounts of all groups."""
 
     units: tuple[Any, ...]
@@ -77,12 +77,12 @@ def keep(
     fleet: Fleet,
     windows: Windows,
     groupings: Sequence[tuple[str, ...]],
-    summarise: Callable[[Account], Any],
+    summarise: Callable[[Totals], Any],
     *,
     returns: bool = True,
     rates: Float[np.ndarray, "unit rate"] | None = None,
     chance: bool = False,
-) -> Ledger:
+) -> Aggregation:
     """Walk the fleet once; keep `summarise(account)` of every unit and the accounts of all groups.
 
     Args:
@@ -98,7 +98,7 @@ def keep(
     return gather(fleet, walked, groupings)
 
 
-def gather(fleet: Fleet, walked: Iterable[tuple[Any, Any]], groupings: Sequence[tuple[str, ...]]) -> Ledger:
+def gather(fleet: Fleet, walked: Iterable[tuple[Any, Any]], groupings: Sequence[tuple[str, ...]]) -> Aggregation:
     """The summaries, and the sums by group, of a walk that gives each unit's account and its summary in unit order.
 
     An account is a named tuple of arrays of one shape in all units, which are added up.
@@ -121,10 +121,10 @@ def gather(fleet: Fleet, walked: Iterable[tuple[Any, Any]], groupings: Sequence[
     for by, found in sums.items():
         every = {_labels(fleet, by, labels) for labels in (*(unit.labels for unit in fleet.units), *fleet.missing)}
         groups[by] = tuple((_group(fleet, by, label), found.get(label, nothing)) for label in sorted(every) if nothing)
-    return Ledger(units=tuple(kept), groups=groups)
+    return Aggregation(units=tuple(kept), groups=groups)
 
 
-def accounts(fleet: Fleet, windows: Windows, *, returns: bool = True) -> Iterator[Account]:
+def totals(fleet: Fleet, windows: Windows, *, returns: bool = True) -> Iterator[Totals]:
     """Every unit's account in unit order, each draw by draw."""
     return (account for account, _ in _walk(fleet, windows, lambda _: None, returns=returns))
 
@@ -132,16 +132,16 @@ def accounts(fleet: Fleet, windows: Windows, *, returns: bool = True) -> Iterato
 def _walk(
     fleet: Fleet,
     windows: Windows,
-    summarise: Callable[[Account], Any],
+    summarise: Callable[[Totals], Any],
     *,
     returns: bool,
     rates: Float[np.ndarray, "unit rate"] | None = None,
     chance: bool = False,
-) -> Iterator[tuple[Account, Any]]:
+) -> Iterator[tuple[Totals, Any]]:
     money = np.zeros((len(fleet.units), 0)) if rates is None else rates
     span = max((_longest(windows.index(unit.dates)) for unit in fleet.units), default=0)
 
-    def work(block: Block) -> tuple[Account, Any]:
+    def work(block: Block) -> tuple[Totals, Any]:
         account = _account(fleet, block, windows, span if returns else 0, money[block.places[0]])
         if chance:
             account = account._replace(noise=_noise(fleet, block, windows))
@@ -150,7 +150,7 @@ def _walk(
     return fleet.walk(work)
 
 
-def _account(fleet: Fleet, block: Block, windows: Windows, span: int, rates: Float[np.ndarray, " rate"]) -> Account:
+def _account(fleet: Fleet, block: Block, windows: Windows, span: int, rates: Float[np.ndarray, " rate"]) -> Totals:
     unit, media = fleet.units[block.places[0]], block.media[0]
     index = np.full(fleet.weeks, -1)
     index[: len(unit.dates)] = windows.index(unit.dates)
@@ -174,7 +174,7 @@ def _account(fleet: Fleet, block: Block, windows: Windows, span: int, rates: Flo
     # The last weight is that of money, or the only one where money follows from KPI by one price.
     lost, slope = lost * paid[:, None], slope * paid[:, None]
     by_rate = rates[:, None, None, None]
-    return Account(
+    return Totals(
         contribution=np.concatenate([contribution, linear], axis=1),
         incremental=lost[0],
         returned=lost[-1] * price,

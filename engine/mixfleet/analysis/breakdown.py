@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mixfleet.analysis.aggregate import Ledger
+from mixfleet.analysis.aggregate import Aggregation
 from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.errors import ConfigError
 
@@ -35,14 +35,14 @@ def read_by(fleet: Fleet, by: Any) -> tuple[str, ...] | None:
 
 
 def subjects(
-    fleet: Fleet, columns: tuple[str, ...] | None, ledger: Ledger, summarise: Callable[[Any], Any]
+    fleet: Fleet, columns: tuple[str, ...] | None, aggregation: Aggregation, summarise: Callable[[Any], Any]
 ) -> Iterator[tuple[dict[str, Any], Any]]:
     """Head columns and summary of every unit, or of every group, which also says what it leaves out."""
     if columns is None:
-        for unit, status, summary in zip(fleet.units, fleet.statuses, ledger.units, strict=True):
+        for unit, status, summary in zip(fleet.units, fleet.statuses, aggregation.units, strict=True):
             yield {**dict(zip(fleet.keys, unit.labels, strict=True)), "status": status}, summary
         return
-    for group, account in ledger.groups[columns]:
+    for group, account in aggregation.groups[columns]:
         head = {
             **dict(zip(columns, group.labels, strict=True)),
             "units": len(group.units),

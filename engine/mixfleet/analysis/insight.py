@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixfleet.analysis.aggregate import Account, Ledger, keep
+from mixfleet.analysis.aggregate import Aggregation, Totals, keep
 from mixfleet.analysis.breakdown import read_by, subjects
 from mixfleet.analysis.economics import Economics
-from mixfleet.analysis.long_table import Tidy
+from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.periods import Windows, read_period
 from mixfleet.analysis.posterior_draws import Fleet, terms
 from mixfleet.analysis.tables import collinearity, forecast, platform_reports, prior_shift, residuals, scenarios
@@ -54,7 +54,7 @@ class Insight:
     frame: FrameKind = "pandas"
     economics: Economics = field(default_factory=Economics)
     """What a KPI earns; see `valued`."""
-    _ledgers: dict[Any, Ledger] = field(default_factory=dict, repr=False)
+    _ledgers: dict[Any, Aggregation] = field(default_factory=dict, repr=False)
 
     def valued(self, **economics: Any) -> "Insight":
         """The same with profit by a margin, LTV:CAC and payback by a customer's value; see `Economics` for the fields.
@@ -74,56 +74,56 @@ class Insight:
         kinds = np.array(
             ["channel"] * len(self.fleet.channels) + ["baseline"] * (len(components) - len(self.fleet.channels))
         )
-        tidy, windows = Tidy(), self._windows(period)
+        long_table, windows = LongTable(), self._windows(period)
         for head, summary in self._subjects(by, windows, returns=windows.kind == "all"):
             values = summary["contribution"]
             with np.errstate(divide="ignore", invalid="ignore"):
                 share = values["mean"] / summary["kpi"][:, None]
-            tidy.add(
+            long_table.add(
                 head,
                 {"period": windows.names, "component": components},
                 {"kind": kinds, **values, "share": share},
                 where=(summary["weeks"] > 0)[:, None],
             )
-        return self._framed(tidy.table())
+        return self._framed(long_table.table())
 
     def returns(self, by: Any = None, period: Any = "all") -> Any:
         """All of `MEASURES` by paid channel, what a window's spend brought counted whenever it came.
 
         Of a `valued` insight also profit, LTV:CAC and payback, and `pays`, the probability that the money comes back.
         """
-        tidy, windows = Tidy(), self._windows(period)
+        long_table, windows = LongTable(), self._windows(period)
         for head, summary in self._subjects(by, windows, returns=True):
             spend = summary["spend"]
             plain = {"pays": np.nan} if self.economics.given else {}
             measures = {name: {**summary[name], **plain} for name in MEASURES} | summary["worth"]
             for measure, values in measures.items():
-                tidy.add(
+                long_table.add(
                     {**head, "measure": measure},
                     {"period": windows.names, "channel": self.fleet.channels},
                     {**values, "spend": spend},
                     where=spend > 0,
                 )
-        return self._framed(tidy.table())
+        return self._framed(long_table.table())
 
     def whole_roi(self, by: Any = None, period: Any = "all") -> Any:
         """Value returned per unit of spend, all paid channels together."""
-        tidy, windows = Tidy(), self._windows(period)
+        long_table, windows = LongTable(), self._windows(period)
         for head, summary in self._subjects(by, windows, returns=True):
             spend = summary["spend"].sum(axis=1)
-            tidy.add(head, {"period": windows.names}, {**summary["whole_roi"], "spend": spend}, where=spend > 0)
-        return self._framed(tidy.table())
+            long_table.add(head, {"period": windows.names}, {**summary["whole_roi"], "spend": spend}, where=spend > 0)
+        return self._framed(long_table.table())
 
     def whole_worth(self, by: Any = None, period: Any = "all") -> Any:
         """Profit, LTV:CAC and payback of a `valued` insight, all paid channels together."""
-        tidy, windows = Tidy(), self._windows(period)
+        long_table, windows = LongTable(), self._windows(period)
         for head, summary in self._subjects(by, windows, returns=True):
             spend = summary["spend"].sum(axis=1)
             for measure, values in summary["whole_worth"].items():
-                tidy.add(
+                long_table.add(
                     {**head, "measure": measure}, {"period": windows.names}, {**values, "spend": spend}, where=spend > 0
                 )
-        return self._framed(tidy.table())
+        return self._framed(long_table.table())
 
     def roi(self, by: Any = None, period: Any = "all") -> Any:
         """Value returned per unit of spend, by paid channel."""
@@ -143,16 +143,16 @@ class Insight:
 
     def carry_over(self, by: Any = None, period: Any = "quarter") -> Any:
         """KPI that earlier media brought in a window (carry_in) and its media brought later (carry_out)."""
-        tidy, windows = Tidy(), self._windows(period)
+        long_table, windows = LongTable(), self._windows(period)
         for head, summary in self._subjects(by, windows, returns=True):
             for direction in ("carry_in", "carry_out"):
-                tidy.add(
+                long_table.add(
                     {**head, "direction": direction},
                     {"period": windows.names, "channel": self.fleet.channels},
                     summary[direction],
                     where=(summary["weeks"] > 0)[:, None],
                 )
-        return self._framed(tidy.table())
+        return self._framed(long_table.table())
 
     def calibration(self, by: Any = None, period: Any = "all") -> Any:
         """What platforms report beside what their channels brought, and the factor between the two; see `claims`.
@@ -171,7 +171,7 @@ class Insight:
         first, then = (0, 1) if np.datetime64(before[0]) <= np.datetime64(after[0]) else (1, 0)
         components = (*self.fleet.channels, *terms(self.fleet.columns), "unexplained")
 
-        def summarise(account: Account) -> dict[str, Any]:
+        def summarise(account: Totals) -> dict[str, Any]:
             change = account.contribution[then] - account.contribution[first]
             came = account.kpi[then] - account.kpi[first]
             rest = came - change.sum(axis=0, keepdims=True)
@@ -180,10 +180,10 @@ class Insight:
             values = statistics(np.concatenate([change, rest]))
             return {**values, "spend_before": spend[0], "spend_after": spend[1], "kpi_change": came}
 
-        tidy = Tidy()
+        long_table = LongTable()
         for head, values in self._walked(by, windows, summarise):
-            tidy.add(head, {"component": components}, values)
-        return self._framed(tidy.table())
+            long_table.add(head, {"component": components}, values)
+        return self._framed(long_table.table())
 
     def forecast(
         self, plan: Any = None, *, controls: Any = None, weeks: int | None = None, by: Any = None, period: Any = "all"
@@ -198,11 +198,11 @@ class Insight:
         parts = terms(self.fleet.columns)
         kinds = ["channel"] * len(self.fleet.channels) + ["baseline"] * len(parts) + ["total"] * 2
         axes = {"period": windows.names, "component": (*self.fleet.channels, *parts, "expected", "kpi")}
-        tidy, held = Tidy(), "; ".join(future.held)
+        long_table, held = LongTable(), "; ".join(future.held)
         for head, values in replace(self, fleet=future.fleet)._walked(by, windows, forecast.outcomes, chance=True):
             columns = {"kind": np.array(kinds), **values}
-            tidy.add({**head, "held": held}, axes, columns, where=values["weeks"] > 0)
-        return self._framed(tidy.table())
+            long_table.add({**head, "held": held}, axes, columns, where=values["weeks"] > 0)
+        return self._framed(long_table.table())
 
     def counterfactual(self, plan: Any, by: Any = None, period: Any = "all") -> Any:
         """What past weeks would have brought on top under a table of other spend; see `alternative`.
@@ -260,15 +260,15 @@ class Insight:
             negative = [summary["baseline_negative"] for _, summary in found]
             table = self.tables("fit")
             return self._framed(table.append_column("baseline_negative", pa.array(np.array(negative, float))))
-        tidy, columns = Tidy(), read_by(self.fleet, by) or ()
+        long_table, columns = LongTable(), read_by(self.fleet, by) or ()
         judged = [
             list(subjects(fleet, columns, by_date(fleet, columns), agreement))
             for fleet in (self.fleet.seen(), *([self.fleet.held_out()] if self.fleet.spec.data.holdout else []))
         ]
         for (head, seen), *held in zip(*judged, strict=True):
             rest = {f"holdout_{name}": value for _, values in held for name, value in values.items()}
-            tidy.add(head, {}, {**seen, **rest})
-        return self._framed(tidy.table())
+            long_table.add(head, {}, {**seen, **rest})
+        return self._framed(long_table.table())
 
     def everything(self) -> dict[str, pa.Table]:
         """Every table as Arrow by name: by unit, key column and fleet, over all time and by quarter."""
@@ -331,12 +331,12 @@ class Insight:
         return subjects(self.fleet, columns, self._ledgers.get(with_returns) or self._ledgers[key], summarise)
 
     def _walked(
-        self, by: Any, windows: Windows, summarise: Callable[[Account], Any], *, chance: bool = False
+        self, by: Any, windows: Windows, summarise: Callable[[Totals], Any], *, chance: bool = False
     ) -> Iterator[tuple[dict[str, Any], Any]]:
         columns = read_by(self.fleet, by)
         groupings = [] if columns is None else [columns]
-        ledger = keep(self.fleet, windows, groupings, summarise, returns=False, chance=chance)
-        return subjects(self.fleet, columns, ledger, summarise)
+        aggregation = keep(self.fleet, windows, groupings, summarise, returns=False, chance=chance)
+        return subjects(self.fleet, columns, aggregation, summarise)
 
     def _framed(self, table: pa.Table) -> Any:
         return to_frame(table, self.frame)

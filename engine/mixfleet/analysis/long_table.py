@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["Tidy"]
+__all__ = ["LongTable"]
 
 
 @dataclass
-class Tidy:
+class LongTable:
     """A table being written: `add` subject after subject, then `table`."""
 
     columns: dict[str, list[np.ndarray]] = field(default_factory=dict)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mixfleet.analysis.selectors import read_selector
-from mixfleet.budgeting.outcome import Outlook
+from mixfleet.budgeting.outcome import SpendOutcome
 from mixfleet.errors import ConfigError
 
 __all__ = ["Limits", "cells_of"]
@@ -26,7 +26,7 @@ class Limits:
 
     @staticmethod
     def of(
-        outlook: Outlook,
+        spend_outcome: SpendOutcome,
         *,
         change: float,
         bounds: Mapping[str, tuple[float, float]],
@@ -36,7 +36,7 @@ class Limits:
         """Limits around today's spend.
 
         Args:
-            outlook: The cells.
+            spend_outcome: The cells.
             change: Greatest change of any cell, as a share of today's spend: 0.3 is 30 % less to 30 % more.
             bounds: Selector, such as "channel=tv" or "brand=acme,market=DE", to least and greatest multiple of
                 today's spend; where several hold for a cell, the last one does. Where nothing is spent today,
@@ -49,17 +49,20 @@ class Limits:
         """
         if not change >= 0:
             raise ConfigError(f"must be zero or more, is {change}", key="budget.change")
-        least, most = np.full(len(outlook.today), max(0.0, 1 - change)), np.full(len(outlook.today), 1 + change)
-        for rows, low, high in _ranges(outlook, bounds, "budget.bounds"):
+        least, most = (
+            np.full(len(spend_outcome.today), max(0.0, 1 - change)),
+            np.full(len(spend_outcome.today), 1 + change),
+        )
+        for rows, low, high in _ranges(spend_outcome, bounds, "budget.bounds"):
             least[rows], most[rows] = low, high
-        least, most = least * outlook.today, most * outlook.today
-        rate = outlook.rate[outlook.unit]
-        for rows, low, high in _ranges(outlook, bounds_money, "budget.bounds_money"):
+        least, most = least * spend_outcome.today, most * spend_outcome.today
+        rate = spend_outcome.rate[spend_outcome.unit]
+        for rows, low, high in _ranges(spend_outcome, bounds_money, "budget.bounds_money"):
             least[rows], most[rows] = low * rate[rows], high * rate[rows]
-        locked = np.zeros(len(outlook.today), bool)
+        locked = np.zeros(len(spend_outcome.today), bool)
         for selector in lock:
-            locked |= cells_of(outlook, selector, key="budget.lock")
-        least[locked] = most[locked] = outlook.today[locked]
+            locked |= cells_of(spend_outcome, selector, key="budget.lock")
+        least[locked] = most[locked] = spend_outcome.today[locked]
         return Limits(low=least, high=most, locked=locked)
 
     def binding(self, spend: Float[np.ndarray, " cell"], today: Float[np.ndarray, " cell"]) -> list[str]:
@@ -82,28 +85,28 @@ class Limits:
 
 
 def _ranges(
-    outlook: Outlook, ranges: Mapping[str, tuple[float, float]], key: str
+    spend_outcome: SpendOutcome, ranges: Mapping[str, tuple[float, float]], key: str
 ) -> Iterator[tuple[Bool[np.ndarray, " cell"], float, float]]:
     for selector, (low, high) in ranges.items():
         if not 0 <= low <= high < np.inf:
             raise ConfigError(f"{selector}: must be 0 <= low <= high, is {low}..{high}", key=key)
-        yield cells_of(outlook, selector, key=key), low, high
+        yield cells_of(spend_outcome, selector, key=key), low, high
 
 
-def cells_of(outlook: Outlook, selector: str, *, key: str) -> Bool[np.ndarray, " cell"]:
+def cells_of(spend_outcome: SpendOutcome, selector: str, *, key: str) -> Bool[np.ndarray, " cell"]:
     """The cells that a selector such as "channel=tv,market=DE" names.
 
     Raises:
         ConfigError: It cannot be read, or no cell is like that.
     """
-    fleet = outlook.fleet
-    found = np.ones(len(outlook.today), bool)
+    fleet = spend_outcome.fleet
+    found = np.ones(len(spend_outcome.today), bool)
     for column, label in read_selector(selector, key=key).items():
         if column == CHANNEL:
-            values = np.array(fleet.channels, object)[outlook.channel]
+            values = np.array(fleet.channels, object)[spend_outcome.channel]
         elif column in fleet.keys:
             place = fleet.keys.index(column)
-            values = np.array([unit.labels[place] for unit in fleet.units], object)[outlook.unit]
+            values = np.array([unit.labels[place] for unit in fleet.units], object)[spend_outcome.unit]
         else:
             known = ", ".join((CHANNEL, *fleet.keys))
             raise ConfigError(f"{selector!r}: {column!r} is none of {known}", key=key)

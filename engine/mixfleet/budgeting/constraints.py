@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mixfleet.budgeting.bounds import cells_of
-from mixfleet.budgeting.outcome import Outlook
+from mixfleet.budgeting.outcome import SpendOutcome
 from mixfleet.budgeting.solvers.linear_program import Constraint
 from mixfleet.errors import ConfigError
 
@@ -33,7 +33,7 @@ class Sum(NamedTuple):
 
 
 def side_constraints(
-    outlook: Outlook,
+    spend_outcome: SpendOutcome,
     planned: Int[np.ndarray, " planned"],
     *,
     groups: Mapping[str, Range],
@@ -44,7 +44,7 @@ def side_constraints(
     """The constraints over the planned cells.
 
     Args:
-        outlook: All cells.
+        spend_outcome: All cells.
         planned: Those that are planned.
         groups: Selector to least and greatest multiple of what is spent on its cells today.
         groups_money: Selector to least and greatest spend of its cells together.
@@ -56,7 +56,7 @@ def side_constraints(
     """
 
     def of(selector: str, key: str) -> Bool[np.ndarray, " planned"]:
-        found = cells_of(outlook, selector, key=key)[planned]
+        found = cells_of(spend_outcome, selector, key=key)[planned]
         if not found.any():
             raise ConfigError(f"{selector!r} names no channel in a certified unit", key=key)
         return found
@@ -65,7 +65,7 @@ def side_constraints(
     found: list[Constraint] = []
     for selector, limits in groups.items():
         cells = of(selector, "budget.groups")
-        today = float(outlook.today[planned][cells].sum())
+        today = float(spend_outcome.today[planned][cells].sum())
         if not today > 0:
             raise ConfigError(f"nothing is spent on {selector} today: use groups_money", key="budget.groups")
         found += _rows(Sum(selector, cells, nothing, today, " x today's"), limits, key="budget.groups")

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mixfleet.budgeting.bounds import Limits, cells_of
-from mixfleet.budgeting.outcome import Outlook
+from mixfleet.budgeting.outcome import SpendOutcome
 from mixfleet.budgeting.solvers.lagrangian import interpolate
 from mixfleet.errors import ConfigError
 
@@ -46,11 +46,11 @@ class WeekLimits:
     high: Float[np.ndarray, "cell week"]
 
     @staticmethod
-    def of(outlook: Outlook, bounds: Mapping[str, tuple[float, float]], lock: Sequence[str]) -> "WeekLimits":
+    def of(spend_outcome: SpendOutcome, bounds: Mapping[str, tuple[float, float]], lock: Sequence[str]) -> "WeekLimits":
         """Limits of the weeks.
 
         Args:
-            outlook: The cells.
+            spend_outcome: The cells.
             bounds: Selector and days, such as "channel=tv@2026-01-05..2026-02-01", to least and greatest multiple of
                 what the cell spends in an average week today, for each week that begins on one of these days.
             lock: The same of weeks that keep what today's plan spends in them.
@@ -58,22 +58,22 @@ class WeekLimits:
         Raises:
             ConfigError: It is not of that form, or names no coming week of a cell.
         """
-        low = np.zeros(outlook.pattern.shape)
-        high = np.full(outlook.pattern.shape, np.inf)
-        average = np.broadcast_to(outlook.today[:, None] / outlook.weeks, low.shape)
+        low = np.zeros(spend_outcome.pattern.shape)
+        high = np.full(spend_outcome.pattern.shape, np.inf)
+        average = np.broadcast_to(spend_outcome.today[:, None] / spend_outcome.weeks, low.shape)
         for text, (least, most) in bounds.items():
             if not 0 <= least <= most:
                 message = f"{text}: must be 0 <= low <= high, is {least}..{most}"
                 raise ConfigError(message, key="budget.week_bounds")
-            weeks = _weeks(outlook, text, "budget.week_bounds")
+            weeks = _weeks(spend_outcome, text, "budget.week_bounds")
             low[weeks] = least * average[weeks]
             high[weeks] = most * average[weeks] if np.isfinite(most) else np.inf
         for text in lock:
-            weeks = _weeks(outlook, text, "budget.lock_weeks")
-            low[weeks] = high[weeks] = (outlook.pattern * outlook.today[:, None])[weeks]
+            weeks = _weeks(spend_outcome, text, "budget.lock_weeks")
+            low[weeks] = high[weeks] = (spend_outcome.pattern * spend_outcome.today[:, None])[weeks]
         return WeekLimits(low=low, high=high)
 
-    def within(self, outlook: Outlook, limits: Limits) -> Limits:
+    def within(self, spend_outcome: SpendOutcome, limits: Limits) -> Limits:
         """The cells' limits, as far as their weeks let them be reached.
 
         Raises:
@@ -81,11 +81,11 @@ class WeekLimits:
         """
         low = np.where(limits.locked, limits.low, np.maximum(limits.low, self.low.sum(axis=1)))
         high = np.where(limits.locked, limits.high, np.minimum(limits.high, self.high.sum(axis=1)))
-        if len(wrong := np.flatnonzero(outlook.certified & (low > high * (1 + 1e-9)))):
+        if len(wrong := np.flatnonzero(spend_outcome.certified & (low > high * (1 + 1e-9)))):
             cell = wrong[0]
-            unit = " / ".join(outlook.fleet.units[outlook.unit[cell]].labels)
+            unit = " / ".join(spend_outcome.fleet.units[spend_outcome.unit[cell]].labels)
             raise ConfigError(
-                f"the weeks of {outlook.fleet.channels[outlook.channel[cell]]} in {unit} add up to "
+                f"the weeks of {spend_outcome.fleet.channels[spend_outcome.channel[cell]]} in {unit} add up to "
                 f"{self.low[cell].sum():,.2f} to {self.high[cell].sum():,.2f}, its limits are "
                 f"{limits.low[cell]:,.2f} to {limits.high[cell]:,.2f}. Loosen one of them",
                 key="budget.week_bounds",
@@ -115,36 +115,42 @@ class WeekLimits:
 
 
 def best_weeks(
-    outlook: Outlook, levels: Float[np.ndarray, "cell level"], limits: WeekLimits, kept: Bool[np.ndarray, " cell"]
+    spend_outcome: SpendOutcome,
+    levels: Float[np.ndarray, "cell level"],
+    limits: WeekLimits,
+    kept: Bool[np.ndarray, " cell"],
 ) -> Float[np.ndarray, "cell level week"]:
     """Of each cell at each level, the candidate that is expected to bring most; those to be kept keep today's."""
     coarse = levels[:, ::COARSE]
-    best, weekly = np.full(levels.shape, -np.inf), np.zeros((*levels.shape, outlook.weeks))
+    best, weekly = np.full(levels.shape, -np.inf), np.zeros((*levels.shape, spend_outcome.weeks))
     for pattern in (
-        outlook.pattern,
-        *(np.broadcast_to(one, outlook.pattern.shape) for one in candidates(outlook.weeks)),
+        spend_outcome.pattern,
+        *(np.broadcast_to(one, spend_outcome.pattern.shape) for one in candidates(spend_outcome.weeks)),
     ):
         spread = limits.spread(levels, pattern)
-        found = outlook.expected(coarse, min(DRAWS, outlook.fleet.draws), spread[:, ::COARSE])
+        found = spend_outcome.expected(coarse, min(DRAWS, spend_outcome.fleet.draws), spread[:, ::COARSE])
         value = np.stack([interpolate(coarse, found, level) for level in levels.T], axis=1)
         # Not by rounding alone, and the first, which is today's, where cells are kept or not certified.
         better = (value > best + 1e-9 * np.abs(value)) & ~kept[:, None] | np.isneginf(best)
         best, weekly = np.where(better, value, best), np.where(better[..., None], spread, weekly)
-    weekly[kept] = levels[kept][..., None] * outlook.pattern[kept][:, None]
+    weekly[kept] = levels[kept][..., None] * spend_outcome.pattern[kept][:, None]
     return weekly
 
 
 def climbed(
-    outlook: Outlook, weekly: Float[np.ndarray, "cell week"], limits: WeekLimits, kept: Bool[np.ndarray, " cell"]
+    spend_outcome: SpendOutcome,
+    weekly: Float[np.ndarray, "cell week"],
+    limits: WeekLimits,
+    kept: Bool[np.ndarray, " cell"],
 ) -> Float[np.ndarray, "cell week"]:
     """Weeks of the same sums that are expected to bring no less, but for those to be kept."""
     spend, found = weekly.sum(axis=1), weekly
-    moving = outlook.certified & ~kept & (spend > 0)
-    average = spend[:, None] / outlook.weeks
-    few, many = min(DRAWS, outlook.fleet.draws), min(4 * DRAWS, outlook.fleet.draws)
+    moving = spend_outcome.certified & ~kept & (spend > 0)
+    average = spend[:, None] / spend_outcome.weeks
+    few, many = min(DRAWS, spend_outcome.fleet.draws), min(4 * DRAWS, spend_outcome.fleet.draws)
     for _ in range(CLIMBS):
-        probes = found[:, None] + PROBE * average[..., None] * np.eye(outlook.weeks)
-        margin = outlook.expected(probes.sum(axis=-1), few, probes)
+        probes = found[:, None] + PROBE * average[..., None] * np.eye(spend_outcome.weeks)
+        margin = spend_outcome.expected(probes.sum(axis=-1), few, probes)
         margin = margin - margin.mean(axis=1, keepdims=True)
         uphill = margin / np.maximum(np.abs(margin).max(axis=1, keepdims=True), 1e-300)
         tried = [found]
@@ -153,7 +159,7 @@ def climbed(
             pattern = np.where(moving[:, None], pattern, 1.0)
             tried.append(limits.spread(spend[:, None], pattern / pattern.sum(axis=1, keepdims=True))[:, 0])
         options = np.where(moving[:, None, None], np.stack(tried, axis=1), found[:, None])
-        reached = np.nan_to_num(outlook.expected(options.sum(axis=-1), many, options))
+        reached = np.nan_to_num(spend_outcome.expected(options.sum(axis=-1), many, options))
         # The first of equals: nothing moves by rounding alone.
         better = reached > reached[:, :1] * (1 + 1e-6)
         choice = np.where(better.any(axis=1), np.argmax(reached, axis=1), 0)
@@ -172,7 +178,7 @@ def candidates(weeks: int) -> Iterator[Float[np.ndarray, " week"]]:
     return (shape / shape.sum() for shape in shapes if shape.any())
 
 
-def _weeks(outlook: Outlook, text: str, key: str) -> Bool[np.ndarray, "cell week"]:
+def _weeks(spend_outcome: SpendOutcome, text: str, key: str) -> Bool[np.ndarray, "cell week"]:
     selector, _, days = text.rpartition("@")
     first, _, last = days.partition("..")
     try:
@@ -180,8 +186,8 @@ def _weeks(outlook: Outlook, text: str, key: str) -> Bool[np.ndarray, "cell week
     except ValueError as error:
         message = f"{text!r} is not of the form channel=tv@2026-01-05..2026-02-01"
         raise ConfigError(message, key=key) from error
-    begin = np.stack([outlook.days(place) for place in outlook.unit])
-    found = cells_of(outlook, selector, key=key)[:, None] & (begin >= ends[0]) & (begin <= ends[1])
+    begin = np.stack([spend_outcome.days(place) for place in spend_outcome.unit])
+    found = cells_of(spend_outcome, selector, key=key)[:, None] & (begin >= ends[0]) & (begin <= ends[1])
     if not found.any():
         span = f"{begin.min()} to {begin.max()}"
         raise ConfigError(f"{text!r} names no coming week; they begin on {span}", key=key)

@@ -27,7 +27,7 @@ def efficient_frontier(problem: Problem) -> pa.Table:
         ConfigError: Constraints and steps leave no plan of a total in between.
     """
     low, high = problem.reach()
-    today = float(problem.outlook.today[problem.planned].sum())
+    today = float(problem.spend_outcome.today[problem.planned].sum())
     totals = np.union1d(np.linspace(low, high, POINTS), [today] if low <= today <= high else [])
     decisions = [_decided(problem, float(total)) for total in totals]
     outcome = _outcomes(problem, decisions)
@@ -57,10 +57,10 @@ def _decided(problem: Problem, total: float) -> Decision:
 
 def _outcomes(problem: Problem, decisions: list[Decision]) -> Float[np.ndarray, "plan draw"]:
     """Of today's plan, then of each; summed over the planned cells as they come, as there may be many."""
-    outlook = problem.outlook
-    today = outlook.pattern * outlook.today[:, None]
+    spend_outcome = problem.spend_outcome
+    today = spend_outcome.pattern * spend_outcome.today[:, None]
     weekly = np.stack([today, *(decision.weekly for decision in decisions)], axis=1)
-    total = np.zeros((weekly.shape[1], outlook.fleet.draws))
-    for _, part in outlook.by_unit(weekly.sum(axis=-1), outlook.fleet.draws, weekly, exact=False):
+    total = np.zeros((weekly.shape[1], spend_outcome.fleet.draws))
+    for _, part in spend_outcome.by_unit(weekly.sum(axis=-1), spend_outcome.fleet.draws, weekly, exact=False):
         total += part.sum(axis=0, dtype=float)
     return total

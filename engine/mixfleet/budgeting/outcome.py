@@ -22,14 +22,14 @@ from mixfleet.data.panel import Unit
 from mixfleet.models.media import Curves, in_chunks, windows
 from mixfleet_kernels import adstock, saturation
 
-__all__ = ["Outlook", "look_ahead", "recent_worth"]
+__all__ = ["SpendOutcome", "outcome_of_spend", "recent_worth"]
 
 LANES = 100_000
 """Draws times levels times channels that are evaluated at once: a week of them stays in the processor's cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outlook:
+class SpendOutcome:
     """The cells of a plan for the coming weeks. Every paid channel of every fitted unit is one, certified or not."""
 
     fleet: Fleet
@@ -146,14 +146,14 @@ class Outlook:
             return np.asarray(_brought(*made, model=model)).swapaxes(0, 1) * dtype(self.worth[place])
 
 
-def look_ahead(
+def outcome_of_spend(
     fleet: Fleet,
     weeks: int,
     *,
     even: bool = False,
     rate: Float[np.ndarray, " unit"] | None = None,
     worth: Float[np.ndarray, " unit"] | None = None,
-) -> Outlook:
+) -> SpendOutcome:
     """The outlook over the next `weeks` weeks.
 
     Args:
@@ -176,7 +176,7 @@ def look_ahead(
             pattern = last[:, channel] / today if follows else np.full(weeks, 1 / weeks)
             cells.append((place, int(channel), today * rates[place], pattern))
     places, channels, today, pattern = zip(*cells, strict=True) if cells else ((), (), (), np.zeros((0, weeks)))
-    return Outlook(
+    return SpendOutcome(
         fleet=fleet,
         weeks=weeks,
         unit=np.array(places, int),

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from mixfleet.budgeting.bounds import Limits
-from mixfleet.budgeting.outcome import Outlook
+from mixfleet.budgeting.outcome import SpendOutcome
 from mixfleet.budgeting.solvers.lagrangian import Allocation
 from mixfleet.data.frames import FrameKind, to_frame
 from mixfleet.errors import ConfigError, RunError
@@ -117,13 +117,13 @@ class Plan:
         """
         return self._asked("experiments", "experiment_error=0.2")
 
-    def _asked(self, name: str, wish: str) -> Any:
+    def _asked(self, name: str, request: str) -> Any:
         if name not in self.extra:
-            raise ConfigError(f"was not asked for: plan with {wish}", key=f"budget.{name}")
+            raise ConfigError(f"was not asked for: plan with {request}", key=f"budget.{name}")
         return to_frame(self.extra[name], self.frame)
 
 
-def make_plan(outlook: Outlook, limits: Limits, decision: Decision, said: Mapping[str, str]) -> Plan:
+def make_plan(spend_outcome: SpendOutcome, limits: Limits, decision: Decision, said: Mapping[str, str]) -> Plan:
     """Weighs a decision against today's plan on all draws.
 
     The totals hold what was `said` - `aim`, `maximise` and `flighting` -, `spend_today`, `spend_plan`; statistics of
@@ -133,22 +133,22 @@ def make_plan(outlook: Outlook, limits: Limits, decision: Decision, said: Mappin
     constraint; and the units left out.
     Where profit is maximised, outcomes are margins before media are paid, and gains are of profit.
     """
-    spend, fleet = decision.spend, outlook.fleet
-    step = np.maximum(np.maximum(limits.high, outlook.today) * STEP, 1e-9)
-    outcome = _outcomes(outlook, decision, step)
-    cost = spend - outlook.today if said["maximise"] == "profit" else np.zeros(len(spend))
-    cells = _cells(outlook, limits, decision, step, outcome, cost)
-    planned = outlook.certified
+    spend, fleet = decision.spend, spend_outcome.fleet
+    step = np.maximum(np.maximum(limits.high, spend_outcome.today) * STEP, 1e-9)
+    outcome = _outcomes(spend_outcome, decision, step)
+    cost = spend - spend_outcome.today if said["maximise"] == "profit" else np.zeros(len(spend))
+    cells = _cells(spend_outcome, limits, decision, step, outcome, cost)
+    planned = spend_outcome.certified
     today, after = (outcome[planned, i].sum(axis=0) for i in range(2))
     gain = after - today - float(cost[planned].sum())
     gap = sum(found.gap for found in decision.found)
-    units = {fleet.units[place].labels for place in outlook.unit[~planned]} | set(fleet.missing)
+    units = {fleet.units[place].labels for place in spend_outcome.unit[~planned]} | set(fleet.missing)
     totals = {
         **said,
-        "weeks": outlook.weeks,
-        "units": len({int(place) for place in outlook.unit[planned]}),
+        "weeks": spend_outcome.weeks,
+        "units": len({int(place) for place in spend_outcome.unit[planned]}),
         "cells": int(planned.sum()),
-        "spend_today": float(outlook.today[planned].sum()),
+        "spend_today": float(spend_outcome.today[planned].sum()),
         "spend_plan": float(spend[planned].sum()),
         "outcome_today": _row(today),
         "outcome_plan": _row(after),
@@ -160,40 +160,42 @@ def make_plan(outlook: Outlook, limits: Limits, decision: Decision, said: Mappin
         "shadow_prices": {name: price for found in decision.found for name, price in found.shadow.items()},
         "excluded": len(units),
         "excluded_units": sorted(" / ".join(labels) for labels in units),
-        "excluded_spend": float(outlook.today[~planned].sum()),
+        "excluded_spend": float(spend_outcome.today[~planned].sum()),
     }
-    return Plan(cells=cells, weekly=_weekly(outlook, decision), totals=totals)
+    return Plan(cells=cells, weekly=_weekly(spend_outcome, decision), totals=totals)
 
 
 def _outcomes(
-    outlook: Outlook, decision: Decision, step: Float[np.ndarray, " cell"]
+    spend_outcome: SpendOutcome, decision: Decision, step: Float[np.ndarray, " cell"]
 ) -> Float[np.ndarray, "cell level draw"]:
     """Of today's spend and the plan's, and of both with a step more."""
     more = step / np.where(decision.spend > 0, decision.spend, 1.0)
-    follows = np.where((decision.spend > 0)[:, None], decision.weekly * more[:, None], outlook.pattern * step[:, None])
-    today = outlook.pattern * outlook.today[:, None]
-    weekly = np.stack(
-        [today, decision.weekly, today + outlook.pattern * step[:, None], decision.weekly + follows], axis=1
+    follows = np.where(
+        (decision.spend > 0)[:, None], decision.weekly * more[:, None], spend_outcome.pattern * step[:, None]
     )
-    return outlook.outcome(weekly.sum(axis=-1), outlook.fleet.draws, weekly)
+    today = spend_outcome.pattern * spend_outcome.today[:, None]
+    weekly = np.stack(
+        [today, decision.weekly, today + spend_outcome.pattern * step[:, None], decision.weekly + follows], axis=1
+    )
+    return spend_outcome.outcome(weekly.sum(axis=-1), spend_outcome.fleet.draws, weekly)
 
 
 def _cells(
-    outlook: Outlook,
+    spend_outcome: SpendOutcome,
     limits: Limits,
     decision: Decision,
     step: Float[np.ndarray, " cell"],
     outcome: Float[np.ndarray, "cell level draw"],
     cost: Float[np.ndarray, " cell"],
 ) -> pa.Table:
-    mean, spend, rate = outcome.mean(axis=-1), decision.spend, outlook.rate[outlook.unit]
+    mean, spend, rate = outcome.mean(axis=-1), decision.spend, spend_outcome.rate[spend_outcome.unit]
     gain = statistics(outcome[:, 1] - outcome[:, 0] - cost[:, None])
     with np.errstate(invalid="ignore", divide="ignore"):
-        change = np.where(outlook.today > 0, spend / outlook.today - 1, np.nan)
-    own = {"rate": rate, "spend_today_own": outlook.today / rate, "spend_plan_own": spend / rate}
+        change = np.where(spend_outcome.today > 0, spend / spend_outcome.today - 1, np.nan)
+    own = {"rate": rate, "spend_today_own": spend_outcome.today / rate, "spend_plan_own": spend / rate}
     columns: dict[str, Any] = {
-        **outlook.names(),
-        "spend_today": outlook.today,
+        **spend_outcome.names(),
+        "spend_today": spend_outcome.today,
         "spend_plan": spend,
         "change": change,
         "lowest": limits.low,
@@ -203,19 +205,21 @@ def _cells(
         **{f"gain_{name}": values for name, values in gain.items()},
         "marginal_roi_today": (mean[:, 2] - mean[:, 0]) / step,
         "marginal_roi_plan": (mean[:, 3] - mean[:, 1]) / step,
-        "binding": np.where(outlook.certified, np.array(decision.binding, object), "not certified"),
-        **(own if outlook.converted else {}),
+        "binding": np.where(spend_outcome.certified, np.array(decision.binding, object), "not certified"),
+        **(own if spend_outcome.converted else {}),
     }
     return pa.table(columns)
 
 
-def _weekly(outlook: Outlook, decision: Decision) -> pa.Table:
+def _weekly(spend_outcome: SpendOutcome, decision: Decision) -> pa.Table:
     days: list[date] = []
-    for place in outlook.unit:
-        days += outlook.days(place).tolist()
-    names = {name: np.repeat(np.array(values, object), outlook.weeks) for name, values in outlook.names().items()}
-    own = (decision.weekly / outlook.rate[outlook.unit][:, None]).reshape(-1)
-    converted = {"spend_converted": decision.weekly.reshape(-1)} if outlook.converted else {}
+    for place in spend_outcome.unit:
+        days += spend_outcome.days(place).tolist()
+    names = {
+        name: np.repeat(np.array(values, object), spend_outcome.weeks) for name, values in spend_outcome.names().items()
+    }
+    own = (decision.weekly / spend_outcome.rate[spend_outcome.unit][:, None]).reshape(-1)
+    converted = {"spend_converted": decision.weekly.reshape(-1)} if spend_outcome.converted else {}
     return pa.table({**names, "date": pa.array(days, pa.date32()), "spend": own, **converted})
 
 

@@ -9,37 +9,37 @@ from mixfleet.analysis.economics import Economics
 from mixfleet.analysis.exchange_rates import unit_rates
 from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.budgeting.frontier import efficient_frontier
-from mixfleet.budgeting.outcome import Outlook, look_ahead
+from mixfleet.budgeting.outcome import SpendOutcome, outcome_of_spend
 from mixfleet.budgeting.plan import Plan, make_plan
 from mixfleet.budgeting.problem import Problem
-from mixfleet.budgeting.request import Wish
+from mixfleet.budgeting.request import BudgetRequest
 from mixfleet.budgeting.value_of_information import experiment_values
 
 __all__ = ["plan_budget"]
 
 
-def plan_budget(fleet: Fleet, **wish: Any) -> Plan:
+def plan_budget(fleet: Fleet, **request: Any) -> Plan:
     """The plan that brings most.
 
     Args:
         fleet: Units and draws of a finished run.
-        **wish: Fields of `mixfleet.budgeting.request.Wish`, which says what each means.
+        **request: Fields of `mixfleet.budgeting.request.Wish`, which says what each means.
 
     Raises:
         ConfigError: A wish is wrong, or no plan fulfils all of them; says why.
     """
-    asked = Wish(**wish)
+    asked = BudgetRequest(**request)
     problem = Problem.of(asked, _outlook(fleet, asked))
     decision = problem.decide(problem.total)
     said = {"aim": asked.aim, "maximise": asked.maximise, "flighting": asked.flighting}
-    plan = make_plan(problem.outlook, problem.limits, problem.climb(decision), said)
+    plan = make_plan(problem.spend_outcome, problem.limits, problem.climb(decision), said)
     extra = {"frontier": efficient_frontier(problem)} if asked.frontier else {}
     if asked.experiment_error is not None:
         extra["experiments"] = experiment_values(problem, decision, asked.experiment_error)
     return replace(plan, extra=extra)
 
 
-def _outlook(fleet: Fleet, asked: Wish) -> Outlook:
+def _outlook(fleet: Fleet, asked: BudgetRequest) -> SpendOutcome:
     units = [unit.labels for unit in fleet.units]
     rate = unit_rates(asked.rates, fleet.keys, units, key="budget.rates")
     worth = None
@@ -47,4 +47,4 @@ def _outlook(fleet: Fleet, asked: Wish) -> Outlook:
         worth = Economics(margin=asked.margin).per_kpi(fleet.keys, units)[:, 0] * rate
     elif asked.maximise == "kpi":
         worth = np.ones(len(units))
-    return look_ahead(fleet, asked.weeks, even=asked.flighting == "even", rate=rate, worth=worth)
+    return outcome_of_spend(fleet, asked.weeks, even=asked.flighting == "even", rate=rate, worth=worth)

@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 from mixfleet.budgeting.bounds import Limits
 from mixfleet.budgeting.constraints import side_constraints
 from mixfleet.budgeting.flighting import WeekLimits, best_weeks, climbed
-from mixfleet.budgeting.outcome import Outlook
+from mixfleet.budgeting.outcome import SpendOutcome
 from mixfleet.budgeting.plan import Decision
-from mixfleet.budgeting.request import Wish
+from mixfleet.budgeting.request import BudgetRequest
 from mixfleet.budgeting.solvers import risk
 from mixfleet.budgeting.solvers.lagrangian import (
     Allocation,
@@ -23,7 +23,7 @@ from mixfleet.budgeting.solvers.lagrangian import (
     interpolate,
     reach,
 )
-from mixfleet.budgeting.solvers.linear_program import Constraint, Joint, Purse
+from mixfleet.budgeting.solvers.linear_program import BudgetPool, Constraint, Joint
 from mixfleet.budgeting.spend_grid import Levels
 from mixfleet.errors import ConfigError
 
@@ -43,8 +43,8 @@ QUANTILE_SHARES = (0.5, 1.0, 2.0, 4.0)
 class Problem:
     """What a plan is the answer to."""
 
-    asked: Wish
-    outlook: Outlook
+    asked: BudgetRequest
+    spend_outcome: SpendOutcome
     limits: Limits
     planned: Int[np.ndarray, " planned"]
     """Places of the cells that may move, among all."""
@@ -53,55 +53,55 @@ class Problem:
     weekly: Float[np.ndarray, "cell level week"] | None
     """Of all cells at their levels, where weeks are free."""
     constraints: tuple[Constraint, ...]
-    purses: tuple[Purse, ...]
+    purses: tuple[BudgetPool, ...]
     curves: Float[np.ndarray, "planned level *draw"]
     """Expected outcome; for aims beyond the mean, the gain over today's plan draw by draw."""
 
     @staticmethod
-    def of(asked: Wish, outlook: Outlook) -> "Problem":
+    def of(asked: BudgetRequest, spend_outcome: SpendOutcome) -> "Problem":
         """Sets the problem up.
 
         Raises:
             ConfigError: A wish names what there is not, or there is nothing to plan.
         """
-        keys = outlook.fleet.keys
+        keys = spend_outcome.fleet.keys
         if unknown := [name for name in asked.within if name not in keys]:
             raise ConfigError(f"{unknown[0]!r} is no key column; those are {', '.join(keys)}", key="budget.within")
-        planned = np.flatnonzero(outlook.certified)
+        planned = np.flatnonzero(spend_outcome.certified)
         if not len(planned):
             raise ConfigError("no certified unit has a channel with spend: there is nothing to plan", key="budget")
         limits = Limits.of(
-            outlook, change=asked.change, bounds=asked.bounds, bounds_money=asked.bounds_money, lock=asked.lock
+            spend_outcome, change=asked.change, bounds=asked.bounds, bounds_money=asked.bounds_money, lock=asked.lock
         )
-        weeks = WeekLimits.of(outlook, asked.week_bounds, asked.lock_weeks)
-        limits = weeks.within(outlook, limits)
-        levels = Levels.of(outlook, limits, steps=asked.steps, flights=asked.flights)
+        weeks = WeekLimits.of(spend_outcome, asked.week_bounds, asked.lock_weeks)
+        limits = weeks.within(spend_outcome, limits)
+        levels = Levels.of(spend_outcome, limits, steps=asked.steps, flights=asked.flights)
         free = asked.flighting == "free"
-        weekly = best_weeks(outlook, levels.spend, weeks, limits.locked) if free else None
+        weekly = best_weeks(spend_outcome, levels.spend, weeks, limits.locked) if free else None
         return Problem(
             asked=asked,
-            outlook=outlook,
+            spend_outcome=spend_outcome,
             limits=limits,
             planned=planned,
             levels=levels,
             weeks=weeks,
             weekly=weekly,
             constraints=side_constraints(
-                outlook,
+                spend_outcome,
                 planned,
                 groups=asked.groups,
                 groups_money=asked.groups_money,
                 shares=asked.shares,
                 ratios=asked.ratios,
             ),
-            purses=_purses(outlook, planned, asked.within),
-            curves=_curves(outlook, levels.spend, weekly, asked)[planned],
+            purses=_purses(spend_outcome, planned, asked.within),
+            curves=_curves(spend_outcome, levels.spend, weekly, asked)[planned],
         )
 
     @property
     def total(self) -> float:
         """What is spent where no target says otherwise."""
-        return float(self.outlook.today[self.planned].sum()) if self.asked.total is None else self.asked.total
+        return float(self.spend_outcome.today[self.planned].sum()) if self.asked.total is None else self.asked.total
 
     def reach(self) -> tuple[float, float]:
         """The least and the greatest total that there are plans of.
@@ -114,7 +114,7 @@ class Problem:
             if len(self.purses) > 1:
                 raise ConfigError("cannot be told within several totals that are tied together", key="budget.frontier")
             return reach(levels, self._joint())
-        ends = [(levels[purse.cells, 0].sum(), levels[purse.cells, -1].sum(), purse.share) for purse in self.purses]
+        ends = [(levels[pool.cells, 0].sum(), levels[pool.cells, -1].sum(), pool.share) for pool in self.purses]
         return (
             max(float(low / share) for low, _, share in ends if share),
             min(float(high / share) for _, high, share in ends if share),
@@ -122,7 +122,7 @@ class Problem:
 
     def purse_cells(self) -> list[Int[np.ndarray, " cell"]]:
         """Places of the cells of each solution."""
-        return [self.planned] if self.asked.coupled else [self.planned[purse.cells] for purse in self.purses]
+        return [self.planned] if self.asked.coupled else [self.planned[pool.cells] for pool in self.purses]
 
     def decide(self, total: float) -> Decision:
         """The best plan.
@@ -130,19 +130,19 @@ class Problem:
         Raises:
             ConfigError: No plan keeps all limits, or meets the target.
         """
-        spend, solutions = self.outlook.today.copy(), self._solve(total)
+        spend, solutions = self.spend_outcome.today.copy(), self._solve(total)
         for cells, found in solutions:
             spend[cells] = found.spend
-        today = self.outlook.pattern * spend[:, None]
+        today = self.spend_outcome.pattern * spend[:, None]
         weekly = today if self.weekly is None else interpolate(self.levels.spend, self.weekly, spend)
-        weekly[~self.outlook.certified] = today[~self.outlook.certified]
+        weekly[~self.spend_outcome.certified] = today[~self.spend_outcome.certified]
         return Decision(spend, weekly, self._binding(spend, solutions), [found for _, found in solutions])
 
     def climb(self, decision: Decision) -> Decision:
         """The decision with better weeks, where they are free and the mean is what counts."""
         if self.weekly is None or self.asked.aim != "mean":
             return decision
-        weekly = climbed(self.outlook, decision.weekly, self.weeks, self.limits.locked)
+        weekly = climbed(self.spend_outcome, decision.weekly, self.weeks, self.limits.locked)
         return decision._replace(weekly=weekly)
 
     def _solve(self, total: float) -> list[Solution]:
@@ -151,10 +151,10 @@ class Problem:
         if self.asked.coupled:
             return [(self.planned, self._best(levels, self.curves, total, self._joint()))]
         found = []
-        for purse in self.purses:
-            rows, own = purse.cells, total * purse.share
+        for pool in self.purses:
+            rows, own = pool.cells, total * pool.share
             if self.asked.target is None:
-                self._check_reach(levels, own, purse)
+                self._check_reach(levels, own, pool)
             own = float(np.clip(own, levels[rows, 0].sum(), levels[rows, -1].sum()))
             found.append((self.planned[rows], self._best(levels[rows], self.curves[rows], own, allocate)))
         return found
@@ -169,7 +169,7 @@ class Problem:
             for constraint in self.constraints:
                 for cell in cells[constraint.cells] if constraint.name in found.shadow else ():
                     held[cell].append(constraint.name)
-        own = self.limits.binding(spend, self.outlook.today)
+        own = self.limits.binding(spend, self.spend_outcome.today)
         found = zip(own, held, self.levels.binding(spend), strict=True)
         return [limit or "; ".join(names) or admitted for limit, names, admitted in found]
 
@@ -186,10 +186,10 @@ class Problem:
         objective = risk.worst_draws(asked.level) if cvar else risk.mean_less_spread(asked.spread)
         return risk.hedged(levels, curves, total, objective, solve=solve, mixes=mixes)
 
-    def _check_reach(self, levels: np.ndarray, total: float, purse: Purse) -> None:
-        low, high = (float(levels[purse.cells, end].sum()) for end in (0, -1))
-        locked = int(self.limits.locked[self.planned[purse.cells]].sum())
-        where = f" for {purse.name}" if purse.name else ""
+    def _check_reach(self, levels: np.ndarray, total: float, pool: BudgetPool) -> None:
+        low, high = (float(levels[pool.cells, end].sum()) for end in (0, -1))
+        locked = int(self.limits.locked[self.planned[pool.cells]].sum())
+        where = f" for {pool.name}" if pool.name else ""
         kept = f"; {locked} cells are locked" if locked else ""
         slack = 1e-9 * max(abs(total), high)
         if total < low - slack:
@@ -207,25 +207,30 @@ class Problem:
 
 
 def _curves(
-    outlook: Outlook, levels: Float[np.ndarray, "cell level"], weekly: np.ndarray | None, asked: Wish
+    spend_outcome: SpendOutcome,
+    levels: Float[np.ndarray, "cell level"],
+    weekly: np.ndarray | None,
+    asked: BudgetRequest,
 ) -> np.ndarray:
-    draws = min(GRID_DRAWS, outlook.fleet.draws)
+    draws = min(GRID_DRAWS, spend_outcome.fleet.draws)
     if asked.aim == "mean":
-        return outlook.expected(levels, draws, weekly)
-    today = outlook.outcome(outlook.today[:, None], draws, exact=False)
-    return outlook.outcome(levels, draws, weekly, exact=False) - today
+        return spend_outcome.expected(levels, draws, weekly)
+    today = spend_outcome.outcome(spend_outcome.today[:, None], draws, exact=False)
+    return spend_outcome.outcome(levels, draws, weekly, exact=False) - today
 
 
-def _purses(outlook: Outlook, planned: Int[np.ndarray, " planned"], within: Sequence[str]) -> tuple[Purse, ...]:
+def _purses(
+    spend_outcome: SpendOutcome, planned: Int[np.ndarray, " planned"], within: Sequence[str]
+) -> tuple[BudgetPool, ...]:
     """Cells that share a total; with several, each gets the share of the whole that it has today."""
-    fleet = outlook.fleet
+    fleet = spend_outcome.fleet
     places = [fleet.keys.index(name) for name in within]
-    names = ["/".join(fleet.units[unit].labels[place] for place in places) for unit in outlook.unit[planned]]
-    today = outlook.today[planned]
+    names = ["/".join(fleet.units[unit].labels[place] for place in places) for unit in spend_outcome.unit[planned]]
+    today = spend_outcome.today[planned]
     found = []
     for name in sorted(set(names)):
         cells = np.array([own == name for own in names], bool)
-        found.append(Purse(name, cells, float(today[cells].sum() / today.sum()) if within else 1.0))
+        found.append(BudgetPool(name, cells, float(today[cells].sum() / today.sum()) if within else 1.0))
     return tuple(found)
 
 
@@ -233,7 +238,7 @@ def _expected_best(
     levels: Float[np.ndarray, "cell level"],
     expected: Float[np.ndarray, "cell level"],
     total: float,
-    asked: Wish,
+    asked: BudgetRequest,
     solve: Solve,
 ) -> Allocation:
     if asked.price is not None:

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from mixfleet.budgeting.constraints import Range
 from mixfleet.errors import ConfigError
 
-__all__ = ["GOALS", "Aim", "Wish"]
+__all__ = ["GOALS", "Aim", "BudgetRequest"]
 
 Flighting = Literal["today", "even", "free"]
 Aim = Literal["mean", "cvar", "quantile", "mean_less_spread", "beat_today"]
@@ -18,7 +18,7 @@ GOALS = ("total", "target_roi", "target_marginal_roi", "target_outcome")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class BudgetRequest:
     """What is asked of a plan."""
 
     total: float | None = None

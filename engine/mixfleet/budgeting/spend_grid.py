@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mixfleet.budgeting.bounds import Limits, cells_of
-from mixfleet.budgeting.outcome import Outlook
+from mixfleet.budgeting.outcome import SpendOutcome
 from mixfleet.errors import ConfigError
 
 __all__ = ["LEVELS", "Levels"]
@@ -31,13 +31,15 @@ class Levels:
     """Least spend of a cell that spends."""
 
     @staticmethod
-    def of(outlook: Outlook, limits: Limits, *, steps: Mapping[str, float], flights: Mapping[str, float]) -> "Levels":
+    def of(
+        spend_outcome: SpendOutcome, limits: Limits, *, steps: Mapping[str, float], flights: Mapping[str, float]
+    ) -> "Levels":
         """Levels between the limits.
 
         Where there are more multiples of a step than levels, the levels are every second of them, or third, and so on.
 
         Args:
-            outlook: The cells.
+            spend_outcome: The cells.
             limits: Least and greatest spend of each.
             steps: Selector to the money, in the cell's own currency, that its spends are multiples of; the last one
                 that fits a cell holds.
@@ -46,7 +48,7 @@ class Levels:
         Raises:
             ConfigError: A number is none, or a cell is left without a level.
         """
-        step, flight = (_by_cell(outlook, limits, *named) for named in ((steps, "steps"), (flights, "flights")))
+        step, flight = (_by_cell(spend_outcome, limits, *named) for named in ((steps, "steps"), (flights, "flights")))
         share = np.linspace(0.0, 1.0, LEVELS)
         spend = limits.low[:, None] + share * (limits.high - limits.low)[:, None]
         joined = np.ones((len(spend), LEVELS - 1), bool)
@@ -54,7 +56,9 @@ class Levels:
             low, high = float(limits.low[cell]), float(limits.high[cell])
             own = _admitted(low, high, float(step[cell]), float(flight[cell]))
             if not len(own):
-                raise ConfigError(_nothing_left(outlook, cell, low, high, step[cell], flight[cell]), key="budget.steps")
+                raise ConfigError(
+                    _nothing_left(spend_outcome, cell, low, high, step[cell], flight[cell]), key="budget.steps"
+                )
             spend[cell] = own[np.minimum(np.arange(LEVELS), len(own) - 1)]
             joined[cell] = step[cell] == 0
             joined[cell, 0] &= own[0] > 0
@@ -79,25 +83,27 @@ def _admitted(low: float, high: float, step: float, flight: float) -> Float[np.n
     return np.r_[off, step * np.arange(first, last + 1, every)]
 
 
-def _by_cell(outlook: Outlook, limits: Limits, numbers: Mapping[str, float], name: str) -> Float[np.ndarray, " cell"]:
-    found = np.zeros(len(outlook.today))
+def _by_cell(
+    spend_outcome: SpendOutcome, limits: Limits, numbers: Mapping[str, float], name: str
+) -> Float[np.ndarray, " cell"]:
+    found = np.zeros(len(spend_outcome.today))
     for selector, number in numbers.items():
         if not 0 < number < np.inf:
             raise ConfigError(f"{selector}: must be money above zero, is {number}", key=f"budget.{name}")
-        rows = cells_of(outlook, selector, key=f"budget.{name}")
-        found[rows] = number * outlook.rate[outlook.unit[rows]]
-    found[limits.locked | (limits.high == 0) | ~outlook.certified] = 0.0
+        rows = cells_of(spend_outcome, selector, key=f"budget.{name}")
+        found[rows] = number * spend_outcome.rate[spend_outcome.unit[rows]]
+    found[limits.locked | (limits.high == 0) | ~spend_outcome.certified] = 0.0
     return found
 
 
-def _nothing_left(outlook: Outlook, cell: int, low: float, high: float, step: float, flight: float) -> str:
-    unit = " / ".join(outlook.fleet.units[outlook.unit[cell]].labels)
+def _nothing_left(spend_outcome: SpendOutcome, cell: int, low: float, high: float, step: float, flight: float) -> str:
+    unit = " / ".join(spend_outcome.fleet.units[spend_outcome.unit[cell]].labels)
     wanted = " and ".join(
         text
         for text, number in ((f"a multiple of {step:,.10g}", step), (f"at least {flight:,.10g}", flight))
         if number > 0
     )
-    channel = outlook.fleet.channels[outlook.channel[cell]]
+    channel = spend_outcome.fleet.channels[spend_outcome.channel[cell]]
     return (
         f"no spend of {channel} in {unit} between {low:,.2f} and {high:,.2f} is {wanted}. Allow more change, or lock it"
     )

@@ -40,27 +40,27 @@ def experiment_values(problem: Problem, decision: Decision, error: float) -> pa.
     cell that is off, its greatest spend - with a standard error of `error` times its mean. Values are outcome over the
     planned weeks, before what the experiment costs.
     """
-    outlook, spend = problem.outlook, problem.levels.spend
-    draws = min(DRAWS, outlook.fleet.draws)
+    spend_outcome, spend = problem.spend_outcome, problem.levels.spend
+    draws = min(DRAWS, spend_outcome.fleet.draws)
     price = np.zeros(len(spend))
     for cells, found in zip(problem.purse_cells(), decision.found, strict=True):
         price[cells] = found.cell_price
-    tried = np.where(outlook.today > 0, outlook.today, spend[:, -1])
+    tried = np.where(spend_outcome.today > 0, spend_outcome.today, spend[:, -1])
     weekly = None
     if problem.weekly is not None:
-        weekly = np.concatenate([problem.weekly, (outlook.pattern * tried[:, None])[:, None]], axis=1)
+        weekly = np.concatenate([problem.weekly, (spend_outcome.pattern * tried[:, None])[:, None]], axis=1)
     found = np.full((len(spend), 4), np.nan)
     levels = np.concatenate([spend, tried[:, None]], axis=1)
-    for rows, outcome in outlook.by_unit(levels, draws, weekly, exact=False):
+    for rows, outcome in spend_outcome.by_unit(levels, draws, weekly, exact=False):
         for cell, curve in zip(rows, outcome.astype(float), strict=True):
             worth, brings = curve[:-1] - price[cell] * spend[cell][:, None], curve[-1]
             value = sample_value(worth, brings, error * abs(float(brings.mean())))
             found[cell] = brings.mean(), brings.std(), perfect_value(worth), value
     order = problem.planned[np.argsort(-found[problem.planned, 3], kind="stable")]
-    columns: dict[str, Any] = {name: np.array(labels, object)[order] for name, labels in outlook.names().items()}
+    columns: dict[str, Any] = {name: np.array(labels, object)[order] for name, labels in spend_outcome.names().items()}
     numbers = zip(("brings_mean", "brings_sd", "perfect_value", "experiment_value"), found[order].T, strict=True)
     return pa.table(
-        {**columns, "spend_today": outlook.today[order], **dict(numbers), "error": np.full(len(order), error)}
+        {**columns, "spend_today": spend_outcome.today[order], **dict(numbers), "error": np.full(len(order), error)}
     )
 
 

@@ -64,13 +64,13 @@ def budget(
 
 def _wish(given: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of the wish: options that may be repeated have a form of their own."""
-    wish = {name: value for name, value in given.items() if name not in ("run", "out", "as_json")}
+    request = {name: value for name, value in given.items() if name not in ("run", "out", "as_json")}
     for option, (name, form, read) in FORMS.items():
-        wish[name] = dict(read(text, form, name) for text in wish.pop(option) or ())
+        request[name] = dict(read(text, form, name) for text in request.pop(option) or ())
     for name in ("lock", "within", "lock_weeks"):
-        wish[name] = tuple(wish[name] or ())
-    wish["margin"] = wish["margin"] or None
-    return wish
+        request[name] = tuple(request[name] or ())
+    request["margin"] = request["margin"] or None
+    return request
 
 
 def _range(text: str, form: str, name: str) -> tuple[str, tuple[float, float]]:

@@ -296,11 +296,11 @@ def _table_fault(rule: str, column: str, message: str) -> Finding:
 
 
 def _zone_remarks(days: Days, column: str) -> list[Finding]:
-    remarks = []
+    highlights = []
     if (days.offset != NO_OFFSET).any():
         message = f"column {column} names offsets from UTC: its local days were taken"
-        remarks.append(Finding(rule="date_offset", severity="info", column=column, message=message))
+        highlights.append(Finding(rule="date_offset", severity="info", column=column, message=message))
     if days.clock:
         message = f"column {column}: the time of day was dropped, only the day counts"
-        remarks.append(Finding(rule="date_clock", severity="info", column=column, message=message))
-    return remarks
+        highlights.append(Finding(rule="date_clock", severity="info", column=column, message=message))
+    return highlights

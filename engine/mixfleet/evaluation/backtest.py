@@ -14,7 +14,7 @@ from mixfleet.api import fit, read_settings
 from mixfleet.config import RunConfig, Spec
 from mixfleet.data.frames import to_frame
 from mixfleet.errors import ConfigError
-from mixfleet.evaluation.forecast_scores import hindsight
+from mixfleet.evaluation.forecast_scores import score_forecasts
 from mixfleet.fitting.runner import OnEvent
 from mixfleet.run import Run
 from mixfleet.storage.table_files import write_tables
@@ -93,7 +93,7 @@ def backtest(
         fit(table, _at(settings, folder, horizon + step * number), on_event=on_event)
         for number in reversed(range(origins))
     )
-    judged = [hindsight(run.fleet(), horizon) for run in runs]
+    judged = [score_forecasts(run.fleet(), horizon) for run in runs]
     judged = [one for one in judged if one.num_rows]
     if not judged:
         raise ConfigError("no unit is long enough for any origin: fewer origins or a shorter horizon", key="origins")

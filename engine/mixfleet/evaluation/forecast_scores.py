@@ -12,13 +12,13 @@ from jaxtyping import Float, Int
 
 from mixfleet.analysis.aggregate import gather
 from mixfleet.analysis.breakdown import subjects
-from mixfleet.analysis.long_table import Tidy
+from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.posterior_draws import Block, Fleet
 from mixfleet.analysis.tables.predictive import course
 from mixfleet.data.panel import Unit
 from mixfleet.posterior.scores import SCORES, scores
 
-__all__ = ["BENCHMARKS", "MODEL", "bands", "hindsight"]
+__all__ = ["BENCHMARKS", "MODEL", "bands", "score_forecasts"]
 
 MODEL, BENCHMARKS = "model", ("last_year", "last_value")
 """What is judged."""
@@ -42,7 +42,7 @@ class Foretold(NamedTuple):
     """Unit-weeks that count."""
 
 
-def hindsight(fleet: Fleet, horizon: int) -> pa.Table:
+def score_forecasts(fleet: Fleet, horizon: int) -> pa.Table:
     """Scores by unit and by sum of certified units, horizon and forecast.
 
     Args:
@@ -63,21 +63,21 @@ def hindsight(fleet: Fleet, horizon: int) -> pa.Table:
         return foretold, _judge(foretold)
 
     groupings = [(), *((key,) for key in fleet.keys if len(fleet.keys) > 1)]
-    ledger = gather(held, held.walk(work), groupings)
-    tidy = Tidy()
+    aggregation = gather(held, held.walk(work), groupings)
+    long_table = LongTable()
     # Of a unit that begins later too.
     origins = {unit.labels: unit.dates[-1] - held.ahead * (unit.dates[1] - unit.dates[0]) for unit in held.units}
-    for unit, (head, judged) in zip(held.units, subjects(held, None, ledger, _judge), strict=True):
-        _add(tidy, {**head, "units": 1, "excluded": 0, "origin": origins[unit.labels]}, judged, horizon)
+    for unit, (head, judged) in zip(held.units, subjects(held, None, aggregation, _judge), strict=True):
+        _add(long_table, {**head, "units": 1, "excluded": 0, "origin": origins[unit.labels]}, judged, horizon)
     for columns in groupings:
         for (group, _), (head, judged) in zip(
-            ledger.groups[columns], subjects(held, columns, ledger, _judge), strict=True
+            aggregation.groups[columns], subjects(held, columns, aggregation, _judge), strict=True
         ):
             if len(days := {origins[labels] for labels in group.units}) == 1:
                 summed = dict.fromkeys((*fleet.keys, "status"))
                 own = {name: value for name, value in head.items() if name != "excluded_units"}
-                _add(tidy, {**summed, **own, "origin": days.pop()}, judged, horizon)
-    return tidy.table()
+                _add(long_table, {**summed, **own, "origin": days.pop()}, judged, horizon)
+    return long_table.table()
 
 
 def bands(horizon: int) -> list[tuple[int, int]]:
@@ -129,6 +129,6 @@ def _judge(foretold: Foretold) -> dict[str, Float[np.ndarray, "band forecast"]]:
     return found
 
 
-def _add(tidy: Tidy, head: dict[str, Any], judged: dict[str, np.ndarray], horizon: int) -> None:
+def _add(long_table: LongTable, head: dict[str, Any], judged: dict[str, np.ndarray], horizon: int) -> None:
     axes = {"horizon": [f"{first}-{last}" for first, last in bands(horizon)], "forecast": (MODEL, *BENCHMARKS)}
-    tidy.add(head, axes, judged, where=np.isfinite(judged["crps"]))
+    long_table.add(head, axes, judged, where=np.isfinite(judged["crps"]))

@@ -22,7 +22,7 @@ from mixfleet.hierarchy.sampler import FinishedGroup, sample_groups
 from mixfleet.inference.adaptation import HARDER_ACCEPT
 from mixfleet.inference.compiled import TICKS, Device, program
 from mixfleet.inference.scheduler import Finished, Job, Jobs, Slots, capacity_of
-from mixfleet.models.batch import Structure, padded_weeks, prepare, structure
+from mixfleet.models.batch import Structure, padded_weeks, prepare, structure_of
 from mixfleet.posterior.pooling_factors import with_pooling
 from mixfleet.posterior.summarize import unit_result
 from mixfleet.posterior.unit_result import UnitResult
@@ -90,9 +90,9 @@ def fit_units(
         yield from _fit_groups(units, panel, spec, devices, tally, on_group)
         return
     groups = {n: [u for u in units if padded_weeks(len(u.dates)) == n] for n in _lengths(units)}
-    kinds = {n: structure(spec, panel, n) for n in groups}
-    for kind in kinds.values():
-        _check_memory(kind, spec, len(_workers(devices)))
+    structures = {n: structure_of(spec, panel, n) for n in groups}
+    for structure in structures.values():
+        _check_memory(structure, spec, len(_workers(devices)))
 
     unfinished: list[tuple[Structure, Finished]] = []
     for n, members in groups.items():
@@ -103,11 +103,11 @@ def fit_units(
                 yield tally.count(job)
             else:
                 jobs.append(job)
-        for finished in _sample(kinds[n], jobs, spec, devices, tally):
+        for finished in _sample(structures[n], jobs, spec, devices, tally):
             if finished.verdict.passed or not spec.inference.ladder:
-                yield tally.count(_result(finished, kinds[n], panel, spec))
+                yield tally.count(_result(finished, structures[n], panel, spec))
             else:
-                unfinished.append((kinds[n], finished))
+                unfinished.append((structures[n], finished))
     yield from _climb(unfinished, panel, spec, devices, tally)
 
 
@@ -140,38 +140,38 @@ def _fit_groups(
             continue
         if on_group is not None:
             on_group(finished)
-        kind = replace(finished.group.pool.kind, units=1)
+        structure = replace(finished.group.pool.structure, units=1)
         for unit in finished.units:
             waiting -= 1
             if unit.job.member.unit.labels in wanted:
-                result = _result(unit, kind, panel, settings)
+                result = _result(unit, structure, panel, settings)
                 yield tally.count(with_pooling(result, unit, finished, panel, spec))
 
 
-def memory_estimate(kind: Structure, spec: Spec, tiles: int) -> float:
+def memory_estimate(structure: Structure, spec: Spec, batches: int) -> float:
     """Peak memory of the programs of one structure, in GiB, the process itself left out."""
-    book = (capacity_of(spec.inference) + TICKS) * _fields(kind) * kind.lanes
-    return tiles * (COPIES * book + _series(kind)) * np.dtype(kind.dtype).itemsize / 2**30
+    buffer = (capacity_of(spec.inference) + TICKS) * _fields(structure) * structure.lanes
+    return batches * (COPIES * buffer + _series(structure)) * np.dtype(structure.dtype).itemsize / 2**30
 
 
 def group_memory_estimate(pool: Pool, spec: Spec) -> float:
     """Peak memory of sampling one group of this structure, in GiB, the process itself left out."""
-    kind = pool.kind
+    structure = pool.structure
     draws = -(-spec.inference.max_draws // SWEEPS) * SWEEPS
-    units = _fields(kind) * kind.lanes
-    shared = (2 + len(pool.levels) + sum(pool.levels)) * (pool.rows + kind.shared) * kind.chains
-    values = GROUP_COPIES * draws * (units + shared) + _series(kind)
-    return values * np.dtype(kind.dtype).itemsize / 2**30
+    units = _fields(structure) * structure.lanes
+    shared = (2 + len(pool.levels) + sum(pool.levels)) * (pool.rows + structure.shared) * structure.chains
+    values = GROUP_COPIES * draws * (units + shared) + _series(structure)
+    return values * np.dtype(structure.dtype).itemsize / 2**30
 
 
-def _fields(kind: Structure) -> int:
+def _fields(structure: Structure) -> int:
     """Numbers that are kept of a draw."""
-    return kind.dimension + kind.channels + kind.columns + 2
+    return structure.dimension + structure.channels + structure.columns + 2
 
 
-def _series(kind: Structure) -> int:
+def _series(structure: Structure) -> int:
     """Numbers that one evaluation of the density holds at a time."""
-    return kind.weeks * kind.lanes * (12 * kind.channels + kind.columns)
+    return structure.weeks * structure.lanes * (12 * structure.channels + structure.columns)
 
 
 def _climb(
@@ -189,9 +189,9 @@ def _climb(
     other = "effect" if spec.model.coordinate != "effect" else "contribution"
     moved = replace(spec, model=replace(spec.model, coordinate=other))
     still: list[tuple[Structure, Finished]] = []
-    for kind in dict.fromkeys(kind for kind, _ in unfinished):
+    for structure in dict.fromkeys(structure for structure, _ in unfinished):
         # One unit to a tile: they are few, and have no others to share one with.
-        again = replace(kind, model=moved.model, units=min(RETRY_PLACES, kind.units))
+        again = replace(structure, model=moved.model, units=min(RETRY_PLACES, structure.units))
         jobs = [
             replace(
                 _harder(finished.job, spec, again),
@@ -199,7 +199,7 @@ def _climb(
                 member=prepare(finished.job.member.unit, panel, moved),
             )
             for own, finished in unfinished
-            if own == kind
+            if own == structure
         ]
         for finished in _sample(again, jobs, moved, devices, tally, phase="retrying"):
             if finished.verdict.passed or finished.verdict.mixing:
@@ -209,15 +209,15 @@ def _climb(
     if still:
         from mixfleet.inference import nuts  # numpyro takes seconds to import, and few fits need it
 
-        for kind, finished in still:
+        for structure, finished in still:
             tally.show("falling back to NUTS", active=1)
             key = _keys(finished.job.member.unit, spec, rung=FALLBACK_RUNG)[0]
-            last, slow = nuts.sample(finished, kind, replace(spec.inference, target_accept=HARDER_ACCEPT), key)
+            last, slow = nuts.sample(finished, structure, replace(spec.inference, target_accept=HARDER_ACCEPT), key)
             yield tally.count(_result(last, slow, panel, moved))
 
 
 def _sample(
-    kind: Structure, jobs: list[Job], spec: Spec, devices: list[Device], tally: "_Tally", phase: str = "sampling"
+    structure: Structure, jobs: list[Job], spec: Spec, devices: list[Device], tally: "_Tally", phase: str = "sampling"
 ) -> Iterator[Finished]:
     """The jobs' outcomes; a unit that misses a gate on the first rung is tried once more, before all that wait."""
     if not jobs:
@@ -228,28 +228,28 @@ def _sample(
         if finished.verdict.passed or finished.job.rung > 0 or not spec.inference.ladder:
             outcomes.put(finished)
         else:
-            heap.put_first(_harder(finished.job, spec, kind))
+            heap.put_first(_harder(finished.job, spec, structure))
 
     def work(device: Device) -> None:
-        tile = Slots(program(kind, capacity_of(spec.inference), device), spec.inference, heap, finish, stop)
-        tiles.append(tile)
+        batch = Slots(program(structure, capacity_of(spec.inference), device), spec.inference, heap, finish, stop)
+        batches.append(batch)
         while not stop.is_set():
             if heap:
-                tile.run()
+                batch.run()
             # A unit of another tile may have to be tried once more.
             stop.wait(IDLE_SECONDS)
 
-    tiles: list[Slots] = []
-    places = _workers(devices)[: -(-sum(job.copies for job in jobs) // kind.units)]
+    batches: list[Slots] = []
+    places = _workers(devices)[: -(-sum(job.copies for job in jobs) // structure.units)]
     # Before the threads, of which two would build the same one.
     for device in dict.fromkeys(places):
-        program(kind, capacity_of(spec.inference), device)
+        program(structure, capacity_of(spec.inference), device)
     with ThreadPoolExecutor(len(places), thread_name_prefix="mixfleet") as pool:
         running = [pool.submit(work, device) for device in places]
         try:
             waiting = len(jobs)
             while waiting:
-                tally.show(phase, active=sum(tile.active for tile in tiles))
+                tally.show(phase, active=sum(batch.active for batch in batches))
                 try:
                     finished = outcomes.get(timeout=POLL_SECONDS)
                 except Empty:
@@ -272,9 +272,9 @@ def _job(unit: Unit, panel: Panel, spec: Spec) -> Job | UnitResult:
     return Job(member=member, keys=_keys(unit, spec), target_accept=spec.inference.target_accept)
 
 
-def _harder(job: Job, spec: Spec, kind: Structure) -> Job:
+def _harder(job: Job, spec: Spec, structure: Structure) -> Job:
     rung = job.rung + 1
-    keys = _keys(job.member.unit, spec, rung=rung, copies=min(RETRY_PLACES, kind.units))
+    keys = _keys(job.member.unit, spec, rung=rung, copies=min(RETRY_PLACES, structure.units))
     return replace(job, rung=rung, keys=keys, target_accept=HARDER_ACCEPT)
 
 
@@ -284,10 +284,10 @@ def _keys(unit: Unit, spec: Spec, *, rung: int = 0, copies: int = 1) -> np.ndarr
     return np.stack([np.frombuffer(hashlib.sha256(text.encode()).digest()[:8], np.uint32) for text in texts])
 
 
-def _result(finished: Finished, kind: Structure, panel: Panel, spec: Spec) -> UnitResult:
+def _result(finished: Finished, structure: Structure, panel: Panel, spec: Spec) -> UnitResult:
     status, reason = _status(finished)
     with jax.enable_x64(True):
-        return unit_result(finished, kind, panel, spec, status=status, reason=reason)
+        return unit_result(finished, structure, panel, spec, status=status, reason=reason)
 
 
 def _status(finished: Finished) -> tuple[str, str]:
@@ -324,8 +324,8 @@ def _lengths(units: list[Unit]) -> list[int]:
     return sorted(set(lengths), key=lambda n: (-lengths.count(n), n))
 
 
-def _check_memory(kind: Structure, spec: Spec, tiles: int) -> None:
-    needed, limit = memory_estimate(kind, spec, tiles), spec.compute.memory_limit_gib
+def _check_memory(structure: Structure, spec: Spec, batches: int) -> None:
+    needed, limit = memory_estimate(structure, spec, batches), spec.compute.memory_limit_gib
     if needed > limit:
         raise ConfigError(
             f"is {limit:g}, but the program needs about {needed:.1f} GiB; lower compute.lanes "

@@ -15,7 +15,7 @@ from mixfleet.inference import hmc, initialization
 from mixfleet.inference.adaptation import HARDER_ACCEPT
 from mixfleet.inference.hmc import Metric
 from mixfleet.inference.random_numbers import normals, uniforms
-from mixfleet.models.batch import Tile, stack
+from mixfleet.models.batch import UnitBatch, stack
 
 __all__ = ["begin", "warm_up"]
 
@@ -30,35 +30,37 @@ _metric_of = jax.jit(hmc.metric_of)
 
 def begin(group: Prepared, program: PooledProgram, unit_keys: np.ndarray, key: np.ndarray) -> tuple[Group, State]:
     """The group on its device, and where its chains begin: at the units' modes, hyperparameters from their sites."""
-    pool, kind = group.pool, group.pool.kind
-    tile: Tile = jax.device_put(stack(group.alone, kind), program.device)
+    pool, structure = group.pool, group.pool.structure
+    batch: UnitBatch = jax.device_put(stack(group.alone, structure), program.device)
     keys = jnp.asarray(unit_keys)
 
     def density(position: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        found = program.evaluate(tile, position)
+        found = program.evaluate(batch, position)
         return found.value, found.gradient, found.extra
 
-    modes, values = initialization.optimise(density, tile.centre, kind.chains, keys)
-    modes, values, metric = initialization.laplace(density, modes, values, kind.units)
-    by_unit = np.asarray(modes).reshape(kind.dimension, kind.units, kind.chains)
-    best = np.argmax(np.asarray(values).reshape(kind.units, kind.chains), axis=1)
-    mode = by_unit[:, np.arange(kind.units), best]
+    modes, values = initialization.optimise(density, batch.centre, structure.chains, keys)
+    modes, values, metric = initialization.laplace(density, modes, values, structure.units)
+    by_unit = np.asarray(modes).reshape(structure.dimension, structure.units, structure.chains)
+    best = np.argmax(np.asarray(values).reshape(structure.units, structure.chains), axis=1)
+    mode = by_unit[:, np.arange(structure.units), best]
     sites, covariance = sites_of_mode(
-        pool, np.asarray(tile.hyper), typical_media(group), mode, np.asarray(metric.covariance, float)
+        pool, np.asarray(batch.hyper), typical_media(group), mode, np.asarray(metric.covariance, float)
     )
-    parts = (stack(group.members, kind), group.hierarchy, sites, group.columns)
+    parts = (stack(group.members, structure), group.hierarchy, sites, group.columns)
     data = Group(*jax.device_put(parts, program.device), unit_keys=keys, key=jnp.asarray(key))
-    unit_metric = _metric_of(jnp.asarray(covariance, kind.dtype))
-    white = normals(uniforms(keys, initialization.SCATTERING, kind.dimension, kind.lanes, jnp.dtype(kind.dtype)))
+    unit_metric = _metric_of(jnp.asarray(covariance, structure.dtype))
+    white = normals(
+        uniforms(keys, initialization.SCATTERING, structure.dimension, structure.lanes, jnp.dtype(structure.dtype))
+    )
     spread = np.asarray(unit_metric.velocity(white)).reshape(by_unit.shape)
-    pooled = np.zeros(kind.dimension, bool)
+    pooled = np.zeros(structure.dimension, bool)
     for _, _, own in pool.slices():
         pooled[own] = True
-    x = np.where(pooled[:, None, None], spread, mode[..., None] + 0.5 * spread).astype(kind.dtype)
-    here = jnp.asarray(x.reshape(kind.dimension, -1))
+    x = np.where(pooled[:, None, None], spread, mode[..., None] + 0.5 * spread).astype(structure.dtype)
+    here = jnp.asarray(x.reshape(structure.dimension, -1))
     hyper, shared, found, moved = program.prelude(data, here)
     late = np.asarray(moved, float)[len(moved) // 4 :]
-    hyper_metric = _metric_of(jnp.asarray(np.diag(np.var(late, axis=(0, 2)) + 1e-4)[None], kind.dtype))
+    hyper_metric = _metric_of(jnp.asarray(np.diag(np.var(late, axis=(0, 2)) + 1e-4)[None], structure.dtype))
     return data, state_of(pool, found, here, hyper, shared, unit_metric, hyper_metric)
 
 
@@ -76,7 +78,7 @@ def warm_up(
         stop: Ends the warm-up at once, when set.
     """
     state, window, gradients = adapting(state, target_accept), list[Sweep](), 0
-    diverged = np.zeros(group.pool.kind.units, bool)
+    diverged = np.zeros(group.pool.structure.units, bool)
     for block in range(1, WINDOWS[-1] + SETTLING + 1):
         if stop.is_set():
             break
@@ -90,7 +92,7 @@ def warm_up(
             window = []
         if block == WINDOWS[-1]:
             # A few such units would send the whole group up the ladder.
-            aims = np.where(diverged, HARDER_ACCEPT, target_accept).astype(group.pool.kind.dtype)
+            aims = np.where(diverged, HARDER_ACCEPT, target_accept).astype(group.pool.structure.dtype)
             state = state._replace(unit_stepping=state.unit_stepping._replace(target_accept=jnp.asarray(aims)))
     return data, settle(state), gradients
 
@@ -99,12 +101,12 @@ def _learn(
     group: Prepared, program: PooledProgram, data: Group, state: State, window: list[Sweep]
 ) -> tuple[Group, State]:
     """Sites from a window of draws, and metrics from the same draws in the coordinates that the sites shape."""
-    kind, old = group.pool.kind, data.sites
+    structure, old = group.pool.structure, data.sites
     told = [[np.asarray(part, float) for part in program.pulls(data, sweep)] for sweep in window]
     values, pull = (np.concatenate(parts) for parts in zip(*told, strict=True))
-    position = np.concatenate([np.asarray(sweep.fields)[:, : kind.dimension] for sweep in window])
+    position = np.concatenate([np.asarray(sweep.fields)[:, : structure.dimension] for sweep in window])
     sites = sites_of_draws(
-        group.pool, np.asarray(data.tile.hyper), np.asarray(old.level), position.mean((0, 3)), values, pull
+        group.pool, np.asarray(data.batch.hyper), np.asarray(old.level), position.mean((0, 3)), values, pull
     )
     present = np.asarray(data.hierarchy.present) > 0
     known = present & np.all([np.isfinite(part).all(axis=0) for part in sites], axis=0)
@@ -114,7 +116,7 @@ def _learn(
     x, hyper_x = (np.concatenate(parts) for parts in zip(*shaped, strict=True))
     x = np.where(present[:, None], x, 0)
     state = state._replace(
-        x=jnp.asarray(x[-1].reshape(kind.dimension, -1)),
+        x=jnp.asarray(x[-1].reshape(structure.dimension, -1)),
         unit_metric=_learnt(np.moveaxis(x, 2, 0), state.unit_metric),
         hyper_metric=_learnt(hyper_x[None], state.hyper_metric),
     )

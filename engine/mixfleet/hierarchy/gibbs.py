@@ -25,14 +25,29 @@ from mixfleet.hierarchy import hyperparameters as hierarchies
 from mixfleet.hierarchy.hyperparameters import Hyper
 from mixfleet.hierarchy.likelihood_approximation import pulls
 from mixfleet.hierarchy.reparameterization import Pool, coordinates, hyper_coordinates, place, place_hyper
-from mixfleet.hierarchy.shared_coefficients import Shared, Told, prior, redraw, told, uniform_rows
-from mixfleet.hierarchy.state import Found, Group, State, group_shapes, hyper_dimension, stack_hyper, state_of
+from mixfleet.hierarchy.shared_coefficients import (
+    LikelihoodSummary,
+    Shared,
+    likelihood_summary,
+    prior,
+    redraw,
+    uniform_rows,
+)
+from mixfleet.hierarchy.state import (
+    EvaluatedPosition,
+    Group,
+    State,
+    group_shapes,
+    hyper_dimension,
+    stack_hyper,
+    state_of,
+)
 from mixfleet.inference import hmc
 from mixfleet.inference.compiled import Device, compiled, evaluate
 from mixfleet.inference.leapfrog import Origin, Outcome, steps_of, trajectory
 from mixfleet.inference.random_numbers import normals, uniforms
 from mixfleet.models import families
-from mixfleet.models.batch import Tile
+from mixfleet.models.batch import UnitBatch
 from mixfleet.models.log_density import evaluate_density
 from mixfleet_kernels.likelihood import Series
 
@@ -84,8 +99,8 @@ class PooledProgram:
 
         with jax.enable_x64(True):
             group = shapes(group_shapes(pool))
-            state = shapes(jax.eval_shape(partial(_anywhere, pool), group))
-        self._evaluate = compiled(evaluate, pool.kind, group.tile, state.x)
+            state = shapes(jax.eval_shape(partial(_abstract_state, pool), group))
+        self._evaluate = compiled(evaluate, pool.structure, group.batch, state.x)
         self._prelude = compiled(_prelude, pool, group, state.x)
         self._sweeps = compiled(_sweeps, pool, group, state)
         with jax.enable_x64(True):
@@ -93,11 +108,11 @@ class PooledProgram:
         self._pulls = compiled(_pulls, pool, group, sweep)
         self._coordinates = compiled(_coordinates, pool, group, sweep)
 
-    def evaluate(self, tile: Tile, position: Array) -> Found:
+    def evaluate(self, batch: UnitBatch, position: Array) -> EvaluatedPosition:
         """The units' own density under their broad priors."""
-        return Found(position, *self._evaluate.result()(tile, position))
+        return EvaluatedPosition(position, *self._evaluate.result()(batch, position))
 
-    def prelude(self, group: Group, x: Array) -> tuple[Hyper, Hyper, Found, Array]:
+    def prelude(self, group: Group, x: Array) -> tuple[Hyper, Hyper, EvaluatedPosition, Array]:
         """Hyperparameters drawn as if the sites were the data: the last, and the coordinates of all.
 
         Between them, those of the shared coefficients, and what is found at positions where all of these are.
@@ -129,24 +144,26 @@ def pooled_program(pool: Pool, device: Device) -> PooledProgram:
 
 def _density(pool: Pool, group: Group, series: Series, shared: Hyper) -> Any:
     """The units' own density, given the hyperparameters of the coefficients that they share."""
-    if pool.kind.shared:
-        mean, covariance = prior(group.columns, shared, group.tile.variance)
+    if pool.structure.shared:
+        mean, covariance = prior(group.columns, shared, group.batch.variance)
         kpi = series.kpi - mean.reshape(series.kpi.shape)
         series = series._replace(kpi=kpi, variance=covariance.reshape(*covariance.shape[:2], -1))
-    return lambda position: Found(position, *evaluate_density(position, group.tile, series, pool.kind))
+    return lambda position: EvaluatedPosition(
+        position, *evaluate_density(position, group.batch, series, pool.structure)
+    )
 
 
 @partial(jax.jit, static_argnums=0)
-def _prelude(pool: Pool, group: Group, x: Array) -> tuple[Hyper, Hyper, Found, Array]:
-    kind, hierarchy, sites = pool.kind, group.hierarchy, group.sites
-    rows, units, chains = pool.rows, kind.units, kind.chains
+def _prelude(pool: Pool, group: Group, x: Array) -> tuple[Hyper, Hyper, EvaluatedPosition, Array]:
+    structure, hierarchy, sites = pool.structure, group.hierarchy, group.sites
+    rows, units, chains = pool.rows, structure.units, structure.chains
     numbers = hierarchies.uniform_rows(pool.levels, pool.types)
 
     def redraw_hyper(hyper: Hyper, number: Array) -> tuple[Hyper, Array]:
         spread, centre = hierarchies.spreads(hierarchy, hyper)[0][:, None], hierarchies.means(hierarchy, hyper)
         site, precision = sites.mean[..., None], sites.precision[..., None]
         if pool.effect_pooled:
-            site = site.at[rows - kind.channels :].add(-sites.curve[..., None])
+            site = site.at[rows - structure.channels :].add(-sites.curve[..., None])
         variance = 1 / (precision + 1 / spread**2)
         uniform = uniforms(group.key, number, units + numbers, rows * chains, x.dtype).reshape(-1, rows, chains)
         white = jnp.moveaxis(normals(uniform[:units]), 0, 1)
@@ -156,18 +173,18 @@ def _prelude(pool: Pool, group: Group, x: Array) -> tuple[Hyper, Hyper, Found, A
 
     # Trajectories are numbered from below; these numbers are from above.
     first = jnp.arange(PRELUDE, dtype=jnp.uint32) + jnp.uint32(2**31)
-    hyper = hierarchies.nowhere(hierarchy, chains)
+    hyper = hierarchies.zero_state(hierarchy, chains)
     moved = jnp.zeros((PRELUDE, 0, chains), x.dtype)
     if rows:
         hyper, moved = jax.lax.scan(redraw_hyper, hyper, first)
-    placed = place(pool, hierarchy, sites, group.tile.hyper, x.reshape(-1, units, chains), hyper)
-    series, shared = group.tile.series(chains), hierarchies.nowhere(group.columns.hierarchy, chains)
+    placed = place(pool, hierarchy, sites, group.batch.hyper, x.reshape(-1, units, chains), hyper)
+    series, shared = group.batch.series(chains), hierarchies.zero_state(group.columns.hierarchy, chains)
     found = _density(pool, group, series, shared)(placed.position.reshape(x.shape))
-    if kind.shared:
-        said = _told(pool, group, shared, found)
+    if structure.shared:
+        summary = _likelihood_summary(pool, group, shared, found)
 
         def redraw_shared(shared: Hyper, number: Array) -> tuple[Hyper, None]:
-            return redraw(group.columns, shared, said, *_numbers_of_shared(pool, group, number, x.dtype)).hyper, None
+            return redraw(group.columns, shared, summary, *_numbers_of_shared(pool, group, number, x.dtype)).hyper, None
 
         shared, _ = jax.lax.scan(redraw_shared, shared, first)
         found = _density(pool, group, series, shared)(found.position)
@@ -176,29 +193,29 @@ def _prelude(pool: Pool, group: Group, x: Array) -> tuple[Hyper, Hyper, Found, A
 
 @partial(jax.jit, static_argnums=0)
 def _sweeps(pool: Pool, group: Group, state: State) -> tuple[State, Sweep]:
-    series = group.tile.series(pool.kind.chains)
+    series = group.batch.series(pool.structure.chains)
     return jax.lax.scan(lambda carried, _: _sweep(pool, group, series, carried), state, None, length=SWEEPS)
 
 
 @partial(jax.jit, static_argnums=0)
 def _pulls(pool: Pool, group: Group, sweep: Sweep) -> tuple[Array, Array]:
     def of_draw(drawn: tuple[Array, Array]) -> tuple[Array, Array]:
-        return pulls(pool, group.tile.hyper, group.sites.level, *drawn)
+        return pulls(pool, group.batch.hyper, group.sites.level, *drawn)
 
-    return jax.lax.map(of_draw, (sweep.fields[:, : pool.kind.dimension], sweep.gradient))
+    return jax.lax.map(of_draw, (sweep.fields[:, : pool.structure.dimension], sweep.gradient))
 
 
 @partial(jax.jit, static_argnums=0)
 def _coordinates(pool: Pool, group: Group, sweep: Sweep) -> tuple[Array, Array]:
     def of_draw(drawn: tuple[Array, Hyper]) -> tuple[Array, Array]:
-        x = coordinates(pool, group.hierarchy, group.sites, group.tile.hyper, *drawn)
+        x = coordinates(pool, group.hierarchy, group.sites, group.batch.hyper, *drawn)
         return x, hyper_coordinates(pool, group.hierarchy, group.sites, drawn[1])
 
-    return jax.lax.map(of_draw, (sweep.fields[:, : pool.kind.dimension], sweep.law))
+    return jax.lax.map(of_draw, (sweep.fields[:, : pool.structure.dimension], sweep.law))
 
 
 def _sweep(pool: Pool, group: Group, series: Series, state: State) -> tuple[State, Sweep]:
-    units, chains = pool.kind.units, pool.kind.chains
+    units, chains = pool.structure.units, pool.structure.chains
     density = _density(pool, group, series, state.shared)
     moved_rows = hyper_dimension(pool)
     shared = uniforms(group.key, 2 * state.number, moved_rows + 3, chains, state.x.dtype)
@@ -211,7 +228,7 @@ def _sweep(pool: Pool, group: Group, series: Series, state: State) -> tuple[Stat
     found, hyper = state.found, stack_hyper(pool, group.hierarchy, state.hyper)
     _, log_law = _of_units(pool, group, state.hyper, state.x, lambda _: found)
     extra = found.extra
-    if pool.kind.shared:
+    if pool.structure.shared:
         state, extra = _redraw_shared(pool, group, series, state)
         hyper = jnp.concatenate([hyper, stack_hyper(pool, group.columns.hierarchy, state.shared)], axis=1)
     fields = jnp.concatenate([found.position, extra, (found.value + log_law)[None], first.energy[None]])
@@ -230,7 +247,7 @@ def _move_units(
     pool: Pool, group: Group, density: Any, state: State, length: Float[Array, ""]
 ) -> tuple[State, Outcome, Int[Array, ""]]:
     """Units given the hyperparameters, each accepted on its own."""
-    units, chains, dimension = pool.kind.units, pool.kind.chains, pool.kind.dimension
+    units, chains, dimension = pool.structure.units, pool.structure.chains, pool.structure.dimension
     uniform = uniforms(group.unit_keys, state.number, dimension + 1, units * chains, state.x.dtype)
     step = jnp.exp(state.unit_stepping.log_step)
     steps = steps_of(length, _share(step, group.hierarchy.present, SLOWEST), MOST_STEPS)
@@ -254,7 +271,7 @@ def _move_hyper(
     pool: Pool, group: Group, density: Any, state: State, uniform: Float[Array, "number chain"]
 ) -> tuple[State, Int[Array, ""]]:
     """Hyperparameters given the coordinates, all units together."""
-    rows, chains = hyper_dimension(pool), pool.kind.chains
+    rows, chains = hyper_dimension(pool), pool.structure.chains
     step = jnp.exp(state.hyper_stepping.log_step)
     steps = steps_of(uniform[rows + 2, 0], step[0], MOST_STEPS)
     by_hyper = partial(_of_hyper, pool, group, state.hyper, state.x, state.found.value)
@@ -276,12 +293,12 @@ def _move_hyper(
 
 def _redraw_hyper(pool: Pool, group: Group, state: State) -> State:
     """Hyperparameters given the units' positions, which stay: their coordinates change."""
-    numbers, rows, chains = hierarchies.uniform_rows(pool.levels, pool.types), pool.rows, pool.kind.chains
-    position = state.found.position.reshape(-1, pool.kind.units, chains)
+    numbers, rows, chains = hierarchies.uniform_rows(pool.levels, pool.types), pool.rows, pool.structure.chains
+    position = state.found.position.reshape(-1, pool.structure.units, chains)
     theta = jnp.concatenate([position[own] for _, _, own in pool.slices()])
     uniform = uniforms(group.key, 2 * state.number + 1, numbers, rows * chains, state.x.dtype)
     hyper = hierarchies.redraw(group.hierarchy, state.hyper, theta, uniform.reshape(numbers, rows, chains))
-    x = coordinates(pool, group.hierarchy, group.sites, group.tile.hyper, position, hyper)
+    x = coordinates(pool, group.hierarchy, group.sites, group.batch.hyper, position, hyper)
     # Nothing holds padded units where hyperparameters carry them: they begin anew.
     x = jnp.where(group.hierarchy.present[:, None] > 0, x, 0)
     return state._replace(x=x.reshape(state.x.shape), hyper=hyper)
@@ -292,49 +309,49 @@ def _redraw_shared(pool: Pool, group: Group, series: Series, state: State) -> tu
 
     Also what a draw keeps: the projection of what these coefficients leave, and in its last rows the coefficients.
     """
-    kind, columns = pool.kind, group.columns
-    said = _told(pool, group, state.shared, state.found)
+    structure, columns = pool.structure, group.columns
+    summary = _likelihood_summary(pool, group, state.shared, state.found)
 
     def again(hyper: Hyper, number: Array) -> tuple[Hyper, Array]:
-        shared = redraw(columns, hyper, said, *_numbers_of_shared(pool, group, number, state.x.dtype))
+        shared = redraw(columns, hyper, summary, *_numbers_of_shared(pool, group, number, state.x.dtype))
         return shared.hyper, shared.values
 
     numbers = state.number.astype(jnp.uint32) * ROUNDS + jnp.arange(ROUNDS, dtype=jnp.uint32)
     hyper, values = jax.lax.scan(again, state.shared, numbers)
     shared = Shared(values[-1], hyper)
     less = shared.values - hierarchies.means(columns.hierarchy, state.shared)
-    moved = jnp.einsum("kru,ruc->kuc", columns.along, less, precision="highest").reshape(kind.columns, -1)
-    extra = state.found.extra.at[kind.channels :].add(-moved)
-    extra = extra.at[-kind.shared :].set(shared.values.reshape(kind.shared, -1))
+    moved = jnp.einsum("kru,ruc->kuc", columns.along, less, precision="highest").reshape(structure.columns, -1)
+    extra = state.found.extra.at[structure.channels :].add(-moved)
+    extra = extra.at[-structure.shared :].set(shared.values.reshape(structure.shared, -1))
     found = _density(pool, group, series, shared.hyper)(state.found.position)
     return state._replace(shared=shared.hyper, found=found), extra
 
 
-def _told(pool: Pool, group: Group, shared: Hyper, found: Found) -> Told:
-    kind, by_unit = pool.kind, (pool.kind.units, pool.kind.chains)
-    law = jnp.repeat(group.tile.hyper[:, -1], kind.chains, axis=-1)
-    noise = families.constrain(kind.laws[-1], found.position[-1], law).reshape(by_unit)
-    projection = found.extra[kind.channels :].reshape(kind.columns, *by_unit)
+def _likelihood_summary(pool: Pool, group: Group, shared: Hyper, found: EvaluatedPosition) -> LikelihoodSummary:
+    structure, by_unit = pool.structure, (pool.structure.units, pool.structure.chains)
+    law = jnp.repeat(group.batch.hyper[:, -1], structure.chains, axis=-1)
+    noise = families.constrain(structure.laws[-1], found.position[-1], law).reshape(by_unit)
+    projection = found.extra[structure.channels :].reshape(structure.columns, *by_unit)
     means = hierarchies.means(group.columns.hierarchy, shared)
-    return told(group.columns, means, group.tile.variance, noise, projection)
+    return likelihood_summary(group.columns, means, group.batch.variance, noise, projection)
 
 
 def _numbers_of_shared(pool: Pool, group: Group, number: Array, dtype: Any) -> tuple[Array, Array]:
     """Uniform numbers for `coefficients.redraw`."""
-    kind, rows = pool.kind, pool.kind.shared
+    structure, rows = pool.structure, pool.structure.shared
     parts = 2 if pool.levels else 1
     # Half way between the numbers of trajectories and those of the prelude.
-    own = uniforms(group.unit_keys, number + jnp.uint32(2**30), parts * rows, kind.lanes, dtype)
-    every = uniforms(group.key, number + jnp.uint32(2**30), uniform_rows(pool.levels), rows * kind.chains, dtype)
-    return own.reshape(parts, rows, kind.units, kind.chains), every.reshape(-1, rows, kind.chains)
+    own = uniforms(group.unit_keys, number + jnp.uint32(2**30), parts * rows, structure.lanes, dtype)
+    every = uniforms(group.key, number + jnp.uint32(2**30), uniform_rows(pool.levels), rows * structure.chains, dtype)
+    return own.reshape(parts, rows, structure.units, structure.chains), every.reshape(-1, rows, structure.chains)
 
 
 def _of_units(pool: Pool, group: Group, hyper: Hyper, x: Array, density: Any) -> tuple[Origin, Float[Array, " lane"]]:
     """The units' law at coordinates `x` given the hyperparameters, and the log law of their pooled parameters."""
-    units, chains = pool.kind.units, pool.kind.chains
+    units, chains = pool.structure.units, pool.structure.chains
 
     def placed_at(x: Array) -> tuple[tuple[Array, Array], Array]:
-        placed = place(pool, group.hierarchy, group.sites, group.tile.hyper, x.reshape(-1, units, chains), hyper)
+        placed = place(pool, group.hierarchy, group.sites, group.batch.hyper, x.reshape(-1, units, chains), hyper)
         return (placed.position.reshape(x.shape), placed.log_change.reshape(-1)), placed.log_law.reshape(-1)
 
     (position, log_change), back, log_law = jax.vjp(placed_at, x, has_aux=True)
@@ -347,12 +364,12 @@ def _of_hyper(
     pool: Pool, group: Group, hyper: Hyper, x: Array, reference: Float[Array, " lane"], moved: Array, density: Any
 ) -> Origin:
     """The group's law of hyperparameters given the coordinates, relative to the units' values at `reference`."""
-    units, chains = pool.kind.units, pool.kind.chains
+    units, chains = pool.structure.units, pool.structure.chains
     present = jnp.broadcast_to(group.hierarchy.present[:, None] > 0, (units, chains))
 
     def placed_at(moved: Array) -> tuple[Array, Array]:
         here, volume = place_hyper(pool, group.hierarchy, group.sites, moved, hyper)
-        placed = place(pool, group.hierarchy, group.sites, group.tile.hyper, x.reshape(-1, units, chains), here)
+        placed = place(pool, group.hierarchy, group.sites, group.batch.hyper, x.reshape(-1, units, chains), here)
         law = jnp.sum(jnp.where(present, placed.log_change, 0), axis=0) + hierarchies.log_prior(here) + volume
         return placed.position.reshape(x.shape), law
 
@@ -371,18 +388,18 @@ def _share(values: Float[Array, " unit"], present: Float[Array, " unit"], share:
     return ordered[(share * (jnp.sum(present) - 1)).astype(jnp.int32)]
 
 
-def _anywhere(pool: Pool, group: Group) -> State:
+def _abstract_state(pool: Pool, group: Group) -> State:
     """A state of the shapes that all states have."""
-    kind = pool.kind
-    position = hmc.lanes_of(group.tile.centre, kind.chains)
-    nothing = jnp.zeros((kind.units, kind.dimension, kind.dimension), kind.dtype)
-    of_hyper = jnp.zeros((1, hyper_dimension(pool), hyper_dimension(pool)), kind.dtype)
+    structure = pool.structure
+    position = hmc.lanes_of(group.batch.centre, structure.chains)
+    nothing = jnp.zeros((structure.units, structure.dimension, structure.dimension), structure.dtype)
+    of_hyper = jnp.zeros((1, hyper_dimension(pool), hyper_dimension(pool)), structure.dtype)
     return state_of(
         pool,
-        Found(position, *evaluate(pool.kind, group.tile, position)),
+        EvaluatedPosition(position, *evaluate(pool.structure, group.batch, position)),
         position,
-        hierarchies.nowhere(group.hierarchy, kind.chains),
-        hierarchies.nowhere(group.columns.hierarchy, kind.chains),
+        hierarchies.zero_state(group.hierarchy, structure.chains),
+        hierarchies.zero_state(group.columns.hierarchy, structure.chains),
         hmc.metric_of(nothing),
         hmc.metric_of(of_hyper),
     )

@@ -16,7 +16,7 @@ from mixfleet.hierarchy.reparameterization import Pool
 from mixfleet.hierarchy.shared_baseline import SharedColumns, shared_columns, shared_places, split
 from mixfleet.hierarchy.shared_coefficients import Columns
 from mixfleet.models import baseline, families
-from mixfleet.models.batch import Member, Structure, padded_weeks, prepare, repadded, stack, structure
+from mixfleet.models.batch import PreparedUnit, Structure, padded_weeks, prepare, repadded, stack, structure_of
 from mixfleet.models.prior_moments import coordinate_moments
 
 __all__ = ["Prepared", "groups_of", "pooled_settings", "prepared", "typical_media"]
@@ -33,9 +33,9 @@ class Prepared:
     """A group on the host."""
 
     label: str
-    members: tuple[Member, ...]
+    members: tuple[PreparedUnit, ...]
     """Without the shared columns in what is integrated out."""
-    alone: tuple[Member, ...]
+    alone: tuple[PreparedUnit, ...]
     """With them, as units alone are: where chains begin."""
     pool: Pool
     keys: tuple[str, ...]
@@ -84,27 +84,27 @@ def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> P
     laws = _centre_laws(panel, spec, pooled)
     own = [prepare(unit, panel, settings) for unit in units]
     weeks = max(padded_weeks(len(unit.dates)) for unit in units)
-    kind = structure(settings, panel, weeks)
-    kind = replace(
-        kind, units=_size(len(units)), laws=_pooled_laws(kind, laws, pooled), shared=len(shared_places(spec))
+    structure = structure_of(settings, panel, weeks)
+    structure = replace(
+        structure, units=_size(len(units)), laws=_pooled_laws(structure, laws, pooled), shared=len(shared_places(spec))
     )
     moments = np.array([coordinate_moments(law) for law in laws]).reshape(-1, 2)
-    scale = np.repeat([spec.pooling.scale(names[j]) or 0.0 for j in pooled], kind.channels)
+    scale = np.repeat([spec.pooling.scale(names[j]) or 0.0 for j in pooled], structure.channels)
     broad = np.sqrt(moments[:, 1] ** 2 + (1 + len(keys)) * scale**2)
     labels = tuple(tuple(sorted({unit.labels[panel.keys.index(key)] for unit in units})) for key in keys)
     levels = tuple(-(-len(ones) // LEVELS) * LEVELS for ones in labels)
     types, type_scale = _types(panel, spec, len(pooled))
-    pool = Pool(kind=kind, parameters=pooled, levels=levels, types=len(types))
+    pool = Pool(structure=structure, parameters=pooled, levels=levels, types=len(types))
     alone = tuple(_with_laws(repadded(member, weeks), pool, laws, moments[:, 0], broad) for member in own)
     membership = [
-        _membership(units, panel.keys.index(key), ones, levels, kind.units)
+        _membership(units, panel.keys.index(key), ones, levels, structure.units)
         for key, ones, levels in zip(keys, labels, levels, strict=True)
     ]
     used = np.array([[spec.pooling.has_effects(names[j], key) for j in pooled] for key in keys], float)
-    used = np.repeat(used.reshape(len(keys), len(pooled)), kind.channels, axis=1)
-    present = np.arange(kind.units) < len(units)
+    used = np.repeat(used.reshape(len(keys), len(pooled)), structure.channels, axis=1)
+    present = np.arange(structure.units) < len(units)
     known: Any = (moments[:, 0], moments[:, 1], scale, used, tuple(membership), present, types, type_scale)
-    hierarchy = Hierarchy(*jax.tree.map(lambda values: np.asarray(values, kind.dtype), known))
+    hierarchy = Hierarchy(*jax.tree.map(lambda values: np.asarray(values, structure.dtype), known))
     shared = shared_columns(alone, spec)
     members, columns = split(alone, shared, panel, spec, keys=keys, hierarchy=hierarchy)
     return Prepared(
@@ -122,7 +122,7 @@ def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> P
 
 def typical_media(group: Prepared) -> Float[np.ndarray, "channel unit"]:
     """Media of a typical active week, in shares of each channel's scale; one for an absent channel."""
-    media = np.abs(np.asarray(stack(group.members, group.pool.kind).media, float))
+    media = np.abs(np.asarray(stack(group.members, group.pool.structure).media, float))
     total = media.sum(axis=0)
     return np.where(total > 0, (media**2).sum(axis=0) / np.where(total > 0, total, 1.0), 1.0)
 
@@ -146,8 +146,8 @@ def _types(panel: Panel, spec: Spec, pooled: int) -> tuple[Float[np.ndarray, "ty
 def _centre_laws(panel: Panel, spec: Spec, pooled: tuple[int, ...]) -> list[Distribution]:
     """The law of each pooled row's centre."""
     names = [spec.model.channel_parameters[j] for j in pooled]
-    kinds = baseline.column_kinds(spec.model, spec.data)
-    shared = {kinds[k] for k in shared_places(spec)}
+    structures = baseline.column_kinds(spec.model, spec.data)
+    shared = {structures[k] for k in shared_places(spec)}
     for i, override in enumerate(spec.prior.overrides):
         if override.parameter in {*names, *shared} and override.unit:
             raise ConfigError(
@@ -162,10 +162,10 @@ def _centre_laws(panel: Panel, spec: Spec, pooled: tuple[int, ...]) -> list[Dist
     return laws
 
 
-def _pooled_laws(kind: Structure, laws: list[Distribution], pooled: tuple[int, ...]) -> tuple[str, ...]:
-    structural = list(kind.laws)
+def _pooled_laws(structure: Structure, laws: list[Distribution], pooled: tuple[int, ...]) -> tuple[str, ...]:
+    structural = list(structure.laws)
     for i, j in enumerate(pooled):
-        structural[j] = _pooled_law(laws[i * kind.channels])
+        structural[j] = _pooled_law(laws[i * structure.channels])
     return tuple(structural)
 
 
@@ -175,12 +175,12 @@ def _pooled_law(law: Distribution) -> str:
 
 
 def _with_laws(
-    member: Member,
+    member: PreparedUnit,
     pool: Pool,
     laws: list[Distribution],
     mean: Float[np.ndarray, " row"],
     sd: Float[np.ndarray, " row"],
-) -> Member:
+) -> PreparedUnit:
     """The member with broad normal laws of its pooled coordinates, which the group's law replaces."""
     arrays = dict(member.arrays)
     hyper, centre = arrays["hyper"].copy(), arrays["centre"].copy()

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mixfleet.inference.random_numbers import normals
-from mixfleet.models.bijectors import log_ramp, log_ramp_slope
+from mixfleet.models.bijectors import log_softplus_normal, log_softplus_normal_slope
 
 __all__ = [
     "Hierarchy",
@@ -40,11 +40,11 @@ __all__ = [
     "log_prior_of_spreads",
     "means",
     "moved",
-    "nowhere",
     "redraw",
     "spreads",
     "uniform_rows",
     "with_moved",
+    "zero_state",
 ]
 
 TAIL = 4.0
@@ -89,7 +89,7 @@ class Hyper(NamedTuple):
 
 def spreads(hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, "part row chain"]:
     """Standard deviations: of the units, then of each key's labels."""
-    return hierarchy.scale[None, :, None] * jnp.exp(log_ramp(hyper.spread))
+    return hierarchy.scale[None, :, None] * jnp.exp(log_softplus_normal(hyper.spread))
 
 
 def centre_laws(hierarchy: Hierarchy, hyper: Hyper) -> tuple[Float[Array, "row #chain"], Float[Array, "row #chain"]]:
@@ -130,7 +130,7 @@ def log_prior(hyper: Hyper) -> Float[Array, " chain"]:
     return total + jnp.sum(log_prior_of_spreads(spread) - 0.5 * mean**2, axis=0)
 
 
-def nowhere(hierarchy: Hierarchy, chains: int) -> Hyper:
+def zero_state(hierarchy: Hierarchy, chains: int) -> Hyper:
     """Hyperparameters whose coordinates are all zero."""
     rows, types = len(hierarchy.centre), len(hierarchy.types)
 
@@ -152,11 +152,11 @@ def moved(hyper: Hyper) -> Float[Array, "coordinate chain"]:
 
 def with_moved(hyper: Hyper, coordinates: Float[Array, "coordinate chain"]) -> Hyper:
     """Hyperparameters of the same shapes with other coordinates: the inverse of `moved`."""
-    leaves, structure = jax.tree.flatten(hyper)
+    leaves, structure_of = jax.tree.flatten(hyper)
     sizes = [leaf.size // hyper.centre.shape[-1] for leaf in leaves]
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
     parts = [coordinates[end - size : end] for size, end in zip(sizes, ends, strict=True)]
-    return structure.unflatten([part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)])
+    return structure_of.unflatten([part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)])
 
 
 def uniform_rows(keys: tuple[int, ...], types: int) -> int:
@@ -228,7 +228,7 @@ def _redraw_rows(
         there = (units_of > 0).astype(theta.dtype)
         squares, labels = jnp.sum(there * effects[k] ** 2, axis=0), jnp.sum(there)
         coordinates[1 + k] = _redraw_spread(hierarchy.scale, coordinates[1 + k], squares, labels, numbers.take(3))
-        scales[1 + k] = hierarchy.scale[:, None] * jnp.exp(log_ramp(coordinates[1 + k]))
+        scales[1 + k] = hierarchy.scale[:, None] * jnp.exp(log_softplus_normal(coordinates[1 + k]))
     deviation = jnp.where(present, _unexplained(hierarchy, theta, effects) - centre[:, None], 0)
     squares = jnp.sum(deviation**2, axis=1)
     coordinates[0] = _redraw_spread(hierarchy.scale, coordinates[0], squares, units, numbers.take(3))
@@ -325,7 +325,7 @@ def _redraw_spread(
     centre = 0.5 * jnp.log(mode)
     # Student numbers by Bailey (1994), doi:10.2307/2153537.
     student = jnp.sqrt(TAIL * (uniform[0] ** (-2 / TAIL) - 1)) * jnp.cos(2 * jnp.pi * uniform[1])
-    here, there = log_ramp(coordinate), centre + width * student
+    here, there = log_softplus_normal(coordinate), centre + width * student
 
     def surplus(y: Array) -> Array:
         return target(y) + 0.5 * (TAIL + 1) * jnp.log1p(((y - centre) / width) ** 2 / TAIL)
@@ -335,19 +335,21 @@ def _redraw_spread(
 
 
 def inverse_log_ramp(y: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """The coordinate whose `log_ramp` is y, by Newton's method on a concave function."""
+    """The coordinate whose `log_softplus_normal` is y, by Newton's method on a concave function."""
     x = jnp.where(y > 0, jnp.exp(y), -jnp.sqrt(jnp.maximum(-2 * (y + 0.9), 0.04)))
-    return jax.lax.fori_loop(0, 8, lambda _, x: x - (log_ramp(x) - y) * jnp.exp(-log_ramp_slope(x)), x)
+    return jax.lax.fori_loop(
+        0, 8, lambda _, x: x - (log_softplus_normal(x) - y) * jnp.exp(-log_softplus_normal_slope(x)), x
+    )
 
 
 def log_prior_of_spreads(coordinate: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """Log density of spreads' coordinates, up to a constant."""
-    ramp = log_ramp(coordinate)
-    return -0.5 * jnp.exp(2 * ramp) + log_ramp_slope(coordinate) + ramp
+    softplus_normal = log_softplus_normal(coordinate)
+    return -0.5 * jnp.exp(2 * softplus_normal) + log_softplus_normal_slope(coordinate) + softplus_normal
 
 
 def _type_spreads(hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, "type chain"]:
-    return hierarchy.type_scale[:, None] * jnp.exp(log_ramp(hyper.types[1]))
+    return hierarchy.type_scale[:, None] * jnp.exp(log_softplus_normal(hyper.types[1]))
 
 
 def _of_rows(hierarchy: Hierarchy, by_type: Float[Array, "type chain"]) -> Float[Array, "row chain"]:

@@ -48,12 +48,12 @@ def sites_of_mode(
     turn = np.tile(np.eye(len(mode)), (mode.shape[1], 1, 1))
     seen = pooled_rows(pool, mode).astype(float)
     origin = seen.copy()
-    effect = slice(pool.rows - pool.kind.channels, pool.rows)
+    effect = slice(pool.rows - pool.structure.channels, pool.rows)
     mean_of_prior, variance_of_prior = _prior_of_sites(pool, prior_mean, prior_sd, origin, slope, curve)
     if pool.effect_pooled:
-        first = (len(pool.kind.laws) - 2) * pool.kind.channels
+        first = (len(pool.structure.laws) - 2) * pool.structure.channels
         for _, rows, own in pool.slices()[:-1]:
-            for c in range(pool.kind.channels):
+            for c in range(pool.structure.channels):
                 turn[:, first + c, own.start + c] = slope[rows][c]
         seen[effect] += curve
     turned = turn @ covariance @ np.swapaxes(turn, 1, 2)
@@ -98,7 +98,7 @@ def pulls(
     values = pooled_rows(pool, position)
     pull = pooled_rows(pool, gradient) + (values - prior_mean) / prior_sd**2
     if pool.effect_pooled:
-        effect = slice(pool.rows - pool.kind.channels, pool.rows)
+        effect = slice(pool.rows - pool.structure.channels, pool.rows)
         curve, back = jax.vjp(lambda position: log_curve(pool, hyper_rows, level, position), position)
         values = values.at[effect].add(curve)
         # With the contribution held, so that what it says of the curve is left to its own site.
@@ -148,7 +148,7 @@ def _prior_of_sites(
     """Mean and variance, under the broad priors, of what sites are on."""
     mean, variance = prior_mean.copy(), prior_sd**2
     if pool.effect_pooled:
-        effect = slice(pool.rows - pool.kind.channels, pool.rows)
+        effect = slice(pool.rows - pool.structure.channels, pool.rows)
         for _, rows, _ in pool.slices()[:-1]:
             mean[effect] += slope[rows] * (prior_mean[rows] - origin[rows])
             variance[effect] += slope[rows] ** 2 * prior_sd[rows] ** 2
@@ -168,7 +168,7 @@ def _near(
 
 def _sites(pool: Pool, *values: Float[np.ndarray, "_ unit"]) -> Sites:
     """Sites in the type that the group is sampled in."""
-    known: list[Any] = [np.asarray(v, pool.kind.dtype) for v in values]
+    known: list[Any] = [np.asarray(v, pool.structure.dtype) for v in values]
     return Sites(*known)
 
 
@@ -186,7 +186,7 @@ def _linearised(
         return log_curve(pool, jnp.asarray(hyper_rows), jnp.asarray(level), position)
 
     for j, rows, own in pool.slices():
-        if len(ADSTOCK_PARAMETERS[pool.kind.model.adstock]) <= j < len(pool.kind.laws) - 2:
+        if len(ADSTOCK_PARAMETERS[pool.structure.model.adstock]) <= j < len(pool.structure.laws) - 2:
             along = jnp.zeros_like(at).at[own].set(1)
             slope[rows] = np.asarray(jax.jvp(curve, (at,), (along,))[1])[..., 0]
     return slope, np.asarray(curve(at), float)[..., 0]

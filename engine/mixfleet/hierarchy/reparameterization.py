@@ -50,10 +50,10 @@ __all__ = [
 class Pool:
     """All that a group's compiled program depends on; hashable, and without a label in it."""
 
-    kind: Structure
+    structure: Structure
     """Of the units, padded in number, with the laws that pooled parameters have."""
     parameters: tuple[int, ...]
-    """Which channel parameters are pooled, by their place in `kind.model.channel_parameters`."""
+    """Which channel parameters are pooled, by their place in `structure.model.channel_parameters`."""
     levels: tuple[int, ...]
     """Labels of each key that has effects, padded."""
     types: int
@@ -62,16 +62,16 @@ class Pool:
     @property
     def rows(self) -> int:
         """Pooled parameters times channels."""
-        return len(self.parameters) * self.kind.channels
+        return len(self.parameters) * self.structure.channels
 
     @property
     def effect_pooled(self) -> bool:
         """Whether effects are among the pooled parameters."""
-        return len(self.kind.laws) - 2 in self.parameters
+        return len(self.structure.laws) - 2 in self.parameters
 
     def slices(self) -> list[tuple[int, slice, slice]]:
         """Of each pooled parameter its place, its rows in the hierarchy, and its rows in a position."""
-        c = self.kind.channels
+        c = self.structure.channels
         return [(j, slice(i * c, (i + 1) * c), slice(j * c, (j + 1) * c)) for i, j in enumerate(self.parameters)]
 
 
@@ -201,7 +201,7 @@ def _walk_hyper(
     `step` gives them and their coordinates from their mean and precision: of their law given the spreads, the types,
     the sites and what came before, in which a unit's site tells of them with all that comes after for noise.
     """
-    keys, effect = hierarchy.keys, slice(pool.rows - pool.kind.channels, pool.rows)
+    keys, effect = hierarchy.keys, slice(pool.rows - pool.structure.channels, pool.rows)
     scales = spreads(hierarchy, hyper)
     base, centre_sd = centre_laws(hierarchy, hyper)
     noise = 1 / sites.precision[..., None] + scales[0][:, None] ** 2
@@ -317,14 +317,14 @@ def log_curve(
     position: Float[Array, "coordinate unit chain"],
 ) -> Float[Array, "channel unit chain"]:
     """Log of the saturation curve at each channel's typical media."""
-    kind = pool.kind
-    first, last = len(ADSTOCK_PARAMETERS[kind.model.adstock]), len(kind.laws) - 2
+    structure = pool.structure
+    first, last = len(ADSTOCK_PARAMETERS[structure.model.adstock]), len(structure.laws) - 2
     values = []
     for j in range(first, last):
-        rows = slice(j * kind.channels, (j + 1) * kind.channels)
-        values.append(families.constrain(kind.laws[j], position[rows], hyper_rows[:, rows, :, None]))
+        rows = slice(j * structure.channels, (j + 1) * structure.channels)
+        values.append(families.constrain(structure.laws[j], position[rows], hyper_rows[:, rows, :, None]))
     media = jnp.broadcast_to(level[..., None], (*level.shape, position.shape[-1]))
-    return jnp.log(saturation.saturate(kind.model.saturation, media, tuple(values)))
+    return jnp.log(saturation.saturate(structure.model.saturation, media, tuple(values)))
 
 
 def pooled_rows(pool: Pool, rows: Any) -> Any:

@@ -22,10 +22,10 @@ from mixfleet.hierarchy.state import Group, State, with_smaller_steps
 from mixfleet.inference import diagnostics
 from mixfleet.inference.adaptation import HARDER_ACCEPT
 from mixfleet.inference.certification import HOPELESS_RHAT, Verdict, judge, judge_hyper, past_saving
-from mixfleet.inference.compiled import Book, Device
+from mixfleet.inference.compiled import Device, DrawBuffer
 from mixfleet.inference.draws import Draws, Judgement, Linear, inspect
 from mixfleet.inference.scheduler import LOOKS, Finished, Job
-from mixfleet.models.batch import Tile, stack
+from mixfleet.models.batch import UnitBatch, stack
 
 __all__ = ["FinishedGroup", "HyperDraws", "sample_groups"]
 
@@ -163,9 +163,9 @@ class _Record:
         self.group = group
         self._fields: list[np.ndarray] = []
         self._hyper: list[np.ndarray] = []
-        self.divergences = np.zeros(group.pool.kind.units, int)
-        self._told = self.divergences.copy(), 0
-        self.balance = np.zeros((group.pool.kind.units, group.pool.kind.chains))
+        self.divergences = np.zeros(group.pool.structure.units, int)
+        self._likelihood_summary = self.divergences.copy(), 0
+        self.balance = np.zeros((group.pool.structure.units, group.pool.structure.chains))
         self.gradients = gradients
         self.count = 0
 
@@ -179,8 +179,8 @@ class _Record:
 
     def diverging(self) -> Bool[np.ndarray, " unit"]:
         """The units of which, since the last call, a greater share of trajectories diverged than is tolerated."""
-        (before, since), self._told = self._told, (self.divergences.copy(), self.count)
-        trajectories = (self.count - since) * self.group.pool.kind.chains
+        (before, since), self._likelihood_summary = self._likelihood_summary, (self.divergences.copy(), self.count)
+        trajectories = (self.count - since) * self.group.pool.structure.chains
         return np.array([past_saving(int(new), trajectories) for new in self.divergences - before])
 
     def rows(self, unit: int, length: int) -> Float[np.ndarray, "1 draw field chain"]:
@@ -205,7 +205,7 @@ def _judged(
     record: _Record, inference: Inference, unit_keys: np.ndarray, patience: int, *, last: bool
 ) -> FinishedGroup | None:
     """The group's outcome if all of it is certified, more draws will not help, or this is the last look."""
-    count, chains = record.count, record.group.pool.kind.chains
+    count, chains = record.count, record.group.pool.structure.chains
     length = next((n for n in LENGTHS if n >= count), -(-count // LENGTHS[-1]) * LENGTHS[-1])
     hyper = _judged_hyper(record, length)
     told = judge_hyper(hyper.rhat, hyper.ess_bulk, inference)
@@ -225,18 +225,18 @@ def _judged(
 
 def _judged_unit(record: _Record, place: int, inference: Inference, unit_keys: np.ndarray, length: int) -> Finished:
     """One unit's draws and what the gates say of them."""
-    member, kind, count = record.group.members[place], replace(record.group.pool.kind, units=1), record.count
-    tile: Tile = jax.tree.map(jnp.asarray, stack([member], kind))
-    linear = Linear(np.asarray(member.loading, kind.dtype), np.asarray(member.prior_mean, kind.dtype))
-    none, nothing = jnp.zeros(1, jnp.int32), jnp.zeros((1, kind.chains), kind.dtype)
-    book = Book(jnp.asarray(record.rows(place, length)), none, none, nothing[:, 0], nothing)
-    drawn, judgement = inspect(kind, tile, book, linear, unit_keys[place], none, np.int32(count), length=length)
+    member, structure, count = record.group.members[place], replace(record.group.pool.structure, units=1), record.count
+    batch: UnitBatch = jax.tree.map(jnp.asarray, stack([member], structure))
+    linear = Linear(np.asarray(member.loading, structure.dtype), np.asarray(member.prior_mean, structure.dtype))
+    none, nothing = jnp.zeros(1, jnp.int32), jnp.zeros((1, structure.chains), structure.dtype)
+    buffer = DrawBuffer(jnp.asarray(record.rows(place, length)), none, none, nothing[:, 0], nothing)
+    drawn, judgement = inspect(structure, batch, buffer, linear, unit_keys[place], none, np.int32(count), length=length)
     judgement = Judgement(*(np.asarray(part) for part in judgement))
     divergences = int(record.divergences[place])
     verdict = judge(
         judgement,
         divergences=divergences,
-        trajectories=count * kind.chains,
+        trajectories=count * structure.chains,
         inference=inference,
         balance=record.balance[place] / count,
     )
@@ -247,9 +247,9 @@ def _judged_unit(record: _Record, place: int, inference: Inference, unit_keys: n
         draws=Draws(*(np.ascontiguousarray(np.asarray(part)[..., :count, :]) for part in drawn)),
         count=count,
         divergences=divergences,
-        gradients=record.gradients * kind.chains,
+        gradients=record.gradients * structure.chains,
         seconds=0.0,
-        tile=tile,
+        batch=batch,
         place=0,
     )
 
@@ -285,6 +285,6 @@ def _keys(group: Prepared, spec: Spec) -> tuple[np.ndarray, np.ndarray]:
         return np.frombuffer(hashlib.sha256(f"{spec.inference.seed}:{text}".encode()).digest()[:8], np.uint32)
 
     names = [unit_id(member.unit.labels) for member in group.members]
-    padding = [f"padding {i}" for i in range(group.pool.kind.units - len(names))]
+    padding = [f"padding {i}" for i in range(group.pool.structure.units - len(names))]
     own = np.stack([hashed(f"pooled:{name}") for name in names + padding])
     return own, hashed(f"group:{group.label}")[None]

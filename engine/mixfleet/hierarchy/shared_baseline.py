@@ -17,7 +17,7 @@ from mixfleet.data.scaling import is_new
 from mixfleet.hierarchy.hyperparameters import Hierarchy
 from mixfleet.hierarchy.shared_coefficients import Columns
 from mixfleet.models import baseline
-from mixfleet.models.batch import Member, decompose
+from mixfleet.models.batch import PreparedUnit, decompose
 
 __all__ = ["SharedColumns", "shared_columns", "shared_places", "split"]
 
@@ -39,26 +39,26 @@ class SharedColumns:
 
 def shared_places(spec: Spec) -> tuple[int, ...]:
     """The columns whose coefficients are pooled."""
-    kinds = baseline.column_kinds(spec.model, spec.data)
-    return tuple(k for k, kind in enumerate(kinds) if spec.pooling.scale(kind) is not None)
+    structures = baseline.column_kinds(spec.model, spec.data)
+    return tuple(k for k, structure in enumerate(structures) if spec.pooling.scale(structure) is not None)
 
 
-def shared_columns(members: Sequence[Member], spec: Spec) -> SharedColumns:
+def shared_columns(members: Sequence[PreparedUnit], spec: Spec) -> SharedColumns:
     """The pooled columns of units that are prepared as units alone are."""
     places = shared_places(spec)
-    kinds, names = baseline.column_kinds(spec.model, spec.data), baseline.column_names(spec.model, spec.data)
-    own = [np.eye(len(kinds)) for _ in members]
+    structures, names = baseline.column_kinds(spec.model, spec.data), baseline.column_names(spec.model, spec.data)
+    own = [np.eye(len(structures)) for _ in members]
     # The plans of a new unit do not stretch the group's calendar.
     seasoned = [member for member in members if not is_new(member.fitted)]
     first = min(member.unit.dates[0] for member in seasoned)
     last = max(member.unit.dates[member.scale.trend_weeks - 1] for member in seasoned)
     for member, loading in zip(members, own, strict=True):
-        if "trend" in kinds:
+        if "trend" in structures:
             dates, whole = member.unit.dates, _days(last - first)
             span = _days(dates[member.scale.trend_weeks - 1] - dates[0])
-            loading[kinds.index("trend"), kinds.index("trend")] = span / whole
-            loading[0, kinds.index("trend")] = (_days(dates[0] - first) + 0.5 * span) / whole - 0.5
-    linear = np.arange(len(kinds) - members[0].unit.controls.shape[1], len(kinds))
+            loading[structures.index("trend"), structures.index("trend")] = span / whole
+            loading[0, structures.index("trend")] = (_days(dates[0] - first) + 0.5 * span) / whole - 0.5
+    linear = np.arange(len(structures) - members[0].unit.controls.shape[1], len(structures))
     varies = np.array([member.scale.control_varies for member in members])
     squares = np.sum([member.scale.control_sd**2 for member in members] * varies, axis=0)
     spread = np.sqrt(np.where(squares > 0, squares / np.maximum(varies.sum(axis=0), 1), 1.0))
@@ -66,21 +66,21 @@ def shared_columns(members: Sequence[Member], spec: Spec) -> SharedColumns:
         loading[linear, linear] = member.scale.control_sd / spread
     return SharedColumns(
         places=places,
-        parameters=tuple(kinds[k] for k in places),
+        parameters=tuple(structures[k] for k in places),
         names=tuple(names[k] for k in places),
         loadings=tuple(loading[:, list(places)] for loading in own),
     )
 
 
 def split(
-    members: Sequence[Member],
+    members: Sequence[PreparedUnit],
     shared: SharedColumns,
     panel: Panel,
     spec: Spec,
     *,
     keys: Sequence[str],
     hierarchy: Hierarchy,
-) -> tuple[tuple[Member, ...], Columns]:
+) -> tuple[tuple[PreparedUnit, ...], Columns]:
     """The units with the shared columns out of what is integrated out, and those columns, padded in units and weeks.
 
     Args:
@@ -119,8 +119,8 @@ def split(
 
 
 def _without(
-    member: Member, shared: SharedColumns, place: int, panel: Panel, spec: Spec
-) -> tuple[Member, Float[np.ndarray, "week row"]]:
+    member: PreparedUnit, shared: SharedColumns, place: int, panel: Panel, spec: Spec
+) -> tuple[PreparedUnit, Float[np.ndarray, "week row"]]:
     """A unit whose own columns alone are integrated out, and the shared columns in the weeks of its likelihood."""
     places, columns = list(shared.places), member.design.shape[1]
     rest = [k for k in range(columns) if k not in shared.places]

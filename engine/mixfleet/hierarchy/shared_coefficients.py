@@ -22,9 +22,9 @@ from jaxtyping import Array, Float
 from mixfleet.hierarchy import hyperparameters as hierarchies
 from mixfleet.hierarchy.hyperparameters import Hierarchy, Hyper
 from mixfleet.inference.random_numbers import normals
-from mixfleet.models.bijectors import log_ramp
+from mixfleet.models.bijectors import log_softplus_normal
 
-__all__ = ["Columns", "Shared", "Told", "prior", "redraw", "told", "uniform_rows"]
+__all__ = ["Columns", "LikelihoodSummary", "Shared", "likelihood_summary", "prior", "redraw", "uniform_rows"]
 
 WALK = 1.0
 """Standard deviation of the random walk of a spread's coordinate."""
@@ -47,7 +47,7 @@ class Shared(NamedTuple):
     hyper: Hyper
 
 
-class Told(NamedTuple):
+class LikelihoodSummary(NamedTuple):
     """What data say of the coefficients, the rest of the linear block integrated out: a normal law's two halves."""
 
     precision: Float[Array, "row row unit chain"]
@@ -73,13 +73,13 @@ def prior(
     return jnp.einsum("uwr,ruc->wuc", columns.design, means, precision="highest"), covariance
 
 
-def told(
+def likelihood_summary(
     columns: Columns,
     values: Float[Array, "row unit chain"],
     variance: Float[Array, "column unit"],
     noise: Float[Array, "unit chain"],
     projection: Float[Array, "column unit chain"],
-) -> Told:
+) -> LikelihoodSummary:
     """What data say, from the residual at `values` along the bases.
 
     Args:
@@ -92,7 +92,7 @@ def told(
     weight = 1 / (noise**2 + variance[..., None])
     along = columns.along
     whole = projection + jnp.einsum("kru,ruc->kuc", along, values, precision="highest")
-    return Told(
+    return LikelihoodSummary(
         precision=jnp.einsum("kru,ksu,kuc->rsuc", along, along, weight, precision="highest"),
         total=jnp.einsum("kru,kuc->ruc", along, weight * whole, precision="highest"),
     )
@@ -106,7 +106,7 @@ def uniform_rows(levels: tuple[int, ...]) -> int:
 def redraw(
     columns: Columns,
     hyper: Hyper,
-    said: Told,
+    summary: LikelihoodSummary,
     own: Float[Array, "part row unit chain"],
     uniform: Float[Array, "number row chain"],
 ) -> Shared:
@@ -115,30 +115,30 @@ def redraw(
     Args:
         columns: The pooled columns.
         hyper: The old ones.
-        said: From `told`.
+        summary: From `likelihood_summary`.
         own: Uniform numbers of the units; a second part only where keys have effects.
         uniform: `uniform_rows` uniform numbers of the group.
     """
     hierarchy = columns.hierarchy
-    shared = Shared(_redraw_values(hierarchy, hyper, said, normals(own[0])), hyper)
+    shared = Shared(_redraw_values(hierarchy, hyper, summary, normals(own[0])), hyper)
     if hierarchy.keys:
         # Effects of labels and a small spread hold each other; without them what follows moves the spread well enough.
-        shared = _redraw_spreads(hierarchy, shared, said, normals(own[1]), uniform[:2])
+        shared = _redraw_spreads(hierarchy, shared, summary, normals(own[1]), uniform[:2])
     labels = sum(len(key) for key in hierarchy.keys)
     first = len(uniform) - labels - 2 - len(hyper.levels)
     hyper = hierarchies.redraw(hierarchy, shared.hyper, shared.values, uniform[2:first])
     white = normals(uniform[first:])
-    shared = _slide(hierarchy, Shared(shared.values, hyper), said, white[: len(white) - labels])
-    return _slide_labels(hierarchy, shared, said, white[len(white) - labels :])
+    shared = _slide(hierarchy, Shared(shared.values, hyper), summary, white[: len(white) - labels])
+    return _slide_labels(hierarchy, shared, summary, white[len(white) - labels :])
 
 
 def _redraw_values(
-    hierarchy: Hierarchy, hyper: Hyper, said: Told, white: Float[Array, "row unit chain"]
+    hierarchy: Hierarchy, hyper: Hyper, summary: LikelihoodSummary, white: Float[Array, "row unit chain"]
 ) -> Float[Array, "row unit chain"]:
     """Coefficients given data and hyperparameters."""
     own = jnp.broadcast_to(1 / hierarchies.spreads(hierarchy, hyper)[0][:, None] ** 2, white.shape)
-    total = said.total + own * hierarchies.means(hierarchy, hyper)
-    precision = said.precision + jnp.eye(len(white), dtype=white.dtype)[..., None, None] * own[None]
+    total = summary.total + own * hierarchies.means(hierarchy, hyper)
+    precision = summary.precision + jnp.eye(len(white), dtype=white.dtype)[..., None, None] * own[None]
     row = jnp.arange(len(white))[:, None, None]
 
     def eliminate(j: Array, carried: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -159,7 +159,7 @@ def _redraw_values(
 def _redraw_spreads(
     hierarchy: Hierarchy,
     shared: Shared,
-    said: Told,
+    summary: LikelihoodSummary,
     white: Float[Array, "row unit chain"],
     uniform: Float[Array, "2 row chain"],
 ) -> Shared:
@@ -173,30 +173,32 @@ def _redraw_spreads(
 
     def of_row(row: Array, carried: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         coordinates, values, left = carried
-        precision, scale = said.precision[row], hierarchy.scale[row]
+        precision, scale = summary.precision[row], hierarchy.scale[row]
         pull = left[row] + precision[row] * (values[row] - means[row])
 
         def log_law(coordinate: Array) -> Array:
-            variance = (scale * jnp.exp(log_ramp(coordinate))) ** 2
+            variance = (scale * jnp.exp(log_softplus_normal(coordinate))) ** 2
             wider = 1 + variance * precision[row]
-            told = jnp.where(present, variance * pull**2 / wider - jnp.log(wider), 0)
-            return 0.5 * jnp.sum(told, axis=0) + hierarchies.log_prior_of_spreads(coordinate)
+            likelihood_summary = jnp.where(present, variance * pull**2 / wider - jnp.log(wider), 0)
+            return 0.5 * jnp.sum(likelihood_summary, axis=0) + hierarchies.log_prior_of_spreads(coordinate)
 
         here, there = coordinates[row], proposed[row]
         moved = jnp.log(uniform[1, row]) < log_law(there) - log_law(here)
         coordinate = jnp.where(moved, there, here)
-        spread = scale * jnp.exp(log_ramp(coordinate))
+        spread = scale * jnp.exp(log_softplus_normal(coordinate))
         wider = 1 + spread**2 * precision[row]
         drawn = means[row] + spread * (spread * pull / wider + white[row] / jnp.sqrt(wider))
         change = drawn - values[row]
         return coordinates.at[row].set(coordinate), values.at[row].set(drawn), left - precision * change[None]
 
-    carried = coordinates, shared.values, _left(said, shared.values)
+    carried = coordinates, shared.values, _left(summary, shared.values)
     coordinates, values, _ = jax.lax.fori_loop(0, len(coordinates), of_row, carried)
     return Shared(values, shared.hyper._replace(spread=shared.hyper.spread.at[0].set(coordinates)))
 
 
-def _slide(hierarchy: Hierarchy, shared: Shared, said: Told, white: Float[Array, "part row chain"]) -> Shared:
+def _slide(
+    hierarchy: Hierarchy, shared: Shared, summary: LikelihoodSummary, white: Float[Array, "part row chain"]
+) -> Shared:
     """Centres and spreads given the data and the deviations in units of their spread, which take the values along.
 
     Given those, each is normal. A spread is drawn as a number of either sign: turning it around together with all
@@ -221,14 +223,14 @@ def _slide(hierarchy: Hierarchy, shared: Shared, said: Told, white: Float[Array,
     def of_number(place: Array, carried: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         numbers, values, left = carried
         part, row = place // len(hierarchy.scale), place % len(hierarchy.scale)
-        factor, precision = factors[part, row], said.precision[row]
+        factor, precision = factors[part, row], summary.precision[row]
         own = jnp.sum(jnp.where(present, factor**2 * precision[row], 0), axis=0) + weight[part, row]
         pull = jnp.sum(jnp.where(present, factor * left[row], 0), axis=0) - weight[part, row] * numbers[part, row]
         change = pull / own + white[part, row] / jnp.sqrt(own)
         moved = factor * change
         return numbers.at[part, row].add(change), values.at[row].add(moved), left - precision * moved[None]
 
-    left = _left(said, shared.values)
+    left = _left(summary, shared.values)
     numbers, values, _ = jax.lax.fori_loop(
         0, numbers.shape[0] * numbers.shape[1], of_number, (numbers, shared.values, left)
     )
@@ -241,9 +243,11 @@ def _slide(hierarchy: Hierarchy, shared: Shared, said: Told, white: Float[Array,
     return Shared(values, hyper._replace(centre=numbers[0], spread=coordinate, levels=levels))
 
 
-def _slide_labels(hierarchy: Hierarchy, shared: Shared, said: Told, white: Float[Array, "level row chain"]) -> Shared:
+def _slide_labels(
+    hierarchy: Hierarchy, shared: Shared, summary: LikelihoodSummary, white: Float[Array, "level row chain"]
+) -> Shared:
     """Effects of each key's labels given the data and the units' deviations, which take the values along."""
-    scales, values, left = hierarchies.spreads(hierarchy, shared.hyper), shared.values, _left(said, shared.values)
+    scales, values, left = hierarchies.spreads(hierarchy, shared.hyper), shared.values, _left(summary, shared.values)
     changed: list[Array] = []
     for k, key in enumerate(hierarchy.keys):
         scale, drawn, white = scales[1 + k] * hierarchy.used[k][:, None], white[: len(key)], white[len(key) :]
@@ -256,7 +260,7 @@ def _slide_labels(hierarchy: Hierarchy, shared: Shared, said: Told, white: Float
             drawn: Array = drawn,
         ) -> tuple[Array, Array, Array]:
             levels, values, left = carried
-            factor, precision = scale[row], said.precision[row]
+            factor, precision = scale[row], summary.precision[row]
             own = 1 + factor**2 * jnp.matmul(key, precision[row], precision="highest")
             pull = factor * jnp.matmul(key, left[row], precision="highest") - levels[:, row]
             change = pull / own + drawn[:, row] / jnp.sqrt(own)
@@ -269,6 +273,6 @@ def _slide_labels(hierarchy: Hierarchy, shared: Shared, said: Told, white: Float
     return Shared(values, shared.hyper._replace(levels=tuple(changed)))
 
 
-def _left(said: Told, values: Float[Array, "row unit chain"]) -> Float[Array, "row unit chain"]:
+def _left(summary: LikelihoodSummary, values: Float[Array, "row unit chain"]) -> Float[Array, "row unit chain"]:
     """What the data pull these coefficients by."""
-    return said.total - jnp.einsum("rsuc,suc->ruc", said.precision, values, precision="highest")
+    return summary.total - jnp.einsum("rsuc,suc->ruc", summary.precision, values, precision="highest")

@@ -13,10 +13,10 @@ from mixfleet.hierarchy.reparameterization import Pool, Sites
 from mixfleet.hierarchy.shared_coefficients import Columns
 from mixfleet.inference import adaptation
 from mixfleet.inference.hmc import Metric, Stepping
-from mixfleet.models.batch import Tile, tile_shapes
+from mixfleet.models.batch import UnitBatch, batch_shapes
 
 __all__ = [
-    "Found",
+    "EvaluatedPosition",
     "Group",
     "State",
     "adapting",
@@ -35,7 +35,7 @@ FIRST_HYPER_STEP = 0.2
 class Group(NamedTuple):
     """The data of one group, on device."""
 
-    tile: Tile
+    batch: UnitBatch
     hierarchy: Hierarchy
     sites: Sites
     columns: Columns
@@ -43,7 +43,7 @@ class Group(NamedTuple):
     key: UInt32[Array, "1 2"]
 
 
-class Found(NamedTuple):
+class EvaluatedPosition(NamedTuple):
     """What the units' own density says of their positions."""
 
     position: Float[Array, "coordinate lane"]
@@ -59,7 +59,7 @@ class State(NamedTuple):
     hyper: Hyper
     shared: Hyper
     """Of the coefficients that units share."""
-    found: Found
+    found: EvaluatedPosition
     unit_metric: Metric
     hyper_metric: Metric
     unit_stepping: Stepping
@@ -69,10 +69,10 @@ class State(NamedTuple):
 
 def group_shapes(pool: Pool) -> Group:
     """Shapes and types of a group of this structure."""
-    kind, rows = pool.kind, pool.rows
-    units, channels, shared = kind.units, kind.channels, kind.shared
+    structure, rows = pool.structure, pool.rows
+    units, channels, shared = structure.units, structure.channels, structure.shared
 
-    def array(*shape: int, dtype: Any = kind.dtype) -> Any:
+    def array(*shape: int, dtype: Any = structure.dtype) -> Any:
         return jax.ShapeDtypeStruct(shape, dtype)
 
     def hierarchy(rows: int, types: int) -> Hierarchy:
@@ -82,10 +82,12 @@ def group_shapes(pool: Pool) -> Group:
 
     by_row = array(rows, units)
     return Group(
-        tile=tile_shapes(kind),
+        batch=batch_shapes(structure),
         hierarchy=hierarchy(rows, pool.types),
         sites=Sites(by_row, by_row, by_row, by_row, array(channels, units), array(channels, units)),
-        columns=Columns(array(units, kind.weeks, shared), array(kind.columns, shared, units), hierarchy(shared, 0)),
+        columns=Columns(
+            array(units, structure.weeks, shared), array(structure.columns, shared, units), hierarchy(shared, 0)
+        ),
         unit_keys=array(units, 2, dtype=jnp.uint32),
         key=array(1, 2, dtype=jnp.uint32),
     )
@@ -117,7 +119,7 @@ def stack_hyper(pool: Pool, hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, 
 
 def state_of(
     pool: Pool,
-    found: Found,
+    found: EvaluatedPosition,
     x: Float[Array, "coordinate lane"],
     hyper: Hyper,
     shared: Hyper,
@@ -125,7 +127,7 @@ def state_of(
     hyper_metric: Metric,
 ) -> State:
     """The state before the first sweep."""
-    dtype = pool.kind.dtype
+    dtype = pool.structure.dtype
     return State(
         x=x,
         hyper=hyper,
@@ -133,7 +135,7 @@ def state_of(
         found=found,
         unit_metric=unit_metric,
         hyper_metric=hyper_metric,
-        unit_stepping=_first_stepping(pool.kind.units, adaptation.FIRST_STEP, dtype),
+        unit_stepping=_first_stepping(pool.structure.units, adaptation.FIRST_STEP, dtype),
         hyper_stepping=_first_stepping(1, FIRST_HYPER_STEP, dtype),
         number=jnp.int32(0),
     )

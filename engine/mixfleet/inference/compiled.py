@@ -12,10 +12,10 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from mixfleet.inference import adaptation, hmc, initialization
 from mixfleet.inference.hmc import LogDensity, State
-from mixfleet.models.batch import Structure, Tile, tile_shapes
+from mixfleet.models.batch import Structure, UnitBatch, batch_shapes
 from mixfleet.models.log_density import evaluate_density
 
-__all__ = ["COMPILER_OPTIONS", "TICKS", "Book", "Device", "Program", "compiled", "evaluate", "program"]
+__all__ = ["COMPILER_OPTIONS", "TICKS", "Device", "DrawBuffer", "Program", "compiled", "evaluate", "program"]
 
 TICKS = 64
 """Gradients of every lane between two visits to the host."""
@@ -34,7 +34,7 @@ Device = Any
 """A `jax.Device`, which jax declares as a variable that no annotation may use."""
 
 
-class Book(NamedTuple):
+class DrawBuffer(NamedTuple):
     """Draws of a tile's units so far; a row holds position, extra, log density and energy of every chain."""
 
     rows: Float[Array, "unit draw field chain"]
@@ -53,31 +53,31 @@ class Program:
     A function waits for its own compilation alone, so the first units start while later steps still compile.
     """
 
-    def __init__(self, kind: Structure, capacity: int, device: Device) -> None:
-        self.kind, self.capacity, self.device = kind, capacity, device
+    def __init__(self, structure: Structure, capacity: int, device: Device) -> None:
+        self.structure, self.capacity, self.device = structure, capacity, device
         place = jax.sharding.SingleDeviceSharding(device)
 
         def shapes(tree: Any) -> Any:
             return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), tree)
 
         def flags(dtype: Any) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((kind.units,), dtype, sharding=place)
+            return jax.ShapeDtypeStruct((structure.units,), dtype, sharding=place)
 
         with jax.enable_x64(True):
-            tile = shapes(tile_shapes(kind))
-            key = jax.ShapeDtypeStruct((kind.units, 2), jnp.uint32, sharding=place)
-            state = shapes(jax.eval_shape(partial(_anywhere, kind), tile, key))
-            book = shapes(jax.eval_shape(partial(_empty_book, kind, capacity)))
-        self._evaluate = compiled(evaluate, kind, tile, state.here.position)
-        self._advance = compiled(_advance, kind, tile, state, book)
-        self._adapt = compiled(_adapt, state, book, flags(bool), flags(bool))
-        self._insert = compiled(_insert, state, state, book.filled, book.filled)
-        self._empty_state, self._empty_book = state, book
-        self._rehearsal = _COMPILERS.submit(self._rehearse, tile, state)
+            batch = shapes(batch_shapes(structure))
+            key = jax.ShapeDtypeStruct((structure.units, 2), jnp.uint32, sharding=place)
+            state = shapes(jax.eval_shape(partial(_abstract_state, structure), batch, key))
+            buffer = shapes(jax.eval_shape(partial(_empty_buffer, structure, capacity)))
+        self._evaluate = compiled(evaluate, structure, batch, state.here.position)
+        self._advance = compiled(_advance, structure, batch, state, buffer)
+        self._adapt = compiled(_adapt, state, buffer, flags(bool), flags(bool))
+        self._insert = compiled(_insert, state, state, buffer.filled, buffer.filled)
+        self._empty_state, self._empty_buffer = state, buffer
+        self._rehearsal = _COMPILERS.submit(self._rehearse, batch, state)
 
-    def empty_book(self) -> Book:
+    def empty_buffer(self) -> DrawBuffer:
         """A book without draws."""
-        return self._zeros(self._empty_book)
+        return self._zeros(self._empty_buffer)
 
     def empty_state(self) -> State:
         """A state to insert units into."""
@@ -91,32 +91,34 @@ class Program:
         # From the host's zeros: a zero of jax's own would be one more small program to compile for every shape.
         return self.put(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
 
-    def start(self, tile: Tile, key: UInt32[np.ndarray, "unit 2"], target_accept: Float[np.ndarray, " unit"]) -> State:
+    def start(
+        self, batch: UnitBatch, key: UInt32[np.ndarray, "unit 2"], target_accept: Float[np.ndarray, " unit"]
+    ) -> State:
         """Modes, Laplace metric and the first trajectories of a whole tile."""
         self._rehearsal.result()
-        evaluate = partial(self._evaluate.result(), tile)
-        return _start(self.kind, evaluate, tile.centre, self.put(key), self.put(target_accept))
+        evaluate = partial(self._evaluate.result(), batch)
+        return _start(self.structure, evaluate, batch.centre, self.put(key), self.put(target_accept))
 
-    def _rehearse(self, tile: Tile, state: State) -> None:
+    def _rehearse(self, batch: UnitBatch, state: State) -> None:
         """Starts nothing, under a density of zeros, so that all but the density is compiled beside it."""
         with jax.enable_x64(True), jax.default_device(self.device):
             here = self._zeros(state.here)
-            targets = self.put(np.zeros(self.kind.units, self.kind.dtype))
-            centre, key = self._zeros((tile.centre, state.key))
-            _start(self.kind, lambda _: (here.value, here.gradient, here.extra), centre, key, targets)
+            targets = self.put(np.zeros(self.structure.units, self.structure.dtype))
+            centre, key = self._zeros((batch.centre, state.key))
+            _start(self.structure, lambda _: (here.value, here.gradient, here.extra), centre, key, targets)
 
-    def advance(self, tile: Tile, state: State, book: Book) -> tuple[State, Book]:
+    def advance(self, batch: UnitBatch, state: State, buffer: DrawBuffer) -> tuple[State, DrawBuffer]:
         """One block of `TICKS` gradients per lane; the book must have room for as many draws.
 
         Consumes its state and book.
         """
-        return self._advance.result()(tile, state, book)
+        return self._advance.result()(batch, state, buffer)
 
     def adapt(
-        self, state: State, book: Book, learn: Bool[np.ndarray, " unit"], settled: Bool[np.ndarray, " unit"]
-    ) -> tuple[State, Book]:
+        self, state: State, buffer: DrawBuffer, learn: Bool[np.ndarray, " unit"], settled: Bool[np.ndarray, " unit"]
+    ) -> tuple[State, DrawBuffer]:
         """Learns the metric in some units, ends the adaptation of others, and empties the book of both."""
-        return self._adapt.result()(state, book, *self.put((learn, settled)))
+        return self._adapt.result()(state, buffer, *self.put((learn, settled)))
 
     def insert(
         self, state: State, staged: State, filled: Int[Array, " unit"], source: Int[np.ndarray, " unit"]
@@ -129,9 +131,9 @@ class Program:
 
 
 @lru_cache(maxsize=16)
-def program(kind: Structure, capacity: int, device: Device) -> Program:
+def program(structure: Structure, capacity: int, device: Device) -> Program:
     """The program of a structure on a device; the same one for every run of this process."""
-    return Program(kind, capacity, device)
+    return Program(structure, capacity, device)
 
 
 def compiled(function: Any, *arguments: Any) -> "Future[Callable[..., Any]]":
@@ -144,39 +146,41 @@ def compiled(function: Any, *arguments: Any) -> "Future[Callable[..., Any]]":
     return _COMPILERS.submit(lower_and_compile)
 
 
-def _log_density(kind: Structure, tile: Tile) -> LogDensity:
-    series = tile.series(kind.chains)
-    return lambda position: tuple(evaluate_density(position, tile, series, kind))  # pyright: ignore[reportReturnType]
+def _log_density(structure: Structure, batch: UnitBatch) -> LogDensity:
+    series = batch.series(structure.chains)
+    return lambda position: tuple(evaluate_density(position, batch, series, structure))  # pyright: ignore[reportReturnType]
 
 
-def _empty_book(kind: Structure, capacity: int) -> Book:
-    fields = kind.dimension + kind.channels + kind.columns + 2
-    return Book(
-        rows=jnp.zeros((kind.units, capacity + TICKS, fields, kind.chains), kind.dtype),
-        filled=jnp.zeros(kind.units, jnp.int32),
-        divergences=jnp.zeros(kind.units, jnp.int32),
-        accept=jnp.zeros(kind.units, kind.dtype),
-        balance=jnp.zeros((kind.units, kind.chains), kind.dtype),
+def _empty_buffer(structure: Structure, capacity: int) -> DrawBuffer:
+    fields = structure.dimension + structure.channels + structure.columns + 2
+    return DrawBuffer(
+        rows=jnp.zeros((structure.units, capacity + TICKS, fields, structure.chains), structure.dtype),
+        filled=jnp.zeros(structure.units, jnp.int32),
+        divergences=jnp.zeros(structure.units, jnp.int32),
+        accept=jnp.zeros(structure.units, structure.dtype),
+        balance=jnp.zeros((structure.units, structure.chains), structure.dtype),
     )
 
 
 @partial(jax.jit, static_argnums=0)
-def evaluate(kind: Structure, tile: Tile, position: Array) -> tuple[Array, Array, Array]:
+def evaluate(structure: Structure, batch: UnitBatch, position: Array) -> tuple[Array, Array, Array]:
     """Log density of every lane, its gradient and what comes with it."""
-    return _log_density(kind, tile)(position)
+    return _log_density(structure, batch)(position)
 
 
-def _anywhere(kind: Structure, tile: Tile, key: Array) -> State:
+def _abstract_state(structure: Structure, batch: UnitBatch, key: Array) -> State:
     """A state of the shapes that all states have."""
-    position = hmc.lanes_of(tile.centre, kind.chains)
-    one = jnp.broadcast_to(jnp.eye(kind.dimension, dtype=kind.dtype), (kind.units, kind.dimension, kind.dimension))
-    stepping = adaptation.first_stepping(kind.units, jnp.ones(kind.units, kind.dtype))
-    return hmc.begin(position, _log_density(kind, tile)(position), hmc.Metric(one, one, one), stepping, key)
+    position = hmc.lanes_of(batch.centre, structure.chains)
+    one = jnp.broadcast_to(
+        jnp.eye(structure.dimension, dtype=structure.dtype), (structure.units, structure.dimension, structure.dimension)
+    )
+    stepping = adaptation.first_stepping(structure.units, jnp.ones(structure.units, structure.dtype))
+    return hmc.begin(position, _log_density(structure, batch)(position), hmc.Metric(one, one, one), stepping, key)
 
 
-def _start(kind: Structure, log_density: LogDensity, centre: Array, key: Array, target_accept: Array) -> State:
-    modes, values = initialization.optimise(log_density, centre, kind.chains, key)
-    modes, values, metric = initialization.laplace(log_density, modes, values, kind.units)
+def _start(structure: Structure, log_density: LogDensity, centre: Array, key: Array, target_accept: Array) -> State:
+    modes, values = initialization.optimise(log_density, centre, structure.chains, key)
+    modes, values, metric = initialization.laplace(log_density, modes, values, structure.units)
     position, evaluation = initialization.scatter(log_density, modes, values, metric, key)
     return _begin(position, evaluation, metric, target_accept, key)
 
@@ -189,15 +193,15 @@ def _begin(
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=(2, 3))
-def _advance(kind: Structure, tile: Tile, state: State, book: Book) -> tuple[State, Book]:
-    state, trace = hmc.advance(_log_density(kind, tile), state, TICKS)
-    units, chains = kind.units, kind.chains
+def _advance(structure: Structure, batch: UnitBatch, state: State, buffer: DrawBuffer) -> tuple[State, DrawBuffer]:
+    state, trace = hmc.advance(_log_density(structure, batch), state, TICKS)
+    units, chains = structure.units, structure.chains
     fields = jnp.concatenate(
         [trace.position, trace.extra, trace.value[:, None], trace.energy[:, None]], axis=1
     ).reshape(TICKS, -1, units, chains)
     done = jnp.sum(trace.done, axis=0, dtype=jnp.int32)
     # Row in the book of each trajectory that finished, and where those stand in the trace.
-    row = book.filled[None] + jnp.cumsum(trace.done, axis=0, dtype=jnp.int32) - 1
+    row = buffer.filled[None] + jnp.cumsum(trace.done, axis=0, dtype=jnp.int32) - 1
     (events,) = jnp.nonzero(trace.done.reshape(-1), size=trace.done.size)
     events = events.astype(jnp.int32)
     zero = jnp.int32(0)
@@ -211,26 +215,26 @@ def _advance(kind: Structure, tile: Tile, state: State, book: Book) -> tuple[Sta
     diverged = trace.diverged.reshape(TICKS, units, chains) & finished
     accept = jnp.where(finished, trace.accept.reshape(TICKS, units, chains), 0)
     balance = jnp.where(finished, hmc.energy_balance(trace.accept).reshape(TICKS, units, chains), 0)
-    return state, Book(
-        rows=jax.lax.fori_loop(zero, jnp.sum(done, dtype=jnp.int32), enter, book.rows),
-        filled=book.filled + done,
-        divergences=book.divergences + jnp.sum(diverged, axis=(0, 2), dtype=jnp.int32),
+    return state, DrawBuffer(
+        rows=jax.lax.fori_loop(zero, jnp.sum(done, dtype=jnp.int32), enter, buffer.rows),
+        filled=buffer.filled + done,
+        divergences=buffer.divergences + jnp.sum(diverged, axis=(0, 2), dtype=jnp.int32),
         accept=jnp.sum(accept, axis=(0, 2)) / jnp.maximum(done * chains, 1),
-        balance=book.balance + jnp.sum(balance, axis=0),
+        balance=buffer.balance + jnp.sum(balance, axis=0),
     )
 
 
 @partial(jax.jit, donate_argnums=(0, 1))
-def _adapt(state: State, book: Book, learn: Array, settled: Array) -> tuple[State, Book]:
+def _adapt(state: State, buffer: DrawBuffer, learn: Array, settled: Array) -> tuple[State, DrawBuffer]:
     coordinates = state.here.position.shape[0]
-    rows = book.rows[:, :WINDOW_ROWS, :coordinates]
-    state = adaptation.learn_metric(state, rows, jnp.minimum(book.filled, WINDOW_ROWS), learn)
+    rows = buffer.rows[:, :WINDOW_ROWS, :coordinates]
+    state = adaptation.learn_metric(state, rows, jnp.minimum(buffer.filled, WINDOW_ROWS), learn)
     state = state._replace(stepping=adaptation.settle(state.stepping, settled))
     empty = learn | settled
-    return state, book._replace(
-        filled=jnp.where(empty, 0, book.filled),
-        divergences=jnp.where(empty, 0, book.divergences),
-        balance=jnp.where(empty[:, None], 0, book.balance),
+    return state, buffer._replace(
+        filled=jnp.where(empty, 0, buffer.filled),
+        divergences=jnp.where(empty, 0, buffer.divergences),
+        balance=jnp.where(empty[:, None], 0, buffer.balance),
     )
 
 

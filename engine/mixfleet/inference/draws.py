@@ -10,8 +10,8 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from mixfleet.config.priors import ADSTOCK_PARAMETERS
 from mixfleet.inference import diagnostics
-from mixfleet.inference.compiled import COMPILER_OPTIONS, Book
-from mixfleet.models.batch import Structure, Tile
+from mixfleet.inference.compiled import COMPILER_OPTIONS, DrawBuffer
+from mixfleet.models.batch import Structure, UnitBatch
 from mixfleet.models.log_density import natural, response
 from mixfleet_kernels import adstock, saturation
 
@@ -59,11 +59,11 @@ class Judgement(NamedTuple):
     finite: Bool[Values, ""]
 
 
-@partial(jax.jit, static_argnames=("kind", "length"), compiler_options=COMPILER_OPTIONS)
+@partial(jax.jit, static_argnames=("structure", "length"), compiler_options=COMPILER_OPTIONS)
 def inspect(
-    kind: Structure,
-    tile: Tile,
-    book: Book,
+    structure: Structure,
+    batch: UnitBatch,
+    buffer: DrawBuffer,
     linear: Linear,
     key: UInt32[Array, "2"],
     places: Int[Array, " copy"],
@@ -75,10 +75,10 @@ def inspect(
 
     The linear coefficients are drawn here, exactly, from their law given everything else.
     """
-    copies = [jax.lax.dynamic_index_in_dim(book.rows, place, keepdims=False)[:length] for place in places]
+    copies = [jax.lax.dynamic_index_in_dim(buffer.rows, place, keepdims=False)[:length] for place in places]
     rows = jnp.concatenate(copies, axis=-1)
-    own = _only(tile, places[0])
-    drawn = _drawn(kind, own, rows, linear, jax.random.fold_in(key, COEFFICIENTS))
+    own = _only(batch, places[0])
+    drawn = _drawn(structure, own, rows, linear, jax.random.fold_in(key, COEFFICIENTS))
     # A channel that is absent contributes zero in every draw, and no diagnostic is defined on a constant.
     present = own.active[..., None] > 0
     total = jnp.where(jnp.any(present), jnp.sum(drawn.contribution, axis=0), drawn.noise)
@@ -107,10 +107,10 @@ def inspect(
     return drawn, judgement
 
 
-@partial(jax.jit, static_argnames="kind", compiler_options=COMPILER_OPTIONS)
+@partial(jax.jit, static_argnames="structure", compiler_options=COMPILER_OPTIONS)
 def predict(
-    kind: Structure,
-    tile: Tile,
+    structure: Structure,
+    batch: UnitBatch,
     unit: Int[Array, ""],
     design: Float[Array, "week column"],
     shape: Float[Array, "parameter channel sample"],
@@ -120,59 +120,59 @@ def predict(
     key: UInt32[Array, "2"],
 ) -> tuple[Float[Array, "week sample"], Float[Array, "week sample"]]:
     """Expected KPI and draws of the KPI itself, both in shares of its scale."""
-    own = _only(tile, unit)
+    own = _only(batch, unit)
     lanes = jnp.repeat(own.media, effect.shape[-1], axis=-1)
-    shapes = response(lanes, tuple(shape), kind)
+    shapes = response(lanes, tuple(shape), structure)
     expected = jnp.sum(shapes * effect, axis=1) + jnp.matmul(design, coefficients, precision="highest")
     outcome = expected + noise * jax.random.normal(jax.random.fold_in(key, OUTCOMES), expected.shape, expected.dtype)
     return expected, outcome
 
 
-@partial(jax.jit, static_argnames="kind", compiler_options=COMPILER_OPTIONS)
+@partial(jax.jit, static_argnames="structure", compiler_options=COMPILER_OPTIONS)
 def worth(
-    kind: Structure,
-    tile: Tile,
+    structure: Structure,
+    batch: UnitBatch,
     unit: Int[Array, ""],
     value: Float[Array, " week"],
     shape: Float[Array, "parameter channel sample"],
 ) -> Float[Array, "channel sample"]:
     """The value of one KPI, averaged over the weeks of the likelihood by each channel's contribution."""
-    own = _only(tile, unit)
+    own = _only(batch, unit)
 
     def of_sample(shape: Float[Array, "parameter channel"]) -> Float[Array, " channel"]:
-        curve = response(own.media, tuple(shape[..., None]), kind)[..., 0] * own.weight
+        curve = response(own.media, tuple(shape[..., None]), structure)[..., 0] * own.weight
         return jnp.sum(curve * value[:, None], axis=0) / jnp.maximum(jnp.sum(curve, axis=0), 1e-30)
 
     return jax.lax.map(of_sample, jnp.moveaxis(shape, -1, 0), batch_size=64).T
 
 
-@partial(jax.jit, static_argnames="kind", compiler_options=COMPILER_OPTIONS)
+@partial(jax.jit, static_argnames="structure", compiler_options=COMPILER_OPTIONS)
 def prior_contribution(
-    kind: Structure,
-    tile: Tile,
+    structure: Structure,
+    batch: UnitBatch,
     unit: Int[Array, ""],
     shape: Float[Array, "parameter channel sample"],
     effect: Float[Array, "channel sample"],
 ) -> Float[Array, "channel sample"]:
     """Mean contribution over the weeks of the likelihood under parameters from anywhere, such as the prior."""
-    own = _only(tile, unit)
+    own = _only(batch, unit)
     lanes = jnp.repeat(own.media, effect.shape[-1], axis=-1)
-    shapes = response(lanes, tuple(shape), kind)
+    shapes = response(lanes, tuple(shape), structure)
     return jnp.sum(shapes * own.weight[:, None], axis=0) / jnp.sum(own.weight) * effect
 
 
-def _only(tile: Tile, unit: Int[Array, ""]) -> Tile:
+def _only(batch: UnitBatch, unit: Int[Array, ""]) -> UnitBatch:
     """The tile of one of its units."""
     picked = {
-        name: jax.lax.dynamic_slice_in_dim(getattr(tile, name), unit, 1, axis=0 if name == "basis" else -1)
-        for name in Tile._fields
+        name: jax.lax.dynamic_slice_in_dim(getattr(batch, name), unit, 1, axis=0 if name == "basis" else -1)
+        for name in UnitBatch._fields
     }
-    return Tile(**picked)
+    return UnitBatch(**picked)
 
 
 def _drawn(
-    kind: Structure,
-    own: Tile,
+    structure: Structure,
+    own: UnitBatch,
     rows: Float[Array, "draw field chain"],
     linear: Linear,
     key: UInt32[Array, "2"],
@@ -180,28 +180,28 @@ def _drawn(
     length, _, chains = rows.shape
     lanes = length * chains
     fields = jnp.moveaxis(rows, 1, 0).reshape(-1, lanes)
-    position, rest = fields[: kind.dimension], fields[kind.dimension :]
-    mean_response = rest[: kind.channels]
-    projection = rest[kind.channels : kind.channels + kind.columns]
-    parameters = natural(position, jnp.repeat(own.hyper, lanes, axis=-1), kind, own)
-    if kind.model.coordinate == "effect":
+    position, rest = fields[: structure.dimension], fields[structure.dimension :]
+    mean_response = rest[: structure.channels]
+    projection = rest[structure.channels : structure.channels + structure.columns]
+    parameters = natural(position, jnp.repeat(own.hyper, lanes, axis=-1), structure, own)
+    if structure.model.coordinate == "effect":
         effect, contribution = parameters.strength, parameters.strength * mean_response
     else:
         effect, contribution = parameters.strength / mean_response, parameters.strength
 
     s2 = parameters.noise**2
     total = s2 + own.variance
-    white = jax.random.normal(key, (kind.columns, lanes), rows.dtype)
+    white = jax.random.normal(key, (structure.columns, lanes), rows.dtype)
     along = jnp.sqrt(own.variance) * projection / total + jnp.sqrt(s2 / total) * white
-    if kind.shared:
+    if structure.shared:
         # Pooled coefficients were drawn by the sampler.
-        along = along.at[-kind.shared :].set(projection[-kind.shared :])
+        along = along.at[-structure.shared :].set(projection[-structure.shared :])
     coefficients = jnp.asarray(linear.prior_mean)[:, None] + jnp.matmul(linear.loading, along, precision="highest")
 
     def by_draw(values: Array) -> Array:
         return values.reshape(*values.shape[:-1], length, chains)
 
-    nothing = jnp.zeros((0, kind.channels, lanes), rows.dtype)
+    nothing = jnp.zeros((0, structure.channels, lanes), rows.dtype)
     return Draws(
         shape=by_draw(jnp.stack(parameters.shape) if parameters.shape else nothing),
         effect=by_draw(effect),
@@ -212,15 +212,15 @@ def _drawn(
     )
 
 
-@partial(jax.jit, static_argnames="kind", compiler_options=COMPILER_OPTIONS)
+@partial(jax.jit, static_argnames="structure", compiler_options=COMPILER_OPTIONS)
 def steady_response(
-    kind: Structure,
+    structure: Structure,
     grid: Float[Array, " level"],
     shape: Float[Array, "parameter channel sample"],
     effect: Float[Array, "channel sample"],
 ) -> Float[Array, "level channel sample"]:
     """Weekly contribution, in shares of the KPI's scale, at media held at each level for ever."""
-    model = kind.model
+    model = structure.model
     count = len(ADSTOCK_PARAMETERS[model.adstock])
     window = adstock.weights(model.adstock, tuple(shape[:count]), window=model.window, normalise=model.normalise)
     # At a steady level the window only multiplies: before the saturation or after it.

@@ -56,7 +56,7 @@ class Point(NamedTuple):
 
     position: Float[Array, "coordinate lane"]
     gradient: Float[Array, "coordinate lane"]
-    push: Float[Array, "coordinate lane"]
+    inverse_mass_gradient: Float[Array, "coordinate lane"]
     """Covariance times gradient: what half a kick does to the velocity."""
     value: Float[Array, " lane"]
     extra: Float[Array, "extra lane"]
@@ -72,7 +72,7 @@ class Metric(NamedTuple):
     upper: Float[Array, "unit coordinate coordinate"]
     inverse: Float[Array, "unit coordinate coordinate"]
 
-    def push(self, gradient: Float[Array, "coordinate lane"]) -> Float[Array, "coordinate lane"]:
+    def inverse_mass_gradient(self, gradient: Float[Array, "coordinate lane"]) -> Float[Array, "coordinate lane"]:
         """Covariance times gradient."""
         return _times(self.covariance, gradient)
 
@@ -165,7 +165,7 @@ def begin(
 ) -> State:
     """The state at the start of the first trajectory, with what the density says of the position."""
     value, gradient, extra = evaluation
-    point = Point(position, gradient, metric.push(gradient), value, extra)
+    point = Point(position, gradient, metric.inverse_mass_gradient(gradient), value, extra)
     lanes, units = position.shape[1], key.shape[0]
     empty = jnp.zeros_like(position)
     state = State(
@@ -202,18 +202,20 @@ def restart(state: State, which: Bool[Array, " unit"]) -> State:
     """Abandons the running trajectories of the units in `which` and sets off anew, under a metric that changed."""
     moved = state._replace(transition=state.transition + which)
     lane = jnp.repeat(which, state.here.position.shape[1] // state.key.shape[0])
-    push = jnp.where(lane, state.metric.push(state.start.gradient), state.start.push)
-    return _set_off(moved, state.start._replace(push=push), _draws(moved), which)
+    inverse_mass_gradient = jnp.where(
+        lane, state.metric.inverse_mass_gradient(state.start.gradient), state.start.inverse_mass_gradient
+    )
+    return _set_off(moved, state.start._replace(inverse_mass_gradient=inverse_mass_gradient), _draws(moved), which)
 
 
 def _tick(log_density: LogDensity, state: State) -> tuple[State, Trace]:
     units, lanes = state.key.shape[0], state.here.position.shape[1]
     chains = lanes // units
     step = lanes_of(jnp.exp(state.stepping.log_step), chains)
-    velocity = state.velocity + 0.5 * step * state.here.push
+    velocity = state.velocity + 0.5 * step * state.here.inverse_mass_gradient
     momentum = state.momentum + 0.5 * step * state.here.gradient
     here = _point(log_density, state.here.position + step * velocity, state.metric)
-    velocity = velocity + 0.5 * step * here.push
+    velocity = velocity + 0.5 * step * here.inverse_mass_gradient
     momentum = momentum + 0.5 * step * here.gradient
 
     steps_left = state.steps_left - 1
@@ -290,7 +292,7 @@ def adapt_step(stepping: Stepping, done: Bool[Array, " unit"], accept: Float[Arr
 
 def _point(log_density: LogDensity, position: Array, metric: Metric) -> Point:
     value, gradient, extra = log_density(position)
-    return Point(position, gradient, metric.push(gradient), value, extra)
+    return Point(position, gradient, metric.inverse_mass_gradient(gradient), value, extra)
 
 
 def _choose(which: Bool[Array, " last"], yes: Chosen, no: Chosen) -> Chosen:

@@ -76,8 +76,8 @@ def _begin_climb(centre: Float[Array, "coordinate unit"], chains: int, key: UInt
     coordinates = centre.shape[0]
     jitter = normals(uniforms(key, JITTERING, coordinates, chains * len(key), centre.dtype))
     position = lanes_of(centre, chains) + 0.5 * jitter
-    nowhere = jnp.full(position.shape[1], -jnp.inf, position.dtype)
-    return _Climb(position, position, nowhere, _OPTIMISER.init(position))
+    zero_state = jnp.full(position.shape[1], -jnp.inf, position.dtype)
+    return _Climb(position, position, zero_state, _OPTIMISER.init(position))
 
 
 @jax.jit

@@ -69,13 +69,18 @@ def trajectory(
     before = -origin.value + 0.5 * sum_rows(white**2)
 
     def leap(_: Any, carried: tuple[Origin, Array, Array, Array]) -> tuple[Origin, Array, Array, Array]:
-        here, push, velocity, momentum = carried
-        velocity, momentum = velocity + 0.5 * step * push, momentum + 0.5 * step * here.gradient
+        here, inverse_mass_gradient, velocity, momentum = carried
+        velocity, momentum = velocity + 0.5 * step * inverse_mass_gradient, momentum + 0.5 * step * here.gradient
         here = target(here.position + step * velocity)
-        push = metric.push(here.gradient)
-        return here, push, velocity + 0.5 * step * push, momentum + 0.5 * step * here.gradient
+        inverse_mass_gradient = metric.inverse_mass_gradient(here.gradient)
+        return (
+            here,
+            inverse_mass_gradient,
+            velocity + 0.5 * step * inverse_mass_gradient,
+            momentum + 0.5 * step * here.gradient,
+        )
 
-    carried = origin, metric.push(origin.gradient), velocity, momentum
+    carried = origin, metric.inverse_mass_gradient(origin.gradient), velocity, momentum
     end, _, velocity, momentum = jax.lax.fori_loop(0, steps, leap, carried)
     after = -end.value + 0.5 * sum_rows(momentum * velocity)
     error = after - before

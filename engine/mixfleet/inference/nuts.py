@@ -15,10 +15,10 @@ from numpyro.infer.hmc import HMCState, hmc
 from mixfleet.config import Inference
 from mixfleet.inference import initialization
 from mixfleet.inference.certification import judge
-from mixfleet.inference.compiled import Book, evaluate
+from mixfleet.inference.compiled import DrawBuffer, evaluate
 from mixfleet.inference.draws import Draws, Judgement, Linear, inspect
 from mixfleet.inference.scheduler import Finished
-from mixfleet.models.batch import Structure, Tile, stack
+from mixfleet.models.batch import Structure, UnitBatch, stack
 from mixfleet.models.log_density import evaluate_density
 
 __all__ = ["sample"]
@@ -28,27 +28,29 @@ WARMUP, DRAWS = 500, 600
 DEPTH = 8
 
 
-def sample(finished: Finished, kind: Structure, inference: Inference, key: np.ndarray) -> tuple[Finished, Structure]:
+def sample(
+    finished: Finished, structure: Structure, inference: Inference, key: np.ndarray
+) -> tuple[Finished, Structure]:
     """The unit sampled anew, whatever the verdict, and the structure of its draws.
 
     Args:
         finished: The last failed attempt.
-        kind: Its structure.
+        structure: Its structure.
         inference: Thresholds and target acceptance.
         key: uint32[2].
     """
     began = time.monotonic()
-    alone = replace(kind, units=1, chains=CHAINS, dtype="float64")
+    alone = replace(structure, units=1, chains=CHAINS, dtype="float64")
     member = finished.job.member
     with jax.enable_x64(True):
-        tile = jax.tree.map(jnp.asarray, stack([member], alone))
+        batch = jax.tree.map(jnp.asarray, stack([member], alone))
         keys = jax.random.split(jnp.asarray(key), 3)
-        modes, by_chain = _modes(tile, alone, keys[:1]), jax.random.split(keys[1], CHAINS)
-        kept = _draws(alone, tile, modes, by_chain, inference.target_accept, warmup=WARMUP, draws=DRAWS)
-        book = _book(kept, tile, alone)
+        modes, by_chain = _modes(batch, alone, keys[:1]), jax.random.split(keys[1], CHAINS)
+        kept = _draws(alone, batch, modes, by_chain, inference.target_accept, warmup=WARMUP, draws=DRAWS)
+        buffer = _buffer_of(kept, batch, alone)
         linear = Linear(jnp.asarray(member.loading), jnp.asarray(member.prior_mean))
         here, count = jnp.zeros(1, jnp.int32), jnp.int32(DRAWS)
-        drawn, judgement = inspect(alone, tile, book, linear, keys[2], here, count, length=DRAWS)
+        drawn, judgement = inspect(alone, batch, buffer, linear, keys[2], here, count, length=DRAWS)
         judgement = Judgement(*(np.asarray(part) for part in judgement))
         divergences = int(np.sum(np.asarray(kept.diverging)))
         verdict = judge(judgement, divergences=divergences, trajectories=CHAINS * DRAWS, inference=inference)
@@ -61,7 +63,7 @@ def sample(finished: Finished, kind: Structure, inference: Inference, key: np.nd
             divergences=divergences,
             gradients=int(np.sum(np.asarray(kept.steps))),
             seconds=time.monotonic() - began,
-            tile=tile,
+            batch=batch,
             place=0,
         )
     return last, alone
@@ -76,10 +78,10 @@ class _Kept(NamedTuple):
     steps: Int[Array, "chain draw"]
 
 
-@partial(jax.jit, static_argnames=("kind", "warmup", "draws"))
+@partial(jax.jit, static_argnames=("structure", "warmup", "draws"))
 def _draws(
-    kind: Structure,
-    tile: Tile,
+    structure: Structure,
+    batch: UnitBatch,
     modes: Float[Array, "chain coordinate"],
     keys: UInt32[Array, "chain 2"],
     target_accept: float,
@@ -88,7 +90,7 @@ def _draws(
     draws: int,
 ) -> _Kept:
     """Draws of one chain after the other. The unit is an argument, so that all units of a structure share a program."""
-    begin, move = hmc(potential_fn_gen=partial(_potential, kind), algo="NUTS")
+    begin, move = hmc(potential_fn_gen=partial(_potential, structure), algo="NUTS")
 
     def chain(started: tuple[Array, Array]) -> _Kept:
         state = begin(
@@ -97,51 +99,51 @@ def _draws(
             dense_mass=True,
             target_accept_prob=target_accept,
             max_tree_depth=DEPTH,
-            model_args=(tile,),
+            model_args=(batch,),
             rng_key=started[1],
         )
 
         def draw(state: HMCState, _: None) -> tuple[HMCState, _Kept]:
-            state = move(state, (tile,), {})
+            state = move(state, (batch,), {})
             return state, _Kept(state.z, state.energy, state.diverging, state.num_steps)
 
-        state, _ = jax.lax.scan(lambda state, _: (move(state, (tile,), {}), None), state, None, length=warmup)
+        state, _ = jax.lax.scan(lambda state, _: (move(state, (batch,), {}), None), state, None, length=warmup)
         return jax.lax.scan(draw, state, None, length=draws)[1]
 
     return jax.lax.map(chain, (modes, keys))
 
 
-def _modes(tile: Tile, kind: Structure, key: UInt32[Array, "unit 2"]) -> Float[Array, "chain coordinate"]:
+def _modes(batch: UnitBatch, structure: Structure, key: UInt32[Array, "unit 2"]) -> Float[Array, "chain coordinate"]:
     """One start per chain, as for the batched sampler."""
-    log_density = partial(evaluate, kind, tile)
-    modes, values = initialization.optimise(log_density, tile.centre, kind.chains, key)
+    log_density = partial(evaluate, structure, batch)
+    modes, values = initialization.optimise(log_density, batch.centre, structure.chains, key)
     return initialization.laplace(log_density, modes, values, 1)[0].T
 
 
-def _potential(kind: Structure, tile: Tile) -> Callable[[Float[Array, " coordinate"]], Array]:
+def _potential(structure: Structure, batch: UnitBatch) -> Callable[[Float[Array, " coordinate"]], Array]:
     """Minus the log posterior of one position, whose gradient is the one it comes with."""
-    series = tile.series(1)
+    series = batch.series(1)
 
     @jax.custom_vjp
     def potential(u: Float[Array, " coordinate"]) -> Array:
-        return -evaluate_density(u[:, None], tile, series, kind).value[0]
+        return -evaluate_density(u[:, None], batch, series, structure).value[0]
 
     def forward(u: Array) -> tuple[Array, Array]:
-        evaluation = evaluate_density(u[:, None], tile, series, kind)
+        evaluation = evaluate_density(u[:, None], batch, series, structure)
         return -evaluation.value[0], -evaluation.gradient[:, 0]
 
     potential.defvjp(forward, lambda gradient, cotangent: (cotangent * gradient,))
     return potential
 
 
-@partial(jax.jit, static_argnames="kind")
-def _book(kept: _Kept, tile: Tile, kind: Structure) -> Book:
+@partial(jax.jit, static_argnames="structure")
+def _buffer_of(kept: _Kept, batch: UnitBatch, structure: Structure) -> DrawBuffer:
     """The draws as a batched sampler would have entered them."""
     chains, draws, coordinates = kept.position.shape
-    alone = tile.series(1)
+    alone = batch.series(1)
 
     def row(u: Float[Array, " coordinate"]) -> tuple[Array, Array]:
-        evaluation = evaluate_density(u[:, None], tile, alone, kind)
+        evaluation = evaluate_density(u[:, None], batch, alone, structure)
         return evaluation.extra[:, 0], evaluation.value[0]
 
     positions = kept.position.reshape(-1, coordinates)
@@ -149,7 +151,7 @@ def _book(kept: _Kept, tile: Tile, kind: Structure) -> Book:
     fields = jnp.concatenate([positions, extra, value[:, None], kept.energy.reshape(-1, 1)], axis=1)
     nothing = jnp.zeros(1, jnp.int32)
     rows = jnp.transpose(fields.reshape(chains, draws, -1), (1, 2, 0))[None]
-    return Book(
+    return DrawBuffer(
         rows=rows,
         filled=nothing + draws,
         divergences=nothing,

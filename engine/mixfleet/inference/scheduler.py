@@ -11,10 +11,10 @@ import numpy as np
 
 from mixfleet.config import Inference
 from mixfleet.inference.certification import Verdict, judge, past_saving
-from mixfleet.inference.compiled import TICKS, Book, Program
+from mixfleet.inference.compiled import TICKS, DrawBuffer, Program
 from mixfleet.inference.draws import Draws, Judgement, Linear, inspect
 from mixfleet.inference.hmc import State
-from mixfleet.models.batch import Member, Tile, stack
+from mixfleet.models.batch import PreparedUnit, UnitBatch, stack
 
 __all__ = ["Finished", "Job", "Jobs", "Slots", "capacity_of"]
 
@@ -45,7 +45,7 @@ slowly to reach the floor by the last look."""
 class Job:
     """One unit to sample, and how hard."""
 
-    member: Member
+    member: PreparedUnit
     keys: np.ndarray
     """uint32[copy, 2], from the unit's labels, the seed, the rung and the copy: in how many places of a tile the unit
     is sampled at once, as so many more chains."""
@@ -76,7 +76,7 @@ class Finished:
     divergences: int
     gradients: int
     seconds: float
-    tile: Tile
+    batch: UnitBatch
     place: int
 
 
@@ -106,7 +106,7 @@ class Jobs:
 
 
 @dataclass
-class _Occupant:
+class _ActiveUnit:
     """A unit at work."""
 
     job: Job
@@ -128,14 +128,14 @@ class Slots:
         finish: Callable[[Finished], None],
         stop: Event,
     ) -> None:
-        self._program, self._kind, self._device = program, program.kind, program.device
+        self._program, self._kind, self._device = program, program.structure, program.device
         self._inference, self._jobs, self._finish, self._stop = inference, jobs, finish, stop
-        self._occupants: list[_Occupant] = []
+        self._occupants: list[_ActiveUnit] = []
         self._staged: deque[tuple[Job, list[int]]] = deque()
         self._staged_state: State | None = None
         self._state: State | None = None
-        self._book: Book | None = None
-        self._tile: Tile | None = None
+        self._buffer_of: DrawBuffer | None = None
+        self._tile: UnitBatch | None = None
 
     @property
     def active(self) -> int:
@@ -145,7 +145,7 @@ class Slots:
     def run(self) -> None:
         """Works until there are no more jobs, or until told to stop."""
         with jax.enable_x64(True), jax.default_device(self._device):
-            self._book = self._program.empty_book()
+            self._buffer_of = self._program.empty_buffer()
             while not self._stop.is_set():
                 self._fill()
                 if self.active == 0:
@@ -153,7 +153,7 @@ class Slots:
                 self._block()
 
     def _fill(self) -> None:
-        taken = {place for occupant in self._occupants for place in occupant.places}
+        taken = {place for active_unit in self._occupants for place in active_unit.places}
         free = [place for place in range(self._kind.units) if place not in taken]
         source = np.full(self._kind.units, -1, np.int32)
         while free and (self._staged or self._stage(source)):
@@ -162,7 +162,7 @@ class Slots:
                 break
             self._staged.popleft()
             places, free = free[: len(sources)], free[len(sources) :]
-            self._occupants.append(_Occupant(job, places, time.monotonic()))
+            self._occupants.append(_ActiveUnit(job, places, time.monotonic()))
             source[places] = sources
         self._insert(source)
 
@@ -177,10 +177,10 @@ class Slots:
         keys = np.concatenate([job.keys for job in jobs])
         targets = [job.target_accept for job in jobs for _ in range(job.copies)]
         spare = self._kind.units - len(members)
-        tile = self._program.put(stack(members + members[:1] * spare, self._kind))
+        batch = self._program.put(stack(members + members[:1] * spare, self._kind))
         filled = np.concatenate([keys, np.repeat(keys[:1], spare, axis=0)])
         aims = np.array(targets + targets[:1] * spare, self._kind.dtype)
-        self._staged_state = self._program.start(tile, filled, aims)
+        self._staged_state = self._program.start(batch, filled, aims)
         first = 0
         for job in jobs:
             self._staged.append((job, list(range(first, first + job.copies))))
@@ -191,43 +191,43 @@ class Slots:
         if np.all(source < 0):
             return
         assert self._staged_state is not None
-        assert self._book is not None
+        assert self._buffer_of is not None
         state = self._state or self._program.empty_state()
-        self._state, counts = self._program.insert(state, self._staged_state, self._book.filled, source)
-        self._book = self._book._replace(filled=counts)
+        self._state, counts = self._program.insert(state, self._staged_state, self._buffer_of.filled, source)
+        self._buffer_of = self._buffer_of._replace(filled=counts)
         self._put_tile()
 
     def _put_tile(self) -> None:
-        members: list[Member | None] = [None] * self._kind.units
-        for occupant in self._occupants:
-            for place in occupant.places:
-                members[place] = occupant.job.member
+        members: list[PreparedUnit | None] = [None] * self._kind.units
+        for active_unit in self._occupants:
+            for place in active_unit.places:
+                members[place] = active_unit.job.member
         self._tile = self._program.put(stack(members, self._kind))
 
     def _block(self) -> None:
         assert self._state is not None
-        assert self._book is not None
+        assert self._buffer_of is not None
         assert self._tile is not None
-        self._state, self._book = self._program.advance(self._tile, self._state, self._book)
+        self._state, self._buffer_of = self._program.advance(self._tile, self._state, self._buffer_of)
         learn = np.zeros(self._kind.units, bool)
         settled = learn.copy()
-        begun: list[_Occupant] = []
-        for occupant in self._occupants:
-            occupant.blocks += 1
-            if occupant.sampling:
-                begun.append(occupant)
+        begun: list[_ActiveUnit] = []
+        for active_unit in self._occupants:
+            active_unit.blocks += 1
+            if active_unit.sampling:
+                begun.append(active_unit)
                 continue
-            patience = occupant.job.patience
-            learn[occupant.places] = occupant.blocks in [patience * window for window in WINDOWS]
-            occupant.sampling = occupant.blocks == patience * (WINDOWS[-1] + SETTLING)
-            settled[occupant.places] = occupant.sampling
-        counts = np.asarray(self._book.filled)
-        for occupant in begun:
-            count = int(np.min(counts[occupant.places]))
-            if count >= self._looks(occupant.job)[occupant.look]:
-                self._look(occupant, count)
+            patience = active_unit.job.patience
+            learn[active_unit.places] = active_unit.blocks in [patience * window for window in WINDOWS]
+            active_unit.sampling = active_unit.blocks == patience * (WINDOWS[-1] + SETTLING)
+            settled[active_unit.places] = active_unit.sampling
+        counts = np.asarray(self._buffer_of.filled)
+        for active_unit in begun:
+            count = int(np.min(counts[active_unit.places]))
+            if count >= self._looks(active_unit.job)[active_unit.look]:
+                self._look(active_unit, count)
         if np.any(learn | settled):
-            self._state, self._book = self._program.adapt(self._state, self._book, learn, settled)
+            self._state, self._buffer_of = self._program.adapt(self._state, self._buffer_of, learn, settled)
 
     def _looks(self, job: Job) -> list[int]:
         last = self._inference.max_draws
@@ -253,18 +253,18 @@ class Slots:
         too_slow = ess * most < count * self._inference.ess_floor
         return count >= PATIENCE and (verdict.hopeless or too_slow)
 
-    def _look(self, occupant: _Occupant, count: int) -> None:
-        assert self._book is not None
+    def _look(self, active_unit: _ActiveUnit, count: int) -> None:
+        assert self._buffer_of is not None
         assert self._tile is not None
         count -= count % 2
-        job, places, capacity = occupant.job, occupant.places, self._program.capacity + TICKS
+        job, places, capacity = active_unit.job, active_unit.places, self._program.capacity + TICKS
         length = SHORT + TICKS if count <= SHORT + TICKS else capacity
         dtype = self._kind.dtype
         linear = Linear(np.asarray(job.member.loading, dtype), np.asarray(job.member.prior_mean, dtype))
         drawn, judgement = inspect(
             self._kind,
             self._tile,
-            self._book,
+            self._buffer_of,
             linear,
             job.keys[0],
             np.array(places, np.int32),
@@ -272,20 +272,20 @@ class Slots:
             length=min(length, capacity),
         )
         judgement = Judgement(*(np.asarray(part) for part in judgement))
-        divergences = int(np.sum(np.asarray(self._book.divergences)[places]))
+        divergences = int(np.sum(np.asarray(self._buffer_of.divergences)[places]))
         chains = self._kind.chains * job.copies
-        filled = np.asarray(self._book.filled)[places, None]
+        filled = np.asarray(self._buffer_of.filled)[places, None]
         verdict = judge(
             judgement,
             divergences=divergences,
             trajectories=count * chains,
             inference=self._inference,
-            balance=np.ravel(np.asarray(self._book.balance)[places] / filled),
+            balance=np.ravel(np.asarray(self._buffer_of.balance)[places] / filled),
         )
-        occupant.look = self._next_look(job, count, min(verdict.ess_bulk_min, verdict.ess_tail_min))
-        if occupant.look < len(self._looks(job)) and not self._over(job, verdict, count, divergences):
+        active_unit.look = self._next_look(job, count, min(verdict.ess_bulk_min, verdict.ess_tail_min))
+        if active_unit.look < len(self._looks(job)) and not self._over(job, verdict, count, divergences):
             return
-        self._occupants.remove(occupant)
+        self._occupants.remove(active_unit)
         self._finish(
             Finished(
                 job=job,
@@ -294,9 +294,9 @@ class Slots:
                 draws=Draws(*(_leading(np.asarray(part), count) for part in drawn)),
                 count=count,
                 divergences=divergences,
-                gradients=occupant.blocks * TICKS * chains,
-                seconds=time.monotonic() - occupant.started,
-                tile=self._tile,
+                gradients=active_unit.blocks * TICKS * chains,
+                seconds=time.monotonic() - active_unit.started,
+                batch=self._tile,
                 place=places[0],
             )
         )

@@ -30,7 +30,7 @@ def column_priors(
     model: Model, data: Data, prior: Prior, unit: Mapping[str, str]
 ) -> tuple[Float[np.ndarray, " column"], Float[np.ndarray, " column"]]:
     """Prior mean and standard deviation of each column's coefficient, in shares of the KPI's scale."""
-    laws = [prior.law(kind, unit=unit).hyperparameters for kind in column_kinds(model, data)]
+    laws = [prior.law(structure, unit=unit).hyperparameters for structure in column_kinds(model, data)]
     return np.array([law["mean"] for law in laws]), np.array([law["sd"] for law in laws])
 
 

@@ -18,16 +18,16 @@ from mixfleet.models import baseline, families
 from mixfleet_kernels.likelihood import Series
 
 __all__ = [
-    "Member",
+    "PreparedUnit",
     "Structure",
-    "Tile",
+    "UnitBatch",
+    "batch_shapes",
     "decompose",
     "padded_weeks",
     "prepare",
     "repadded",
     "stack",
-    "structure",
-    "tile_shapes",
+    "structure_of",
 ]
 
 LENGTHS = (112, 160, 224, 272, 320, 432, 544)
@@ -70,7 +70,7 @@ class Structure:
         return len(self.model.channel_parameters) * self.channels + 1
 
 
-class Tile(NamedTuple):
+class UnitBatch(NamedTuple):
     """The data of a program's units, on device; the unit axis is last where lanes will be."""
 
     media: Float[Array, "week channel unit"]
@@ -96,14 +96,14 @@ class Tile(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Member:
+class PreparedUnit:
     """One unit, scaled and padded: host arrays in float64, and the way back to its own units."""
 
     unit: Unit
     scale: scaling.Scale
     fitted: Bool[np.ndarray, " week"]
     """Weeks in the likelihood, unpadded."""
-    told: Bool[np.ndarray, " week"]
+    contribution_weeks: Bool[np.ndarray, " week"]
     """Weeks over which contributions are told: the same or, where there are none, all whose media are known."""
     design: Float[np.ndarray, "week column"]
     """The linear block in every week of the unit, unpadded."""
@@ -113,7 +113,7 @@ class Member:
     laws: tuple[tuple[Distribution, ...], ...]
     """Prior of each channel parameter, by parameter and channel."""
     arrays: dict[str, np.ndarray]
-    """One entry per field of `Tile`, without the unit axis."""
+    """One entry per field of `UnitBatch`, without the unit axis."""
 
 
 def padded_weeks(weeks: int) -> int:
@@ -124,7 +124,7 @@ def padded_weeks(weeks: int) -> int:
     return -(-weeks // 112) * 112
 
 
-def structure(spec: Spec, panel: Panel, weeks: int) -> Structure:
+def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
     """The structure of the program for units of `weeks` weeks.
 
     Raises:
@@ -148,22 +148,22 @@ def structure(spec: Spec, panel: Panel, weeks: int) -> Structure:
     )
 
 
-def prepare(unit: Unit, panel: Panel, spec: Spec) -> Member:
+def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
     """A unit as the arrays of its structure."""
     model = spec.model
     holdout = spec.data.holdout or 0
     fitted = scaling.likelihood_weeks(unit, window=model.window, holdout=holdout)
-    told = fitted if fitted.any() else scaling.known_weeks(unit, window=model.window)
+    contribution_weeks = fitted if fitted.any() else scaling.known_weeks(unit, window=model.window)
     measured = scaling.measure(unit, fitted, holdout)
     design = baseline.design(unit.dates, measured.scaled_controls(unit), model=model, fitted_weeks=measured.trend_weeks)
     names = dict(zip(panel.keys, unit.labels, strict=True))
     mean, sd = baseline.column_priors(model, spec.data, spec.prior, names)
-    weight = np.where(fitted, 1.0, FAINT * told)
+    weight = np.where(fitted, 1.0, FAINT * contribution_weeks)
     basis, variance, loading = decompose(design * fitted[:, None], sd)
 
     kpi = (measured.scaled_kpi(unit) - design @ mean) * fitted
     media = measured.scaled_media(unit)
-    active = _reaches(media, told, model.window if model.adstock != "none" else 1)
+    active = _reaches(media, contribution_weeks, model.window if model.adstock != "none" else 1)
     laws = tuple(
         tuple(spec.prior.law(parameter, unit=names, channel=channel) for channel in panel.channels)
         for parameter in model.channel_parameters
@@ -171,7 +171,7 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> Member:
     noise = spec.prior.law("noise", unit=names)
     rows = [families.hyper_rows(law) for by_channel in laws for law in by_channel] + [families.hyper_rows(noise)]
     middle = [np.array([families.centre(law) for law in by_channel]) for by_channel in laws]
-    strength_unit = _strength_unit(kpi, media * active, basis, fitted, told, np.exp(middle[-1]), model)
+    strength_unit = _strength_unit(kpi, media * active, basis, fitted, contribution_weeks, np.exp(middle[-1]), model)
     middle[-1] = np.full(len(panel.channels), 1.0)
     weeks = padded_weeks(len(unit.dates))
     arrays = {
@@ -186,11 +186,11 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> Member:
         "log_strength_unit": strength_unit,
         "centre": np.concatenate([*middle, [families.centre(noise)]]),
     }
-    return Member(
+    return PreparedUnit(
         unit=unit,
         scale=measured,
         fitted=fitted,
-        told=told,
+        contribution_weeks=contribution_weeks,
         design=design,
         loading=loading,
         prior_mean=mean,
@@ -199,31 +199,31 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> Member:
     )
 
 
-def repadded(member: Member, weeks: int) -> Member:
+def repadded(member: PreparedUnit, weeks: int) -> PreparedUnit:
     """The member padded to more weeks than it needs alone, beside longer ones."""
     longer = {name: _pad(member.arrays[name], weeks) for name in ("media", "kpi", "weight", "basis")}
     return replace(member, arrays={**member.arrays, **longer})
 
 
-def stack(members: Sequence[Member | None], kind: Structure) -> Tile:
-    """A tile of up to `kind.units` members; places after the last repeat the first.
+def stack(members: Sequence[PreparedUnit | None], structure: Structure) -> UnitBatch:
+    """A tile of up to `structure.units` members; places after the last repeat the first.
 
     So do those of None, but without a week in the likelihood: nobody is to learn anything there, and it costs little.
     """
     first = next(member for member in members if member is not None)
-    there = [*members, *[first] * (kind.units - len(members))]
+    there = [*members, *[first] * (structure.units - len(members))]
 
     def gather(name: str) -> np.ndarray:
         axis = 0 if name == "basis" else -1
-        return np.stack([(member or first).arrays[name] for member in there], axis=axis).astype(kind.dtype)
+        return np.stack([(member or first).arrays[name] for member in there], axis=axis).astype(structure.dtype)
 
-    tile = Tile(**{name: gather(name) for name in Tile._fields})  # pyright: ignore[reportArgumentType]
-    return tile._replace(weight=tile.weight * np.array([member is not None for member in there], kind.dtype))
+    batch = UnitBatch(**{name: gather(name) for name in UnitBatch._fields})  # pyright: ignore[reportArgumentType]
+    return batch._replace(weight=batch.weight * np.array([member is not None for member in there], structure.dtype))
 
 
-def tile_shapes(kind: Structure) -> Tile:
+def batch_shapes(structure: Structure) -> UnitBatch:
     """Shapes and types of a tile of this structure."""
-    weeks, channels, columns, units = kind.weeks, kind.channels, kind.columns, kind.units
+    weeks, channels, columns, units = structure.weeks, structure.channels, structure.columns, structure.units
     sizes = dict(
         media=(weeks, channels, units),
         kpi=(weeks, units),
@@ -231,12 +231,12 @@ def tile_shapes(kind: Structure) -> Tile:
         basis=(units, weeks, columns),
         variance=(columns, units),
         active=(channels, units),
-        hyper=(families.HYPER_ROWS, kind.dimension, units),
+        hyper=(families.HYPER_ROWS, structure.dimension, units),
         log_strength_unit=(channels, units),
-        centre=(kind.dimension, units),
+        centre=(structure.dimension, units),
     )
-    structs = {name: jax.ShapeDtypeStruct(size, kind.dtype) for name, size in sizes.items()}
-    return Tile(**structs)  # pyright: ignore[reportArgumentType]
+    structs = {name: jax.ShapeDtypeStruct(size, structure.dtype) for name, size in sizes.items()}
+    return UnitBatch(**structs)  # pyright: ignore[reportArgumentType]
 
 
 def decompose(
@@ -268,7 +268,7 @@ def _strength_unit(
     media: Float[np.ndarray, "week channel"],
     basis: Float[np.ndarray, "week column"],
     fitted: Bool[np.ndarray, " week"],
-    told: Bool[np.ndarray, " week"],
+    contribution_weeks: Bool[np.ndarray, " week"],
     effect_scale: Float[np.ndarray, " channel"],
     model: Model,
 ) -> Float[np.ndarray, " channel"]:
@@ -281,7 +281,7 @@ def _strength_unit(
     columns = media[fitted] - basis[fitted] @ (basis[fitted].T @ media[fitted])
     residual = weeks - basis[fitted] @ (basis[fitted].T @ weeks)
     # The mean response of an absent channel counts as one: its effect, and so its prior, is what is sampled.
-    mean = np.where(np.any(media != 0, axis=0), np.maximum(media[told].mean(axis=0), 1e-6), 1.0)
+    mean = np.where(np.any(media != 0, axis=0), np.maximum(media[contribution_weeks].mean(axis=0), 1e-6), 1.0)
     # The ridge is the prior: an effect of about `effect_scale`, on media whose response averages its mean.
     noise = (np.std(residual) ** 2 if fitted.any() else 1.0) + 1e-12
     precision = columns.T @ columns / noise + np.diag(effect_scale**-2.0)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.scipy.special import erfc
 from jaxtyping import Array, Float
 
-__all__ = ["log_normal_cdf", "log_ramp", "log_ramp_slope"]
+__all__ = ["log_normal_cdf", "log_softplus_normal", "log_softplus_normal_slope"]
 
 FAR = -4.0
 """Below it a continued fraction gives the normal's tail; above it erfc is accurate."""
@@ -39,7 +39,7 @@ def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
 
 
 @jax.custom_jvp
-def log_ramp(z: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+def log_softplus_normal(z: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """Log of the ramp z Phi(z) + phi(z), the integral of Phi: like z above zero, like a normal's tail below."""
     near = jnp.maximum(z, FAR)
     x, fraction = _tail(z)
@@ -47,14 +47,14 @@ def log_ramp(z: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     return jnp.where(z > FAR, jnp.log(near * _cdf(near) + jnp.exp(_log_density(near))), far)
 
 
-@log_ramp.defjvp
+@log_softplus_normal.defjvp
 def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    return log_ramp(primals[0]), jnp.exp(log_ramp_slope(primals[0])) * tangents[0]
+    return log_softplus_normal(primals[0]), jnp.exp(log_softplus_normal_slope(primals[0])) * tangents[0]
 
 
-def log_ramp_slope(z: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """Log of the derivative of `log_ramp`: Phi over the ramp."""
-    return log_normal_cdf(z) - log_ramp(z)
+def log_softplus_normal_slope(z: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """Log of the derivative of `log_softplus_normal`: Phi over the ramp."""
+    return log_normal_cdf(z) - log_softplus_normal(z)
 
 
 def _cdf(z: Array) -> Array:

@@ -39,19 +39,19 @@ def sample_of(draws: Draws, size: int) -> Sample:
 
 
 def weekly_fit(
-    fitted: Finished, sample: Sample, kind: Structure, spec: Spec
+    fitted: Finished, sample: Sample, structure: Structure, spec: Spec
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Expected KPI by week with the interval of the KPI itself, and how well it agrees, held-out weeks apart."""
     member = fitted.job.member
     weeks = len(member.unit.dates)
-    design = np.zeros((kind.weeks, kind.columns))
+    design = np.zeros((structure.weeks, structure.columns))
     design[:weeks] = member.design
     expected, outcome = predict(
-        kind,
-        fitted.tile,
+        structure,
+        fitted.batch,
         np.int32(fitted.place),
         *(
-            np.asarray(part, kind.dtype)
+            np.asarray(part, structure.dtype)
             for part in (design, sample.shape, sample.effect, sample.noise, sample.coefficients)
         ),
         fitted.job.keys[0],

@@ -77,7 +77,7 @@ def _borrowed(unit: Finished, finished: FinishedGroup, panel: Panel) -> Float[np
     theta = np.concatenate(
         [
             *(
-                families.unconstrain(group.pool.kind.laws[j], values[j], law[:, own, None, None])
+                families.unconstrain(group.pool.structure.laws[j], values[j], law[:, own, None, None])
                 for j, _, own in group.pool.slices()
             ),
             _shared_of(unit, group),

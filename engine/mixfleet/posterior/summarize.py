@@ -12,7 +12,7 @@ from mixfleet.data.scaling import MEDIA_POWERS
 from mixfleet.inference.draws import prior_contribution, steady_response, worth
 from mixfleet.inference.scheduler import Finished
 from mixfleet.models import baseline
-from mixfleet.models.batch import Member, Structure
+from mixfleet.models.batch import PreparedUnit, Structure
 from mixfleet.models.prior_moments import DRAWS, moments, prior_sample
 from mixfleet.posterior.fit_quality import Sample, sample_of, weekly_fit
 from mixfleet.posterior.statistics import QUANTILES, statistics
@@ -26,12 +26,14 @@ PREDICTIVE_DRAWS = 512
 """Draws behind fitted values, response curves and scores; everything else uses all of them."""
 
 
-def unit_result(fitted: Finished, kind: Structure, panel: Panel, spec: Spec, *, status: str, reason: str) -> UnitResult:
+def unit_result(
+    fitted: Finished, structure: Structure, panel: Panel, spec: Spec, *, status: str, reason: str
+) -> UnitResult:
     """The unit's tables, statistics and thinned draws.
 
     Args:
         fitted: Draws and verdict.
-        kind: Structure of the program that made them.
+        structure: Structure of the program that made them.
         panel: Names of channels and keys.
         spec: All settings, with the coordinate that was sampled.
         status: What became of the unit.
@@ -39,18 +41,18 @@ def unit_result(fitted: Finished, kind: Structure, panel: Panel, spec: Spec, *, 
     """
     verdict = fitted.verdict
     # What follows from draws depends on no coordinate and no law: one set of programs serves every rung.
-    kind = replace(kind, model=replace(kind.model, coordinate="effect"), laws=())
+    structure = replace(structure, model=replace(structure.model, coordinate="effect"), laws=())
     natural = _natural(fitted, spec)
     sample = sample_of(fitted.draws, PREDICTIVE_DRAWS)
-    weekly, quality = weekly_fit(fitted, sample, kind, spec)
+    weekly, quality = weekly_fit(fitted, sample, structure, spec)
     tables: dict[str, dict[str, np.ndarray]] = {
         "params": _params(fitted, natural, panel, spec),
         "contributions": _contributions(fitted, panel, spec),
-        "curves": _curves(fitted, sample, kind, panel, spec),
+        "curves": _curves(fitted, sample, structure, panel, spec),
         "fit": quality,
         "weekly": weekly,
     }
-    roi = _roi(fitted, kind, panel)
+    roi = _roi(fitted, structure, panel)
     if roi:
         tables["roi"] = roi
     draws, dims, coords = ({}, {}, {}) if spec.output.draws == "summary" else _draws(fitted, natural, panel, spec)
@@ -86,7 +88,7 @@ def _natural(fitted: Finished, spec: Spec) -> dict[str, np.ndarray]:
     for name, shape in zip(spec.model.channel_parameters[:-1], draws.shape, strict=True):
         values[name] = shape * media ** MEDIA_POWERS.get(name, 0)
     values["effect"] = draws.effect * scale.kpi
-    values["contribution"] = draws.contribution * (scale.kpi * np.sum(fitted.job.member.told))
+    values["contribution"] = draws.contribution * (scale.kpi * np.sum(fitted.job.member.contribution_weeks))
     values["noise"] = draws.noise * scale.kpi
     mixing = scale.column_mixing(fitted.job.member.design.shape[1])
     values["coefficients"] = np.tensordot(mixing, draws.coefficients, axes=1)
@@ -127,7 +129,7 @@ def _params(fitted: Finished, natural: dict[str, np.ndarray], panel: Panel, spec
     }
 
 
-def _unit_factor(name: str, member: Member) -> Float[np.ndarray, " channel"]:
+def _unit_factor(name: str, member: PreparedUnit) -> Float[np.ndarray, " channel"]:
     """What one scaled unit of a channel parameter is in the table's units."""
     if name == "effect":
         return np.full(len(member.scale.media), member.scale.kpi)
@@ -138,12 +140,12 @@ def _contributions(fitted: Finished, panel: Panel, spec: Spec) -> dict[str, np.n
     """Contributions in KPI over the weeks that are told, by channel and by term of the baseline."""
     member = fitted.job.member
     columns = baseline.column_names(spec.model, spec.data)
-    sums = member.design[member.told].sum(axis=0) * member.scale.kpi
+    sums = member.design[member.contribution_weeks].sum(axis=0) * member.scale.kpi
     linear = fitted.draws.coefficients * sums[:, None, None]
     seasonal = [i for i, name in enumerate(columns) if name.startswith(("sin_", "cos_"))]
     components, values = (
         list(panel.channels),
-        [fitted.draws.contribution * (member.scale.kpi * member.told.sum())],
+        [fitted.draws.contribution * (member.scale.kpi * member.contribution_weeks.sum())],
     )
     for i, name in enumerate(columns):
         if i not in seasonal:
@@ -161,10 +163,10 @@ def _contributions(fitted: Finished, panel: Panel, spec: Spec) -> dict[str, np.n
     }
 
 
-def _roi(fitted: Finished, kind: Structure, panel: Panel) -> dict[str, np.ndarray]:
+def _roi(fitted: Finished, structure: Structure, panel: Panel) -> dict[str, np.ndarray]:
     """Incremental value per unit of spend over the weeks that are told; empty where nothing was spent."""
     member = fitted.job.member
-    weeks = member.told
+    weeks = member.contribution_weeks
     spend = np.nansum(member.unit.spend[weeks], axis=0)
     value = member.unit.value_per_kpi
     paid = np.flatnonzero(spend > 0)
@@ -174,11 +176,13 @@ def _roi(fitted: Finished, kind: Structure, panel: Panel) -> dict[str, np.ndarra
     draws = fitted.draws.contribution
     per_kpi: Any = value[weeks].mean()
     if not np.all(value[weeks] == value[weeks][0]):
-        padded = np.zeros(kind.weeks)
+        padded = np.zeros(structure.weeks)
         padded[: len(value)] = np.where(weeks, value, 0.0)
         shape = np.asarray(fitted.draws.shape)
         flat = shape.reshape(*shape.shape[:2], draws[0].size)
-        weighted = worth(kind, fitted.tile, np.int32(fitted.place), _cast(padded, kind), _cast(flat, kind))
+        weighted = worth(
+            structure, fitted.batch, np.int32(fitted.place), _cast(padded, structure), _cast(flat, structure)
+        )
         per_kpi = np.asarray(weighted, float).reshape(draws.shape)
     roi = (draws * per_kpi)[paid] * scale / spend[paid, None, None]
 
@@ -187,7 +191,7 @@ def _roi(fitted: Finished, kind: Structure, panel: Panel) -> dict[str, np.ndarra
     effect = np.array([prior_sample(law, len(laws), c) for c, law in enumerate(laws[-1])])
     shape = shape.reshape(len(laws) - 1, len(panel.channels), DRAWS)
     place = np.int32(fitted.place)
-    before = prior_contribution(kind, fitted.tile, place, _cast(shape, kind), _cast(effect, kind))
+    before = prior_contribution(structure, fitted.batch, place, _cast(shape, structure), _cast(effect, structure))
     prior = np.asarray(before, float)[paid] * value[weeks].mean() * scale / spend[paid, None]
     return {
         "channel": np.array([panel.channels[c] for c in paid], object),
@@ -198,12 +202,12 @@ def _roi(fitted: Finished, kind: Structure, panel: Panel) -> dict[str, np.ndarra
     }
 
 
-def _curves(fitted: Finished, sample: Sample, kind: Structure, panel: Panel, spec: Spec) -> dict[str, np.ndarray]:
+def _curves(fitted: Finished, sample: Sample, structure: Structure, panel: Panel, spec: Spec) -> dict[str, np.ndarray]:
     """Weekly response at steady spend, from nothing to half again the highest week; media where nothing is paid."""
     member = fitted.job.member
     grid = np.linspace(0.0, 1.5, spec.output.curve_points)
     curves = (
-        np.asarray(steady_response(kind, grid, np.asarray(sample.shape, float), np.asarray(sample.effect, float)))
+        np.asarray(steady_response(structure, grid, np.asarray(sample.shape, float), np.asarray(sample.effect, float)))
         * member.scale.kpi
     )
     known = member.unit.observed
@@ -238,9 +242,9 @@ def _statistics(values: np.ndarray, quantiles: tuple[str, ...] = tuple(QUANTILES
     return statistics(np.asarray(values).reshape(len(values), -1), quantiles, exact=True)
 
 
-def _names(member: Member, panel: Panel) -> dict[str, str]:
+def _names(member: PreparedUnit, panel: Panel) -> dict[str, str]:
     return dict(zip(panel.keys, member.unit.labels, strict=True))
 
 
-def _cast(values: Any, kind: Structure) -> np.ndarray:
-    return np.asarray(values, kind.dtype)
+def _cast(values: Any, structure: Structure) -> np.ndarray:
+    return np.asarray(values, structure.dtype)

@@ -47,7 +47,7 @@ TABLES: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
             **{name: "float" for name in ("sd", "sd_q05", "sd_q95", "share", "borrowed", "rhat", "ess_bulk")},
         },
         "curves": {"channel": "text", "spend": "float", **_STATISTICS},
-        "fit": {**_ACCURACY, **{f"holdout_{name}": kind for name, kind in _ACCURACY.items()}},
+        "fit": {**_ACCURACY, **{f"holdout_{name}": structure for name, structure in _ACCURACY.items()}},
         "weekly": {
             "date": "date",
             "kpi": "float",

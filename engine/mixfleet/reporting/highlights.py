@@ -7,7 +7,7 @@ from typing import Any
 
 from mixfleet.analysis.tables.residuals import NOISE, NOTHING
 
-__all__ = ["SEVERITIES", "Remark", "remarks"]
+__all__ = ["SEVERITIES", "Highlight", "highlights"]
 
 SEVERITIES = ("problem", "doubt", "surprise")
 """What must not be used, what should be used with care, and what is worth a look."""
@@ -18,7 +18,7 @@ FAR_FROM_PRIOR = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Remark:
+class Highlight:
     """One sentence about one unit."""
 
     severity: str
@@ -29,21 +29,21 @@ class Remark:
     """Orders remarks of one severity, the greatest first."""
 
 
-def remarks(
+def highlights(
     status: Iterable[Mapping[str, Any]],
     fit: Iterable[Mapping[str, Any]],
     overlap: Iterable[Mapping[str, Any]],
     movement: Iterable[Mapping[str, Any]],
     residuals: Iterable[Mapping[str, Any]],
     keys: tuple[str, ...],
-) -> list[Remark]:
+) -> list[Highlight]:
     """Remarks on all units, from rows of the tables of those names."""
     found = [*_of_status(status, keys), *_of_fit(fit, keys), *_of_overlap(overlap, keys), *_of_movement(movement, keys)]
     found += _of_residuals(residuals, keys)
     return sorted(found, key=lambda remark: (SEVERITIES.index(remark.severity), -remark.weight, remark.unit))
 
 
-def _of_status(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Remark]:
+def _of_status(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Highlight]:
     meaning = {
         "quarantined": "did not pass the checks of its draws and is in no total",
         "rejected": "could not be modelled",
@@ -52,48 +52,48 @@ def _of_status(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iter
     for row in rows:
         reason = f": {row['reason']}" if row["reason"] else ""
         if row["status"] in meaning:
-            yield Remark(
+            yield Highlight(
                 severity="problem", unit=_unit(row, keys), text=f"{meaning[row['status']]}{reason}", weight=9.0
             )
         elif row["status"] == "ok_warn":
-            yield Remark(severity="doubt", unit=_unit(row, keys), text=f"certified with a doubt{reason}", weight=1.0)
+            yield Highlight(severity="doubt", unit=_unit(row, keys), text=f"certified with a doubt{reason}", weight=1.0)
 
 
-def _of_fit(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Remark]:
+def _of_fit(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Highlight]:
     for row in rows:
         unit = _unit(row, keys)
         if row["baseline_negative"] >= NEGATIVE_BASELINE:
             text = f"sales without media would be below zero with probability {row['baseline_negative']:.0%}"
-            yield Remark(severity="doubt", unit=unit, text=text, weight=3 + row["baseline_negative"])
+            yield Highlight(severity="doubt", unit=unit, text=text, weight=3 + row["baseline_negative"])
         if row["wmape"] is not None and row["wmape"] > LOOSE_FIT:
             text = f"the model misses the KPI by {row['wmape']:.0%} on average"
-            yield Remark(severity="doubt", unit=unit, text=text, weight=2 + row["wmape"])
+            yield Highlight(severity="doubt", unit=unit, text=text, weight=2 + row["wmape"])
         if row["coverage90"] is not None and row["coverage90"] < LOST_COVERAGE:
             text = f"only {row['coverage90']:.0%} of the weeks lie in the model's 90 % interval"
-            yield Remark(severity="doubt", unit=unit, text=text, weight=2.0)
+            yield Highlight(severity="doubt", unit=unit, text=text, weight=2.0)
 
 
-def _of_overlap(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Remark]:
+def _of_overlap(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Highlight]:
     for row in rows:
         if row["statement"].startswith("cannot"):
             text = f"{row['channel']} and {row['other']} {row['statement']}"
-            yield Remark(severity="doubt", unit=_unit(row, keys), text=text, weight=-row["posterior_correlation"])
+            yield Highlight(severity="doubt", unit=_unit(row, keys), text=text, weight=-row["posterior_correlation"])
 
 
-def _of_movement(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Remark]:
+def _of_movement(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Highlight]:
     for row in rows:
         if row["parameter"] != "roi" or not math.isfinite(shift := row["shift"]) or abs(shift) <= FAR_FROM_PRIOR:
             continue
         where = f"{abs(shift):.1f} prior sds {'above' if shift > 0 else 'below'} what the prior said"
         text = f"ROI of {row['channel']} is {row['mean']:.2f}, {where}"
-        yield Remark(severity="surprise", unit=_unit(row, keys), text=text, weight=abs(shift))
+        yield Highlight(severity="surprise", unit=_unit(row, keys), text=text, weight=abs(shift))
 
 
-def _of_residuals(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Remark]:
+def _of_residuals(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Highlight]:
     for row in rows:
         if row["statement"] not in (NOISE, NOTHING):
             text = f"what the model leaves unexplained is not noise: {row['statement']}"
-            yield Remark(severity="doubt", unit=_unit(row, keys), text=text, weight=0.5)
+            yield Highlight(severity="doubt", unit=_unit(row, keys), text=text, weight=0.5)
 
 
 def _unit(row: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]:

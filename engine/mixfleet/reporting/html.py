@@ -20,7 +20,7 @@ from mixfleet.analysis.insight import Insight
 from mixfleet.analysis.posterior_draws import CERTIFIED
 from mixfleet.analysis.tables.platform_reports import reports
 from mixfleet.budgeting.plan import Plan
-from mixfleet.reporting.highlights import remarks
+from mixfleet.reporting.highlights import highlights
 
 __all__ = ["compose_report"]
 
@@ -58,7 +58,7 @@ def compose_report(
     own["curves"] = _columns_by_unit(insight.curves(CURVE_POINTS), keys)
     told = tables("findings").to_pylist()
     own["findings"] = _by_labels(told)
-    said = remarks(status, found["fit"], found["overlap"], found["movement"], found["residuals"], keys)
+    said = highlights(status, found["fit"], found["overlap"], found["movement"], found["residuals"], keys)
     head = {
         "run": manifest["run_id"],
         "keys": keys,

@@ -12,11 +12,11 @@ from pathlib import Path
 from mixfleet.errors import RunError
 from mixfleet.storage.atomic_files import naming_disk_errors
 
-LEASE_FILE = ".lock"
+LOCK_FILE = ".lock"
 
 
 @contextmanager
-def hold_lease(folder: Path) -> Iterator[None]:
+def hold_lock(folder: Path) -> Iterator[None]:
     """Hold the folder's lease during the block.
 
     The kernel gives the lock up with the process that held it, so what a killed process leaves behind never
@@ -25,7 +25,7 @@ def hold_lease(folder: Path) -> Iterator[None]:
     Raises:
         RunError: Another process holds it; names that process.
     """
-    path = folder / LEASE_FILE
+    path = folder / LOCK_FILE
     with naming_disk_errors(path, 0):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:

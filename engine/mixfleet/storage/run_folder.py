@@ -33,7 +33,7 @@ from mixfleet.posterior.unit_result import STATUSES, UnitResult, thin_draws
 from mixfleet.storage import atomic_files
 from mixfleet.storage.draws_zarr import Extent, write_archive
 from mixfleet.storage.journal import Parts, remove_parts
-from mixfleet.storage.lock import hold_lease
+from mixfleet.storage.lock import hold_lock
 from mixfleet.storage.manifest import (
     MANIFEST,
     PARTIAL,
@@ -170,7 +170,7 @@ def open_run_folder(panel: Panel, spec: Spec, *, devices: tuple[str, ...] = ()) 
     check_keys(spec.data)
     path = _make_run_folder(Path(spec.run.root), spec.run.id)
     fingerprint = Fingerprint.of(panel, spec)
-    with hold_lease(path):
+    with hold_lock(path):
         atomic_files.remove_leftovers(path)
         if (path / MANIFEST).exists():
             manifest = read_manifest(path)

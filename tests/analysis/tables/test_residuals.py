@@ -82,8 +82,8 @@ def test_the_table_judges_the_weeks_that_were_seen(tmp_path: Path) -> None:
 def test_a_pooled_run_tells_what_its_units_borrowed(tmp_path: Path) -> None:
     def engine(panel: Panel, spec: Spec, **keywords: Any) -> Iterator[UnitResult]:
         for result in made_up(2, 6)(panel, spec, **keywords):
-            told = {"parameter": "effect", "channel": "tv"} | dict.fromkeys(NUMBERS, 0.3)
-            rows = {name: np.array([value, value]) for name, value in told.items()} | {"source": ["unit", "brand"]}
+            facts = {"parameter": "effect", "channel": "tv"} | dict.fromkeys(NUMBERS, 0.3)
+            rows = {name: np.array([value, value]) for name, value in facts.items()} | {"source": ["unit", "brand"]}
             rows["borrowed"] = np.array([0.7, np.nan])
             yield replace(result, tables={**result.tables, "pooling": rows})
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mixfleet.budgeting.solvers.lagrangian import allocate, interpolate
-from mixfleet.budgeting.solvers.linear_program import Constraint, Joint, Purse, Segments
+from mixfleet.budgeting.solvers.linear_program import BudgetPool, Constraint, Joint, Segments
 from mixfleet.config import Model
 from mixfleet.errors import ConfigError
 from mixfleet.run import Run
@@ -18,7 +18,9 @@ ALL = np.ones(4, bool)
 
 
 def joint(
-    *constraints: tuple[np.ndarray, float], levels: int = 9, purses: tuple[Purse, ...] = (Purse("", ALL, 1.0),)
+    *constraints: tuple[np.ndarray, float],
+    levels: int = 9,
+    purses: tuple[BudgetPool, ...] = (BudgetPool("", ALL, 1.0),),
 ) -> Joint:
     made = tuple(Constraint(f"c{i}", weight != 0, weight, limit) for i, (weight, limit) in enumerate(constraints))
     return Joint(constraints=made, purses=purses, joined=np.ones((len(purses[0].cells), levels - 1), bool))
@@ -52,7 +54,7 @@ def test_without_constraints_it_is_the_allocation_by_price(seed: int) -> None:
     levels, outcome = cells(40, 33, seed)
     total = 0.4 * levels[:, -1].sum()
     plain = allocate(levels, outcome, total)
-    found = joint(levels=33, purses=(Purse("", np.ones(40, bool), 1.0),))(levels, outcome, total)
+    found = joint(levels=33, purses=(BudgetPool("", np.ones(40, bool), 1.0),))(levels, outcome, total)
     assert found.bound == pytest.approx(plain.bound, rel=1e-9)
     assert found.price == pytest.approx(plain.price, rel=1e-6)
     assert found.gap <= 1e-4 * plain.outcome + plain.gap
@@ -105,8 +107,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return saved_run(tmp_path_factory.mktemp("runs"), Model(window=5, saturation="hill"), draws=20)
 
 
-def spends(run: Run, **wish: object) -> tuple[dict, dict, object]:
-    plan = run.budget(**{"weeks": 8, "change": 0.5, **wish})
+def spends(run: Run, **asked_for: object) -> tuple[dict, dict, object]:
+    plan = run.budget(**{"weeks": 8, "change": 0.5, **asked_for})
     table = plan.table().query("binding != 'not certified'")
     return table.groupby("channel").spend_plan.sum(), table.groupby("channel").spend_today.sum(), plan
 
@@ -159,7 +161,7 @@ def test_money_stays_within_markets_under_constraints(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "message"),
+    ("asked_for", "message"),
     [
         ({"groups": {"channel=tv": (1.6, 2.0)}}, r"cannot all hold: channel=tv at least 1.6 x today's \(missed by"),
         ({"shares": {"channel=tv": (0.9, 1.0), "channel=search": (0.5, 1.0)}}, "channel=tv at least 0.9 of the total"),
@@ -170,6 +172,6 @@ def test_money_stays_within_markets_under_constraints(run: Run) -> None:
         ({"groups": {"channel=tv": (0, 1)}, "within": ["market"], "target_roi": 2.0}, "several totals at once"),
     ],
 )
-def test_constraints_that_cannot_be_kept_are_explained(run: Run, wish: dict, message: str) -> None:
+def test_constraints_that_cannot_be_kept_are_explained(run: Run, asked_for: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        run.budget(**{"weeks": 8, **wish})
+        run.budget(**{"weeks": 8, **asked_for})

@@ -79,7 +79,7 @@ def test_the_plan_most_likely_to_beat_todays(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "message"),
+    ("asked_for", "message"),
     [
         ({"maximise": "profit"}, "profit needs a margin"),
         ({"margin": 0.4}, "profit needs a margin"),
@@ -92,6 +92,6 @@ def test_the_plan_most_likely_to_beat_todays(run: Run) -> None:
         ({"aim": "beat_today", "target_roi": 1.0}, "is about the mean"),
     ],
 )
-def test_contradictions_are_explained(run: Run, wish: dict, message: str) -> None:
+def test_contradictions_are_explained(run: Run, asked_for: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        run.budget(**{"weeks": 8, **wish})
+        run.budget(**{"weeks": 8, **asked_for})

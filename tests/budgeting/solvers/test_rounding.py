@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from mixfleet.budgeting.solvers.linear_program import Constraint, Joint, Purse
+from mixfleet.budgeting.solvers.linear_program import BudgetPool, Constraint, Joint
 from mixfleet.config import Model
 from mixfleet.data.panel import Panel
 from mixfleet.errors import ConfigError
@@ -22,7 +22,7 @@ def test_plans_in_steps_are_the_best_there_are(seed: int) -> None:
     weight = np.array([1.0, 1.0, 0.0, 0.0])
     limit = 0.35 * levels[:2, -1].sum()
     tie = Constraint("tie", weight > 0, weight, limit)
-    whole = Purse("", np.ones(4, bool), 1.0)
+    whole = BudgetPool("", np.ones(4, bool), 1.0)
     found = Joint(constraints=(tie,), purses=(whole,), joined=np.zeros((4, 8), bool))(levels, outcome, total)
     assert np.isclose(levels, found.spend[:, None]).any(axis=1).all()
     widest = np.diff(levels).max()
@@ -44,7 +44,7 @@ def test_flights_are_off_or_long_enough(seed: int) -> None:
         levels[cell, 1:] = np.linspace(levels[cell, 8], levels[cell, -1], 16)
         joined[cell, 0] = False
     total = 0.3 * levels[:, -1].sum()
-    whole = Purse("", np.ones(6, bool), 1.0)
+    whole = BudgetPool("", np.ones(6, bool), 1.0)
     found = Joint(constraints=(), purses=(whole,), joined=joined)(levels, outcome, total)
     assert found.spend.sum() == pytest.approx(total)
     for cell in range(3):
@@ -112,8 +112,8 @@ def test_what_is_not_planned_needs_no_step(run: Run) -> None:
 
 
 def test_the_same_wish_gives_the_same_plan(run: Run) -> None:
-    wish = {"weeks": 8, "change": 1.0, "steps": {"channel=search": 25.0}, "groups": {"channel=tv": (0.9, 1.1)}}
-    first, second = (run.budget(**wish) for _ in range(2))
+    asked_for = {"weeks": 8, "change": 1.0, "steps": {"channel=search": 25.0}, "groups": {"channel=tv": (0.9, 1.1)}}
+    first, second = (run.budget(**asked_for) for _ in range(2))
     assert first.table().equals(second.table())
     assert first.by_week().equals(second.by_week())
 
@@ -131,7 +131,7 @@ def test_cells_without_spend_today_can_get_some(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "message"),
+    ("asked_for", "message"),
     [
         ({"steps": {"channel=search": 1e6}}, "is a multiple of 1,000,000. Allow more change, or lock it"),
         ({"flights": {"channel=search": 1e6}}, "is at least 1,000,000"),
@@ -141,6 +141,6 @@ def test_cells_without_spend_today_can_get_some(run: Run) -> None:
         ({"steps": {"channel=search": 25.0}, "total": 1e9}, "cannot all hold: the total at least"),
     ],
 )
-def test_what_cannot_be_admitted_is_explained(run: Run, wish: dict, message: str) -> None:
+def test_what_cannot_be_admitted_is_explained(run: Run, asked_for: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        run.budget(**{"weeks": 8, **wish})
+        run.budget(**{"weeks": 8, **asked_for})

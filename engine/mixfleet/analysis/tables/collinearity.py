@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
-from mixfleet.analysis.long_table import Tidy
+from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.posterior_draws import Fleet
 
 __all__ = ["overlap", "variance_inflation"]
@@ -29,7 +29,7 @@ def overlap(fleet: Fleet, correlations: Iterable[Float[np.ndarray, "channel chan
         fleet: The units.
         correlations: Of each unit's contributions, by draw.
     """
-    tidy = Tidy()
+    long_table = LongTable()
     for unit, status, correlation in zip(fleet.units, fleet.statuses, correlations, strict=True):
         counted = fleet.counted(unit)
         ran = np.flatnonzero(unit.media[counted].std(axis=0) > 0) if counted.any() else ()
@@ -42,7 +42,7 @@ def overlap(fleet: Fleet, correlations: Iterable[Float[np.ndarray, "channel chan
         first, second = np.array(pairs).T
         names = [fleet.channels[i] for i in ran]
         told = [_statement(names[i], names[j], joint[i, j], max(vif[i], vif[j])) for i, j in pairs]
-        tidy.add(
+        long_table.add(
             {**dict(zip(fleet.keys, unit.labels, strict=True)), "status": status},
             {"pair": range(len(pairs))},
             {
@@ -55,7 +55,7 @@ def overlap(fleet: Fleet, correlations: Iterable[Float[np.ndarray, "channel chan
                 "statement": np.array(told, object),
             },
         )
-    return tidy.table()
+    return long_table.table()
 
 
 def variance_inflation(correlation: Float[np.ndarray, "channel channel"]) -> Float[np.ndarray, " channel"]:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float
 
-from mixfleet.analysis.long_table import Tidy
+from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.posterior_draws import Block, Fleet
 from mixfleet.config.priors import ADSTOCK_PARAMETERS
 from mixfleet.data.panel import Unit
@@ -35,7 +35,7 @@ def curves(fleet: Fleet, points: int) -> pa.Table:
     `spend` is media where nothing is paid. `seen` marks levels up to the highest week; `usual` is the mean of the weeks
     in which the channel ran.
     """
-    tidy, grid = Tidy(), np.linspace(0.0, HIGHEST, points)
+    long_table, grid = LongTable(), np.linspace(0.0, HIGHEST, points)
 
     def work(block: Block) -> dict[str, np.ndarray]:
         levels = np.broadcast_to(grid[:, None, None], (points, 1, len(fleet.channels)))
@@ -52,8 +52,8 @@ def curves(fleet: Fleet, points: int) -> pa.Table:
 
     axes = {"channel": fleet.channels, "level": range(points)}
     for head, ran, values in zip(*_heads(fleet), fleet.walk(work), strict=True):
-        tidy.add(head, axes, values, where=ran[:, None])
-    return tidy.table()
+        long_table.add(head, axes, values, where=ran[:, None])
+    return long_table.table()
 
 
 def shapes(fleet: Fleet) -> pa.Table:
@@ -63,15 +63,15 @@ def shapes(fleet: Fleet) -> pa.Table:
     `saturation`: share of the ceiling that is reached at the usual level. `half_life`: weeks until half of the effect
     has come, between lags in proportion. `mean_lag`: weeks that the effect comes late on average.
     """
-    tidy = Tidy()
+    long_table = LongTable()
 
     def work(block: Block) -> dict[str, dict[str, np.ndarray]]:
         return {measure: statistics(values) for measure, values in _shapes(fleet, block).items()}
 
     for head, ran, measures in zip(*_heads(fleet), fleet.walk(work), strict=True):
         for measure, values in measures.items():
-            tidy.add({**head, "measure": measure}, {"channel": fleet.channels}, values, where=ran)
-    return tidy.table()
+            long_table.add({**head, "measure": measure}, {"channel": fleet.channels}, values, where=ran)
+    return long_table.table()
 
 
 def _shapes(fleet: Fleet, block: Block) -> dict[str, Float[np.ndarray, "channel draw"]]:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Int, Shaped
 
-from mixfleet.analysis.aggregate import Account
+from mixfleet.analysis.aggregate import Totals
 from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.analysis.tables.curves import price
 from mixfleet.data.panel import Unit
@@ -80,7 +80,7 @@ def look_further(fleet: Fleet, plan: Any = None, controls: Any = None, weeks: in
     return Future(fleet=replace(fleet, units=units, ahead=ahead), held=(*held, *unpaid))
 
 
-def outcomes(account: Account) -> dict[str, Any]:
+def outcomes(account: Totals) -> dict[str, Any]:
     """Statistics by component: those of the account, then what they come to, then the KPI itself with its noise."""
     expected = account.contribution.sum(axis=1, keepdims=True)
     found = statistics(np.concatenate([account.contribution, expected, expected + account.noise[:, None]], axis=1))

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from mixfleet.analysis.aggregate import gather
 from mixfleet.analysis.breakdown import ALL_CHANNELS, read_by, subjects, with_all
 from mixfleet.analysis.counterfactual import contributions
-from mixfleet.analysis.long_table import Tidy
+from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.periods import Windows
 from mixfleet.analysis.posterior_draws import Block, Fleet
 from mixfleet.errors import ConfigError
@@ -58,12 +58,14 @@ def claims(fleet: Fleet, by: Any, windows: Windows) -> pa.Table:
         claim = _claim(fleet, block, windows)
         return claim, _summarise(claim)
 
-    ledger = gather(fleet, fleet.walk(work), [] if columns is None else [columns])
-    tidy, axes = Tidy(), {"period": windows.names, "channel": (*fleet.channels, ALL_CHANNELS)}
-    for head, found in subjects(fleet, columns, ledger, _summarise):
+    aggregation = gather(fleet, fleet.walk(work), [] if columns is None else [columns])
+    long_table, axes = LongTable(), {"period": windows.names, "channel": (*fleet.channels, ALL_CHANNELS)}
+    for head, found in subjects(fleet, columns, aggregation, _summarise):
         for measure in ("incremental", "factor"):
-            tidy.add({**head, "measure": measure}, axes, {**found[measure], **found["facts"]}, where=found["there"])
-    return tidy.table()
+            long_table.add(
+                {**head, "measure": measure}, axes, {**found[measure], **found["facts"]}, where=found["there"]
+            )
+    return long_table.table()
 
 
 def _summarise(claim: Claim) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mixfleet.analysis import counterfactual
-from mixfleet.analysis.aggregate import Ledger, gather, weekly_noise
+from mixfleet.analysis.aggregate import Aggregation, gather, weekly_noise
 from mixfleet.analysis.posterior_draws import Block, Fleet
 from mixfleet.models.media import Curves
 from mixfleet.posterior.scores import scores
@@ -41,7 +41,7 @@ def course(fleet: Fleet, block: Block) -> Course:
     return Course(block.kpi[0, :weeks], expected, noise, counted.astype(int))
 
 
-def by_date(fleet: Fleet, by: tuple[str, ...]) -> Ledger:
+def by_date(fleet: Fleet, by: tuple[str, ...]) -> Aggregation:
     """Sums of the certified units' courses, date by date of the whole fleet."""
     dates = np.unique(np.concatenate([unit.dates for unit in fleet.units])) if fleet.units else np.zeros(0, "M8[D]")
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Float
 from scipy.stats import chi2
 
-from mixfleet.analysis.long_table import Tidy
+from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.posterior_draws import Block, Fleet
 from mixfleet.analysis.tables.predictive import Course, course
 from mixfleet.posterior.statistics import statistics
@@ -38,14 +38,14 @@ def residuals(fleet: Fleet) -> pa.Table:
     form of Breusch-Pagan, of the squared residuals on the mean); `coverage50` and `coverage90`, shares of the weeks in
     the posterior predictive intervals; and a `statement` in words.
     """
-    seen, tidy = fleet.seen(), Tidy()
+    seen, long_table = fleet.seen(), LongTable()
 
     def work(block: Block) -> dict[str, object]:
         return _checked(course(seen, block))
 
     for unit, status, found in zip(seen.units, seen.statuses, seen.walk(work), strict=True):
-        tidy.add({**dict(zip(fleet.keys, unit.labels, strict=True)), "status": status}, {}, found)
-    return tidy.table()
+        long_table.add({**dict(zip(fleet.keys, unit.labels, strict=True)), "status": status}, {}, found)
+    return long_table.table()
 
 
 def ljung_box(residual: Float[np.ndarray, " week"], there: Bool[np.ndarray, " week"]) -> tuple[float, float]:

@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from mixfleet.analysis.aggregate import Account
+from mixfleet.analysis.aggregate import Totals
 from mixfleet.analysis.economics import Economics
 from mixfleet.posterior.statistics import statistics
 
 __all__ = ["appraise"]
 
 
-def appraise(account: Account, economics: Economics) -> dict[str, Any]:
+def appraise(account: Totals, economics: Economics) -> dict[str, Any]:
     """Statistics of everything in the account, by window and component or channel."""
     spend = account.spend[..., None]
     channels = account.incremental.shape[1]

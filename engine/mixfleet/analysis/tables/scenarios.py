@@ -10,7 +10,7 @@ from jaxtyping import Float
 from mixfleet.analysis.aggregate import gather
 from mixfleet.analysis.breakdown import ALL_CHANNELS, read_by, subjects, with_all
 from mixfleet.analysis.counterfactual import contributions
-from mixfleet.analysis.long_table import Tidy
+from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.periods import Windows
 from mixfleet.analysis.posterior_draws import Block, Fleet
 from mixfleet.analysis.tables.curves import price
@@ -56,12 +56,14 @@ def alternative(fleet: Fleet, plan: Any, by: Any, windows: Windows) -> pa.Table:
         change = _change(fleet, block, spends[block.places[0]], windows)
         return change, _summarise(change)
 
-    ledger = gather(fleet, fleet.walk(work), [] if columns is None else [columns])
-    tidy, axes = Tidy(), {"period": windows.names, "channel": (*fleet.channels, ALL_CHANNELS)}
-    for head, found in subjects(fleet, columns, ledger, _summarise):
+    aggregation = gather(fleet, fleet.walk(work), [] if columns is None else [columns])
+    long_table, axes = LongTable(), {"period": windows.names, "channel": (*fleet.channels, ALL_CHANNELS)}
+    for head, found in subjects(fleet, columns, aggregation, _summarise):
         for measure in ("kpi", "value"):
-            tidy.add({**head, "measure": measure}, axes, {**found[measure], **found["spend"]}, where=found["there"])
-    return tidy.table()
+            long_table.add(
+                {**head, "measure": measure}, axes, {**found[measure], **found["spend"]}, where=found["there"]
+            )
+    return long_table.table()
 
 
 def _summarise(change: Change) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from mixfleet.budgeting.solvers.lagrangian import Allocation, allocate, interpol
 from mixfleet.budgeting.solvers.rounding import admitted, rounded
 from mixfleet.errors import ConfigError
 
-__all__ = ["Constraint", "Joint", "Purse"]
+__all__ = ["BudgetPool", "Constraint", "Joint"]
 
 TOLERANCE = 1e-9
 """Of the largest figure: what is nearer to zero is zero."""
@@ -56,7 +56,7 @@ class Constraint(NamedTuple):
     limit: float
 
 
-class Purse(NamedTuple):
+class BudgetPool(NamedTuple):
     """Cells that share a total."""
 
     name: str
@@ -70,7 +70,7 @@ class Joint:
     """Finds plans that keep all constraints; called as `allocation.allocate` is."""
 
     constraints: tuple[Constraint, ...]
-    purses: tuple[Purse, ...]
+    purses: tuple[BudgetPool, ...]
     joined: Bool[np.ndarray, "cell step"]
     """Whether spends between two neighbouring levels of a cell are admitted."""
 
@@ -115,12 +115,12 @@ class Joint:
         widest = float(np.where(self.joined, 0.0, width).max(initial=0.0))
         # Cells that move freely take up what a step leaves over; without them so much may be left.
         left = widest if float(np.where(self.joined, width, 0.0).sum()) < widest else 0.0
-        for purse in self.purses:
-            own, weight = total * purse.share, purse.cells.astype(float)
-            name = f"the total{' of ' if purse.name else ''}{purse.name}"
+        for pool in self.purses:
+            own, weight = total * pool.share, pool.cells.astype(float)
+            name = f"the total{' of ' if pool.name else ''}{pool.name}"
             found += [
-                Constraint(f"{name} at most {own:,.2f}", purse.cells, weight, own),
-                Constraint(f"{name} at least {own - left:,.2f}", purse.cells, -weight, left - own),
+                Constraint(f"{name} at most {own:,.2f}", pool.cells, weight, own),
+                Constraint(f"{name} at least {own - left:,.2f}", pool.cells, -weight, left - own),
             ]
         return found
 
