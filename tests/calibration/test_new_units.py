@@ -19,7 +19,7 @@ from mixfleet.evaluation.sbc import calibrate
 from mixfleet.fitting.driver import fit_units
 from mixfleet.hierarchy.sampler import FinishedGroup
 from mixfleet.inference.diagnostics import diagnose
-from mixfleet.models import families
+from mixfleet.models.families import FAMILIES
 from mixfleet.run import Run
 from mixfleet.simulation import fleet as simulate
 from tests.calibration.test_sbc import POOLED, worst
@@ -143,7 +143,7 @@ def test_without_weeks_parameters_are_drawn_from_the_group() -> None:
     law = unit.job.member.arrays["hyper"]
     theta = np.concatenate(
         [
-            families.unconstrain(pool.structure.laws[j], values[j], law[:, own, None, None])
+            FAMILIES[pool.structure.families[j]].unconstrain(values[j], law[:, own, None, None])
             for j, _, own in pool.slices()
         ]
     )

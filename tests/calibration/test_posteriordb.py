@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
-from mixfleet.inference import diagnostics
-from tests.support import any_density
+from tests.support import any_density, monte_carlo_error
 from tests.support.posteriordb import POSTERIORS
 from tests.support.shared_data import shared
 
@@ -21,7 +20,7 @@ def errors(draws: np.ndarray) -> np.ndarray:
     """Monte Carlo standard errors of the quantities' means."""
     even = draws[: len(draws) - len(draws) % 2]
     with jax.enable_x64(True):
-        return np.asarray(diagnostics.mcse_mean(jnp.asarray(np.moveaxis(even, 2, 0)), jnp.int32(len(even))))
+        return np.asarray(monte_carlo_error.mcse_mean(jnp.asarray(np.moveaxis(even, 2, 0)), jnp.int32(len(even))))
 
 
 @pytest.mark.parametrize("name", list(POSTERIORS))

@@ -133,16 +133,15 @@ def truth_of_another_prior(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_jacobian(patch: pytest.MonkeyPatch) -> None:
-    usual = families.log_density
+    def without(usual: Any, bounded: bool) -> Any:
+        return lambda u, hyper: usual(u, hyper) - (families._log_density(u) if bounded else u)
 
-    def without(name: str, u: Any, hyper: Any) -> Any:
-        return usual(name, u, hyper) - (families._log_density(u) if name in families.BOUNDED else u)
-
-    patch.setattr(families, "log_density", without)
+    for family in families.FAMILIES.values():
+        patch.setattr(family, "log_prob", without(family.log_prob, family.bounded))
 
 
 def lag_off_by_one(patch: pytest.MonkeyPatch) -> None:
-    usual, likelihood = log_density._windows, log_density.likelihood
+    usual, likelihood = log_density.windows, log_density.likelihood
 
     def later(*arguments: Any) -> Any:
         weights, tangents, rest = usual(*arguments)
@@ -152,7 +151,7 @@ def lag_off_by_one(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         log_density, "likelihood", lambda *arrays, **options: likelihood(*arrays, **options | {"decay": None})
     )
-    patch.setattr(log_density, "_windows", later)
+    patch.setattr(log_density, "windows", later)
 
 
 def unnormalised(patch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from mixfleet.config import (
     to_mapping,
 )
 from mixfleet.config.presets import shipped_settings
-from mixfleet.config.priors import HYPERPARAMETERS, PARAMETERS, distribution
+from mixfleet.config.priors import FAMILIES, PARAMETERS, distribution
 from mixfleet.config.schema import FrozenMapping
 from mixfleet.errors import ConfigError
 
@@ -208,9 +208,9 @@ def test_a_law_may_end_at_infinity_only_where_it_is_cut() -> None:
         distribution("uniform", low=0, high=float("inf"))
 
 
-@pytest.mark.parametrize("family", HYPERPARAMETERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_each_family_wants_all_its_hyperparameters(family: str) -> None:
-    values = {name: 0.1 * (i + 1) for i, name in enumerate(HYPERPARAMETERS[family])}
+    values = {name: 0.1 * (i + 1) for i, name in enumerate(FAMILIES[family].hyperparameters)}
     law = distribution(family, **values)
     assert law.values == tuple(values.values())
     assert law.to_mapping() == {"family": family, **values}

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from arviz_stats.base.array import BaseArray
 
-from mixfleet.inference.diagnostics import diagnose, ebfmi, mcse_mean
+from mixfleet.inference.diagnostics import diagnose, ebfmi
 from mixfleet_kernels import native_library
 from mixfleet_kernels.convergence import Convergence, convergence
+from tests.support.monte_carlo_error import mcse_mean
 
 CHAINS = 4
 LENGTH = 200

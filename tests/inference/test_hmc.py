@@ -11,9 +11,10 @@ import pytest
 from jaxtyping import Array, Float
 from scipy.special import digamma, polygamma
 
-from mixfleet.inference import adaptation, diagnostics, hmc, initialization
+from mixfleet.inference import adaptation, hmc, initialization
 from mixfleet.inference.hmc import LogDensity, State, Trace
 from mixfleet.inference.random_numbers import threefry, uniforms
+from tests.support import monte_carlo_error
 
 DIMENSION = 4
 
@@ -226,7 +227,7 @@ def sampled(log_density: LogDensity, units: int, chains: int, length: int) -> Sa
     )
 
 
-mcse_mean = jax.jit(diagnostics.mcse_mean)
+mcse_mean = jax.jit(monte_carlo_error.mcse_mean)
 ROOM = 3072
 """Rows for draws, so that one compilation judges every unit's."""
 

@@ -58,7 +58,7 @@ def override(parameter: str, channel: int | None = None, **hyperparameters: floa
 CASES = {
     "geometric_logistic": Case(model=config.Model()),
     "geometric_hill_roi_gap": Case(
-        model=config.Model(saturation="hill", coordinate="roi"),
+        model=config.Model(saturation="hill"),
         unit=odd_unit(weeks=70, gap=slice(22, 24)),
         prior=prior(
             slope=distribution("lognormal", mean_log=0.3, sd_log=0.4),
@@ -94,7 +94,7 @@ CASES = {
         unit=odd_unit(linear=0, kpi_scale=9000.0),
     ),
     "binomial_michaelis_menten_ragged": Case(
-        model=config.Model(adstock="binomial", saturation="michaelis_menten", coordinate="roi"),
+        model=config.Model(adstock="binomial", saturation="michaelis_menten"),
         unit=odd_unit(weeks=53, gap=slice(11, 12), absent=(2,)),
         holdout=4,
         prior=prior(
@@ -130,7 +130,7 @@ class Setting:
     def positions(self) -> jax.Array:
         random = np.random.default_rng(5)
         # Where a log coordinate is concerned, 0.5 is a factor of 5 either way at three standard deviations.
-        laws = [law for name in self.names for law in self.laws.channel[name]] + [self.laws.noise]
+        laws = [law for name in self.names for law in self.laws.channel[name]] + [self.laws.observation["noise"]]
         width = np.array([1.0 if np.isfinite(law.support[1]) else 0.5 for law in laws])
         width[-1 - self.structure.channels : -1] = 1.5
         spread = width[:, None] * random.standard_normal((self.structure.dimension, POINTS))
@@ -155,7 +155,7 @@ class Setting:
         strength = jnp.exp(jnp.asarray(self.member.arrays["log_strength_unit"])) * softplus_normal
         if self.case.model.coordinate != "effect":
             strength = strength / self.mean_response(found)
-        return {**found, "effect": strength, "noise": bounded(self.laws.noise, position[-1])[None]}
+        return {**found, "effect": strength, "noise": bounded(self.laws.observation["noise"], position[-1])[None]}
 
     def plain(self, position: jax.Array, *, dense: bool) -> jax.Array:
         """The plain model's density of the position: marginal density plus the log determinant of the map."""
@@ -290,4 +290,4 @@ def test_the_cases_reach_every_family():
     saturations = {case.model.saturation for case in CASES.values()}
     assert adstocks == set(ADSTOCK_PARAMETERS)
     assert saturations == set(SATURATION_PARAMETERS) - {"none"}
-    assert coordinates == {"contribution", "roi", "effect"}
+    assert coordinates == {"contribution", "effect"}

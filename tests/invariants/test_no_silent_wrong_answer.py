@@ -10,7 +10,7 @@ import pytest
 
 import mixfleet
 from mixfleet.fitting import driver
-from mixfleet.inference import nuts, scheduler
+from mixfleet.inference import certification, nuts
 from mixfleet.inference.certification import Verdict, judge
 from mixfleet.inference.scheduler import Finished
 from tests.support.quick import fit, ragged_fleet, settings, simulated, with_units
@@ -99,8 +99,7 @@ def test_the_ladder_is_climbed_rung_by_rung(
             yield finished
 
     shown, refuse = failing(failures)
-    monkeypatch.setattr(scheduler, "judge", refuse)
-    monkeypatch.setattr(nuts, "judge", refuse)
+    monkeypatch.setattr(certification, "judge", refuse)
     monkeypatch.setattr(driver, "_sample", watched)
     monkeypatch.setattr(nuts, "WARMUP", 100)
     monkeypatch.setattr(nuts, "DRAWS", 200)
@@ -120,7 +119,7 @@ def test_the_ladder_is_climbed_rung_by_rung(
 
 def test_chains_that_only_mix_badly_are_not_sent_to_nuts(monkeypatch: pytest.MonkeyPatch) -> None:
     _, refuse = failing(99, mixing=True)
-    monkeypatch.setattr(scheduler, "judge", refuse)
+    monkeypatch.setattr(certification, "judge", refuse)
     monkeypatch.setattr(nuts, "sample", None)
     result = fit(ONE, settings(ONE.data, ladder=True, max_draws=256))[ONE.units[0].labels]
     assert (result.status, result.rung, result.reason) == ("quarantined", 2, REFUSED)
@@ -133,7 +132,7 @@ def in_vain(finished: Finished, kind: Any, inference: Any, key: Any) -> tuple[Fi
 
 def test_without_a_ladder_nothing_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     shown, refuse = failing(1)
-    monkeypatch.setattr(scheduler, "judge", refuse)
+    monkeypatch.setattr(certification, "judge", refuse)
     result = fit(ONE)[ONE.units[0].labels]
     assert (result.status, result.rung, result.reason) == ("quarantined", 0, REFUSED)
     assert len(shown) == 1

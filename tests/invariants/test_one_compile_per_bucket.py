@@ -12,8 +12,8 @@ from jax import monitoring
 from mixfleet.config import Output, Override, Prior, preset
 from mixfleet.config.priors import distribution
 from mixfleet.fitting import driver
+from mixfleet.inference import certification, nuts
 from mixfleet.inference import compiled as programs
-from mixfleet.inference import nuts, scheduler
 from mixfleet.inference.certification import Verdict, judge
 from mixfleet.models.batch import padded_weeks
 from tests.support.quick import ENOUGH, fit, ragged_fleet, settings, with_units
@@ -107,7 +107,7 @@ def test_units_on_the_last_rung_share_one_compilation(monkeypatch: pytest.Monkey
     def refuse(*arguments: Any, **keywords: Any) -> Verdict:
         return replace(judge(*arguments, **keywords), passed=False, enough=False, hopeless=False, mixing=False)
 
-    monkeypatch.setattr(scheduler, "judge", refuse)
+    monkeypatch.setattr(certification, "judge", refuse)
     monkeypatch.setattr(nuts, "WARMUP", 20)
     monkeypatch.setattr(nuts, "DRAWS", 20)
     with compilations() as seen:

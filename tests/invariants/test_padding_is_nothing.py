@@ -11,8 +11,8 @@ import pytest
 
 from mixfleet.config import Compute, Model, Spec
 from mixfleet.data.panel import Unit
-from mixfleet.models import families
 from mixfleet.models.batch import Structure, UnitBatch, prepare, stack, structure_of
+from mixfleet.models.families import family_of
 from mixfleet.models.log_density import Evaluation, evaluate_density
 from tests.support.units import odd_unit, panel_of
 
@@ -136,7 +136,9 @@ def test_an_absent_channel_is_measured_by_its_prior(coordinate: str) -> None:
     _, batch = tile_of(WITHOUT_FIRST, coordinate=coordinate)
     effect = panel_of(WITHOUT_FIRST)
     prior = Spec(data=effect.data).prior.law("effect", unit={}, channel="channel_0")
-    assert np.exp(batch.log_strength_unit[0, 0]) == pytest.approx(np.exp(families.centre(prior)), rel=0.5)
+    assert np.exp(batch.log_strength_unit[0, 0]) == pytest.approx(
+        np.exp(family_of(prior).centre(prior.values)), rel=0.5
+    )
 
 
 def test_padded_columns_change_nothing() -> None:

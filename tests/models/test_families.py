@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from mixfleet.config.priors import Distribution, distribution
-from mixfleet.models import families
+from mixfleet.models.families import FAMILIES, family_of, with_slope
 
 
 def between(mean: float, sd: float, low: float, high: float) -> Any:
@@ -58,16 +58,16 @@ def x64() -> Iterator[None]:
 
 
 def rows(law: Distribution, count: int, dtype: type = float) -> jax.Array:
-    return jnp.asarray(np.repeat(families.hyper_rows(law)[:, None], count, axis=1), dtype)
+    return jnp.asarray(np.repeat(family_of(law).encode(law.values)[:, None], count, axis=1), dtype)
 
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", LAWS)
 def test_density_is_the_laws_own_times_the_jacobian(name):
     law, known = LAWS[name]
-    arguments = (families.law_name(law), jnp.asarray(POINTS), rows(law, len(POINTS)))
-    value, slope = families.with_slope(families.constrain, *arguments)
-    found = families.log_density(*arguments)
+    family, arguments = family_of(law), (jnp.asarray(POINTS), rows(law, len(POINTS)))
+    value, slope = with_slope(family.constrain, *arguments)
+    found = family.log_prob(*arguments)
     expected = known.logpdf(np.asarray(value)) + np.log(np.asarray(slope))
     # Close to an upper bound of 1 scipy has no digits left of what is missing to it.
     inside = np.asarray(value) < law.support[1] - 1e-4
@@ -80,26 +80,23 @@ def test_density_is_the_laws_own_times_the_jacobian(name):
 def test_density_of_the_coordinate_integrates_to_one(name):
     law, _ = LAWS[name]
     u = np.linspace(-60, 30, 90001) if law.support[1] == np.inf else np.linspace(-12, 12, 24001)
-    density = np.exp(families.log_density(families.law_name(law), jnp.asarray(u), rows(law, len(u))))
+    density = np.exp(family_of(law).log_prob(jnp.asarray(u), rows(law, len(u))))
     np.testing.assert_allclose(np.trapezoid(density, u), 1.0, rtol=1e-8)
 
 
 @pytest.mark.usefixtures("x64")
 def test_slopes_are_those_of_differences(law: Distribution):
     arguments = rows(law, len(POINTS))
-    for function in (families.constrain, families.log_density):
-        _, slope = families.with_slope(function, families.law_name(law), jnp.asarray(POINTS), arguments)
-        ahead, behind = (
-            np.asarray(function(families.law_name(law), jnp.asarray(POINTS + step), arguments))
-            for step in (1e-5, -1e-5)
-        )
+    for function in (family_of(law).constrain, family_of(law).log_prob):
+        _, slope = with_slope(function, jnp.asarray(POINTS), arguments)
+        ahead, behind = (np.asarray(function(jnp.asarray(POINTS + step), arguments)) for step in (1e-5, -1e-5))
         np.testing.assert_allclose(slope, (ahead - behind) / 2e-5, rtol=1e-6, atol=1e-6)
 
 
 def test_float32_is_finite_wherever_a_chain_may_go(law: Distribution):
     u = jnp.linspace(-12, 12, 481, dtype=jnp.float32)
-    for function in (families.constrain, families.log_density):
-        value, slope = families.with_slope(function, families.law_name(law), u, rows(law, 481, jnp.float32))
+    for function in (family_of(law).constrain, family_of(law).log_prob):
+        value, slope = with_slope(function, u, rows(law, 481, jnp.float32))
         assert value.dtype == slope.dtype == jnp.float32
         assert np.all(np.isfinite(value))
         assert np.all(np.isfinite(slope))
@@ -107,7 +104,7 @@ def test_float32_is_finite_wherever_a_chain_may_go(law: Distribution):
 
 def test_every_parameter_stays_within_its_bounds(law: Distribution):
     u = jnp.linspace(-12, 12, 481, dtype=jnp.float32)
-    value = families.constrain(families.law_name(law), u, rows(law, 481, jnp.float32))
+    value = family_of(law).constrain(u, rows(law, 481, jnp.float32))
     low, high = law.support
     assert np.all(value >= np.float32(low))
     assert np.all(value <= np.float32(high))
@@ -116,13 +113,13 @@ def test_every_parameter_stays_within_its_bounds(law: Distribution):
 
 @pytest.mark.usefixtures("x64")
 def test_the_centre_lies_within_the_bulk(law: Distribution):
-    at = jnp.asarray([families.centre(law)])
+    at = jnp.asarray([family_of(law).centre(law.values)])
     u = np.linspace(-60, 30, 9001) if law.support[1] == np.inf else np.linspace(-12, 12, 2401)
-    name = families.law_name(law)
-    highest = np.max(families.log_density(name, jnp.asarray(u), rows(law, len(u))))
-    assert float(families.log_density(name, at, rows(law, 1))[0]) > highest - 4.0
+    log_prob = family_of(law).log_prob
+    highest = np.max(log_prob(jnp.asarray(u), rows(law, len(u))))
+    assert float(log_prob(at, rows(law, 1))[0]) > highest - 4.0
 
 
 def test_a_law_that_nothing_is_sampled_from_is_refused():
-    with pytest.raises(ValueError, match="no sampled parameter has the law 'normal'"):
-        families.log_density("normal", jnp.zeros(1), jnp.zeros((5, 1)))
+    with pytest.raises(ValueError, match="no sampled parameter has the prior 'normal'"):
+        FAMILIES["normal"].log_prob(jnp.zeros(1), jnp.zeros((5, 1)))

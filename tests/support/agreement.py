@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 from numpyro.infer import MCMC, NUTS, init_to_median
 
 from mixfleet.config import Inference, Model, Output, Spec
 from mixfleet.data import scaling
 from mixfleet.data.panel import Panel, read_panel
 from mixfleet.fitting.driver import fit_units
-from mixfleet.inference import diagnostics
-from mixfleet.models.reference import Laws, Series, collapsed_media_mix, unit_arguments
+from mixfleet.models.reference import Laws, Series, media_and_observation, unit_arguments
 from mixfleet.simulation import fleet as simulate
+from tests.support.monte_carlo_error import mcse_mean
 
 Draws = dict[str, np.ndarray]
 """By variable, [chain, draw, ...], in the table's units."""
@@ -29,6 +31,22 @@ MEDIA_POWER = {"half_saturation": 1, "scale": 1, "rate": -1}
 REFERENCE_CHAINS, REFERENCE_WARMUP, REFERENCE_DRAWS = 4, 1500, 3000
 LONG_RUN = Inference(ess_target=12_000, ess_floor=6_000, max_draws=16_000)
 """Ten times the usual draws, so that what differs is the posterior and not its Monte Carlo error."""
+
+
+def collapsed_media_mix(series: Series, laws: Laws, model: Model) -> None:
+    """The same model with the coefficients integrated out: kpi is one draw of a multivariate normal.
+
+    For samplers: where media and intercept can stand in for each other, the posterior with coefficients is a ridge as
+    thin as the noise, and chains that should walk along it do not reach its ends.
+    """
+    media, observation = media_and_observation(series, laws, model)
+    design, seen = jnp.asarray(series.design[series.fitted]), series.kpi[series.fitted]
+    law = dist.LowRankMultivariateNormal(
+        media[series.fitted] + design @ jnp.asarray(laws.coefficient_mean),
+        cov_factor=design * jnp.asarray(laws.coefficient_sd)[None],
+        cov_diag=jnp.full(len(seen), observation["noise"] ** 2),
+    )
+    numpyro.sample("kpi", law, obs=jnp.asarray(seen))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +77,7 @@ CASES: dict[str, Case] = {
         weeks=182,
         channels=5,
         controls=0,
-        model=Model(adstock="binomial", saturation="michaelis_menten", coordinate="roi"),
+        model=Model(adstock="binomial", saturation="michaelis_menten"),
         truth="prior",
         seed=7,
     ),
@@ -205,4 +223,4 @@ def _error(draws: np.ndarray) -> float:
         return float(_mcse(jnp.asarray(draws[:, :count, None], jnp.float64), jnp.int32(count))[0])
 
 
-_mcse = jax.jit(diagnostics.mcse_mean)
+_mcse = jax.jit(mcse_mean)

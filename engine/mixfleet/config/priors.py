@@ -1,50 +1,58 @@
-"""Prior laws as data: families, their hyperparameters, and the usual law of every parameter."""
+"""Prior settings: families and their hyperparameters, and the usual prior of every parameter."""
 
-import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from mixfleet.config import schema
-from mixfleet.config.schema import FrozenMapping, Label, Reads
+from mixfleet.config.schema import FrozenMapping, Label, OneOf, Reads
 from mixfleet.errors import ConfigError
 
-Family = Literal[
-    "normal",
-    "half_normal",
-    "lognormal",
-    "gamma",
-    "inverse_gamma",
-    "exponential",
-    "beta",
-    "uniform",
-    "truncated_normal",
-]
+Support = Callable[[Mapping[str, float]], tuple[float, float]]
 
-HYPERPARAMETERS: dict[str, tuple[str, ...]] = {
-    "normal": ("mean", "sd"),
-    "half_normal": ("sd",),
-    "lognormal": ("mean_log", "sd_log"),
-    "gamma": ("shape", "rate"),
-    "inverse_gamma": ("shape", "scale"),
-    "exponential": ("rate",),
-    "beta": ("a", "b"),
-    "uniform": ("low", "high"),
-    "truncated_normal": ("mean", "sd", "low", "high"),
+
+def _positive(_: Mapping[str, float]) -> tuple[float, float]:
+    return 0.0, math.inf
+
+
+def _between(hyperparameters: Mapping[str, float]) -> tuple[float, float]:
+    return hyperparameters["low"], hyperparameters["high"]
+
+
+@dataclass(frozen=True)
+class FamilyForm:
+    """What settings know of a family of priors; its mathematics is in `mixfleet.models.families`."""
+
+    hyperparameters: tuple[str, ...]
+    """Names, in order."""
+    support: Support = _positive
+    """Lowest and highest value that a prior of the family allows, from its hyperparameters."""
+
+
+FAMILIES: dict[str, FamilyForm] = {
+    "normal": FamilyForm(("mean", "sd"), lambda _: (-math.inf, math.inf)),
+    "half_normal": FamilyForm(("sd",)),
+    "lognormal": FamilyForm(("mean_log", "sd_log")),
+    "gamma": FamilyForm(("shape", "rate")),
+    "inverse_gamma": FamilyForm(("shape", "scale")),
+    "exponential": FamilyForm(("rate",)),
+    "beta": FamilyForm(("a", "b"), lambda _: (0.0, 1.0)),
+    "uniform": FamilyForm(("low", "high"), _between),
+    "truncated_normal": FamilyForm(("mean", "sd", "low", "high"), _between),
 }
-"""Names and order of each family's hyperparameters."""
+"""Families by name; `mixfleet.models.families.register` adds to them."""
 
 _SIGNED = {"mean", "mean_log", "low", "high"}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Distribution:
-    """One prior law: a family and its hyperparameters, on the model's scaled units."""
+    """One prior: a family and its hyperparameters, on the model's scaled units."""
 
-    family: Family
+    family: Annotated[str, OneOf(FAMILIES)]
     hyperparameters: FrozenMapping[str, float]
-    """By name, in the order of `HYPERPARAMETERS[family]`."""
+    """By name, in the order of `FAMILIES[family].hyperparameters`."""
 
     def __post_init__(self) -> None:
         schema.settle(self, key="prior")
@@ -52,17 +60,13 @@ class Distribution:
 
     @property
     def values(self) -> tuple[float, ...]:
-        """The hyperparameters as plain numbers, in the order of `HYPERPARAMETERS[family]`."""
+        """The hyperparameters as plain numbers, in the order of `FAMILIES[family].hyperparameters`."""
         return tuple(self.hyperparameters.values())
 
     @property
     def support(self) -> tuple[float, float]:
-        """Lowest and highest value that the law allows."""
-        if self.family in ("uniform", "truncated_normal"):
-            return self.hyperparameters["low"], self.hyperparameters["high"]
-        if self.family == "beta":
-            return 0.0, 1.0
-        return (-math.inf if self.family == "normal" else 0.0), math.inf
+        """Lowest and highest value that the prior allows."""
+        return FAMILIES[self.family].support(self.hyperparameters)
 
     def to_mapping(self) -> dict[str, Any]:
         """`family` and the hyperparameters side by side, as written in YAML."""
@@ -81,7 +85,7 @@ def distribution(family: str, **hyperparameters: float) -> Distribution:
     """A prior law, such as `distribution("beta", a=1, b=3)`.
 
     Args:
-        family: One of `HYPERPARAMETERS`.
+        family: One of `FAMILIES`.
         hyperparameters: All of the family's, by name.
 
     Raises:
@@ -107,12 +111,12 @@ def read_distribution(value: Any, key: str, base: Distribution) -> Distribution:
 
 
 def _law(family: Any, hyperparameters: Mapping[str, Any], key: str) -> Distribution:
-    known: Family = schema.convert(family, Family, f"{key}.family")
+    known: str = schema.convert(family, Annotated[str, OneOf(FAMILIES)], f"{key}.family")
     return Distribution(family=known, hyperparameters=_checked(known, hyperparameters, key))
 
 
 def _checked(family: str, hyperparameters: Mapping[str, Any], key: str) -> FrozenMapping[str, float]:
-    names = HYPERPARAMETERS[family]
+    names = FAMILIES[family].hyperparameters
     for name in hyperparameters:
         if name not in names:
             raise ConfigError(f"{family} has {', '.join(names)} and no {name}", key=f"{key}.{name}")
@@ -134,7 +138,7 @@ def _checked(family: str, hyperparameters: Mapping[str, Any], key: str) -> Froze
 Level = Literal["channel", "unit"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Parameter:
     """One parameter of the model family: where it lives, which values it can take, and its usual prior."""
 
@@ -203,6 +207,24 @@ SATURATION_PARAMETERS: dict[str, tuple[str, ...]] = {
     "none": (),
 }
 """Parameters of each saturation family, one value per channel."""
+
+OBSERVATION_PARAMETERS: dict[str, tuple[str, ...]] = {"normal": ("noise",)}
+"""Parameters of each family of the KPI around its expectation, one value per unit; the first is its scale."""
+
+BASELINE_TERMS: dict[str, str] = {}
+"""Parameter that holds the prior of each registered baseline term's coefficients, by the term's name."""
+
+
+def add_parameters(parameters: Mapping[str, Parameter]) -> None:
+    """Adds parameters of a part that is registered.
+
+    Raises:
+        ConfigError: There is a parameter of that name with another meaning.
+    """
+    for name, parameter in parameters.items():
+        if PARAMETERS.get(name, parameter) != parameter:
+            raise ConfigError(f"there is a parameter {name!r} already", key="prior.parameters")
+    PARAMETERS.update(parameters)
 
 
 def check_support(parameter: str, law: Distribution, *, key: str) -> None:
@@ -276,9 +298,14 @@ class Prior:
             law = self.parameters[override.parameter].changed(override.hyperparameters, key=f"{key}.hyperparameters")
             check_support(override.parameter, law, key=key)
 
+    def of(self, parameter: str) -> Distribution:
+        """The prior of a parameter where no override says otherwise."""
+        # A parameter may have been registered after these settings were made.
+        return self.parameters.get(parameter) or PARAMETERS[parameter].default
+
     def law(self, parameter: str, *, unit: Mapping[str, str], channel: str | None = None) -> Distribution:
         """The law of `parameter` in one unit (key column to label) and, where it has one, channel."""
-        law = self.parameters[parameter]
+        law = self.of(parameter)
         for override in self.overrides:
             if (
                 override.parameter == parameter

@@ -60,6 +60,21 @@ class Range:
 
 
 @dataclasses.dataclass(frozen=True)
+class OneOf:
+    """Names that a text may be: the keys of a table, which may have grown since the setting was declared."""
+
+    table: Mapping[str, Any]
+
+    def __hash__(self) -> int:
+        return id(self.table)
+
+    def check(self, value: Any, key: str) -> None:
+        """Raises ConfigError when `value` is none of them."""
+        if not isinstance(value, str) or value not in self.table:
+            raise ConfigError(f"must be one of {', '.join(self.table)}, is {value!r}", key=key)
+
+
+@dataclasses.dataclass(frozen=True)
 class Reads:
     """A reader for a setting that may be written in several ways; it runs before the type is checked."""
 
@@ -162,6 +177,9 @@ def _convert_annotated(value: Any, arguments: tuple[Any, ...], key: str) -> Any:
     for rule in rules:
         if isinstance(rule, Reads):
             value = rule.reader(value, key)
+    for rule in rules:
+        if isinstance(rule, OneOf):
+            rule.check(value, key)
     value = convert(value, hint, key)
     for rule in rules:
         if isinstance(rule, Range):

@@ -150,7 +150,7 @@ def _fit_groups(
 
 def memory_estimate(structure: Structure, spec: Spec, batches: int) -> float:
     """Peak memory of the programs of one structure, in GiB, the process itself left out."""
-    buffer = (capacity_of(spec.inference) + TICKS) * _fields(structure) * structure.lanes
+    buffer = (capacity_of(spec.inference) + TICKS) * structure.rows.count * structure.lanes
     return batches * (COPIES * buffer + _series(structure)) * np.dtype(structure.dtype).itemsize / 2**30
 
 
@@ -158,15 +158,10 @@ def group_memory_estimate(pool: Pool, spec: Spec) -> float:
     """Peak memory of sampling one group of this structure, in GiB, the process itself left out."""
     structure = pool.structure
     draws = -(-spec.inference.max_draws // SWEEPS) * SWEEPS
-    units = _fields(structure) * structure.lanes
+    units = structure.rows.count * structure.lanes
     shared = (2 + len(pool.levels) + sum(pool.levels)) * (pool.rows + structure.shared) * structure.chains
     values = GROUP_COPIES * draws * (units + shared) + _series(structure)
     return values * np.dtype(structure.dtype).itemsize / 2**30
-
-
-def _fields(structure: Structure) -> int:
-    """Numbers that are kept of a draw."""
-    return structure.dimension + structure.channels + structure.columns + 2
 
 
 def _series(structure: Structure) -> int:

@@ -46,8 +46,8 @@ from mixfleet.inference import hmc
 from mixfleet.inference.compiled import Device, compiled, evaluate
 from mixfleet.inference.leapfrog import Origin, Outcome, steps_of, trajectory
 from mixfleet.inference.random_numbers import normals, uniforms
-from mixfleet.models import families
 from mixfleet.models.batch import UnitBatch
+from mixfleet.models.families import FAMILIES
 from mixfleet.models.log_density import evaluate_density
 from mixfleet_kernels.likelihood import Series
 
@@ -329,8 +329,9 @@ def _redraw_shared(pool: Pool, group: Group, series: Series, state: State) -> tu
 
 def _likelihood_summary(pool: Pool, group: Group, shared: Hyper, found: EvaluatedPosition) -> LikelihoodSummary:
     structure, by_unit = pool.structure, (pool.structure.units, pool.structure.chains)
-    law = jnp.repeat(group.batch.hyper[:, -1], structure.chains, axis=-1)
-    noise = families.constrain(structure.laws[-1], found.position[-1], law).reshape(by_unit)
+    block = structure.layout.noise
+    prior_data = jnp.repeat(group.batch.hyper[:, block.first], structure.chains, axis=-1)
+    noise = FAMILIES[block.family].constrain(found.position[block.first], prior_data).reshape(by_unit)
     projection = found.extra[structure.channels :].reshape(structure.columns, *by_unit)
     means = hierarchies.means(group.columns.hierarchy, shared)
     return likelihood_summary(group.columns, means, group.batch.variance, noise, projection)

@@ -15,8 +15,10 @@ from mixfleet.hierarchy.hyperparameters import Hierarchy
 from mixfleet.hierarchy.reparameterization import Pool
 from mixfleet.hierarchy.shared_baseline import SharedColumns, shared_columns, shared_places, split
 from mixfleet.hierarchy.shared_coefficients import Columns
-from mixfleet.models import baseline, families
+from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit, Structure, padded_weeks, prepare, repadded, stack, structure_of
+from mixfleet.models.families import family_of, normal_rows
+from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.prior_moments import coordinate_moments
 
 __all__ = ["Prepared", "groups_of", "pooled_settings", "prepared", "typical_media"]
@@ -75,6 +77,8 @@ def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> P
             not zero, or a type names a channel that there is not.
         numpy.linalg.LinAlgError: A unit's linear block cannot be decomposed.
     """
+    if not OBSERVATIONS[spec.model.observation].marginal:
+        raise ConfigError("cannot be pooled yet: only normal can", key="model.observation")
     settings = pooled_settings(spec)
     names = spec.model.channel_parameters
     pooled = tuple(j for j, name in enumerate(names) if spec.pooling.scale(name) is not None)
@@ -86,7 +90,10 @@ def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> P
     weeks = max(padded_weeks(len(unit.dates)) for unit in units)
     structure = structure_of(settings, panel, weeks)
     structure = replace(
-        structure, units=_size(len(units)), laws=_pooled_laws(structure, laws, pooled), shared=len(shared_places(spec))
+        structure,
+        units=_size(len(units)),
+        families=_pooled_families(structure, laws, pooled),
+        shared=len(shared_places(spec)),
     )
     moments = np.array([coordinate_moments(law) for law in laws]).reshape(-1, 2)
     scale = np.repeat([spec.pooling.scale(names[j]) or 0.0 for j in pooled], structure.channels)
@@ -157,21 +164,17 @@ def _centre_laws(panel: Panel, spec: Spec, pooled: tuple[int, ...]) -> list[Dist
             )
     laws = [spec.prior.law(name, unit={}, channel=channel) for name in names for channel in panel.channels]
     for law in laws:
-        if families.law_name(law) == "lower_truncated_normal":
+        if family_of(law).name == "lower_truncated_normal":
             raise ConfigError("cannot be pooled with a normal cut on one side; use a lognormal", key="prior.parameters")
     return laws
 
 
-def _pooled_laws(structure: Structure, laws: list[Distribution], pooled: tuple[int, ...]) -> tuple[str, ...]:
-    structural = list(structure.laws)
+def _pooled_families(structure: Structure, laws: list[Distribution], pooled: tuple[int, ...]) -> tuple[str, ...]:
+    """Prior families of the units' parameters: of pooled ones normal on the unconstrained scale of the usual one."""
+    structural = list(structure.families)
     for i, j in enumerate(pooled):
-        structural[j] = _pooled_law(laws[i * structure.channels])
+        structural[j] = "probit_normal" if family_of(laws[i * structure.channels]).bounded else "lognormal"
     return tuple(structural)
-
-
-def _pooled_law(law: Distribution) -> str:
-    """A unit's law under pooling: normal on the unconstrained scale of the usual one."""
-    return "probit_normal" if law.family in families.BOUNDED else "lognormal"
 
 
 def _with_laws(
@@ -185,11 +188,9 @@ def _with_laws(
     arrays = dict(member.arrays)
     hyper, centre = arrays["hyper"].copy(), arrays["centre"].copy()
     for _, rows, own in pool.slices():
-        hyper[:, own] = 0.0
-        hyper[0, own], hyper[1, own] = mean[rows], sd[rows]
-        bounds = [law.support if law.family in families.BOUNDED else (0.0, 0.0) for law in laws[rows]]
-        hyper[2:4, own] = np.array(bounds).T
-        hyper[4, own] = -np.log(sd[rows]) - 0.5 * np.log(2 * np.pi)
+        bounds = [law.support if family_of(law).bounded else (0.0, 0.0) for law in laws[rows]]
+        encoded = [normal_rows(*row) for row in zip(mean[rows], sd[rows], bounds, strict=True)]
+        hyper[:, own] = np.stack(encoded, axis=-1)
         centre[own] = mean[rows]
     arrays |= {"hyper": hyper, "centre": centre}
     if pool.effect_pooled:

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mixfleet.config.priors import ADSTOCK_PARAMETERS
 from mixfleet.hierarchy.reparameterization import Pool, Sites, log_curve, pooled_rows
 
 __all__ = ["pulls", "sites_of_draws", "sites_of_mode"]
@@ -51,7 +50,7 @@ def sites_of_mode(
     effect = slice(pool.rows - pool.structure.channels, pool.rows)
     mean_of_prior, variance_of_prior = _prior_of_sites(pool, prior_mean, prior_sd, origin, slope, curve)
     if pool.effect_pooled:
-        first = (len(pool.structure.laws) - 2) * pool.structure.channels
+        first = pool.structure.layout.effect.first
         for _, rows, own in pool.slices()[:-1]:
             for c in range(pool.structure.channels):
                 turn[:, first + c, own.start + c] = slope[rows][c]
@@ -185,8 +184,9 @@ def _linearised(
     def curve(position: Array) -> Array:
         return log_curve(pool, jnp.asarray(hyper_rows), jnp.asarray(level), position)
 
+    layout = pool.structure.layout
     for j, rows, own in pool.slices():
-        if len(ADSTOCK_PARAMETERS[pool.structure.model.adstock]) <= j < len(pool.structure.laws) - 2:
+        if len(layout.adstock) <= j < len(layout.shapes):
             along = jnp.zeros_like(at).at[own].set(1)
             slope[rows] = np.asarray(jax.jvp(curve, (at,), (along,))[1])[..., 0]
     return slope, np.asarray(curve(at), float)[..., 0]

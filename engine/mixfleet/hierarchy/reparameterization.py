@@ -27,10 +27,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mixfleet.config.priors import ADSTOCK_PARAMETERS
 from mixfleet.hierarchy.hyperparameters import Hierarchy, Hyper, centre_laws, means, moved, spreads, with_moved
-from mixfleet.models import families
 from mixfleet.models.batch import Structure
+from mixfleet.models.families import FAMILIES
 from mixfleet_kernels import saturation
 
 __all__ = [
@@ -51,7 +50,7 @@ class Pool:
     """All that a group's compiled program depends on; hashable, and without a label in it."""
 
     structure: Structure
-    """Of the units, padded in number, with the laws that pooled parameters have."""
+    """Of the units, padded in number, with the priors that pooled parameters have."""
     parameters: tuple[int, ...]
     """Which channel parameters are pooled, by their place in `structure.model.channel_parameters`."""
     levels: tuple[int, ...]
@@ -67,12 +66,12 @@ class Pool:
     @property
     def effect_pooled(self) -> bool:
         """Whether effects are among the pooled parameters."""
-        return len(self.structure.laws) - 2 in self.parameters
+        return len(self.structure.layout.shapes) in self.parameters
 
     def slices(self) -> list[tuple[int, slice, slice]]:
         """Of each pooled parameter its place, its rows in the hierarchy, and its rows in a position."""
-        c = self.structure.channels
-        return [(j, slice(i * c, (i + 1) * c), slice(j * c, (j + 1) * c)) for i, j in enumerate(self.parameters)]
+        c, blocks = self.structure.channels, self.structure.layout.by_channel
+        return [(j, slice(i * c, (i + 1) * c), blocks[j].rows) for i, j in enumerate(self.parameters)]
 
 
 class Sites(NamedTuple):
@@ -318,11 +317,10 @@ def log_curve(
 ) -> Float[Array, "channel unit chain"]:
     """Log of the saturation curve at each channel's typical media."""
     structure = pool.structure
-    first, last = len(ADSTOCK_PARAMETERS[structure.model.adstock]), len(structure.laws) - 2
-    values = []
-    for j in range(first, last):
-        rows = slice(j * structure.channels, (j + 1) * structure.channels)
-        values.append(families.constrain(structure.laws[j], position[rows], hyper_rows[:, rows, :, None]))
+    values = [
+        FAMILIES[block.family].constrain(position[block.rows], hyper_rows[:, block.rows, :, None])
+        for block in structure.layout.saturation
+    ]
     media = jnp.broadcast_to(level[..., None], (*level.shape, position.shape[-1]))
     return jnp.log(saturation.saturate(structure.model.saturation, media, tuple(values)))
 

@@ -1,4 +1,4 @@
-"""Pooled fitting: groups of units, each as one joint posterior, until all of it is certified or set aside."""
+"""Sampler: groups of units, each as one joint posterior, until all of it is certified or set aside."""
 
 import hashlib
 import time
@@ -21,9 +21,15 @@ from mixfleet.hierarchy.groups import Prepared
 from mixfleet.hierarchy.state import Group, State, with_smaller_steps
 from mixfleet.inference import diagnostics
 from mixfleet.inference.adaptation import HARDER_ACCEPT
-from mixfleet.inference.certification import HOPELESS_RHAT, Verdict, judge, judge_hyper, past_saving
+from mixfleet.inference.certification import (
+    HOPELESS_RHAT,
+    UnitSample,
+    Verdict,
+    certify,
+    judge_hyper,
+    past_saving,
+)
 from mixfleet.inference.compiled import Device, DrawBuffer
-from mixfleet.inference.draws import Draws, Judgement, Linear, inspect
 from mixfleet.inference.scheduler import LOOKS, Finished, Job
 from mixfleet.models.batch import UnitBatch, stack
 
@@ -227,26 +233,28 @@ def _judged_unit(record: _Record, place: int, inference: Inference, unit_keys: n
     """One unit's draws and what the gates say of them."""
     member, structure, count = record.group.members[place], replace(record.group.pool.structure, units=1), record.count
     batch: UnitBatch = jax.tree.map(jnp.asarray, stack([member], structure))
-    linear = Linear(np.asarray(member.loading, structure.dtype), np.asarray(member.prior_mean, structure.dtype))
     none, nothing = jnp.zeros(1, jnp.int32), jnp.zeros((1, structure.chains), structure.dtype)
     buffer = DrawBuffer(jnp.asarray(record.rows(place, length)), none, none, nothing[:, 0], nothing)
-    drawn, judgement = inspect(structure, batch, buffer, linear, unit_keys[place], none, np.int32(count), length=length)
-    judgement = Judgement(*(np.asarray(part) for part in judgement))
-    divergences = int(record.divergences[place])
-    verdict = judge(
-        judgement,
-        divergences=divergences,
-        trajectories=count * structure.chains,
-        inference=inference,
+    sample = UnitSample(
+        structure=structure,
+        batch=batch,
+        member=member,
+        buffer=buffer,
+        places=np.zeros(1, np.int32),
+        key=unit_keys[place],
+        count=count,
+        length=length,
+        divergences=int(record.divergences[place]),
         balance=record.balance[place] / count,
     )
+    certified = certify(sample, inference)
     return Finished(
         job=Job(member=member, keys=unit_keys[place : place + 1]),
-        verdict=verdict,
-        judgement=judgement,
-        draws=Draws(*(np.ascontiguousarray(np.asarray(part)[..., :count, :]) for part in drawn)),
+        verdict=certified.verdict,
+        judgement=certified.judgement,
+        draws=certified.kept(),
         count=count,
-        divergences=divergences,
+        divergences=sample.divergences,
         gradients=record.gradients * structure.chains,
         seconds=0.0,
         batch=batch,

@@ -1,17 +1,28 @@
-"""Gates: what a unit's draws must pass before it counts as certified."""
+"""Certification: what a unit's draws must pass before it counts as certified. Every sampler is judged here."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, Int, UInt32
 from numpy.typing import ArrayLike
 
 from mixfleet.config import Inference
-from mixfleet.inference.draws import Judgement
+from mixfleet.inference.compiled import DrawBuffer
+from mixfleet.inference.draws import Draws, Judgement, Linear, inspect
+from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch
 
-__all__ = ["HOPELESS_RHAT", "Verdict", "judge", "judge_hyper", "past_saving"]
+__all__ = [
+    "HOPELESS_RHAT",
+    "Certified",
+    "UnitSample",
+    "Verdict",
+    "certify",
+    "judge",
+    "judge_hyper",
+    "past_saving",
+]
 
 WARNING_DIVERGENCES = 1e-3
 """Share of divergent trajectories that is tolerated, with a warning; above it a unit is not certified."""
@@ -49,6 +60,69 @@ class Verdict:
     ebfmi_min: float
     energy_balance: float
     """Mean of `hmc.energy_balance` over all trajectories; NaN where it was not followed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitSample:
+    """What a sampler hands over of one unit."""
+
+    structure: Structure
+    batch: UnitBatch
+    member: PreparedUnit
+    """The unit that was sampled."""
+    buffer: DrawBuffer
+    places: Int[np.ndarray, " copy"]
+    """Where in batch and buffer the unit's chains stand."""
+    key: UInt32[Array | np.ndarray, "2"]
+    """For what is drawn given the sampled coordinates."""
+    count: int
+    """Draws per chain."""
+    length: int
+    """Rows of the buffer that are looked at: the count and padding, so that few programs serve every count."""
+    divergences: int
+    balance: Float[np.ndarray, " chain"] | None = None
+    """Mean of `hmc.energy_balance` by chain, where it was followed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certified:
+    """Draws in the model's units, and the verdict on them."""
+
+    draws: Draws
+    """On device and padded."""
+    judgement: Judgement
+    """On the host."""
+    verdict: Verdict
+    count: int
+
+    def kept(self) -> Draws:
+        """The draws on the host, without the padding."""
+        return Draws(*(np.ascontiguousarray(np.asarray(part)[..., : self.count, :]) for part in self.draws))
+
+
+def certify(sample: UnitSample, inference: Inference) -> Certified:
+    """The unit's draws as parameters of the model, diagnosed and judged."""
+    structure, member = sample.structure, sample.member
+    linear = Linear(np.asarray(member.loading, structure.dtype), np.asarray(member.prior_mean, structure.dtype))
+    drawn, judgement = inspect(
+        structure,
+        sample.batch,
+        sample.buffer,
+        linear,
+        sample.key,
+        sample.places,
+        np.int32(sample.count),
+        length=sample.length,
+    )
+    judgement = Judgement(*(np.asarray(part) for part in judgement))
+    verdict = judge(
+        judgement,
+        divergences=sample.divergences,
+        trajectories=sample.count * structure.chains * len(sample.places),
+        inference=inference,
+        balance=sample.balance,
+    )
+    return Certified(draws=drawn, judgement=judgement, verdict=verdict, count=sample.count)
 
 
 def judge(

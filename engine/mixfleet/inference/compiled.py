@@ -152,7 +152,7 @@ def _log_density(structure: Structure, batch: UnitBatch) -> LogDensity:
 
 
 def _empty_buffer(structure: Structure, capacity: int) -> DrawBuffer:
-    fields = structure.dimension + structure.channels + structure.columns + 2
+    fields = structure.rows.count
     return DrawBuffer(
         rows=jnp.zeros((structure.units, capacity + TICKS, fields, structure.chains), structure.dtype),
         filled=jnp.zeros(structure.units, jnp.int32),

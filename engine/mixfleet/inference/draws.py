@@ -12,10 +12,21 @@ from mixfleet.config.priors import ADSTOCK_PARAMETERS
 from mixfleet.inference import diagnostics
 from mixfleet.inference.compiled import COMPILER_OPTIONS, DrawBuffer
 from mixfleet.models.batch import Structure, UnitBatch
-from mixfleet.models.log_density import natural, response
+from mixfleet.models.observation import OBSERVATIONS
+from mixfleet.models.transforms import natural, response
 from mixfleet_kernels import adstock, saturation
 
-__all__ = ["Draws", "Judgement", "Linear", "inspect", "predict", "prior_contribution", "steady_response", "worth"]
+__all__ = [
+    "Draws",
+    "Judgement",
+    "Linear",
+    "inspect",
+    "parameter_quantities",
+    "predict",
+    "prior_contribution",
+    "steady_response",
+    "worth",
+]
 
 
 COEFFICIENTS, OUTCOMES = 1, 2
@@ -40,10 +51,16 @@ class Draws(NamedTuple):
     effect: Float[Values, "channel draw chain"]
     contribution: Float[Values, "channel draw chain"]
     """Mean over the weeks of the likelihood, in shares of the KPI's scale; zero for an absent channel."""
-    noise: Float[Values, "draw chain"]
+    observation: Float[Values, "parameter draw chain"]
+    """Parameters of the observation; its scale, in shares of the KPI's, comes first."""
     coefficients: Float[Values, "column draw chain"]
     value: Float[Values, "draw chain"]
     """Log posterior density, linear coefficients integrated out."""
+
+    @property
+    def noise(self) -> Float[Values, "draw chain"]:
+        """Scale of the observation, in shares of the KPI's."""
+        return self.observation[0]
 
 
 class Judgement(NamedTuple):
@@ -57,6 +74,14 @@ class Judgement(NamedTuple):
     repeated: Float[Values, " chain"]
     """Share of draws that repeat the one before."""
     finite: Bool[Values, ""]
+
+
+def parameter_quantities(draws: Draws) -> Int[np.ndarray, " parameter"]:
+    """Of the quantities that `inspect` judges, the parameters, in the order of the position, coefficients last."""
+    shapes, channels = np.shape(draws.shape)[:2]
+    sampled, shared = (shapes + 1) * channels, len(draws.observation) + len(draws.coefficients)
+    # Between effects and the observation's parameters stand the contributions.
+    return np.r_[:sampled, sampled + channels : sampled + channels + shared]
 
 
 @partial(jax.jit, static_argnames=("structure", "length"), compiler_options=COMPILER_OPTIONS)
@@ -81,13 +106,13 @@ def inspect(
     drawn = _drawn(structure, own, rows, linear, jax.random.fold_in(key, COEFFICIENTS))
     # A channel that is absent contributes zero in every draw, and no diagnostic is defined on a constant.
     present = own.active[..., None] > 0
-    total = jnp.where(jnp.any(present), jnp.sum(drawn.contribution, axis=0), drawn.noise)
+    total = jnp.where(jnp.any(present), jnp.sum(drawn.contribution, axis=0), drawn.observation[0])
     quantities = jnp.concatenate(
         [
             drawn.shape.reshape(-1, length, rows.shape[-1]),
             drawn.effect,
             jnp.where(present, drawn.contribution, drawn.effect),
-            drawn.noise[None],
+            drawn.observation,
             drawn.coefficients,
             total[None],
             drawn.value[None],
@@ -100,7 +125,7 @@ def inspect(
         rhat=judged.rhat,
         ess_bulk=judged.ess_bulk,
         ess_tail=judged.ess_tail,
-        ebfmi=diagnostics.ebfmi(rows[:, -1].T, count),
+        ebfmi=diagnostics.ebfmi(structure.rows.energy(jnp.moveaxis(rows, 1, 0)).T, count),
         repeated=jnp.sum(same, axis=0) / jnp.maximum(count - 1, 1),
         finite=jnp.all(jnp.where(valid[:, None], jnp.isfinite(quantities), True)),
     )
@@ -115,7 +140,7 @@ def predict(
     design: Float[Array, "week column"],
     shape: Float[Array, "parameter channel sample"],
     effect: Float[Array, "channel sample"],
-    noise: Float[Array, " sample"],
+    observation: Float[Array, "parameter sample"],
     coefficients: Float[Array, "column sample"],
     key: UInt32[Array, "2"],
 ) -> tuple[Float[Array, "week sample"], Float[Array, "week sample"]]:
@@ -124,8 +149,8 @@ def predict(
     lanes = jnp.repeat(own.media, effect.shape[-1], axis=-1)
     shapes = response(lanes, tuple(shape), structure)
     expected = jnp.sum(shapes * effect, axis=1) + jnp.matmul(design, coefficients, precision="highest")
-    outcome = expected + noise * jax.random.normal(jax.random.fold_in(key, OUTCOMES), expected.shape, expected.dtype)
-    return expected, outcome
+    family = OBSERVATIONS[structure.model.observation]
+    return expected, family.sample(jax.random.fold_in(key, OUTCOMES), expected, tuple(observation))
 
 
 @partial(jax.jit, static_argnames="structure", compiler_options=COMPILER_OPTIONS)
@@ -180,19 +205,20 @@ def _drawn(
     length, _, chains = rows.shape
     lanes = length * chains
     fields = jnp.moveaxis(rows, 1, 0).reshape(-1, lanes)
-    position, rest = fields[: structure.dimension], fields[structure.dimension :]
-    mean_response = rest[: structure.channels]
-    projection = rest[structure.channels : structure.channels + structure.columns]
+    position, mean_response = structure.rows.position(fields), structure.rows.mean_response(fields)
+    projection = structure.rows.projection(fields)
     parameters = natural(position, jnp.repeat(own.hyper, lanes, axis=-1), structure, own)
     if structure.model.coordinate == "effect":
         effect, contribution = parameters.strength, parameters.strength * mean_response
     else:
         effect, contribution = parameters.strength / mean_response, parameters.strength
 
-    s2 = parameters.noise**2
+    s2 = parameters.observation[0] ** 2
     total = s2 + own.variance
     white = jax.random.normal(key, (structure.columns, lanes), rows.dtype)
     along = jnp.sqrt(own.variance) * projection / total + jnp.sqrt(s2 / total) * white
+    if structure.layout.coefficients is not None:
+        along = projection
     if structure.shared:
         # Pooled coefficients were drawn by the sampler.
         along = along.at[-structure.shared :].set(projection[-structure.shared :])
@@ -206,9 +232,9 @@ def _drawn(
         shape=by_draw(jnp.stack(parameters.shape) if parameters.shape else nothing),
         effect=by_draw(effect),
         contribution=by_draw(contribution * own.active),
-        noise=by_draw(parameters.noise),
+        observation=by_draw(jnp.stack(parameters.observation)),
         coefficients=by_draw(coefficients),
-        value=by_draw(rest[-2]),
+        value=by_draw(structure.rows.log_density(fields)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Fallback: one unit by float64 NUTS, for the few that the batched sampler cannot certify."""
+"""NUTS: one unit in float64, for the few that the batched sampler cannot certify."""
 
 import time
 from collections.abc import Callable
@@ -14,9 +14,8 @@ from numpyro.infer.hmc import HMCState, hmc
 
 from mixfleet.config import Inference
 from mixfleet.inference import initialization
-from mixfleet.inference.certification import judge
+from mixfleet.inference.certification import UnitSample, certify
 from mixfleet.inference.compiled import DrawBuffer, evaluate
-from mixfleet.inference.draws import Draws, Judgement, Linear, inspect
 from mixfleet.inference.scheduler import Finished
 from mixfleet.models.batch import Structure, UnitBatch, stack
 from mixfleet.models.log_density import evaluate_density
@@ -48,19 +47,25 @@ def sample(
         modes, by_chain = _modes(batch, alone, keys[:1]), jax.random.split(keys[1], CHAINS)
         kept = _draws(alone, batch, modes, by_chain, inference.target_accept, warmup=WARMUP, draws=DRAWS)
         buffer = _buffer_of(kept, batch, alone)
-        linear = Linear(jnp.asarray(member.loading), jnp.asarray(member.prior_mean))
-        here, count = jnp.zeros(1, jnp.int32), jnp.int32(DRAWS)
-        drawn, judgement = inspect(alone, batch, buffer, linear, keys[2], here, count, length=DRAWS)
-        judgement = Judgement(*(np.asarray(part) for part in judgement))
-        divergences = int(np.sum(np.asarray(kept.diverging)))
-        verdict = judge(judgement, divergences=divergences, trajectories=CHAINS * DRAWS, inference=inference)
+        sample = UnitSample(
+            structure=alone,
+            batch=batch,
+            member=member,
+            buffer=buffer,
+            places=np.zeros(1, np.int32),
+            key=keys[2],
+            count=DRAWS,
+            length=DRAWS,
+            divergences=int(np.sum(np.asarray(kept.diverging))),
+        )
+        certified = certify(sample, inference)
         last = Finished(
             job=replace(finished.job, rung=finished.job.rung + 1, keys=key[None]),
-            verdict=verdict,
-            judgement=judgement,
-            draws=Draws(*(np.asarray(part) for part in drawn)),
+            verdict=certified.verdict,
+            judgement=certified.judgement,
+            draws=certified.kept(),
             count=DRAWS,
-            divergences=divergences,
+            divergences=sample.divergences,
             gradients=int(np.sum(np.asarray(kept.steps))),
             seconds=time.monotonic() - began,
             batch=batch,

@@ -1,4 +1,4 @@
-"""Slots: the places of a tile on one device, refilled as units finish."""
+"""Scheduler: the places of a batch on one device, refilled as units finish."""
 
 import time
 from collections import deque
@@ -10,9 +10,9 @@ import jax
 import numpy as np
 
 from mixfleet.config import Inference
-from mixfleet.inference.certification import Verdict, judge, past_saving
+from mixfleet.inference.certification import UnitSample, Verdict, certify, past_saving
 from mixfleet.inference.compiled import TICKS, DrawBuffer, Program
-from mixfleet.inference.draws import Draws, Judgement, Linear, inspect
+from mixfleet.inference.draws import Draws, Judgement
 from mixfleet.inference.hmc import State
 from mixfleet.models.batch import PreparedUnit, UnitBatch, stack
 
@@ -259,29 +259,22 @@ class Slots:
         count -= count % 2
         job, places, capacity = active_unit.job, active_unit.places, self._program.capacity + TICKS
         length = SHORT + TICKS if count <= SHORT + TICKS else capacity
-        dtype = self._kind.dtype
-        linear = Linear(np.asarray(job.member.loading, dtype), np.asarray(job.member.prior_mean, dtype))
-        drawn, judgement = inspect(
-            self._kind,
-            self._tile,
-            self._buffer_of,
-            linear,
-            job.keys[0],
-            np.array(places, np.int32),
-            np.int32(count),
-            length=min(length, capacity),
-        )
-        judgement = Judgement(*(np.asarray(part) for part in judgement))
         divergences = int(np.sum(np.asarray(self._buffer_of.divergences)[places]))
-        chains = self._kind.chains * job.copies
         filled = np.asarray(self._buffer_of.filled)[places, None]
-        verdict = judge(
-            judgement,
+        sample = UnitSample(
+            structure=self._kind,
+            batch=self._tile,
+            member=job.member,
+            buffer=self._buffer_of,
+            places=np.array(places, np.int32),
+            key=job.keys[0],
+            count=count,
+            length=min(length, capacity),
             divergences=divergences,
-            trajectories=count * chains,
-            inference=self._inference,
             balance=np.ravel(np.asarray(self._buffer_of.balance)[places] / filled),
         )
+        certified = certify(sample, self._inference)
+        verdict = certified.verdict
         active_unit.look = self._next_look(job, count, min(verdict.ess_bulk_min, verdict.ess_tail_min))
         if active_unit.look < len(self._looks(job)) and not self._over(job, verdict, count, divergences):
             return
@@ -290,11 +283,11 @@ class Slots:
             Finished(
                 job=job,
                 verdict=verdict,
-                judgement=judgement,
-                draws=Draws(*(_leading(np.asarray(part), count) for part in drawn)),
+                judgement=certified.judgement,
+                draws=certified.kept(),
                 count=count,
                 divergences=divergences,
-                gradients=active_unit.blocks * TICKS * chains,
+                gradients=active_unit.blocks * TICKS * self._kind.chains * job.copies,
                 seconds=time.monotonic() - active_unit.started,
                 batch=self._tile,
                 place=places[0],
@@ -308,8 +301,3 @@ class Slots:
 def capacity_of(inference: Inference) -> int:
     """Draws per chain that a book must hold."""
     return max(inference.max_draws + TICKS, SHORT)
-
-
-def _leading(values: np.ndarray, count: int) -> np.ndarray:
-    """The first `count` draws, which stand on the axis before the chains."""
-    return np.ascontiguousarray(values[..., :count, :])

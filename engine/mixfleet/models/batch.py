@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import jax
@@ -10,11 +11,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mixfleet.config import Model, Spec
-from mixfleet.config.priors import Distribution
+from mixfleet.config.priors import OBSERVATION_PARAMETERS, Distribution
 from mixfleet.data import scaling
 from mixfleet.data.panel import Panel, Unit
 from mixfleet.errors import ConfigError
-from mixfleet.models import baseline, families
+from mixfleet.models import baseline
+from mixfleet.models.families import HYPER_ROWS, family_of
+from mixfleet.models.observation import OBSERVATIONS
+from mixfleet.models.parameters import DrawRows, ParameterLayout, parameter_layout, sampled_parameters
 from mixfleet_kernels.likelihood import Series
 
 __all__ = [
@@ -52,8 +56,8 @@ class Structure:
     units: int
     chains: int
     model: Model
-    laws: tuple[str, ...]
-    """Law of each channel parameter in the order of `model.channel_parameters`, then of the noise."""
+    families: tuple[str, ...]
+    """Prior family of each of `parameters.sampled_parameters(model)`."""
     dtype: str
     shared: int = 0
     """Columns whose coefficients are pooled: the last directions of the basis, of no variance of their own, are theirs,
@@ -64,10 +68,21 @@ class Structure:
         """Chains that advance together."""
         return self.units * self.chains
 
+    @cached_property
+    def layout(self) -> ParameterLayout:
+        """Where each sampled coordinate of a unit stands."""
+        sampled = 0 if OBSERVATIONS[self.model.observation].marginal else self.columns
+        return parameter_layout(self.model, self.families, channels=self.channels, sampled_columns=sampled)
+
+    @property
+    def rows(self) -> DrawRows:
+        """Where each number that is kept of a draw stands."""
+        return DrawRows(self.layout.dimension, self.channels, self.columns)
+
     @property
     def dimension(self) -> int:
         """Sampled coordinates of one unit."""
-        return len(self.model.channel_parameters) * self.channels + 1
+        return self.layout.dimension
 
 
 class UnitBatch(NamedTuple):
@@ -80,7 +95,7 @@ class UnitBatch(NamedTuple):
     variance: Float[Array, "column unit"]
     active: Float[Array, "channel unit"]
     hyper: Float[Array, "row coordinate unit"]
-    """Prior data of each sampled coordinate, from `priors.hyper_rows`."""
+    """Prior data of each sampled coordinate, from `PriorFamily.encode`."""
     log_strength_unit: Float[Array, "channel unit"]
     """What the strength's coordinate is measured in: the log of its value, in mean contribution or effect, at 0."""
     centre: Float[Array, "coordinate unit"]
@@ -130,11 +145,10 @@ def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
     Raises:
         ConfigError: Priors of one parameter differ in family, or the effect's cannot be sampled.
     """
-    parameters = (*spec.model.channel_parameters, "noise")
-    laws = tuple(families.law_name(spec.prior.parameters[name]) for name in parameters)
-    effect = laws[-2]
-    if effect in families.BOUNDED or effect == "lower_truncated_normal":
-        raise ConfigError(f"must be positive without an upper bound, is {effect}", key="prior.parameters.effect")
+    sampled = {name: family_of(spec.prior.of(name)) for name in sampled_parameters(spec.model)}
+    effect = sampled["effect"]
+    if effect.bounded or effect.name == "lower_truncated_normal":
+        raise ConfigError(f"must be positive without an upper bound, is {effect.name}", key="prior.parameters.effect")
     chains = spec.inference.chains
     return Structure(
         weeks=padded_weeks(weeks),
@@ -143,7 +157,7 @@ def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
         units=max(1, spec.compute.lanes // chains),
         chains=chains,
         model=spec.model,
-        laws=laws,
+        families=tuple(family.name for family in sampled.values()),
         dtype=spec.compute.precision,
     )
 
@@ -168,12 +182,18 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         tuple(spec.prior.law(parameter, unit=names, channel=channel) for channel in panel.channels)
         for parameter in model.channel_parameters
     )
-    noise = spec.prior.law("noise", unit=names)
-    rows = [families.hyper_rows(law) for by_channel in laws for law in by_channel] + [families.hyper_rows(noise)]
-    middle = [np.array([families.centre(law) for law in by_channel]) for by_channel in laws]
+    shared = [spec.prior.law(name, unit=names) for name in OBSERVATION_PARAMETERS[model.observation]]
+    rows = [family_of(law).encode(law.values) for by_channel in (*laws, shared) for law in by_channel]
+    middle = [np.array([_centre(law) for law in by_channel]) for by_channel in laws]
     strength_unit = _strength_unit(kpi, media * active, basis, fitted, contribution_weeks, np.exp(middle[-1]), model)
     middle[-1] = np.full(len(panel.channels), 1.0)
     weeks = padded_weeks(len(unit.dates))
+    if not OBSERVATIONS[model.observation].marginal:
+        # Sampled coefficients are standard normal along the basis, given all the rest.
+        rows += [np.zeros(HYPER_ROWS)] * len(sd)
+        shared_middle = [*map(_centre, shared), *np.zeros(len(sd))]
+    else:
+        shared_middle = [*map(_centre, shared)]
     arrays = {
         # Media of a new unit's later weeks are on a scale of their own already, and predictions are to hold them.
         "media": _pad(media if scaling.is_new(fitted) else media * active, weeks),
@@ -184,7 +204,7 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         "active": active,
         "hyper": np.stack(rows, axis=-1),
         "log_strength_unit": strength_unit,
-        "centre": np.concatenate([*middle, [families.centre(noise)]]),
+        "centre": np.concatenate([*middle, shared_middle]),
     }
     return PreparedUnit(
         unit=unit,
@@ -231,7 +251,7 @@ def batch_shapes(structure: Structure) -> UnitBatch:
         basis=(units, weeks, columns),
         variance=(columns, units),
         active=(channels, units),
-        hyper=(families.HYPER_ROWS, structure.dimension, units),
+        hyper=(HYPER_ROWS, structure.dimension, units),
         log_strength_unit=(channels, units),
         centre=(structure.dimension, units),
     )
@@ -287,6 +307,10 @@ def _strength_unit(
     precision = columns.T @ columns / noise + np.diag(effect_scale**-2.0)
     error = np.sqrt(np.diag(np.linalg.inv(precision)))
     return np.log(np.maximum(error, 1e-9) * (mean if model.coordinate != "effect" else np.ones(channels)))
+
+
+def _centre(prior: Distribution) -> float:
+    return family_of(prior).centre(prior.values)
 
 
 def _pad(values: np.ndarray, weeks: int) -> np.ndarray:

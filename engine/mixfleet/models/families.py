@@ -1,11 +1,13 @@
-"""Priors: the laws of the sampled parameters as densities of unconstrained coordinates, hyperparameters as data.
+"""Families of priors: each as the density of an unconstrained coordinate, hyperparameters as data.
 
-A parameter `theta` is sampled as `u`: its logarithm where the law is positive, its probit where the law lives between
-two bounds. The family of a law is structure; its hyperparameters are an array, so units may differ in them.
+A parameter `theta` is sampled as `u`: its logarithm where the prior is positive, its probit where the prior lives
+between two bounds. The family is structure; its hyperparameters are an array, so units may differ in them. A further
+family is a subclass of `Positive` or `Bounded`, made known by `register`.
 """
 
 import math
 from statistics import NormalDist
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -14,59 +16,441 @@ from jax.scipy.special import erfc
 from jaxtyping import Array, Float
 from scipy.special import log_ndtr, ndtri, ndtri_exp
 
-from mixfleet.config.priors import Distribution
+from mixfleet.config import priors
+from mixfleet.config.priors import Distribution, FamilyForm
+from mixfleet.errors import ConfigError
 from mixfleet.models.bijectors import log_normal_cdf
 
 __all__ = [
-    "BOUNDED",
+    "FAMILIES",
     "HYPER_ROWS",
-    "centre",
-    "constrain",
-    "hyper_rows",
-    "law_name",
-    "log_density",
-    "unconstrain",
+    "Bounded",
+    "Positive",
+    "PriorFamily",
+    "family_of",
+    "normal_rows",
+    "register",
     "with_slope",
 ]
 
 HYPER_ROWS = 5
-"""Rows of a law's data: up to four hyperparameters in the order of the configuration, then the log normaliser."""
+"""Rows of a prior's data: up to four hyperparameters in the order of the configuration, then the log normaliser."""
 
-BOUNDED = frozenset({"beta", "uniform", "truncated_normal"})
-"""Laws between two finite bounds, sampled through the probit; all others are positive, sampled through the log."""
-
-
-def law_name(law: Distribution) -> str:
-    """The structural name of a law: its family, with a normal cut on one side told from one cut on two."""
-    if law.family == "truncated_normal" and math.isinf(law.support[1]):
-        return "lower_truncated_normal"
-    return law.family
+Hyper = Float[Array, "row *batch"]
+Values = tuple[float, ...]
+"""Hyperparameters in the order of the configuration."""
 
 
-def hyper_rows(law: Distribution) -> Float[np.ndarray, " row"]:
-    """The law's data: hyperparameters, padded, and the logarithm of its normalising constant, in float64."""
-    values = law.values
-    name = law_name(law)
-    if name == "half_normal":
-        constant = 0.5 * math.log(2 / math.pi) - math.log(values[0])
-    elif name == "lognormal":
-        constant = -math.log(values[1]) - 0.5 * math.log(2 * math.pi)
-    elif name == "gamma":
-        constant = values[0] * math.log(values[1]) - math.lgamma(values[0])
-    elif name == "inverse_gamma":
-        constant = values[0] * math.log(values[1]) - math.lgamma(values[0])
-    elif name == "exponential":
-        constant = math.log(values[0])
-    elif name == "beta":
-        constant = math.lgamma(values[0] + values[1]) - math.lgamma(values[0]) - math.lgamma(values[1])
-    elif name == "uniform":
-        constant = 0.0
-    else:
-        mean, sd, low, high = values
-        constant = -_log_mass((low - mean) / sd, (high - mean) / sd) - math.log(sd) - 0.5 * math.log(2 * math.pi)
-        constant += math.log(high - low) if name == "truncated_normal" else 0.0
-    finite = [value if math.isfinite(value) else 0.0 for value in values]
-    return np.array([*finite, *[0.0] * (HYPER_ROWS - 1 - len(values)), constant])
+class PriorFamily(Protocol):
+    """A family of priors. `u` is the coordinate, `hyper` the rows that `encode` gives."""
+
+    name: ClassVar[str]
+    """Its name in the settings, or of one of the forms that a family there is sampled in."""
+    bounded: ClassVar[bool]
+    """Whether both bounds are finite, so that the coordinate is a probit and not a logarithm."""
+
+    def encode(self, values: Values) -> Float[np.ndarray, " row"]:
+        """The prior's data: hyperparameters, padded, and the log of its normalising constant, in float64."""
+        ...
+
+    def centre(self, values: Values) -> float:
+        """A coordinate in the middle of the prior: where optimisation may start."""
+        ...
+
+    def constrain(self, u: Float[Array, "*batch"], hyper: Hyper) -> Float[Array, "*batch"]:
+        """The parameter at coordinate `u`."""
+        ...
+
+    def unconstrain(
+        self, value: Float[np.ndarray, "*batch"], hyper: Float[np.ndarray, "row *#batch"]
+    ) -> Float[np.ndarray, "*batch"]:
+        """The coordinate of a parameter, on the host."""
+        ...
+
+    def log_prob(self, u: Float[Array, "*batch"], hyper: Hyper) -> Float[Array, "*batch"]:
+        """Log density of the coordinate: the prior's at the parameter, plus the log Jacobian."""
+        ...
+
+    def frozen(self, **hyperparameters: float) -> Any:
+        """The prior as a distribution of scipy."""
+        ...
+
+
+class _Family:
+    """What families share: rows of data, and what follows from the prior's density on its own scale.
+
+    A subclass gives `log_density`, or `log_prob` where the coordinate has a simpler form.
+    """
+
+    name: ClassVar[str]
+    bounded: ClassVar[bool]
+    hyperparameters: ClassVar[tuple[str, ...]] = ()
+
+    def support(self, hyperparameters: Any) -> tuple[float, float]:
+        """Lowest and highest value of the prior."""
+        del hyperparameters
+        return 0.0, math.inf
+
+    def encode(self, values: Values) -> Float[np.ndarray, " row"]:
+        """See `PriorFamily`."""
+        finite = [value if math.isfinite(value) else 0.0 for value in values]
+        return np.array([*finite, *[0.0] * (HYPER_ROWS - 1 - len(values)), self.log_normaliser(values)])
+
+    def log_normaliser(self, values: Values) -> float:
+        """Log of the constant that `log_density` leaves out."""
+        del values
+        return 0.0
+
+    def log_density(self, value: Array, hyper: Array) -> Array:
+        """Log density of the parameter, but for the constant in the last row."""
+        del value, hyper
+        raise ValueError(f"the family {self.name!r} gives neither log_density nor log_prob")
+
+    def frozen(self, **hyperparameters: float) -> Any:
+        """See `PriorFamily`."""
+        del hyperparameters
+        raise ValueError(f"the family {self.name!r} has no form in scipy")
+
+
+class Positive(_Family):
+    """A prior from zero up, sampled through the logarithm."""
+
+    bounded: ClassVar[bool] = False
+
+    def constrain(self, u: Array, hyper: Array) -> Array:
+        """See `PriorFamily`."""
+        del hyper
+        return jnp.exp(u)
+
+    def unconstrain(self, value: np.ndarray, hyper: np.ndarray) -> np.ndarray:
+        """See `PriorFamily`."""
+        del hyper
+        return np.log(value)
+
+    def log_prob(self, u: Array, hyper: Array) -> Array:
+        """See `PriorFamily`."""
+        return hyper[HYPER_ROWS - 1] + self.log_density(self.constrain(u, hyper), hyper) + u
+
+    def centre(self, values: Values) -> float:
+        """See `PriorFamily`."""
+        return math.log(self.frozen(**dict(zip(self.hyperparameters, values, strict=True))).median())
+
+
+class Bounded(_Family):
+    """A prior between two finite bounds, zero and one unless `bounds` says otherwise, sampled through the probit."""
+
+    bounded: ClassVar[bool] = True
+
+    def support(self, hyperparameters: Any) -> tuple[float, float]:
+        """See `Positive`."""
+        del hyperparameters
+        return 0.0, 1.0
+
+    def bounds(self, hyper: Any) -> tuple[Any, Any]:
+        """Lowest and highest value, from the rows of data."""
+        del hyper
+        return 0.0, 1.0
+
+    def constrain(self, u: Array, hyper: Array) -> Array:
+        """See `PriorFamily`."""
+        low, high = self.bounds(hyper)
+        return low + (high - low) * _inside(u)
+
+    def unconstrain(self, value: np.ndarray, hyper: np.ndarray) -> np.ndarray:
+        """See `PriorFamily`."""
+        low, high = self.bounds(hyper)
+        return ndtri((value - low) / (high - low))
+
+    def log_prob(self, u: Array, hyper: Array) -> Array:
+        """See `PriorFamily`."""
+        low, high = self.bounds(hyper)
+        width = jnp.log(jnp.asarray(high - low, u.dtype))
+        return hyper[HYPER_ROWS - 1] + self.log_density(self.constrain(u, hyper), hyper) + width + _log_density(u)
+
+    def centre(self, values: Values) -> float:
+        """See `PriorFamily`."""
+        named = dict(zip(self.hyperparameters, values, strict=True))
+        low, high = self.support(named)
+        return NormalDist().inv_cdf((self.frozen(**named).median() - low) / (high - low))
+
+
+class _Normal(_Family):
+    """Of coefficients of the baseline, which are integrated out or sampled in coordinates of their own."""
+
+    name: ClassVar[str] = "normal"
+    bounded: ClassVar[bool] = False
+
+    def constrain(self, u: Array, hyper: Array) -> Array:
+        return hyper[0] + hyper[1] * u
+
+    def unconstrain(self, value: np.ndarray, hyper: np.ndarray) -> np.ndarray:
+        return (value - hyper[0]) / hyper[1]
+
+    def log_prob(self, u: Array, hyper: Array) -> Array:
+        del u, hyper
+        raise ValueError("no sampled parameter has the prior 'normal'")
+
+    def centre(self, values: Values) -> float:
+        del values
+        return 0.0
+
+    def frozen(self, **h: float) -> Any:
+        return _stats().norm(h["mean"], h["sd"])
+
+
+class _HalfNormal(Positive):
+    name: ClassVar[str] = "half_normal"
+
+    def log_normaliser(self, values: Values) -> float:
+        return 0.5 * math.log(2 / math.pi) - math.log(values[0])
+
+    def log_prob(self, u: Array, hyper: Array) -> Array:
+        return hyper[HYPER_ROWS - 1] + u - 0.5 * (jnp.exp(u) / hyper[0]) ** 2
+
+    def centre(self, values: Values) -> float:
+        return math.log(0.6745 * values[0])
+
+    def frozen(self, **h: float) -> Any:
+        return _stats().halfnorm(scale=h["sd"])
+
+
+class _LogNormal(Positive):
+    name: ClassVar[str] = "lognormal"
+
+    def log_normaliser(self, values: Values) -> float:
+        return -math.log(values[1]) - 0.5 * math.log(2 * math.pi)
+
+    def log_prob(self, u: Array, hyper: Array) -> Array:
+        return hyper[HYPER_ROWS - 1] - 0.5 * ((u - hyper[0]) / hyper[1]) ** 2
+
+    def centre(self, values: Values) -> float:
+        return values[0]
+
+    def frozen(self, **h: float) -> Any:
+        return _stats().lognorm(h["sd_log"], scale=np.exp(h["mean_log"]))
+
+
+class _ProbitNormal(Bounded):
+    """Normal in the probit: what a bounded prior becomes where units share it. Rows 2 and 3 hold the bounds."""
+
+    name: ClassVar[str] = "probit_normal"
+
+    def bounds(self, hyper: Any) -> tuple[Any, Any]:
+        return hyper[2], hyper[3]
+
+    def log_prob(self, u: Array, hyper: Array) -> Array:
+        return hyper[HYPER_ROWS - 1] - 0.5 * ((u - hyper[0]) / hyper[1]) ** 2
+
+
+class _Gamma(Positive):
+    name: ClassVar[str] = "gamma"
+
+    def log_normaliser(self, values: Values) -> float:
+        return values[0] * math.log(values[1]) - math.lgamma(values[0])
+
+    def log_prob(self, u: Array, hyper: Array) -> Array:
+        return hyper[HYPER_ROWS - 1] + hyper[0] * u - hyper[1] * jnp.exp(u)
+
+    def centre(self, values: Values) -> float:
+        return math.log(values[0] / values[-1])
+
+    def frozen(self, **h: float) -> Any:
+        return _stats().gamma(h["shape"], scale=1 / h["rate"])
+
+
+class _InverseGamma(Positive):
+    name: ClassVar[str] = "inverse_gamma"
+
+    def log_normaliser(self, values: Values) -> float:
+        return values[0] * math.log(values[1]) - math.lgamma(values[0])
+
+    def log_prob(self, u: Array, hyper: Array) -> Array:
+        return hyper[HYPER_ROWS - 1] - hyper[0] * u - hyper[1] * jnp.exp(-u)
+
+    def centre(self, values: Values) -> float:
+        return math.log(values[-1] / (values[0] + 1))
+
+    def frozen(self, **h: float) -> Any:
+        return _stats().invgamma(h["shape"], scale=h["scale"])
+
+
+class _Exponential(Positive):
+    name: ClassVar[str] = "exponential"
+
+    def log_normaliser(self, values: Values) -> float:
+        return math.log(values[0])
+
+    def log_prob(self, u: Array, hyper: Array) -> Array:
+        return hyper[HYPER_ROWS - 1] + u - hyper[0] * jnp.exp(u)
+
+    def centre(self, values: Values) -> float:
+        return math.log(0.7 / values[0])
+
+    def frozen(self, **h: float) -> Any:
+        return _stats().expon(scale=1 / h["rate"])
+
+
+class _Beta(Bounded):
+    name: ClassVar[str] = "beta"
+
+    def log_normaliser(self, values: Values) -> float:
+        return math.lgamma(values[0] + values[1]) - math.lgamma(values[0]) - math.lgamma(values[1])
+
+    def constrain(self, u: Array, hyper: Array) -> Array:
+        del hyper
+        return _inside(u)
+
+    def log_prob(self, u: Array, hyper: Array) -> Array:
+        powers = (hyper[0] - 1) * log_normal_cdf(u) + (hyper[1] - 1) * log_normal_cdf(-u)
+        return hyper[HYPER_ROWS - 1] + powers + _log_density(u)
+
+    def centre(self, values: Values) -> float:
+        return NormalDist().inv_cdf(values[0] / (values[0] + values[1]))
+
+    def frozen(self, **h: float) -> Any:
+        return _stats().beta(h["a"], h["b"])
+
+
+class _Uniform(Bounded):
+    name: ClassVar[str] = "uniform"
+
+    def bounds(self, hyper: Any) -> tuple[Any, Any]:
+        return hyper[0], hyper[1]
+
+    def log_prob(self, u: Array, hyper: Array) -> Array:
+        return hyper[HYPER_ROWS - 1] + _log_density(u)
+
+    def centre(self, values: Values) -> float:
+        del values
+        return 0.0
+
+    def frozen(self, **h: float) -> Any:
+        return _stats().uniform(h["low"], h["high"] - h["low"])
+
+
+class _TruncatedNormal(Bounded):
+    """A normal cut on both sides. Rows 2 and 3 hold the bounds."""
+
+    name: ClassVar[str] = "truncated_normal"
+
+    def bounds(self, hyper: Any) -> tuple[Any, Any]:
+        return hyper[2], hyper[3]
+
+    def log_normaliser(self, values: Values) -> float:
+        return _log_cut_normaliser(values) + math.log(values[3] - values[2])
+
+    def log_prob(self, u: Array, hyper: Array) -> Array:
+        z = (self.constrain(u, hyper) - hyper[0]) / hyper[1]
+        return hyper[HYPER_ROWS - 1] - 0.5 * z * z + _log_density(u)
+
+    def centre(self, values: Values) -> float:
+        return NormalDist().inv_cdf((_cut_median(values) - values[2]) / (values[3] - values[2]))
+
+    def frozen(self, **h: float) -> Any:
+        low, high = (h["low"] - h["mean"]) / h["sd"], (h["high"] - h["mean"]) / h["sd"]
+        return _stats().truncnorm(low, high, loc=h["mean"], scale=h["sd"])
+
+
+class _LowerTruncatedNormal(Positive):
+    """A normal cut on its lower side only, sampled through the log of what it is above the bound, row 2."""
+
+    name: ClassVar[str] = "lower_truncated_normal"
+
+    def constrain(self, u: Array, hyper: Array) -> Array:
+        return hyper[2] + jnp.exp(u)
+
+    def unconstrain(self, value: np.ndarray, hyper: np.ndarray) -> np.ndarray:
+        return np.log(value - hyper[2])
+
+    def log_normaliser(self, values: Values) -> float:
+        return _log_cut_normaliser(values)
+
+    def log_prob(self, u: Array, hyper: Array) -> Array:
+        z = (self.constrain(u, hyper) - hyper[0]) / hyper[1]
+        return hyper[HYPER_ROWS - 1] - 0.5 * z * z + u
+
+    def centre(self, values: Values) -> float:
+        return math.log(_cut_median(values) - values[2])
+
+
+FAMILIES: dict[str, PriorFamily] = {
+    family.name: family
+    for family in (
+        _Normal(),
+        _HalfNormal(),
+        _LogNormal(),
+        _ProbitNormal(),
+        _Gamma(),
+        _InverseGamma(),
+        _Exponential(),
+        _Beta(),
+        _Uniform(),
+        _TruncatedNormal(),
+        _LowerTruncatedNormal(),
+    )
+}
+"""Families by name: those of the settings, and the forms that some of these are sampled in."""
+
+
+def family_of(prior: Distribution) -> PriorFamily:
+    """The family that a prior of the settings is sampled in: a normal cut on one side has one of its own."""
+    if prior.family == "truncated_normal" and math.isinf(prior.support[1]):
+        return FAMILIES["lower_truncated_normal"]
+    return FAMILIES[prior.family]
+
+
+def normal_rows(mean: float, sd: float, bounds: tuple[float, float]) -> Float[np.ndarray, " row"]:
+    """Data of a prior that is normal in its coordinate: `lognormal`, or `probit_normal` between bounds."""
+    return np.array([mean, sd, *bounds, -np.log(sd) - 0.5 * np.log(2 * np.pi)])
+
+
+def register(family: Positive | Bounded) -> None:
+    """Makes a family known to settings (`{family: its name, ...}`) and models.
+
+    Args:
+        family: With `name`, `hyperparameters` (at most four), `log_density` and `frozen`; the rest follows from these,
+            and may be given where a closed form is faster or more accurate.
+
+    Raises:
+        ConfigError: There is a family of that name already.
+    """
+    if family.name in FAMILIES:
+        raise ConfigError(f"there is a family {family.name!r} already", key="prior")
+    FAMILIES[family.name] = family
+    priors.FAMILIES[family.name] = FamilyForm(family.hyperparameters, family.support)
+
+
+def with_slope(
+    function: Any, u: Float[Array, "*batch"], hyper: Hyper
+) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+    """A family's `constrain` or `log_prob`, and its derivative with respect to `u`."""
+    return jax.jvp(lambda at: function(at, hyper), (u,), (jnp.ones_like(u),))
+
+
+def _stats() -> Any:
+    from scipy import stats  # takes a second, and is wanted when the first unit is done, not before it is begun
+
+    return stats
+
+
+def _inside(u: Array) -> Array:
+    """The standard normal's distribution function: from the real line into (0, 1)."""
+    return 0.5 * erfc(-u / math.sqrt(2))
+
+
+def _log_density(u: Array) -> Array:
+    """The standard normal's log density, which is the log Jacobian of `_inside`."""
+    return -0.5 * u * u - 0.5 * math.log(2 * math.pi)
+
+
+def _log_cut_normaliser(values: Values) -> float:
+    mean, sd, low, high = values
+    return -_log_mass((low - mean) / sd, (high - mean) / sd) - math.log(sd) - 0.5 * math.log(2 * math.pi)
+
+
+def _cut_median(values: Values) -> float:
+    mean, sd, low, high = values
+    return mean + sd * _median((low - mean) / sd, (high - mean) / sd)
 
 
 def _log_mass(low: float, high: float) -> float:
@@ -82,91 +466,3 @@ def _median(low: float, high: float) -> float:
     if low > 0:
         return -_median(-high, -low)
     return float(ndtri_exp(np.logaddexp(log_ndtr(low), log_ndtr(high)) - math.log(2)))
-
-
-def centre(law: Distribution) -> float:
-    """A coordinate in the middle of the law: where optimisation may start."""
-    name, values = law_name(law), law.values
-    if name == "beta":
-        return NormalDist().inv_cdf(values[0] / (values[0] + values[1]))
-    if name == "uniform":
-        return 0.0
-    if name in ("truncated_normal", "lower_truncated_normal"):
-        mean, sd, low, high = values
-        middle = mean + sd * _median((low - mean) / sd, (high - mean) / sd)
-        if name == "lower_truncated_normal":
-            return math.log(middle - low)
-        return NormalDist().inv_cdf((middle - low) / (high - low))
-    if name == "lognormal":
-        return values[0]
-    middles = {
-        "half_normal": 0.6745 * values[0],
-        "gamma": values[0] / values[-1],
-        "inverse_gamma": values[-1] / (values[0] + 1),
-        "exponential": 0.7 / values[0],
-    }
-    return math.log(middles[name])
-
-
-def constrain(name: str, u: Float[Array, "*batch"], hyper: Float[Array, "row *batch"]) -> Float[Array, "*batch"]:
-    """The parameter at coordinate `u`."""
-    if name == "beta":
-        return _inside(u)
-    if name == "uniform":
-        return hyper[0] + (hyper[1] - hyper[0]) * _inside(u)
-    if name in ("truncated_normal", "probit_normal"):
-        return hyper[2] + (hyper[3] - hyper[2]) * _inside(u)
-    if name == "lower_truncated_normal":
-        return hyper[2] + jnp.exp(u)
-    return jnp.exp(u)
-
-
-def unconstrain(
-    name: str, value: Float[np.ndarray, "*batch"], hyper: Float[np.ndarray, "row *#batch"]
-) -> Float[np.ndarray, "*batch"]:
-    """The coordinate of a parameter of a pooled law, `lognormal` or `probit_normal`, on the host."""
-    if name == "probit_normal":
-        return ndtri((value - hyper[2]) / (hyper[3] - hyper[2]))
-    return np.log(value)
-
-
-def log_density(name: str, u: Float[Array, "*batch"], hyper: Float[Array, "row *batch"]) -> Float[Array, "*batch"]:
-    """Log density of the coordinate `u`: the law's at the parameter, plus the log Jacobian."""
-    constant = hyper[HYPER_ROWS - 1]
-    if name == "beta":
-        powers = (hyper[0] - 1) * log_normal_cdf(u) + (hyper[1] - 1) * log_normal_cdf(-u)
-        return constant + powers + _log_density(u)
-    if name == "uniform":
-        return constant + _log_density(u)
-    if name in ("truncated_normal", "lower_truncated_normal"):
-        z = (constrain(name, u, hyper) - hyper[0]) / hyper[1]
-        jacobian = u if name == "lower_truncated_normal" else _log_density(u)
-        return constant - 0.5 * z * z + jacobian
-    if name == "half_normal":
-        return constant + u - 0.5 * (jnp.exp(u) / hyper[0]) ** 2
-    if name in ("lognormal", "probit_normal"):
-        return constant - 0.5 * ((u - hyper[0]) / hyper[1]) ** 2
-    if name == "gamma":
-        return constant + hyper[0] * u - hyper[1] * jnp.exp(u)
-    if name == "inverse_gamma":
-        return constant - hyper[0] * u - hyper[1] * jnp.exp(-u)
-    if name == "exponential":
-        return constant + u - hyper[0] * jnp.exp(u)
-    raise ValueError(f"no sampled parameter has the law {name!r}")
-
-
-def _inside(u: Array) -> Array:
-    """The standard normal's distribution function: from the real line into (0, 1)."""
-    return 0.5 * erfc(-u / math.sqrt(2))
-
-
-def _log_density(u: Array) -> Array:
-    """The standard normal's log density, which is the log Jacobian of `_inside`."""
-    return -0.5 * u * u - 0.5 * math.log(2 * math.pi)
-
-
-def with_slope(
-    function, name: str, u: Float[Array, "*batch"], hyper: Float[Array, "row *batch"]
-) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
-    """`constrain` or `log_density` and its derivative with respect to `u`."""
-    return jax.jvp(lambda at: function(name, at, hyper), (u,), (jnp.ones_like(u),))

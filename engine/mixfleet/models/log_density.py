@@ -1,110 +1,70 @@
-"""Density: the unconstrained log-posterior of a tile's lanes, with gradient, in one pass."""
+"""Log density: the unconstrained log posterior of a batch's lanes, with its gradient.
+
+Two paths lead to it. Where the baseline's coefficients integrate out, one fused kernel gives the likelihood of media,
+baseline and noise with its gradient, and priors are added here. Elsewhere `composed_density` puts it together from its
+parts and differentiates that.
+"""
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mixfleet.config.priors import ADSTOCK_PARAMETERS
-from mixfleet.models import families
 from mixfleet.models.batch import Structure, UnitBatch
-from mixfleet.models.bijectors import log_softplus_normal, log_softplus_normal_slope
-from mixfleet_kernels import adstock
-from mixfleet_kernels.likelihood import Series, likelihood, respond
+from mixfleet.models.composed_density import evaluate_composed
+from mixfleet.models.families import FAMILIES, with_slope
+from mixfleet.models.observation import OBSERVATIONS
+from mixfleet.models.parameters import Block
+from mixfleet.models.transforms import Evaluation, log_strength, log_strength_slope, natural, response, windows
+from mixfleet_kernels.likelihood import Series, likelihood
 from mixfleet_kernels.reductions import sum_rows
 
 __all__ = ["Evaluation", "evaluate_density", "natural", "response"]
 
 
-class Evaluation(NamedTuple):
-    """The log-posterior of every lane at its position."""
-
-    value: Float[Array, " lane"]
-    gradient: Float[Array, "coordinate lane"]
-    extra: Float[Array, "extra lane"]
-    """Kept with every draw: mean response by channel, then the projection onto the linear block's basis."""
-
-
-class Natural(NamedTuple):
-    """Positions as parameters of the model."""
-
-    shape: tuple[Float[Array, "channel lane"], ...]
-    """Adstock, then saturation parameters."""
-    strength: Float[Array, "channel lane"]
-    """Effect or mean contribution, as the coordinate has it."""
-    noise: Float[Array, " lane"]
-
-
-def natural(
-    position: Float[Array, "coordinate lane"],
-    hyper: Float[Array, "row coordinate lane"],
-    structure: Structure,
-    batch: UnitBatch,
-) -> Natural:
-    """The parameters at `position`."""
-    shapes = len(structure.laws) - 2
-    values = tuple(
-        families.constrain(structure.laws[j], *_of_parameter(position, hyper, j, structure)) for j in range(shapes)
-    )
-    u, _ = _of_parameter(position, hyper, shapes, structure)
-    chains = position.shape[-1] // batch.media.shape[-1]
-    unit = jnp.repeat(batch.log_strength_unit, chains, axis=-1)
-    noise = families.constrain(structure.laws[-1], position[-1], hyper[:, -1])
-    return Natural(shape=values, strength=jnp.exp(_log_strength(u, structure) + unit), noise=noise)
-
-
-def response(
-    media: Float[Array, "week channel lane"], shape: tuple[Float[Array, "channel lane"], ...], structure: Structure
-) -> Float[Array, "week channel lane"]:
-    """Each channel's adstocked and saturated media."""
-    model = structure.model
-    weights, tangents, parameters = _windows(shape, media.shape[1:], structure)
-    return respond(
-        media,
-        weights=weights,
-        tangents=tangents,
-        family=model.saturation,
-        parameters=parameters,
-        adstock_first=model.adstock_first,
-    ).value
-
-
 def evaluate_density(
     position: Float[Array, "coordinate lane"], batch: UnitBatch, series: Series, structure: Structure
 ) -> Evaluation:
-    """Log-posterior and gradient at each lane's position.
+    """Log posterior and gradient at each lane's position.
 
     Args:
-        position: Unconstrained coordinates: parameter by parameter, each over the channels, the noise last.
+        position: Unconstrained coordinates in the order of `structure.layout`.
         batch: The units' data.
-        series: `batch.series(kind.chains)`, made once outside the loop that calls this.
+        series: `batch.series(structure.chains)`, made once outside the loop that calls this.
         structure: The program's structure.
     """
-    chains = position.shape[-1] // batch.media.shape[-1]
+    fused = OBSERVATIONS[structure.model.observation].marginal
+    return (_evaluate_fused if fused else evaluate_composed)(position, batch, series, structure)
+
+
+def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure: Structure) -> Evaluation:
+    layout, chains = structure.layout, position.shape[-1] // batch.media.shape[-1]
     hyper = jnp.repeat(batch.hyper, chains, axis=-1)
-    shapes = len(structure.laws) - 2
-    drawn, prior = _shapes(position, hyper, structure)
-    u, strength_hyper = _of_parameter(position, hyper, shapes, structure)
-    softplus_normal, softplus_normal_slope = _with_slope(partial(_log_strength, structure=structure), u)
-    jacobian, jacobian_slope = _with_slope(partial(_log_slope, structure=structure), u)
-    log_strength = softplus_normal + jnp.repeat(batch.log_strength_unit, chains, axis=-1)
-    noise, noise_slope = families.with_slope(families.constrain, structure.laws[-1], position[-1], hyper[:, -1])
-    noise_prior, noise_prior_slope = families.with_slope(
-        families.log_density, structure.laws[-1], position[-1], hyper[:, -1]
+    drawn = [_sloped("constrain", block, position, hyper) for block in layout.shapes]
+    prior = [_sloped("log_prob", block, position, hyper) for block in layout.shapes]
+    u, strength_hyper = position[layout.effect.rows], hyper[:, layout.effect.rows]
+    bent, bent_slope = _with_slope(partial(log_strength, family=layout.effect.family), u)
+    jacobian, jacobian_slope = _with_slope(partial(log_strength_slope, family=layout.effect.family), u)
+    log_value = bent + jnp.repeat(batch.log_strength_unit, chains, axis=-1)
+    at, noise_family, noise_hyper = (
+        position[layout.noise.first],
+        FAMILIES[layout.noise.family],
+        hyper[:, layout.noise.first],
     )
+    noise, noise_slope = with_slope(noise_family.constrain, at, noise_hyper)
+    noise_prior, noise_prior_slope = with_slope(noise_family.log_prob, at, noise_hyper)
 
     as_mean = structure.model.coordinate != "effect"
-    weights, tangents, parameters = _windows(tuple(value for value, _ in drawn), u.shape, structure)
+    weights, tangents, parameters = windows(tuple(value for value, _ in drawn), u.shape, structure)
     data = likelihood(
         series,
         weights,
         tangents,
         structure.model.saturation,
         parameters,
-        jnp.exp(log_strength),
+        jnp.exp(log_value),
         jnp.log(noise),
         strength_is_mean=as_mean,
         adstock_first=structure.model.adstock_first,
@@ -112,10 +72,8 @@ def evaluate_density(
         decay=drawn[0][0] if structure.model.adstock == "geometric" else None,
         normalised=structure.model.normalise,
     )
-    log_effect = log_strength - jnp.log(data.mean_response) if as_mean else log_strength
-    effect_prior, effect_slope = families.with_slope(
-        families.log_density, structure.laws[shapes], log_effect, strength_hyper
-    )
+    log_effect = log_value - jnp.log(data.mean_response) if as_mean else log_value
+    effect_prior, effect_slope = with_slope(FAMILIES[layout.effect.family].log_prob, log_effect, strength_hyper)
     # d/d log(effect) of everything: the coordinate moves the effect one to one in logarithms, and, where it is the
     # mean contribution, each shape parameter moves the effect against the mean response.
     by_log_effect = data.by_effect * data.effect + effect_slope
@@ -130,51 +88,17 @@ def evaluate_density(
     logs = sum((log for log, _ in prior), effect_prior + jacobian)
     return Evaluation(
         value=data.value + noise_prior + sum_rows(logs),
-        gradient=jnp.concatenate([*by_shape, by_log_effect * softplus_normal_slope + jacobian_slope, by_noise[None]]),
+        gradient=jnp.concatenate([*by_shape, by_log_effect * bent_slope + jacobian_slope, by_noise[None]]),
         extra=jnp.concatenate([data.mean_response, data.projection]),
     )
 
 
-def _log_strength(u: Array, structure: Structure) -> Array:
-    """The strength's logarithm, in its unit: bent where the law has mass at zero, which a lognormal has not."""
-    return u if structure.laws[-2] == "lognormal" else log_softplus_normal(u)
-
-
-def _log_slope(u: Array, structure: Structure) -> Array:
-    """Log of the derivative of `_log_strength`."""
-    return jnp.zeros_like(u) if structure.laws[-2] == "lognormal" else log_softplus_normal_slope(u)
-
-
-def _shapes(
-    position: Array, hyper: Array, structure: Structure
-) -> tuple[list[tuple[Array, Array]], list[tuple[Array, Array]]]:
-    """Adstock and saturation parameters, and their log priors, each with its slope in the coordinate."""
-    rows = [(structure.laws[j], *_of_parameter(position, hyper, j, structure)) for j in range(len(structure.laws) - 2)]
-    drawn = [families.with_slope(families.constrain, *row) for row in rows]
-    return drawn, [families.with_slope(families.log_density, *row) for row in rows]
-
-
-def _windows(
-    shape: tuple[Array, ...], extent: tuple[int, ...], structure: Structure
-) -> tuple[Float[Array, "window channel lane"], tuple[Array, ...], tuple[Array, ...]]:
-    """The adstock windows, their tangents, and the parameters that are left for the saturation."""
-    model = structure.model
-    count = len(ADSTOCK_PARAMETERS[model.adstock])
-    if count == 0:
-        return jnp.ones((1, *extent), structure.dtype), (), shape
-    weights, tangents = adstock.weights_and_tangents(
-        model.adstock, shape[:count], window=model.window, normalise=model.normalise
-    )
-    return weights, tangents, shape[count:]
+def _sloped(
+    function: str, block: Block, position: Array, hyper: Array
+) -> tuple[Float[Array, "channel lane"], Float[Array, "channel lane"]]:
+    """`constrain` or `log_prob` of a block's coordinates, and its slope."""
+    return with_slope(getattr(FAMILIES[block.family], function), position[block.rows], hyper[:, block.rows])
 
 
 def _with_slope(function: Callable[[Array], Array], u: Array) -> tuple[Array, Array]:
     return jax.jvp(function, (u,), (jnp.ones_like(u),))
-
-
-def _of_parameter(
-    position: Array, hyper: Array, index: int, structure: Structure
-) -> tuple[Float[Array, "channel lane"], Float[Array, "row channel lane"]]:
-    """Coordinates and prior data of the channel parameter at `index`."""
-    rows = slice(index * structure.channels, (index + 1) * structure.channels)
-    return position[rows], hyper[:, rows]

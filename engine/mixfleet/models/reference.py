@@ -1,12 +1,12 @@
-"""Model: one unit's media mix model in plain numpyro, written as its formulas.
+"""Reference: one unit's media mix model in plain numpyro, written as its formulas.
 
-Nothing in a fit runs it. It says what `density` computes, for whoever wants to read, simulate or check the model:
+Nothing in a fit runs it. It says what `log_density` computes, for whoever wants to read, simulate or check the model:
 
     series, laws = unit_arguments(unit, panel, spec)
     MCMC(NUTS(media_mix), num_warmup=1000, num_samples=1000).run(key, series, laws, spec.model)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -16,12 +16,23 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Bool, Float
 
 from mixfleet.config import Model, Spec
-from mixfleet.config.priors import Distribution
+from mixfleet.config.priors import OBSERVATION_PARAMETERS, Distribution
 from mixfleet.data import scaling
 from mixfleet.data.panel import Panel, Unit
 from mixfleet.models import baseline
 
-__all__ = ["Laws", "Series", "collapsed_media_mix", "media_mix", "saturated_adstock", "unit_arguments"]
+__all__ = [
+    "ADSTOCKS",
+    "OBSERVATIONS",
+    "PRIORS",
+    "SATURATIONS",
+    "Laws",
+    "Series",
+    "media_and_observation",
+    "media_mix",
+    "saturated_adstock",
+    "unit_arguments",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +52,9 @@ class Laws:
     """One unit's priors."""
 
     channel: Mapping[str, Sequence[Distribution]]
-    """By channel parameter, the law of each channel."""
-    noise: Distribution
+    """By channel parameter, the prior of each channel."""
+    observation: Mapping[str, Distribution]
+    """By parameter of the observation, `noise` first."""
     coefficient_mean: Float[np.ndarray, " column"]
     coefficient_sd: Float[np.ndarray, " column"]
 
@@ -53,30 +65,15 @@ def media_mix(series: Series, laws: Laws, model: Model) -> None:
     Samples `noise`, `coefficients` and every name of `model.channel_parameters` (one value per channel); also records
     `media`, the channels' joint contribution by week, and `contribution`, each channel's mean over the fitted weeks.
     """
-    media, noise = _media_and_noise(series, laws, model)
+    media, observation = media_and_observation(series, laws, model)
     coefficients = numpyro.sample(
         "coefficients",
         dist.Normal(jnp.asarray(laws.coefficient_mean), jnp.asarray(laws.coefficient_sd)).to_event(1),
     )
     expected = media + jnp.asarray(series.design) @ coefficients
     seen = series.kpi[series.fitted]
-    numpyro.sample("kpi", dist.Normal(expected[series.fitted], noise).to_event(1), obs=jnp.asarray(seen))
-
-
-def collapsed_media_mix(series: Series, laws: Laws, model: Model) -> None:
-    """The same model with the coefficients integrated out: kpi is one draw of a multivariate normal.
-
-    For samplers: where media and intercept can stand in for each other, the posterior with coefficients is a ridge as
-    thin as the noise, and chains that should walk along it do not reach its ends.
-    """
-    media, noise = _media_and_noise(series, laws, model)
-    design, seen = jnp.asarray(series.design[series.fitted]), series.kpi[series.fitted]
-    law = dist.LowRankMultivariateNormal(
-        media[series.fitted] + design @ jnp.asarray(laws.coefficient_mean),
-        cov_factor=design * jnp.asarray(laws.coefficient_sd)[None],
-        cov_diag=jnp.full(len(seen), noise**2),
-    )
-    numpyro.sample("kpi", law, obs=jnp.asarray(seen))
+    around = OBSERVATIONS[model.observation](expected[series.fitted], observation)
+    numpyro.sample("kpi", around.to_event(1), obs=jnp.asarray(seen))
 
 
 def saturated_adstock(
@@ -107,22 +104,28 @@ def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Laws]:
             name: [spec.prior.law(name, unit=names, channel=channel) for channel in panel.channels]
             for name in model.channel_parameters
         },
-        noise=spec.prior.law("noise", unit=names),
+        observation={name: spec.prior.law(name, unit=names) for name in OBSERVATION_PARAMETERS[model.observation]},
         coefficient_mean=mean,
         coefficient_sd=sd,
     )
     return series, laws
 
 
-def _media_and_noise(series: Series, laws: Laws, model: Model) -> tuple[Float[Array, " week"], Float[Array, ""]]:
+def media_and_observation(
+    series: Series, laws: Laws, model: Model
+) -> tuple[Float[Array, " week"], dict[str, Float[Array, ""]]]:
+    """What media bring by week, and the observation's parameters: all that the model samples but the baseline."""
     parameters = {
         name: jnp.asarray(numpyro.sample(name, _law(laws.channel[name]).to_event(1)))
         for name in model.channel_parameters
     }
-    noise = jnp.asarray(numpyro.sample("noise", _law([laws.noise]).to_event(1)))
+    observation = {
+        name: jnp.asarray(numpyro.sample(name, _law([prior]).to_event(1)))[0]
+        for name, prior in laws.observation.items()
+    }
     by_channel = saturated_adstock(jnp.asarray(series.media), parameters, model) * parameters["effect"][None]
     numpyro.deterministic("contribution", by_channel[series.fitted].mean(axis=0))
-    return jnp.asarray(numpyro.deterministic("media", by_channel.sum(axis=1))), noise[0]
+    return jnp.asarray(numpyro.deterministic("media", by_channel.sum(axis=1))), observation
 
 
 def _carry_over(media: Array, parameters: Mapping[str, Array], model: Model) -> Float[Array, "week channel"]:
@@ -147,6 +150,8 @@ def _weights(parameters: Mapping[str, Array], model: Model) -> Float[Array, "win
             return (1 - lag / model.window) ** (1 / here["decay"] - 1)
         case "delayed":
             return here["decay"] ** ((lag - here["delay"]) ** 2)
+    if model.adstock in ADSTOCKS:
+        return ADSTOCKS[model.adstock](lag, here)
     shape, span = here["adstock_shape"], here["adstock_scale"]
     if model.adstock == "weibull_pdf":
         age = (lag + 1) / span
@@ -178,31 +183,45 @@ def _saturate(media: Array, parameters: Mapping[str, Array], model: Model) -> Fl
             curve = positive ** here["exponent"]
         case "log":
             curve = jnp.log1p(here["rate"] * size)
-        case _:
+        case "none":
             curve = size
+        case other:
+            curve = jnp.where(size > 0, SATURATIONS[other](positive, here), 0.0)
     return jnp.sign(media) * curve
 
 
 def _law(laws: Sequence[Distribution]) -> dist.Distribution:
-    """Laws of one family, side by side."""
-    h = {name: np.array([law.hyperparameters[name] for law in laws]) for name in laws[0].hyperparameters}
-    match laws[0].family:
-        case "normal":
-            return dist.Normal(h["mean"], h["sd"])
-        case "half_normal":
-            return dist.HalfNormal(h["sd"])
-        case "lognormal":
-            return dist.LogNormal(h["mean_log"], h["sd_log"])
-        case "gamma":
-            return dist.Gamma(h["shape"], h["rate"])
-        case "inverse_gamma":
-            return dist.InverseGamma(h["shape"], h["scale"])
-        case "exponential":
-            return dist.Exponential(h["rate"])
-        case "beta":
-            return dist.Beta(h["a"], h["b"])
-        case "uniform":
-            return dist.Uniform(h["low"], h["high"])
-        case "truncated_normal":
-            high = None if np.all(np.isinf(h["high"])) else h["high"]
-            return dist.TruncatedNormal(h["mean"], h["sd"], low=h["low"], high=high)
+    """Priors of one family, side by side."""
+    return PRIORS[laws[0].family](
+        {name: np.array([law.hyperparameters[name] for law in laws]) for name in laws[0].hyperparameters}
+    )
+
+
+def _truncated_normal(h: Mapping[str, np.ndarray]) -> dist.Distribution:
+    high = None if np.all(np.isinf(h["high"])) else h["high"]
+    return dist.TruncatedNormal(h["mean"], h["sd"], low=h["low"], high=high)
+
+
+ADSTOCKS: dict[str, Callable[[Array, Mapping[str, Array]], Array]] = {}
+"""Weight at a lag of adstock families that are registered elsewhere."""
+
+SATURATIONS: dict[str, Callable[[Array, Mapping[str, Array]], Array]] = {}
+"""Curve, for media above zero, of saturation families that are registered elsewhere."""
+
+OBSERVATIONS: dict[str, Callable[[Array, Mapping[str, Array]], dist.Distribution]] = {
+    "normal": lambda expected, parameters: dist.Normal(expected, parameters["noise"])
+}
+"""numpyro's form of each observation; one that is registered elsewhere may be added."""
+
+PRIORS: dict[str, Callable[[Mapping[str, np.ndarray]], dist.Distribution]] = {
+    "normal": lambda h: dist.Normal(h["mean"], h["sd"]),
+    "half_normal": lambda h: dist.HalfNormal(h["sd"]),
+    "lognormal": lambda h: dist.LogNormal(h["mean_log"], h["sd_log"]),
+    "gamma": lambda h: dist.Gamma(h["shape"], h["rate"]),
+    "inverse_gamma": lambda h: dist.InverseGamma(h["shape"], h["scale"]),
+    "exponential": lambda h: dist.Exponential(h["rate"]),
+    "beta": lambda h: dist.Beta(h["a"], h["b"]),
+    "uniform": lambda h: dist.Uniform(h["low"], h["high"]),
+    "truncated_normal": _truncated_normal,
+}
+"""numpyro's form of each family of priors; one that is registered elsewhere may be added."""

@@ -21,7 +21,7 @@ class Sample:
 
     shape: Float[np.ndarray, "parameter channel sample"]
     effect: Float[np.ndarray, "channel sample"]
-    noise: Float[np.ndarray, " sample"]
+    observation: Float[np.ndarray, "parameter sample"]
     coefficients: Float[np.ndarray, "column sample"]
 
 
@@ -35,7 +35,7 @@ def sample_of(draws: Draws, size: int) -> Sample:
         by_chain = np.swapaxes(np.asarray(values), -1, -2)
         return by_chain.reshape(*by_chain.shape[:-2], total)[..., picked]
 
-    return Sample(flat(draws.shape), flat(draws.effect), flat(draws.noise), flat(draws.coefficients))
+    return Sample(flat(draws.shape), flat(draws.effect), flat(draws.observation), flat(draws.coefficients))
 
 
 def weekly_fit(
@@ -52,7 +52,7 @@ def weekly_fit(
         np.int32(fitted.place),
         *(
             np.asarray(part, structure.dtype)
-            for part in (design, sample.shape, sample.effect, sample.noise, sample.coefficients)
+            for part in (design, sample.shape, sample.effect, sample.observation, sample.coefficients)
         ),
         fitted.job.keys[0],
     )

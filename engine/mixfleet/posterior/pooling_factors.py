@@ -16,7 +16,7 @@ from mixfleet.data.panel import Panel
 from mixfleet.hierarchy.groups import Prepared
 from mixfleet.hierarchy.sampler import FinishedGroup
 from mixfleet.inference.scheduler import Finished
-from mixfleet.models import families
+from mixfleet.models.families import FAMILIES
 from mixfleet.posterior.unit_result import UnitResult
 
 __all__ = ["with_pooling"]
@@ -77,7 +77,7 @@ def _borrowed(unit: Finished, finished: FinishedGroup, panel: Panel) -> Float[np
     theta = np.concatenate(
         [
             *(
-                families.unconstrain(group.pool.structure.laws[j], values[j], law[:, own, None, None])
+                FAMILIES[group.pool.structure.families[j]].unconstrain(values[j], law[:, own, None, None])
                 for j, _, own in group.pool.slices()
             ),
             _shared_of(unit, group),

@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Float
 
 from mixfleet.config import Spec
+from mixfleet.config.priors import OBSERVATION_PARAMETERS
 from mixfleet.data.panel import Panel
 from mixfleet.data.scaling import MEDIA_POWERS
-from mixfleet.inference.draws import prior_contribution, steady_response, worth
+from mixfleet.inference.draws import parameter_quantities, prior_contribution, steady_response, worth
 from mixfleet.inference.scheduler import Finished
 from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit, Structure
@@ -41,7 +42,8 @@ def unit_result(
     """
     verdict = fitted.verdict
     # What follows from draws depends on no coordinate and no law: one set of programs serves every rung.
-    structure = replace(structure, model=replace(structure.model, coordinate="effect"), laws=())
+    any_family = ("",) * len(structure.families)
+    structure = replace(structure, model=replace(structure.model, coordinate="effect"), families=any_family)
     natural = _natural(fitted, spec)
     sample = sample_of(fitted.draws, PREDICTIVE_DRAWS)
     weekly, quality = weekly_fit(fitted, sample, structure, spec)
@@ -89,7 +91,8 @@ def _natural(fitted: Finished, spec: Spec) -> dict[str, np.ndarray]:
         values[name] = shape * media ** MEDIA_POWERS.get(name, 0)
     values["effect"] = draws.effect * scale.kpi
     values["contribution"] = draws.contribution * (scale.kpi * np.sum(fitted.job.member.contribution_weeks))
-    values["noise"] = draws.noise * scale.kpi
+    for name, value in zip(OBSERVATION_PARAMETERS[spec.model.observation], draws.observation, strict=True):
+        values[name] = value * (scale.kpi if name == "noise" else 1.0)
     mixing = scale.column_mixing(fitted.job.member.design.shape[1])
     values["coefficients"] = np.tensordot(mixing, draws.coefficients, axes=1)
     return values
@@ -100,23 +103,22 @@ def _params(fitted: Finished, natural: dict[str, np.ndarray], panel: Panel, spec
     names = spec.model.channel_parameters
     columns = baseline.column_names(spec.model, spec.data)
     labels = [(name, channel) for name in names for channel in channels]
-    labels += [("noise", "")] + [(column, "") for column in columns]
-    values = [natural[name] for name in names] + [natural["noise"][None], natural["coefficients"]]
+    shared = OBSERVATION_PARAMETERS[spec.model.observation]
+    labels += [(name, "") for name in (*shared, *columns)]
+    values = [natural[name] for name in names] + [natural[name][None] for name in shared] + [natural["coefficients"]]
     found = _statistics(np.concatenate(values))
 
-    noise_law = spec.prior.law("noise", unit=_names(member, panel))
     laws = [law for by_channel in member.laws for law in by_channel]
-    prior = np.array([moments(law) for law in (*laws, noise_law)])
-    factor = np.concatenate([_unit_factor(name, member) for name in names] + [np.array([member.scale.kpi])])
+    laws += [spec.prior.law(name, unit=_names(member, panel)) for name in shared]
+    prior = np.array([moments(law) for law in laws])
+    factors = [_unit_factor(name, member) for name in names]
+    factor = np.concatenate([*factors, np.where([name == "noise" for name in shared], member.scale.kpi, 1.0)])
     mixing = member.scale.column_mixing(len(columns))
     mean, sd = baseline.column_priors(spec.model, spec.data, spec.prior, _names(member, panel))
     prior_mean = np.concatenate([prior[:, 0] * factor, mixing @ mean])
     prior_sd = np.concatenate([prior[:, 1] * factor, np.sqrt((mixing * sd) ** 2 @ np.ones(len(sd)))])
 
-    shapes = len(names) - 1
-    width = len(channels)
-    # Judged quantities: shapes, effects, contributions, noise, coefficients, total, log density.
-    rows = np.r_[0 : (shapes + 1) * width, (shapes + 2) * width : (shapes + 2) * width + 1 + len(columns)]
+    rows = parameter_quantities(fitted.draws)
     return {
         "parameter": np.array([name for name, _ in labels], object),
         "channel": np.array([channel for _, channel in labels], object),

@@ -28,17 +28,35 @@ from mixfleet_kernels.adstock import reference, xla
 from mixfleet_kernels.dtypes import floating
 from mixfleet_kernels.implementation import choose
 
-__all__ = ["PARAMETERS", "convolve", "weights", "weights_and_tangents"]
+__all__ = ["PARAMETERS", "convolve", "register", "weights", "weights_and_tangents"]
 
 PARAMETERS: dict[str, tuple[str, ...]] = {
     "geometric": ("decay",),
     "binomial": ("decay",),
     "delayed": ("decay", "delay"),
-    "weibull_pdf": ("shape", "scale"),
-    "weibull_cdf": ("shape", "scale"),
+    "weibull_pdf": ("adstock_shape", "adstock_scale"),
+    "weibull_cdf": ("adstock_shape", "adstock_scale"),
     "none": (),
 }
 """Names of each family's parameters, in the order the functions take them."""
+
+
+def register(family: str, parameters: tuple[str, ...], weight: Callable[..., Array]) -> None:
+    """Makes a further family known.
+
+    Args:
+        family: Its name.
+        parameters: Names of its parameters, in the order that `weight` takes them.
+        weight: The weight at `lag`, before normalising, as a differentiable jax function `weight(lag, *parameters)` of
+            arrays that broadcast. Not negative, and finite for every value that the parameters may take.
+
+    Raises:
+        ValueError: There is a family of that name already.
+    """
+    if family in PARAMETERS:
+        raise ValueError(f"there is an adstock {family!r} already")
+    PARAMETERS[family] = parameters
+    xla.REGISTERED[family] = weight
 
 
 def weights(

@@ -21,7 +21,9 @@ def weight(family: str, parameters: tuple[float, ...], lag: int, denominator: in
     if family == "weibull_pdf":
         ratio = (lag + 1) / second
         return first / second * ratio ** (first - 1) * math.exp(-(ratio**first))
-    return math.exp(-sum((i / second) ** first for i in range(1, lag + 1)))
+    if family == "weibull_cdf":
+        return math.exp(-sum((i / second) ** first for i in range(1, lag + 1)))
+    raise ValueError(f"the reference has no adstock {family!r}")
 
 
 def weights(

@@ -1,6 +1,7 @@
 """Adstock in jax, finite in value and gradient everywhere."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,9 @@ LEAST_SCALE = 1e-12
 GREATEST_LOG_HAZARD = 30.0
 """exp(-exp(30)) is zero in float64, while exp(30) times any derivative still fits float32."""
 
+
+REGISTERED: dict[str, Callable[..., Array]] = {}
+"""Weights of further families by lag, from `mixfleet_kernels.adstock.register`."""
 
 _STATIC = ("family", "window", "normalise", "binomial_offset", "weibull_minmax")
 
@@ -46,6 +50,9 @@ def weights(
         log_weight = (lag - parameters[1][None]) ** 2 * jnp.log(jnp.maximum(first[None], LEAST_DELAYED_DECAY))
     elif family == "weibull_cdf":
         log_weight = _log_survivors(lag, first[None], parameters[1][None])
+    elif family in REGISTERED:
+        raw = REGISTERED[family](lag, *(parameter[None] for parameter in parameters))
+        return _shares(raw) if normalise else raw
     else:
         log_density = _log_density(lag + 1, first[None], parameters[1][None])
         if weibull_minmax:

@@ -25,9 +25,9 @@ from mixfleet_kernels import native_library
 from mixfleet_kernels.implementation import choose
 from mixfleet_kernels.likelihood import native, xla
 from mixfleet_kernels.likelihood.arrays import Likelihood, Response, Series
-from mixfleet_kernels.likelihood.xla import respond
+from mixfleet_kernels.likelihood.xla import LEAST_MEAN_RESPONSE, expand, project, respond
 
-__all__ = ["Likelihood", "Response", "Series", "likelihood", "respond"]
+__all__ = ["LEAST_MEAN_RESPONSE", "Likelihood", "Response", "Series", "expand", "likelihood", "project", "respond"]
 
 
 def likelihood(
@@ -69,6 +69,8 @@ def likelihood(
         ValueError: unknown implementation.
         RuntimeError: "native" was asked for and cannot run; says why.
     """
+    if implementation == "native" and family not in native.FAMILIES:
+        raise RuntimeError(f"the native likelihood has no saturation {family!r}: use implementation='xla'")
     if implementation == "native" and not adstock_first:
         raise RuntimeError("the native likelihood takes adstock before saturation only: use implementation='xla'")
 
@@ -92,7 +94,8 @@ def likelihood(
     def by_platform(*arrays: Any) -> Likelihood:
         return jax.lax.platform_dependent(*arrays, cpu=in_native, default=in_xla)
 
-    default = by_platform if adstock_first and native_library.available() else in_xla
+    fits = adstock_first and family in native.FAMILIES
+    default = by_platform if fits and native_library.available() else in_xla
     run = choose(
         {"xla": in_xla, "native": in_native, "default": default},
         implementation,

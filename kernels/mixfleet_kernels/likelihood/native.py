@@ -4,8 +4,11 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from mixfleet_kernels import native_library, saturation
+from mixfleet_kernels import native_library
 from mixfleet_kernels.likelihood.arrays import Likelihood, Series
+
+FAMILIES = ("logistic", "hill", "tanh", "michaelis_menten", "exponential", "root", "log", "none")
+"""Saturations in the order in which `native_curves.h` numbers them."""
 
 PART = 256
 """Lanes that are worth another thread."""
@@ -48,7 +51,7 @@ def likelihood(
     )(
         *(unit_media, series.kpi, series.weight, series.basis, series.variance, series.active),
         *(strength, log_noise, *windows, *parameters),
-        family=np.int64(tuple(saturation.PARAMETERS).index(family)),
+        family=np.int64(FAMILIES.index(family)),
         tangents=np.int64(len(tangents)),
         window=np.int64(len(weights)),
         parts=np.int64(parts),

@@ -78,8 +78,8 @@ def evaluate(
     for c in range(1, channels):
         media = media + effect[c : c + 1] * shape[:, c]
     residual = (series.kpi - media) * series.weight
-    projection = _project(series.basis, residual)
-    outside = residual - _expand(series.basis, projection)
+    projection = project(series.basis, residual)
+    outside = residual - expand(series.basis, projection)
 
     s2 = jnp.exp(2 * log_noise)[None]
     inside = _shrink(series.variance, s2, projection)
@@ -88,7 +88,7 @@ def evaluate(
     total = inside.value + outside_squares + spare * 2 * log_noise + weeks[0] * math.log(2 * math.pi)
     by_log_noise = s2[0] * inside.by_variance + outside_squares - spare
     # The derivative with respect to the media's total, week by week.
-    pull = (outside / s2 + _expand(series.basis, inside.shrunk)) * series.weight
+    pull = (outside / s2 + expand(series.basis, inside.shrunk)) * series.weight
     weighted = pull[:, None] * effect[None]
     return Likelihood(
         value=-0.5 * total,
@@ -157,13 +157,15 @@ def _sum_weeks(values: Float[Array, "week *rest"]) -> Float[Array, "*rest"]:
     return total[0]
 
 
-def _project(basis: Float[Array, "unit week column"], values: Float[Array, "week lane"]) -> Float[Array, "column lane"]:
+def project(basis: Float[Array, "unit week column"], values: Float[Array, "week lane"]) -> Float[Array, "column lane"]:
+    """Weeks of every lane onto its unit's basis."""
     units, weeks, columns = basis.shape
     lanes = values.reshape(weeks, units, -1)
     return jnp.einsum("utp,tuk->puk", basis, lanes, precision="highest").reshape(columns, -1)
 
 
-def _expand(basis: Float[Array, "unit week column"], values: Float[Array, "column lane"]) -> Float[Array, "week lane"]:
+def expand(basis: Float[Array, "unit week column"], values: Float[Array, "column lane"]) -> Float[Array, "week lane"]:
+    """Weeks that coefficients along the basis make."""
     units, weeks, columns = basis.shape
     lanes = values.reshape(columns, units, -1)
     return jnp.einsum("utp,puk->tuk", basis, lanes, precision="highest").reshape(weeks, -1)

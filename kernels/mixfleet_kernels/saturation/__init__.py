@@ -31,7 +31,7 @@ from mixfleet_kernels.dtypes import floating
 from mixfleet_kernels.implementation import choose
 from mixfleet_kernels.saturation import reference, xla
 
-__all__ = ["PARAMETERS", "saturate", "value_and_partials"]
+__all__ = ["PARAMETERS", "register", "saturate", "value_and_partials"]
 
 PARAMETERS: dict[str, tuple[str, ...]] = {
     "logistic": ("rate",),
@@ -44,6 +44,24 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "none": (),
 }
 """Names of each family's parameters, in the order the functions take them."""
+
+
+def register(family: str, parameters: tuple[str, ...], curve: Callable[..., Array]) -> None:
+    """Makes a further family known; it is odd, zero at zero media, and reports the slope 0 there.
+
+    Args:
+        family: Its name.
+        parameters: Names of its parameters, in the order that `curve` takes them.
+        curve: The saturated media as a differentiable jax function `curve(media, *parameters)`, cell by cell, for media
+            above zero.
+
+    Raises:
+        ValueError: There is a family of that name already.
+    """
+    if family in PARAMETERS:
+        raise ValueError(f"there is a saturation {family!r} already")
+    PARAMETERS[family] = parameters
+    xla.register(family, curve)
 
 
 def saturate(

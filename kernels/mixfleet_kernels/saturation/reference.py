@@ -27,7 +27,9 @@ def curve(family: str, size: float, parameters: tuple[float, ...]) -> float:
         return -math.expm1(-first * size)
     if family == "root":
         return size**first
-    return math.log1p(first * size)
+    if family == "log":
+        return math.log1p(first * size)
+    raise ValueError(f"the reference has no saturation {family!r}")
 
 
 def saturate(

@@ -89,6 +89,25 @@ def _parts(media: Array) -> tuple[Array, Array, Array]:
     return size, jnp.sign(media), size < jnp.finfo(media.dtype).tiny
 
 
+def register(family: str, curve: Callable[..., Array]) -> None:
+    """See `mixfleet_kernels.saturation.register`."""
+
+    def value_and_partials(media: Array, *parameters: Array) -> Partials:
+        size, sign, zero = _parts(media)
+        safe = jnp.where(zero, 1, size)
+        parameters = tuple(jnp.broadcast_to(parameter, safe.shape) for parameter in parameters)
+        value, pull_back = jax.vjp(curve, safe, *parameters)
+        by_size, *by_parameter = pull_back(jnp.ones_like(value))
+        return (
+            jnp.where(zero, 0, sign * value),
+            jnp.where(zero, 0, by_size),
+            tuple(jnp.where(zero, 0, sign * partial) for partial in by_parameter),
+        )
+
+    _CURVES[family] = value_and_partials
+    _DIFFERENTIABLE[family] = _with_closed_derivatives(value_and_partials)
+
+
 def _with_closed_derivatives(curve: Callable[..., Partials]) -> Callable[..., Array]:
     @jax.custom_jvp
     def value(media: Array, *parameters: Array) -> Array:
