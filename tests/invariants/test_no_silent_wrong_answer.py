@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mixfleet
-from mixfleet.fitting import driver
+from mixfleet.fitting import driver, retries
 from mixfleet.inference import certification, nuts
 from mixfleet.inference.certification import Verdict, judge
 from mixfleet.inference.scheduler import Finished
@@ -127,7 +127,7 @@ def test_chains_that_only_mix_badly_are_not_sent_to_nuts(monkeypatch: pytest.Mon
 
 def in_vain(finished: Finished, kind: Any, inference: Any, key: Any) -> tuple[Finished, Any]:
     """A last rung as the real one, without its minute, that does not pass either."""
-    return replace(finished, job=replace(finished.job, rung=driver.FALLBACK_RUNG)), kind
+    return replace(finished, job=replace(finished.job, rung=retries.FALLBACK_RUNG)), kind
 
 
 def test_without_a_ladder_nothing_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ from jax import monitoring
 
 from mixfleet.config import Output, Override, Prior, preset
 from mixfleet.config.priors import distribution
-from mixfleet.fitting import driver
-from mixfleet.inference import certification, nuts
+from mixfleet.fitting import driver, retries
+from mixfleet.inference import certification, nuts, scheduler
 from mixfleet.inference import compiled as programs
 from mixfleet.inference.certification import Verdict, judge
 from mixfleet.models.batch import padded_weeks
@@ -97,8 +97,8 @@ def test_more_draws_are_another_program_and_only_then() -> None:
     """What is no data: the number of draws that a book must hold."""
     kept = settings(FLEET.data).inference
     assert kept.max_draws == ENOUGH["max_draws"]
-    assert driver.capacity_of(replace(kept, max_draws=600)) == driver.capacity_of(kept)
-    assert driver.capacity_of(replace(kept, max_draws=2000)) > driver.capacity_of(kept)
+    assert scheduler.capacity_of(replace(kept, max_draws=600)) == scheduler.capacity_of(kept)
+    assert scheduler.capacity_of(replace(kept, max_draws=2000)) > scheduler.capacity_of(kept)
 
 
 def test_units_on_the_last_rung_share_one_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,5 +112,5 @@ def test_units_on_the_last_rung_share_one_compilation(monkeypatch: pytest.Monkey
     monkeypatch.setattr(nuts, "DRAWS", 20)
     with compilations() as seen:
         results = fit(with_units(FLEET, FLEET.units[:3]), settings(FLEET.data, ladder=True, max_draws=256))
-    assert {result.rung for result in results.values()} == {driver.FALLBACK_RUNG}
+    assert {result.rung for result in results.values()} == {retries.FALLBACK_RUNG}
     assert seen["_draws"] == 1

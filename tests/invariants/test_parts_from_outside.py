@@ -15,14 +15,14 @@ from jax.scipy.stats import norm
 from numpyro.infer.util import compute_log_probs
 from scipy import stats
 
-import mixfleet_kernels
-from mixfleet import models
 from mixfleet.config import Compute, Inference, Model, Prior, Spec, priors
 from mixfleet.config.priors import distribution
 from mixfleet.config.schema import FrozenMapping
 from mixfleet.models import baseline, families, observation, reference, registry
 from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch, prepare, stack, structure_of
 from mixfleet.models.log_density import Evaluation, evaluate_density
+from mixfleet.models.parameters import sampled_parameters
+from mixfleet_kernels import adstock, saturation
 from tests.support.quick import digests, fit, ragged_fleet, settings, with_units
 from tests.support.units import odd_unit, panel_of
 
@@ -97,7 +97,7 @@ def arctangent(media: jax.Array, steepness: jax.Array) -> jax.Array:
 TABLES: tuple[dict[str, Any], ...] = (
     *(priors.FAMILIES, priors.PARAMETERS, priors.ADSTOCK_PARAMETERS, priors.SATURATION_PARAMETERS),
     *(priors.OBSERVATION_PARAMETERS, priors.BASELINE_TERMS, families.FAMILIES, baseline.REGISTERED),
-    *(observation.OBSERVATIONS, mixfleet_kernels.adstock.PARAMETERS, mixfleet_kernels.saturation.PARAMETERS),
+    *(observation.OBSERVATIONS, adstock.PARAMETERS, saturation.PARAMETERS),
     *(reference.ADSTOCKS, reference.SATURATIONS, reference.OBSERVATIONS, reference.PRIORS),
 )
 
@@ -282,4 +282,4 @@ def test_a_fit_is_certified_and_alone_is_together(name: str) -> None:
     assert digests(with_units(fleet, fleet.units[1:2]), spec)[labels] == together[labels]
     assert alone[labels].status.startswith("ok"), alone[labels].reason
     names = set(alone[labels].tables["params"]["parameter"])
-    assert names >= set(models.parameters.sampled_parameters(Model(**model)))
+    assert names >= set(sampled_parameters(Model(**model)))

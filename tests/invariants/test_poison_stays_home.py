@@ -11,7 +11,7 @@ import pytest
 
 from mixfleet.config import Inference, Spec
 from mixfleet.data.panel import Panel, Unit, read_panel
-from mixfleet.fitting import driver
+from mixfleet.fitting import retries
 from mixfleet.inference import nuts
 from mixfleet.inference.scheduler import Finished
 from mixfleet.models.batch import Structure
@@ -43,7 +43,7 @@ def without_fallback() -> Iterator[Spec]:
     def give_up(
         finished: Finished, structure: Structure, inference: Inference, key: np.ndarray
     ) -> tuple[Finished, Structure]:
-        return replace(finished, job=replace(finished.job, rung=driver.FALLBACK_RUNG)), structure
+        return replace(finished, job=replace(finished.job, rung=retries.FALLBACK_RUNG)), structure
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nuts, "sample", give_up)

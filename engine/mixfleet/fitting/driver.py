@@ -1,6 +1,5 @@
 """Fitting: every unit of a panel, by structure, over all devices, up the ladder until certified or set aside."""
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,32 +14,21 @@ from mixfleet import runtime
 from mixfleet.config import Spec
 from mixfleet.data.panel import Panel, Unit, unit_id
 from mixfleet.errors import ConfigError
-from mixfleet.hierarchy.gibbs import SWEEPS
+from mixfleet.fitting.memory import check_group_memory, check_memory
+from mixfleet.fitting.retries import FALLBACK_RUNG, RETRY_PLACES, harder, keys_of, other_coordinate, status_of
 from mixfleet.hierarchy.groups import Prepared, groups_of, pooled_settings, prepared
-from mixfleet.hierarchy.reparameterization import Pool
 from mixfleet.hierarchy.sampler import FinishedGroup, sample_groups
 from mixfleet.inference.adaptation import HARDER_ACCEPT
-from mixfleet.inference.compiled import TICKS, Device, program
+from mixfleet.inference.compiled import Device, program
 from mixfleet.inference.scheduler import Finished, Job, Jobs, Slots, capacity_of
 from mixfleet.models.batch import Structure, padded_weeks, prepare, structure_of
 from mixfleet.posterior.pooling_factors import with_pooling
 from mixfleet.posterior.summarize import unit_result
 from mixfleet.posterior.unit_result import UnitResult
 
-__all__ = ["OnEvent", "OnGroup", "Progress", "fit_units", "group_memory_estimate", "memory_estimate"]
+__all__ = ["OnEvent", "OnGroup", "Progress", "fit_units"]
 
 POLL_SECONDS, IDLE_SECONDS = 0.5, 0.05
-
-RETRY_PLACES = 4
-"""Places of a tile in which a unit is sampled anew on the rungs above the first, as so many more chains."""
-
-FALLBACK_RUNG = 3
-
-GROUP_COPIES = 2
-"""Of a group's draws, at its end: as they were sampled, and as parameters of every unit."""
-
-COPIES = 3
-"""Books' worth of memory that a tile needs at its peak: the book, the copy that is being judged, and scratch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +80,7 @@ def fit_units(
     groups = {n: [u for u in units if padded_weeks(len(u.dates)) == n] for n in _lengths(units)}
     structures = {n: structure_of(spec, panel, n) for n in groups}
     for structure in structures.values():
-        _check_memory(structure, spec, len(_workers(devices)))
+        check_memory(structure, spec, len(_workers(devices)))
 
     unfinished: list[tuple[Structure, Finished]] = []
     for n, members in groups.items():
@@ -131,7 +119,7 @@ def _fit_groups(
             reason = f"the linear block of a unit of the group cannot be decomposed: {error}"
             failed = [member.labels for member in members if member.labels in wanted]
             yield from (tally.count(UnitResult(labels=one, status="failed", reason=reason)) for one in failed)
-    _check_group_memory(groups, spec, len(_workers(devices)))
+    check_group_memory(groups, spec, len(_workers(devices)))
     waiting = sum(len(group.members) for group in groups)
     settings = pooled_settings(spec)
     for finished in sample_groups(groups, spec, _workers(devices), Event()):
@@ -148,27 +136,6 @@ def _fit_groups(
                 yield tally.count(with_pooling(result, unit, finished, panel, spec))
 
 
-def memory_estimate(structure: Structure, spec: Spec, batches: int) -> float:
-    """Peak memory of the programs of one structure, in GiB, the process itself left out."""
-    buffer = (capacity_of(spec.inference) + TICKS) * structure.rows.count * structure.lanes
-    return batches * (COPIES * buffer + _series(structure)) * np.dtype(structure.dtype).itemsize / 2**30
-
-
-def group_memory_estimate(pool: Pool, spec: Spec) -> float:
-    """Peak memory of sampling one group of this structure, in GiB, the process itself left out."""
-    structure = pool.structure
-    draws = -(-spec.inference.max_draws // SWEEPS) * SWEEPS
-    units = structure.rows.count * structure.lanes
-    shared = (2 + len(pool.levels) + sum(pool.levels)) * (pool.rows + structure.shared) * structure.chains
-    values = GROUP_COPIES * draws * (units + shared) + _series(structure)
-    return values * np.dtype(structure.dtype).itemsize / 2**30
-
-
-def _series(structure: Structure) -> int:
-    """Numbers that one evaluation of the density holds at a time."""
-    return structure.weeks * structure.lanes * (12 * structure.channels + structure.columns)
-
-
 def _climb(
     unfinished: list[tuple[Structure, Finished]],
     panel: Panel,
@@ -181,15 +148,14 @@ def _climb(
     NUTS is for posteriors of awkward shape, which show in divergences, energies or numbers that are not finite. It
     has no better way between distant modes than the chains that failed before, so those units are set aside at once.
     """
-    other = "effect" if spec.model.coordinate != "effect" else "contribution"
-    moved = replace(spec, model=replace(spec.model, coordinate=other))
+    moved = other_coordinate(spec)
     still: list[tuple[Structure, Finished]] = []
     for structure in dict.fromkeys(structure for structure, _ in unfinished):
         # One unit to a tile: they are few, and have no others to share one with.
         again = replace(structure, model=moved.model, units=min(RETRY_PLACES, structure.units))
         jobs = [
             replace(
-                _harder(finished.job, spec, again),
+                harder(finished.job, spec, again),
                 # Its linear block could be decomposed before.
                 member=prepare(finished.job.member.unit, panel, moved),
             )
@@ -206,7 +172,7 @@ def _climb(
 
         for structure, finished in still:
             tally.show("falling back to NUTS", active=1)
-            key = _keys(finished.job.member.unit, spec, rung=FALLBACK_RUNG)[0]
+            key = keys_of(finished.job.member.unit, spec, rung=FALLBACK_RUNG)[0]
             last, slow = nuts.sample(finished, structure, replace(spec.inference, target_accept=HARDER_ACCEPT), key)
             yield tally.count(_result(last, slow, panel, moved))
 
@@ -223,7 +189,7 @@ def _sample(
         if finished.verdict.passed or finished.job.rung > 0 or not spec.inference.ladder:
             outcomes.put(finished)
         else:
-            heap.put_first(_harder(finished.job, spec, structure))
+            heap.put_first(harder(finished.job, spec, structure))
 
     def work(device: Device) -> None:
         batch = Slots(program(structure, capacity_of(spec.inference), device), spec.inference, heap, finish, stop)
@@ -264,38 +230,13 @@ def _job(unit: Unit, panel: Panel, spec: Spec) -> Job | UnitResult:
     except np.linalg.LinAlgError as error:
         reason = f"the linear block cannot be decomposed: {error}"
         return UnitResult(labels=unit.labels, status="failed", reason=reason)
-    return Job(member=member, keys=_keys(unit, spec), target_accept=spec.inference.target_accept)
-
-
-def _harder(job: Job, spec: Spec, structure: Structure) -> Job:
-    rung = job.rung + 1
-    keys = _keys(job.member.unit, spec, rung=rung, copies=min(RETRY_PLACES, structure.units))
-    return replace(job, rung=rung, keys=keys, target_accept=HARDER_ACCEPT)
-
-
-def _keys(unit: Unit, spec: Spec, *, rung: int = 0, copies: int = 1) -> np.ndarray:
-    """The unit's random keys: hashes of who it is, never of where it stands."""
-    texts = [f"{spec.inference.seed}:{rung}:{copy}:{unit_id(unit.labels)}" for copy in range(copies)]
-    return np.stack([np.frombuffer(hashlib.sha256(text.encode()).digest()[:8], np.uint32) for text in texts])
+    return Job(member=member, keys=keys_of(unit, spec), target_accept=spec.inference.target_accept)
 
 
 def _result(finished: Finished, structure: Structure, panel: Panel, spec: Spec) -> UnitResult:
-    status, reason = _status(finished)
+    status, reason = status_of(finished)
     with jax.enable_x64(True):
         return unit_result(finished, structure, panel, spec, status=status, reason=reason)
-
-
-def _status(finished: Finished) -> tuple[str, str]:
-    unit, verdict, rung = finished.job.member.unit, finished.verdict, finished.job.rung
-    notes = [verdict.reason, *(finding.message for finding in unit.warnings)]
-    warned = "; ".join(note for note in notes if note)
-    if not verdict.passed:
-        return "quarantined", warned
-    if rung == FALLBACK_RUNG:
-        return "ok_fallback", "; ".join(part for part in ("certified by float64 NUTS", warned) if part)
-    if rung > 0:
-        return "ok_retried", "; ".join(part for part in (f"certified on rung {rung}", warned) if part)
-    return ("ok_warn" if warned else "ok"), warned
 
 
 def _devices(spec: Spec) -> list[Device]:
@@ -317,32 +258,6 @@ def _lengths(units: list[Unit]) -> list[int]:
     """Padded lengths that occur, the commonest first."""
     lengths = [padded_weeks(len(unit.dates)) for unit in units]
     return sorted(set(lengths), key=lambda n: (-lengths.count(n), n))
-
-
-def _check_memory(structure: Structure, spec: Spec, batches: int) -> None:
-    needed, limit = memory_estimate(structure, spec, batches), spec.compute.memory_limit_gib
-    if needed > limit:
-        raise ConfigError(
-            f"is {limit:g}, but the program needs about {needed:.1f} GiB; lower compute.lanes "
-            f"(now {spec.compute.lanes}) or inference.max_draws (now {spec.inference.max_draws})",
-            key="compute.memory_limit_gib",
-        )
-
-
-def _check_group_memory(groups: list[Prepared], spec: Spec, workers: int) -> None:
-    """Of the groups that stand side by side, at worst the largest."""
-    needs = sorted(((group_memory_estimate(group.pool, spec), group.label) for group in groups), reverse=True)[:workers]
-    needed, limit = sum(need for need, _ in needs), spec.compute.memory_limit_gib
-    if needed > limit:
-        need, label = needs[0]
-        name = f"group {label}" if label else "the group of all units"
-        beside = f", {needed:.2g} with those that are sampled beside it" if len(needs) > 1 else ""
-        raise ConfigError(
-            f"is {limit:g}, but {name} needs about {need:.2g} GiB{beside}; lower inference.max_draws "
-            f"(now {spec.inference.max_draws}) or inference.chains (now {spec.inference.chains}), or choose a "
-            "pooling.by of smaller groups",
-            key="compute.memory_limit_gib",
-        )
 
 
 class _Tally:

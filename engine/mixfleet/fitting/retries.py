@@ -1,0 +1,60 @@
+"""Retries: the ladder that a unit climbs when it misses a gate, and the status that it ends with.
+
+| rung | what is different |
+|---|---|
+| 0 | the usual fit |
+| 1 | smaller steps, a longer warm-up, several places of the batch at once |
+| 2 | the other coordinate for the channels' strength, in a batch of its own |
+| 3 | float64 NUTS |
+"""
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+
+from mixfleet.config import Spec
+from mixfleet.data.panel import Unit, unit_id
+from mixfleet.inference.adaptation import HARDER_ACCEPT
+from mixfleet.inference.scheduler import Finished, Job
+from mixfleet.models.batch import Structure
+
+__all__ = ["FALLBACK_RUNG", "RETRY_PLACES", "harder", "keys_of", "other_coordinate", "status_of"]
+
+RETRY_PLACES = 4
+"""Places of a tile in which a unit is sampled anew on the rungs above the first, as so many more chains."""
+
+FALLBACK_RUNG = 3
+
+
+def harder(job: Job, spec: Spec, structure: Structure) -> Job:
+    """The job on its next rung."""
+    rung = job.rung + 1
+    keys = keys_of(job.member.unit, spec, rung=rung, copies=min(RETRY_PLACES, structure.units))
+    return replace(job, rung=rung, keys=keys, target_accept=HARDER_ACCEPT)
+
+
+def other_coordinate(spec: Spec) -> Spec:
+    """The settings with the other coordinate for the channels' strength; the posterior is the same."""
+    other = "effect" if spec.model.coordinate != "effect" else "contribution"
+    return replace(spec, model=replace(spec.model, coordinate=other))
+
+
+def keys_of(unit: Unit, spec: Spec, *, rung: int = 0, copies: int = 1) -> np.ndarray:
+    """The unit's random keys: hashes of who it is, never of where it stands."""
+    texts = [f"{spec.inference.seed}:{rung}:{copy}:{unit_id(unit.labels)}" for copy in range(copies)]
+    return np.stack([np.frombuffer(hashlib.sha256(text.encode()).digest()[:8], np.uint32) for text in texts])
+
+
+def status_of(finished: Finished) -> tuple[str, str]:
+    """What became of a unit, and why it is not plain ok."""
+    unit, verdict, rung = finished.job.member.unit, finished.verdict, finished.job.rung
+    notes = [verdict.reason, *(finding.message for finding in unit.warnings)]
+    warned = "; ".join(note for note in notes if note)
+    if not verdict.passed:
+        return "quarantined", warned
+    if rung == FALLBACK_RUNG:
+        return "ok_fallback", "; ".join(part for part in ("certified by float64 NUTS", warned) if part)
+    if rung > 0:
+        return "ok_retried", "; ".join(part for part in (f"certified on rung {rung}", warned) if part)
+    return ("ok_warn" if warned else "ok"), warned
