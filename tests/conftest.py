@@ -1,7 +1,20 @@
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 
-import jax
 import pytest
+
+# One folder of compiled programs for all workers and the processes that tests start, as compiling takes most of the
+# time. A program is filed under a digest of all that it computes, so one with a planted mistake serves nobody else.
+# Set before jax is imported, and by the first process only: workers inherit it.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="mixfleet-programs-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+import jax
 
 # A silent broadcast between units and weeks would be a wrong answer; every rank change is written out.
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -234,6 +234,18 @@ def test_an_operation_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fau
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "draws", "step"),
+    [("power", "summary", 1), ("power", "thin", 3), *((fault, "thin", 9) for fault in ("full", "broken"))],
+)
+def test_many_operations_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, draws: str, step: int
+) -> None:
+    fail_every(tmp_path, monkeypatch, fault, draws, step)
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("draws", ["summary", "thin"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_operation_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, draws: str) -> None:
