@@ -1,9 +1,6 @@
-"""Saved: a finished run, read back. Nothing here needs the sampler or jax."""
+"""A finished run: its tables, insight, charts, plans, report and export. Reading tables starts no jax."""
 
 import functools
-import hashlib
-import io
-import json
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,17 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mixfleet.analysis.posterior_draws import Fleet
-from mixfleet.config import Spec, build
+from mixfleet.analysis.posterior_draws import Fleet, read_fleet
 from mixfleet.data.frames import FrameKind, to_frame
-from mixfleet.data.panel_parquet import read_units
-from mixfleet.data.scaling import likelihood_weeks, measure
 from mixfleet.errors import ConfigError, RunError
-from mixfleet.models.baseline import column_names
-from mixfleet.posterior.unit_result import FITTED_STATUSES
-from mixfleet.storage.draws_zarr import UnitDraws, read_draws
-from mixfleet.storage.manifest import read_finished
-from mixfleet.storage.run_folder import ARCHIVE, LATEST, SUMMARY
+from mixfleet.storage.draws_zarr import UnitDraws
+from mixfleet.storage.reader import RunReader, read_run
 from mixfleet.storage.table_files import write_tables
 
 if TYPE_CHECKING:
@@ -48,11 +39,8 @@ def open(path: str | Path, *, frame: FrameKind = "pandas") -> "Run":
     Raises:
         RunError: There is no finished run, or its files are damaged.
     """
-    folder = Path(path)
-    if (folder / LATEST).is_file() and not (folder / "manifest.json").exists():
-        name = json.loads((folder / LATEST).read_text())["run"]
-        folder = folder / Path(name).name
-    return Run(path=folder, manifest=read_finished(folder), frame=frame)
+    reader = read_run(path)
+    return Run(path=reader.path, manifest=reader.manifest, frame=frame)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,39 +195,7 @@ class Run:
         Raises:
             RunError: The run kept no draws, or an older version made it that did not keep the table.
         """
-        files, keys = self.manifest["files"], tuple(self.manifest["keys"])
-        if ARCHIVE not in files:
-            raise RunError(f"run {self.path} kept no draws; fit with output.draws=thin or full")
-        if f"{SUMMARY}/panel.parquet" not in files:
-            raise RunError(f"run {self.path} did not keep its table, an older mixfleet made it; fit again")
-        spec = build(Spec, self.manifest["config"])
-        known = {unit.labels: unit for unit in read_units(self.table("panel"), keys)}
-        status = self.table("status")
-        labels = list(zip(*(status[key].to_pylist() for key in keys), strict=True))
-        statuses = status["status"].to_pylist()
-        fitted = [row for row, name in enumerate(statuses) if name in FITTED_STATUSES]
-        kept = max((row["draws"] * row["chains"] for row in status.to_pylist() if row["draws"]), default=0)
-        if spec.output.draws == "thin":
-            kept = min(kept, spec.output.thin)
-        units = tuple(known[labels[row]] for row in fitted)
-        window, holdout = spec.model.window, spec.data.holdout or 0
-        return Fleet(
-            archive=self.path / ARCHIVE,
-            spec=spec,
-            keys=keys,
-            channels=tuple(
-                name.removeprefix("media:") for name in self.table("panel").column_names if name.startswith("media:")
-            ),
-            columns=column_names(spec.model, spec.data),
-            units=units,
-            statuses=tuple(statuses[row] for row in fitted),
-            rows=tuple(fitted),
-            missing={labels[row]: name for row, name in enumerate(statuses) if name not in FITTED_STATUSES},
-            draws=min(draws, kept),
-            scales=tuple(
-                measure(unit, likelihood_weeks(unit, window=window, holdout=holdout), holdout) for unit in units
-            ),
-        )
+        return read_fleet(self._reader, draws)
 
     def table(self, name: str) -> pa.Table:
         """A summary table as Arrow, by file name without suffix.
@@ -247,7 +203,7 @@ class Run:
         Raises:
             RunError: No such table, or its file is damaged.
         """
-        return self._tables.read(name)
+        return self._reader.table(name)
 
     def unit(self, *labels: str) -> "SavedUnit":
         """One unit, by its key values in the order of the key columns.
@@ -258,17 +214,16 @@ class Run:
         keys = self.manifest["keys"]
         if len(labels) != len(keys):
             raise RunError(f"unit() takes {len(keys)} labels ({', '.join(keys)}), got {len(labels)}")
-        status = self.table("status")
-        units = list(zip(*(status[key].to_pylist() for key in keys), strict=True))
+        units = self._reader.labels()
         if tuple(map(str, labels)) not in units:
             known = ", ".join("/".join(unit) for unit in units[:5])
             raise RunError(f"run {self.path} has no unit {labels}; it has e.g. {known}")
         position = units.index(tuple(map(str, labels)))
-        return SavedUnit(run=self, position=position, status_row=status.slice(position, 1).to_pylist()[0])
+        return SavedUnit(run=self, position=position, status_row=self.table("status").slice(position, 1).to_pylist()[0])
 
     @functools.cached_property
-    def _tables(self) -> "_Tables":
-        return _Tables(self.path, self.manifest["files"])
+    def _reader(self) -> RunReader:
+        return RunReader(self.path, self.manifest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,9 +256,7 @@ class SavedUnit:
         Raises:
             RunError: The run kept no draws (`output.draws=summary`), or they are damaged.
         """
-        if ARCHIVE not in self.run.manifest["files"]:
-            raise RunError(f"run {self.run.path} kept no draws; fit with output.draws=thin or full")
-        return read_draws(self.run.path / ARCHIVE, self.position)
+        return self.run._reader.draws(self.position)
 
     def table(self, name: str) -> pa.Table:
         """The unit's rows of a summary table, as Arrow."""
@@ -321,7 +274,7 @@ class SavedUnit:
 
         attributes = {**self.labels, "status": self.status, "reason": self.reason}
         groups = {"/": xr.Dataset(attrs=attributes)}
-        if ARCHIVE in self.run.manifest["files"]:
+        if self.run._reader.keeps_draws:
             unit = self.draws()
             posterior = {name: unit.draws[name] for name in unit.draws if name != "lp"}
             if posterior:
@@ -333,35 +286,6 @@ class SavedUnit:
             dates = weekly["date"].to_numpy().astype("datetime64[ns]")
             groups["observed_data"] = xr.Dataset({"kpi": ("date", weekly["kpi"].to_numpy())}, {"date": dates})
         return xr.DataTree.from_dict(groups)
-
-
-@dataclass(frozen=True)
-class _Tables:
-    """Summary tables of a run, each read and checked once."""
-
-    folder: Path
-    files: Mapping[str, Mapping[str, Any]]
-
-    def read(self, name: str) -> pa.Table:
-        if name not in self._read:
-            self._read[name] = self._load(name)
-        return self._read[name]
-
-    @functools.cached_property
-    def _read(self) -> dict[str, pa.Table]:
-        return {}
-
-    def _load(self, name: str) -> pa.Table:
-        file = f"{SUMMARY}/{name}.parquet"
-        if file not in self.files:
-            raise RunError(f"run {self.folder} has no table {name!r}")
-        try:
-            data = (self.folder / file).read_bytes()
-        except OSError as error:
-            raise RunError(f"{self.folder / file} cannot be read: {error.strerror}") from error
-        if hashlib.sha256(data).hexdigest() != self.files[file]["sha256"]:
-            raise RunError(f"{self.folder / file} is damaged; fit again with another run.id")
-        return pq.read_table(io.BytesIO(data))
 
 
 def _dataset(draws: Mapping[str, np.ndarray], unit: UnitDraws, attributes: dict[str, str]) -> "xr.Dataset":

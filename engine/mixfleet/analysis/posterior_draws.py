@@ -11,15 +11,19 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mixfleet.config import Spec
+from mixfleet.config import Spec, build
 from mixfleet.data import scaling
 from mixfleet.data.panel import Unit
+from mixfleet.data.panel_parquet import read_units
 from mixfleet.data.scaling import MEDIA_POWERS, Scale
+from mixfleet.errors import RunError
 from mixfleet.models import baseline
+from mixfleet.posterior.unit_result import FITTED_STATUSES
 from mixfleet.runtime import cores
 from mixfleet.storage.draws_zarr import SHARD_UNITS, read_block
+from mixfleet.storage.reader import RunReader
 
-__all__ = ["CERTIFIED", "Block", "Fleet", "term_rows", "terms"]
+__all__ = ["CERTIFIED", "Block", "Fleet", "read_fleet", "term_rows", "terms"]
 
 CERTIFIED = ("ok", "ok_warn", "ok_retried", "ok_fallback")
 """Statuses whose numbers may enter a total."""
@@ -200,6 +204,46 @@ class Fleet:
             block.shape[j, i] = draws[name] / measured.media[:, None] ** MEDIA_POWERS.get(name, 0)
         block.effect[i] = draws["effect"]
         block.noise[i] = draws["noise"]
+
+
+def read_fleet(reader: RunReader, draws: int) -> Fleet:
+    """The fitted units of a finished run.
+
+    Args:
+        reader: Of the run.
+        draws: How many draws of each unit to look at, at most; evenly spaced over all chains.
+
+    Raises:
+        RunError: The run kept no draws, or an older version made it that did not keep the table.
+    """
+    archive, keys = reader.archive, reader.keys
+    if not reader.keeps_panel:
+        raise RunError(f"run {reader.path} did not keep its table, an older mixfleet made it; fit again")
+    spec, panel, status = build(Spec, reader.manifest["config"]), reader.table("panel"), reader.table("status")
+    known = {unit.labels: unit for unit in read_units(panel, keys)}
+    labels, statuses = reader.labels(), status["status"].to_pylist()
+    fitted = [row for row, name in enumerate(statuses) if name in FITTED_STATUSES]
+    kept = max((row["draws"] * row["chains"] for row in status.to_pylist() if row["draws"]), default=0)
+    if spec.output.draws == "thin":
+        kept = min(kept, spec.output.thin)
+    units = tuple(known[labels[row]] for row in fitted)
+    window, holdout = spec.model.window, spec.data.holdout or 0
+    return Fleet(
+        archive=archive,
+        spec=spec,
+        keys=keys,
+        channels=tuple(name.removeprefix("media:") for name in panel.column_names if name.startswith("media:")),
+        columns=baseline.column_names(spec.model, spec.data),
+        units=units,
+        statuses=tuple(statuses[row] for row in fitted),
+        rows=tuple(fitted),
+        missing={labels[row]: name for row, name in enumerate(statuses) if name not in FITTED_STATUSES},
+        draws=min(draws, kept),
+        scales=tuple(
+            scaling.measure(unit, scaling.likelihood_weeks(unit, window=window, holdout=holdout), holdout)
+            for unit in units
+        ),
+    )
 
 
 def terms(columns: Sequence[str]) -> tuple[str, ...]:

@@ -1,0 +1,109 @@
+"""Reads a finished run: its tables, each checked against its digest, and the draws of its units."""
+
+import functools
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mixfleet.errors import RunError
+from mixfleet.storage.draws_zarr import UnitDraws, read_draws
+from mixfleet.storage.manifest import read_finished
+from mixfleet.storage.run_folder import ARCHIVE, LATEST, SUMMARY
+
+__all__ = ["RunReader", "read_run"]
+
+
+def read_run(path: str | Path) -> "RunReader":
+    """The reader of a finished run.
+
+    Args:
+        path: A run folder, or a folder of runs for the one finished last.
+
+    Raises:
+        RunError: There is no finished run, or its manifest is damaged.
+    """
+    folder = Path(path)
+    if (folder / LATEST).is_file() and not (folder / "manifest.json").exists():
+        name = json.loads((folder / LATEST).read_text())["run"]
+        folder = folder / Path(name).name
+    return RunReader(path=folder, manifest=read_finished(folder))
+
+
+@dataclass(frozen=True)
+class RunReader:
+    """A finished run's files. Every table is read and checked once."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Key columns."""
+        return tuple(self.manifest["keys"])
+
+    @property
+    def keeps_draws(self) -> bool:
+        """Whether the run kept draws."""
+        return ARCHIVE in self.manifest["files"]
+
+    @property
+    def keeps_panel(self) -> bool:
+        """Whether the run kept the table that it was fitted to."""
+        return f"{SUMMARY}/panel.parquet" in self.manifest["files"]
+
+    @property
+    def archive(self) -> Path:
+        """The store of the draws.
+
+        Raises:
+            RunError: The run kept no draws.
+        """
+        if not self.keeps_draws:
+            raise RunError(f"run {self.path} kept no draws; fit with output.draws=thin or full")
+        return self.path / ARCHIVE
+
+    def labels(self) -> list[tuple[str, ...]]:
+        """Key values of every unit, in the order of the status table and of the store of draws."""
+        status = self.table("status")
+        return list(zip(*(status[key].to_pylist() for key in self.keys), strict=True))
+
+    def draws(self, position: int) -> UnitDraws:
+        """Draws of the unit at a position of the status table.
+
+        Raises:
+            RunError: The run kept no draws, or they are damaged.
+        """
+        return read_draws(self.archive, position)
+
+    def table(self, name: str) -> pa.Table:
+        """A summary table, by file name without suffix.
+
+        Raises:
+            RunError: No such table, or its file is damaged.
+        """
+        if name not in self._tables:
+            self._tables[name] = self._read(name)
+        return self._tables[name]
+
+    @functools.cached_property
+    def _tables(self) -> dict[str, pa.Table]:
+        return {}
+
+    def _read(self, name: str) -> pa.Table:
+        files, file = self.manifest["files"], f"{SUMMARY}/{name}.parquet"
+        if file not in files:
+            raise RunError(f"run {self.path} has no table {name!r}")
+        try:
+            data = (self.path / file).read_bytes()
+        except OSError as error:
+            raise RunError(f"{self.path / file} cannot be read: {error.strerror}") from error
+        if hashlib.sha256(data).hexdigest() != files[file]["sha256"]:
+            raise RunError(f"{self.path / file} is damaged; fit again with another run.id")
+        return pq.read_table(io.BytesIO(data))
