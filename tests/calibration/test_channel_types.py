@@ -40,6 +40,7 @@ def effects(panel: Panel, spec: Spec) -> np.ndarray:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_thin_channel_borrows_from_its_type(fleet: simulate.Simulated) -> None:
     panel = read_panel(fleet.table, fleet.data)
     alone, typed = (

@@ -16,6 +16,12 @@ from tests.support.shared_data import shared
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("usual_broadcasts")]
 
 
+REGRESSIONS = [
+    name for name in POSTERIORS if name.startswith(("arK", "earnings", "kidiq", "kilpis", "mesquite", "nes"))
+]
+"""Linear, all but normal, and much alike; `sblri-blr` stands for them where there is little time."""
+
+
 def errors(draws: np.ndarray) -> np.ndarray:
     """Monte Carlo standard errors of the quantities' means."""
     even = draws[: len(draws) - len(draws) % 2]
@@ -23,7 +29,9 @@ def errors(draws: np.ndarray) -> np.ndarray:
         return np.asarray(monte_carlo_error.mcse_mean(jnp.asarray(np.moveaxis(even, 2, 0)), jnp.int32(len(even))))
 
 
-@pytest.mark.parametrize("name", list(POSTERIORS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.nightly if name in REGRESSIONS else ()) for name in POSTERIORS]
+)
 def test_moments_are_those_of_the_reference(name: str):
     folder = shared("posteriordb") / name
     data: dict[str, Any] = json.loads((folder / "data.json").read_text())

@@ -90,7 +90,11 @@ POOLED = replace(settings(brands=48, markets=3), pooling=Pooling(by="brand"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("unpooled", [(), ("effect", "adstock", "saturation")], ids=["all", "baseline"])
+@pytest.mark.parametrize(
+    "unpooled",
+    [(), pytest.param(("effect", "adstock", "saturation"), marks=pytest.mark.nightly)],
+    ids=["all", "baseline"],
+)
 def test_ranks_in_groups_are_uniform(unpooled: tuple[str, ...]):
     found = calibrate(replace(POOLED, pooling=replace(POOLED.pooling, **dict.fromkeys(unpooled))))
     ranked = dict(zip(found.table["quantity"].to_pylist(), found.table["replicates"].to_pylist(), strict=True))
@@ -99,6 +103,7 @@ def test_ranks_in_groups_are_uniform(unpooled: tuple[str, ...]):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_ranks_in_groups_with_types_are_uniform():
     """Two of three channels are of one type, for which decay, rate and effect each have a mean and a spread."""
     fleet = settings(brands=48, markets=3, channels=3)

@@ -43,7 +43,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]
 
 def start_child(root: Path) -> tuple[Any, Any]:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.stub_engine"])
+    context.set_forkserver_preload(["tests.support.stub_engine"])
     here, there = context.Pipe(duplex=False)
     child = context.Process(target=stub_engine.work, args=(str(root), UNITS, there))
     child.start()

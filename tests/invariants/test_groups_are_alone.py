@@ -49,6 +49,8 @@ def test_company_in_the_group_matters(together: dict[Labels, str]) -> None:
     assert digests(with_units(FLEET, one), pooled())[one[0].labels] != together[one[0].labels]
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_crossed_effects_and_unpooled_families_are_reported() -> None:
     results = fit(FLEET, pooled(by=("market", "brand"), adstock=None))
     for result in results.values():
@@ -62,6 +64,8 @@ def test_crossed_effects_and_unpooled_families_are_reported() -> None:
         assert np.all(np.isnan(borrowed[:, 1:]))
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_family_has_effects_of_the_keys_that_it_is_given() -> None:
     results = fit(FLEET, pooled(by="crossed", keys={"adstock": ["brand"], "trend": []}))
     for result in results.values():
@@ -75,7 +79,7 @@ def test_a_family_has_effects_of_the_keys_that_it_is_given() -> None:
         assert sources["effect"] == sources["seasonality"] == {"unit", "brand", "market"}
 
 
-@pytest.mark.parametrize("by", ["brand", "crossed"])
+@pytest.mark.parametrize("by", ["brand", pytest.param("crossed", marks=(pytest.mark.slow, pytest.mark.nightly))])
 def test_the_baseline_alone_is_pooled(by: str) -> None:
     results = fit(FLEET, pooled(by=by, effect=None, adstock=None, saturation=None))
     for result in results.values():
