@@ -1,7 +1,6 @@
 """Saved: a finished run, read back. Nothing here needs the sampler or jax."""
 
 import functools
-import hashlib
 import io
 import json
 import operator
@@ -23,7 +22,8 @@ from mixfleet.data.scaling import likelihood_weeks, measure
 from mixfleet.errors import ConfigError, RunError
 from mixfleet.models.baseline import column_names
 from mixfleet.posterior.unit_result import FITTED_STATUSES
-from mixfleet.storage.draws_zarr import UnitDraws, read_draws
+from mixfleet.storage import atomic_files
+from mixfleet.storage.draws_zarr import Archive, UnitDraws
 from mixfleet.storage.manifest import read_finished
 from mixfleet.storage.run_folder import ARCHIVE, LATEST, SUMMARY
 from mixfleet.storage.table_files import write_tables
@@ -50,8 +50,7 @@ def open(path: str | Path, *, frame: FrameKind = "pandas") -> "Run":
     """
     folder = Path(path)
     if (folder / LATEST).is_file() and not (folder / "manifest.json").exists():
-        name = json.loads((folder / LATEST).read_text())["run"]
-        folder = folder / Path(name).name
+        folder = folder / _latest(folder / LATEST)
     return Run(path=folder, manifest=read_finished(folder), frame=frame)
 
 
@@ -208,8 +207,6 @@ class Run:
             RunError: The run kept no draws, or an older version made it that did not keep the table.
         """
         files, keys = self.manifest["files"], tuple(self.manifest["keys"])
-        if ARCHIVE not in files:
-            raise RunError(f"run {self.path} kept no draws; fit with output.draws=thin or full")
         if f"{SUMMARY}/panel.parquet" not in files:
             raise RunError(f"run {self.path} did not keep its table, an older mixfleet made it; fit again")
         spec = build(Spec, self.manifest["config"])
@@ -224,7 +221,7 @@ class Run:
         units = tuple(known[labels[row]] for row in fitted)
         window, holdout = spec.model.window, spec.data.holdout or 0
         return Fleet(
-            archive=self.path / ARCHIVE,
+            archive=self.archive,
             spec=spec,
             keys=keys,
             channels=tuple(
@@ -240,6 +237,17 @@ class Run:
                 measure(unit, likelihood_weeks(unit, window=window, holdout=holdout), holdout) for unit in units
             ),
         )
+
+    @functools.cached_property
+    def archive(self) -> Archive:
+        """The draws of all units, checked as they are read.
+
+        Raises:
+            RunError: The run kept no draws.
+        """
+        if ARCHIVE not in self.manifest["files"]:
+            raise RunError(f"run {self.path} kept no draws; fit with output.draws=thin or full")
+        return Archive(self.path / ARCHIVE, self.manifest["files"], self.manifest["units"])
 
     def table(self, name: str) -> pa.Table:
         """A summary table as Arrow, by file name without suffix.
@@ -301,9 +309,7 @@ class SavedUnit:
         Raises:
             RunError: The run kept no draws (`output.draws=summary`), or they are damaged.
         """
-        if ARCHIVE not in self.run.manifest["files"]:
-            raise RunError(f"run {self.run.path} kept no draws; fit with output.draws=thin or full")
-        return read_draws(self.run.path / ARCHIVE, self.position)
+        return self.run.archive.read_draws(self.position)
 
     def table(self, name: str) -> pa.Table:
         """The unit's rows of a summary table, as Arrow."""
@@ -355,13 +361,22 @@ class _Tables:
         file = f"{SUMMARY}/{name}.parquet"
         if file not in self.files:
             raise RunError(f"run {self.folder} has no table {name!r}")
+        data = atomic_files.read_checked(self.folder / file, self.files[file]["sha256"])
         try:
-            data = (self.folder / file).read_bytes()
-        except OSError as error:
-            raise RunError(f"{self.folder / file} cannot be read: {error.strerror}") from error
-        if hashlib.sha256(data).hexdigest() != self.files[file]["sha256"]:
-            raise RunError(f"{self.folder / file} is damaged; fit again with another run.id")
-        return pq.read_table(io.BytesIO(data))
+            return pq.read_table(io.BytesIO(data))
+        except (pa.ArrowException, OSError) as error:
+            raise RunError(f"{self.folder / file} is no table: {error}; fit again with another run.id") from error
+
+
+def _latest(path: Path) -> str:
+    """Name of the run folder that was finished last."""
+    try:
+        name = Path(json.loads(path.read_bytes())["run"]).name
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise RunError(f"{path} cannot be read: {error}. Name the run folder itself") from error
+    if not name.strip(".") or not (path.parent / name).is_dir():
+        raise RunError(f"{path} names {name!r}, which is no run folder there. Name the run folder itself")
+    return name
 
 
 def _dataset(draws: Mapping[str, np.ndarray], unit: UnitDraws, attributes: dict[str, str]) -> "xr.Dataset":

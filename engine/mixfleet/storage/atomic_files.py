@@ -212,6 +212,21 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_checked(path: Path, sha256: str, remedy: str = "fit again with another run.id") -> bytes:
+    """The file's bytes, which have that digest (hex).
+
+    Raises:
+        RunError: The file cannot be read or has other bytes; ends with the remedy.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror or error}; {remedy}") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise RunError(f"{path} is damaged; {remedy}")
+    return data
+
+
 @contextmanager
 def naming_disk_errors(path: Path, needed: int) -> Iterator[None]:
     """Turn an `OSError` of the block into a `RunError` that names the path, the need and the remedy."""

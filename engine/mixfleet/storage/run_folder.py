@@ -6,6 +6,7 @@ parts/           finished units of a run in progress (see `mixfleet.storage.jour
 summary/         one Parquet file per table (see `mixfleet.storage.summary_tables`), and the checked table
                  itself (`panel.parquet`)
 posterior.zarr/  draws (see `mixfleet.storage.draws_zarr`)
+posterior.sha256 the digest of each of their files
 events.jsonl     what happened to the run, and when
 _SUCCESS         holds the digest of the manifest: only with it do the files count as a result
 _PARTIAL         the run was interrupted and can be resumed
@@ -102,7 +103,7 @@ class RunFolder:
             files = self._write_summary(labels, extent)
             if self._output.draws != "summary":
                 keys = self._panel.keys
-                files[ARCHIVE] = write_archive(self.path / ARCHIVE, extent, keys, labels, self._results(labels))
+                files |= write_archive(self.path / ARCHIVE, extent, keys, labels, self._results(labels))
             self._commit_run(labels, files)
         self._clean_up()
 
