@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from mixfleet import run as saved
+from mixfleet.budgeting.plan import Plan
 from mixfleet.config import Model
 from mixfleet.errors import RunError
+from mixfleet.storage.output_folder import read_output
+from mixfleet.storage.table_files import write_tables
 from tests.support.saved_run import saved_run
 
 DAMAGES = 500
@@ -27,6 +30,9 @@ def everything(path: Path) -> list[Any]:
         found.append([(name, unit.dims[name], values.tobytes()) for name, values in sorted(unit.draws.items())])
         found.append(unit.coords)
     found += [np.asarray(part).tobytes() for block in run.fleet().blocks(5) for part in block]
+    plan = Plan.read(run.path / "budget")
+    found += [plan.totals, *(repr(table.to_pydict()) for table in (plan.cells, plan.weekly, *plan.extra.values()))]
+    found.append(read_output(run.path / "forecast", "forecast", ""))
     return found
 
 
@@ -53,6 +59,8 @@ def swap(path: Path, other: Path, chance: random.Random) -> None:
 
 def test_no_damage_passes_silently_or_ends_in_a_traceback(tmp_path: Path) -> None:
     run = saved_run(tmp_path, Model())
+    run.budget(weeks=4, frontier=True).save(run.path / "budget")
+    write_tables({"forecast": run.table("roi")}, run.path / "forecast", "csv", "parquet", name="forecast")
     whole = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file() and path.stat().st_size}
     expected = everything(tmp_path)
     seed = random.SystemRandom().randrange(2**32)

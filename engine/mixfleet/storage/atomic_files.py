@@ -184,9 +184,10 @@ def remove_tree(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove drafts that a killed process left in the folder. The caller holds the run's lease."""
+    """Remove drafts of files that a killed process left in the folder. The caller holds the run's lease."""
     for path in folder.glob(f".*{TEMPORARY}*"):
-        remove_file(path)
+        if path.is_symlink() or not path.is_dir():
+            remove_file(path)
 
 
 def rename(old: Path, new: Path) -> None:
@@ -236,11 +237,11 @@ def naming_disk_errors(path: Path, needed: int) -> Iterator[None]:
         if error.errno in _FULL:
             raise RunError(
                 f"the disk is full: writing {path} needs {needed} bytes more, {_free_bytes(path)} are free. "
-                "Free some space and repeat the command with the same run.id: finished units are kept"
+                "Free some space and repeat the command; a fit goes on with the same run.id: finished units are kept"
             ) from error
         raise RunError(
             f"{path} cannot be written: {error.strerror or error}. "
-            "Mend this and repeat the command with the same run.id: finished units are kept"
+            "Mend this and repeat the command; a fit goes on with the same run.id: finished units are kept"
         ) from error
 
 

@@ -45,6 +45,7 @@ from mixfleet.storage.manifest import (
     read_manifest,
     write_manifest,
 )
+from mixfleet.storage.output_folder import remove_stagings
 from mixfleet.storage.summary_tables import Summary, check_keys, write_table
 
 ARCHIVE = "posterior.zarr"
@@ -173,6 +174,7 @@ def open_run_folder(panel: Panel, spec: Spec, *, devices: tuple[str, ...] = ()) 
     fingerprint = Fingerprint.of(panel, spec)
     with hold_lock(path):
         atomic_files.remove_leftovers(path)
+        remove_stagings(path)
         if (path / MANIFEST).exists():
             manifest = read_manifest(path)
             if differences := fingerprint.differences(manifest["fingerprint"]):
