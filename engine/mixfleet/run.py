@@ -1,6 +1,7 @@
 """A finished run: its tables, insight, charts, plans, report and export. Reading tables starts no jax."""
 
 import functools
+import io
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +16,9 @@ import pyarrow.parquet as pq
 from mixfleet.analysis.posterior_draws import Fleet, read_fleet
 from mixfleet.data.frames import FrameKind, to_frame
 from mixfleet.errors import ConfigError, RunError
+from mixfleet.storage import atomic_files
 from mixfleet.storage.draws_zarr import UnitDraws
+from mixfleet.storage.output_folder import read_output
 from mixfleet.storage.reader import RunReader, read_run
 from mixfleet.storage.table_files import write_tables
 
@@ -133,7 +136,9 @@ class Run:
         """
         from mixfleet.budgeting.planner import plan_budget
 
-        return replace(plan_budget(self.fleet(), **request), frame=self.frame)
+        plan = plan_budget(self.fleet(), **request)
+        totals = {**plan.totals, "result_sha256": self.manifest["result_sha256"]}
+        return replace(plan, totals=totals, frame=self.frame)
 
     def report(self, out: str | Path | None = None, **economics: Any) -> Path:
         """Write the report, one HTML file that needs no network; by default `report.html` in the run's folder.
@@ -152,15 +157,21 @@ class Run:
         insight = replace(self.insight.valued(**economics), frame="pyarrow")
         saved_plan = self.path / "budget"
         try:
-            plan = Plan.read(saved_plan) if (saved_plan / "plan.json").is_file() else self.budget()
+            plan = self._own(Plan.read(saved_plan)) if saved_plan.exists() else self.budget()
         except ConfigError:
             # Nothing to plan: no spend, or no certified unit.
             plan = None
         path = Path(out) if out is not None else self.path / "report.html"
         page = compose_report(insight, self.table, self.manifest, plan, self._forecast())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, "utf-8")
+        atomic_files.make_folder(path.parent)
+        atomic_files.replace_bytes(path, page.encode())
         return path
+
+    def _own(self, plan: "Plan") -> "Plan":
+        """The plan, which must have been made from this run."""
+        if plan.totals.get("result_sha256") != self.manifest["result_sha256"]:
+            raise RunError(f"the plan in {self.path / 'budget'} was made from another run; repeat mixfleet budget")
+        return plan
 
     def export(self, folder: str | Path, kind: str = "csv", **economics: Any) -> list[Path]:
         """Write every table of `insight` to files; `kind` is csv, parquet or xlsx, `economics` as in `Insight.valued`.
@@ -174,17 +185,18 @@ class Run:
         tables = self.insight.valued(**economics).everything()
         forecast = self._forecast()
         tables |= {} if forecast is None else {"forecast": forecast}
-        return write_tables({"status": self.table("status"), **tables}, Path(folder), kind)
+        return write_tables({"status": self.table("status"), **tables}, Path(folder), kind, name=f"tables_{kind}")
 
     def _forecast(self) -> pa.Table | None:
         """What `mixfleet forecast` left in the run's folder, if anything."""
-        path = self.path / "forecast" / "forecast.parquet"
-        if not path.is_file():
+        folder, remedy = self.path / "forecast", "repeat mixfleet forecast, or remove it"
+        if not folder.exists():
             return None
+        files = read_output(folder, "forecast", remedy)
         try:
-            return pq.read_table(path)
-        except pa.ArrowException as error:
-            raise RunError(f"{path} cannot be read: {error}. Repeat mixfleet forecast, or remove it") from error
+            return pq.read_table(io.BytesIO(files["forecast.parquet"]))
+        except (KeyError, OSError, pa.ArrowException) as error:
+            raise RunError(f"{folder} holds no forecast that can be read: {error}; {remedy}") from error
 
     def fleet(self, draws: int = 1000) -> Fleet:
         """The units' data and draws as arrays.

@@ -114,12 +114,12 @@ def test_the_saved_plan_is_shown(run: Run, tmp_path: Path) -> None:
 
 def test_the_saved_forecast_is_shown_and_exported(run: Run, tmp_path: Path) -> None:
     table = replace(run.insight, frame="pyarrow").forecast(weeks=3, by="market", period="week")
-    write_tables({"forecast": table}, run.path / "forecast", "parquet")
+    write_tables({"forecast": table}, run.path / "forecast", "parquet", name="forecast")
     try:
         fleet = json.loads(Page(run.report(tmp_path / "r.html").read_text("utf-8")).pieces["fleet"])
         exported = {path.name for path in run.export(tmp_path / "tables", "parquet")}
         (run.path / "forecast" / "forecast.parquet").write_bytes(b"no table")
-        with pytest.raises(RunError, match="Repeat mixfleet forecast"):
+        with pytest.raises(RunError, match="repeat mixfleet forecast"):
             run.report(tmp_path / "r.html")
     finally:
         shutil.rmtree(run.path / "forecast")

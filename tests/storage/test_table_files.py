@@ -41,3 +41,19 @@ def test_no_cell_of_a_workbook_is_a_formula(tmp_path: Path) -> None:
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="must be one of csv"):
         write_tables({}, tmp_path, "docx")
+
+
+def test_control_characters_and_formulas_do_no_harm_in_a_workbook(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    labels = ["a\x07b", "\x1b[31mred", "=cmd()", "@x\x00", "caf\u00e9 \ufffe", "two\nlines"]
+    [path] = write_tables({"t": pa.table({"unit\x0b": labels})}, tmp_path, "xlsx")
+    read = [cell.value for cell in next(openpyxl.load_workbook(path)["t"].columns)]
+    assert read == [
+        "unit\\u000b",
+        "a\\u0007b",
+        "\\u001b[31mred",
+        "'=cmd()",
+        "'@x\\u0000",
+        "caf\u00e9 \\ufffe",
+        "two\nlines",
+    ]

@@ -5,7 +5,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -20,7 +19,7 @@ from mixfleet.errors import RunError
 from mixfleet.models import baseline
 from mixfleet.posterior.unit_result import FITTED_STATUSES
 from mixfleet.runtime import cores
-from mixfleet.storage.draws_zarr import SHARD_UNITS, read_block
+from mixfleet.storage.draws_zarr import SHARD_UNITS, Archive
 from mixfleet.storage.reader import RunReader
 
 __all__ = ["CERTIFIED", "Block", "Fleet", "read_fleet", "term_rows", "terms"]
@@ -66,7 +65,7 @@ class Block(NamedTuple):
 class Fleet:
     """The fitted units of a run. Draw i of all units together is one draw of the fleet."""
 
-    archive: Path
+    archive: Archive
     spec: Spec
     keys: tuple[str, ...]
     channels: tuple[str, ...]
@@ -153,9 +152,13 @@ class Fleet:
             return self._kept[places.start]
         rows = [self.rows[place] for place in places]
         read = slice(rows[0], rows[-1] + 1)
-        draws, labels = read_block(self.archive, read, draws=self.draws, variables=variables)
-        assert labels["effect"] == self.channels, f"draws are of {labels['effect']}, the table of {self.channels}"
-        assert labels["coefficients"] == self.columns, f"draws of {labels['coefficients']}, not {self.columns}"
+        draws, labels = self.archive.read_block(read, draws=self.draws, variables=variables)
+        for name, expected in (("effect", self.channels), ("coefficients", self.columns)):
+            if labels[name] != expected:
+                raise RunError(
+                    f"draws of {name!r} are of {labels[name]}, the table is of {expected}; "
+                    "fit again with another run.id"
+                )
         here = [row - rows[0] for row in rows]
         draws = {name: values[here] for name, values in draws.items()}
         size = sum(values.nbytes for values in draws.values())

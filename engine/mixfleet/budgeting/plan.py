@@ -1,5 +1,6 @@
 """Plan: what to spend on every channel of every unit, beside today's spend, and what it is expected to change."""
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from mixfleet.budgeting.solvers.lagrangian import Allocation
 from mixfleet.data.frames import FrameKind, to_frame
 from mixfleet.errors import ConfigError, RunError
 from mixfleet.posterior.statistics import statistics
+from mixfleet.storage.output_folder import read_output
 from mixfleet.storage.table_files import write_tables
 
 __all__ = ["Decision", "Plan", "make_plan"]
@@ -65,31 +67,33 @@ class Plan:
         )
 
     def save(self, folder: Path) -> list[Path]:
-        """Write the plan as Parquet, to be read again, and as CSV, to be looked at."""
+        """Write the plan as Parquet, to be read again, and as CSV, to be looked at.
+
+        Raises:
+            RunError: It cannot be written; a plan that was there before is unchanged.
+        """
         tables = {"plan": self.cells, "plan_by_week": self.weekly, **self.extra}
-        written = [path for kind in ("parquet", "csv") for path in write_tables(tables, folder, kind)]
-        for stale in set(EXTRA) - set(self.extra):
-            for kind in ("parquet", "csv"):
-                (folder / f"{stale}.{kind}").unlink(missing_ok=True)
-        totals = folder / "plan.json"
-        totals.write_text(json.dumps(self.totals, indent=1))
-        return [*written, totals]
+        totals = json.dumps(self.totals, indent=1).encode()
+        return write_tables(tables, folder, "parquet", "csv", name="plan", more={"plan.json": totals})
 
     @staticmethod
     def read(folder: Path) -> "Plan":
         """The plan that `save` wrote.
 
         Raises:
-            RunError: There is none, or it cannot be read.
+            RunError: There is none, it cannot be read, or its files do not belong together.
         """
+        files = read_output(folder, "plan", "repeat mixfleet budget")
         try:
-            cells, weekly = (pq.read_table(folder / f"{name}.parquet") for name in ("plan", "plan_by_week"))
-            there = (name for name in EXTRA if (folder / f"{name}.parquet").is_file())
-            extra = {name: pq.read_table(folder / f"{name}.parquet") for name in there}
-            totals = json.loads((folder / "plan.json").read_text())
+            tables = {
+                name: pq.read_table(io.BytesIO(data)) for name, data in files.items() if name.endswith(".parquet")
+            }
+            extra = {name: tables[f"{name}.parquet"] for name in EXTRA if f"{name}.parquet" in tables}
+            totals = json.loads(files["plan.json"])
+            cells, weekly = tables["plan.parquet"], tables["plan_by_week.parquet"]
             return Plan(cells=cells, weekly=weekly, totals=totals, extra=extra)
-        except (OSError, ValueError) as error:
-            raise RunError(f"{folder} holds no plan that can be read: {error}. Repeat mixfleet budget") from error
+        except (OSError, LookupError, ValueError, pa.ArrowException) as error:
+            raise RunError(f"{folder} holds no plan that can be read: {error}; repeat mixfleet budget") from error
 
     def table(self) -> Any:
         """The cells as a frame."""

@@ -78,11 +78,7 @@ def forecast(
         opened = mixfleet.open(run, frame="pyarrow")
         table = opened.insight.forecast(plan, weeks=weeks, by=by or None, period=period)
         # The one for a spreadsheet, the other for the report and the export.
-        path, _ = (
-            file
-            for kind in ("csv", "parquet")
-            for file in write_tables({"forecast": table}, opened.path / "forecast", kind)
-        )
+        path, _ = write_tables({"forecast": table}, opened.path / "forecast", "csv", "parquet", name="forecast")
         printing.print_path(terminal.out, "forecast", path)
         terminal.finish({"command": "forecast", "forecast": str(path)}, 0)
 
@@ -100,7 +96,7 @@ def counterfactual(
         runtime.prepare(mixfleet.Compute())
         opened = mixfleet.open(run, frame="pyarrow")
         table = opened.insight.counterfactual(plan, by=by or None, period=period)
-        [path] = write_tables({"counterfactual": table}, opened.path / "counterfactual", "csv")
+        [path] = write_tables({"counterfactual": table}, opened.path / "counterfactual", "csv", name="counterfactual")
         printing.print_path(terminal.out, "counterfactual", path)
         terminal.finish({"command": "counterfactual", "counterfactual": str(path)}, 0)
 

@@ -98,8 +98,7 @@ def backtest(
     if not judged:
         raise ConfigError("no unit is long enough for any origin: fewer origins or a shorter horizon", key="origins")
     found = pa.concat_tables(judged, promote_options="permissive")
-    for kind in ("parquet", "csv"):
-        write_tables({"backtest": found}, folder, kind)
+    write_tables({"backtest": found}, folder, "parquet", "csv", name="backtest")
     return Backtest(folder=folder, runs=runs, table=found)
 
 

@@ -184,9 +184,10 @@ def remove_tree(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove drafts that a killed process left in the folder. The caller holds the run's lease."""
+    """Remove drafts of files that a killed process left in the folder. The caller holds the run's lease."""
     for path in folder.glob(f".*{TEMPORARY}*"):
-        remove_file(path)
+        if path.is_symlink() or not path.is_dir():
+            remove_file(path)
 
 
 def rename(old: Path, new: Path) -> None:
@@ -212,6 +213,21 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_checked(path: Path, sha256: str, remedy: str = "fit again with another run.id") -> bytes:
+    """The file's bytes, which have that digest (hex).
+
+    Raises:
+        RunError: The file cannot be read or has other bytes; ends with the remedy.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror or error}; {remedy}") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise RunError(f"{path} is damaged; {remedy}")
+    return data
+
+
 @contextmanager
 def naming_disk_errors(path: Path, needed: int) -> Iterator[None]:
     """Turn an `OSError` of the block into a `RunError` that names the path, the need and the remedy."""
@@ -221,11 +237,11 @@ def naming_disk_errors(path: Path, needed: int) -> Iterator[None]:
         if error.errno in _FULL:
             raise RunError(
                 f"the disk is full: writing {path} needs {needed} bytes more, {_free_bytes(path)} are free. "
-                "Free some space and repeat the command with the same run.id: finished units are kept"
+                "Free some space and repeat the command; a fit goes on with the same run.id: finished units are kept"
             ) from error
         raise RunError(
             f"{path} cannot be written: {error.strerror or error}. "
-            "Mend this and repeat the command with the same run.id: finished units are kept"
+            "Mend this and repeat the command; a fit goes on with the same run.id: finished units are kept"
         ) from error
 
 

@@ -7,8 +7,12 @@ Units may differ in chains and draws: the axes have the greatest length, the res
 whose attribute `column` is the key column.
 """
 
+import functools
 import hashlib
-from collections.abc import Iterator, Sequence
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,13 +21,24 @@ import numpy as np
 import zarr
 from jaxtyping import Float32
 from zarr.codecs import ZstdCodec
-from zarr.storage import LocalStore, MemoryStore
+from zarr.core.buffer import Buffer, cpu
+from zarr.storage import MemoryStore
 
 from mixfleet.errors import RunError
 from mixfleet.posterior.unit_result import UnitResult
 from mixfleet.storage import atomic_files
 
+DIGESTS = "posterior.sha256"
+"""File beside the store: the digest of each of its files."""
+
 SHARD_UNITS = 25
+UNIT_NUMBERS = 1 << 28
+"""Most numbers that one unit may have of a variable."""
+LABELS = 100_000
+"""Most labels of an axis."""
+
+_CODECS = frozenset({"bytes", "crc32c", "sharding_indexed", "vlen-utf8", "zstd"})
+_TYPES = ("float32", "int32", "string")
 _RESERVED = ("unit", "chain", "draw")
 _FLAT_KEYS: Any = {"name": "default", "separator": "."}
 """One file per shard beside its array's metadata, not a folder for each axis."""
@@ -81,7 +96,7 @@ def write_archive(
     labels: tuple[tuple[str, ...], ...],
     results: Iterator[UnitResult],
 ) -> dict[str, Any]:
-    """Write the archive, one shard of units in memory at a time; its size and a sha256 over all files.
+    """Write the archive, one shard of units in memory at a time, and beside it the digests of its files.
 
     Args:
         folder: The store; what is there is replaced.
@@ -89,6 +104,9 @@ def write_archive(
         keys: Key columns.
         labels: Labels of each unit.
         results: The units.
+
+    Returns:
+        For the manifest: size and sha256 of the archive as a whole and of the list of digests.
     """
     atomic_files.remove_tree(folder)
     atomic_files.make_folder(folder)
@@ -103,42 +121,174 @@ def write_archive(
             array[start : start + len(block)] = _fill(name, array.shape[1:], block, extent)
             drain.flush()
     drain.sync()
-    return {"size": drain.size, "sha256": drain.sha256}
+    # As `sha256sum` writes them, so that they can be checked without this package.
+    listed = "".join(f"{digest}  {name}\n" for name, digest in sorted(drain.digests.items())).encode()
+    atomic_files.replace_bytes(folder.parent / DIGESTS, listed)
+    return {
+        folder.name: {"size": drain.size, "sha256": _total_sha256(drain.digests)},
+        DIGESTS: {"size": len(listed), "sha256": hashlib.sha256(listed).hexdigest()},
+    }
 
 
-def read_draws(folder: Path, unit: int) -> UnitDraws:
-    """Draws of one unit.
+class Archive:
+    """The draws of a finished run. Every byte that is read was checked against its digest before.
 
-    Args:
-        folder: The store.
-        unit: Position of the unit in the status table.
+    Raises (all methods):
+        RunError: A file is missing or is not the one that was committed, or the store is none that this package
+            writes.
+    """
+
+    def __init__(self, folder: Path, files: Mapping[str, Mapping[str, Any]], units: int) -> None:
+        """Open the store; nothing is read yet.
+
+        Args:
+            folder: The store.
+            files: The manifest's digests by file name.
+            units: Units of the run.
+        """
+        self._folder = folder
+        self._entries = files
+        self._units = units
+
+    def read_draws(self, unit: int) -> UnitDraws:
+        """Draws of one unit, by its position in the status table."""
+        with self._blaming():
+            names = [name for name, array in self._arrays.items() if _axes(array)[:3] == _RESERVED]
+            chains, length = (int(self._whole(name)[unit]) for name in ("n_chains", "n_draws"))
+            units = slice(unit, unit + 1)
+            draws = {name: self._rows(name, units)[0, :chains, :length] for name in names}
+            dims = {name: _axes(self._arrays[name])[3:] for name in names}
+            axes = sorted({axis for own in dims.values() for axis in own})
+            coords = {axis: tuple(str(label) for label in self._whole(axis)) for axis in axes}
+        return _without_padding(UnitDraws(draws=draws, dims=dims, coords=coords))
+
+    def read_block(
+        self, units: slice, *, draws: int, variables: Sequence[str]
+    ) -> tuple[dict[str, Float32[np.ndarray, "unit draw ..."]], dict[str, tuple[str, ...]]]:
+        """Draws of neighbouring units with all chains on one axis, evenly spaced, chain after chain.
+
+        Index i of units that were sampled jointly is one joint draw. A unit with fewer draws repeats some; one
+        without any is NaN throughout. Best read in blocks of `SHARD_UNITS`.
+
+        Args:
+            units: Positions in the status table.
+            draws: How many draws to return of each unit.
+            variables: Names of the variables.
+
+        Returns:
+            Draws by variable, and the labels of their last axis where they have one.
+        """
+        with self._blaming():
+            chains, lengths = (self._whole(name)[units] for name in ("n_chains", "n_draws"))
+            found, labels = {}, {}
+            for name in variables:
+                stored = self._rows(name, units)
+                found[name] = np.full((len(stored), draws, *stored.shape[3:]), np.nan, np.float32)
+                for target, own, count, length in zip(found[name], stored, chains, lengths, strict=True):
+                    total = int(count) * int(length)
+                    if total:
+                        flat = own[:count, :length].reshape(total, *own.shape[2:])
+                        target[:] = flat[(np.arange(draws) * total) // draws]
+                if stored.ndim > 3:
+                    labels[name] = tuple(str(label) for label in self._whole(_axes(self._arrays[name])[3]))
+        return found, labels
+
+    @contextmanager
+    def _blaming(self) -> Iterator[None]:
+        try:
+            yield
+        except (ArithmeticError, AssertionError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+            raise RunError(f"{self._folder} is damaged ({error}); fit again with another run.id") from error
+
+    @functools.cached_property
+    def _digests(self) -> dict[str, str]:
+        """Digest of every file of the store. What is not among them is not read, whatever lies in the folder."""
+        if DIGESTS in self._entries:
+            path = self._folder.parent / DIGESTS
+            lines = atomic_files.read_checked(path, self._entries[DIGESTS]["sha256"]).decode().splitlines()
+            return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+        # Runs of earlier versions have one digest for all files together.
+        paths = sorted(path for path in self._folder.rglob("*") if path.is_file())
+        digests = {path.relative_to(self._folder).as_posix(): atomic_files.file_sha256(path) for path in paths}
+        if _total_sha256(digests) != self._entries[self._folder.name]["sha256"]:
+            raise RunError(f"{self._folder} is damaged: files were changed; fit again with another run.id")
+        return digests
+
+    def _file(self, name: str) -> Buffer:
+        return cpu.Buffer.from_bytes(atomic_files.read_checked(self._folder / name, self._digests[name]))
+
+    @functools.cached_property
+    def _arrays(self) -> dict[str, zarr.Array]:
+        """The arrays by name; zarr sees their metadata and no file."""
+        names = [name.removesuffix("/zarr.json") for name in self._digests if name.endswith("/zarr.json")]
+        arrays = {}
+        for name in names:
+            metadata = self._file(f"{name}/zarr.json")
+            _refuse_foreign(json.loads(metadata.to_bytes()), self._units)
+            arrays[name] = zarr.open_array(MemoryStore({"zarr.json": metadata}), mode="r", zarr_format=3)
+        return arrays
+
+    def _filled(self, name: str, keys: Iterable[str]) -> zarr.Array:
+        """An array whose store holds the chunks `keys`; zarr takes a chunk that is not there for all fill value."""
+        files: dict[str, Buffer] = {
+            key: self._file(f"{name}/{key}") for key in keys if f"{name}/{key}" in self._digests
+        }
+        files["zarr.json"] = self._file(f"{name}/zarr.json")
+        return zarr.open_array(MemoryStore(files), mode="r", zarr_format=3)
+
+    def _rows(self, name: str, units: slice) -> np.ndarray:
+        """A variable's draws of some units [unit, chain, draw, ...]."""
+        if name not in self._arrays:
+            raise RunError(f"{self._folder} has no draws of {name!r}; fit again with another run.id")
+        array = self._arrays[name]
+        shards = range(units.start // SHARD_UNITS, (units.stop - 1) // SHARD_UNITS + 1)
+        keys = [".".join(["c", str(shard), *["0"] * (array.ndim - 1)]) for shard in shards]
+        return np.asarray(self._filled(name, keys)[units])
+
+    def _whole(self, name: str) -> np.ndarray:
+        """A coordinate, which is one chunk."""
+        if name not in self._coordinates:
+            if f"{name}/c.0" not in self._digests:
+                raise RunError(f"{self._folder} has no coordinate {name!r}; fit again with another run.id")
+            self._coordinates[name] = np.asarray(self._filled(name, ["c.0"])[:])
+        return self._coordinates[name]
+
+    @functools.cached_property
+    def _coordinates(self) -> dict[str, np.ndarray]:
+        return {}
+
+
+def _refuse_foreign(metadata: Any, units: int) -> None:
+    """Refuse an array that `write_archive` cannot have written: a codec may run code, a huge shape fills memory.
 
     Raises:
-        RunError: The store is absent or damaged.
+        ValueError: Says what was found.
     """
-    try:
-        root = zarr.open_group(LocalStore(folder, read_only=True), mode="r")
-        axes_of = {name: _axes(array) for name, array in root.arrays()}
-        names = [name for name, axes in axes_of.items() if axes[:3] == _RESERVED]
-        chains, length = (int(_whole(root, name)[unit]) for name in ("n_chains", "n_draws"))
-        draws = {name: np.asarray(_array(root, name)[unit])[:chains, :length] for name in names}
-        dims = {name: axes_of[name][3:] for name in names}
-        axes = sorted({axis for own in dims.values() for axis in own})
-        coords = {axis: tuple(str(label) for label in _whole(root, axis)) for axis in axes}
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise RunError(f"{folder} is absent or damaged ({error}); fit again with another run.id") from error
-    return _without_padding(UnitDraws(draws=draws, dims=dims, coords=coords))
+    _refuse_codecs(metadata["codecs"])
+    shape, kind = metadata["shape"], metadata["data_type"]
+    if metadata["zarr_format"] != 3 or kind not in _TYPES or metadata.get("storage_transformers"):
+        raise ValueError(f"an array of type {kind!r} in Zarr format {metadata['zarr_format']!r}")
+    if metadata["dimension_names"][0] == "unit" and shape[0] != units:
+        raise ValueError(f"an array of {shape[0]} units, not {units}")
+    chunk = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    if math.prod(shape[1:]) > UNIT_NUMBERS or chunk[0] > max(SHARD_UNITS, shape[0], 1) or chunk[1:] != shape[1:]:
+        raise ValueError(f"an array of shape {shape} in chunks of {chunk}")
+    if shape[0] > max(units, LABELS):
+        raise ValueError(f"a coordinate of {shape[0]} labels")
 
 
-def _whole(root: zarr.Group, name: str) -> np.ndarray:
-    return np.asarray(_array(root, name)[:])
+def _refuse_codecs(codecs: Any) -> None:
+    for codec in codecs:
+        if codec["name"] not in _CODECS:
+            raise ValueError(f"codec {codec['name']!r} is not among those that are read: {', '.join(sorted(_CODECS))}")
+        settings = codec.get("configuration") or {}
+        _refuse_codecs(settings.get("codecs", ()))
+        _refuse_codecs(settings.get("index_codecs", ()))
 
 
-def _array(root: zarr.Group, name: str) -> zarr.Array:
-    array = root[name]
-    if not isinstance(array, zarr.Array):
-        raise KeyError(name)
-    return array
+def _total_sha256(digests: Mapping[str, str]) -> str:
+    lines = (f"{name} {digest}\n" for name, digest in sorted(digests.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _axes(array: zarr.Array) -> tuple[str, ...]:
@@ -161,47 +311,6 @@ def _without_padding(unit: UnitDraws) -> UnitDraws:
                 draws[name] = np.compress(present, draws[name], axis=2 + unit.dims[name].index(axis))
         coords[axis] = tuple(label for label, keep in zip(labels, present, strict=True) if keep)
     return UnitDraws(draws=draws, dims={name: unit.dims[name] for name in draws}, coords=coords)
-
-
-def read_block(
-    folder: Path, units: slice, *, draws: int, variables: Sequence[str]
-) -> tuple[dict[str, Float32[np.ndarray, "unit draw ..."]], dict[str, tuple[str, ...]]]:
-    """Draws of neighbouring units with all chains on one axis, `draws` of each, evenly spaced, chain after chain.
-
-    Index i of units that were sampled jointly is one joint draw. A unit with fewer draws repeats some; one without
-    any is NaN throughout. Best read in blocks of `SHARD_UNITS`.
-
-    Args:
-        folder: The store.
-        units: Positions in the status table.
-        draws: How many draws to return of each unit.
-        variables: Names of the variables; those the store lacks are left out.
-
-    Returns:
-        Draws by variable, and the labels of their last axis where they have one.
-
-    Raises:
-        RunError: The store is absent or damaged.
-    """
-    try:
-        root = zarr.open_group(LocalStore(folder, read_only=True), mode="r")
-        chains, lengths = (_whole(root, name)[units] for name in ("n_chains", "n_draws"))
-        found, labels = {}, {}
-        for name in variables:
-            if name not in root:
-                continue
-            stored = np.asarray(_array(root, name)[units])
-            found[name] = np.full((len(stored), draws, *stored.shape[3:]), np.nan, np.float32)
-            for target, own, count, length in zip(found[name], stored, chains, lengths, strict=True):
-                total = int(count) * int(length)
-                if total:
-                    flat = own[:count, :length].reshape(total, *own.shape[2:])
-                    target[:] = flat[(np.arange(draws) * total) // draws]
-            if stored.ndim > 3:
-                labels[name] = tuple(str(label) for label in _whole(root, _axes(_array(root, name))[3]))
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise RunError(f"{folder} is absent or damaged ({error}); fit again with another run.id") from error
-    return found, labels
 
 
 def _attributes(keys: tuple[str, ...]) -> dict[str, Any]:
@@ -266,27 +375,22 @@ class _Drain:
         self._folder = folder
         self._files: dict[str, Any] = {}
         self._folders = {folder}
-        self._digests: dict[str, str] = {}
+        self.digests: dict[str, str] = {}
         self.store = MemoryStore(self._files)
         self.size = 0
-
-    @property
-    def sha256(self) -> str:
-        lines = (f"{name} {digest}\n" for name, digest in sorted(self._digests.items()))
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def flush(self) -> None:
         """Commit everything but the metadata that zarr still reads back, and forget it."""
         for name in list(self._files):
             data = self._files[name].to_bytes()
             path = self._folder / name
-            if self._digests.get(name) == (digest := hashlib.sha256(data).hexdigest()):
+            if self.digests.get(name) == (digest := hashlib.sha256(data).hexdigest()):
                 continue
             if path.parent not in self._folders:
                 atomic_files.make_folder(path.parent)
                 self._folders.add(path.parent)
             atomic_files.replace_bytes(path, data, sync=False)
-            self._digests[name] = digest
+            self.digests[name] = digest
             self.size += len(data)
             if not name.endswith("zarr.json"):
                 del self._files[name]

@@ -21,6 +21,7 @@ SCHEMA_VERSION = 1
 """Version of the run folder. Columns and files may be added under it; a renamed or removed one raises it."""
 
 MANIFEST = "manifest.json"
+NO_MANIFEST = "is no run folder: it has no manifest.json"
 SUCCESS = "_SUCCESS"
 PARTIAL = "_PARTIAL"
 
@@ -101,17 +102,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         RunError: There is none, it is damaged, or a newer version of the package wrote it.
     """
-    data = _read(folder / MANIFEST, "is no run folder: it has no manifest.json")
-    try:
-        manifest = json.loads(data)
-        version = int(manifest["schema_version"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{folder / MANIFEST} is damaged: {error}. Fit again with another run.id") from error
-    if version > SCHEMA_VERSION:
-        raise RunError(
-            f"run {folder} has schema version {version}; this mixfleet reads up to {SCHEMA_VERSION}: upgrade"
-        )
-    return manifest
+    return _parse_manifest(folder, _read(folder / MANIFEST, NO_MANIFEST))
 
 
 def read_finished(folder: Path) -> dict[str, Any]:
@@ -120,15 +111,37 @@ def read_finished(folder: Path) -> dict[str, Any]:
     Raises:
         RunError: The run is not finished, or its manifest is not the one that was committed.
     """
-    manifest = read_manifest(folder)
+    data = _read(folder / MANIFEST, NO_MANIFEST)
     if not is_finished(folder):
         raise RunError(
             f"run {folder} is not finished. Resume it with the same configuration, run.root and run.id={folder.name}"
         )
-    marker = _read(folder / SUCCESS, "is not finished")
-    if json.loads(marker or b"{}").get("manifest") != atomic_files.file_sha256(folder / MANIFEST):
+    marker = _parse(folder / SUCCESS, _read(folder / SUCCESS, "is not finished"))
+    if marker.get("manifest") != hashlib.sha256(data).hexdigest():
         raise RunError(f"{folder / MANIFEST} was changed after the run had finished; fit again with another run.id")
+    return _parse_manifest(folder, data)
+
+
+def _parse_manifest(folder: Path, data: bytes) -> dict[str, Any]:
+    manifest = _parse(folder / MANIFEST, data)
+    version = manifest.get("schema_version")
+    if not isinstance(version, int):
+        raise RunError(f"{folder / MANIFEST} is damaged: it has no schema version. Fit again with another run.id")
+    if version > SCHEMA_VERSION:
+        raise RunError(
+            f"run {folder} has schema version {version}; this mixfleet reads up to {SCHEMA_VERSION}: upgrade"
+        )
     return manifest
+
+
+def _parse(path: Path, data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged: {error}. Fit again with another run.id") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path} is damaged: it holds no mapping. Fit again with another run.id")
+    return value
 
 
 def is_finished(folder: Path) -> bool:

@@ -1,7 +1,6 @@
 """Reads a finished run: its tables, each checked against its digest, and the draws of its units."""
 
 import functools
-import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -13,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixfleet.errors import RunError
-from mixfleet.storage.draws_zarr import UnitDraws, read_draws
+from mixfleet.storage import atomic_files
+from mixfleet.storage.draws_zarr import Archive, UnitDraws
 from mixfleet.storage.manifest import read_finished
 from mixfleet.storage.run_folder import ARCHIVE, LATEST, SUMMARY
 
@@ -31,8 +31,7 @@ def read_run(path: str | Path) -> "RunReader":
     """
     folder = Path(path)
     if (folder / LATEST).is_file() and not (folder / "manifest.json").exists():
-        name = json.loads((folder / LATEST).read_text())["run"]
-        folder = folder / Path(name).name
+        folder = folder / _latest(folder / LATEST)
     return RunReader(path=folder, manifest=read_finished(folder))
 
 
@@ -58,16 +57,16 @@ class RunReader:
         """Whether the run kept the table that it was fitted to."""
         return f"{SUMMARY}/panel.parquet" in self.manifest["files"]
 
-    @property
-    def archive(self) -> Path:
-        """The store of the draws.
+    @functools.cached_property
+    def archive(self) -> Archive:
+        """The draws of all units, checked as they are read.
 
         Raises:
             RunError: The run kept no draws.
         """
         if not self.keeps_draws:
             raise RunError(f"run {self.path} kept no draws; fit with output.draws=thin or full")
-        return self.path / ARCHIVE
+        return Archive(self.path / ARCHIVE, self.manifest["files"], self.manifest["units"])
 
     def labels(self) -> list[tuple[str, ...]]:
         """Key values of every unit, in the order of the status table and of the store of draws."""
@@ -80,7 +79,7 @@ class RunReader:
         Raises:
             RunError: The run kept no draws, or they are damaged.
         """
-        return read_draws(self.archive, position)
+        return self.archive.read_draws(position)
 
     def table(self, name: str) -> pa.Table:
         """A summary table, by file name without suffix.
@@ -100,10 +99,19 @@ class RunReader:
         files, file = self.manifest["files"], f"{SUMMARY}/{name}.parquet"
         if file not in files:
             raise RunError(f"run {self.path} has no table {name!r}")
+        data = atomic_files.read_checked(self.path / file, files[file]["sha256"])
         try:
-            data = (self.path / file).read_bytes()
-        except OSError as error:
-            raise RunError(f"{self.path / file} cannot be read: {error.strerror}") from error
-        if hashlib.sha256(data).hexdigest() != files[file]["sha256"]:
-            raise RunError(f"{self.path / file} is damaged; fit again with another run.id")
-        return pq.read_table(io.BytesIO(data))
+            return pq.read_table(io.BytesIO(data))
+        except (pa.ArrowException, OSError) as error:
+            raise RunError(f"{self.path / file} is no table: {error}; fit again with another run.id") from error
+
+
+def _latest(path: Path) -> str:
+    """Name of the run folder that was finished last."""
+    try:
+        name = Path(json.loads(path.read_bytes())["run"]).name
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise RunError(f"{path} cannot be read: {error}. Name the run folder itself") from error
+    if not name.strip(".") or not (path.parent / name).is_dir():
+        raise RunError(f"{path} names {name!r}, which is no run folder there. Name the run folder itself")
+    return name

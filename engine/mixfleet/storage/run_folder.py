@@ -6,6 +6,7 @@ parts/           finished units of a run in progress (see `mixfleet.storage.jour
 summary/         one Parquet file per table (see `mixfleet.storage.summary_tables`), and the checked table
                  itself (`panel.parquet`)
 posterior.zarr/  draws (see `mixfleet.storage.draws_zarr`)
+posterior.sha256 the digest of each of their files
 events.jsonl     what happened to the run, and when
 _SUCCESS         holds the digest of the manifest: only with it do the files count as a result
 _PARTIAL         the run was interrupted and can be resumed
@@ -44,6 +45,7 @@ from mixfleet.storage.manifest import (
     read_manifest,
     write_manifest,
 )
+from mixfleet.storage.output_folder import remove_stagings
 from mixfleet.storage.summary_tables import Summary, check_keys, write_table
 
 ARCHIVE = "posterior.zarr"
@@ -102,7 +104,7 @@ class RunFolder:
             files = self._write_summary(labels, extent)
             if self._output.draws != "summary":
                 keys = self._panel.keys
-                files[ARCHIVE] = write_archive(self.path / ARCHIVE, extent, keys, labels, self._results(labels))
+                files |= write_archive(self.path / ARCHIVE, extent, keys, labels, self._results(labels))
             self._commit_run(labels, files)
         self._clean_up()
 
@@ -172,6 +174,7 @@ def open_run_folder(panel: Panel, spec: Spec, *, devices: tuple[str, ...] = ()) 
     fingerprint = Fingerprint.of(panel, spec)
     with hold_lock(path):
         atomic_files.remove_leftovers(path)
+        remove_stagings(path)
         if (path / MANIFEST).exists():
             manifest = read_manifest(path)
             if differences := fingerprint.differences(manifest["fingerprint"]):

@@ -1,13 +1,17 @@
 """Export: tables as CSV, Parquet or Excel files that a spreadsheet opens without running anything in them."""
 
+import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 from mixfleet.errors import ConfigError
+from mixfleet.storage.output_folder import output_folder
 
 __all__ = ["FORMATS", "neutralised", "write_tables"]
 
@@ -20,31 +24,53 @@ References:
     OWASP, CSV Injection.
 """
 
+_NO_XML = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+
 EXCEL_ROWS = 1_048_575
 EXCEL_NAME = 31
 """Excel's limits of a sheet."""
 
 
-def write_tables(tables: Mapping[str, pa.Table], folder: Path, kind: str) -> list[Path]:
-    """Write every table: a file each, or for xlsx one workbook with a sheet each.
+def write_tables(
+    tables: Mapping[str, pa.Table],
+    folder: Path,
+    *kinds: str,
+    name: str = "tables",
+    more: Mapping[str, bytes] | None = None,
+) -> list[Path]:
+    """Write every table in every format, all of them or none: a file each, or for xlsx a workbook with a sheet each.
+
+    Args:
+        tables: By name.
+        folder: Where to; see `mixfleet.storage.output_folder`.
+        kinds: Of `FORMATS`.
+        name: What the files are; those of this name from before are replaced.
+        more: Other files to write with them.
+
+    Returns:
+        The files.
 
     Raises:
         ConfigError: Unknown format, or Excel is asked for and openpyxl is not installed or a table is too long for it.
+        RunError: They cannot be written; what was there before is unchanged.
     """
-    if kind not in FORMATS:
-        raise ConfigError(f"must be one of {', '.join(FORMATS)}, is {kind!r}", key="format")
-    folder.mkdir(parents=True, exist_ok=True)
-    if kind == "xlsx":
-        return [_write_workbook(tables, folder / "tables.xlsx")]
-    written = []
-    for name, table in tables.items():
-        path = folder / f"{name}.{kind}"
-        if kind == "csv":
-            pyarrow.csv.write_csv(neutralised(table), path)
-        else:
-            pq.write_table(table, path, compression="zstd")
-        written.append(path)
-    return written
+    for kind in kinds:
+        if kind not in FORMATS:
+            raise ConfigError(f"must be one of {', '.join(FORMATS)}, is {kind!r}", key="format")
+    with output_folder(folder, name) as outputs:
+        for kind in kinds:
+            if kind == "xlsx":
+                outputs.write("tables.xlsx", _workbook(tables))
+                continue
+            for table in tables:
+                with outputs.file(f"{table}.{kind}") as file, pa.PythonFile(file, mode="w") as sink:
+                    if kind == "csv":
+                        pyarrow.csv.write_csv(neutralised(tables[table]), sink)
+                    else:
+                        pq.write_table(tables[table], sink, compression="zstd")
+        for file_name, data in (more or {}).items():
+            outputs.write(file_name, data)
+    return [folder / file for file in outputs.digests]
 
 
 def neutralised(table: pa.Table) -> pa.Table:
@@ -56,7 +82,7 @@ def neutralised(table: pa.Table) -> pa.Table:
     return pa.table(columns, names=[_harmless(name) or "" for name in table.column_names])
 
 
-def _write_workbook(tables: Mapping[str, pa.Table], path: Path) -> Path:
+def _workbook(tables: Mapping[str, pa.Table]) -> bytes:
     try:
         import openpyxl
     except ImportError as error:
@@ -67,11 +93,19 @@ def _write_workbook(tables: Mapping[str, pa.Table], path: Path) -> Path:
             raise ConfigError(f"table {name} has {table.num_rows} rows, too many for Excel; use parquet", key="format")
         sheet = book.create_sheet(name[:EXCEL_NAME])
         safe = neutralised(table)
-        sheet.append(safe.column_names)
+        sheet.append([_cell(column) for column in safe.column_names])
         for row in zip(*(column.to_pylist() for column in safe.columns), strict=True):
-            sheet.append([None if value != value else value for value in row])
-    book.save(path)
-    return path
+            sheet.append([_cell(value) for value in row])
+    file = io.BytesIO()
+    book.save(file)
+    return file.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """What a cell can hold: no NaN, and control characters by their number, for a workbook has no place for them."""
+    if isinstance(value, str):
+        return _NO_XML.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
+    return None if value != value else value
 
 
 def _harmless(text: str | None) -> str | None:

@@ -32,7 +32,12 @@ class Case:
     def parameters(self, dtype: type[np.floating]) -> tuple[Float[np.ndarray, "*batch"], ...]:
         """Parameters over the range that media mix models report, the same at every call."""
         random = np.random.default_rng(2)
-        low_high = {"decay": (0.05, 0.95), "delay": (0.0, 4.0), "adstock_shape": (0.4, 4.0), "adstock_scale": (0.5, 6.0)}
+        low_high = {
+            "decay": (0.05, 0.95),
+            "delay": (0.0, 4.0),
+            "adstock_shape": (0.4, 4.0),
+            "adstock_scale": (0.5, 6.0),
+        }
         names = adstock.PARAMETERS[self.family]
         return tuple(random.uniform(*low_high[name], self.batch).astype(dtype) for name in names)
 

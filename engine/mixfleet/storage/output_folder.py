@@ -1,0 +1,188 @@
+"""What a command writes in several files: the old files or the new ones, whole, and never some of each.
+
+The files are written to a hidden folder beside the target, forced to disk, and take the target's place in one
+step. A list of their digests, in the form of `sha256sum`, ties them together: readers accept what is as listed.
+"""
+
+import ctypes
+import errno
+import fcntl
+import glob
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mixfleet.errors import RunError
+from mixfleet.storage import atomic_files
+from mixfleet.storage.atomic_files import TEMPORARY, Draft, naming_disk_errors
+
+_EXCHANGE = 2
+_AT_FDCWD = -100
+_CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
+
+
+class Outputs:
+    """Files being written; nothing of them is to be seen before all are."""
+
+    def __init__(self, staging: Path) -> None:
+        """Used by `output_folder` only."""
+        self._staging = staging
+        self.digests: dict[str, str] = {}
+        """Digest by file name."""
+
+    @contextmanager
+    def file(self, name: str) -> Iterator[Draft]:
+        """A file to write; complete when the block ends."""
+        with atomic_files.draft(self._staging / name) as draft:
+            yield draft
+            draft.replace(sync=False)
+        self.digests[name] = draft.sha256
+
+    def write(self, name: str, data: bytes) -> None:
+        """A file with these bytes."""
+        with self.file(name) as draft:
+            draft.write(data)
+
+
+@contextmanager
+def output_folder(folder: Path, name: str) -> Iterator[Outputs]:
+    """Replace the files that an earlier block of this name left in the folder by those that this block writes.
+
+    Other files in the folder stay. Where it holds folders too, or is the current one, it cannot be replaced as a
+    whole: then each file is, and the list last, so that what a kill leaves in between is refused by `read_output`.
+
+    Args:
+        folder: Made if it is not there.
+        name: What the files are; their list is `NAME.sha256`.
+
+    Raises:
+        RunError: The folder cannot be written, or is a link; nothing was changed then.
+    """
+    if folder.is_symlink():
+        raise RunError(f"{folder} is a link, which outputs do not follow; name the folder itself")
+    folder = folder.absolute()
+    atomic_files.make_folder(folder.parent)
+    remove_stagings(folder.parent, folder.name)
+    staging = folder.with_name(f".{folder.name[:80]}{TEMPORARY}{uuid.uuid4().hex}")
+    with naming_disk_errors(folder, 0):
+        os.mkdir(staging)
+        lock = _lock(staging)
+    try:
+        outputs = Outputs(staging)
+        yield outputs
+        listed = "".join(f"{digest}  {file}\n" for file, digest in sorted(outputs.digests.items()))
+        outputs.write(f"{name}.sha256", listed.encode())
+        del outputs.digests[f"{name}.sha256"]
+        _commit(staging, folder, name, outputs.digests)
+    finally:
+        os.close(lock)
+        with suppress(RunError):
+            atomic_files.remove_tree(staging)
+
+
+def read_output(folder: Path, name: str, remedy: str) -> dict[str, bytes]:
+    """The files that were written together under `name`, by file name.
+
+    Raises:
+        RunError: Some are missing, or are not those that were written together; ends with the remedy.
+    """
+    files = {}
+    for file, digest in _listed(folder, name, remedy).items():
+        files[file] = atomic_files.read_checked(folder / file, digest, remedy)
+    return files
+
+
+def remove_stagings(parent: Path, name: str = "") -> None:
+    """Remove what killed processes left of output folders in `parent`; those still being written stay."""
+    for path in parent.glob(f".{glob.escape(name[:80])}*{TEMPORARY}*"):
+        if path.is_dir() and not path.is_symlink():
+            with suppress(OSError):
+                lock = _lock(path)
+                try:
+                    shutil.rmtree(path)
+                finally:
+                    os.close(lock)
+
+
+def _listed(folder: Path, name: str, remedy: str) -> Mapping[str, str]:
+    path = folder / f"{name}.sha256"
+    try:
+        lines = path.read_text("ascii").splitlines()
+        digests = {file: digest for digest, _, file in (line.partition("  ") for line in lines)}
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}; {remedy}") from error
+    if any(Path(file).name != file for file in digests):
+        raise RunError(f"{path} is damaged; {remedy}")
+    return digests
+
+
+def _commit(staging: Path, folder: Path, name: str, new: Mapping[str, str]) -> None:
+    """Give the files of `staging` their place in `folder`."""
+    old = _old_files(folder, name)
+    with naming_disk_errors(folder, 0):
+        entries = list(os.scandir(folder)) if folder.exists() else []
+        foreign = [entry for entry in entries if entry.name not in old and entry.name not in new]
+        foreign = [entry for entry in foreign if entry.name != f"{name}.sha256"]
+        whole = all(entry.is_file(follow_symlinks=False) for entry in entries) and not _is_current(folder)
+        if whole:
+            for entry in foreign:
+                os.link(entry.path, staging / entry.name)
+            atomic_files.sync_folder(staging)
+            if folder.exists():
+                _exchange(staging, folder)
+            else:
+                os.rename(staging, folder)
+            atomic_files.sync_folder(folder.parent)
+            return
+        for file in (*sorted(new), f"{name}.sha256"):
+            os.replace(staging / file, folder / file)
+        for file in sorted(old - new.keys()):
+            atomic_files.remove_file(folder / file)
+        atomic_files.sync_folder(folder)
+
+
+def _old_files(folder: Path, name: str) -> frozenset[str]:
+    try:
+        return frozenset(_listed(folder, name, ""))
+    except RunError:
+        return frozenset()
+
+
+def _is_current(folder: Path) -> bool:
+    current = Path.cwd()
+    return any(folder.exists() and folder.samefile(path) for path in (current, *current.parents))
+
+
+def _lock(folder: Path) -> int:
+    """A descriptor of the folder that holds a lock on it; the lock ends with the process at the latest.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _exchange(one: Path, two: Path) -> None:
+    """Let two folders swap their names in one step; where the system cannot, in three."""
+    if sys.platform == "linux":
+        call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+        if call is not None:
+            if call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(two), _EXCHANGE) == 0:
+                return
+            number = ctypes.get_errno()
+            if number not in _CANNOT_EXCHANGE:
+                raise OSError(number, os.strerror(number))
+    aside = one.with_name(f"{one.name}-old")
+    os.rename(two, aside)
+    os.rename(one, two)
+    os.rename(aside, one)
