@@ -8,6 +8,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Int
 
 from mixfleet import config
+from mixfleet.config.data import refuse_reserved
 from mixfleet.data.parse import NO_OFFSET, Days, Fault, Numbers, read_days, read_labels, read_numbers
 from mixfleet.data.parsed_table import Column, Media, Sheet
 from mixfleet.data.sources import Table
@@ -58,7 +59,7 @@ def read_sheet(table: Table, data: config.Data) -> Sheet:
     numbers = {name: _numbers(table, name, faults) for name in rest}
     if faults:
         raise TableError("; ".join(fault.message for fault in faults), findings=faults)
-    names, unit = _units([labels[key] for key in data.keys])
+    names, unit = _units([labels[key] for key in data.keys] or [pa.chunked_array([[data.kpi] * table.rows])])
     order = np.lexsort((np.arange(len(unit)), days.values.view(np.int64), unit))
     same_unit, same_day = np.diff(unit[order]) == 0, np.diff(days.values.view(np.int64)[order]) == 0
     follows = np.concatenate([[False], same_unit & same_day & (data.layout == "long")])
@@ -66,6 +67,8 @@ def read_sheet(table: Table, data: config.Data) -> Sheet:
     if data.layout == "wide":
         channels = tuple(_wide_channel(rows, numbers, channel) for channel in _wide_channels(data))
         return _sheet(rows, numbers, data, channels=channels, findings=())
+    names_found = labels[data.channel_column].unique().to_pylist()
+    refuse_reserved([name for name in names_found if not data.channels or name in data.organic], "data.channel_column")
     channels, findings = _long_channels(rows, numbers, data, labels[data.channel_column])
     return _sheet(rows, numbers, data, channels=channels, findings=findings)
 
@@ -110,18 +113,27 @@ def _column(rows: _Rows, numbers: Numbers, name: str, conflicts: list[Finding]) 
     """One value per row of the sheet; in a long table the rows that it gathers must agree."""
     group = np.cumsum(rows.opens) - 1
     fault, value = numbers.fault[rows.order], numbers.values[rows.order]
-    # The worst cell of a group speaks for it, so that a fault in any of its rows is seen.
-    worst = np.lexsort((np.arange(len(group)), -fault.astype(int), group))[rows.opens]
-    differs = ~rows.opens & (np.concatenate([[False], np.diff(value) != 0]) & (fault == Fault.NONE))
-    differs[1:] &= fault[:-1] == Fault.NONE
+    # The worst cell of a group speaks for it, so that a fault in any of its rows is seen; but a date's one value may
+    # stand on one of its rows only, as pivot tables are exported.
+    harm = np.where(fault == Fault.MISSING, -1, fault.astype(int))
+    worst = np.lexsort((np.arange(len(group)), -harm, group))[rows.opens]
+    spoken = worst[group]
+    differs = (fault == Fault.NONE) & (fault[spoken] == Fault.NONE) & (value != value[spoken])
     for unit in np.unique(rows.unit[differs]):
         at = np.flatnonzero(differs & (rows.unit == unit))[0]
-        here, before = (rows.table.where(int(rows.order[i])) for i in (at, at - 1))
+        here, before = (rows.table.where(int(rows.order[i])) for i in (at, spoken[at]))
         words = (
             f"column {name} has different values for one date ({before}, {here}): in a long table every row "
             "of a date repeats the same value"
         )
         conflicts.append(about_unit("conflicting_rows", rows.labels[unit], words, column=name))
+    filled = (fault == Fault.MISSING) & (fault[spoken] != Fault.MISSING)
+    if filled.any():
+        message = (
+            f"column {name} is empty in {np.sum(filled)} rows of dates that have its value in another row: that one "
+            f"value is the date's; the first is {rows.table.where(int(rows.order[np.flatnonzero(filled)[0]]))}"
+        )
+        conflicts.append(Finding(rule="value_once", severity="info", column=name, message=message))
     return Column(name=name, values=value[worst], fault=fault[worst], row=rows.order[worst], source=name)
 
 
@@ -155,7 +167,7 @@ def _long_channels(
     group = np.cumsum(rows.opens) - 1
     cell = group * len(names) + channel
     findings = _unused_channels(found, place, data.channel_column)
-    findings += _repeated_cells(rows, cell, channel, names)
+    findings += _repeated_cells(rows, cell, channel, names, add=data.repeated_rows == "add")
     channels = []
     for i, name in enumerate(names):
         here = np.flatnonzero(channel == i)
@@ -185,8 +197,14 @@ def _spread(
     if name is None:
         return None
     blank = _nothing(rows, name, channel)
-    blank.values[group[here]] = numbers[name].values[rows.order[here]]
-    blank.fault[group[here]] = numbers[name].fault[rows.order[here]]
+    fault = np.zeros(len(blank.fault), np.uint8)
+    np.maximum.at(fault, group[here], numbers[name].fault[rows.order[here]])
+    # Rows of one date add up: campaigns of a channel. Where they may not, they are refused, as `_repeated_cells` says.
+    total = np.bincount(group[here], numbers[name].values[rows.order[here]], minlength=len(fault))
+    known = np.zeros(len(fault), bool)
+    known[group[here]] = True
+    blank.fault[known] = fault[known]
+    blank.values[known] = np.where(fault[known] == Fault.NONE, total[known], np.nan)
     blank.row[group[here]] = rows.order[here]
     return blank
 
@@ -208,7 +226,7 @@ def _unused_channels(found: list[str], place: dict[str, int], column: str) -> li
 
 
 def _repeated_cells(
-    rows: _Rows, cell: Int[np.ndarray, " row"], channel: Int[np.ndarray, " row"], names: list[str]
+    rows: _Rows, cell: Int[np.ndarray, " row"], channel: Int[np.ndarray, " row"], names: list[str], *, add: bool
 ) -> list[Finding]:
     findings = []
     known = np.flatnonzero(channel >= 0)
@@ -218,11 +236,16 @@ def _repeated_cells(
     for unit in np.unique(units):
         pair = again[np.flatnonzero(units == unit)[0]]
         here, there = (rows.table.where(int(rows.order[order[i]])) for i in (pair, pair + 1))
-        words = (
-            f"two rows for channel {names[channel[order[pair]]]} and one date ({here}, {there}; "
-            f"{np.sum(units == unit)} such pairs): keep one, or name the key column that tells them apart"
+        count = np.sum(units == unit)
+        named = f"channel {names[channel[order[pair]]]} and one date ({here}, {there}; {count} such pairs)"
+        words = f"two rows for {named}: " + (
+            "they were added up"
+            if add
+            else "if they are campaigns set data.repeated_rows to add, which adds them up; if one is a copy drop it; "
+            "if they are of several units name the key column that tells them apart"
         )
-        findings.append(about_unit("duplicate_row", rows.labels[unit], words))
+        rule = "rows_added" if add else "duplicate_row"
+        findings.append(about_unit(rule, rows.labels[unit], words, severity="info" if add else "error"))
     return findings
 
 

@@ -1,9 +1,10 @@
 """Rules about a unit's dates: readable, regular, complete, once each, enough of them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from mixfleet import config
 from mixfleet.config.data import FEWEST_WEEKS
@@ -137,17 +138,65 @@ def _gaps(sheet: Sheet, data: config.Data, usable: np.ndarray) -> Iterator[Findi
         yield about_unit("gap", labels, words, column=data.date, severity="warning" if absent else "error")
 
 
+def weeks_to_fit(
+    period: Int[np.ndarray, " row"],
+    start: Int[np.ndarray, " unit+1"],
+    has_kpi: Bool[np.ndarray, " row"],
+    *,
+    window: int,
+    holdout: int,
+) -> Bool[np.ndarray, " row"]:
+    """Which rows a fit sees: with a KPI, not held out, and no missing period within the carry-over window before them.
+
+    The media of a period without a row are unknown, and neither zero sales nor zero media is a fair guess for it; a
+    period whose KPI alone is unknown still is history for those that follow.
+
+    Args:
+        period: Number of each row's period, ascending within a unit.
+        start: First row of each unit, and the number of rows.
+        has_kpi: Rows whose KPI is known.
+        window: Periods of carry-over, the row's own included.
+        holdout: Last periods of each unit that are held out.
+    """
+    unit = np.repeat(np.arange(len(start) - 1), np.diff(start))
+    step = np.diff(period, prepend=0)
+    step[start[:-1]] = 1
+    resumed = np.maximum.accumulate(np.where(step > 1, np.arange(len(period)), 0))
+    near_hole = (resumed > start[unit]) & (period - period[resumed] + 1 < window)
+    held_out = period[start[unit + 1] - 1] - period < holdout
+    return ~near_hole & ~held_out & has_kpi
+
+
+def without_planned_rows(sheet: Sheet, data: config.Data, *, today: np.datetime64) -> Sheet:
+    """The sheet without the rows after a unit's last KPI that are planned ones, and a finding that names them.
+
+    Those are rows after today, and where `data.gaps` is `absent` all. A unit without any KPI keeps its rows.
+    """
+    kpi = sheet.kpi.fault != Fault.MISSING
+    index = np.arange(len(kpi))
+    last = np.maximum.reduceat(np.where(kpi, index, -1), sheet.start[:-1])[sheet.unit]
+    planned = (last >= 0) & (index > last) & (sheet.date_fault == Fault.NONE)
+    if data.gaps == "reject":
+        planned &= sheet.dates > today
+    if not planned.any():
+        return sheet
+    findings = []
+    for unit, rows in sheet.by_unit(planned):
+        words = (
+            f"the last {len(rows)} periods, from {sheet.dates[rows[0]]} on, have no {data.kpi}: they are not fitted; "
+            "as a plan of media to come give them to mixfleet forecast RUN --plan FILE"
+        )
+        findings.append(about_unit("planned_rows", sheet.labels[unit], words, column=data.kpi, severity="info"))
+    return replace(sheet.keep(~planned), findings=(*sheet.findings, *findings))
+
+
 def fitted_rows(sheet: Sheet, data: config.Data, window: int) -> Bool[np.ndarray, " row"]:
-    """Rows that a fit will see: with a KPI, not held out, and no hole within the carry-over window before them."""
-    period = period_days(data)
-    day, unit = sheet.dates.view(np.int64), sheet.unit
-    index = np.arange(len(day))
-    step = np.diff(day, prepend=0) // period
-    step[sheet.start[:-1]] = 1
-    resumed = np.maximum.accumulate(np.where(step > 1, index, 0))
-    near_hole = (resumed > sheet.start[unit]) & ((day - day[resumed]) // period + 1 < window)
-    held_out = (day[sheet.start[unit + 1] - 1] - day) // period < (data.holdout or 0)
-    return ~near_hole & ~held_out & (sheet.kpi.fault != Fault.MISSING)
+    """Rows of a sheet that a fit will see."""
+    period = (sheet.dates.view(np.int64) - sheet.dates.view(np.int64)[sheet.start[:-1]][sheet.unit]) // period_days(
+        data
+    )
+    has_kpi = sheet.kpi.fault != Fault.MISSING
+    return weeks_to_fit(period, sheet.start, has_kpi, window=window, holdout=data.holdout or 0)
 
 
 def _lengths(
