@@ -175,6 +175,10 @@ class Data:
         _refuse_repeats([*self.controls, *self.treatments], "data.controls")
         _refuse_repeats([*self.keys, self.date, self.kpi], "data.keys")
         self._refuse_kpi_twice()
+        if self.date_format is not None and not _names_a_day(self.date_format):
+            raise ConfigError(
+                f"must name day, month and year, such as DD.MM.YYYY, is {self.date_format!r}", key="data.date_format"
+            )
         refuse_reserved(names, "data.channels")
         refuse_reserved([*self.controls, *self.treatments], "data.controls")
         if both := sorted(set(names) & {*self.controls, *self.treatments}):
@@ -196,6 +200,11 @@ class Data:
                 raise ConfigError(
                     f"{column!r} is the KPI (data.kpi), which cannot explain itself: leave it out", key=key
                 )
+
+
+def _names_a_day(form: str) -> bool:
+    pieces = (("%d",), ("%m", "%b", "%B"), ("%Y", "%y")) if "%" in form else (("DD",), ("MM",), ("YY",))
+    return all(any(piece in (form if "%" in form else form.upper()) for piece in some) for some in pieces)
 
 
 SERIES_KEY = "series"

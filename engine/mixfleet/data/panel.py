@@ -118,7 +118,7 @@ def read_panel(
         TableError: The table cannot be read at all, has no rows, or a column is missing or of the wrong type.
             `findings` lists all such faults.
     """
-    table = read_table(_source(source, data), needed_columns(data))
+    table = read_table(_source(source, data), needed_columns(data), date=data.date, encoding=data.encoding)
     now = np.datetime64("today", "D") if today is None else today
     sheet = without_planned_rows(read_sheet(table, data), data, today=now)
     findings, lent = check_sheet(sheet, data, seasonality=seasonality, window=window, pooling=pooling, today=now)

@@ -9,7 +9,8 @@ from jaxtyping import Bool, Int
 
 from mixfleet import config
 from mixfleet.config.data import refuse_reserved
-from mixfleet.data.parse import NO_OFFSET, Days, Fault, Numbers, read_days, read_labels, read_numbers
+from mixfleet.data.formats.date_format import date_formats, date_words, strptime_format
+from mixfleet.data.parse import NO_OFFSET, Days, Fault, Numbers, decimal_marks, read_days, read_labels, read_numbers
 from mixfleet.data.parsed_table import Column, Media, Sheet
 from mixfleet.data.sources import Table
 from mixfleet.data.validation.finding import Finding, about_unit
@@ -52,13 +53,15 @@ def read_sheet(table: Table, data: config.Data) -> Sheet:
             columns are named at once.
     """
     faults: list[Finding] = []
-    days = _days(table, data.date, faults)
+    days, told = _days(table, data, faults)
     words = [*data.keys, data.channel_column] if data.layout == "long" else [*data.keys]
     labels = {name: _labels(table, name, faults) for name in words}
     rest = [name for name in needed_columns(data) if name not in labels and name != data.date]
-    numbers = {name: _numbers(table, name, faults) for name in rest}
+    comma = _decimal_comma(table, rest, data, faults)
+    numbers = {name: _numbers(table, name, faults, comma=comma) for name in rest}
     if faults:
         raise TableError("; ".join(fault.message for fault in faults), findings=faults)
+    remarks = [*told, *_comma_remark(comma and data.decimal == "auto")]
     names, unit = _units([labels[key] for key in data.keys] or [pa.chunked_array([[data.kpi] * table.rows])])
     order = np.lexsort((np.arange(len(unit)), days.values.view(np.int64), unit))
     same_unit, same_day = np.diff(unit[order]) == 0, np.diff(days.values.view(np.int64)[order]) == 0
@@ -66,11 +69,11 @@ def read_sheet(table: Table, data: config.Data) -> Sheet:
     rows = _Rows(table=table, labels=names, days=days, order=order, unit=unit[order], opens=~follows)
     if data.layout == "wide":
         channels = tuple(_wide_channel(rows, numbers, channel) for channel in _wide_channels(data))
-        return _sheet(rows, numbers, data, channels=channels, findings=())
+        return _sheet(rows, numbers, data, channels=channels, findings=remarks)
     names_found = labels[data.channel_column].unique().to_pylist()
     refuse_reserved([name for name in names_found if not data.channels or name in data.organic], "data.channel_column")
     channels, findings = _long_channels(rows, numbers, data, labels[data.channel_column])
-    return _sheet(rows, numbers, data, channels=channels, findings=findings)
+    return _sheet(rows, numbers, data, channels=channels, findings=[*remarks, *findings])
 
 
 def _sheet(
@@ -266,8 +269,34 @@ def _units(keys: Sequence[pa.ChunkedArray]) -> tuple[tuple[tuple[str, ...], ...]
     return tuple(labels), unit
 
 
-def _numbers(table: Table, name: str, faults: list[Finding]) -> Numbers:
-    parts = [read_numbers(part.rows.column(name)) for part in table.parts]
+def _comma_remark(found: bool) -> list[Finding]:
+    message = "numbers were read with decimal commas and, where there are any, points as thousands marks"
+    return [Finding(rule="decimal_comma", severity="info", message=message)] if found else []
+
+
+def _decimal_comma(table: Table, names: Sequence[str], data: config.Data, faults: list[Finding]) -> bool:
+    """Whether commas are decimal marks in the table's text."""
+    if data.decimal != "auto":
+        return data.decimal == "comma"
+    marks = {name: [decimal_marks(part.rows.column(name)) for part in table.parts] for name in names}
+    each = [mark for of_column in marks.values() for mark in of_column]
+    if any(mark.comma for mark in each) and not any(mark.point for mark in each):
+        return True
+    sure = any(mark.comma or mark.point for mark in each)
+    for name, of_column in marks.items():
+        unclear = [mark.unclear for mark, part in zip(of_column, table.parts, strict=True) if part.semicolons]
+        if not sure and any(unclear):
+            cell = next(cell for cell in unclear if cell)
+            message = (
+                f"column {name} has numbers such as {cell}, where the mark may be of decimals or of thousands: set "
+                "data.decimal to point or to comma"
+            )
+            faults.append(_table_fault("decimal_unclear", name, message))
+    return False
+
+
+def _numbers(table: Table, name: str, faults: list[Finding], *, comma: bool) -> Numbers:
+    parts = [read_numbers(part.rows.column(name), decimal_comma=comma) for part in table.parts]
     numbers = Numbers(
         values=np.concatenate([part.values for part in parts]),
         fault=np.concatenate([part.fault for part in parts]),
@@ -276,9 +305,29 @@ def _numbers(table: Table, name: str, faults: list[Finding]) -> Numbers:
     return numbers
 
 
-def _days(table: Table, name: str, faults: list[Finding]) -> Days:
+def _date_format(table: Table, data: config.Data) -> tuple[str | None, list[Finding]]:
+    """The `strptime` format of dates that are not ISO, and what there is to say of it."""
+    if data.date_format is not None:
+        return strptime_format(data.date_format), []
+    found = date_formats([part.rows.column(data.date) for part in table.parts])
+    if not found.formats:
+        return None, []
+    told = [date_words(form) for form in found.formats]
+    if len(found.formats) > 1:
+        message = (
+            f"column {data.date} has dates such as {found.example!r}, which may be {' or '.join(told)}: set "
+            f"data.date_format to {' or '.join(told)}"
+        )
+        raise TableError(message, findings=[_table_fault("date_ambiguous", data.date, message)])
+    message = f"column {data.date}: dates such as {found.example!r} were read as {told[0]}"
+    return found.formats[0], [Finding(rule="date_format", severity="info", column=data.date, message=message)]
+
+
+def _days(table: Table, data: config.Data, faults: list[Finding]) -> tuple[Days, list[Finding]]:
+    name = data.date
+    form, told = _date_format(table, data)
     try:
-        parts = [read_days(part.rows.column(name)) for part in table.parts]
+        parts = [read_days(part.rows.column(name), form) for part in table.parts]
     except pa.ArrowException as error:
         message = f"column {name} cannot be read as dates: {error}"
         raise TableError(message, findings=[_table_fault("column_type", name, message)]) from error
@@ -288,8 +337,9 @@ def _days(table: Table, name: str, faults: list[Finding]) -> Days:
         offset=np.concatenate([part.offset for part in parts]),
         clock=any(part.clock for part in parts),
     )
-    _refuse_type(table, name, days.fault, "dates written YYYY-MM-DD", faults)
-    return days
+    what = f"dates written {data.date_format or 'YYYY-MM-DD (or as data.date_format says)'}"
+    _refuse_type(table, name, days.fault, what, faults)
+    return days, told
 
 
 def _labels(table: Table, name: str, faults: list[Finding]) -> pa.ChunkedArray:
