@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixfleet import config
-from mixfleet.data import csv_file, files
+from mixfleet.data import files
+from mixfleet.data.formats import csv_file
 from mixfleet.data.panel import Panel, Unit, read_panel, unit_id
 from mixfleet.data.sources import example_path
 from mixfleet.data.validation.finding import findings_table
@@ -214,8 +215,8 @@ def test_complex_pandas_column_is_refused():
 
 REFUSED = {
     "no file": (lambda path: path / "nowhere.csv", "no file matches"),
-    "empty folder": (lambda path: path, "holds no .csv or .parquet"),
-    "other kind": (lambda path: touch(path / "a.xlsx", b"x"), "neither .csv nor .parquet"),
+    "empty folder": (lambda path: path, "holds no .csv, .xlsx or .parquet"),
+    "other kind": (lambda path: touch(path / "a.docx", b"x"), "neither .csv, .xlsx nor .parquet"),
     "broken parquet": (lambda path: touch(path / "a.parquet", b"PAR1 no"), "cannot be read"),
     "list": (lambda _: [1, 2], "cannot read a table from builtins.list"),
     "lazy polars": (lambda _: pl.DataFrame(FLEET.table).lazy(), "collect a lazy one"),

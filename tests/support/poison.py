@@ -252,7 +252,7 @@ FILES: dict[str, FilePoison] = {
         spoil=lambda raw: _line(raw, 50, lambda line: line + b",1"), rule="file_broken", line=50
     ),
     "P21_nul": FilePoison(spoil=lambda raw: _line(raw, 50, lambda line: line + b"\0"), rule="file_broken", line=50),
-    "P21_utf16": FilePoison(spoil=lambda raw: raw.decode().encode("utf-16"), rule="file_encoding", line=1),
+    "P21_utf16": FilePoison(spoil=lambda raw: raw.decode().encode("utf-16"), rule="csv_dialect", refused=False),
     "P21_latin1": FilePoison(
         spoil=lambda raw: _line(raw, 50, lambda line: line.replace(b"brand", b"br\xe4nd")),
         rule="file_encoding",
@@ -260,7 +260,7 @@ FILES: dict[str, FilePoison] = {
     ),
     "P21_byte_order_mark": FilePoison(spoil=lambda raw: b"\xef\xbb\xbf" + raw, rule="file_mark", refused=False),
     "P21_windows": FilePoison(spoil=lambda raw: raw.replace(b"\n", b"\r\n"), rule="file_line_ends", refused=False),
-    "P21_semicolons": FilePoison(spoil=lambda raw: raw.replace(b",", b";"), rule="file_separator", line=1),
+    "P21_semicolons": FilePoison(spoil=lambda raw: raw.replace(b",", b";"), rule="csv_dialect", refused=False),
     "P23_no_bytes": FilePoison(spoil=lambda _: b"", rule="file_empty"),
     "P23_header_only": FilePoison(spoil=lambda raw: raw.split(b"\n")[0] + b"\n", rule="table_empty"),
 }

@@ -1,11 +1,12 @@
 """Dataset: where the table of a run is and what its columns mean."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from mixfleet.config import schema
-from mixfleet.config.schema import Range, Reads, build
+from mixfleet.config.schema import Label, Range, Reads, build
 from mixfleet.errors import ConfigError
 
 
@@ -13,15 +14,15 @@ from mixfleet.errors import ConfigError
 class Channel:
     """One medium: which columns hold what was paid and what was delivered."""
 
-    name: str
+    name: Label
 
-    spend: str | None = None
+    spend: Label | None = None
     """Column of money paid per period; ROI needs it."""
 
-    impressions: str | None = None
+    impressions: Label | None = None
     """Column of delivery (impressions, clicks, ...); the model's media variable when given, else spend is."""
 
-    reported: str | None = None
+    reported: Label | None = None
     """Column of what the platform itself claims, in the KPI's unit (attributed or last-click conversions); no fit
     looks at it. Cells may be missing."""
 
@@ -35,7 +36,11 @@ def _read_channels(value: Any, key: str) -> tuple[Channel, ...]:
     """Channels as a list, of spend columns or of whole channels, or as a mapping of name to columns."""
     if isinstance(value, Mapping):
         return tuple(
-            build(Channel, {**_columns(columns, f"{key}.{name}"), "name": name}, key=f"{key}.{name}")
+            build(
+                Channel,
+                {**_columns(columns, f"{key}.{name}"), "name": name},
+                key=f"{key}.{name}",
+            )
             for name, columns in value.items()
         )
     if isinstance(value, list | tuple):
@@ -44,9 +49,10 @@ def _read_channels(value: Any, key: str) -> tuple[Channel, ...]:
 
 
 def _read_channel(value: Any, key: str) -> Channel:
-    if isinstance(value, str):
-        return Channel(name=value, spend=value)
-    return schema.convert(value, Channel, key)
+    if not isinstance(value, str | int):
+        return schema.convert(value, Channel, key)
+    name = schema.read_label(value, key)
+    return Channel(name=name, spend=name)
 
 
 def _columns(value: Any, key: str) -> Mapping[str, Any]:
@@ -90,26 +96,39 @@ class Data:
     source: Literal["table", "example", "simulated"] = "table"
 
     path: str | None = None
-    """File, folder or glob of CSV or Parquet; only for `source: table`, and not when a table is passed."""
+    """File, folder or glob of CSV, Excel or Parquet; only for `source: table`, and not when a table is passed. The
+    folders `brand=acme/` of a partitioned table are columns."""
 
-    keys: tuple[str, ...] = ("brand", "market")
-    """Columns that together name a unit."""
+    keys: tuple[Label, ...] = ("brand", "market")
+    """Columns that together name a unit; an empty list for a table of one series."""
 
-    date: str = "date"
-    kpi: str = "kpi"
+    date: Label = "date"
+
+    date_format: str | None = None
+    """How dates are written, such as `DD.MM.YYYY` or `%d.%m.%Y`; unset: YYYY-MM-DD, or what all dates of the column
+    can only be."""
+
+    decimal: Literal["auto", "point", "comma"] = "auto"
+    """Decimal mark of numbers in text files; `auto`: a comma where the columns' cells can only be read so."""
+
+    encoding: str | None = None
+    """Encoding of text files, such as `cp1252` (Excel's own in western Europe); unset: UTF-8, or UTF-16 with its
+    mark."""
+
+    kpi: Label = "kpi"
     channels: Annotated[tuple[Channel, ...], Reads(_read_channels)] = ()
 
-    organic: tuple[str, ...] = ()
+    organic: tuple[Label, ...] = ()
     """Columns of media without spend; each becomes a channel of that name."""
 
-    treatments: tuple[str, ...] = ()
+    treatments: tuple[Label, ...] = ()
     """Columns of what the advertiser decides besides media: price, promotion."""
 
-    controls: tuple[str, ...] = ()
-    population: str | None = None
-    revenue_per_kpi: str | None = None
+    controls: tuple[Label, ...] = ()
+    population: Label | None = None
+    revenue_per_kpi: Label | None = None
 
-    kpi_scale: str | None = None
+    kpi_scale: Label | None = None
     """Column with a frozen scale of the KPI, constant within a unit; otherwise its maximum is the scale."""
 
     kpi_type: Literal["revenue", "count"] = "revenue"
@@ -118,20 +137,25 @@ class Data:
     layout: Literal["wide", "long"] = "wide"
     """`wide`: one row per unit and date. `long`: one row per unit, date and channel."""
 
-    channel_column: str = "channel"
-    spend_column: str | None = "spend"
-    impressions_column: str | None = None
+    channel_column: Label = "channel"
+    spend_column: Label | None = "spend"
+    impressions_column: Label | None = None
 
-    reported_column: str | None = None
+    reported_column: Label | None = None
     """In a long table what `Channel.reported` is in a wide one."""
+
+    repeated_rows: Literal["reject", "add"] = "reject"
+    """Several rows of a long table for one unit, date and channel: refused, or added up, as campaigns are."""
 
     frequency: Literal["weekly", "daily"] = "weekly"
 
     gaps: Literal["reject", "absent"] = "reject"
-    """Units with missing dates inside: refused, or kept with those dates as not observed."""
+    """Units with missing dates inside, or dates without KPI: refused, or kept with those dates as not observed. Media
+    of dates without KPI count as history."""
 
-    allow_negative_media: tuple[str, ...] = ()
-    """Media columns in which negative values are meant (refunds, corrections)."""
+    allow_negative_media: tuple[Label, ...] = ()
+    """Media columns in which negative values are meant (credit notes, corrections). They count as money returned, not
+    as advertising undone: where spend is the media variable it is zero there."""
 
     min_weeks: Annotated[int, Range(0)] = 26
     """Units with fewer periods to fit are rejected. Below 4 for pooled units only; at 0 also those without any KPI,
@@ -144,14 +168,62 @@ class Data:
 
     def __post_init__(self) -> None:
         schema.settle(self, key="data")
-        if not self.keys:
-            raise ConfigError("must name at least one column", key="data.keys")
         if self.layout == "long" and self.spend_column is None and self.impressions_column is None:
             raise ConfigError("is required in a long table without impressions_column", key="data.spend_column")
         names = [channel.name for channel in self.channels] + list(self.organic)
         _refuse_repeats(names, "data.channels")
         _refuse_repeats([*self.controls, *self.treatments], "data.controls")
         _refuse_repeats([*self.keys, self.date, self.kpi], "data.keys")
+        self._refuse_kpi_twice()
+        if self.date_format is not None and not _names_a_day(self.date_format):
+            raise ConfigError(
+                f"must name day, month and year, such as DD.MM.YYYY, is {self.date_format!r}", key="data.date_format"
+            )
+        refuse_reserved(names, "data.channels")
+        refuse_reserved([*self.controls, *self.treatments], "data.controls")
+        if both := sorted(set(names) & {*self.controls, *self.treatments}):
+            raise ConfigError(f"{both[0]!r} is a channel too: rename one of them", key="data.controls")
+
+    @property
+    def unit_keys(self) -> tuple[str, ...]:
+        """Key columns of the results: those of the table, or one that names its only series."""
+        return self.keys or (SERIES_KEY,)
+
+    def _refuse_kpi_twice(self) -> None:
+        media = [(f"data.channels.{c.name}", name) for c in self.channels for name in (c.spend, c.impressions)]
+        single = [(f"data.{name}", getattr(self, name)) for name in ("population", "revenue_per_kpi")]
+        lists = [
+            (f"data.{name}", item) for name in ("organic", "treatments", "controls") for item in getattr(self, name)
+        ]
+        for key, column in (*media, *single, *lists):
+            if column == self.kpi:
+                raise ConfigError(
+                    f"{column!r} is the KPI (data.kpi), which cannot explain itself: leave it out", key=key
+                )
+
+
+def _names_a_day(form: str) -> bool:
+    pieces = (("%d",), ("%m", "%b", "%B"), ("%Y", "%y")) if "%" in form else (("DD",), ("MM",), ("YY",))
+    return all(any(piece in (form if "%" in form else form.upper()) for piece in some) for some in pieces)
+
+
+SERIES_KEY = "series"
+"""Key column of the results of a table without key columns; its label is the KPI's name."""
+
+RESERVED = frozenset({"intercept", "trend", "seasonality", "baseline", "all", "total"})
+"""Names that results use for the model's own parts, beside `sin_1`, `cos_1` and so on."""
+
+
+def refuse_reserved(names: Iterable[str], key: str) -> None:
+    """Refuses names of channels or controls that the model uses itself.
+
+    Raises:
+        ConfigError: Names the first of them, and the remedy.
+    """
+    for name in names:
+        if name in RESERVED or re.fullmatch(r"(sin|cos)_\d+", name):
+            remedy = f"rename the column, e.g. to '{name}_index', or for a channel give its spend column another name"
+            raise ConfigError(f"{name!r} is what results call a part of the model: {remedy}", key=key)
 
 
 def _refuse_repeats(names: list[str], key: str) -> None:

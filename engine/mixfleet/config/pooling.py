@@ -115,6 +115,21 @@ class Pooling:
         """Whether the labels of a key column have effects on a parameter, if on any."""
         return column in self.keys.get(_family(parameter), (column,))
 
+    def groups(self, keys: Sequence[str], labels: Sequence[tuple[str, ...]]) -> dict[str, list[int]]:
+        """Which units share hyperparameters: their places among `labels`, by group, in the order of the groups' names.
+
+        Args:
+            keys: Key columns.
+            labels: Each unit's labels of them.
+        """
+        if not isinstance(self.by, str) or self.by == "crossed":
+            return {"": list(range(len(labels)))} if labels else {}
+        column = keys.index(self.by)
+        groups: dict[str, list[int]] = {name: [] for name in sorted({own[column] for own in labels})}
+        for place, own in enumerate(labels):
+            groups[own[column]].append(place)
+        return groups
+
     def type_places(self, channels: Sequence[str]) -> list[list[int]]:
         """Each type's channels by their place among all `channels` that there are.
 

@@ -82,9 +82,15 @@ class Reads:
 
 
 def read_label(value: Any, key: str) -> Any:
-    """Text of a name such as 501, which YAML and the shell take for a number."""
-    del key
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    """Text of a name such as 501, which YAML and the shell take for a number.
+
+    Raises:
+        ConfigError: A name such as NO, of which YAML has made false: what was written cannot be known any more.
+    """
+    if isinstance(value, bool):
+        words = "YAML and the command line read no, yes, on, off, true and false as true or false"
+        raise ConfigError(f"must be a name, is {value!r}: {words}; put it in quotes: 'NO'", key=key)
+    return str(value) if isinstance(value, int) else value
 
 
 Label = Annotated[str, Reads(read_label)]

@@ -117,17 +117,17 @@ class Spec:
         schema.settle(self, key="")
         for i, override in enumerate(self.prior.overrides):
             for column in override.unit:
-                if column not in self.data.keys:
-                    keys = ", ".join(self.data.keys)
+                if column not in self.data.unit_keys:
+                    keys = ", ".join(self.data.unit_keys)
                     raise ConfigError(f"is no key column; those are {keys}", key=f"prior.overrides[{i}].unit.{column}")
         by = self.pooling.by
         for column in (by,) if isinstance(by, str) else by:
-            if column not in ("none", "crossed", *self.data.keys):
-                keys = ", ".join(self.data.keys)
+            if column not in ("none", "crossed", *self.data.unit_keys):
+                keys = ", ".join(self.data.unit_keys)
                 raise ConfigError(f"{column!r} is not none, crossed or a key column ({keys})", key="pooling.by")
         for family, columns in self.pooling.keys.items():
-            if unknown := [column for column in columns if column not in self.data.keys]:
-                keys = ", ".join(self.data.keys)
+            if unknown := [column for column in columns if column not in self.data.unit_keys]:
+                keys = ", ".join(self.data.unit_keys)
                 raise ConfigError(f"{unknown[0]!r} is no key column ({keys})", key=f"pooling.keys.{family}")
 
 

@@ -2,13 +2,16 @@
 
 import glob
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixfleet.data.csv_file import read_csv
+from mixfleet.data.formats.csv_dialect import without_totals
+from mixfleet.data.formats.csv_file import read_csv
+from mixfleet.data.formats.workbook import read_workbook
 from mixfleet.data.validation.finding import Finding, refusal, require_columns
 from mixfleet.errors import TableError
 
@@ -17,8 +20,11 @@ PARQUET_ROWS = 20_000_000
 PARQUET_BYTES = 8 << 30
 """Most decoded bytes of the columns that are read from one Parquet file."""
 
-_CSV_SUFFIXES = frozenset({".csv", ".txt"})
+_CSV_SUFFIXES = frozenset({".csv", ".txt", ".tsv"})
 _PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
+_EXCEL_SUFFIXES = frozenset({".xlsx", ".xlsm"})
+_KNOWN = _CSV_SUFFIXES | _PARQUET_SUFFIXES | _EXCEL_SUFFIXES
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,46 +35,56 @@ class Part:
     """File name, None for a table in memory."""
     rows: pa.Table
     first: int
-    """Number of the first row as its owner counts: 1, or 2 in a CSV file, whose line 1 is the header."""
+    """Number of the first row as its owner counts: 1 in a frame, the line after the header in a CSV file."""
+    word: str = "row"
+    """What its owner calls a row: row or line."""
+    semicolons: bool = False
+    """A text file whose cells semicolons separate, as where commas are decimal marks."""
 
     def where(self, row: int) -> str:
         """The words for a row counted from 0, such as `row 17` or `weekly.csv line 18`."""
         if self.name is None:
             return f"row {row + self.first}"
-        word = "line" if self.first == 2 else "row"
-        return f"{self.name} {word} {row + self.first}"
+        return f"{self.name} {self.word} {row + self.first}"
 
 
 def find_files(pattern: str) -> list[Path]:
-    """The CSV and Parquet files that a file name, folder (with its sub-folders) or glob means, sorted.
+    """The CSV, Excel and Parquet files that a file name, folder (with its sub-folders) or glob means, sorted.
 
     In a folder, names that start with `.` or `_` are passed over: other tools keep their own files there.
     """
     path = Path(pattern)
-    known = _CSV_SUFFIXES | _PARQUET_SUFFIXES
     if path.is_dir():
         found = sorted(
             file
             for file in path.rglob("*")
-            if file.suffix.lower() in known
+            if file.suffix.lower() in _KNOWN
             and file.is_file()
             and not any(piece.startswith((".", "_")) for piece in file.relative_to(path).parts)
         )
         if not found:
-            raise refusal("file_missing", f"folder {pattern} holds no .csv or .parquet file")
+            raise refusal("file_missing", f"folder {pattern} holds no .csv, .xlsx or .parquet file")
         return found
     found = [path] if path.is_file() else sorted(Path(name) for name in glob.glob(pattern, recursive=True))
     found = [file for file in found if file.is_file()]
     if not found:
         raise refusal("file_missing", f"no file matches {pattern}: give a file, a folder or a glob")
     for file in found:
-        if file.suffix.lower() not in known:
-            raise refusal("file_kind", f"{file} is neither .csv nor .parquet: convert it to one of them")
+        if file.suffix.lower() not in _KNOWN:
+            raise refusal("file_kind", f"{file} is neither .csv, .xlsx nor .parquet: convert it to one of them")
     return found
 
 
-def read_file(path: Path, columns: Sequence[str]) -> tuple[Part, tuple[Finding, ...]]:
+def read_file(
+    path: Path, columns: Sequence[str], *, date: str | None = None, encoding: str | None = None
+) -> tuple[Part, tuple[Finding, ...]]:
     """The needed columns of one file, and what there was to say about reading it.
+
+    Args:
+        path: The file; its folders `name=value` are columns, where one of that name is needed.
+        columns: Names of the needed columns.
+        date: The one among them that holds dates, which rows of totals at the end have not; None to keep all rows.
+        encoding: Encoding of a text file, None for UTF-8 or UTF-16.
 
     Raises:
         TableError: The file cannot be read, is empty, too large, or lacks a column.
@@ -76,12 +92,40 @@ def read_file(path: Path, columns: Sequence[str]) -> tuple[Part, tuple[Finding, 
     try:
         if path.stat().st_size == 0:
             raise refusal("file_empty", f"{path} is empty (0 bytes): write it again")
-        if path.suffix.lower() in _PARQUET_SUFFIXES:
-            return Part(name=path.name, rows=_read_parquet(path, columns), first=1), ()
-        rows, findings = read_csv(path, columns)
-        return Part(name=path.name, rows=rows, first=2), findings
+        folders = {name: value for name, value in _partition(path).items() if name in columns}
+        inside = [name for name in columns if name not in folders]
+        part, findings = _read_inside(path, inside, date=date, encoding=encoding)
     except (OSError, pa.ArrowException) as error:
         raise refusal("file_unreadable", f"{path} cannot be read: {error}") from error
+    rows = part.rows
+    for name, value in folders.items():
+        rows = rows.append_column(name, pa.array([value] * rows.num_rows, pa.large_string()))
+    return replace(part, rows=rows), findings
+
+
+def _partition(path: Path) -> dict[str, str | None]:
+    """Columns that the folders above a file name, such as `brand=acme`."""
+    pieces = [piece.partition("=") for piece in path.parts[:-1] if "=" in piece]
+    return {unquote(name): None if value == _HIVE_NULL else unquote(value) for name, _, value in pieces}
+
+
+def _read_inside(
+    path: Path, columns: Sequence[str], *, date: str | None, encoding: str | None
+) -> tuple[Part, tuple[Finding, ...]]:
+    if path.suffix.lower() in _PARQUET_SUFFIXES:
+        return Part(name=path.name, rows=_read_parquet(path, columns), first=1), ()
+    if path.suffix.lower() in _EXCEL_SUFFIXES:
+        rows, first, findings = read_workbook(path, columns)
+        part = Part(name=path.name, rows=rows, first=first)
+    else:
+        read = read_csv(path, columns, encoding=encoding)
+        findings, semicolons = read.findings, read.delimiter == ";"
+        part = Part(name=path.name, rows=read.rows, first=read.first, word="line", semicolons=semicolons)
+    kept, dropped = (part.rows, 0) if date is None else without_totals(part.rows, date)
+    if dropped:
+        message = f"{path}: {dropped} blank rows or totals at the end were passed over"
+        findings = (*findings, Finding(rule="total_rows", severity="info", message=message))
+    return replace(part, rows=kept), findings
 
 
 def _read_parquet(path: Path, columns: Sequence[str]) -> pa.Table:

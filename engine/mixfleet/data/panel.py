@@ -13,7 +13,7 @@ from mixfleet import config
 from mixfleet.data.parsed_table import Column, Media, Sheet
 from mixfleet.data.reshape import needed_columns, read_sheet
 from mixfleet.data.sources import example_path, read_table
-from mixfleet.data.validation.calendar import period_days
+from mixfleet.data.validation.calendar import period_days, without_planned_rows
 from mixfleet.data.validation.cells import empty_units
 from mixfleet.data.validation.checks import check_sheet
 from mixfleet.data.validation.finding import Finding, findings_table
@@ -41,7 +41,8 @@ class Unit:
     which is no statement about those weeks: whoever models must leave out every week whose carry-over
     window touches one."""
     media: Float[np.ndarray, "week channel"]
-    """Impressions where the channel has them, else spend; an absent channel is a column of zeros."""
+    """Impressions where the channel has them, else spend without credit notes (negative cells are zero); an absent
+    channel is a column of zeros."""
     spend: Float[np.ndarray, "week channel"]
     """Spend in the table's currency; a column of NaN where the channel has no spend column."""
     controls: Float[np.ndarray, "week linear"]
@@ -117,9 +118,9 @@ def read_panel(
         TableError: The table cannot be read at all, has no rows, or a column is missing or of the wrong type.
             `findings` lists all such faults.
     """
-    table = read_table(_source(source, data), needed_columns(data))
-    sheet = read_sheet(table, data)
+    table = read_table(_source(source, data), needed_columns(data), date=data.date, encoding=data.encoding)
     now = np.datetime64("today", "D") if today is None else today
+    sheet = without_planned_rows(read_sheet(table, data), data, today=now)
     findings, lent = check_sheet(sheet, data, seasonality=seasonality, window=window, pooling=pooling, today=now)
     by_unit: dict[tuple[str, ...], list[Finding]] = {}
     for finding in findings:
@@ -139,7 +140,7 @@ def read_panel(
             units.append(_unit(sheet, rows, index, step=step, kpi_scale=kpi_scale, warnings=warnings))
     return Panel(
         data=data,
-        keys=data.keys,
+        keys=data.unit_keys,
         channels=tuple(channel.name for channel in sheet.channels),
         linear=tuple(column.name for column in sheet.linear),
         units=tuple(units),
@@ -175,7 +176,8 @@ def _rows(sheet: Sheet) -> _Rows:
     value = np.ones(count) if sheet.revenue_per_kpi is None else sheet.revenue_per_kpi.values
     return _Rows(
         kpi=sheet.kpi.values,
-        media=_side_by_side([_present(channel.media) for channel in sheet.channels], count),
+        # A credit note returns money and undoes no advertising.
+        media=_side_by_side([np.maximum(_present(channel.media), 0.0) for channel in sheet.channels], count),
         spend=_side_by_side([_paid(sheet, channel) for channel in sheet.channels], count),
         controls=_side_by_side([_present(column) for column in sheet.linear], count),
         value_per_kpi=value,

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pa_compute
 from jaxtyping import Float, Int, Shaped, UInt8
 
+from mixfleet.data.formats.date_format import read_date
+
 pc: Any = pa_compute  # its functions are made at run time, unseen by type checkers
 
 LARGEST_INTEGER = 2**53 - 1
@@ -65,9 +67,44 @@ class Days:
     """Some cell has a time of day other than midnight; it was dropped."""
 
 
-def read_numbers(column: pa.ChunkedArray) -> Numbers:
-    """The column as float64. Text must be a plain decimal number with a point: no thousands, no currency."""
+@dataclass(frozen=True, kw_only=True)
+class DecimalMarks:
+    """Which decimal marks the cells of a text column can only be read with."""
+
+    comma: bool
+    point: bool
+    unclear: str | None
+    """A cell whose mark may be of decimals or of thousands, such as 1.234."""
+
+
+def decimal_marks(column: pa.ChunkedArray) -> DecimalMarks:
+    """What the cells of a column tell of its decimal mark; nothing where it is no text."""
     column = _decoded(column)
+    if not pa.types.is_large_string(column.type):
+        return DecimalMarks(comma=False, point=False, unclear=None)
+    text = pc.ascii_trim_whitespace(column.drop_null())
+
+    def has(pattern: str) -> np.ndarray:
+        return _flags(pc.match_substring_regex(text, pattern))
+
+    unclear = has(r"^[+-]?[1-9][0-9]{0,2}[.,][0-9]{3}$")
+    comma = has(r"^[+-]?([0-9]{1,3}(\.[0-9]{3})+|[0-9]*),[0-9]+([eE][+-]?[0-9]+)?$") & ~unclear
+    comma |= has(r"^[+-]?[1-9][0-9]{0,2}(\.[0-9]{3}){2,}$")
+    point = has(r"^[+-]?([0-9]{1,3}(,[0-9]{3})+|[0-9]*)\.[0-9]+([eE][+-]?[0-9]+)?$") & ~unclear
+    cell = str(text[int(np.flatnonzero(unclear)[0])]) if unclear.any() else None
+    return DecimalMarks(comma=bool(comma.any()), point=bool(point.any()), unclear=cell)
+
+
+def read_numbers(column: pa.ChunkedArray, *, decimal_comma: bool = False) -> Numbers:
+    """The column as float64. Text must be a plain decimal number: no currency, with a point and no thousands.
+
+    Args:
+        column: Of any type.
+        decimal_comma: Text has decimal commas, and points as thousands marks or none.
+    """
+    column = _decoded(column)
+    if decimal_comma and pa.types.is_large_string(column.type):
+        column = _with_points(column)
     kind = column.type
     if pa.types.is_null(kind):
         return _unread(len(column), Fault.MISSING)
@@ -79,8 +116,12 @@ def read_numbers(column: pa.ChunkedArray) -> Numbers:
     return _unread(len(column), Fault.TYPE)
 
 
-def read_days(column: pa.ChunkedArray) -> Days:
+def read_days(column: pa.ChunkedArray, form: str | None = None) -> Days:
     """The column as days. Text must be ISO: YYYY-MM-DD, with or without a time and an offset from UTC.
+
+    Args:
+        column: Of dates, times or text.
+        form: Another `strptime` format that text may have.
 
     Raises:
         pyarrow.ArrowException: The column's time zone is not known on this machine.
@@ -88,7 +129,7 @@ def read_days(column: pa.ChunkedArray) -> Days:
     column = _decoded(column)
     kind, size = column.type, len(column)
     if pa.types.is_large_string(kind):
-        return _parsed_days(column)
+        return _parsed_days(column, form)
     offset = np.full(size, NO_OFFSET, np.int64)
     if not (pa.types.is_date(kind) or pa.types.is_timestamp(kind)):
         fault = Fault.MISSING if pa.types.is_null(kind) else Fault.TYPE
@@ -114,6 +155,15 @@ def read_labels(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     if not (pa.types.is_integer(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
         return None
     return pc.fill_null(column.cast(pa.large_string()), "")
+
+
+def _with_points(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Decimal commas as points. A cell that a comma cannot be the mark of stays, or becomes, no number."""
+    text = pc.ascii_trim_whitespace(column)
+    number = r"^[+-]?([0-9]{1,3}(\.[0-9]{3})+|[0-9]+)?(,[0-9]*)?([eE][+-]?[0-9]+)?$"
+    european = pc.fill_null(pc.match_substring_regex(text, number), False)
+    plain = pc.replace_substring(pc.replace_substring(text, ".", ""), ",", ".")
+    return pc.if_else(european, plain, pc.replace_substring(column, ".", ","))
 
 
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -168,10 +218,10 @@ def _parsed(column: pa.ChunkedArray) -> Numbers:
     return Numbers(values=numbers.values, fault=np.where(wrong, Fault.TEXT, numbers.fault).astype(np.uint8))
 
 
-def _parsed_days(column: pa.ChunkedArray) -> Days:
+def _parsed_days(column: pa.ChunkedArray, form: str | None) -> Days:
     # A fleet repeats the same few dates in every unit, so each distinct text is parsed once.
     coded = column.combine_chunks().dictionary_encode()
-    parsed = [_parse_date(text.strip()) for text in coded.dictionary.to_pylist()]
+    parsed = [_parse_date(text.strip(), form) for text in coded.dictionary.to_pylist()]
     parsed.append((np.datetime64("NaT", "D"), Fault.MISSING, NO_OFFSET, False))
     codes = pc.fill_null(coded.indices, len(parsed) - 1).to_numpy()
     days, faults, offsets, clocks = zip(*parsed, strict=True)
@@ -183,10 +233,12 @@ def _parsed_days(column: pa.ChunkedArray) -> Days:
     )
 
 
-def _parse_date(text: str) -> tuple[np.datetime64, Fault, int, bool]:
+def _parse_date(text: str, form: str | None) -> tuple[np.datetime64, Fault, int, bool]:
     nothing = np.datetime64("NaT", "D")
     if text in _MISSING:
         return nothing, Fault.MISSING, NO_OFFSET, False
+    if form is not None and (found := read_date(text, form)) is not None:
+        return np.datetime64(found[0], "D"), Fault.NONE, NO_OFFSET, found[1]
     match = _DATE.fullmatch(text)
     if match is None:
         return nothing, Fault.TEXT, NO_OFFSET, False

@@ -1,7 +1,8 @@
 """Sheet: all rows of a table as parsed arrays, sorted by unit and date, one row per unit and date."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
@@ -69,6 +70,23 @@ class Sheet:
     def unit(self) -> Int[np.ndarray, " row"]:
         """Number of the unit of each row."""
         return np.repeat(np.arange(len(self.labels)), np.diff(self.start))
+
+    def keep(self, mask: Bool[np.ndarray, " row"]) -> "Sheet":
+        """The rows where the mask holds, which must be some of every unit."""
+
+        def cut(value: Any) -> Any:
+            if isinstance(value, Column):
+                kept = {name: getattr(value, name)[mask] for name in ("values", "fault", "row")}
+                return replace(value, **kept)
+            if isinstance(value, Media):
+                return replace(value, media=cut(value.media), spend=cut(value.spend), reported=cut(value.reported))
+            return value
+
+        changes = {field.name: cut(getattr(self, field.name)) for field in fields(self)}
+        changes |= {name: getattr(self, name)[mask] for name in ("row", "dates", "date_fault", "offset")}
+        changes |= {name: tuple(map(cut, getattr(self, name))) for name in ("channels", "linear")}
+        start = np.searchsorted(self.unit[mask], np.arange(len(self.labels) + 1))
+        return replace(self, **{**changes, "start": start})
 
     def by_unit(self, mask: Bool[np.ndarray, " row"]) -> Iterator[tuple[int, Int[np.ndarray, " some"]]]:
         """The unit and rows of each unit that has rows where the mask holds."""

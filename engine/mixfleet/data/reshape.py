@@ -8,7 +8,9 @@ import pyarrow as pa
 from jaxtyping import Bool, Int
 
 from mixfleet import config
-from mixfleet.data.parse import NO_OFFSET, Days, Fault, Numbers, read_days, read_labels, read_numbers
+from mixfleet.config.data import refuse_reserved
+from mixfleet.data.formats.date_format import date_formats, date_words, strptime_format
+from mixfleet.data.parse import NO_OFFSET, Days, Fault, Numbers, decimal_marks, read_days, read_labels, read_numbers
 from mixfleet.data.parsed_table import Column, Media, Sheet
 from mixfleet.data.sources import Table
 from mixfleet.data.validation.finding import Finding, about_unit
@@ -51,23 +53,27 @@ def read_sheet(table: Table, data: config.Data) -> Sheet:
             columns are named at once.
     """
     faults: list[Finding] = []
-    days = _days(table, data.date, faults)
+    days, told = _days(table, data, faults)
     words = [*data.keys, data.channel_column] if data.layout == "long" else [*data.keys]
     labels = {name: _labels(table, name, faults) for name in words}
     rest = [name for name in needed_columns(data) if name not in labels and name != data.date]
-    numbers = {name: _numbers(table, name, faults) for name in rest}
+    comma = _decimal_comma(table, rest, data, faults)
+    numbers = {name: _numbers(table, name, faults, comma=comma) for name in rest}
     if faults:
         raise TableError("; ".join(fault.message for fault in faults), findings=faults)
-    names, unit = _units([labels[key] for key in data.keys])
+    remarks = [*told, *_comma_remark(comma and data.decimal == "auto")]
+    names, unit = _units([labels[key] for key in data.keys] or [pa.chunked_array([[data.kpi] * table.rows])])
     order = np.lexsort((np.arange(len(unit)), days.values.view(np.int64), unit))
     same_unit, same_day = np.diff(unit[order]) == 0, np.diff(days.values.view(np.int64)[order]) == 0
     follows = np.concatenate([[False], same_unit & same_day & (data.layout == "long")])
     rows = _Rows(table=table, labels=names, days=days, order=order, unit=unit[order], opens=~follows)
     if data.layout == "wide":
         channels = tuple(_wide_channel(rows, numbers, channel) for channel in _wide_channels(data))
-        return _sheet(rows, numbers, data, channels=channels, findings=())
+        return _sheet(rows, numbers, data, channels=channels, findings=remarks)
+    names_found = labels[data.channel_column].unique().to_pylist()
+    refuse_reserved([name for name in names_found if not data.channels or name in data.organic], "data.channel_column")
     channels, findings = _long_channels(rows, numbers, data, labels[data.channel_column])
-    return _sheet(rows, numbers, data, channels=channels, findings=findings)
+    return _sheet(rows, numbers, data, channels=channels, findings=[*remarks, *findings])
 
 
 def _sheet(
@@ -110,18 +116,27 @@ def _column(rows: _Rows, numbers: Numbers, name: str, conflicts: list[Finding]) 
     """One value per row of the sheet; in a long table the rows that it gathers must agree."""
     group = np.cumsum(rows.opens) - 1
     fault, value = numbers.fault[rows.order], numbers.values[rows.order]
-    # The worst cell of a group speaks for it, so that a fault in any of its rows is seen.
-    worst = np.lexsort((np.arange(len(group)), -fault.astype(int), group))[rows.opens]
-    differs = ~rows.opens & (np.concatenate([[False], np.diff(value) != 0]) & (fault == Fault.NONE))
-    differs[1:] &= fault[:-1] == Fault.NONE
+    # The worst cell of a group speaks for it, so that a fault in any of its rows is seen; but a date's one value may
+    # stand on one of its rows only, as pivot tables are exported.
+    harm = np.where(fault == Fault.MISSING, -1, fault.astype(int))
+    worst = np.lexsort((np.arange(len(group)), -harm, group))[rows.opens]
+    spoken = worst[group]
+    differs = (fault == Fault.NONE) & (fault[spoken] == Fault.NONE) & (value != value[spoken])
     for unit in np.unique(rows.unit[differs]):
         at = np.flatnonzero(differs & (rows.unit == unit))[0]
-        here, before = (rows.table.where(int(rows.order[i])) for i in (at, at - 1))
+        here, before = (rows.table.where(int(rows.order[i])) for i in (at, spoken[at]))
         words = (
             f"column {name} has different values for one date ({before}, {here}): in a long table every row "
             "of a date repeats the same value"
         )
         conflicts.append(about_unit("conflicting_rows", rows.labels[unit], words, column=name))
+    filled = (fault == Fault.MISSING) & (fault[spoken] != Fault.MISSING)
+    if filled.any():
+        message = (
+            f"column {name} is empty in {np.sum(filled)} rows of dates that have its value in another row: that one "
+            f"value is the date's; the first is {rows.table.where(int(rows.order[np.flatnonzero(filled)[0]]))}"
+        )
+        conflicts.append(Finding(rule="value_once", severity="info", column=name, message=message))
     return Column(name=name, values=value[worst], fault=fault[worst], row=rows.order[worst], source=name)
 
 
@@ -155,7 +170,7 @@ def _long_channels(
     group = np.cumsum(rows.opens) - 1
     cell = group * len(names) + channel
     findings = _unused_channels(found, place, data.channel_column)
-    findings += _repeated_cells(rows, cell, channel, names)
+    findings += _repeated_cells(rows, cell, channel, names, add=data.repeated_rows == "add")
     channels = []
     for i, name in enumerate(names):
         here = np.flatnonzero(channel == i)
@@ -185,8 +200,14 @@ def _spread(
     if name is None:
         return None
     blank = _nothing(rows, name, channel)
-    blank.values[group[here]] = numbers[name].values[rows.order[here]]
-    blank.fault[group[here]] = numbers[name].fault[rows.order[here]]
+    fault = np.zeros(len(blank.fault), np.uint8)
+    np.maximum.at(fault, group[here], numbers[name].fault[rows.order[here]])
+    # Rows of one date add up: campaigns of a channel. Where they may not, they are refused, as `_repeated_cells` says.
+    total = np.bincount(group[here], numbers[name].values[rows.order[here]], minlength=len(fault))
+    known = np.zeros(len(fault), bool)
+    known[group[here]] = True
+    blank.fault[known] = fault[known]
+    blank.values[known] = np.where(fault[known] == Fault.NONE, total[known], np.nan)
     blank.row[group[here]] = rows.order[here]
     return blank
 
@@ -208,7 +229,7 @@ def _unused_channels(found: list[str], place: dict[str, int], column: str) -> li
 
 
 def _repeated_cells(
-    rows: _Rows, cell: Int[np.ndarray, " row"], channel: Int[np.ndarray, " row"], names: list[str]
+    rows: _Rows, cell: Int[np.ndarray, " row"], channel: Int[np.ndarray, " row"], names: list[str], *, add: bool
 ) -> list[Finding]:
     findings = []
     known = np.flatnonzero(channel >= 0)
@@ -218,11 +239,16 @@ def _repeated_cells(
     for unit in np.unique(units):
         pair = again[np.flatnonzero(units == unit)[0]]
         here, there = (rows.table.where(int(rows.order[order[i]])) for i in (pair, pair + 1))
-        words = (
-            f"two rows for channel {names[channel[order[pair]]]} and one date ({here}, {there}; "
-            f"{np.sum(units == unit)} such pairs): keep one, or name the key column that tells them apart"
+        count = np.sum(units == unit)
+        named = f"channel {names[channel[order[pair]]]} and one date ({here}, {there}; {count} such pairs)"
+        words = f"two rows for {named}: " + (
+            "they were added up"
+            if add
+            else "if they are campaigns set data.repeated_rows to add, which adds them up; if one is a copy drop it; "
+            "if they are of several units name the key column that tells them apart"
         )
-        findings.append(about_unit("duplicate_row", rows.labels[unit], words))
+        rule = "rows_added" if add else "duplicate_row"
+        findings.append(about_unit(rule, rows.labels[unit], words, severity="info" if add else "error"))
     return findings
 
 
@@ -243,8 +269,34 @@ def _units(keys: Sequence[pa.ChunkedArray]) -> tuple[tuple[tuple[str, ...], ...]
     return tuple(labels), unit
 
 
-def _numbers(table: Table, name: str, faults: list[Finding]) -> Numbers:
-    parts = [read_numbers(part.rows.column(name)) for part in table.parts]
+def _comma_remark(found: bool) -> list[Finding]:
+    message = "numbers were read with decimal commas and, where there are any, points as thousands marks"
+    return [Finding(rule="decimal_comma", severity="info", message=message)] if found else []
+
+
+def _decimal_comma(table: Table, names: Sequence[str], data: config.Data, faults: list[Finding]) -> bool:
+    """Whether commas are decimal marks in the table's text."""
+    if data.decimal != "auto":
+        return data.decimal == "comma"
+    marks = {name: [decimal_marks(part.rows.column(name)) for part in table.parts] for name in names}
+    each = [mark for of_column in marks.values() for mark in of_column]
+    if any(mark.comma for mark in each) and not any(mark.point for mark in each):
+        return True
+    sure = any(mark.comma or mark.point for mark in each)
+    for name, of_column in marks.items():
+        unclear = [mark.unclear for mark, part in zip(of_column, table.parts, strict=True) if part.semicolons]
+        if not sure and any(unclear):
+            cell = next(cell for cell in unclear if cell)
+            message = (
+                f"column {name} has numbers such as {cell}, where the mark may be of decimals or of thousands: set "
+                "data.decimal to point or to comma"
+            )
+            faults.append(_table_fault("decimal_unclear", name, message))
+    return False
+
+
+def _numbers(table: Table, name: str, faults: list[Finding], *, comma: bool) -> Numbers:
+    parts = [read_numbers(part.rows.column(name), decimal_comma=comma) for part in table.parts]
     numbers = Numbers(
         values=np.concatenate([part.values for part in parts]),
         fault=np.concatenate([part.fault for part in parts]),
@@ -253,9 +305,29 @@ def _numbers(table: Table, name: str, faults: list[Finding]) -> Numbers:
     return numbers
 
 
-def _days(table: Table, name: str, faults: list[Finding]) -> Days:
+def _date_format(table: Table, data: config.Data) -> tuple[str | None, list[Finding]]:
+    """The `strptime` format of dates that are not ISO, and what there is to say of it."""
+    if data.date_format is not None:
+        return strptime_format(data.date_format), []
+    found = date_formats([part.rows.column(data.date) for part in table.parts])
+    if not found.formats:
+        return None, []
+    told = [date_words(form) for form in found.formats]
+    if len(found.formats) > 1:
+        message = (
+            f"column {data.date} has dates such as {found.example!r}, which may be {' or '.join(told)}: set "
+            f"data.date_format to {' or '.join(told)}"
+        )
+        raise TableError(message, findings=[_table_fault("date_ambiguous", data.date, message)])
+    message = f"column {data.date}: dates such as {found.example!r} were read as {told[0]}"
+    return found.formats[0], [Finding(rule="date_format", severity="info", column=data.date, message=message)]
+
+
+def _days(table: Table, data: config.Data, faults: list[Finding]) -> tuple[Days, list[Finding]]:
+    name = data.date
+    form, told = _date_format(table, data)
     try:
-        parts = [read_days(part.rows.column(name)) for part in table.parts]
+        parts = [read_days(part.rows.column(name), form) for part in table.parts]
     except pa.ArrowException as error:
         message = f"column {name} cannot be read as dates: {error}"
         raise TableError(message, findings=[_table_fault("column_type", name, message)]) from error
@@ -265,8 +337,9 @@ def _days(table: Table, name: str, faults: list[Finding]) -> Days:
         offset=np.concatenate([part.offset for part in parts]),
         clock=any(part.clock for part in parts),
     )
-    _refuse_type(table, name, days.fault, "dates written YYYY-MM-DD", faults)
-    return days
+    what = f"dates written {data.date_format or 'YYYY-MM-DD (or as data.date_format says)'}"
+    _refuse_type(table, name, days.fault, what, faults)
+    return days, told
 
 
 def _labels(table: Table, name: str, faults: list[Finding]) -> pa.ChunkedArray:

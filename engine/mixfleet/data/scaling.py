@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 
 from mixfleet.config.data import FEWEST_WEEKS
 from mixfleet.data.panel import Unit
+from mixfleet.data.validation.calendar import weeks_to_fit
 
 __all__ = ["MEDIA_POWERS", "Scale", "is_new", "known_weeks", "likelihood_weeks", "measure"]
 
@@ -55,22 +56,19 @@ class Scale:
 
 def known_weeks(unit: Unit, *, window: int) -> Bool[np.ndarray, " week"]:
     """Which weeks' media are known, with a KPI or without: those whose carry-over window is complete."""
-    known = unit.observed.copy()
-    for week in np.flatnonzero(~unit.observed):
-        known[week : week + window] = False
-    return known
+    return _on_grid(unit, np.ones(int(unit.observed.sum()), bool), window=window, holdout=0)
 
 
 def likelihood_weeks(unit: Unit, *, window: int, holdout: int) -> Bool[np.ndarray, " week"]:
-    """Which weeks enter the likelihood.
+    """Which weeks enter the likelihood, as `weeks_to_fit` says: not held out, with a KPI and a known carry-over."""
+    return _on_grid(unit, np.isfinite(unit.kpi[unit.observed]), window=window, holdout=holdout)
 
-    Left out are the last `holdout` weeks, weeks without a row, and weeks whose carry-over window reaches into a week
-    without a row: their media is unknown, and neither zero sales nor zero media is a fair guess.
-    """
-    known = known_weeks(unit, window=window) & np.isfinite(unit.kpi)
-    if holdout:
-        known[-holdout:] = False
-    return known
+
+def _on_grid(unit: Unit, has_kpi: Bool[np.ndarray, " row"], *, window: int, holdout: int) -> Bool[np.ndarray, " week"]:
+    rows = np.flatnonzero(unit.observed)
+    fitted = np.zeros(len(unit.observed), bool)
+    fitted[rows] = weeks_to_fit(rows, np.array([0, len(rows)]), has_kpi, window=window, holdout=holdout)
+    return fitted
 
 
 def is_new(fitted: Bool[np.ndarray, " week"]) -> bool:

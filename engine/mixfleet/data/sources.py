@@ -47,24 +47,26 @@ def example_path() -> Path:
     return Path(str(resources.files("mixfleet"))) / "data" / "example" / "us_visits.parquet"
 
 
-def read_table(source: Any, columns: Sequence[str]) -> Table:
+def read_table(source: Any, columns: Sequence[str], *, date: str | None = None, encoding: str | None = None) -> Table:
     """The named columns of a table.
 
     Args:
-        source: Path of a CSV or Parquet file, of a folder of such files, or a glob; or a pandas or polars
+        source: Path of a CSV, Excel or Parquet file, of a folder of such files, or a glob; or a pandas or polars
             frame, an Arrow table, a DuckDB relation, any object with `__arrow_c_stream__`.
         columns: Names of the columns that are needed; the others are not read.
+        date: The one among them that holds dates; totals at the end of a file have none and are passed over.
+        encoding: Encoding of text files, None for UTF-8 or UTF-16.
 
     Raises:
         TableError: The table cannot be read, is empty, too large, or lacks a column. All missing columns
             are named at once.
     """
     if isinstance(source, str | Path):
-        read = [read_file(path, columns) for path in find_files(str(source))]
+        read = [read_file(path, columns, date=date, encoding=encoding) for path in find_files(str(source))]
         parts = tuple(part for part, _ in read)
         table = Table(parts=parts, findings=tuple(finding for _, findings in read for finding in findings))
     else:
-        frame = _frame(source, columns)
+        frame = _frame(source, columns, date)
         require_columns(frame.column_names, columns, "the table")
         table = Table(parts=(Part(name=None, rows=frame.select(list(columns)), first=1),), findings=())
     if table.rows == 0:
@@ -72,13 +74,13 @@ def read_table(source: Any, columns: Sequence[str]) -> Table:
     return table
 
 
-def _frame(source: Any, columns: Sequence[str]) -> pa.Table:
+def _frame(source: Any, columns: Sequence[str], date: str | None) -> pa.Table:
     if isinstance(source, pa.Table):
         return source
     if isinstance(source, pa.RecordBatch):
         return pa.Table.from_batches([source])
     if type(source).__module__.partition(".")[0] == "pandas" and hasattr(source, "columns"):
-        return _from_pandas(source, columns)
+        return _from_pandas(source, columns, date)
     if hasattr(source, "__arrow_c_stream__"):
         try:
             return pa.table(source)
@@ -92,8 +94,16 @@ def _frame(source: Any, columns: Sequence[str]) -> pa.Table:
     )
 
 
-def _from_pandas(frame: Any, columns: Sequence[str]) -> pa.Table:
+def _from_pandas(frame: Any, columns: Sequence[str], date: str | None) -> pa.Table:
     names = [str(name) for name in frame.columns]
+    indexed = [str(name) for name in frame.index.names if name is not None]
+    lost = [name for name in columns if name not in names]
+    if found := [name for name in lost if name in indexed]:
+        message = f"column {found[0]} is in the table's index: pass table.reset_index()"
+        raise refusal("column_missing", message, found[0])
+    if date in lost and str(getattr(frame.index, "dtype", "")).startswith("datetime"):
+        message = f"the table has no column {date}, its index has dates: pass table.rename_axis({date!r}).reset_index()"
+        raise refusal("column_missing", message, date)
     require_columns(names, columns, "the table")
     return pa.table({name: _pandas_column(frame.iloc[:, names.index(name)], name) for name in columns})
 

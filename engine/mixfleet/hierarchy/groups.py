@@ -53,13 +53,9 @@ class Prepared:
 
 def groups_of(panel: Panel, spec: Spec) -> list[tuple[str, tuple[Unit, ...]]]:
     """Units by group, each with the group's name; sorted by labels, so that no order of a table matters."""
-    by = spec.pooling.by
     units = sorted(panel.units, key=lambda unit: unit.labels)
-    if not isinstance(by, str) or by == "crossed":
-        return [("", tuple(units))] if units else []
-    place = panel.keys.index(by)
-    labels = sorted({unit.labels[place] for unit in units})
-    return [(label, tuple(unit for unit in units if unit.labels[place] == label)) for label in labels]
+    groups = spec.pooling.groups(panel.keys, [unit.labels for unit in units])
+    return [(label, tuple(units[place] for place in places)) for label, places in groups.items()]
 
 
 def pooled_settings(spec: Spec) -> Spec:

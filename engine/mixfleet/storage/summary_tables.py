@@ -99,7 +99,7 @@ def check_keys(data: Data) -> None:
     """
     taken = {name for table in TABLES for name in table_schema(table, ()).names} | set(status_schema(()).names)
     taken |= PANEL_COLUMNS.keys()
-    for key in data.keys:
+    for key in data.unit_keys:
         if key in taken:
             raise ConfigError(
                 f"{key!r} is a column of the summary tables; rename the table's column, e.g. to '{key}_name'",

@@ -1,9 +1,10 @@
 """Rules about a unit's dates: readable, regular, complete, once each, enough of them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from mixfleet import config
 from mixfleet.config.data import FEWEST_WEEKS
@@ -49,7 +50,10 @@ def check_calendar(
     usable = np.ones(len(sheet.labels), bool)
     usable[np.unique(sheet.unit[bad | out | irregular])] = False
     yield from _gaps(sheet, data, usable)
-    yield from _lengths(sheet, data, fitted & ~again & ~bad, seasonality, pooled=pooled)
+    lengths = _lengths(sheet, data, fitted & ~again & ~bad, seasonality, pooled=pooled)
+    # Of what does not follow in weeks nothing is fitted; its length is not what is wrong with it.
+    other = {sheet.labels[unit] for unit in np.unique(sheet.unit[irregular | _other_calendar(sheet, data)])}
+    yield from (finding for finding in lengths if finding.unit not in other)
     # Weeks to come that claim no KPI are planned ones.
     future = ~bad & ~out & (sheet.dates > today) & (sheet.kpi.fault != Fault.MISSING)
     words = f"dates after today ({today}): leave out what has not happened yet"
@@ -98,13 +102,41 @@ def _frequency(sheet: Sheet, data: config.Data, irregular: np.ndarray) -> Iterat
         dates = sheet.dates[sheet.start[unit] : sheet.start[unit + 1]]
         dates = np.unique(dates[~np.isnat(dates)])
         usual = int(np.median(np.diff(dates).astype(int)))
-        weekly = "put every week on the same weekday"
-        remedy = "set data.frequency to daily, or add up to weeks" if usual == 1 else weekly
         words = (
             f"column {data.date}: {len(rows)} of {len(dates)} dates do not follow in weeks (usually "
-            f"{usual} days apart): {remedy}; {name_rows(sheet, rows)}"
+            f"{usual} days apart): {_frequency_remedy(dates, usual)}; {name_rows(sheet, rows)}"
         )
         yield about_unit("date_frequency", sheet.labels[unit], words, column=data.date)
+
+
+def _other_calendar(sheet: Sheet, data: config.Data) -> Bool[np.ndarray, " row"]:
+    """Rows of units whose dates follow every 4 weeks, or on business days."""
+    other = np.zeros(len(sheet.labels), bool)
+    for unit, (first, last) in enumerate(zip(sheet.start[:-1], sheet.start[1:], strict=True)):
+        dates = sheet.dates[first:last]
+        if period_days(data) == 7:
+            other[unit] = len(dates) > 2 and bool(np.all(np.diff(dates.view(np.int64)) == 28))
+        else:
+            other[unit] = _business_days(dates)
+    return other[sheet.unit]
+
+
+_SPREAD = "give weekly or daily data, or spread each over its weeks, KPI and media alike"
+
+
+def _frequency_remedy(dates: np.ndarray, usual: int) -> str:
+    """What to do about dates that do not follow in weeks."""
+    steps = np.diff(dates).astype(int)
+    if 28 <= usual <= 31 and ((steps >= 28) & (steps <= 31)).mean() > 0.8:
+        return f"this is monthly data, which cannot be fitted: {_SPREAD}"
+    if usual == 1 and _business_days(dates):
+        return "these are business days: add up to weeks"
+    return "set data.frequency to daily, or add up to weeks" if usual == 1 else "put every week on the same weekday"
+
+
+def _business_days(dates: np.ndarray) -> bool:
+    """Whether no date is at a weekend although there are two weeks of them and more."""
+    return len(dates) > 10 and not np.any((dates.view(np.int64) + 3) % 7 >= 5)
 
 
 def _duplicates(sheet: Sheet, again: np.ndarray) -> Iterator[Finding]:
@@ -133,21 +165,73 @@ def _gaps(sheet: Sheet, data: config.Data, usable: np.ndarray) -> Iterator[Findi
         named = ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in holes)
         named += ", ..." if len(rows) > NAMED_ROWS else ""
         remedy = "they count as not observed" if absent else "add the rows, or set data.gaps to absent"
+        if period == 7 and np.all(step[sheet.start[unit] + 1 : sheet.start[unit + 1]] == 4):
+            remedy = f"this is data of every 4 weeks, which cannot be fitted: {_SPREAD}"
+        elif period == 1 and _business_days(sheet.dates[sheet.start[unit] : sheet.start[unit + 1]]):
+            remedy = "these are business days: add rows for weekends and holidays, or add up to weeks"
         words = f"{missing} of {span} periods have no row: {remedy}; {named}"
         yield about_unit("gap", labels, words, column=data.date, severity="warning" if absent else "error")
 
 
+def weeks_to_fit(
+    period: Int[np.ndarray, " row"],
+    start: Int[np.ndarray, " unit+1"],
+    has_kpi: Bool[np.ndarray, " row"],
+    *,
+    window: int,
+    holdout: int,
+) -> Bool[np.ndarray, " row"]:
+    """Which rows a fit sees: with a KPI, not held out, and no missing period within the carry-over window before them.
+
+    The media of a period without a row are unknown, and neither zero sales nor zero media is a fair guess for it; a
+    period whose KPI alone is unknown still is history for those that follow.
+
+    Args:
+        period: Number of each row's period, ascending within a unit.
+        start: First row of each unit, and the number of rows.
+        has_kpi: Rows whose KPI is known.
+        window: Periods of carry-over, the row's own included.
+        holdout: Last periods of each unit that are held out.
+    """
+    unit = np.repeat(np.arange(len(start) - 1), np.diff(start))
+    step = np.diff(period, prepend=0)
+    step[start[:-1]] = 1
+    resumed = np.maximum.accumulate(np.where(step > 1, np.arange(len(period)), 0))
+    near_hole = (resumed > start[unit]) & (period - period[resumed] + 1 < window)
+    held_out = period[start[unit + 1] - 1] - period < holdout
+    return ~near_hole & ~held_out & has_kpi
+
+
+def without_planned_rows(sheet: Sheet, data: config.Data, *, today: np.datetime64) -> Sheet:
+    """The sheet without the rows after a unit's last KPI that are planned ones, and a finding that names them.
+
+    Those are rows after today, and where `data.gaps` is `absent` all. A unit without any KPI keeps its rows.
+    """
+    kpi = sheet.kpi.fault != Fault.MISSING
+    index = np.arange(len(kpi))
+    last = np.maximum.reduceat(np.where(kpi, index, -1), sheet.start[:-1])[sheet.unit]
+    planned = (last >= 0) & (index > last) & (sheet.date_fault == Fault.NONE)
+    if data.gaps == "reject":
+        planned &= sheet.dates > today
+    if not planned.any():
+        return sheet
+    findings = []
+    for unit, rows in sheet.by_unit(planned):
+        words = (
+            f"the last {len(rows)} periods, from {sheet.dates[rows[0]]} on, have no {data.kpi}: they are not fitted; "
+            "as a plan of media to come give them to mixfleet forecast RUN --plan FILE"
+        )
+        findings.append(about_unit("planned_rows", sheet.labels[unit], words, column=data.kpi, severity="info"))
+    return replace(sheet.keep(~planned), findings=(*sheet.findings, *findings))
+
+
 def fitted_rows(sheet: Sheet, data: config.Data, window: int) -> Bool[np.ndarray, " row"]:
-    """Rows that a fit will see: with a KPI, not held out, and no hole within the carry-over window before them."""
-    period = period_days(data)
-    day, unit = sheet.dates.view(np.int64), sheet.unit
-    index = np.arange(len(day))
-    step = np.diff(day, prepend=0) // period
-    step[sheet.start[:-1]] = 1
-    resumed = np.maximum.accumulate(np.where(step > 1, index, 0))
-    near_hole = (resumed > sheet.start[unit]) & ((day - day[resumed]) // period + 1 < window)
-    held_out = (day[sheet.start[unit + 1] - 1] - day) // period < (data.holdout or 0)
-    return ~near_hole & ~held_out & (sheet.kpi.fault != Fault.MISSING)
+    """Rows of a sheet that a fit will see."""
+    period = (sheet.dates.view(np.int64) - sheet.dates.view(np.int64)[sheet.start[:-1]][sheet.unit]) // period_days(
+        data
+    )
+    has_kpi = sheet.kpi.fault != Fault.MISSING
+    return weeks_to_fit(period, sheet.start, has_kpi, window=window, holdout=data.holdout or 0)
 
 
 def _lengths(

@@ -1,7 +1,7 @@
 """Rules about single cells: missing, not a number, out of range; and about a unit's labels."""
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 from jaxtyping import Int
@@ -34,11 +34,17 @@ def check_cells(sheet: Sheet, data: config.Data) -> Iterator[Finding]:
         for fault, (rule, words) in _RULES.items():
             yield from _each_unit(sheet, column, column.fault == fault, rule, words, quote=True)
     for column in needed_columns(sheet):
-        yield from _missing(sheet, column)
+        yield from _missing(sheet, column, data)
     for column in (*media_columns(sheet), *reported_columns(sheet)):
         if column.source not in data.allow_negative_media and column.name not in data.allow_negative_media:
-            words = "negative: correct them, or list the column in data.allow_negative_media if refunds are meant"
+            words = (
+                "negative: correct them; a credit note is best booked apart (spend with the note as money, impressions "
+                "for what ran), or list the column in data.allow_negative_media, which counts it as money returned"
+            )
             yield from _each_unit(sheet, column, column.values < 0, "negative_media", words)
+        else:
+            words = "negative: they count as money returned, not as advertising undone"
+            yield from _each_unit(sheet, column, column.values < 0, "credit_note", words, severity="info")
     count = data.kpi_type == "count"
     words = "negative: correct them" if count else "negative: right for returns, wrong otherwise"
     severity: Severity = "warning" if count else "info"
@@ -106,9 +112,14 @@ def _each_unit(
         yield about_unit(rule, labels, text, column=column.name, severity=severity)
 
 
-def _missing(sheet: Sheet, column: Column) -> Iterator[Finding]:
+def _missing(sheet: Sheet, column: Column, data: config.Data) -> Iterator[Finding]:
     missing = column.fault == Fault.MISSING
     if not missing.any():
+        return
+    if column is sheet.kpi and data.gaps == "absent":
+        unknown = missing & ~empty_units(sheet, column)[sheet.unit]
+        words = "missing: these periods are not fitted, their media still are history for those that follow"
+        yield from _each_unit(sheet, column, unknown, "kpi_unknown", words, severity="warning")
         return
     names = {other.name for other in (*media_columns(sheet), *sheet.linear)}
     may_be_absent = column.name in names
@@ -116,6 +127,10 @@ def _missing(sheet: Sheet, column: Column) -> Iterator[Finding]:
     if may_be_absent or column is sheet.kpi:
         missing &= ~empty_units(sheet, column)[sheet.unit]
     words = "missing: fill them in at the source or drop the rows"
+    if column is sheet.kpi:
+        words = (
+            "missing: fill them in at the source, or set data.gaps to absent, which leaves these periods out of the fit"
+        )
     if may_be_absent:
         words += "; write 0 where nothing ran, leave all cells empty if the unit has no such column"
     yield from _each_unit(sheet, column, missing, "missing_value", words)
@@ -136,21 +151,31 @@ def _scales(sheet: Sheet) -> Iterator[Finding]:
             yield about_unit("not_constant", sheet.labels[unit], words, column=column.name)
 
 
-def _labels(sheet: Sheet, data: config.Data) -> Iterator[Finding]:
+def similar_labels(sheet: Sheet, refused: Collection[tuple[str, ...] | None]) -> Iterator[Finding]:
+    """Labels that differ in case, blanks or Unicode form only: where two are one, the cause of much else."""
     alike: dict[tuple[str, ...], tuple[str, ...]] = {}
+    rows = dict(zip(sheet.labels, np.diff(sheet.start), strict=True))
+    for labels in sheet.labels:
+        folded = tuple(unicodedata.normalize("NFC", label).casefold().strip() for label in labels)
+        other = alike.setdefault(folded, labels)
+        if other is labels:
+            continue
+        few, many = sorted((other, labels), key=lambda name: rows[name])
+        words = (
+            f"unit {unit_name(few)} ({rows[few]} rows) differs from {unit_name(many)} ({rows[many]} rows) only in "
+            "case, blanks or Unicode form: they are two units, rename one if they are the same"
+        )
+        if few in refused or many in refused:
+            words += "; what is said of them below may follow from that"
+        yield Finding(rule="key_similar", severity="info", message=words)
+
+
+def _labels(sheet: Sheet, data: config.Data) -> Iterator[Finding]:
     for unit, labels in enumerate(sheet.labels):
-        for key, label in zip(data.keys, labels, strict=True):
+        for key, label in zip(data.unit_keys, labels, strict=True):
             if label == "" or "\0" in label:
                 rows = np.arange(sheet.start[unit], sheet.start[unit + 1])
                 fault = "is empty" if label == "" else "holds a NUL character"
                 rule = "key_empty" if label == "" else "key_nul"
                 words = f"key {key} {fault}: name the unit; {name_rows(sheet, rows)}"
                 yield about_unit(rule, labels, words, column=key)
-        folded = tuple(unicodedata.normalize("NFC", label).casefold().strip() for label in labels)
-        if folded in alike:
-            words = (
-                f"differs from {unit_name(alike[folded])} only in case, blanks or Unicode form: they are "
-                "two units, rename one if they are the same"
-            )
-            yield about_unit("key_similar", labels, words, severity="info")
-        alike.setdefault(folded, labels)

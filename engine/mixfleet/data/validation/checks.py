@@ -6,7 +6,7 @@ from jaxtyping import Float
 from mixfleet import config
 from mixfleet.data.parsed_table import Sheet
 from mixfleet.data.validation.calendar import check_calendar, fitted_rows
-from mixfleet.data.validation.cells import check_cells
+from mixfleet.data.validation.cells import check_cells, similar_labels
 from mixfleet.data.validation.finding import Finding
 from mixfleet.data.validation.series import check_series
 from mixfleet.data.validation.short_history import lend
@@ -25,7 +25,7 @@ def check_sheet(
 ) -> tuple[tuple[Finding, ...], Float[np.ndarray, " unit"]]:
     """All findings: those of the whole table first, then by unit, errors before warnings; and what `lend` lends."""
     fitted = fitted_rows(sheet, data, window)
-    findings = [
+    findings: list[Finding] = [
         *sheet.table.findings,
         *sheet.findings,
         *check_cells(sheet, data),
@@ -36,4 +36,7 @@ def check_sheet(
     usable = np.array([labels not in refused for labels in sheet.labels], bool)
     about_new, lent = lend(sheet, data, pooling, fitted=fitted, usable=usable)
     findings += about_new
-    return tuple(sorted(findings, key=lambda f: (f.unit is not None, f.unit or (), _RANK[f.severity]))), lent
+    refused = {finding.unit for finding in findings if finding.severity == "error"}
+    findings = sorted(findings, key=lambda f: (f.unit is not None, f.unit or (), _RANK[f.severity]))
+    # Two spellings of one name come first: much of the rest follows from them.
+    return (*similar_labels(sheet, refused), *findings), lent

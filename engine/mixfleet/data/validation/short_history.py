@@ -1,6 +1,4 @@
-"""Lending: the KPI scale that a group of pooled units lends one whose own weeks are too few to measure it."""
-
-from collections.abc import Iterator
+"""Short histories: the KPI scale that a group of pooled units lends one whose own weeks are too few to measure it."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -43,7 +41,8 @@ def lend(
     if not new.any():
         return findings, lent
     scale, yardsticks = _sizes(sheet, fitted, weeks)
-    for members in _groups(sheet, data, pooling):
+    for places in pooling.groups(data.unit_keys, sheet.labels).values():
+        members = np.array(places)
         lenders = members[usable[members] & ~new[members]]
         for unit in members[new[members]]:
             labels = sheet.labels[unit]
@@ -61,16 +60,6 @@ def lend(
                 )
             findings.append(about_unit("few_weeks", labels, words, severity="warning"))
     return findings, lent
-
-
-def _groups(sheet: Sheet, data: config.Data, pooling: config.Pooling) -> Iterator[Int[np.ndarray, " member"]]:
-    """Units that share hyperparameters."""
-    by = pooling.by
-    if not isinstance(by, str) or by == "crossed":
-        yield np.arange(len(sheet.labels))
-        return
-    own = np.array([labels[data.keys.index(by)] for labels in sheet.labels], object)
-    yield from (np.flatnonzero(own == label) for label in dict.fromkeys(own))
 
 
 def _sizes(

@@ -1,0 +1,1 @@
+"""Formats: how files write tables, text, numbers and dates."""
