@@ -18,7 +18,7 @@ from scipy import stats
 from mixfleet.config import Compute, Inference, Model, Prior, Spec, priors
 from mixfleet.config.priors import distribution
 from mixfleet.config.schema import FrozenMapping
-from mixfleet.models import baseline, families, observation, reference, registry
+from mixfleet.models import baseline, families, media, observation, reference
 from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch, prepare, stack, structure_of
 from mixfleet.models.log_density import Evaluation, evaluate_density
 from mixfleet.models.parameters import sampled_parameters
@@ -105,8 +105,8 @@ TABLES: tuple[dict[str, Any], ...] = (
 @pytest.fixture(scope="module", autouse=True)
 def registered() -> Iterator[None]:
     before = [dict(table) for table in TABLES]
-    registry.register_adstock("hyperbolic", hyperbolic, {"power": distribution("gamma", shape=6, rate=3)})
-    registry.register_saturation("arctangent", arctangent, {"steepness": distribution("gamma", shape=4, rate=2)})
+    media.register_adstock("hyperbolic", hyperbolic, {"power": distribution("gamma", shape=6, rate=3)})
+    media.register_saturation("arctangent", arctangent, {"steepness": distribution("gamma", shape=4, rate=2)})
     families.register(Weibull())
     baseline.register("square_wave", TwoDaysAWeek(), distribution("normal", mean=0, sd=0.1))
     observation.register("student_t", StudentT(), {"freedom": distribution("gamma", shape=4, rate=0.5)})

@@ -312,15 +312,16 @@ def _date_format(table: Table, data: config.Data) -> tuple[str | None, list[Find
     found = date_formats([part.rows.column(data.date) for part in table.parts])
     if not found.formats:
         return None, []
+    first, *others = found.formats
     told = [date_words(form) for form in found.formats]
-    if len(found.formats) > 1:
+    if others:
         message = (
             f"column {data.date} has dates such as {found.example!r}, which may be {' or '.join(told)}: set "
             f"data.date_format to {' or '.join(told)}"
         )
         raise TableError(message, findings=[_table_fault("date_ambiguous", data.date, message)])
     message = f"column {data.date}: dates such as {found.example!r} were read as {told[0]}"
-    return found.formats[0], [Finding(rule="date_format", severity="info", column=data.date, message=message)]
+    return first, [Finding(rule="date_format", severity="info", column=data.date, message=message)]
 
 
 def _days(table: Table, data: config.Data, faults: list[Finding]) -> tuple[Days, list[Finding]]:

@@ -182,18 +182,12 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         tuple(spec.prior.law(parameter, unit=names, channel=channel) for channel in panel.channels)
         for parameter in model.channel_parameters
     )
-    shared = [spec.prior.law(name, unit=names) for name in OBSERVATION_PARAMETERS[model.observation]]
-    rows = [family_of(law).encode(law.values) for by_channel in (*laws, shared) for law in by_channel]
-    middle = [np.array([_centre(law) for law in by_channel]) for by_channel in laws]
-    strength_unit = _strength_unit(kpi, media * active, basis, fitted, contribution_weeks, np.exp(middle[-1]), model)
-    middle[-1] = np.full(len(panel.channels), 1.0)
+    shared = tuple(spec.prior.law(name, unit=names) for name in OBSERVATION_PARAMETERS[model.observation])
+    effect_scale = np.exp([_centre(law) for law in laws[-1]])
+    strength_unit = _strength_unit(kpi, media * active, basis, fitted, contribution_weeks, effect_scale, model)
+    sampled_columns = 0 if OBSERVATIONS[model.observation].marginal else len(sd)
+    hyper, centre = _prior_data(laws, shared, sampled_columns)
     weeks = padded_weeks(len(unit.dates))
-    if not OBSERVATIONS[model.observation].marginal:
-        # Sampled coefficients are standard normal along the basis, given all the rest.
-        rows += [np.zeros(HYPER_ROWS)] * len(sd)
-        shared_middle = [*map(_centre, shared), *np.zeros(len(sd))]
-    else:
-        shared_middle = [*map(_centre, shared)]
     arrays = {
         # Media of a new unit's later weeks are on a scale of their own already, and predictions are to hold them.
         "media": _pad(media if scaling.is_new(fitted) else media * active, weeks),
@@ -202,9 +196,9 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         "basis": _pad(basis, weeks),
         "variance": variance,
         "active": active,
-        "hyper": np.stack(rows, axis=-1),
+        "hyper": hyper,
         "log_strength_unit": strength_unit,
-        "centre": np.concatenate([*middle, shared_middle]),
+        "centre": centre,
     }
     return PreparedUnit(
         unit=unit,
@@ -217,6 +211,18 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         laws=laws,
         arrays=arrays,
     )
+
+
+def _prior_data(
+    laws: tuple[tuple[Distribution, ...], ...], shared: tuple[Distribution, ...], sampled_columns: int
+) -> tuple[Float[np.ndarray, "row coordinate"], Float[np.ndarray, " coordinate"]]:
+    """Prior data of every coordinate in the order of the layout, and where optimisation starts."""
+    rows = [family_of(law).encode(law.values) for by_channel in (*laws, shared) for law in by_channel]
+    centre = [_centre(law) for by_channel in laws[:-1] for law in by_channel]
+    centre += [1.0] * len(laws[-1]) + [_centre(law) for law in shared]
+    # Sampled coefficients are standard normal along the basis, given all the rest, and have no data of their own.
+    rows += [np.zeros(HYPER_ROWS)] * sampled_columns
+    return np.stack(rows, axis=-1), np.array([*centre, *[0.0] * sampled_columns])
 
 
 def repadded(member: PreparedUnit, weeks: int) -> PreparedUnit:

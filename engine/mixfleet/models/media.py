@@ -1,10 +1,10 @@
-"""Response: what media bring, week by week and draw by draw, under any plan. The curves are those of the kernels.
+"""Media: what they bring, week by week and draw by draw, under any plan. The curves are those of the kernels.
 
 Everything here is on the model's scale of media and in KPI, for many units at once, and runs on the device in the
 precision of its arguments.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,11 +13,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mixfleet.config import Model
-from mixfleet.config.priors import ADSTOCK_PARAMETERS
+from mixfleet.config import Model, priors
+from mixfleet.config.priors import ADSTOCK_PARAMETERS, Distribution, Parameter
+from mixfleet.errors import ConfigError
 from mixfleet_kernels import adstock, saturation
 
-__all__ = ["Curves", "Response", "in_chunks", "respond", "steady", "windows"]
+__all__ = [
+    "Curves",
+    "Response",
+    "in_chunks",
+    "register_adstock",
+    "register_saturation",
+    "respond",
+    "steady",
+    "windows",
+]
 
 
 class Curves(NamedTuple):
@@ -108,3 +118,43 @@ def _carried(values: Float[Array, "week *lane"], curves: Curves, model: Model) -
 
 def _saturation_parameters(curves: Curves, model: Model) -> tuple[Array, ...]:
     return tuple(curves.shape[len(ADSTOCK_PARAMETERS[model.adstock]) :])
+
+
+def register_adstock(name: str, weight: Callable[..., Array], parameters: Mapping[str, Distribution]) -> None:
+    """An adstock family for `model.adstock`; it runs in the native kernel too, which takes any window.
+
+    Args:
+        name: What settings call it.
+        weight: See `mixfleet_kernels.adstock.register`.
+        parameters: Usual prior of each parameter, in the order that `weight` takes them.
+
+    Raises:
+        ConfigError: There is such a family already, or a parameter of one of the names with another prior.
+    """
+    _register("adstock", name, parameters, priors.ADSTOCK_PARAMETERS)
+    adstock.register(name, tuple(parameters), weight)
+
+
+def register_saturation(name: str, curve: Callable[..., Array], parameters: Mapping[str, Distribution]) -> None:
+    """A saturation family for `model.saturation`; it runs in XLA.
+
+    Args:
+        name: What settings call it.
+        curve: See `mixfleet_kernels.saturation.register`.
+        parameters: Usual prior of each parameter, in the order that `curve` takes them.
+
+    Raises:
+        ConfigError: There is such a family already, or a parameter of one of the names with another prior.
+    """
+    _register("saturation", name, parameters, priors.SATURATION_PARAMETERS)
+    saturation.register(name, tuple(parameters), curve)
+
+
+def _register(
+    kind: str, name: str, parameters: Mapping[str, Distribution], families: dict[str, tuple[str, ...]]
+) -> None:
+    if name in families:
+        raise ConfigError(f"there is a family {name!r} already", key=f"model.{kind}")
+    added = {key: Parameter(level="channel", support=prior.support, default=prior) for key, prior in parameters.items()}
+    priors.add_parameters(added)
+    families[name] = tuple(parameters)
