@@ -1,4 +1,4 @@
-"""Insight: what media brought, from the draws of a finished run - by unit, any group of units, and time.
+"""What media brought, from the draws of a finished run - by unit, any group of units, and time.
 
 Every table is tidy, in original units, with mean, sd, q05, q25, q50, q75 and q95. Tables by unit carry the unit's
 status; sums over units hold certified units only and say which ones they leave out.
@@ -18,13 +18,14 @@ from mixfleet.analysis.breakdown import read_by, subjects
 from mixfleet.analysis.economics import Economics
 from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.periods import Windows, read_period
-from mixfleet.analysis.posterior_draws import Fleet, terms
+from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.analysis.tables import collinearity, forecast, platform_reports, prior_shift, residuals, scenarios
 from mixfleet.analysis.tables import curves as curve_tables
-from mixfleet.analysis.tables.predictive import agreement, by_date
+from mixfleet.analysis.tables.predictive import fit_by_group
 from mixfleet.analysis.tables.returns import appraise
 from mixfleet.data.frames import FrameKind, to_frame
 from mixfleet.errors import ConfigError
+from mixfleet.models.baseline import components
 from mixfleet.posterior.statistics import statistics
 
 __all__ = ["Insight"]
@@ -70,10 +71,8 @@ class Insight:
 
     def contributions(self, by: Any = None, period: Any = "all") -> Any:
         """KPI by channel and by term of the baseline, and its share of the KPI that came."""
-        components = (*self.fleet.channels, *terms(self.fleet.columns))
-        kinds = np.array(
-            ["channel"] * len(self.fleet.channels) + ["baseline"] * (len(components) - len(self.fleet.channels))
-        )
+        channels, parts = self.fleet.channels, components(self.fleet.columns)
+        kinds = np.array(["channel"] * len(channels) + ["baseline"] * len(parts))
         long_table, windows = LongTable(), self._windows(period)
         for head, summary in self._subjects(by, windows, returns=windows.kind == "all"):
             values = summary["contribution"]
@@ -81,7 +80,7 @@ class Insight:
                 share = values["mean"] / summary["kpi"][:, None]
             long_table.add(
                 head,
-                {"period": windows.names, "component": components},
+                {"period": windows.names, "component": (*channels, *parts)},
                 {"kind": kinds, **values, "share": share},
                 where=(summary["weeks"] > 0)[:, None],
             )
@@ -169,20 +168,20 @@ class Insight:
         """
         windows = read_period([before, after], [unit.dates for unit in self.fleet.units])
         first, then = (0, 1) if np.datetime64(before[0]) <= np.datetime64(after[0]) else (1, 0)
-        components = (*self.fleet.channels, *terms(self.fleet.columns), "unexplained")
+        names = (*self.fleet.channels, *components(self.fleet.columns), "unexplained")
 
         def summarise(account: Totals) -> dict[str, Any]:
             change = account.contribution[then] - account.contribution[first]
             came = account.kpi[then] - account.kpi[first]
             rest = came - change.sum(axis=0, keepdims=True)
-            spend = np.full((2, len(components)), np.nan)
+            spend = np.full((2, len(names)), np.nan)
             spend[:, : len(self.fleet.channels)] = account.spend[[first, then]]
             values = statistics(np.concatenate([change, rest]))
             return {**values, "spend_before": spend[0], "spend_after": spend[1], "kpi_change": came}
 
         long_table = LongTable()
         for head, values in self._walked(by, windows, summarise):
-            long_table.add(head, {"component": components}, values)
+            long_table.add(head, {"component": names}, values)
         return self._framed(long_table.table())
 
     def forecast(
@@ -195,7 +194,7 @@ class Insight:
         """
         future = forecast.look_further(self.fleet, plan, controls, weeks)
         windows = read_period(period, [unit.dates[-future.fleet.ahead :] for unit in future.fleet.units])
-        parts = terms(self.fleet.columns)
+        parts = components(self.fleet.columns)
         kinds = ["channel"] * len(self.fleet.channels) + ["baseline"] * len(parts) + ["total"] * 2
         axes = {"period": windows.names, "component": (*self.fleet.channels, *parts, "expected", "kpi")}
         long_table, held = LongTable(), "; ".join(future.held)
@@ -213,9 +212,13 @@ class Insight:
         """
         return self._framed(scenarios.alternative(self.fleet, plan, by, self._windows(period)))
 
-    def curves(self, points: int = 21) -> Any:
-        """Weekly response by unit, channel and steady level of spend, with the spend that was seen."""
-        return self._framed(curve_tables.curves(self.fleet, points))
+    def curves(self, points: int | None = None) -> Any:
+        """Weekly response by unit, channel and steady level of spend, with the spend that was seen.
+
+        Args:
+            points: Levels; by default as many as the run's own table of curves has.
+        """
+        return self._framed(curve_tables.curves(self.fleet, points or self.fleet.spec.output.curve_points))
 
     def shapes(self) -> Any:
         """Half-saturation, saturation at the usual spend, half-life and mean lag, by unit and channel."""
@@ -262,7 +265,7 @@ class Insight:
             return self._framed(table.append_column("baseline_negative", pa.array(np.array(negative, float))))
         long_table, columns = LongTable(), read_by(self.fleet, by) or ()
         judged = [
-            list(subjects(fleet, columns, by_date(fleet, columns), agreement))
+            list(fit_by_group(fleet, columns))
             for fleet in (self.fleet.seen(), *([self.fleet.held_out()] if self.fleet.spec.data.holdout else []))
         ]
         for (head, seen), *held in zip(*judged, strict=True):

@@ -1,13 +1,13 @@
 """Baseline: the columns of the linear block - intercept, trend, seasonality, controls, treatments."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from mixfleet.config import Data, Model, Prior
 
-__all__ = ["column_kinds", "column_names", "column_priors", "design"]
+__all__ = ["column_kinds", "column_names", "column_priors", "component_rows", "components", "design"]
 
 DAYS_PER_YEAR = 365.25
 
@@ -17,6 +17,22 @@ def column_names(model: Model, data: Data) -> tuple[str, ...]:
     trend = ("trend",) if model.trend == "linear" else ()
     waves = tuple(f"{wave}_{k}" for k in range(1, model.seasonality + 1) for wave in ("sin", "cos"))
     return ("intercept", *trend, *waves, *data.controls, *data.treatments)
+
+
+def components(columns: Sequence[str]) -> tuple[str, ...]:
+    """Components of the baseline in order: baseline, trend, seasonality, then each control and treatment."""
+    return tuple(dict.fromkeys(_component(column) for column in columns))
+
+
+def component_rows(columns: Sequence[str]) -> Float[np.ndarray, "component column"]:
+    """Which columns make up which of `components`, as zeros and ones."""
+    return np.array([[float(_component(column) == name) for column in columns] for name in components(columns)])
+
+
+def _component(column: str) -> str:
+    if column.startswith(("sin_", "cos_")):
+        return "seasonality"
+    return "baseline" if column == "intercept" else column
 
 
 def column_kinds(model: Model, data: Data) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from zarr.storage import LocalStore, MemoryStore
 
 from mixfleet.errors import RunError
 from mixfleet.posterior.unit_result import UnitResult
+from mixfleet.posterior.unit_series import evenly_spaced
 from mixfleet.storage import atomic_files
 
 SHARD_UNITS = 25
@@ -165,20 +166,19 @@ def _without_padding(unit: UnitDraws) -> UnitDraws:
 
 def read_block(
     folder: Path, units: slice, *, draws: int, variables: Sequence[str]
-) -> tuple[dict[str, Float32[np.ndarray, "unit draw ..."]], dict[str, tuple[str, ...]]]:
-    """Draws of neighbouring units with all chains on one axis, `draws` of each, evenly spaced, chain after chain.
+) -> tuple[dict[str, list[Float32[np.ndarray, "draw ..."]]], dict[str, tuple[str, ...]]]:
+    """Draws of neighbouring units with all chains on one axis, at most `draws` of each; see `evenly_spaced`.
 
-    Index i of units that were sampled jointly is one joint draw. A unit with fewer draws repeats some; one without
-    any is NaN throughout. Best read in blocks of `SHARD_UNITS`.
+    A unit without any has none here. Best read in blocks of `SHARD_UNITS`.
 
     Args:
         folder: The store.
         units: Positions in the status table.
-        draws: How many draws to return of each unit.
+        draws: How many draws to return of each unit, at most.
         variables: Names of the variables; those the store lacks are left out.
 
     Returns:
-        Draws by variable, and the labels of their last axis where they have one.
+        Draws of each unit by variable, and the labels of their last axis where they have one.
 
     Raises:
         RunError: The store is absent or damaged.
@@ -191,12 +191,10 @@ def read_block(
             if name not in root:
                 continue
             stored = np.asarray(_array(root, name)[units])
-            found[name] = np.full((len(stored), draws, *stored.shape[3:]), np.nan, np.float32)
-            for target, own, count, length in zip(found[name], stored, chains, lengths, strict=True):
-                total = int(count) * int(length)
-                if total:
-                    flat = own[:count, :length].reshape(total, *own.shape[2:])
-                    target[:] = flat[(np.arange(draws) * total) // draws]
+            found[name] = [
+                evenly_spaced(own[:count, :length], draws)
+                for own, count, length in zip(stored, chains, lengths, strict=True)
+            ]
             if stored.ndim > 3:
                 labels[name] = tuple(str(label) for label in _whole(root, _axes(_array(root, name))[3]))
     except (OSError, ValueError, KeyError, RuntimeError) as error:
