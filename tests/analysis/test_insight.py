@@ -169,6 +169,24 @@ def test_the_waterfall_closes(tmp_path: Path) -> None:
     np.testing.assert_allclose(back["mean"], -table["mean"])
 
 
+def test_windows_of_different_lengths_are_compared_by_week(tmp_path: Path) -> None:
+    run = saved_run(tmp_path, Model(window=WINDOW))
+    short, long = ("2023-11-06", "2023-12-17"), ("2024-02-12", "2024-04-28")
+    rows = run.insight.waterfall(short, long, by=None)
+    own = rows[(rows.brand == "acme") & (rows.market == "DE")].set_index("component")
+    assert set(own.weeks_before) == {6}
+    assert set(own.weeks_after) == {11}
+    assert set(own.per) == {"week"}
+    parts = [run.insight.contributions(period=window) for window in (short, long)]
+    before, after = (part[(part.brand == "acme") & (part.market == "DE")].set_index("component") for part in parts)
+    assert (before.weeks == 6).all()
+    expected = after["mean"] / 11 - before["mean"] / 6
+    np.testing.assert_allclose(own["mean"].drop("unexplained"), expected, atol=1e-9)
+    assert own["mean"].sum() == pytest.approx(own.kpi_change.iloc[0])
+    same = run.insight.waterfall(("2024-02-12", "2024-03-10"), ("2024-03-11", "2024-04-07"))
+    assert set(same.per) == {"window"}
+
+
 def test_shapes_are_those_of_the_curves(tmp_path: Path) -> None:
     run = saved_run(tmp_path, Model(window=30, saturation="michaelis_menten"), of=panel(weeks=60), draws=1, chains=2)
     shapes = run.insight.shapes().set_index(["brand", "market", "channel", "measure"])["mean"]

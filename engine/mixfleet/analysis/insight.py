@@ -70,7 +70,7 @@ class Insight:
         return replace(self, economics=given, _ledgers={})
 
     def contributions(self, by: Any = None, period: Any = "all") -> Any:
-        """KPI by channel and by term of the baseline, and its share of the KPI that came."""
+        """KPI by channel and by component of the baseline, its share of the KPI that came, and the unit-weeks."""
         channels, parts = self.fleet.channels, components(self.fleet.columns)
         kinds = np.array(["channel"] * len(channels) + ["baseline"] * len(parts))
         long_table, windows = LongTable(), self._windows(period)
@@ -81,7 +81,7 @@ class Insight:
             long_table.add(
                 head,
                 {"period": windows.names, "component": (*channels, *parts)},
-                {"kind": kinds, **values, "share": share},
+                {"kind": kinds, **values, "share": share, "weeks": summary["weeks"][:, None]},
                 where=(summary["weeks"] > 0)[:, None],
             )
         return self._framed(long_table.table())
@@ -164,20 +164,26 @@ class Insight:
     def waterfall(self, before: Any, after: Any, by: Any = ()) -> Any:
         """What changed between two windows, each a pair of days, and why: KPI by component, after less before.
 
-        The row `unexplained` is what is left of the change of the KPI itself.
+        The row `unexplained` is what is left of the change of the KPI itself. Where the windows hold different numbers
+        of weeks (`weeks_before`, `weeks_after`; of a group unit-weeks) all is per week, as the column `per` says; where one
+        of them holds none there is no number.
         """
         windows = read_period([before, after], [unit.dates for unit in self.fleet.units])
         first, then = (0, 1) if np.datetime64(before[0]) <= np.datetime64(after[0]) else (1, 0)
         names = (*self.fleet.channels, *components(self.fleet.columns), "unexplained")
 
         def summarise(account: Totals) -> dict[str, Any]:
-            change = account.contribution[then] - account.contribution[first]
-            came = account.kpi[then] - account.kpi[first]
-            rest = came - change.sum(axis=0, keepdims=True)
+            weeks = account.weeks[[first, then]]
+            even = weeks[0] == weeks[1]
+            size = np.where(weeks > 0, 1.0 if even else weeks, np.nan)
+            old, new = account.contribution[[first, then]] / size[:, None, None]
+            came = float(np.diff(account.kpi[[first, then]] / size)[0])
             spend = np.full((2, len(names)), np.nan)
-            spend[:, : len(self.fleet.channels)] = account.spend[[first, then]]
-            values = statistics(np.concatenate([change, rest]))
-            return {**values, "spend_before": spend[0], "spend_after": spend[1], "kpi_change": came}
+            spend[:, : len(self.fleet.channels)] = account.spend[[first, then]] / size[:, None]
+            values = statistics(np.concatenate([new - old, came - (new - old).sum(axis=0, keepdims=True)]))
+            facts = {"spend_before": spend[0], "spend_after": spend[1], "kpi_change": came}
+            counts = {"weeks_before": weeks[0], "weeks_after": weeks[1]}
+            return {**values, **facts, **counts, "per": np.array("window" if even else "week", object)}
 
         long_table = LongTable()
         for head, values in self._walked(by, windows, summarise):

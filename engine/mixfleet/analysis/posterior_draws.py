@@ -1,4 +1,4 @@
-"""Fleet: the fitted units of a finished run as padded arrays - their data, and draws aligned by index."""
+"""The fitted units of a finished run as padded arrays - their data, and draws aligned by index."""
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor

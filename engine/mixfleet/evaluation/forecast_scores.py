@@ -1,4 +1,4 @@
-"""Hindsight: how well a run foretold the weeks that it did not see, and how well a glance at the past would have.
+"""How well a run foretold the weeks that it did not see, and how well a glance at the past would have.
 
 The model is given the media and controls that came, as a plan would give them; the KPI it has to foretell. Two
 benchmarks know nothing but the KPI: the same week of the year before, and the last week seen.

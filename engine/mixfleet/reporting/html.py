@@ -1,4 +1,4 @@
-"""Report: one HTML file about a run that needs no network and no server.
+"""One HTML file about a run that needs no network and no server.
 
 The numbers lie in the file as JSON, a piece for the fleet and a piece for each unit that is parsed when somebody looks
 at it; the page's script draws them. Every text of the table's goes through JSON and `textContent`, never through
