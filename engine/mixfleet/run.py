@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from mixfleet.analysis.posterior_draws import Fleet, read_fleet
 from mixfleet.data.frames import FrameKind, to_frame
 from mixfleet.errors import ConfigError, RunError
+from mixfleet.posterior.unit_result import certified
 from mixfleet.storage import atomic_files
 from mixfleet.storage.draws_zarr import UnitDraws
 from mixfleet.storage.output_folder import read_output
@@ -68,7 +69,7 @@ class Run:
     @property
     def ok_share(self) -> float:
         """Share of the table's units that are certified, in [0, 1]; 1 for a table without units."""
-        ok = sum(count for status, count in self.counts.items() if status.startswith("ok"))
+        ok = sum(count for status, count in self.counts.items() if certified(status))
         return ok / self.manifest["units"] if self.manifest["units"] else 1.0
 
     @property

@@ -7,7 +7,6 @@ import pytest
 
 from mixfleet.analysis.aggregate import totals
 from mixfleet.analysis.periods import read_period
-from mixfleet.analysis.posterior_draws import terms
 from mixfleet.config import Model, Output, RunConfig, Spec
 from mixfleet.config.priors import ADSTOCK_PARAMETERS, SATURATION_PARAMETERS
 from mixfleet.data.panel import Unit
@@ -109,7 +108,7 @@ def test_the_terms_of_the_baseline_add_up_to_the_linear_block(tmp_path: Path) ->
         index = windows.index(unit.dates)
         for w in np.unique(index):
             np.testing.assert_allclose(account.contribution[w, 3:, 3].sum(), linear[index == w].sum(), rtol=1e-6)
-    assert terms(fleet.columns) == ("baseline", "trend", "seasonality", "price")
+    assert baseline.components(fleet.columns) == ("baseline", "trend", "seasonality", "price")
 
 
 def test_sums_over_units_are_the_units_sums_draw_by_draw(tmp_path: Path) -> None:
@@ -156,10 +155,9 @@ def test_draws_of_one_index_belong_together(tmp_path: Path) -> None:
     """Units sampled jointly keep their joint draws, whatever the number that is looked at."""
     run = saved_run(tmp_path, Model(window=WINDOW), draws=40)
     fleet = run.fleet(draws=10)
-    for block in fleet.blocks(2):
-        for i, place in enumerate(block.places):
-            every = run.unit(*fleet.units[place].labels).draws().draws["noise"].reshape(-1)
-            np.testing.assert_array_equal(block.noise[i], every[(np.arange(10) * 80) // 10])
+    for unit, series in zip(fleet.units, fleet.series(), strict=True):
+        every = run.unit(*unit.labels).draws().draws["noise"].reshape(-1)
+        np.testing.assert_array_equal(series.noise, every[(np.arange(10) * 80) // 10])
 
 
 def test_the_waterfall_closes(tmp_path: Path) -> None:
@@ -169,6 +167,24 @@ def test_the_waterfall_closes(tmp_path: Path) -> None:
         assert own["mean"].sum() == pytest.approx(own.kpi_change.iloc[0])
     back = run.insight.waterfall(("2024-03-04", "2024-04-28"), ("2024-01-01", "2024-02-25"), by=None)
     np.testing.assert_allclose(back["mean"], -table["mean"])
+
+
+def test_windows_of_different_lengths_are_compared_by_week(tmp_path: Path) -> None:
+    run = saved_run(tmp_path, Model(window=WINDOW))
+    short, long = ("2023-11-06", "2023-12-17"), ("2024-02-12", "2024-04-28")
+    rows = run.insight.waterfall(short, long, by=None)
+    own = rows[(rows.brand == "acme") & (rows.market == "DE")].set_index("component")
+    assert set(own.weeks_before) == {6}
+    assert set(own.weeks_after) == {11}
+    assert set(own.per) == {"week"}
+    parts = [run.insight.contributions(period=window) for window in (short, long)]
+    before, after = (part[(part.brand == "acme") & (part.market == "DE")].set_index("component") for part in parts)
+    assert (before.weeks == 6).all()
+    expected = after["mean"] / 11 - before["mean"] / 6
+    np.testing.assert_allclose(own["mean"].drop("unexplained"), expected, atol=1e-9)
+    assert own["mean"].sum() == pytest.approx(own.kpi_change.iloc[0])
+    same = run.insight.waterfall(("2024-02-12", "2024-03-10"), ("2024-03-11", "2024-04-07"))
+    assert set(same.per) == {"window"}
 
 
 def test_shapes_are_those_of_the_curves(tmp_path: Path) -> None:

@@ -65,10 +65,9 @@ class StudentT:
         scale, freedom = parameters
         return jax_stats.t.logpdf(kpi, freedom[None], expected, scale[None])
 
-    def sample(self, key: jax.Array, expected: jax.Array, parameters: tuple[jax.Array, ...]) -> jax.Array:
+    def noise(self, rng: np.random.Generator, size: tuple[int, int], parameters: tuple[np.ndarray, ...]) -> np.ndarray:
         scale, freedom = parameters
-        noise = jax.random.t(key, jnp.broadcast_to(freedom, expected.shape), expected.shape, expected.dtype)
-        return expected + scale * noise
+        return scale * rng.standard_t(freedom, size)
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,8 @@ class SampledNormal:
     def log_prob(self, kpi: jax.Array, expected: jax.Array, parameters: tuple[jax.Array, ...]) -> jax.Array:
         return norm.logpdf(kpi, expected, parameters[0][None])
 
-    def sample(self, key: jax.Array, expected: jax.Array, parameters: tuple[jax.Array, ...]) -> jax.Array:
-        return expected + parameters[0] * jax.random.normal(key, expected.shape, expected.dtype)
+    def noise(self, rng: np.random.Generator, size: tuple[int, int], parameters: tuple[np.ndarray, ...]) -> np.ndarray:
+        return parameters[0] * rng.standard_normal(size)
 
 
 def hyperbolic(lag: jax.Array, power: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ def test_statistics_are_those_of_the_draws() -> None:
     np.testing.assert_allclose(found["mean"], draws.mean(axis=-1))
     np.testing.assert_allclose(found["sd"], draws.std(axis=-1, ddof=1))
     for name, share in QUANTILES.items():
-        np.testing.assert_allclose(found[name], np.quantile(draws, share, axis=-1), rtol=2e-7)
+        np.testing.assert_allclose(found[name], np.quantile(draws, share, axis=-1), rtol=1e-12)
 
 
 def test_a_row_that_holds_no_number_has_none() -> None:

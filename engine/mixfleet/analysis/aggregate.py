@@ -1,7 +1,7 @@
-"""Ledger: what every unit's components bring by window of time, draw by draw, and the sums over groups of units.
+"""What every unit's components bring by window of time, draw by draw, and the sums over groups of units.
 
 Units are taken one after the other and forgotten once they are summarised and added to their groups, so memory does
-not grow with the fleet. A group's account is the sum of its certified units' accounts, draw by draw.
+not grow with the fleet. A group's totals are the sum of its certified units' totals, draw by draw.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,14 +12,17 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mixfleet.analysis import counterfactual
 from mixfleet.analysis.periods import Windows
-from mixfleet.analysis.posterior_draws import Block, Fleet, term_rows
+from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.config import Model
-from mixfleet.data.panel import unit_id
+from mixfleet.data.panel import Unit
+from mixfleet.models.baseline import component_rows
 from mixfleet.models.media import Curves
+from mixfleet.posterior import counterfactual
+from mixfleet.posterior.fit_quality import weekly_noise
+from mixfleet.posterior.unit_series import UnitSeries, baseline_sums
 
-__all__ = ["Aggregation", "Group", "Totals", "gather", "keep", "totals", "weekly_noise"]
+__all__ = ["Aggregation", "Group", "Totals", "gather", "keep", "totals"]
 
 
 class Totals(NamedTuple):
@@ -50,6 +53,11 @@ class Totals(NamedTuple):
     kpi: Float[np.ndarray, " window"]
     weeks: Int[np.ndarray, " window"]
     """Unit-weeks that count."""
+
+    DRAWN = (
+        *("contribution", "incremental", "returned", "marginal", "marginal_returned"),
+        *("worth", "marginal_worth", "carry_in", "carry_out", "noise"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,20 +109,21 @@ def keep(
 def gather(fleet: Fleet, walked: Iterable[tuple[Any, Any]], groupings: Sequence[tuple[str, ...]]) -> Aggregation:
     """The summaries, and the sums by group, of a walk that gives each unit's account and its summary in unit order.
 
-    An account is a named tuple of arrays of one shape in all units, which are added up.
+    An account is a named tuple of arrays, which are added up: of one shape in all units but for the draws, the last
+    axis of those that its `DRAWN` names. A unit with fewer draws than `fleet.draws` repeats some.
     """
     sums: dict[tuple[str, ...], dict[tuple[str, ...], Any]] = {by: {} for by in groupings}
     kept, account = [], None
     for unit, certified, (account, summary) in zip(fleet.units, fleet.certified, walked, strict=True):
         kept.append(summary)
         for by, found in sums.items() if certified else ():
-            label = _labels(fleet, by, unit.labels)
+            label, whole = _labels(fleet, by, unit.labels), _repeated(account, fleet.draws)
             if label in found:
                 # In place, as a fresh array for every unit would cost more than the sum.
-                for total, part in zip(found[label], account, strict=True):
+                for total, part in zip(found[label], whole, strict=True):
                     total += part
             else:
-                found[label] = type(account)(*(np.array(part) for part in account))
+                found[label] = type(account)(*(np.array(part) for part in whole))
     # A group of which no unit is certified is there, and has no numbers.
     nothing = None if account is None else type(account)(*(np.full(part.shape, np.nan) for part in account))
     groups = {}
@@ -122,6 +131,16 @@ def gather(fleet: Fleet, walked: Iterable[tuple[Any, Any]], groupings: Sequence[
         every = {_labels(fleet, by, labels) for labels in (*(unit.labels for unit in fleet.units), *fleet.missing)}
         groups[by] = tuple((_group(fleet, by, label), found.get(label, nothing)) for label in sorted(every) if nothing)
     return Aggregation(units=tuple(kept), groups=groups)
+
+
+def _repeated(account: Any, draws: int) -> Any:
+    """The account with this many draws, evenly spaced over its own."""
+
+    def repeated(values: np.ndarray) -> np.ndarray:
+        own = values.shape[-1]
+        return values if own == draws else values[..., (np.arange(draws) * own) // draws]
+
+    return account._replace(**{name: repeated(getattr(account, name)) for name in account.DRAWN})
 
 
 def totals(fleet: Fleet, windows: Windows, *, returns: bool = True) -> Iterator[Totals]:
@@ -141,30 +160,30 @@ def _walk(
     money = np.zeros((len(fleet.units), 0)) if rates is None else rates
     span = max((_longest(windows.index(unit.dates)) for unit in fleet.units), default=0)
 
-    def work(block: Block) -> tuple[Totals, Any]:
-        account = _account(fleet, block, windows, span if returns else 0, money[block.places[0]])
+    def work(place: int, series: UnitSeries) -> tuple[Totals, Any]:
+        account = _account(fleet, place, series, windows, span if returns else 0, money[place])
         if chance:
-            account = account._replace(noise=_noise(fleet, block, windows))
+            account = account._replace(noise=_noise(fleet.units[place], series, windows, fleet.spec.model))
         return account, summarise(account)
 
     return fleet.walk(work)
 
 
-def _account(fleet: Fleet, block: Block, windows: Windows, span: int, rates: Float[np.ndarray, " rate"]) -> Totals:
-    unit, media = fleet.units[block.places[0]], block.media[0]
+def _account(
+    fleet: Fleet, place: int, series: UnitSeries, windows: Windows, span: int, rates: Float[np.ndarray, " rate"]
+) -> Totals:
+    media, counted, curves, model = series.media, series.counted, series.curves, fleet.spec.model
+    dates = fleet.units[place].dates
     index = np.full(fleet.weeks, -1)
-    index[: len(unit.dates)] = windows.index(unit.dates)
+    index[: len(dates)] = windows.index(dates)
     inside = index[:, None] == np.arange(len(windows.names))
-    counted = block.counted[0]
     within = (inside & counted[:, None]).astype(float)
-    spend = np.einsum("tw,tc->wc", within, np.nan_to_num(block.spend[0]))
-    paid = np.nan_to_num(np.where(counted[:, None], block.spend[0], 0.0).sum(axis=0)) > 0
-    by_term = np.einsum("cj,wj->wcj", term_rows(fleet.columns), within.T @ block.design[0])
-    linear = np.einsum("wcj,jd->wcd", by_term, block.coefficients[0])
-    curves, model = Curves(block.shape[:, 0], block.effect[0]), fleet.spec.model
+    spend = np.einsum("tw,tc->wc", within, np.nan_to_num(series.spend))
+    paid = np.nan_to_num(np.where(counted[:, None], series.spend, 0.0).sum(axis=0)) > 0
+    linear = baseline_sums(series, within, component_rows(fleet.spec.model, fleet.spec.data))
     with jax.enable_x64(True):
         if span or windows.kind == "all":
-            weights, price = _weights(counted, block.value[0])
+            weights, price = counterfactual.value_weights(counted, series.value)
             found = _differences(media, weights, index, inside, curves, windows, model=model, span=span)
         else:
             value = np.asarray(counterfactual.contributions(media, within[:, :, None], curves, model=model))
@@ -184,20 +203,11 @@ def _account(fleet: Fleet, block: Block, windows: Windows, span: int, rates: Flo
         marginal_worth=by_rate * slope[0],
         carry_in=carry_in,
         carry_out=carry_out,
-        noise=np.zeros((len(windows.names), fleet.draws)),
+        noise=np.zeros((len(windows.names), series.effect.shape[-1])),
         spend=spend,
-        kpi=within.T @ block.kpi[0],
+        kpi=within.T @ series.kpi,
         weeks=within.sum(axis=0).astype(int),
     )
-
-
-def _weights(
-    counted: Bool[np.ndarray, " week"], value: Float[np.ndarray, " week"]
-) -> tuple[Float[np.ndarray, "week weight"], float]:
-    """What a week counts and, unless all weeks have one price, what its KPI is worth; and that price, else 1."""
-    weights = np.stack([counted, np.where(counted, value, 0.0)], axis=1)
-    prices = np.unique(value[counted])
-    return (weights[:, :1], float(prices[0])) if len(prices) == 1 else (weights, 1.0)
 
 
 def _differences(
@@ -220,19 +230,9 @@ def _differences(
     return counterfactual.Difference(*map(np.asarray, found))
 
 
-def weekly_noise(fleet: Fleet, block: Block) -> Float[np.ndarray, "week draw"]:
-    """Noise of the weeks of a block's one unit, drawn anew: the same whatever is planned and whoever else is there."""
-    unit = fleet.units[block.places[0]]
-    rng = np.random.default_rng(int(unit_id(unit.labels)[:12], 16))
-    noise = rng.standard_normal((len(unit.dates), fleet.draws))
-    noise *= block.noise[0]
-    return noise
-
-
-def _noise(fleet: Fleet, block: Block, windows: Windows) -> Float[np.ndarray, "window draw"]:
-    dates = fleet.units[block.places[0]].dates
-    inside = windows.index(dates) == np.arange(len(windows.names))[:, None]
-    return (inside & block.counted[0, : len(dates)]).astype(float) @ weekly_noise(fleet, block)
+def _noise(unit: Unit, series: UnitSeries, windows: Windows, model: Model) -> Float[np.ndarray, "window draw"]:
+    inside = windows.index(unit.dates) == np.arange(len(windows.names))[:, None]
+    return (inside & series.counted[: len(unit.dates)]).astype(float) @ weekly_noise(unit, series.observation, model)
 
 
 def _longest(index: Int[np.ndarray, " week"]) -> int:

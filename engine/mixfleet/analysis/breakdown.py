@@ -1,15 +1,16 @@
-"""Subject: what a row of a table is about - a unit, or the sum of the certified units that share some labels."""
+"""What a row of a table is about: a unit, or the sum of the certified units that share some labels."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from mixfleet.analysis.aggregate import Aggregation
+from mixfleet.analysis.aggregate import Aggregation, gather
 from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.errors import ConfigError
+from mixfleet.posterior.unit_series import UnitSeries
 
-__all__ = ["ALL_CHANNELS", "read_by", "subjects", "with_all"]
+__all__ = ["ALL_CHANNELS", "by_subject", "by_unit", "read_by", "subjects", "with_all"]
 
 ALL_CHANNELS = "all channels"
 """The row behind those of the channels."""
@@ -50,3 +51,34 @@ def subjects(
             "excluded_units": "; ".join(" / ".join(labels) for labels in group.excluded),
         }
         yield head, summarise(account)
+
+
+def by_subject(
+    fleet: Fleet, by: Any, account: Callable[[int, UnitSeries], Any], summarise: Callable[[Any], Any]
+) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Head columns and summary of every unit, or of every sum over the units of a group.
+
+    Args:
+        fleet: The units.
+        by: Key columns to sum by; None for units.
+        account: Of a unit's place and arrays, what is added up; see `aggregate.gather`.
+        summarise: Of a unit's or a group's account.
+
+    Raises:
+        ConfigError: `by` is no key column.
+    """
+    columns = read_by(fleet, by)
+
+    def work(place: int, series: UnitSeries) -> tuple[Any, Any]:
+        own = account(place, series)
+        return own, summarise(own)
+
+    aggregation = gather(fleet, fleet.walk(work), [] if columns is None else [columns])
+    return subjects(fleet, columns, aggregation, summarise)
+
+
+def by_unit(fleet: Fleet, work: Callable[[int, UnitSeries], Any]) -> Iterator[tuple[int, dict[str, Any], Any]]:
+    """Place, head columns and what `work` finds, of every unit."""
+    for place, found in enumerate(fleet.walk(work)):
+        unit, status = fleet.units[place], fleet.statuses[place]
+        yield place, {**dict(zip(fleet.keys, unit.labels, strict=True)), "status": status}, found

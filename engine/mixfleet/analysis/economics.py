@@ -1,4 +1,4 @@
-"""Economics: what a KPI earns - a margin, or what a new customer brings over time - and what media are worth by it."""
+"""What a KPI earns - a margin, or what a new customer brings over time - and what media are worth by it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Currency: what money of each unit is in the currency of a plan."""
+"""What money of each unit is in the currency of a plan."""
 
 from collections.abc import Mapping, Sequence
 

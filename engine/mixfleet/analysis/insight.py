@@ -1,4 +1,4 @@
-"""Insight: what media brought, from the draws of a finished run - by unit, any group of units, and time.
+"""What media brought, from the draws of a finished run - by unit, any group of units, and time.
 
 Every table is tidy, in original units, with mean, sd, q05, q25, q50, q75 and q95. Tables by unit carry the unit's
 status; sums over units hold certified units only and say which ones they leave out.
@@ -18,13 +18,14 @@ from mixfleet.analysis.breakdown import read_by, subjects
 from mixfleet.analysis.economics import Economics
 from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.periods import Windows, read_period
-from mixfleet.analysis.posterior_draws import Fleet, terms
+from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.analysis.tables import collinearity, forecast, platform_reports, prior_shift, residuals, scenarios
 from mixfleet.analysis.tables import curves as curve_tables
-from mixfleet.analysis.tables.predictive import agreement, by_date
+from mixfleet.analysis.tables.predictive import fit_by_group
 from mixfleet.analysis.tables.returns import appraise
 from mixfleet.data.frames import FrameKind, to_frame
 from mixfleet.errors import ConfigError
+from mixfleet.models.baseline import components
 from mixfleet.posterior.statistics import statistics
 
 __all__ = ["Insight"]
@@ -69,11 +70,9 @@ class Insight:
         return replace(self, economics=given, _ledgers={})
 
     def contributions(self, by: Any = None, period: Any = "all") -> Any:
-        """KPI by channel and by term of the baseline, and its share of the KPI that came."""
-        components = (*self.fleet.channels, *terms(self.fleet.columns))
-        kinds = np.array(
-            ["channel"] * len(self.fleet.channels) + ["baseline"] * (len(components) - len(self.fleet.channels))
-        )
+        """KPI by channel and by component of the baseline, its share of the KPI that came, and the unit-weeks."""
+        channels, parts = self.fleet.channels, components(self.fleet.spec.model, self.fleet.spec.data)
+        kinds = np.array(["channel"] * len(channels) + ["baseline"] * len(parts))
         long_table, windows = LongTable(), self._windows(period)
         for head, summary in self._subjects(by, windows, returns=windows.kind == "all"):
             values = summary["contribution"]
@@ -81,8 +80,8 @@ class Insight:
                 share = values["mean"] / summary["kpi"][:, None]
             long_table.add(
                 head,
-                {"period": windows.names, "component": components},
-                {"kind": kinds, **values, "share": share},
+                {"period": windows.names, "component": (*channels, *parts)},
+                {"kind": kinds, **values, "share": share, "weeks": summary["weeks"][:, None]},
                 where=(summary["weeks"] > 0)[:, None],
             )
         return self._framed(long_table.table())
@@ -165,24 +164,30 @@ class Insight:
     def waterfall(self, before: Any, after: Any, by: Any = ()) -> Any:
         """What changed between two windows, each a pair of days, and why: KPI by component, after less before.
 
-        The row `unexplained` is what is left of the change of the KPI itself.
+        The row `unexplained` is what is left of the change of the KPI itself. Where the windows hold different numbers
+        of weeks (`weeks_before`, `weeks_after`; of a group unit-weeks) all is per week, as the column `per` says; where
+        one of them holds none there is no number.
         """
         windows = read_period([before, after], [unit.dates for unit in self.fleet.units])
         first, then = (0, 1) if np.datetime64(before[0]) <= np.datetime64(after[0]) else (1, 0)
-        components = (*self.fleet.channels, *terms(self.fleet.columns), "unexplained")
+        names = (*self.fleet.channels, *components(self.fleet.spec.model, self.fleet.spec.data), "unexplained")
 
         def summarise(account: Totals) -> dict[str, Any]:
-            change = account.contribution[then] - account.contribution[first]
-            came = account.kpi[then] - account.kpi[first]
-            rest = came - change.sum(axis=0, keepdims=True)
-            spend = np.full((2, len(components)), np.nan)
-            spend[:, : len(self.fleet.channels)] = account.spend[[first, then]]
-            values = statistics(np.concatenate([change, rest]))
-            return {**values, "spend_before": spend[0], "spend_after": spend[1], "kpi_change": came}
+            weeks = account.weeks[[first, then]]
+            even = weeks[0] == weeks[1]
+            size = np.where(weeks > 0, 1.0 if even else weeks, np.nan)
+            old, new = account.contribution[[first, then]] / size[:, None, None]
+            came = float(np.diff(account.kpi[[first, then]] / size)[0])
+            spend = np.full((2, len(names)), np.nan)
+            spend[:, : len(self.fleet.channels)] = account.spend[[first, then]] / size[:, None]
+            values = statistics(np.concatenate([new - old, came - (new - old).sum(axis=0, keepdims=True)]))
+            facts = {"spend_before": spend[0], "spend_after": spend[1], "kpi_change": came}
+            counts = {"weeks_before": weeks[0], "weeks_after": weeks[1]}
+            return {**values, **facts, **counts, "per": np.array("window" if even else "week", object)}
 
         long_table = LongTable()
         for head, values in self._walked(by, windows, summarise):
-            long_table.add(head, {"component": components}, values)
+            long_table.add(head, {"component": names}, values)
         return self._framed(long_table.table())
 
     def forecast(
@@ -195,7 +200,7 @@ class Insight:
         """
         future = forecast.look_further(self.fleet, plan, controls, weeks)
         windows = read_period(period, [unit.dates[-future.fleet.ahead :] for unit in future.fleet.units])
-        parts = terms(self.fleet.columns)
+        parts = components(self.fleet.spec.model, self.fleet.spec.data)
         kinds = ["channel"] * len(self.fleet.channels) + ["baseline"] * len(parts) + ["total"] * 2
         axes = {"period": windows.names, "component": (*self.fleet.channels, *parts, "expected", "kpi")}
         long_table, held = LongTable(), "; ".join(future.held)
@@ -213,9 +218,13 @@ class Insight:
         """
         return self._framed(scenarios.alternative(self.fleet, plan, by, self._windows(period)))
 
-    def curves(self, points: int = 21) -> Any:
-        """Weekly response by unit, channel and steady level of spend, with the spend that was seen."""
-        return self._framed(curve_tables.curves(self.fleet, points))
+    def curves(self, points: int | None = None) -> Any:
+        """Weekly response by unit, channel and steady level of spend, with the spend that was seen.
+
+        Args:
+            points: Levels; by default as many as the run's own table of curves has.
+        """
+        return self._framed(curve_tables.curves(self.fleet, points or self.fleet.spec.output.curve_points))
 
     def shapes(self) -> Any:
         """Half-saturation, saturation at the usual spend, half-life and mean lag, by unit and channel."""
@@ -262,7 +271,7 @@ class Insight:
             return self._framed(table.append_column("baseline_negative", pa.array(np.array(negative, float))))
         long_table, columns = LongTable(), read_by(self.fleet, by) or ()
         judged = [
-            list(subjects(fleet, columns, by_date(fleet, columns), agreement))
+            list(fit_by_group(fleet, columns))
             for fleet in (self.fleet.seen(), *([self.fleet.held_out()] if self.fleet.spec.data.holdout else []))
         ]
         for (head, seen), *held in zip(*judged, strict=True):

@@ -1,4 +1,4 @@
-"""Tidy: numbers of many subjects - units or groups of units - as one table with a row for each number."""
+"""Numbers of many subjects - units or groups of units - as one table with a row for each number."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

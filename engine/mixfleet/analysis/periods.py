@@ -1,4 +1,4 @@
-"""Period: which window of time each date lies in - a year, quarter, month, week, or one that the caller names."""
+"""Which window of time each date lies in - a year, quarter, month, week, or one that the caller names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Selector: which rows of a table somebody means, as column=label,column=label."""
+"""Which rows of a table somebody means, as column=label,column=label."""
 
 from collections.abc import Mapping, Sequence
 

@@ -14,12 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from mixfleet.analysis.posterior_draws import Block, Fleet
-from mixfleet.analysis.tables.curves import price
+from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.config import Model
 from mixfleet.config.priors import ADSTOCK_PARAMETERS
 from mixfleet.data.panel import Unit
 from mixfleet.models.media import Curves, in_chunks, windows
+from mixfleet.posterior.response_curves import media_price
+from mixfleet.posterior.unit_series import UnitSeries
 from mixfleet_kernels import adstock, saturation
 
 __all__ = ["SpendOutcome", "outcome_of_spend", "recent_worth"]
@@ -90,17 +91,16 @@ class SpendOutcome:
     ) -> Iterator[tuple[Int[np.ndarray, " own"], Float[np.ndarray, "own level draw"]]]:
         """Places and outcomes of each certified unit's cells, unit after unit; see `outcome`."""
         fleet = self.fleet
-        picked = (np.arange(draws) * fleet.draws) // draws
         cells = [np.flatnonzero((self.unit == place) & self.certified) for place in range(len(fleet.units))]
 
-        def work(block: Block) -> tuple[np.ndarray, np.ndarray] | None:
-            rows = cells[block.places[0]]
+        def work(place: int, series: UnitSeries) -> tuple[np.ndarray, np.ndarray] | None:
+            rows = cells[place]
             if not len(rows):
                 return None
             # [week, level, cell]; levels of one pattern share its carry-over.
             shape = self.pattern[rows].T[:, None] if weekly is None else weekly[rows].transpose(2, 1, 0)
             multiple = levels[rows].T if weekly is None else np.ones((1, len(rows)))
-            return rows, self._of_unit(block, rows, shape, multiple, picked, float if exact else np.float32)
+            return rows, self._of_unit(place, series, rows, shape, multiple, draws, float if exact else np.float32)
 
         return (found for found in fleet.walk(work) if found is not None)
 
@@ -125,22 +125,25 @@ class SpendOutcome:
 
     def _of_unit(
         self,
-        block: Block,
+        place: int,
+        series: UnitSeries,
         rows: Int[np.ndarray, " cell"],
         shape: Float[np.ndarray, "week base cell"],
         multiple: Float[np.ndarray, "level cell"],
-        picked: np.ndarray,
+        draws: int,
         dtype: type,
     ) -> Float[np.ndarray, "cell level draw"]:
-        fleet, place = self.fleet, block.places[0]
+        fleet = self.fleet
+        own = series.effect.shape[-1]
+        picked = (np.arange(draws) * own) // draws
         unit, model = fleet.units[place], fleet.spec.model
         weeks, before = len(unit.dates), model.window - 1
         channels = self.channel[rows]
         history = np.zeros((before, len(rows)))
-        known = block.media[0][max(weeks - before, 0) : weeks, channels]
+        known = series.media[max(weeks - before, 0) : weeks, channels]
         history[before - len(known) :] = known
-        cost = (fleet.scales[place].media * price(unit))[channels] * self.rate[place]
-        curves = Curves(block.shape[:, 0, channels][..., picked], block.effect[0, channels][..., picked])
+        cost = (fleet.scales[place].media * media_price(unit))[channels] * self.rate[place]
+        curves = Curves(series.shape[:, channels][..., picked], series.effect[channels][..., picked])
         with jax.enable_x64(dtype is float):
             made = jax.tree.map(lambda values: jnp.asarray(values, dtype), (history, shape / cost, multiple, curves))
             return np.asarray(_brought(*made, model=model)).swapaxes(0, 1) * dtype(self.worth[place])

@@ -27,6 +27,7 @@ from mixfleet.cli.progress import showing
 from mixfleet.cli.sweep import comparison, plan, run_sweep, write_comparison
 from mixfleet.config import RunConfig, Spec
 from mixfleet.errors import ConfigError
+from mixfleet.posterior.unit_result import certified
 
 if TYPE_CHECKING:
     from mixfleet.run import Run
@@ -206,12 +207,12 @@ def _fit_sweep(terminal: Terminal, points: tuple[Point, ...]) -> None:
 
 
 def _exit_code(run: "Run") -> int:
-    return 0 if all(row["status"].startswith("ok") for row in printing.status_rows(run)) else SOME_NOT_OK
+    return 0 if all(certified(row["status"]) for row in printing.status_rows(run)) else SOME_NOT_OK
 
 
 def _answer(run: "Run", seconds: float) -> dict[str, Any]:
     statuses = printing.counts(printing.status_rows(run))
-    ok = sum(count for status, count in statuses.items() if status.startswith("ok"))
+    ok = sum(count for status, count in statuses.items() if certified(status))
     units = sum(statuses.values())
     return {
         "command": "fit",

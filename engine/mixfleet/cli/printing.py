@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from mixfleet.posterior.unit_result import certified
+
 if TYPE_CHECKING:
     from mixfleet.budgeting.plan import Plan
     from mixfleet.evaluation.backtest import Backtest
@@ -31,7 +33,7 @@ def print_run(console: Console, run: "Run", *, seconds: float) -> None:
     for status, count in counts(rows).items():
         table.add_row(status, str(count), f"{count / len(rows):.1%}")
     console.print(table)
-    bad = [row for row in rows if not row["status"].startswith("ok")]
+    bad = [row for row in rows if not certified(row["status"])]
     for row in bad[:LISTED_UNITS]:
         _line(console, f"{_labels(row, run)}: {row['status']}: {row['reason']}")
     if len(bad) > LISTED_UNITS:
@@ -63,7 +65,7 @@ def status_rows(run: "Run") -> list[dict[str, Any]]:
 def counts(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """Units by status, the certified ones first."""
     found = [row["status"] for row in rows]
-    names = sorted(set(found), key=lambda status: (not status.startswith("ok"), status))
+    names = sorted(set(found), key=lambda status: (not certified(status), status))
     return {status: found.count(status) for status in names}
 
 

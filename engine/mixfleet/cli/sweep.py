@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from mixfleet.cli.hydra_compose import Point, compose_spec
 from mixfleet.config import RunConfig, Spec
 from mixfleet.errors import ConfigError, MixfleetError
+from mixfleet.posterior.unit_result import certified
 from mixfleet.storage import atomic_files
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _placed(spec: Spec, folder: Path, number: int) -> Spec:
 
 
 def _certified(run: "Run") -> set[tuple[str, ...]]:
-    return {labels for labels, status in _units(run.table("status"), run) if status.startswith("ok")}
+    return {labels for labels, status in _units(run.table("status"), run) if certified(status)}
 
 
 def _units(table: pa.Table, run: "Run") -> list[tuple[tuple[str, ...], str]]:

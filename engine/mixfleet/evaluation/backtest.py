@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixfleet.analysis.posterior_draws import CERTIFIED
 from mixfleet.api import fit, read_settings
 from mixfleet.config import RunConfig, Spec
 from mixfleet.data.frames import to_frame
 from mixfleet.errors import ConfigError
 from mixfleet.evaluation.forecast_scores import score_forecasts
 from mixfleet.fitting.runner import OnEvent
+from mixfleet.posterior.unit_result import CERTIFIED
 from mixfleet.run import Run
 from mixfleet.storage.table_files import write_tables
 
@@ -43,7 +43,7 @@ class Backtest:
 
     def summary(self) -> pa.Table:
         """Medians over certified units, by origin, horizon and forecast; of coverage the mean."""
-        certified = self.table.filter(pc.field("status").isin(CERTIFIED))
+        certified = self.table.filter(pc.field("status").isin(sorted(CERTIFIED)))
         rows: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         for row in certified.to_pylist():
             rows.setdefault((row["origin"], row["horizon"], row["forecast"]), []).append(row)

@@ -1,4 +1,4 @@
-"""Hindsight: how well a run foretold the weeks that it did not see, and how well a glance at the past would have.
+"""How well a run foretold the weeks that it did not see, and how well a glance at the past would have.
 
 The model is given the media and controls that came, as a plan would give them; the KPI it has to foretell. Two
 benchmarks know nothing but the KPI: the same week of the year before, and the last week seen.
@@ -13,10 +13,11 @@ from jaxtyping import Float, Int
 from mixfleet.analysis.aggregate import gather
 from mixfleet.analysis.breakdown import subjects
 from mixfleet.analysis.long_table import LongTable
-from mixfleet.analysis.posterior_draws import Block, Fleet
-from mixfleet.analysis.tables.predictive import course
+from mixfleet.analysis.posterior_draws import Fleet
+from mixfleet.analysis.tables.predictive import weekly_kpi
 from mixfleet.data.panel import Unit
 from mixfleet.posterior.scores import SCORES, scores
+from mixfleet.posterior.unit_series import UnitSeries
 
 __all__ = ["BENCHMARKS", "MODEL", "bands", "score_forecasts"]
 
@@ -41,6 +42,8 @@ class Foretold(NamedTuple):
     weeks: Int[np.ndarray, " week"]
     """Unit-weeks that count."""
 
+    DRAWN = ("expected", "noise")
+
 
 def score_forecasts(fleet: Fleet, horizon: int) -> pa.Table:
     """Scores by unit and by sum of certified units, horizon and forecast.
@@ -58,8 +61,8 @@ def score_forecasts(fleet: Fleet, horizon: int) -> pa.Table:
     """
     held = fleet.held_out()
 
-    def work(block: Block) -> tuple[Foretold, Any]:
-        foretold = _foretell(held, block, horizon)
+    def work(place: int, series: UnitSeries) -> tuple[Foretold, Any]:
+        foretold = _foretell(held, place, series, horizon)
         return foretold, _judge(foretold)
 
     groupings = [(), *((key,) for key in fleet.keys if len(fleet.keys) > 1)]
@@ -87,8 +90,8 @@ def bands(horizon: int) -> list[tuple[int, int]]:
     return cut if len(cut) == 1 else [*cut, (1, horizon)]
 
 
-def _foretell(fleet: Fleet, block: Block, horizon: int) -> Foretold:
-    unit, own = fleet.units[block.places[0]], course(fleet, block)
+def _foretell(fleet: Fleet, place: int, series: UnitSeries, horizon: int) -> Foretold:
+    unit, own = fleet.units[place], weekly_kpi(fleet, place, series)
     origin = len(unit.dates) - fleet.ahead
     late = min(max(-origin, 0), horizon)
     kpi, expected, noise, there = (

@@ -8,29 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from mixfleet.config.priors import ADSTOCK_PARAMETERS
 from mixfleet.inference import diagnostics
 from mixfleet.inference.compiled import COMPILER_OPTIONS, DrawBuffer
 from mixfleet.models.batch import Structure, UnitBatch
-from mixfleet.models.observation import OBSERVATIONS
-from mixfleet.models.transforms import natural, response
-from mixfleet_kernels import adstock, saturation
+from mixfleet.models.transforms import natural
 
-__all__ = [
-    "Draws",
-    "Judgement",
-    "Linear",
-    "inspect",
-    "parameter_quantities",
-    "predict",
-    "prior_contribution",
-    "steady_response",
-    "worth",
-]
+__all__ = ["Draws", "Judgement", "Linear", "inspect", "parameter_quantities"]
 
 
-COEFFICIENTS, OUTCOMES = 1, 2
-"""What a unit's key is folded with for each kind of draws; the sampler's own fold it otherwise."""
+COEFFICIENTS = 1
+"""What a unit's key is folded with to draw its coefficients; the sampler's own draws fold it otherwise."""
 
 Values = Array | np.ndarray
 """On device, or brought to the host."""
@@ -132,60 +119,6 @@ def inspect(
     return drawn, judgement
 
 
-@partial(jax.jit, static_argnames="structure", compiler_options=COMPILER_OPTIONS)
-def predict(
-    structure: Structure,
-    batch: UnitBatch,
-    unit: Int[Array, ""],
-    design: Float[Array, "week column"],
-    shape: Float[Array, "parameter channel sample"],
-    effect: Float[Array, "channel sample"],
-    observation: Float[Array, "parameter sample"],
-    coefficients: Float[Array, "column sample"],
-    key: UInt32[Array, "2"],
-) -> tuple[Float[Array, "week sample"], Float[Array, "week sample"]]:
-    """Expected KPI and draws of the KPI itself, both in shares of its scale."""
-    own = _only(batch, unit)
-    lanes = jnp.repeat(own.media, effect.shape[-1], axis=-1)
-    shapes = response(lanes, tuple(shape), structure)
-    expected = jnp.sum(shapes * effect, axis=1) + jnp.matmul(design, coefficients, precision="highest")
-    family = OBSERVATIONS[structure.model.observation]
-    return expected, family.sample(jax.random.fold_in(key, OUTCOMES), expected, tuple(observation))
-
-
-@partial(jax.jit, static_argnames="structure", compiler_options=COMPILER_OPTIONS)
-def worth(
-    structure: Structure,
-    batch: UnitBatch,
-    unit: Int[Array, ""],
-    value: Float[Array, " week"],
-    shape: Float[Array, "parameter channel sample"],
-) -> Float[Array, "channel sample"]:
-    """The value of one KPI, averaged over the weeks of the likelihood by each channel's contribution."""
-    own = _only(batch, unit)
-
-    def of_sample(shape: Float[Array, "parameter channel"]) -> Float[Array, " channel"]:
-        curve = response(own.media, tuple(shape[..., None]), structure)[..., 0] * own.weight
-        return jnp.sum(curve * value[:, None], axis=0) / jnp.maximum(jnp.sum(curve, axis=0), 1e-30)
-
-    return jax.lax.map(of_sample, jnp.moveaxis(shape, -1, 0), batch_size=64).T
-
-
-@partial(jax.jit, static_argnames="structure", compiler_options=COMPILER_OPTIONS)
-def prior_contribution(
-    structure: Structure,
-    batch: UnitBatch,
-    unit: Int[Array, ""],
-    shape: Float[Array, "parameter channel sample"],
-    effect: Float[Array, "channel sample"],
-) -> Float[Array, "channel sample"]:
-    """Mean contribution over the weeks of the likelihood under parameters from anywhere, such as the prior."""
-    own = _only(batch, unit)
-    lanes = jnp.repeat(own.media, effect.shape[-1], axis=-1)
-    shapes = response(lanes, tuple(shape), structure)
-    return jnp.sum(shapes * own.weight[:, None], axis=0) / jnp.sum(own.weight) * effect
-
-
 def _only(batch: UnitBatch, unit: Int[Array, ""]) -> UnitBatch:
     """The tile of one of its units."""
     picked = {
@@ -236,21 +169,3 @@ def _drawn(
         coefficients=by_draw(coefficients),
         value=by_draw(structure.rows.log_density(fields)),
     )
-
-
-@partial(jax.jit, static_argnames="structure", compiler_options=COMPILER_OPTIONS)
-def steady_response(
-    structure: Structure,
-    grid: Float[Array, " level"],
-    shape: Float[Array, "parameter channel sample"],
-    effect: Float[Array, "channel sample"],
-) -> Float[Array, "level channel sample"]:
-    """Weekly contribution, in shares of the KPI's scale, at media held at each level for ever."""
-    model = structure.model
-    count = len(ADSTOCK_PARAMETERS[model.adstock])
-    window = adstock.weights(model.adstock, tuple(shape[:count]), window=model.window, normalise=model.normalise)
-    # At a steady level the window only multiplies: before the saturation or after it.
-    gain = jnp.broadcast_to(jnp.sum(window, axis=0), effect.shape)[None]
-    before, after = (gain, 1.0) if model.adstock_first else (jnp.ones_like(gain), gain)
-    media = grid[:, None, None] * before
-    return saturation.saturate(model.saturation, media, tuple(shape[count:])) * after * effect[None]

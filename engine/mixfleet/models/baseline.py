@@ -18,6 +18,8 @@ __all__ = [
     "column_kinds",
     "column_names",
     "column_priors",
+    "component_rows",
+    "components",
     "design",
     "register",
     "terms_of",
@@ -151,6 +153,17 @@ def column_components(model: Model, data: Data) -> tuple[str, ...]:
     """What tables call each column's contribution; columns of one component are summed."""
     components = (term.component for term in terms_of(model) for _ in term.names())
     return (*components, *data.controls, *data.treatments)
+
+
+def components(model: Model, data: Data) -> tuple[str, ...]:
+    """Components of the baseline in order: baseline, trend, seasonality, then each control and treatment."""
+    return tuple(dict.fromkeys(column_components(model, data)))
+
+
+def component_rows(model: Model, data: Data) -> Float[np.ndarray, "component column"]:
+    """Which columns make up which of `components`, as zeros and ones."""
+    columns = column_components(model, data)
+    return np.array([[float(column == name) for column in columns] for name in components(model, data)])
 
 
 def column_priors(

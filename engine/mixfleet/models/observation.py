@@ -6,19 +6,22 @@ family is an object with the attributes of `SampledObservation`, made known by `
 """
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import jax
-from jaxtyping import Array, Float, UInt32
+import numpy as np
+from jaxtyping import Float
 
 from mixfleet.config import priors
 from mixfleet.config.priors import Distribution, Parameter
 from mixfleet.errors import ConfigError
 
+if TYPE_CHECKING:
+    from jax import Array
+
 __all__ = ["OBSERVATIONS", "Observation", "SampledObservation", "register"]
 
-Parameters = tuple[Float[Array, "*lane"], ...]
-"""Values of the family's parameters in the order of `config.priors.OBSERVATION_PARAMETERS`; the scale first."""
+Parameters = tuple["Array", ...]
+"""Values by lane of the family's parameters in the order of `config.priors.OBSERVATION_PARAMETERS`; the scale first."""
 
 
 class Observation(Protocol):
@@ -29,10 +32,13 @@ class Observation(Protocol):
         """Whether the baseline's coefficients are integrated out."""
         ...
 
-    def sample(
-        self, key: UInt32[Array, "2"], expected: Float[Array, "week *lane"], parameters: Parameters
-    ) -> Float[Array, "week *lane"]:
-        """A KPI of every week and lane, in the unit of `expected`."""
+    def noise(
+        self,
+        rng: np.random.Generator,
+        size: tuple[int, int],
+        parameters: tuple[Float[np.ndarray, " draw"], ...],
+    ) -> Float[np.ndarray, "week draw"]:
+        """What chance adds to the expected KPI, for so many weeks and draws, on the host."""
         ...
 
 
@@ -40,9 +46,9 @@ class SampledObservation(Observation, Protocol):
     """A family whose density is evaluated week by week."""
 
     def log_prob(
-        self, kpi: Float[Array, "week *lane"], expected: Float[Array, "week *lane"], parameters: Parameters
-    ) -> Float[Array, "week *lane"]:
-        """Log density of the KPI."""
+        self, kpi: "Float[Array, 'week lane']", expected: "Float[Array, 'week lane']", parameters: Parameters
+    ) -> "Float[Array, 'week lane']":
+        """Log density of the KPI, a differentiable jax function."""
         ...
 
 
@@ -51,8 +57,10 @@ class _Normal:
 
     marginal = True
 
-    def sample(self, key: UInt32[Array, "2"], expected: Array, parameters: Parameters) -> Array:
-        return expected + parameters[0] * jax.random.normal(key, expected.shape, expected.dtype)
+    def noise(self, rng: np.random.Generator, size: tuple[int, int], parameters: tuple[np.ndarray, ...]) -> np.ndarray:
+        drawn = rng.standard_normal(size)
+        drawn *= parameters[0]
+        return drawn
 
 
 OBSERVATIONS: dict[str, Observation] = {"normal": _Normal()}

@@ -1,82 +1,84 @@
-"""Accuracy: the KPI that a unit's model expects, week by week, and how well it agrees with what came."""
+"""The KPI that a unit's model expects week by week, the noise around it, and how well both agree with what came."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from mixfleet.config import Spec
-from mixfleet.inference.draws import Draws, predict
-from mixfleet.inference.scheduler import Finished
-from mixfleet.models.batch import Structure
+from mixfleet.config import Model
+from mixfleet.data.panel import Unit, unit_id
+from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.posterior.scores import scores
+from mixfleet.posterior.unit_series import UnitSeries
 
-__all__ = ["Sample", "sample_of", "weekly_fit"]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Evenly spaced draws of all chains, on one axis, scaled."""
-
-    shape: Float[np.ndarray, "parameter channel sample"]
-    effect: Float[np.ndarray, "channel sample"]
-    observation: Float[np.ndarray, "parameter sample"]
-    coefficients: Float[np.ndarray, "column sample"]
+__all__ = ["Predictive", "agreement", "predictive", "weekly_fit", "weekly_noise"]
 
 
-def sample_of(draws: Draws, size: int) -> Sample:
-    """`size` draws of all chains, evenly spaced."""
-    total = draws.noise.size
-    picked = (np.arange(size) * total) // size
+class Predictive(NamedTuple):
+    """One unit's weeks, draw by draw, in KPI."""
 
-    # Chain after chain: a stride through draws that hold all chains side by side would meet a few chains only.
-    def flat(values: Any) -> np.ndarray:
-        by_chain = np.swapaxes(np.asarray(values), -1, -2)
-        return by_chain.reshape(*by_chain.shape[:-2], total)[..., picked]
+    expected: Float[np.ndarray, "week draw"]
+    noise: Float[np.ndarray, "week draw"]
+    """What chance adds to the expected KPI."""
 
-    return Sample(flat(draws.shape), flat(draws.effect), flat(draws.observation), flat(draws.coefficients))
+
+def predictive(unit: Unit, series: UnitSeries, media: Float[np.ndarray, "week draw"], model: Model) -> Predictive:
+    """Expected KPI of all weeks of a unit, those that do not count too.
+
+    Args:
+        unit: The unit.
+        series: Its data and draws.
+        media: What all channels together bring, from `counterfactual.weekly`.
+        model: Says what family the KPI has around its expectation.
+    """
+    weeks = len(unit.dates)
+    # No product of matrices by a library whose own threads would wait for those of a walk over a fleet.
+    expected = np.einsum("tj,jd->td", series.design[:weeks], series.coefficients)
+    expected += media[:weeks]
+    return Predictive(expected, weekly_noise(unit, series.observation, model))
+
+
+def weekly_noise(
+    unit: Unit, parameters: Float[np.ndarray, "parameter draw"], model: Model
+) -> Float[np.ndarray, "week draw"]:
+    """Noise of a unit's weeks, drawn anew: the same whatever is planned and whoever else is there."""
+    rng = np.random.default_rng(int(unit_id(unit.labels)[:12], 16))
+    return OBSERVATIONS[model.observation].noise(rng, (len(unit.dates), parameters.shape[1]), tuple(parameters))
 
 
 def weekly_fit(
-    fitted: Finished, sample: Sample, structure: Structure, spec: Spec
+    unit: Unit, found: Predictive, counted: Bool[np.ndarray, " week"], holdout: int
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Expected KPI by week with the interval of the KPI itself, and how well it agrees, held-out weeks apart."""
-    member = fitted.job.member
-    weeks = len(member.unit.dates)
-    design = np.zeros((structure.weeks, structure.columns))
-    design[:weeks] = member.design
-    expected, outcome = predict(
-        structure,
-        fitted.batch,
-        np.int32(fitted.place),
-        *(
-            np.asarray(part, structure.dtype)
-            for part in (design, sample.shape, sample.effect, sample.observation, sample.coefficients)
-        ),
-        fitted.job.keys[0],
-    )
-    mean = np.asarray(expected, float)[:weeks].mean(axis=1) * member.scale.kpi
-    ordered = np.sort(np.asarray(outcome)[:weeks], axis=1).astype(float) * member.scale.kpi
+    """Expected KPI by week with the interval of the KPI itself, and how well it agrees, held-out weeks apart.
+
+    Args:
+        unit: The unit.
+        found: Its predictive draws.
+        counted: Weeks that are judged.
+        holdout: Last weeks, which the fit did not see.
+    """
+    mean = found.expected.mean(axis=1)
+    ordered = np.sort(found.expected + found.noise, axis=1)
     size = ordered.shape[1]
-    low, high = ordered[:, int(0.05 * size)], ordered[:, int(0.95 * size) - 1]
-    kpi = member.unit.kpi
-    known = member.unit.observed & np.isfinite(kpi)
+    seen = np.arange(len(unit.dates)) < len(unit.dates) - holdout
 
     def judged(which: np.ndarray) -> dict[str, np.ndarray]:
-        return scores(kpi[which], mean[which], ordered[which])
+        return scores(unit.kpi[which], mean[which], ordered[which])
 
-    quality = judged(member.fitted)
-    holdout = spec.data.holdout or 0
+    quality = judged(counted & seen)
     if holdout:
-        held = known & (np.arange(weeks) >= weeks - holdout)
-        quality |= {f"holdout_{name}": value for name, value in judged(held).items()}
+        quality |= {f"holdout_{name}": value for name, value in judged(counted & ~seen).items()}
     weekly = {
-        "date": member.unit.dates.astype("datetime64[D]"),
-        "kpi": kpi,
-        "observed": known,
+        "date": unit.dates.astype("datetime64[D]"),
+        "kpi": unit.kpi,
+        "observed": unit.observed & np.isfinite(unit.kpi),
         "mean": mean,
-        "q05": low,
-        "q95": high,
+        "q05": ordered[:, int(0.05 * size)],
+        "q95": ordered[:, int(0.95 * size) - 1],
     }
     return weekly, quality
+
+
+def agreement(kpi: Float[np.ndarray, " week"], found: Predictive) -> dict[str, np.ndarray]:
+    """Scores over all of the weeks."""
+    return scores(kpi, found.expected.mean(axis=1), np.sort(found.expected + found.noise, axis=1))

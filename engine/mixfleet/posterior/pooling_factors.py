@@ -1,4 +1,4 @@
-"""Pooled results: how much each unit borrowed from its group, and where the group's variance lies.
+"""How much each unit borrowed from its group, and where the group's variance lies.
 
 References:
     Gelman and Pardoe (2006), Bayesian measures of explained variance and pooling in multilevel (hierarchical) models,

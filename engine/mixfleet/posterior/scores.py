@@ -1,4 +1,4 @@
-"""Scores: how well a forecast agrees with what came."""
+"""How well a forecast agrees with what came."""
 
 import numpy as np
 from jaxtyping import Float

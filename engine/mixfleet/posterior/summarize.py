@@ -1,30 +1,43 @@
-"""Results: a unit's draws as tables and draws in the table's own units."""
+"""A unit's draws as tables and draws in the table's own units.
 
-from dataclasses import replace
+Parameters and their diagnostics are of all draws. Every other table is of the draws that are kept, in the precision in
+which they are kept and by the functions that read them back, so that it says the same as what is computed from the
+saved run; a run that stores no draws says the same too.
+"""
+
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from mixfleet.config import Spec
 from mixfleet.config.priors import OBSERVATION_PARAMETERS
 from mixfleet.data.panel import Panel
 from mixfleet.data.scaling import MEDIA_POWERS
-from mixfleet.inference.draws import parameter_quantities, prior_contribution, steady_response, worth
+from mixfleet.inference.draws import parameter_quantities
 from mixfleet.inference.scheduler import Finished
 from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit, Structure
-from mixfleet.models.prior_moments import DRAWS, moments, prior_sample
-from mixfleet.posterior.fit_quality import Sample, sample_of, weekly_fit
+from mixfleet.models.media import Curves
+from mixfleet.models.prior_moments import moments, prior_sample
+from mixfleet.posterior.counterfactual import contributions, decompose, value_weights
+from mixfleet.posterior.fit_quality import predictive, weekly_fit
+from mixfleet.posterior.response_curves import response_curves
 from mixfleet.posterior.statistics import QUANTILES, statistics
 from mixfleet.posterior.unit_result import UnitResult, thin_draws
+from mixfleet.posterior.unit_series import (
+    SUMMARY_DRAWS,
+    UnitSeries,
+    baseline_sums,
+    counted_weeks,
+    evenly_spaced,
+    series_variables,
+    unit_series,
+)
 
 __all__ = ["unit_result"]
 
 SHORT_QUANTILES = ("q05", "q50", "q95")
-
-PREDICTIVE_DRAWS = 512
-"""Draws behind fitted values, response curves and scores; everything else uses all of them."""
 
 
 def unit_result(
@@ -40,26 +53,30 @@ def unit_result(
         status: What became of the unit.
         reason: Why it is not plain ok.
     """
-    verdict = fitted.verdict
-    # What follows from draws depends on no coordinate and no law: one set of programs serves every rung.
-    any_family = ("",) * len(structure.families)
-    structure = replace(structure, model=replace(structure.model, coordinate="effect"), families=any_family)
+    verdict, member = fitted.verdict, fitted.job.member
     natural = _natural(fitted, spec)
-    sample = sample_of(fitted.draws, PREDICTIVE_DRAWS)
-    weekly, quality = weekly_fit(fitted, sample, structure, spec)
+    draws, dims, coords = _draws(fitted, natural, panel, spec)
+    picked = {name: evenly_spaced(draws[name], SUMMARY_DRAWS) for name in series_variables(spec.model)}
+    unit, counted = member.unit, _counted(member, spec)
+    series = unit_series(unit, member.scale, picked, spec.model, counted=counted, weeks=structure.weeks)
+    weights, price = value_weights(series.counted, series.value)
+    sums, media = map(np.asarray, decompose(series.media, weights, series.curves, model=spec.model))
+    known = counted & np.isfinite(unit.kpi)
+    weekly, quality = weekly_fit(unit, predictive(unit, series, media, spec.model), known, spec.data.holdout or 0)
     tables: dict[str, dict[str, np.ndarray]] = {
         "params": _params(fitted, natural, panel, spec),
-        "contributions": _contributions(fitted, panel, spec),
-        "curves": _curves(fitted, sample, structure, panel, spec),
+        "contributions": _contributions(series, sums[0], panel, spec),
+        "curves": _curves(member, series, panel, spec),
         "fit": quality,
         "weekly": weekly,
     }
-    roi = _roi(fitted, structure, panel)
+    roi = _roi(member, series, sums[-1] * price, panel, spec)
     if roi:
         tables["roi"] = roi
-    draws, dims, coords = ({}, {}, {}) if spec.output.draws == "summary" else _draws(fitted, natural, panel, spec)
+    if spec.output.draws == "summary":
+        draws, dims, coords = {}, {}, {}
     return UnitResult(
-        labels=fitted.job.member.unit.labels,
+        labels=unit.labels,
         status=status,
         reason=reason,
         rung=fitted.job.rung,
@@ -138,99 +155,74 @@ def _unit_factor(name: str, member: PreparedUnit) -> Float[np.ndarray, " channel
     return member.scale.media ** MEDIA_POWERS.get(name, 0)
 
 
-def _contributions(fitted: Finished, panel: Panel, spec: Spec) -> dict[str, np.ndarray]:
-    """Contributions in KPI over the weeks that are told, by channel and by term of the baseline."""
-    member = fitted.job.member
-    columns = baseline.column_names(spec.model, spec.data)
-    sums = member.design[member.contribution_weeks].sum(axis=0) * member.scale.kpi
-    linear = fitted.draws.coefficients * sums[:, None, None]
-    seasonal = [i for i, name in enumerate(columns) if name.startswith(("sin_", "cos_"))]
-    components, values = (
-        list(panel.channels),
-        [fitted.draws.contribution * (member.scale.kpi * member.contribution_weeks.sum())],
-    )
-    for i, name in enumerate(columns):
-        if i not in seasonal:
-            components.append("baseline" if name == "intercept" else name)
-            values.append(linear[i : i + 1])
-        elif i == seasonal[0]:
-            components.append("seasonality")
-            values.append(linear[seasonal].sum(axis=0, keepdims=True))
-    found = _statistics(np.concatenate(values), SHORT_QUANTILES)
-    total = float(np.sum(member.unit.kpi[member.fitted]))
+def _counted(member: PreparedUnit, spec: Spec) -> Bool[np.ndarray, " week"]:
+    """The weeks that tables look at; of a unit without a KPI those for which its media are planned."""
+    counted = counted_weeks(member.unit, window=spec.model.window)
+    return counted if counted.any() else member.contribution_weeks
+
+
+def _contributions(
+    series: UnitSeries, channels: Float[np.ndarray, "channel draw"], panel: Panel, spec: Spec
+) -> dict[str, np.ndarray]:
+    """Contributions in KPI over the weeks that count, by channel and by component of the baseline."""
+    rows = baseline.component_rows(spec.model, spec.data)
+    linear = baseline_sums(series, series.counted[:, None].astype(float), rows)[0]
+    found = statistics(np.concatenate([channels, linear]), SHORT_QUANTILES)
+    total = float(np.sum(np.nan_to_num(series.kpi)))
+    names = (*panel.channels, *baseline.components(spec.model, spec.data))
     return {
-        "component": np.array(components, object),
+        "component": np.array(names, object),
         **found,
-        "share": found["mean"] / total if total else np.full(len(components), np.nan),
+        "share": found["mean"] / total if total else np.full(len(names), np.nan),
     }
 
 
-def _roi(fitted: Finished, structure: Structure, panel: Panel) -> dict[str, np.ndarray]:
-    """Incremental value per unit of spend over the weeks that are told; empty where nothing was spent."""
-    member = fitted.job.member
-    weeks = member.contribution_weeks
-    spend = np.nansum(member.unit.spend[weeks], axis=0)
-    value = member.unit.value_per_kpi
+def _roi(
+    member: PreparedUnit, series: UnitSeries, returned: Float[np.ndarray, "channel draw"], panel: Panel, spec: Spec
+) -> dict[str, np.ndarray]:
+    """Incremental value per unit of spend over the weeks that count; empty where nothing was spent."""
+    spend = np.nansum(series.spend[series.counted], axis=0)
     paid = np.flatnonzero(spend > 0)
-    if not len(paid) or not np.all(np.isfinite(value[weeks])):
+    if not len(paid) or not np.all(np.isfinite(series.value[series.counted])):
         return {}
-    scale = member.scale.kpi * weeks.sum()
-    draws = fitted.draws.contribution
-    per_kpi: Any = value[weeks].mean()
-    if not np.all(value[weeks] == value[weeks][0]):
-        padded = np.zeros(structure.weeks)
-        padded[: len(value)] = np.where(weeks, value, 0.0)
-        shape = np.asarray(fitted.draws.shape)
-        flat = shape.reshape(*shape.shape[:2], draws[0].size)
-        weighted = worth(
-            structure, fitted.batch, np.int32(fitted.place), _cast(padded, structure), _cast(flat, structure)
-        )
-        per_kpi = np.asarray(weighted, float).reshape(draws.shape)
-    roi = (draws * per_kpi)[paid] * scale / spend[paid, None, None]
-
-    laws = member.laws
-    shape = np.array([[prior_sample(law, i, c) for c, law in enumerate(row)] for i, row in enumerate(laws[:-1])])
-    effect = np.array([prior_sample(law, len(laws), c) for c, law in enumerate(laws[-1])])
-    shape = shape.reshape(len(laws) - 1, len(panel.channels), DRAWS)
-    place = np.int32(fitted.place)
-    before = prior_contribution(structure, fitted.batch, place, _cast(shape, structure), _cast(effect, structure))
-    prior = np.asarray(before, float)[paid] * value[weeks].mean() * scale / spend[paid, None]
+    prior = _prior_value(member, series, spec)[paid] / spend[paid, None]
     return {
         "channel": np.array([panel.channels[c] for c in paid], object),
-        **_statistics(roi, SHORT_QUANTILES),
+        **statistics(returned[paid] / spend[paid, None], SHORT_QUANTILES),
         "spend": spend[paid],
         "prior_mean": prior.mean(axis=1),
         "prior_sd": prior.std(axis=1),
     }
 
 
-def _curves(fitted: Finished, sample: Sample, structure: Structure, panel: Panel, spec: Spec) -> dict[str, np.ndarray]:
+def _prior_value(member: PreparedUnit, series: UnitSeries, spec: Spec) -> Float[np.ndarray, "channel sample"]:
+    """Value that each channel would bring in the weeks that count under the prior."""
+    laws = member.laws
+    shape = np.array([[prior_sample(law, i, c) for c, law in enumerate(row)] for i, row in enumerate(laws[:-1])])
+    effect = np.array([prior_sample(law, len(laws), c) for c, law in enumerate(laws[-1])]) * member.scale.kpi
+    curves = Curves(shape.reshape(len(laws) - 1, *effect.shape), effect)
+    weights = np.where(series.counted, series.value, 0.0)[:, None, None]
+    return np.asarray(contributions(series.media, weights, curves, model=spec.model))[0]
+
+
+def _curves(member: PreparedUnit, series: UnitSeries, panel: Panel, spec: Spec) -> dict[str, np.ndarray]:
     """Weekly response at steady spend, from nothing to half again the highest week; media where nothing is paid."""
-    member = fitted.job.member
-    grid = np.linspace(0.0, 1.5, spec.output.curve_points)
-    curves = (
-        np.asarray(steady_response(structure, grid, np.asarray(sample.shape, float), np.asarray(sample.effect, float)))
-        * member.scale.kpi
-    )
-    known = member.unit.observed
-    paid, delivered = member.unit.spend[known].sum(axis=0), member.unit.media[known].sum(axis=0)
-    priced = np.isfinite(paid) & (paid > 0) & (delivered > 0)
-    price = np.where(priced, paid, 1.0) / np.where(priced, delivered, 1.0)
-    found = _statistics(np.moveaxis(curves, 1, 0).reshape(-1, curves.shape[-1]), SHORT_QUANTILES)
+    points = spec.output.curve_points
+    found = response_curves(member.unit, member.scale, series.curves, spec.model, points=points)
     return {
-        "channel": np.repeat(np.array(panel.channels, object), len(grid)),
-        "spend": np.ravel(np.outer(member.scale.media * price, grid)),
-        **found,
+        "channel": np.repeat(np.array(panel.channels, object), points),
+        "spend": found.spend.ravel(),
+        **{name: values.ravel() for name, values in statistics(found.kpi, SHORT_QUANTILES).items()},
     }
 
 
 def _draws(
     fitted: Finished, natural: dict[str, np.ndarray], panel: Panel, spec: Spec
 ) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
-    """Draws as [chain, draw, ...], thinned as the output asks."""
+    """Draws as [chain, draw, ...], thinned unless the output is to keep all."""
     values = {name: np.moveaxis(np.asarray(drawn), (-1, -2), (0, 1)) for name, drawn in natural.items()}
     values["lp"] = np.moveaxis(np.asarray(fitted.draws.value), -1, 0)
-    if spec.output.draws == "thin":
+    if spec.output.draws != "full":
         values = thin_draws(values, spec.output.thin)
     values = {name: np.ascontiguousarray(drawn, np.float32) for name, drawn in values.items()}
     dims = {name: ("channel",) for name in (*spec.model.channel_parameters, "contribution")}
@@ -241,12 +233,8 @@ def _draws(
 
 def _statistics(values: np.ndarray, quantiles: tuple[str, ...] = tuple(QUANTILES)) -> dict[str, np.ndarray]:
     """Of each row over all its draws, those of every chain."""
-    return statistics(np.asarray(values).reshape(len(values), -1), quantiles, exact=True)
+    return statistics(np.asarray(values).reshape(len(values), -1), quantiles)
 
 
 def _names(member: PreparedUnit, panel: Panel) -> dict[str, str]:
     return dict(zip(panel.keys, member.unit.labels, strict=True))
-
-
-def _cast(values: Any, structure: Structure) -> np.ndarray:
-    return np.asarray(values, structure.dtype)

@@ -13,6 +13,9 @@ STATUSES: tuple[str, ...] = get_args(Status)
 FITTED_STATUSES = frozenset(STATUSES) - {"rejected", "failed"}
 """Statuses of units that have draws; the others have no numbers at all."""
 
+CERTIFIED = frozenset({"ok", "ok_warn", "ok_retried", "ok_fallback"})
+"""Statuses of units that passed every gate: only their numbers may enter a sum."""
+
 Kind = Literal["text", "float", "bool", "date"]
 
 _STATISTICS: dict[str, Kind] = {
@@ -125,6 +128,16 @@ class UnitResult:
         _check_draws(self)
 
 
+def certified(status: str) -> bool:
+    """Whether a unit of this status passed every gate."""
+    return status in CERTIFIED
+
+
+def kept_draws(chains: int, length: int, thin: int | None) -> int:
+    """Draws that are left of a unit's, over all chains; `thin` None keeps all."""
+    return chains * (length if thin is None else min(length, max(1, thin // max(1, chains))))
+
+
 def thin_draws(
     draws: Mapping[str, Float32[np.ndarray, "chain draw ..."]], total: int
 ) -> dict[str, Float32[np.ndarray, "chain draw ..."]]:
@@ -135,7 +148,7 @@ def thin_draws(
     thinned = {}
     for name, values in draws.items():
         chains, length = values.shape[:2]
-        keep = max(1, total // max(1, chains))
+        keep = kept_draws(1, length, total // max(1, chains))
         if length > keep:
             # The last draw is always kept: (i + 1) * length / keep - 1 ends at length - 1.
             rows = (np.arange(1, keep + 1) * length) // keep - 1

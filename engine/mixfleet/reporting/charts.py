@@ -1,4 +1,4 @@
-"""Plot: the report's charts as Altair objects, each beside the frame that it shows."""
+"""The report's charts as Altair objects, each beside the frame that it shows."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any

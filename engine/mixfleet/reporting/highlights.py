@@ -1,4 +1,4 @@
-"""Remark: what deserves attention in a run, in plain words, worst first."""
+"""What deserves attention in a run, in plain words, worst first."""
 
 import math
 from collections.abc import Iterable, Mapping

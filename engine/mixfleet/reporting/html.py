@@ -1,4 +1,4 @@
-"""Report: one HTML file about a run that needs no network and no server.
+"""One HTML file about a run that needs no network and no server.
 
 The numbers lie in the file as JSON, a piece for the fleet and a piece for each unit that is parsed when somebody looks
 at it; the page's script draws them. Every text of the table's goes through JSON and `textContent`, never through
@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from mixfleet.analysis.insight import Insight
-from mixfleet.analysis.posterior_draws import CERTIFIED
 from mixfleet.analysis.tables.platform_reports import reports
 from mixfleet.budgeting.plan import Plan
+from mixfleet.posterior.unit_result import certified
 from mixfleet.reporting.highlights import highlights
 
 __all__ = ["compose_report"]
@@ -166,7 +166,7 @@ def _status(row: Mapping[str, Any], own: Mapping[str, ByUnit], keys: tuple[str, 
         "unit": unit,
         "status": row["status"],
         "reason": row["reason"],
-        "ok": row["status"] in CERTIFIED,
+        "ok": certified(row["status"]),
         "roi": _interval(whole[0]) if whole else None,
         "by": {one["channel"]: _interval(one) for one in own["roi"].get(unit, [])},
         "share": sum(part["share"] for part in share) if share else None,

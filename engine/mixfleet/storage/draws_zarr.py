@@ -26,6 +26,7 @@ from zarr.storage import MemoryStore
 
 from mixfleet.errors import RunError
 from mixfleet.posterior.unit_result import UnitResult
+from mixfleet.posterior.unit_series import evenly_spaced
 from mixfleet.storage import atomic_files
 
 DIGESTS = "posterior.sha256"
@@ -164,31 +165,30 @@ class Archive:
 
     def read_block(
         self, units: slice, *, draws: int, variables: Sequence[str]
-    ) -> tuple[dict[str, Float32[np.ndarray, "unit draw ..."]], dict[str, tuple[str, ...]]]:
-        """Draws of neighbouring units with all chains on one axis, evenly spaced, chain after chain.
+    ) -> tuple[dict[str, list[Float32[np.ndarray, "draw ..."]]], dict[str, tuple[str, ...]]]:
+        """Draws of neighbouring units with all chains on one axis, at most `draws` of each; see `evenly_spaced`.
 
-        Index i of units that were sampled jointly is one joint draw. A unit with fewer draws repeats some; one
-        without any is NaN throughout. Best read in blocks of `SHARD_UNITS`.
+        A unit without any has none here. Best read in blocks of `SHARD_UNITS`.
 
         Args:
             units: Positions in the status table.
-            draws: How many draws to return of each unit.
-            variables: Names of the variables.
+            draws: How many draws to return of each unit, at most.
+            variables: Names of the variables; those the store lacks are left out.
 
         Returns:
-            Draws by variable, and the labels of their last axis where they have one.
+            Draws of each unit by variable, and the labels of their last axis where they have one.
         """
         with self._blaming():
             chains, lengths = (self._whole(name)[units] for name in ("n_chains", "n_draws"))
             found, labels = {}, {}
             for name in variables:
+                if name not in self._arrays:
+                    continue
                 stored = self._rows(name, units)
-                found[name] = np.full((len(stored), draws, *stored.shape[3:]), np.nan, np.float32)
-                for target, own, count, length in zip(found[name], stored, chains, lengths, strict=True):
-                    total = int(count) * int(length)
-                    if total:
-                        flat = own[:count, :length].reshape(total, *own.shape[2:])
-                        target[:] = flat[(np.arange(draws) * total) // draws]
+                found[name] = [
+                    evenly_spaced(own[:count, :length], draws)
+                    for own, count, length in zip(stored, chains, lengths, strict=True)
+                ]
                 if stored.ndim > 3:
                     labels[name] = tuple(str(label) for label in self._whole(_axes(self._arrays[name])[3]))
         return found, labels

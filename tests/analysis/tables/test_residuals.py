@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mixfleet.analysis.tables.predictive import course
+from mixfleet.analysis.tables.predictive import weekly_kpi
 from mixfleet.analysis.tables.residuals import NOISE, heteroscedasticity, ljung_box, residuals
 from mixfleet.config import Model, Pooling, RunConfig, Spec
 from mixfleet.data.panel import Panel
@@ -65,7 +65,9 @@ def test_the_table_judges_the_weeks_that_were_seen(tmp_path: Path) -> None:
     table = run.insight.residuals().set_index(["brand", "market"])
     assert len(table) == 5
     fleet = run.fleet().seen()
-    for unit, own in zip(fleet.units, (course(fleet, block) for block in fleet.blocks(1)), strict=True):
+    for unit, own in zip(
+        fleet.units, (weekly_kpi(fleet, i, series) for i, series in enumerate(fleet.series())), strict=True
+    ):
         row, there = table.loc[unit.labels], own.weeks > 0
         assert row.weeks == there.sum() <= len(unit.dates) - 8
         outcome = own.expected[there] + own.noise[there]

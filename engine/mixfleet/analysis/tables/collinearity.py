@@ -1,4 +1,4 @@
-"""Overlap: which channels the data of a unit cannot tell apart."""
+"""Which channels the data of a unit cannot tell apart."""
 
 from collections.abc import Iterable
 from itertools import combinations

@@ -1,23 +1,20 @@
-"""Curve tables: response curves of every unit and channel, and what they say in one number each."""
-
-from typing import Any
+"""Response curves of every unit and channel, and what they say in one number each."""
 
 import jax
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
+from mixfleet.analysis.breakdown import by_unit
 from mixfleet.analysis.long_table import LongTable
-from mixfleet.analysis.posterior_draws import Block, Fleet
+from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.config.priors import ADSTOCK_PARAMETERS
-from mixfleet.data.panel import Unit
 from mixfleet.models.media import Curves, steady, windows
+from mixfleet.posterior.response_curves import levels, media_price, response_curves
 from mixfleet.posterior.statistics import statistics
+from mixfleet.posterior.unit_series import UnitSeries
 
-__all__ = ["curves", "price", "shapes"]
-
-HIGHEST = 1.5
-"""Last level of a curve, in shares of the channel's highest week."""
+__all__ = ["curves", "shapes"]
 
 _HALF = {
     "logistic": lambda rate: np.log(3.0) / rate,
@@ -35,24 +32,22 @@ def curves(fleet: Fleet, points: int) -> pa.Table:
     `spend` is media where nothing is paid. `seen` marks levels up to the highest week; `usual` is the mean of the weeks
     in which the channel ran.
     """
-    long_table, grid = LongTable(), np.linspace(0.0, HIGHEST, points)
+    long_table, grid = LongTable(), levels(points)
 
-    def work(block: Block) -> dict[str, np.ndarray]:
-        levels = np.broadcast_to(grid[:, None, None], (points, 1, len(fleet.channels)))
-        with jax.enable_x64(True):
-            level, slope = (np.asarray(part)[:, 0] for part in steady(levels, _curves(block), model=fleet.spec.model))
-        cost = _cost(fleet, block)[:, None]
+    def work(place: int, series: UnitSeries) -> dict[str, np.ndarray]:
+        unit, scale = fleet.units[place], fleet.scales[place]
+        found = response_curves(unit, scale, series.curves, fleet.spec.model, points=points)
         return {
-            "spend": cost * grid,
-            **statistics(np.moveaxis(level, 0, 1)),
-            "marginal": np.moveaxis(slope, 0, 1).mean(axis=-1) / cost,
-            "seen": np.broadcast_to(grid <= 1.0, (len(cost), points)),
-            "usual": _usual(block)[:, None] * cost,
+            "spend": found.spend,
+            **statistics(found.kpi),
+            "marginal": found.slope.mean(axis=-1),
+            "seen": np.broadcast_to(grid <= 1.0, found.spend.shape),
+            "usual": (_usual(series) * _cost(fleet, place))[:, None],
         }
 
     axes = {"channel": fleet.channels, "level": range(points)}
-    for head, ran, values in zip(*_heads(fleet), fleet.walk(work), strict=True):
-        long_table.add(head, axes, values, where=ran[:, None])
+    for place, head, values in by_unit(fleet, work):
+        long_table.add(head, axes, values, where=_ran(fleet, place)[:, None])
     return long_table.table()
 
 
@@ -65,29 +60,31 @@ def shapes(fleet: Fleet) -> pa.Table:
     """
     long_table = LongTable()
 
-    def work(block: Block) -> dict[str, dict[str, np.ndarray]]:
-        return {measure: statistics(values) for measure, values in _shapes(fleet, block).items()}
+    def work(place: int, series: UnitSeries) -> dict[str, dict[str, np.ndarray]]:
+        return {measure: statistics(values) for measure, values in _shapes(fleet, place, series).items()}
 
-    for head, ran, measures in zip(*_heads(fleet), fleet.walk(work), strict=True):
+    for place, head, measures in by_unit(fleet, work):
         for measure, values in measures.items():
-            long_table.add({**head, "measure": measure}, {"channel": fleet.channels}, values, where=ran)
+            axes = {"channel": fleet.channels}
+            long_table.add({**head, "measure": measure}, axes, values, where=_ran(fleet, place))
     return long_table.table()
 
 
-def _shapes(fleet: Fleet, block: Block) -> dict[str, Float[np.ndarray, "channel draw"]]:
+def _shapes(fleet: Fleet, place: int, series: UnitSeries) -> dict[str, Float[np.ndarray, "channel draw"]]:
     model = fleet.spec.model
     with jax.enable_x64(True):
-        usual = np.asarray(steady(_usual(block)[None, None], _curves(block), model=model)[0])[0, 0]
-    weights = _weights(fleet, block)
+        curves = Curves(series.shape[:, None], series.effect[None])
+        usual = np.asarray(steady(_usual(series)[None, None], curves, model=model)[0])[0, 0]
+    weights = _weights(fleet, series)
     total = weights.sum(axis=0)
     late = np.einsum("lcd,l->cd", weights, np.arange(len(weights))) / total
     measures = {"half_life": half_life(weights), "mean_lag": late}
     if model.saturation in _HALF:
-        half = _HALF[model.saturation](*block.shape[len(ADSTOCK_PARAMETERS[model.adstock]) :, 0])
+        half = _HALF[model.saturation](*series.shape[len(ADSTOCK_PARAMETERS[model.adstock]) :])
         before, ceiling = (total, 1.0) if model.adstock_first else (1.0, total)
-        measures["half_saturation"] = half / before * _cost(fleet, block)[:, None]
+        measures["half_saturation"] = half / before * _cost(fleet, place)[:, None]
         with np.errstate(divide="ignore", invalid="ignore"):
-            measures["saturation"] = usual / (block.effect[0] * ceiling)
+            measures["saturation"] = usual / (series.effect * ceiling)
     return measures
 
 
@@ -100,40 +97,23 @@ def half_life(weights: Float[np.ndarray, "window channel draw"]) -> Float[np.nda
     return (lag + (0.5 - before) / (reached - before))[0]
 
 
-def price(unit: Unit) -> Float[np.ndarray, " channel"]:
-    """Spend per unit of media over all of the unit's weeks; 1.0 where nothing is paid."""
-    paid, delivered = unit.spend[unit.observed].sum(axis=0), unit.media[unit.observed].sum(axis=0)
-    priced = np.isfinite(paid) & (paid > 0) & (delivered > 0)
-    return np.where(priced, paid, 1.0) / np.where(priced, delivered, 1.0)
+def _ran(fleet: Fleet, place: int) -> np.ndarray:
+    """Which channels ran in a unit."""
+    return np.any(fleet.units[place].media != 0, axis=0)
 
 
-def _heads(fleet: Fleet) -> tuple[list[dict[str, Any]], list[Bool[np.ndarray, " channel"]]]:
-    """Head columns of every unit, and which channels ran in it."""
-    heads = [
-        {**dict(zip(fleet.keys, unit.labels, strict=True)), "status": status}
-        for unit, status in zip(fleet.units, fleet.statuses, strict=True)
-    ]
-    return heads, [np.any(unit.media != 0, axis=0) for unit in fleet.units]
-
-
-def _cost(fleet: Fleet, block: Block) -> Float[np.ndarray, " channel"]:
+def _cost(fleet: Fleet, place: int) -> Float[np.ndarray, " channel"]:
     """Spend for one medium on the model's scale."""
-    place = block.places[0]
-    return fleet.scales[place].media * price(fleet.units[place])
+    return fleet.scales[place].media * media_price(fleet.units[place])
 
 
-def _weights(fleet: Fleet, block: Block) -> Float[np.ndarray, "window channel draw"]:
-    weights = np.asarray(windows(_curves(block), fleet.spec.model), float)
+def _weights(fleet: Fleet, series: UnitSeries) -> Float[np.ndarray, "window channel draw"]:
+    weights = np.asarray(windows(series.curves, fleet.spec.model), float)
     # A family without parameters has one window for all.
-    weights = weights[:, 0] if weights.ndim > 1 else weights[:, None, None]
-    return np.broadcast_to(weights, (len(weights), *block.effect.shape[1:]))
+    weights = weights if weights.ndim > 1 else weights[:, None, None]
+    return np.broadcast_to(weights, (len(weights), *series.effect.shape))
 
 
-def _usual(block: Block) -> Float[np.ndarray, " channel"]:
+def _usual(series: UnitSeries) -> Float[np.ndarray, " channel"]:
     """Mean of the weeks in which each channel ran, on the model's scale."""
-    media = block.media[0]
-    return media.sum(axis=0) / np.maximum((media != 0).sum(axis=0), 1)
-
-
-def _curves(block: Block) -> Curves:
-    return Curves(block.shape, block.effect)
+    return series.media.sum(axis=0) / np.maximum((series.media != 0).sum(axis=0), 1)

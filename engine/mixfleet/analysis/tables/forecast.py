@@ -1,4 +1,4 @@
-"""Forecast: the fleet some weeks further, under a table of future spend.
+"""The fleet some weeks further, under a table of future spend.
 
 The trend goes on at its slope, seasons come again, and what past media still bring is carried in. A forecast of a
 fleet is an account of its future weeks, so it adds up over units and time as every other account does.
@@ -14,10 +14,10 @@ from jaxtyping import Float, Int, Shaped
 
 from mixfleet.analysis.aggregate import Totals
 from mixfleet.analysis.posterior_draws import Fleet
-from mixfleet.analysis.tables.curves import price
 from mixfleet.data.panel import Unit
 from mixfleet.data.sources import read_table
 from mixfleet.errors import ConfigError
+from mixfleet.posterior.response_curves import media_price
 from mixfleet.posterior.statistics import statistics
 
 __all__ = ["Future", "Rows", "look_further", "outcomes", "read_rows"]
@@ -176,7 +176,7 @@ def _unpaid(unit: Unit) -> np.ndarray:
 def _longer(unit: Unit, spend: Float[np.ndarray, "week channel"], controls: Float[np.ndarray, "week linear"]) -> Unit:
     ahead = len(spend)
     step = unit.dates[1] - unit.dates[0]
-    media = spend / price(unit)
+    media = spend / media_price(unit)
     recent = unit.media[-YEAR:][unit.observed[-YEAR:]]
     unpaid = _unpaid(unit)
     if len(recent):

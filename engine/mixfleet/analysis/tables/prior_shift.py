@@ -1,4 +1,4 @@
-"""Movement: how far the data took each parameter and ROI from its prior."""
+"""How far the data took each parameter and ROI from its prior."""
 
 import numpy as np
 import pyarrow as pa

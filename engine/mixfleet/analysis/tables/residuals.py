@@ -1,4 +1,4 @@
-"""Residuals: whether what a unit's model leaves unexplained looks like the noise that it assumes.
+"""Whether what a unit's model leaves unexplained looks like the noise that it assumes.
 
 References:
     Ljung, Box (1978), On a measure of lack of fit in time series models, doi:10.1093/biomet/65.2.297.
@@ -10,10 +10,12 @@ import pyarrow as pa
 from jaxtyping import Bool, Float
 from scipy.stats import chi2
 
+from mixfleet.analysis.breakdown import by_unit
 from mixfleet.analysis.long_table import LongTable
-from mixfleet.analysis.posterior_draws import Block, Fleet
-from mixfleet.analysis.tables.predictive import Course, course
+from mixfleet.analysis.posterior_draws import Fleet
+from mixfleet.analysis.tables.predictive import WeeklyKpi, weekly_kpi
 from mixfleet.posterior.statistics import statistics
+from mixfleet.posterior.unit_series import UnitSeries
 
 __all__ = ["NOISE", "NOTHING", "heteroscedasticity", "ljung_box", "residuals"]
 
@@ -40,11 +42,11 @@ def residuals(fleet: Fleet) -> pa.Table:
     """
     seen, long_table = fleet.seen(), LongTable()
 
-    def work(block: Block) -> dict[str, object]:
-        return _checked(course(seen, block))
+    def work(place: int, series: UnitSeries) -> dict[str, object]:
+        return _checked(weekly_kpi(seen, place, series))
 
-    for unit, status, found in zip(seen.units, seen.statuses, seen.walk(work), strict=True):
-        long_table.add({**dict(zip(fleet.keys, unit.labels, strict=True)), "status": status}, {}, found)
+    for _, head, found in by_unit(seen, work):
+        long_table.add(head, {}, found)
     return long_table.table()
 
 
@@ -67,7 +69,7 @@ def heteroscedasticity(residual: Float[np.ndarray, " week"], mean: Float[np.ndar
     return float(chi2.sf(len(residual) * np.corrcoef(squared, mean)[0, 1] ** 2, 1))
 
 
-def _checked(own: Course) -> dict[str, object]:
+def _checked(own: WeeklyKpi) -> dict[str, object]:
     there = own.weeks > 0
     if not there.any():
         return {"weeks": 0, **dict.fromkeys(CHECKS, np.nan), "statement": NOTHING}

@@ -1,4 +1,4 @@
-"""Appraisal: what an account says, in statistics."""
+"""Statistics of what a unit's or a group's media brought."""
 
 from collections.abc import Mapping
 from typing import Any

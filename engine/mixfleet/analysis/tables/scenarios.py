@@ -1,4 +1,4 @@
-"""Alternative: what past weeks would have brought under another media plan than the one that ran."""
+"""What past weeks would have brought under another media plan than the one that ran."""
 
 from typing import Any, NamedTuple
 
@@ -7,17 +7,16 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
-from mixfleet.analysis.aggregate import gather
-from mixfleet.analysis.breakdown import ALL_CHANNELS, read_by, subjects, with_all
-from mixfleet.analysis.counterfactual import contributions
+from mixfleet.analysis.breakdown import ALL_CHANNELS, by_subject, with_all
 from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.periods import Windows
-from mixfleet.analysis.posterior_draws import Block, Fleet
-from mixfleet.analysis.tables.curves import price
+from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.analysis.tables.forecast import read_rows
 from mixfleet.errors import ConfigError
-from mixfleet.models.media import Curves
+from mixfleet.posterior.counterfactual import contributions
+from mixfleet.posterior.response_curves import media_price
 from mixfleet.posterior.statistics import statistics
+from mixfleet.posterior.unit_series import UnitSeries
 
 __all__ = ["alternative"]
 
@@ -32,6 +31,8 @@ class Change(NamedTuple):
     spend_actual: Float[np.ndarray, "window channel"]
     spend_plan: Float[np.ndarray, "window channel"]
     weeks: Float[np.ndarray, " window"]
+
+    DRAWN = ("kpi", "value")
 
 
 def alternative(fleet: Fleet, plan: Any, by: Any, windows: Windows) -> pa.Table:
@@ -50,15 +51,13 @@ def alternative(fleet: Fleet, plan: Any, by: Any, windows: Windows) -> pa.Table:
         ConfigError: The plan names what is not there, twice, or an amount that is none.
         TableError: The plan cannot be read or lacks a column.
     """
-    columns, spends = read_by(fleet, by), _spends(fleet, plan)
+    spends = _spends(fleet, plan)
 
-    def work(block: Block) -> tuple[Change, Any]:
-        change = _change(fleet, block, spends[block.places[0]], windows)
-        return change, _summarise(change)
+    def account(place: int, series: UnitSeries) -> Change:
+        return _change(fleet, place, series, spends[place], windows)
 
-    aggregation = gather(fleet, fleet.walk(work), [] if columns is None else [columns])
     long_table, axes = LongTable(), {"period": windows.names, "channel": (*fleet.channels, ALL_CHANNELS)}
-    for head, found in subjects(fleet, columns, aggregation, _summarise):
+    for head, found in by_subject(fleet, by, account, _summarise):
         for measure in ("kpi", "value"):
             long_table.add(
                 {**head, "measure": measure}, axes, {**found[measure], **found["spend"]}, where=found["there"]
@@ -72,21 +71,22 @@ def _summarise(change: Change) -> dict[str, Any]:
     return {"kpi": statistics(change.kpi), "value": statistics(change.value), "spend": spend, "there": there}
 
 
-def _change(fleet: Fleet, block: Block, planned: Float[np.ndarray, "week channel"], windows: Windows) -> Change:
-    place = block.places[0]
+def _change(
+    fleet: Fleet, place: int, series: UnitSeries, planned: Float[np.ndarray, "week channel"], windows: Windows
+) -> Change:
     unit, weeks = fleet.units[place], len(fleet.units[place].dates)
     inside = windows.index(unit.dates)[:, None] == np.arange(len(windows.names))
-    within = inside & block.counted[0, :weeks, None]
+    within = inside & series.counted[:weeks, None]
     named = np.isfinite(planned)
-    media = block.media[0].copy()
+    media = series.media.copy()
     # The scale is that of the media that ran, on which the unit was fitted.
-    media[:weeks][named] = (planned / price(unit) / fleet.scales[place].media)[named]
+    media[:weeks][named] = (planned / media_price(unit) / fleet.scales[place].media)[named]
     weights = np.zeros((fleet.weeks, 2 * len(windows.names), 1))
-    weights[:weeks, :, 0] = np.concatenate([within, within * block.value[0, :weeks, None]], axis=1)
-    curves = Curves(block.shape[:, 0], block.effect[0])
+    weights[:weeks, :, 0] = np.concatenate([within, within * series.value[:weeks, None]], axis=1)
     with jax.enable_x64(True):
         now, then = (
-            np.asarray(contributions(one, weights, curves, model=fleet.spec.model)) for one in (block.media[0], media)
+            np.asarray(contributions(one, weights, series.curves, model=fleet.spec.model))
+            for one in (series.media, media)
         )
     kpi, value = np.split(with_all(then - now), 2)
     paid = np.nan_to_num(unit.spend)

@@ -1,4 +1,4 @@
-"""Counterfactual: what one unit's channels bring by window of time, against the same past without a window's media.
+"""What one unit's channels bring by window of time, and against the same past without a window's media.
 
 Everything is in KPI and its value, draw by draw, carry-over included. Arrays are [channel, week, draw] inside, so that
 carry-over and sums over weeks are products of matrices, which is several times as fast as adding week by week.
@@ -10,14 +10,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from mixfleet.config import Model
 from mixfleet.config.priors import ADSTOCK_PARAMETERS
 from mixfleet.models.media import Curves, in_chunks, windows
 from mixfleet_kernels import adstock, saturation
 
-__all__ = ["Difference", "by_window", "contributions", "weekly", "whole"]
+__all__ = ["Difference", "by_window", "contributions", "decompose", "value_weights", "weekly", "whole"]
 
 CHUNK = 100
 """Draws that are evaluated at once: so few that a unit's response stays in the processor's cache."""
@@ -53,6 +53,36 @@ def contributions(
         value = _respond(media, part, _weights(part, model), model).value
         wide = jnp.broadcast_to(within, (*within.shape[:2], media.shape[1]))
         return jnp.moveaxis(_weighed(value, jnp.moveaxis(wide, -1, 0)) * part.effect[:, None], 1, 0)
+
+    return in_chunks(of_chunk, curves, size=CHUNK)
+
+
+def value_weights(
+    counted: Bool[np.ndarray, " week"], value: Float[np.ndarray, " week"]
+) -> tuple[Float[np.ndarray, "week weight"], float]:
+    """What a week counts and, unless all weeks have one price, what its KPI is worth; and that price, else 1.
+
+    The sum under the last weight times the price is the value.
+    """
+    weights = np.stack([counted, np.where(counted, value, 0.0)], axis=1)
+    prices = np.unique(value[counted])
+    return (weights[:, :1], float(prices[0])) if len(prices) == 1 else (weights, 1.0)
+
+
+@partial(jax.jit, static_argnames="model")
+def decompose(
+    media: Float[Array | np.ndarray, "week channel"],
+    weights: Float[Array | np.ndarray, "week weight"],
+    curves: Curves,
+    *,
+    model: Model,
+) -> tuple[Float[Array, "weight channel draw"], Float[Array, "week draw"]]:
+    """What each channel brings under each weight of the weeks, and what all bring together week by week."""
+
+    def of_chunk(part: Curves) -> tuple[Array, Array]:
+        value = _respond(media, part, _weights(part, model), model).value
+        sums = _weighed(value, _for_all(weights, media)) * part.effect[:, None]
+        return jnp.moveaxis(sums, 1, 0), jnp.einsum("ctd,cd->td", value, part.effect)
 
     return in_chunks(of_chunk, curves, size=CHUNK)
 

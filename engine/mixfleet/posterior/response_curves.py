@@ -1,0 +1,57 @@
+"""Response curves: the weekly KPI that a channel brings at a steady level of spend."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from mixfleet.config import Model
+from mixfleet.data.panel import Unit
+from mixfleet.data.scaling import Scale
+from mixfleet.models.media import Curves, steady
+
+__all__ = ["HIGHEST", "ResponseCurves", "levels", "media_price", "response_curves"]
+
+HIGHEST = 1.5
+"""Last level of a curve, in shares of the channel's highest week."""
+
+
+class ResponseCurves(NamedTuple):
+    """Curves of one unit's channels."""
+
+    spend: Float[np.ndarray, "channel level"]
+    """A week; media where nothing is paid."""
+    kpi: Float[np.ndarray, "channel level draw"]
+    slope: Float[np.ndarray, "channel level draw"]
+    """Derivative of the KPI by spend."""
+
+
+def levels(points: int) -> Float[np.ndarray, " level"]:
+    """Levels of a curve in shares of the channel's highest week, from nothing to `HIGHEST`."""
+    return np.linspace(0.0, HIGHEST, points)
+
+
+def media_price(unit: Unit) -> Float[np.ndarray, " channel"]:
+    """Spend per unit of media over all of the unit's weeks; 1.0 where nothing is paid."""
+    paid, delivered = unit.spend[unit.observed].sum(axis=0), unit.media[unit.observed].sum(axis=0)
+    priced = np.isfinite(paid) & (paid > 0) & (delivered > 0)
+    return np.where(priced, paid, 1.0) / np.where(priced, delivered, 1.0)
+
+
+def response_curves(unit: Unit, scale: Scale, curves: Curves, model: Model, *, points: int) -> ResponseCurves:
+    """Response to media held at each of `levels` for ever.
+
+    Args:
+        unit: Says what media cost.
+        scale: On which the unit was fitted.
+        curves: Its draws.
+        model: Families, window and order of carry-over and saturation.
+        points: How many levels.
+    """
+    grid, cost = levels(points), scale.media * media_price(unit)
+    media = np.broadcast_to(grid[:, None, None], (points, 1, len(cost)))
+    draws = Curves(curves.shape[:, None], curves.effect[None])
+    with jax.enable_x64(True):
+        kpi, slope = (np.moveaxis(np.asarray(part)[:, 0], 0, 1) for part in steady(media, draws, model=model))
+    return ResponseCurves(np.outer(cost, grid), kpi, slope / cost[:, None, None])

@@ -1,0 +1,136 @@
+"""A unit's data and kept draws as the arrays that every table is computed from, when it is fitted and ever after."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from mixfleet.config import Model
+from mixfleet.config.priors import OBSERVATION_PARAMETERS
+from mixfleet.data import scaling
+from mixfleet.data.panel import Unit
+from mixfleet.data.scaling import MEDIA_POWERS, Scale
+from mixfleet.models import baseline
+
+if TYPE_CHECKING:
+    from mixfleet.models.media import Curves
+
+__all__ = [
+    "SUMMARY_DRAWS",
+    "UnitSeries",
+    "baseline_sums",
+    "counted_weeks",
+    "evenly_spaced",
+    "series_variables",
+    "unit_series",
+]
+
+SUMMARY_DRAWS = 1000
+"""Draws of a unit behind its tables, at most; evenly spaced over those that are kept."""
+
+
+class UnitSeries(NamedTuple):
+    """One unit; behind its last week everything is zero."""
+
+    media: Float[np.ndarray, "week channel"]
+    """In shares of each channel's scale."""
+    spend: Float[np.ndarray, "week channel"]
+    """In the table's currency; NaN where a channel has no spend column."""
+    kpi: Float[np.ndarray, " week"]
+    """Zero in weeks that do not count."""
+    value: Float[np.ndarray, " week"]
+    """Revenue per KPI."""
+    counted: Bool[np.ndarray, " week"]
+    """Weeks that count in sums and scores."""
+    design: Float[np.ndarray, "week column"]
+    """Columns of the linear block, controls and treatments less their means."""
+    shape: Float[np.ndarray, "parameter channel draw"]
+    """Adstock, then saturation parameters, on the model's scale."""
+    effect: Float[np.ndarray, "channel draw"]
+    """In KPI."""
+    coefficients: Float[np.ndarray, "column draw"]
+    """In KPI, for the columns of `design`."""
+    observation: Float[np.ndarray, "parameter draw"]
+    """Parameters of the observation; its scale, in KPI, comes first."""
+
+    @property
+    def curves(self) -> "Curves":
+        """What shapes the response of every channel."""
+        # Starts jax, without which a saved run and its tables are read.
+        from mixfleet.models.media import Curves
+
+        return Curves(self.shape, self.effect)
+
+
+def series_variables(model: Model) -> tuple[str, ...]:
+    """Names of the kept draws that a `UnitSeries` is made of."""
+    return (*model.channel_parameters[:-1], "effect", "coefficients", *OBSERVATION_PARAMETERS[model.observation])
+
+
+def counted_weeks(unit: Unit, *, window: int) -> Bool[np.ndarray, " week"]:
+    """The weeks that tables look at: those with a KPI and known media; a holdout is among them."""
+    return scaling.likelihood_weeks(unit, window=window, holdout=0)
+
+
+def evenly_spaced(values: Float[np.ndarray, "chain draw ..."], count: int) -> Float[np.ndarray, "kept ..."]:
+    """At most `count` draws of all chains, evenly spaced, chain after chain.
+
+    Index i of units that were sampled jointly is one joint draw.
+    """
+    total = values.shape[0] * values.shape[1]
+    kept = min(count, total)
+    return values.reshape(total, *values.shape[2:])[(np.arange(kept) * total) // max(kept, 1)]
+
+
+def baseline_sums(
+    series: UnitSeries, within: Float[np.ndarray, "week window"], rows: Float[np.ndarray, "component column"]
+) -> Float[np.ndarray, "window component draw"]:
+    """KPI of the baseline's components, summed over each window's weeks."""
+    by_component = np.einsum("cj,wj->wcj", rows, within.T @ series.design)
+    return np.einsum("wcj,jd->wcd", by_component, series.coefficients)
+
+
+def unit_series(
+    unit: Unit,
+    scale: Scale,
+    draws: Mapping[str, Float[np.ndarray, "draw ..."]],
+    model: Model,
+    *,
+    counted: Bool[np.ndarray, " week"],
+    weeks: int,
+) -> UnitSeries:
+    """The unit's arrays.
+
+    Args:
+        unit: In the table's units.
+        scale: On which the unit was fitted.
+        draws: Each of `series_variables`, in the table's units.
+        model: Families, and terms of the baseline.
+        counted: Weeks that count.
+        weeks: Length of the arrays, at least the unit's.
+    """
+
+    def padded(values: np.ndarray) -> np.ndarray:
+        return np.concatenate([values, np.zeros((weeks - len(values), *values.shape[1:]), values.dtype)])
+
+    # Draws last: lanes that are summed over lie side by side.
+    own = {name: np.moveaxis(np.asarray(values, float), 0, -1) for name, values in draws.items()}
+    # Coefficients are kept per unit of a control; a control's contribution is that of its distance from its mean.
+    controls = np.where(unit.observed[:, None], unit.controls - scale.control_mean, 0.0)
+    design = baseline.design(unit.dates, controls, model=model, fitted_weeks=scale.trend_weeks)
+    coefficients = own["coefficients"].copy()
+    coefficients[0] += scale.control_mean @ coefficients[len(coefficients) - len(scale.control_mean) :]
+    shapes = [own[name] / scale.media[:, None] ** MEDIA_POWERS.get(name, 0) for name in model.channel_parameters[:-1]]
+    return UnitSeries(
+        media=padded(scale.scaled_media(unit)),
+        spend=padded(unit.spend),
+        kpi=padded(np.where(counted, unit.kpi, 0.0)),
+        value=padded(unit.value_per_kpi),
+        counted=padded(counted),
+        design=padded(design),
+        shape=np.stack(shapes) if shapes else np.zeros((0, *own["effect"].shape)),
+        effect=own["effect"],
+        coefficients=coefficients,
+        observation=np.stack([own[name] for name in OBSERVATION_PARAMETERS[model.observation]]),
+    )
