@@ -252,7 +252,7 @@ def _repeated_cells(
     return findings
 
 
-def _units(keys: Sequence[pa.ChunkedArray]) -> tuple[tuple[tuple[str, ...], ...], Int[np.ndarray, " row"]]:
+def _units(keys: list[pa.ChunkedArray]) -> tuple[tuple[tuple[str, ...], ...], Int[np.ndarray, " row"]]:
     """Labels of all units, sorted, and the number of the unit of each row."""
     code = np.zeros(len(keys[0]), np.int64)
     sizes, words = [], []
@@ -320,7 +320,7 @@ def _date_format(table: Table, data: config.Data) -> tuple[str | None, list[Find
         )
         raise TableError(message, findings=[_table_fault("date_ambiguous", data.date, message)])
     message = f"column {data.date}: dates such as {found.example!r} were read as {told[0]}"
-    return found.formats[0], [Finding(rule="date_format", severity="info", column=data.date, message=message)]
+    return next(iter(found.formats)), [Finding(rule="date_format", severity="info", column=data.date, message=message)]
 
 
 def _days(table: Table, data: config.Data, faults: list[Finding]) -> tuple[Days, list[Finding]]:
