@@ -1,5 +1,6 @@
 """Which rows of a table somebody means, as column=label,column=label."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,18 +14,31 @@ ALL = "all"
 """The selector that everything fits."""
 
 
+_PAIR = re.compile(r'\s*([^=,"]+?)\s*=\s*(?:"([^"]*)"|(.*?))\s*(?:,(?=[^=,]+=)|$)', re.DOTALL)
+"""A comma ends a label only where another column follows it, so that labels with commas need no quotes."""
+
+
 def read_selector(text: str, *, key: str) -> dict[str, str]:
     """Column to label, from column=label,column=label; none where it is `ALL`.
+
+    A label may have commas, and stand in double quotes where it has an equals sign behind one.
 
     Raises:
         ConfigError: It is not of that form.
     """
     if text.strip() == ALL:
         return {}
-    pairs = [part.split("=", 1) for part in text.split(",")]
-    if any(len(pair) != 2 or not pair[0].strip() for pair in pairs):
-        raise ConfigError(f"{text!r} is not of the form channel=tv,market=DE", key=key)
-    return {column.strip(): label.strip() for column, label in pairs}
+    found: dict[str, str] = {}
+    place = 0
+    while place < len(text) or not found:
+        pair = _PAIR.match(text, place)
+        if pair is None or text.endswith(","):
+            words = "is not of the form channel=tv,market=DE; labels with commas and = go in double quotes"
+            raise ConfigError(f"{text!r} {words}", key=key)
+        column, quoted, plain = pair.groups()
+        found[column] = plain if quoted is None else quoted
+        place = pair.end()
+    return found
 
 
 def by_unit(

@@ -5,6 +5,7 @@ logging; what it composes is a plain mapping that `mixfleet.config.schema.build`
 """
 
 import itertools
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -73,6 +74,22 @@ def groups(folder: Path | None = None) -> dict[str, tuple[str, ...]]:
         for group in names
         if any((root / group).is_dir() for root in search_path(folder))
     }
+
+
+def quoted_path(override: str) -> str:
+    """`data.path=sales (1).csv` with the quotes that Hydra's grammar wants; the shell has taken the user's own."""
+    key, given, value = override.partition("=")
+    if key != "data.path" or not given or value[:1] in ("'", '"', "["):
+        return override
+    if not os.path.exists(value):
+        try:
+            OverridesParser.create().parse_override(override)
+        except HydraException:
+            pass
+        else:
+            return override
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    return f"{key}='{escaped}'"
 
 
 def compose_spec(request: Request) -> Spec:

@@ -22,7 +22,8 @@ from mixfleet.cli import printing
 from mixfleet.cli.analysis import counterfactual, export, forecast, report
 from mixfleet.cli.budget import budget
 from mixfleet.cli.console import INTERRUPTED, AsJson, Terminal, errors_shown
-from mixfleet.cli.hydra_compose import PRIMARY, Point, Request, compose_spec, groups, sweep_points
+from mixfleet.cli.hydra_compose import PRIMARY, Point, Request, compose_spec, groups, quoted_path, sweep_points
+from mixfleet.cli.init import init
 from mixfleet.cli.progress import showing
 from mixfleet.cli.sweep import comparison, plan, run_sweep, write_comparison
 from mixfleet.config import RunConfig, Spec
@@ -141,7 +142,7 @@ def backtest(
         terminal.finish(answer, SOME_NOT_OK if any(_exit_code(run) for run in found.runs) else 0)
 
 
-for command in (budget, report, export, forecast, counterfactual):
+for command in (init, budget, report, export, forecast, counterfactual):
     app.command()(command)
 
 
@@ -165,7 +166,9 @@ def main() -> None:
 
 
 def _request(context: typer.Context, multirun: bool, config_dir: Path | None, config_name: str) -> Request:
-    return Request(overrides=tuple(context.args), folder=config_dir, primary=config_name, multirun=multirun)
+    return Request(
+        overrides=tuple(map(quoted_path, context.args)), folder=config_dir, primary=config_name, multirun=multirun
+    )
 
 
 def _named(spec: Spec) -> Spec:

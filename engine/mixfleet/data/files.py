@@ -1,6 +1,7 @@
 """Files: which files a path means, and the needed columns of each."""
 
 import glob
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from mixfleet.data.formats.workbook import read_workbook
 from mixfleet.data.validation.finding import Finding, refusal, require_columns
 from mixfleet.errors import TableError
 
+LONGEST_NAME = 255
+"""Most bytes of a file's name on common file systems."""
 PARQUET_ROWS = 20_000_000
 """Most rows of one Parquet file."""
 PARQUET_BYTES = 8 << 30
@@ -53,6 +56,8 @@ def find_files(pattern: str) -> list[Path]:
 
     In a folder, names that start with `.` or `_` are passed over: other tools keep their own files there.
     """
+    if any(len(os.fsencode(piece)) > LONGEST_NAME for piece in Path(pattern).parts) or "\0" in pattern:
+        raise refusal("file_missing", f"no file can be called {pattern[:60]}...: give a file, a folder or a glob")
     path = Path(pattern)
     if path.is_dir():
         found = sorted(

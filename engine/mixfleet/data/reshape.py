@@ -252,7 +252,7 @@ def _repeated_cells(
     return findings
 
 
-def _units(keys: Sequence[pa.ChunkedArray]) -> tuple[tuple[tuple[str, ...], ...], Int[np.ndarray, " row"]]:
+def _units(keys: list[pa.ChunkedArray]) -> tuple[tuple[tuple[str, ...], ...], Int[np.ndarray, " row"]]:
     """Labels of all units, sorted, and the number of the unit of each row."""
     code = np.zeros(len(keys[0]), np.int64)
     sizes, words = [], []

@@ -13,6 +13,9 @@ from mixfleet.models.media import Curves, steady
 
 __all__ = ["HIGHEST", "ResponseCurves", "levels", "media_price", "response_curves"]
 
+PRICE_DAYS = 91
+"""Days over which the price of media is today's: thirteen weeks, so that single payments even out."""
+
 HIGHEST = 1.5
 """Last level of a curve, in shares of the channel's highest week."""
 
@@ -33,10 +36,17 @@ def levels(points: int) -> Float[np.ndarray, " level"]:
 
 
 def media_price(unit: Unit) -> Float[np.ndarray, " channel"]:
-    """Spend per unit of media over all of the unit's weeks; 1.0 where nothing is paid."""
-    paid, delivered = unit.spend[unit.observed].sum(axis=0), unit.media[unit.observed].sum(axis=0)
-    priced = np.isfinite(paid) & (paid > 0) & (delivered > 0)
-    return np.where(priced, paid, 1.0) / np.where(priced, delivered, 1.0)
+    """Today's spend per unit of media: over the last `PRICE_DAYS`, else all weeks; 1.0 where nothing is paid.
+
+    Money that is still to be spent buys at today's price, not at the average of years of media inflation.
+    """
+    recent = unit.observed & (unit.dates > unit.dates[-1] - np.timedelta64(PRICE_DAYS, "D"))
+    found = np.ones(unit.media.shape[1])
+    for weeks in (unit.observed, recent):
+        paid, delivered = unit.spend[weeks].sum(axis=0), unit.media[weeks].sum(axis=0)
+        priced = np.isfinite(paid) & (paid > 0) & (delivered > 0)
+        found = np.where(priced, paid, found) / np.where(priced, delivered, 1.0)
+    return found
 
 
 def response_curves(unit: Unit, scale: Scale, curves: Curves, model: Model, *, points: int) -> ResponseCurves:

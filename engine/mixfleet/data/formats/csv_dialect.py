@@ -73,10 +73,10 @@ def find_dialect(raw: bytes, columns: Sequence[str]) -> Dialect:
     needed = set(columns)
     for delimiter in DELIMITERS:
         above = 0
-        for place, (record, last) in enumerate(_records(head, delimiter)):
+        for record, last in _records(head, delimiter):
             names = tuple(name if name in needed else " ".join(name.split()) for name in record)
-            # Where no record has a needed name the first one is the header, cut the finest way.
-            score = (len(needed & set(names)), len(names) if place == 0 else 0)
+            # Where no needed name is known, or none is there, the record of most words is the header.
+            score = (len(needed & set(names)), sum(re.match(r"[^\W\d_]", name) is not None for name in names))
             if best is None or score > best[0]:
                 best = (score, delimiter, names, above, last)
             above = last

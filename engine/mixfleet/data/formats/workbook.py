@@ -4,6 +4,7 @@ import datetime
 import itertools
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,24 @@ def read_workbook(path: Path, columns: Sequence[str]) -> tuple[pa.Table, int, tu
     Raises:
         TableError: openpyxl is not installed, the workbook is damaged or too large, or no sheet has the columns.
     """
+    with _open_book(path) as book:
+        return _best_sheet(path, book, columns)
+
+
+def header_of(path: Path) -> list[str]:
+    """The names in the fullest of the first rows of any sheet.
+
+    Raises:
+        TableError: openpyxl is not installed, or the workbook is damaged or too large.
+    """
+    with _open_book(path) as book:
+        rows = [row for sheet in book.worksheets for row in itertools.islice(_texts(sheet), HEADER_RECORDS)]
+    best = max(rows, key=lambda row: sum(bool(name) for name in row), default=[])
+    return [name for name in dict.fromkeys(" ".join((name or "").split()) for name in best) if name]
+
+
+@contextmanager
+def _open_book(path: Path) -> Iterator[Any]:
     try:
         import openpyxl
         from openpyxl.utils.exceptions import InvalidFileException
@@ -39,7 +58,7 @@ def read_workbook(path: Path, columns: Sequence[str]) -> tuple[pa.Table, int, tu
     except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError) as error:
         raise refusal("file_unreadable", f"{path} cannot be read as a workbook: {error}") from error
     try:
-        return _best_sheet(path, book, columns)
+        yield book
     finally:
         book.close()
 

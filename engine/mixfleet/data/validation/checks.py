@@ -10,6 +10,7 @@ from mixfleet.data.validation.cells import check_cells, similar_labels
 from mixfleet.data.validation.finding import Finding
 from mixfleet.data.validation.series import check_series
 from mixfleet.data.validation.short_history import lend
+from mixfleet.data.validation.whole_table import check_whole_table
 
 _RANK = {"error": 0, "warning": 1, "info": 2}
 
@@ -31,6 +32,7 @@ def check_sheet(
         *check_cells(sheet, data),
         *check_calendar(sheet, data, seasonality=seasonality, pooled=pooling.by != "none", fitted=fitted, today=today),
         *check_series(sheet, fitted=fitted),
+        *check_whole_table(sheet, data),
     ]
     refused = {finding.unit for finding in findings if finding.severity == "error"}
     usable = np.array([labels not in refused for labels in sheet.labels], bool)

@@ -1,0 +1,81 @@
+"""`mixfleet init`: a commented settings file for a table, with a guess at what its columns mean."""
+
+import os
+import re
+import shlex
+import tempfile
+import unicodedata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from mixfleet.cli.console import AsJson, Terminal, errors_shown
+from mixfleet.data.guess import Guess, guess_settings
+from mixfleet.errors import ConfigError
+
+SHIPPED = frozenset({"table", "example", "simulated"})
+
+
+def init(
+    table: Annotated[str, typer.Argument(help="CSV, Excel or Parquet file.")],
+    folder: Annotated[Path, typer.Option("--config-dir", "-cd", help="Folder of your own groups.")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Write over an existing file.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Writes a settings file for a table, with guesses to look over: mixfleet init sales.csv."""
+    terminal = Terminal.of(as_json)
+    with errors_shown(terminal):
+        name = _group_name(Path(table).stem)
+        path = folder / "data" / f"{name}.yaml"
+        guess = guess_settings(table)
+        _write(path, _text(table, guess), force=force)
+        command = f"mixfleet fit --config-dir {shlex.quote(str(folder))} data={name} run.id={name}"
+        for line in (*guess.notes, f"settings: {path} (look over its guesses)", f"next: {command}"):
+            terminal.out.print(line, markup=False, highlight=False, soft_wrap=True)
+        terminal.finish({"command": "init", "settings": str(path), "next": command}, 0)
+
+
+def _group_name(stem: str) -> str:
+    plain = unicodedata.normalize("NFKD", stem.lower()).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
+    return name if re.match(r"[a-z]", name) and name not in SHIPPED else f"my_{name or 'table'}"
+
+
+def _text(table: str, guess: Guess) -> str:
+    """The settings as YAML, each with a word on what it means."""
+    lines = [
+        "# Written by mixfleet init: guesses from the table, to be looked over.",
+        "source: table",
+        _line("path", table),
+    ]
+    for key, value, words in guess.settings:
+        lines += ["", *(f"# {line}" for line in words.splitlines())]
+        lines += [f"{key}:", *(f"  {_line(*item)}" for item in value.items())] if isinstance(value, dict) else []
+        lines += [] if isinstance(value, dict) else [_line(key, value)]
+    if guess.unused:
+        lines += ["", f"# Not used: {', '.join(' '.join(name.split()) for name in guess.unused)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _line(key: str, value: Any) -> str:
+    text = yaml.safe_dump({key: value}, default_flow_style=True, allow_unicode=True, width=10_000).strip()
+    return text.removeprefix("{").removesuffix("}")
+
+
+def _write(path: Path, text: str, *, force: bool) -> None:
+    """Whole or not at all, and over an existing file only where that is asked for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        if force:
+            os.replace(name, path)
+        else:
+            os.link(name, path)
+    except FileExistsError as error:
+        raise ConfigError(f"{path} is there already: --force writes over it", key="init") from error
+    finally:
+        Path(name).unlink(missing_ok=True)

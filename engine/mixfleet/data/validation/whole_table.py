@@ -1,0 +1,198 @@
+"""Rules about the whole table: sums beside their parts, one column in several units, the KPI among its explanations."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from mixfleet import config
+from mixfleet.data.parse import Fault
+from mixfleet.data.parsed_table import Column, Sheet
+from mixfleet.data.validation.finding import Finding, about_unit, unit_name
+
+EXACT = 1e-8
+"""Relative difference up to which a number counts as computed from others; files are written with rounding."""
+FEWEST_ROWS = 8
+"""Rows below which things may be equal by chance."""
+NAMED_UNITS = 5
+
+
+def check_whole_table(sheet: Sheet, data: config.Data) -> Iterator[Finding]:
+    """Findings that only a look at several columns or units together can see."""
+    yield from _kpi_among_columns(sheet)
+    yield from _channel_sums(sheet)
+    yield from _unit_sums(sheet, data)
+    yield from _repeated_series(sheet)
+
+
+def _named_columns(sheet: Sheet) -> list[tuple[str, Column]]:
+    channels = [(channel.name, channel.media) for channel in sheet.channels]
+    return [*channels, *((column.name, column) for column in sheet.linear)]
+
+
+def _complete(sheet: Sheet, column: Column) -> np.ndarray:
+    """Units in which every cell of the column is a number."""
+    return ~np.logical_or.reduceat(column.fault != Fault.NONE, sheet.start[:-1])
+
+
+def _each(sheet: Sheet, values: np.ndarray) -> Float[np.ndarray, " unit"]:
+    """Highest absolute value by unit."""
+    return np.maximum.reduceat(np.abs(np.nan_to_num(values)), sheet.start[:-1])
+
+
+def _equal(sheet: Sheet, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Units of rows enough in which two series are the same but for rounding."""
+    size = np.diff(sheet.start)
+    return (_each(sheet, a - b) <= EXACT * np.maximum(_each(sheet, a), _each(sheet, b))) & (size >= FEWEST_ROWS)
+
+
+def _varies(sheet: Sheet, column: Column) -> np.ndarray:
+    first = sheet.start[:-1]
+    return np.fmin.reduceat(column.values, first) < np.fmax.reduceat(column.values, first)
+
+
+def _kpi_among_columns(sheet: Sheet) -> Iterator[Finding]:
+    """Columns that are the KPI in another unit, and pairs whose product it is, such as quantity and price."""
+    kpi, columns = sheet.kpi, _named_columns(sheet)
+    usable = _complete(sheet, kpi) & _varies(sheet, kpi)
+    whole = [usable & _complete(sheet, column) for _, column in columns]
+    first, last, unit = sheet.start[:-1], sheet.start[1:] - 1, sheet.unit
+
+    def proportional(*factors: np.ndarray) -> np.ndarray:
+        # Hardly ever are they, so that first and last row say no at once.
+        ends = [np.prod([values[rows] for values in factors], axis=0) for rows in (first, last)]
+        a, b = ends[0] * kpi.values[last], ends[1] * kpi.values[first]
+        likely = np.abs(a - b) <= 1e-6 * np.maximum(np.abs(a), np.abs(b))
+        if not likely.any():
+            return likely
+        values = np.nan_to_num(np.prod(factors, axis=0))
+        square = np.add.reduceat(values**2, first)
+        slope = np.add.reduceat(values * np.nan_to_num(kpi.values), first) / np.where(square > 0, square, 1.0)
+        return (square > 0) & _equal(sheet, kpi.values, slope[unit] * values)
+
+    for (name, column), ready in zip(columns, whole, strict=True):
+        for place in np.flatnonzero(ready & proportional(column.values)):
+            words = f"{name} is the KPI itself, in another unit (column {column.name}): leave it out"
+            yield about_unit("kpi_among_columns", sheet.labels[place], words, column=column.name)
+    linear = list(range(len(sheet.channels), len(columns)))
+    for i in linear:
+        for j in [*range(len(sheet.channels)), *(j for j in linear if j > i)]:
+            found = whole[i] & whole[j] & proportional(columns[i][1].values, columns[j][1].values)
+            if not found.any():
+                continue
+            varied = _varies(sheet, columns[i][1]) & _varies(sheet, columns[j][1])
+            for place in np.flatnonzero(found & varied):
+                names = f"{columns[i][0]} and {columns[j][0]}"
+                words = f"the KPI is the product of {names}, which leaves nothing to explain: leave one of them out"
+                yield about_unit("kpi_among_columns", sheet.labels[place], words, column=columns[i][1].name)
+
+
+def _channel_sums(sheet: Sheet) -> Iterator[Finding]:
+    """A channel that is the sum of others, whose money would count twice."""
+    media = [channel.media for channel in sheet.channels]
+    if len(media) < 3:
+        return
+    values = np.nan_to_num(np.stack([column.values for column in media], axis=1))
+    for place, (first, last) in enumerate(zip(sheet.start[:-1], sheet.start[1:], strict=True)):
+        block = values[first:last]
+        if len(block) < max(FEWEST_ROWS, len(media)) or not np.isfinite(block).all():
+            continue
+        if found := _sum_of_others(block):
+            total, parts = found
+            named = " and ".join(sheet.channels[part].name for part in parts)
+            words = f"channel {sheet.channels[total].name} is the sum of {named}, which counts twice: leave the sum out"
+            yield about_unit("channel_sum", sheet.labels[place], words, column=media[total].name)
+
+
+def _sum_of_others(block: Float[np.ndarray, "row channel"]) -> tuple[int, list[int]] | None:
+    """The channel that is a sum of two or more others, and those."""
+    size = np.abs(block).max(axis=0)
+    running = np.flatnonzero(size > 0)
+    if len(running) < 3:
+        return None
+    scaled = block[:, running] / size[running]
+    # Where no direction is all but empty there is no sum to look for.
+    if np.linalg.eigvalsh(scaled.T @ scaled)[0] > 1e-9 * len(block):
+        return None
+    for total in sorted(running, key=lambda channel: -block[:, channel].sum()):
+        others = [int(channel) for channel in running if channel != total]
+        weight = np.linalg.lstsq(block[:, others], block[:, total], rcond=None)[0]
+        parts = [channel for channel, share in zip(others, weight, strict=True) if abs(share - 1) < 1e-6]
+        rest = block[:, total] - block[:, parts].sum(axis=1)
+        if len(parts) > 1 and np.abs(rest).max() <= 1e-6 * size[total]:
+            return int(total), parts
+    return None
+
+
+def _unit_sums(sheet: Sheet, data: config.Data) -> Iterator[Finding]:
+    """A unit that is the sum of the others beside it, such as a market that is the country."""
+    first = sheet.start[:-1]
+    days = sheet.dates.view(np.int64)
+    values = np.nan_to_num(sheet.kpi.values)
+    for key in range(len(data.keys)):
+        groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for place, labels in enumerate(sheet.labels):
+            groups[labels[:key] + labels[key + 1 :]].append(place)
+        for members in groups.values():
+            if len(members) < 3:
+                continue
+            rows = np.concatenate([np.arange(first[m], sheet.start[m + 1]) for m in members])
+            distinct, date = np.unique(days[rows], return_inverse=True)
+            sums = np.bincount(date, values[rows], minlength=len(distinct))
+            place = np.searchsorted(distinct, days)
+            for member in members:
+                own = slice(first[member], sheet.start[member + 1])
+                mine, rest = values[own], sums[place[own]] - values[own]
+                if len(mine) >= FEWEST_ROWS and mine.any() and np.abs(mine - rest).max() <= 1e-6 * np.abs(mine).max():
+                    words = (
+                        f"its {data.kpi} is the sum of the {len(members) - 1} units beside it (by {data.keys[key]}), "
+                        "which would count twice: leave its rows out"
+                    )
+                    yield about_unit("unit_sum", sheet.labels[member], words, column=data.kpi)
+
+
+def _repeated_series(sheet: Sheet) -> Iterator[Finding]:
+    """Paid media that are the same in several units, date by date: a national sum in every market."""
+    for channel in sheet.channels:
+        column = channel.spend
+        if column is None or len(sheet.labels) < 2:
+            continue
+        for alike in _same_series(sheet, column):
+            named = ", ".join(unit_name(sheet.labels[place]) for place in alike[:NAMED_UNITS])
+            more = f" and {len(alike) - NAMED_UNITS} more" if len(alike) > NAMED_UNITS else ""
+            words = (
+                f"spend of {channel.name} (column {column.name}) is the same in {named}{more}, date by date: if it is "
+                "one national sum share it out, by population say, for here it counts in every unit"
+            )
+            yield Finding(rule="repeated_spend", severity="warning", column=column.name, message=words)
+
+
+def _same_series(sheet: Sheet, column: Column) -> list[Sequence[int]]:
+    """Units, two or more, whose series agree on all dates that they share."""
+    days, values, unit = sheet.dates.view(np.int64), np.nan_to_num(column.values), sheet.unit
+    spent = values != 0
+    if not spent.any():
+        return []
+    # Units are compared only where they agree on the date on which most of them spend.
+    distinct, date = np.unique(days[spent], return_inverse=True)
+    usual = distinct[np.bincount(date).argmax()]
+    buckets: dict[float, list[int]] = defaultdict(list)
+    for row in np.flatnonzero(spent & (days == usual)):
+        buckets[float(values[row])].append(int(unit[row]))
+    found = []
+    for bucket in buckets.values():
+        while len(bucket) > 1:
+            head, *others = bucket
+            alike = [head, *(other for other in others if _agree(sheet, days, values, head, other))]
+            if len(alike) > 1:
+                found.append(alike)
+            bucket = [other for other in others if other not in alike]
+    return found
+
+
+def _agree(sheet: Sheet, days: np.ndarray, values: np.ndarray, a: int, b: int) -> bool:
+    own, other = (slice(sheet.start[place], sheet.start[place + 1]) for place in (a, b))
+    _, left, right = np.intersect1d(days[own], days[other], return_indices=True)
+    mine, theirs = values[own][left], values[other][right]
+    return len(left) >= FEWEST_ROWS and len(np.unique(mine)) > 2 and bool(np.all(mine == theirs))
