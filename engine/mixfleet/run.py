@@ -23,10 +23,11 @@ from mixfleet.errors import ConfigError, RunError
 from mixfleet.models.baseline import column_names
 from mixfleet.posterior.unit_result import FITTED_STATUSES
 from mixfleet.storage import atomic_files
-from mixfleet.storage.draws_zarr import Archive, UnitDraws
+from mixfleet.storage.draws_reader import Archive, UnitDraws
 from mixfleet.storage.manifest import read_finished
 from mixfleet.storage.output_folder import read_output
 from mixfleet.storage.run_folder import ARCHIVE, LATEST, SUMMARY
+from mixfleet.storage.summary_reader import Tables
 from mixfleet.storage.table_files import write_tables
 
 if TYPE_CHECKING:
@@ -285,8 +286,8 @@ class Run:
         return SavedUnit(run=self, position=position, status_row=status.slice(position, 1).to_pylist()[0])
 
     @functools.cached_property
-    def _tables(self) -> "_Tables":
-        return _Tables(self.path, self.manifest["files"])
+    def _tables(self) -> Tables:
+        return Tables(self.path, self.manifest["files"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -349,33 +350,6 @@ class SavedUnit:
             dates = weekly["date"].to_numpy().astype("datetime64[ns]")
             groups["observed_data"] = xr.Dataset({"kpi": ("date", weekly["kpi"].to_numpy())}, {"date": dates})
         return xr.DataTree.from_dict(groups)
-
-
-@dataclass(frozen=True)
-class _Tables:
-    """Summary tables of a run, each read and checked once."""
-
-    folder: Path
-    files: Mapping[str, Mapping[str, Any]]
-
-    def read(self, name: str) -> pa.Table:
-        if name not in self._read:
-            self._read[name] = self._load(name)
-        return self._read[name]
-
-    @functools.cached_property
-    def _read(self) -> dict[str, pa.Table]:
-        return {}
-
-    def _load(self, name: str) -> pa.Table:
-        file = f"{SUMMARY}/{name}.parquet"
-        if file not in self.files:
-            raise RunError(f"run {self.folder} has no table {name!r}")
-        data = atomic_files.read_checked(self.folder / file, self.files[file]["sha256"])
-        try:
-            return pq.read_table(io.BytesIO(data))
-        except (pa.ArrowException, OSError) as error:
-            raise RunError(f"{self.folder / file} is no table: {error}; fit again with another run.id") from error
 
 
 def _latest(path: Path) -> str:

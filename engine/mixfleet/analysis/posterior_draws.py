@@ -17,7 +17,8 @@ from mixfleet.data.scaling import MEDIA_POWERS, Scale
 from mixfleet.errors import RunError
 from mixfleet.models import baseline
 from mixfleet.runtime import cores
-from mixfleet.storage.draws_zarr import SHARD_UNITS, Archive
+from mixfleet.storage.draws_reader import Archive
+from mixfleet.storage.draws_zarr import SHARD_UNITS
 
 __all__ = ["CERTIFIED", "Block", "Fleet", "term_rows", "terms"]
 
