@@ -68,8 +68,11 @@ def counts(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def printable(text: str) -> str:
-    """`text` without characters that would move the cursor or break the line."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    """The text with control characters, terminal escapes and changes of direction by their number."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
+        for character in text
+    )
 
 
 def _labels(row: Mapping[str, Any], run: "Run") -> str:
