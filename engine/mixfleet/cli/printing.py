@@ -36,6 +36,8 @@ def print_run(console: Console, run: "Run", *, seconds: float) -> None:
         _line(console, f"{_labels(row, run)}: {row['status']}: {row['reason']}")
     if len(bad) > LISTED_UNITS:
         _line(console, f"and {len(bad) - LISTED_UNITS} more: see {run.path / 'summary' / 'status.parquet'}")
+    for gate in run.manifest.get("loosened", ()):
+        _line(console, f"certified by a loosened gate: {gate}")
     _line(console, f"run: {run.path}")
 
 

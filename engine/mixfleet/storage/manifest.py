@@ -92,6 +92,7 @@ def new_manifest(run_id: str, panel: Panel, spec: Spec, fingerprint: Fingerprint
         "platform": platform.platform(),
         "devices": list(devices),
         "seed": spec.inference.seed,
+        "loosened": loosened_gates(spec),
         "keys": list(panel.keys),
         "units": len(panel.units) + len(panel.rejected),
         "fingerprint": {
@@ -102,6 +103,18 @@ def new_manifest(run_id: str, panel: Panel, spec: Spec, fingerprint: Fingerprint
         },
         "config": to_mapping(spec),
     }
+
+
+def loosened_gates(spec: Spec) -> list[str]:
+    """Sentences on the gates of certification that are wider than the usual ones."""
+    own, usual = spec.inference, Spec().inference
+    wider = {
+        "rhat_max": own.rhat_max > usual.rhat_max,
+        "ess_floor": own.ess_floor < usual.ess_floor,
+        "ebfmi_min": own.ebfmi_min < usual.ebfmi_min,
+    }
+    names = [name for name, loose in wider.items() if loose]
+    return [f"inference.{name} is {getattr(own, name):g}, usually {getattr(usual, name):g}" for name in names]
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> str:
