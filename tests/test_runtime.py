@@ -32,13 +32,30 @@ def test_what_the_user_has_set_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.environ[runtime.CACHE] == "elsewhere"
 
 
-def test_an_open_cache_is_closed_to_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o755, 0o700, 0o1777])
+def test_a_folder_that_was_named_keeps_its_mode_and_the_cache_below_is_private(tmp_path: Path, mode: int) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
-    folder.chmod(0o777)
+    folder.chmod(mode)
+    state = runtime.prepare(Compute(cache_dir=str(folder)))
+    assert state.usable
+    assert state.folder.parent == folder
+    assert stat.S_IMODE(folder.stat().st_mode) == mode
+    assert stat.S_IMODE(state.folder.stat().st_mode) == 0o700
+    state.folder.chmod(0o777)
     assert "others" in runtime.cache_state(Compute(cache_dir=str(folder))).note
     assert runtime.prepare(Compute(cache_dir=str(folder))).usable
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(state.folder.stat().st_mode) == 0o700
+
+
+def test_a_folder_that_others_may_change_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(ConfigError, match=r"can be written by others; use chmod go-w, or chmod \+t"):
+        runtime.prepare(Compute(cache_dir=str(folder)))
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777
+    assert not list(folder.iterdir())
 
 
 def test_a_cache_that_was_asked_for_must_work(tmp_path: Path) -> None:

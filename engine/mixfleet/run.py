@@ -18,7 +18,7 @@ from mixfleet.data.frames import FrameKind, to_frame
 from mixfleet.errors import ConfigError, RunError
 from mixfleet.posterior.unit_result import certified
 from mixfleet.storage import atomic_files
-from mixfleet.storage.draws_zarr import UnitDraws
+from mixfleet.storage.draws_reader import UnitDraws
 from mixfleet.storage.output_folder import read_output
 from mixfleet.storage.reader import RunReader, read_run
 from mixfleet.storage.table_files import write_tables

@@ -37,7 +37,8 @@ def cores() -> int:
 def cache_folder(compute: Compute) -> Path:
     """Where compiled programs are kept between processes."""
     if compute.cache_dir is not None:
-        return Path(compute.cache_dir).expanduser()
+        # A folder of our own, so that the one that was named keeps its mode.
+        return Path(compute.cache_dir).expanduser() / "mixfleet-xla"
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(home).expanduser() / "mixfleet" / "xla"
 
@@ -67,7 +68,8 @@ def cache_state(compute: Compute, *, create: bool = False) -> CacheState:
         create: Make the folder, and make it private: it holds programs that later processes run.
     """
     folder = cache_folder(compute)
-    note = _private(folder) if create else _fault(folder)
+    note = "" if compute.cache_dir is None else _named_fault(folder.parent)
+    note = note or (_private(folder) if create else _fault(folder))
     files = [] if note or not folder.is_dir() else [path for path in folder.iterdir() if path.is_file()]
     size = sum(path.stat().st_size for path in files)
     return CacheState(folder=folder, usable=not note, files=len(files), size=size, note=note)
@@ -78,7 +80,7 @@ def _private(folder: Path) -> str:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         return f"cannot be made: {error.strerror}"
-    if not (fault := _owner_fault(folder)):
+    if not (fault := _owner_fault(folder)) and not folder.is_symlink():
         folder.chmod(0o700)
     return fault or _fault(folder)
 
@@ -91,6 +93,18 @@ def _fault(folder: Path) -> str:
     if os.name == "posix" and stat.S_IMODE(folder.stat().st_mode) & 0o077:
         return "can be read or written by others; use chmod 700"
     return "" if os.access(folder, os.R_OK | os.W_OK | os.X_OK) else "cannot be written"
+
+
+def _named_fault(folder: Path) -> str:
+    """Why the folder that the user named, whose mode stays as it is, is no place for a private one."""
+    if os.name != "posix" or not folder.is_dir():
+        return ""
+    found = folder.stat()
+    if found.st_uid not in (os.getuid(), 0):
+        return "belongs to another user"
+    # Whoever may rename the private folder could put another one in its place; the sticky bit forbids it.
+    exposed = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
+    return "can be written by others; use chmod go-w, or chmod +t" if exposed else ""
 
 
 def _owner_fault(folder: Path) -> str:

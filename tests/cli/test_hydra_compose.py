@@ -1,3 +1,6 @@
+import json
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +172,92 @@ def test_types_get_their_channels(override: str) -> None:
     spec = compose_spec(asked_for("data=table", "pooling=crossed", override, "pooling.type=0.3"))
     assert spec.pooling.types == {"social": ("tiktok", "meta")}
     assert spec.pooling.type == 0.3
+
+
+LEAKS = [
+    "${oc.env:PLANTED}",
+    "${oc.${.channel_column}:PLANTED}",
+    "${${.channel_column}.env:PLANTED}",
+    "a ${oc.decode:'${oc.env:PLANTED}'} b",
+    "${ oc.env : PLANTED }",
+    "${.channel_column}${oc.env:PLANTED}",
+    "${oc.env:PLANTED,${data.path}}",
+    "\\${oc.env:PLANTED}",
+]
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+@pytest.mark.parametrize("place", ["value", "list", "mapping", "override", "group", "defaults", "experiment"])
+def test_no_resolver_is_called_wherever_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], leak: str, place: str
+) -> None:
+    monkeypatch.setenv("PLANTED", "canary-7f3a")
+    quoted = json.dumps(leak)
+    texts = {
+        "value": f"path: x.csv\nchannels: [tv]\nchannel_column: env\ncurrency: {quoted}\n",
+        "list": f"path: x.csv\nchannels: [tv, {quoted}]\n",
+        "mapping": f"path: x.csv\nchannels:\n  tv: {{spend: {quoted}}}\n",
+    }
+    (tmp_path / "data").mkdir()
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "data" / "mine.yaml").write_text(texts.get(place, texts["mapping"].replace(quoted, "tv")))
+    (tmp_path / "team.yaml").write_text(f"defaults:\n  - fit\n  - override data: {quoted}\n  - _self_\n")
+    swept = f"# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      run.id: {quoted}\n"
+    (tmp_path / "experiment" / "own.yaml").write_text(swept)
+    overrides = {
+        "override": ("data=mine", f'run.id="{leak}"'),
+        "group": (f"data={leak}",),
+        "experiment": ("data=mine", "experiment=own"),
+        "defaults": (),
+    }
+    request = asked_for(
+        *overrides.get(place, ("data=mine",)), folder=tmp_path, primary="team" if place == "defaults" else "fit"
+    )
+    with pytest.raises(ConfigError, match="resolvers are not allowed") as caught:
+        [compose_spec(point.request) for point in sweep_points(request)] or compose_spec(request)
+    assert "canary" not in "".join((str(caught.value), repr(caught.value.__cause__), *capfd.readouterr()))
+
+
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (BOMB, "aliases are not allowed"),
+        ("x: " + "[" * 3000 + "]" * 3000, "nested more than 20 deep"),
+        ('path: !!python/object/apply:os.system ["touch pwned"]\n', "could not determine a constructor"),
+        ("".join(f"k{n}: 1\n" for n in range(80_000)) + "k0: 1\n", "stands twice"),
+        ("x: " + "y" * (1 << 20), "is larger than"),
+        ("? [a, b]\n: 1\n", "a key must be plain text"),
+        ("when: 2021-99-99\n", "is not plain YAML"),
+        ("number: " + "9" * 5000, "is not plain YAML"),
+        ("a: \x07\n", "is not plain YAML"),
+    ],
+)
+def test_yaml_that_is_not_plain_is_refused_at_once(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.yaml").write_text(text)
+    start = time.process_time()
+    with pytest.raises(ConfigError, match=said):
+        compose_spec(asked_for("data=mine", folder=tmp_path))
+    assert time.process_time() - start < 5.0
+    assert not Path("pwned").exists()
+
+
+@pytest.mark.parametrize("place", ["file", "override"])
+def test_searching_a_package_would_import_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    (tmp_path / "planted_package").mkdir()
+    (tmp_path / "planted_package" / "__init__.py").write_text("raise SystemExit('code was run')")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "team.yaml").write_text(
+        "defaults:\n  - fit\n  - override data: table\n  - _self_\nhydra:\n  searchpath: ['pkg://planted_package']\n"
+    )
+    if place == "file":
+        # The command's own folders take the place of those that the file names.
+        assert compose_spec(asked_for(folder=tmp_path, primary="team")) == Spec()
+    else:
+        with pytest.raises(ConfigError, match=r"hydra\.searchpath: must be folders, file://"):
+            compose_spec(asked_for("data=table", "hydra.searchpath=['pkg://planted_package']"))
+    assert "planted_package" not in sys.modules
+    assert compose_spec(asked_for("data=table")) == Spec()

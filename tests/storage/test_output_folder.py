@@ -178,3 +178,10 @@ def test_lists_are_those_of_sha256sum(tmp_path: Path) -> None:
     plan(1).save(tmp_path)
     assert subprocess.run(["sha256sum", "--strict", "-c", "plan.sha256"], cwd=tmp_path, check=False).returncode == 0
     assert read_output(tmp_path, "plan", "").keys() == set(content(tmp_path)) - {"plan.sha256"}
+
+
+def test_a_name_that_the_disk_cannot_have_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="File name too long"):
+        plan(1).save(tmp_path / ("x" * 300))
+    with pytest.raises(RunError, match="File name too long"):
+        atomic_files.make_folder(tmp_path / ("x" * 300))

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from mixfleet.data.panel import unit_id
 from mixfleet.errors import ConfigError, RunError
 from mixfleet.fitting import runner
 from mixfleet.posterior.unit_result import TABLES, UnitResult, thin_draws
-from mixfleet.storage import run_folder
+from mixfleet.storage import manifest, run_folder
 from mixfleet.storage.lock import hold_lock
 from tests.support.stub_engine import brands, engine, fleet, spec, tree_sha256, unit_result
 
@@ -187,6 +188,22 @@ class TestResume:
             runner.execute(fleet(brands(40), seed=1), spec(tmp_path), engine())
         elsewhere = replace(spec(tmp_path), compute=replace(spec(tmp_path).compute, memory_limit_gib=2.0))
         runner.execute(fleet(brands(40)), elsewhere, engine())
+
+    @pytest.mark.parametrize(
+        ("name", "other"), [("kernels", "native (other)"), ("jaxlib", "0.0.1"), ("processor", "z80")]
+    )
+    def test_other_arithmetic_is_refused_until_the_run_is_finished(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, other: str
+    ) -> None:
+        self.interrupted(tmp_path)
+        here = manifest._arithmetic()
+        with monkeypatch.context() as patch:
+            patch.setattr(manifest, "_arithmetic", lambda: here | {name: other})
+            with pytest.raises(RunError, match=rf"{name}: was .*, now it is {re.escape(other)}, .*restore what it was"):
+                runner.execute(fleet(brands(40)), spec(tmp_path), engine())
+        runner.execute(fleet(brands(40)), spec(tmp_path), engine())
+        monkeypatch.setattr(manifest, "_arithmetic", lambda: here | {name: other})
+        assert runner.execute(fleet(brands(40)), spec(tmp_path), engine()).manifest["state"] == "finished"
 
     def test_default_ids_are_times_and_never_shared(self, tmp_path: Path) -> None:
         runs = [runner.execute(fleet(brands(1)), spec(tmp_path, None), engine()) for _ in range(3)]

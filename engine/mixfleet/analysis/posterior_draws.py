@@ -20,7 +20,8 @@ from mixfleet.models import baseline
 from mixfleet.posterior.unit_result import FITTED_STATUSES, certified, kept_draws
 from mixfleet.posterior.unit_series import UnitSeries, counted_weeks, series_variables, unit_series
 from mixfleet.runtime import cores
-from mixfleet.storage.draws_zarr import SHARD_UNITS, Archive
+from mixfleet.storage.draws_reader import Archive
+from mixfleet.storage.draws_zarr import SHARD_UNITS
 from mixfleet.storage.reader import RunReader
 
 __all__ = ["Fleet", "read_fleet"]

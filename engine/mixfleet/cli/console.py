@@ -51,7 +51,8 @@ def errors_shown(terminal: Terminal) -> Iterator[None]:
     except MixfleetError as error:
         if isinstance(error, TableError) and error.findings:
             printing.print_findings(terminal.err, [vars(finding) for finding in error.findings])
-        terminal.err.print(f"{type(error).__name__}: {error}", markup=False, highlight=False, soft_wrap=True)
+        lines = map(printing.printable, f"{type(error).__name__}: {error}".split("\n"))
+        terminal.err.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
         answer = {"error": type(error).__name__, "message": str(error), "key": getattr(error, "key", None)}
         terminal.finish(answer, error.exit_code)
     except KeyboardInterrupt:

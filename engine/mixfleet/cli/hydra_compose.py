@@ -14,23 +14,26 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, OverrideParseException
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mixfleet.config import GROUPS, Spec, build, to_mapping
-from mixfleet.config.presets import shipped_settings
+from mixfleet.config.presets import calls_resolver, read_settings, shipped_settings
 from mixfleet.errors import ConfigError
 
 PRIMARY = "fit"
 """Name of the shipped primary configuration."""
-
-_RESOLVER = re.compile(r"\$\{[^{}]*:")
 
 _NOT_GIVEN = "???"
 
@@ -150,13 +153,50 @@ def _hydra(request: Request) -> Iterator[list[str]]:
     """Hydra ready to compose, and overrides to put first; its errors come out as ConfigError."""
     main, extra = _searched(request)
     _refuse_hydra_settings(request)
+    for override in request.overrides:
+        key = override.partition("=")[0].lstrip("+~")
+        # Groups and Hydra's own settings are resolved as soon as they are composed, all others in `_plain`.
+        if "." not in key or key.startswith("hydra"):
+            _refuse_blanks_and_resolvers(override, key)
     _store_schema()
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(main), job_name="mixfleet", version_base="1.3"):
+        with _strict_sources(), initialize_config_dir(str(main), job_name="mixfleet", version_base="1.3"):
             yield extra
     except (HydraException, OmegaConfBaseException) as error:
         raise _translated(error) from error
+
+
+class _StrictFiles(FileConfigSource):
+    """YAML files, of which only plain ones are loaded."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        path = Path(self.path, self._normalize_file_name(config_path))
+        if path.exists():
+            read_settings(path, interpolation=True)
+        return super().load_config(config_path)
+
+
+class _OwnPackages(ImportlibResourcesConfigSource):
+    """Packages, which are imported when they are searched, so only Hydra's own."""
+
+    def __init__(self, provider: str, path: str) -> None:
+        if provider.startswith("hydra.searchpath"):
+            raise ConfigError(f"must be folders, file://..., has {path}", key="hydra.searchpath")
+        super().__init__(provider=provider, path=path)
+
+
+@contextmanager
+def _strict_sources() -> Iterator[None]:
+    """Hydra reads settings only from folders, and only plain YAML, during the block."""
+    Plugins.instance()  # registers Hydra's own sources, once
+    types = SourcesRegistry.instance().types
+    before = dict(types)
+    types |= {"file": _StrictFiles, "pkg": _OwnPackages}
+    try:
+        yield
+    finally:
+        types |= before
 
 
 def _searched(request: Request) -> tuple[Path, list[str]]:
@@ -186,13 +226,15 @@ def _store_schema() -> None:
 
 def _plain(config: DictConfig) -> dict[str, Any]:
     raw = OmegaConf.to_container(config)
-    settings = OmegaConf.to_container(config, resolve=True)
     assert isinstance(raw, dict)
-    assert isinstance(settings, dict)
-    for each in (raw, settings):
-        if each["data"]["channels"] == _NOT_GIVEN:
-            del each["data"]["channels"]
+    if unnamed := raw["data"]["channels"] == _NOT_GIVEN:
+        del raw["data"]["channels"]
+    # Before anything is resolved, so that no message holds what a resolver gave.
     _refuse_blanks_and_resolvers(raw, "")
+    settings = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(settings, dict)
+    if unnamed:
+        del settings["data"]["channels"]
     return {str(name): value for name, value in settings.items()}
 
 
@@ -205,7 +247,7 @@ def _refuse_blanks_and_resolvers(value: Any, key: str) -> None:
             _refuse_blanks_and_resolvers(item, f"{key}[{i}]")
     elif value == _NOT_GIVEN:
         raise ConfigError("is required", key=key)
-    elif isinstance(value, str) and _RESOLVER.search(value):
+    elif isinstance(value, str) and calls_resolver(value):
         # A resolver can read the environment: a secret would end up in the run's config.yaml.
         raise ConfigError(f"resolvers are not allowed, is {value!r}; write the value itself", key=key)
 

@@ -194,7 +194,8 @@ def _fit_sweep(terminal: Terminal, points: tuple[Point, ...]) -> None:
     sweep = plan(points, _run_id)
 
     def announce(number: int, point: Point) -> None:
-        terminal.err.print(f"point {number + 1}/{len(points)}: {' '.join(point.changes)}", markup=False)
+        changes = printing.printable(" ".join(point.changes))
+        terminal.err.print(f"point {number + 1}/{len(points)}: {changes}", markup=False)
 
     with _resumable(terminal, RunConfig(root=str(sweep.folder.parent), id=sweep.folder.name)):
         outcomes = run_sweep(sweep, lambda spec: _fit(terminal, spec), announce)

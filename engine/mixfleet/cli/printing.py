@@ -38,6 +38,8 @@ def print_run(console: Console, run: "Run", *, seconds: float) -> None:
         _line(console, f"{_labels(row, run)}: {row['status']}: {row['reason']}")
     if len(bad) > LISTED_UNITS:
         _line(console, f"and {len(bad) - LISTED_UNITS} more: see {run.path / 'summary' / 'status.parquet'}")
+    for gate in run.manifest.get("loosened", ()):
+        _line(console, f"certified by a loosened gate: {gate}")
     _line(console, f"run: {run.path}")
 
 
@@ -70,8 +72,11 @@ def counts(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def printable(text: str) -> str:
-    """`text` without characters that would move the cursor or break the line."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    """The text with control characters, terminal escapes and changes of direction by their number."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
+        for character in text
+    )
 
 
 def _labels(row: Mapping[str, Any], run: "Run") -> str:

@@ -1,5 +1,6 @@
 """Settings files: a strict YAML reader of plain values, and the folder of the shipped ones."""
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from mixfleet.errors import ConfigError
 MAX_BYTES = 1 << 20
 """Largest settings file that is read."""
 
+_PLAIN_KEY = re.compile(r"\$\{[\w.]+\}")
+
 MAX_DEPTH = 20
 """Deepest nesting that is read."""
 
@@ -21,11 +24,20 @@ def shipped_settings() -> Path:
     return beside if beside.is_dir() else Path(__file__).parents[3] / "configs"
 
 
-def read_settings(path: str | Path) -> dict[str, Any]:
+def calls_resolver(text: str) -> bool:
+    """Whether the text interpolates anything but the value of a plain key such as `${data.path}`."""
+    return "${" in _PLAIN_KEY.sub("", text)
+
+
+def read_settings(path: str | Path, *, interpolation: bool = False) -> dict[str, Any]:
     """The mapping in a YAML file; an empty file is an empty mapping.
 
     Plain scalars, lists and mappings only: tags, aliases, repeated keys and interpolation are refused, so
     that reading a file neither runs nor looks up anything.
+
+    Args:
+        path: The file.
+        interpolation: Whether values of other keys, `${data.path}`, are let through as they stand.
 
     Raises:
         ConfigError: The file cannot be read or holds something else.
@@ -39,8 +51,8 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     if len(text) > MAX_BYTES:
         raise ConfigError(f"is larger than {MAX_BYTES} bytes", key=str(path))
     try:
-        value = yaml.load(text, Loader=_PlainLoader)
-    except yaml.YAMLError as error:
+        value = yaml.load(text, Loader=_InterpolatedLoader if interpolation else _PlainLoader)
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"is not plain YAML: {error}", key=str(path)) from error
     if value is None:
         return {}
@@ -58,8 +70,8 @@ class _PlainLoader(yaml.SafeLoader):
         event = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
             raise yaml.YAMLError(f"aliases are not allowed{event.start_mark}")
-        if isinstance(event, yaml.ScalarEvent) and "${" in event.value:
-            raise yaml.YAMLError(f"interpolation is not allowed{event.start_mark}")
+        if isinstance(event, yaml.ScalarEvent):
+            self._check_text(event)
         if self._depth == MAX_DEPTH:
             raise yaml.YAMLError(f"nested more than {MAX_DEPTH} deep{event.start_mark}")
         self._depth += 1
@@ -68,8 +80,23 @@ class _PlainLoader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        names = [name.value for name, _ in node.value]
-        for name in names:
-            if names.count(name) > 1:
-                raise yaml.YAMLError(f"{name!r} stands twice{node.start_mark}")
+        known = set()
+        for name, _ in node.value:
+            if not isinstance(name, yaml.ScalarNode):
+                raise yaml.YAMLError(f"a key must be plain text{name.start_mark}")
+            if name.value in known:
+                raise yaml.YAMLError(f"{name.value!r} stands twice{node.start_mark}")
+            known.add(name.value)
         return super().construct_mapping(node, deep=deep)
+
+    def _check_text(self, event: yaml.ScalarEvent) -> None:
+        if "${" in event.value:
+            raise yaml.YAMLError(f"interpolation is not allowed{event.start_mark}")
+
+
+class _InterpolatedLoader(_PlainLoader):
+    """The same with values of other keys."""
+
+    def _check_text(self, event: yaml.ScalarEvent) -> None:
+        if calls_resolver(event.value):
+            raise yaml.YAMLError(f"resolvers are not allowed; write the value itself{event.start_mark}")

@@ -315,6 +315,7 @@ def _provenance(manifest: Mapping[str, Any]) -> list[list[str]]:
         ["platform", manifest["platform"]],
         ["devices", ", ".join(manifest["devices"])],
         ["seed", str(manifest["seed"])],
+        *(["loosened gate", gate] for gate in manifest.get("loosened", ())),
         ["data (SHA-256)", manifest["fingerprint"]["data"]],
         ["result (SHA-256)", manifest["result_sha256"]],
         ["model", json.dumps(manifest["config"]["model"])],

@@ -164,7 +164,8 @@ def append_bytes(path: Path, data: bytes, *, at: int | None = None) -> None:
 
 def make_folder(path: Path) -> None:
     """Create the folder and its parents and force their names to disk; an existing folder is as good."""
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    with naming_disk_errors(path, 0):
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
         with naming_disk_errors(folder, 0), suppress(FileExistsError):
             os.mkdir(folder)

@@ -41,6 +41,8 @@ class Fingerprint:
     """SHA-256 of the checked table; another order of rows, or another file of this content, is the same."""
     config: Mapping[str, Any]
     """Settings that may change a result, as plain values."""
+    arithmetic: Mapping[str, str]
+    """What the last bits follow from: kernels with their instruction set, jax, jaxlib, the processor's vector units."""
 
     @staticmethod
     def of(panel: Panel, spec: Spec) -> "Fingerprint":
@@ -52,15 +54,27 @@ class Fingerprint:
             else:
                 config[group] = {name: value for name, value in config[group].items() if name not in names}
         # Through JSON, so that it compares equal to one that was read back.
-        return Fingerprint(engine=__version__, data=panel_sha256(panel), config=json.loads(json.dumps(config)))
+        plain = json.loads(json.dumps(config))
+        return Fingerprint(engine=__version__, data=panel_sha256(panel), config=plain, arithmetic=_arithmetic())
 
-    def differences(self, other: Mapping[str, Any]) -> list[str]:
-        """Sentences on where the stored fingerprint `other` differs from this one."""
+    def differences(self, other: Mapping[str, Any], *, finished: bool = False) -> list[str]:
+        """Sentences on where the stored fingerprint `other` differs from this one.
+
+        Args:
+            other: As read from a manifest; those of earlier versions say nothing of their arithmetic.
+            finished: Whether the run is; nothing more is computed then, so its arithmetic does not matter.
+        """
         found = []
         if other["engine"] != self.engine:
             found.append(f"the engine was {other['engine']}, now it is {self.engine}")
         if other["data"] != self.data:
             found.append("the data differ")
+        before = {} if finished else other.get("arithmetic", {})
+        for name in sorted(before.keys() & self.arithmetic.keys()):
+            if before[name] != self.arithmetic[name]:
+                found.append(
+                    f"{name}: was {before[name]}, now it is {self.arithmetic[name]}, which changes last digits"
+                )
         before, now = _flatten(other["config"]), _flatten(self.config)
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key):
@@ -78,15 +92,29 @@ def new_manifest(run_id: str, panel: Panel, spec: Spec, fingerprint: Fingerprint
         "platform": platform.platform(),
         "devices": list(devices),
         "seed": spec.inference.seed,
+        "loosened": loosened_gates(spec),
         "keys": list(panel.keys),
         "units": len(panel.units) + len(panel.rejected),
         "fingerprint": {
             "engine": fingerprint.engine,
             "data": fingerprint.data,
             "config": dict(fingerprint.config),
+            "arithmetic": dict(fingerprint.arithmetic),
         },
         "config": to_mapping(spec),
     }
+
+
+def loosened_gates(spec: Spec) -> list[str]:
+    """Sentences on the gates of certification that are wider than the usual ones."""
+    own, usual = spec.inference, Spec().inference
+    wider = {
+        "rhat_max": own.rhat_max > usual.rhat_max,
+        "ess_floor": own.ess_floor < usual.ess_floor,
+        "ebfmi_min": own.ebfmi_min < usual.ebfmi_min,
+    }
+    names = [name for name, loose in wider.items() if loose]
+    return [f"inference.{name} is {getattr(own, name):g}, usually {getattr(usual, name):g}" for name in names]
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> str:
@@ -199,6 +227,26 @@ def _flatten(value: Any, key: str = "") -> dict[str, Any]:
     for name, item in value.items():
         flat.update(_flatten(item, f"{key}.{name}" if key else str(name)))
     return flat
+
+
+def _arithmetic() -> dict[str, str]:
+    # Here, for it starts jax, which readers of a run do without.
+    from mixfleet_kernels import native_library
+
+    versions = _package_versions()
+    kernels = f"native ({native_library.isa()})" if native_library.available() else "xla"
+    found = {"kernels": kernels, "processor": " ".join((platform.machine(), *_vector_units()))}
+    return found | {name: versions[name] for name in ("jax", "jaxlib") if name in versions}
+
+
+def _vector_units() -> list[str]:
+    """Those of the processor's flags that XLA chooses its instructions by; none where they cannot be read."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    return sorted({flag for flag in flags if flag in ("fma", "f16c", "asimd", "sve") or flag.startswith("avx")})
 
 
 def _package_versions() -> dict[str, str]:

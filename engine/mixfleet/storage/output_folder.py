@@ -62,7 +62,9 @@ def output_folder(folder: Path, name: str) -> Iterator[Outputs]:
     Raises:
         RunError: The folder cannot be written, or is a link; nothing was changed then.
     """
-    if folder.is_symlink():
+    with naming_disk_errors(folder, 0):
+        is_link = folder.is_symlink()
+    if is_link:
         raise RunError(f"{folder} is a link, which outputs do not follow; name the folder itself")
     folder = folder.absolute()
     atomic_files.make_folder(folder.parent)

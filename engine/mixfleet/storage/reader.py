@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from mixfleet.errors import RunError
 from mixfleet.storage import atomic_files
-from mixfleet.storage.draws_zarr import Archive, UnitDraws
+from mixfleet.storage.draws_reader import Archive, UnitDraws
 from mixfleet.storage.manifest import read_finished
 from mixfleet.storage.run_folder import ARCHIVE, LATEST, SUMMARY
 

@@ -177,7 +177,7 @@ def open_run_folder(panel: Panel, spec: Spec, *, devices: tuple[str, ...] = ()) 
         remove_stagings(path)
         if (path / MANIFEST).exists():
             manifest = read_manifest(path)
-            if differences := fingerprint.differences(manifest["fingerprint"]):
+            if differences := fingerprint.differences(manifest["fingerprint"], finished=is_finished(path)):
                 raise RunError(
                     f"run {path} was made from something else: {'; '.join(differences)}. "
                     "Choose another run.id, or restore what it was made from to resume it"
