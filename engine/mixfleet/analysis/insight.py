@@ -165,8 +165,8 @@ class Insight:
         """What changed between two windows, each a pair of days, and why: KPI by component, after less before.
 
         The row `unexplained` is what is left of the change of the KPI itself. Where the windows hold different numbers
-        of weeks (`weeks_before`, `weeks_after`; of a group unit-weeks) all is per week, as the column `per` says; where one
-        of them holds none there is no number.
+        of weeks (`weeks_before`, `weeks_after`; of a group unit-weeks) all is per week, as the column `per` says;
+        where one of them holds none there is no number.
         """
         windows = read_period([before, after], [unit.dates for unit in self.fleet.units])
         first, then = (0, 1) if np.datetime64(before[0]) <= np.datetime64(after[0]) else (1, 0)
