@@ -1,40 +1,50 @@
-"""Run: the calls a user makes to fit a table, open what was fitted, and check a table."""
+"""The calls a user makes to fit a table, open what was fitted, and check a table."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import jax
 
-from mixfleet.budgeting.plan import Plan
-from mixfleet.config import GROUPS, Data, Model, Pooling, Prior, Spec, build, preset, to_mapping
+from mixfleet.config import (
+    GROUPS,
+    Data,
+    Model,
+    Pooling,
+    Prior,
+    Setting,
+    SettingGroups,
+    Spec,
+    build,
+    preset,
+    to_mapping,
+)
 from mixfleet.data.frames import frame_kind, to_frame
-from mixfleet.data.panel import read_panel
+from mixfleet.data.panel import Panel, read_panel
+from mixfleet.data.sources import TableSource
 from mixfleet.data.validation.finding import findings_table
 from mixfleet.errors import ConfigError
 from mixfleet.fitting.driver import fit_units
-from mixfleet.fitting.runner import OnEvent, execute
+from mixfleet.fitting.progress import OnEvent
+from mixfleet.fitting.runner import execute
 from mixfleet.run import Run, open
 from mixfleet.simulation import fleet as simulate
 from mixfleet.storage.summary_tables import write_table
+
+if TYPE_CHECKING:
+    from mixfleet.budgeting.plan import Plan
+    from mixfleet.budgeting.request import BudgetOptions
 
 __all__ = ["Run", "budget", "check", "fit", "open", "read_settings"]
 
 
 def fit(
-    table: Any = None,
+    table: TableSource | None = None,
     spec: Spec | Mapping[str, Any] | None = None,
     *,
-    data: Any = None,
-    model: Any = None,
-    prior: Any = None,
-    pooling: Any = None,
-    inference: Any = None,
-    compute: Any = None,
-    output: Any = None,
-    run: Any = None,
     on_event: OnEvent | None = None,
+    **groups: Unpack[SettingGroups],
 ) -> Run:
     """A finished run of the table: every unit fitted, or named with the reason why not.
 
@@ -45,16 +55,10 @@ def fit(
         table: pandas, polars or pyarrow table, DuckDB relation, or path of a file, folder or glob. By default
             what `data.source` and `data.path` say.
         spec: All settings; by default the defaults.
-        data: Group of settings, in place of the spec's: its dataclass, a mapping of what differs from the
-            spec's, or the name of a preset. The same holds for the groups below.
-        model: Structure of a unit's model.
-        prior: Prior laws.
-        pooling: Which units share hyperparameters.
-        inference: Sampling and certification.
-        compute: Devices and precision.
-        output: What is kept.
-        run: Where the run folder goes.
         on_event: Called with progress events.
+        **groups: Groups of settings in place of the spec's - `data`, `model`, `prior`, `pooling`, `inference`,
+            `compute`, `output`, `run` - each its dataclass, a mapping of what differs from the spec's, or the name of
+            a preset.
 
     Returns:
         The run, whose tables are frames of the library that `table` is of.
@@ -65,16 +69,6 @@ def fit(
         RunError: The run folder is in use, belongs to something else, or cannot be written.
         KeyboardInterrupt: SIGINT or SIGTERM; finished units are saved.
     """
-    groups = {
-        "data": data,
-        "model": model,
-        "prior": prior,
-        "pooling": pooling,
-        "inference": inference,
-        "compute": compute,
-        "output": output,
-        "run": run,
-    }
     settings = read_settings(spec, groups)
     truth = None
     frame = frame_kind(table)
@@ -83,10 +77,7 @@ def fit(
         simulated = simulate.from_config(settings.data.simulated, Prior(), Model(), Pooling())
         table, truth = simulated.table, simulated.truth
         settings = replace(settings, data=_simulated_data(settings.data, simulated.data))
-    model = settings.model
-    panel = read_panel(
-        table, settings.data, seasonality=model.seasonality, window=model.window, pooling=settings.pooling
-    )
+    panel = checked_panel(table, settings)
     devices = tuple(str(device) for device in jax.devices())
     finished = execute(panel, settings, fit_units, devices=devices, frame=frame, on_event=on_event)
     if truth is not None:
@@ -94,13 +85,19 @@ def fit(
     return finished
 
 
-def check(table: Any, data: Data, pooling: Pooling | None = None) -> Any:
+def check(
+    table: TableSource | None = None,
+    data: Setting[Data] = None,
+    pooling: Setting[Pooling] = None,
+    model: Setting[Model] = None,
+) -> Any:
     """Findings about the table, one row each: rule, severity, unit, column, message.
 
     Args:
-        table: pandas, polars or pyarrow table, DuckDB relation, or path of a file, folder or glob.
-        data: What its columns mean.
+        table: As in `fit`.
+        data: What its columns mean; like the groups below as its dataclass, a mapping or a preset's name.
         pooling: Which units are to share hyperparameters: those of few weeks need others.
+        model: Structure of a unit's model, whose window and seasons ask for so many weeks.
 
     Returns:
         A frame of the library that `table` is of; pandas for a path.
@@ -108,19 +105,31 @@ def check(table: Any, data: Data, pooling: Pooling | None = None) -> Any:
     Raises:
         TableError: The table cannot be read at all, or lacks a column.
     """
-    return to_frame(findings_table(read_panel(table, data, pooling=pooling or Pooling()).findings), frame_kind(table))
+    settings = read_settings(None, {"data": data, "pooling": pooling, "model": model})
+    return to_frame(findings_table(checked_panel(table, settings).findings), frame_kind(table))
 
 
-def budget(run: Run | str | Path, **request: Any) -> Plan:
+def checked_panel(table: TableSource | None, settings: Spec) -> Panel:
+    """The table as `fit` reads it, with all that the checks find.
+
+    Raises:
+        TableError: The table cannot be read at all, or lacks a column.
+    """
+    model = settings.model
+    return read_panel(
+        table, settings.data, seasonality=model.seasonality, window=model.window, pooling=settings.pooling
+    )
+
+
+def budget(run: Run | str | Path, **request: Unpack["BudgetOptions"]) -> "Plan":
     """The plan for the coming weeks that brings most, on the draws of a finished run.
 
     Args:
         run: The run, or its folder.
-        **request: What to ask for, such as `total`, `weeks`, `change`, `bounds`, `lock`, `aim`; see
-            `mixfleet.budgeting.request.Wish`.
+        **request: What to ask for; see `mixfleet.budgeting.request.BudgetRequest`.
 
     Raises:
-        ConfigError: A wish is wrong, or no plan fulfils all of them.
+        ConfigError: An option is wrong, or no plan fulfils all of them.
         RunError: The run is not finished, or kept no draws.
     """
     return (run if isinstance(run, Run) else open(run)).budget(**request)

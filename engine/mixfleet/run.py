@@ -6,13 +6,14 @@ import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mixfleet.analysis.economics import EconomicsOptions
 from mixfleet.analysis.posterior_draws import Fleet, read_fleet
 from mixfleet.data.frames import FrameKind, to_frame
 from mixfleet.errors import ConfigError, RunError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from mixfleet.analysis.insight import Insight
     from mixfleet.budgeting.plan import Plan
+    from mixfleet.budgeting.request import BudgetOptions
     from mixfleet.reporting.charts import Plots
 
 __all__ = ["Run", "SavedUnit", "open"]
@@ -128,7 +130,7 @@ class Run:
 
         return Plots(insight=self.insight, weekly=self.table("weekly"))
 
-    def budget(self, **request: Any) -> "Plan":
+    def budget(self, **request: Unpack["BudgetOptions"]) -> "Plan":
         """The plan for the coming weeks that brings most; see `mixfleet.budgeting.request.Wish` for what to wish for.
 
         Raises:
@@ -141,7 +143,7 @@ class Run:
         totals = {**plan.totals, "result_sha256": self.manifest["result_sha256"]}
         return replace(plan, totals=totals, frame=self.frame)
 
-    def report(self, out: str | Path | None = None, **economics: Any) -> Path:
+    def report(self, out: str | Path | None = None, **economics: Unpack[EconomicsOptions]) -> Path:
         """Write the report, one HTML file that needs no network; by default `report.html` in the run's folder.
 
         It holds the plan that `mixfleet budget` left in the run's folder, or else one with the usual limits; the
@@ -174,7 +176,7 @@ class Run:
             raise RunError(f"the plan in {self.path / 'budget'} was made from another run; repeat mixfleet budget")
         return plan
 
-    def export(self, folder: str | Path, kind: str = "csv", **economics: Any) -> list[Path]:
+    def export(self, folder: str | Path, kind: str = "csv", **economics: Unpack[EconomicsOptions]) -> list[Path]:
         """Write every table of `insight` to files; `kind` is csv, parquet or xlsx, `economics` as in `Insight.valued`.
 
         The forecast that `mixfleet forecast` left in the run's folder is among them.

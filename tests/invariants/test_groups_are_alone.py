@@ -9,7 +9,7 @@ import pytest
 from mixfleet.config import Pooling, Spec
 from mixfleet.data.panel import unit_id
 from mixfleet.errors import ConfigError
-from mixfleet.fitting import driver, memory
+from mixfleet.fitting import driver, group_driver
 from mixfleet.hierarchy import sampler
 from mixfleet.hierarchy.sampler import FinishedGroup
 from mixfleet.hierarchy.state import State
@@ -114,7 +114,7 @@ def test_the_estimate_of_a_groups_memory_holds_its_record(monkeypatch: pytest.Mo
     fit(with_units(FLEET, mine), spec, on_group=found.append)
     assert found[0].units[0].count == spec.inference.max_draws
     record = max(kept.values()) / 2**30
-    assert record <= memory.group_memory_estimate(found[0].group.pool, spec) <= 4 * record
+    assert record <= group_driver.group_memory_estimate(found[0].group.pool, spec) <= 4 * record
 
 
 def test_a_unit_that_diverges_too_often_goes_on_with_smaller_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,3 +64,22 @@ def test_an_unknown_name_is_an_error() -> None:
     assert python("import mixfleet\ntry: mixfleet.fti\nexcept AttributeError as error: print(error)") == (
         "module 'mixfleet' has no attribute 'fti'"
     )
+
+
+POOLS_AND_PLANS = ("hierarchy", "budgeting", "reporting", "fitting.group_driver")
+
+
+def test_a_fit_loads_what_it_needs(tmp_path: Path) -> None:
+    """Nothing is pooled, planned or reported; and a report of the run samples nothing."""
+    code = f"""
+import sys
+import mixfleet as mf
+fleet = mf.simulate.fleet(brands=1, markets=1, weeks=60, channels=1)
+short = {{"max_draws": 256, "ladder": False, "ess_target": 100, "ess_floor": 50, "rhat_max": 1.2}}
+run = mf.fit(fleet.table, data=fleet.data, inference=short, run={{"root": {str(tmp_path)!r}, "id": "r"}})
+print([name for name in sys.modules if name.startswith({tuple(f"mixfleet.{one}" for one in POOLS_AND_PLANS)!r})])
+"""
+    assert python(code) == "[]"
+    sampling = ("fitting", "hierarchy", "inference", "models.batch", "models.log_density")
+    report = f"import mixfleet as mf; mf.open({str(tmp_path / 'r')!r}).report()"
+    assert loaded(report, "numpyro", "optax", *(f"mixfleet.{name}" for name in sampling)) == "[]"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from mixfleet.analysis.selectors import ALL, by_unit
 from mixfleet.errors import ConfigError
 from mixfleet.posterior.statistics import statistics
 
-__all__ = ["CUSTOMER_MEASURES", "PROFIT_MEASURES", "Economics"]
+__all__ = ["CUSTOMER_MEASURES", "PROFIT_MEASURES", "Economics", "EconomicsOptions"]
 
 PROFIT_MEASURES = {
     "profit": "margin of the incremental KPI less the spend",
@@ -23,6 +23,14 @@ CUSTOMER_MEASURES = {
     "payback": "periods until the customers won have brought their cost; infinite if they never do",
     "marginal_payback": "the same at the margin",
 }
+
+
+class EconomicsOptions(TypedDict, total=False):
+    """The fields of `Economics`, as keywords of a call."""
+
+    margin: float | Mapping[str, float] | None
+    customer_value: float | Mapping[str, float] | None
+    retention: Sequence[float]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ status; sums over units hold certified units only and say which ones they leave 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from mixfleet.analysis.aggregate import Aggregation, Totals, keep
 from mixfleet.analysis.breakdown import read_by, subjects
-from mixfleet.analysis.economics import Economics
+from mixfleet.analysis.economics import Economics, EconomicsOptions
 from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.periods import Windows, read_period
 from mixfleet.analysis.posterior_draws import Fleet
@@ -57,7 +57,7 @@ class Insight:
     """What a KPI earns; see `valued`."""
     _ledgers: dict[Any, Aggregation] = field(default_factory=dict, repr=False)
 
-    def valued(self, **economics: Any) -> "Insight":
+    def valued(self, **economics: Unpack[EconomicsOptions]) -> "Insight":
         """The same with profit by a margin, LTV:CAC and payback by a customer's value; see `Economics` for the fields.
 
         Raises:

@@ -11,13 +11,11 @@ from jaxtyping import Bool, Float, Int
 
 from mixfleet.budgeting.bounds import cells_of
 from mixfleet.budgeting.outcome import SpendOutcome
+from mixfleet.budgeting.request import Range
 from mixfleet.budgeting.solvers.linear_program import Constraint
 from mixfleet.errors import ConfigError
 
-__all__ = ["Range", "side_constraints"]
-
-Range = tuple[float, float]
-"""Least and greatest; 0 and infinity are no limit."""
+__all__ = ["side_constraints"]
 
 
 class Sum(NamedTuple):

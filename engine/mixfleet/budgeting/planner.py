@@ -1,7 +1,7 @@
-"""Planning: where the coming weeks' money would bring most, against today's plan, on the draws of a finished run."""
+"""Where the coming weeks' money would bring most, against today's plan, on the draws of a finished run."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 
@@ -12,21 +12,21 @@ from mixfleet.budgeting.frontier import efficient_frontier
 from mixfleet.budgeting.outcome import SpendOutcome, outcome_of_spend
 from mixfleet.budgeting.plan import Plan, make_plan
 from mixfleet.budgeting.problem import Problem
-from mixfleet.budgeting.request import BudgetRequest
+from mixfleet.budgeting.request import BudgetOptions, BudgetRequest
 from mixfleet.budgeting.value_of_information import experiment_values
 
 __all__ = ["plan_budget"]
 
 
-def plan_budget(fleet: Fleet, **request: Any) -> Plan:
+def plan_budget(fleet: Fleet, **request: Unpack[BudgetOptions]) -> Plan:
     """The plan that brings most.
 
     Args:
         fleet: Units and draws of a finished run.
-        **request: Fields of `mixfleet.budgeting.request.Wish`, which says what each means.
+        **request: What is asked; `BudgetRequest` says what each field means.
 
     Raises:
-        ConfigError: A wish is wrong, or no plan fulfils all of them; says why.
+        ConfigError: An option is wrong, or no plan fulfils all of them; says why.
     """
     asked = BudgetRequest(**request)
     problem = Problem.of(asked, _outlook(fleet, asked))

@@ -1,20 +1,62 @@
-"""Wish: what somebody asks of a budget plan, checked for contradictions."""
+"""What is asked of a budget plan, checked for contradictions."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
-from mixfleet.budgeting.constraints import Range
 from mixfleet.errors import ConfigError
 
-__all__ = ["GOALS", "Aim", "BudgetRequest"]
+__all__ = ["GOALS", "Aim", "BudgetOptions", "BudgetRequest", "Range"]
+
+Range = tuple[float, float]
+"""Least and greatest; 0 and infinity are no limit."""
 
 Flighting = Literal["today", "even", "free"]
 Aim = Literal["mean", "cvar", "quantile", "mean_less_spread", "beat_today"]
 Maximand = Literal["outcome", "profit", "kpi"]
 
+NUMBERS = ("total", "target_roi", "target_marginal_roi", "target_outcome", "weeks", "change", "level", "spread")
+
+MOST_CHANGE = 10.0
+"""A greater change of a cell is a percentage written as a number."""
+
+MOST_RATE = 1e7
+
 GOALS = ("total", "target_roi", "target_marginal_roi", "target_outcome")
 """What may set the total; at most one of them."""
+
+
+class BudgetOptions(TypedDict, total=False):
+    """The fields of `BudgetRequest`, as keywords of a call."""
+
+    total: float | None
+    target_roi: float | None
+    target_marginal_roi: float | None
+    target_outcome: float | None
+    weeks: int
+    change: float
+    bounds: Mapping[str, Range]
+    bounds_money: Mapping[str, Range]
+    lock: Sequence[str]
+    within: Sequence[str]
+    groups: Mapping[str, Range]
+    groups_money: Mapping[str, Range]
+    shares: Mapping[str, Range]
+    ratios: Mapping[tuple[str, str], Range]
+    steps: Mapping[str, float]
+    flights: Mapping[str, float]
+    rates: Mapping[str, float]
+    maximise: Maximand
+    margin: float | Mapping[str, float] | None
+    aim: Aim
+    level: float
+    spread: float
+    flighting: Flighting
+    week_bounds: Mapping[str, Range]
+    lock_weeks: Sequence[str]
+    frontier: bool
+    experiment_error: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +131,22 @@ class BudgetRequest:
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
+        for name in NUMBERS:
+            number = getattr(self, name)
+            if number is not None and not math.isfinite(number):
+                raise ConfigError(f"must be a finite number, is {number}", key=f"budget.{name}")
         goals = [name for name in GOALS if getattr(self, name) is not None]
         if len(goals) > 1:
             raise ConfigError(f"choose one of {' and '.join(goals)}", key="budget")
         for name in (*goals, "level", "weeks"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"must be above zero, is {getattr(self, name)}", key=f"budget.{name}")
+        if self.change > MOST_CHANGE:
+            message = f"is a share of today's spend, so that {self.change:g} is {self.change:.0%}; write 0.3 for 30 %"
+            raise ConfigError(message, key="budget.change")
+        for selector, rate in self.rates.items():
+            if not 1 / MOST_RATE < rate < MOST_RATE:
+                raise ConfigError(f"{selector}: {rate:g} is no exchange rate", key="budget.rates")
         for name, known in (("aim", Aim), ("flighting", Flighting), ("maximise", Maximand)):
             if getattr(self, name) not in get_args(known):
                 raise ConfigError(f"must be one of {', '.join(get_args(known))}", key=f"budget.{name}")

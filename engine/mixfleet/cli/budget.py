@@ -1,76 +1,23 @@
-"""Budgeting: `mixfleet budget`."""
+"""`mixfleet budget`, whose options are the fields of `BudgetRequest`."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast, get_origin, get_type_hints
 
 import typer
 
 import mixfleet
 from mixfleet import runtime
 from mixfleet.analysis.selectors import ALL
+from mixfleet.budgeting.request import BudgetOptions, BudgetRequest
 from mixfleet.cli import printing
 from mixfleet.cli.console import AsJson, RunPath, Terminal, errors_shown
 from mixfleet.errors import ConfigError
 
-__all__ = ["budget"]
-
-Texts = list[str] | None
-
-
-def budget(
-    run: RunPath,
-    total: Annotated[float | None, typer.Option(help="Spend of the coming weeks; today's by default.")] = None,
-    target_roi: Annotated[float | None, typer.Option(help="Spend as much as returns so many times itself.")] = None,
-    target_marginal_roi: Annotated[float | None, typer.Option(help="Spend until the last one returns it.")] = None,
-    target_outcome: Annotated[float | None, typer.Option(help="Spend the least that brings so much.")] = None,
-    weeks: Annotated[int, typer.Option(help="Weeks to plan; today's plan is that of as many last weeks.")] = 13,
-    change: Annotated[float, typer.Option(help="Greatest change of any channel in a unit, 0.3 is 30 %.")] = 0.3,
-    bound: Annotated[Texts, typer.Option(help="Other limits: channel=tv,market=DE:0.5:2 x today's.")] = None,
-    bound_money: Annotated[Texts, typer.Option(help="The same in money: channel=tv:5000:20000.")] = None,
-    lock: Annotated[Texts, typer.Option(help="What stays as it is: market=DE, or channel=tv.")] = None,
-    within: Annotated[Texts, typer.Option(help="Key column: money stays within each of its values.")] = None,
-    group: Annotated[Texts, typer.Option(help="Limits of a sum: channel=tv:0.9:1.2 x today's, in all units.")] = None,
-    group_money: Annotated[Texts, typer.Option(help="The same in money: market=DE:5000: without an end.")] = None,
-    share: Annotated[Texts, typer.Option(help="Limits of a share of the total: channel=tv:0.2:0.4.")] = None,
-    ratio: Annotated[Texts, typer.Option(help="One sum per another: channel=tv:channel=search:1:2.")] = None,
-    step: Annotated[Texts, typer.Option(help="Spends are multiples: channel=tv:1000.")] = None,
-    flight: Annotated[Texts, typer.Option(help="Nothing, or at least so much: channel=tv:50000.")] = None,
-    aim: Annotated[str, typer.Option(help="mean, cvar, quantile, mean_less_spread or beat_today.")] = "mean",
-    level: Annotated[float, typer.Option(help="Share of the worst draws that cvar and quantile look at.")] = 0.1,
-    spread: Annotated[float, typer.Option(help="Standard deviations that mean_less_spread takes off.")] = 1.0,
-    flighting: Annotated[str, typer.Option(help="today's weekly pattern, even, or free.")] = "today",
-    week_bound: Annotated[Texts, typer.Option(help="channel=tv@2026-01-05..2026-02-01:0:2 x an average week.")] = None,
-    lock_weeks: Annotated[Texts, typer.Option(help="Weeks that stay: all@2026-01-05..2026-01-25.")] = None,
-    rate: Annotated[Texts, typer.Option(help="Plan's currency per unit's: 1, then market=US:0.92.")] = None,
-    maximise: Annotated[str, typer.Option(help="outcome, profit or kpi.")] = "outcome",
-    margin: Annotated[Texts, typer.Option(help="Earned per KPI, for profit: 0.4, then market=DE:0.3.")] = None,
-    frontier: Annotated[bool, typer.Option("--frontier", help="Also the best plans of other totals.")] = False,
-    experiment_error: Annotated[float | None, typer.Option(help="Also what experiments as exact are worth.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the plan; budget/ in the run by default.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Plans where the coming weeks' money brings most: mixfleet budget runs/2026-11-21 --change 0.2."""
-    given = locals()
-    terminal = Terminal.of(as_json)
-    with errors_shown(terminal):
-        runtime.prepare(mixfleet.Compute())
-        opened = mixfleet.open(run)
-        plan = opened.budget(**_wish(given))
-        files = plan.save(out or opened.path / "budget")
-        printing.print_plan(terminal.out, plan, files)
-        terminal.finish({"command": "budget", **plan.totals, "files": [str(path) for path in files]}, 0)
-
-
-def _wish(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of the wish: options that may be repeated have a form of their own."""
-    request = {name: value for name, value in given.items() if name not in ("run", "out", "as_json")}
-    for option, (name, form, read) in FORMS.items():
-        request[name] = dict(read(text, form, name) for text in request.pop(option) or ())
-    for name in ("lock", "within", "lock_weeks"):
-        request[name] = tuple(request[name] or ())
-    request["margin"] = request["margin"] or None
-    return request
+__all__ = ["OPTIONS", "budget"]
 
 
 def _range(text: str, form: str, name: str) -> tuple[str, tuple[float, float]]:
@@ -102,17 +49,105 @@ def _limits(limits: Sequence[str], text: str, form: str, name: str) -> tuple[flo
         raise ConfigError(f"{text!r} is not of the form {form}", key=f"budget.{name}") from error
 
 
-FORMS = {
-    "bound": ("bounds", "channel=tv,market=DE:0.5:2", _range),
-    "bound_money": ("bounds_money", "channel=tv:5000:20000", _range),
-    "group": ("groups", "channel=tv:0.9:1.2", _range),
-    "group_money": ("groups_money", "market=DE:5000:20000", _range),
-    "share": ("shares", "channel=tv:0.2:0.4", _range),
-    "ratio": ("ratios", "channel=tv:channel=search:1:2", _ratio),
-    "step": ("steps", "channel=tv:1000", _number),
-    "flight": ("flights", "channel=tv:50000", _number),
-    "week_bound": ("week_bounds", "channel=tv@2026-01-05..2026-02-01:0:2", _range),
-    "rate": ("rates", "market=US:0.92", _number),
-    "margin": ("margin", "market=DE:0.3", _number),
+Reader = Callable[[str, str, str], tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Option:
+    """How the command line asks for one field of `BudgetRequest`."""
+
+    help: str
+    flag: str = ""
+    """Its name without dashes, where it is not the field's."""
+    form: str = ""
+    """Of what is given as many times as there are entries: how one is written."""
+    read: Reader | None = None
+    """Key and value of one entry."""
+
+
+OPTIONS = {
+    "total": Option("Spend of the coming weeks; today's by default."),
+    "target_roi": Option("Spend as much as returns so many times itself."),
+    "target_marginal_roi": Option("Spend until the last one returns it."),
+    "target_outcome": Option("Spend the least that brings so much."),
+    "weeks": Option("Weeks to plan; today's plan is that of as many last weeks."),
+    "change": Option("Greatest change of any channel in a unit, 0.3 is 30 %."),
+    "bounds": Option("Other limits, x today's.", "bound", "channel=tv,market=DE:0.5:2", _range),
+    "bounds_money": Option("The same in money.", "bound-money", "channel=tv:5000:20000", _range),
+    "lock": Option("What stays as it is: market=DE, or channel=tv."),
+    "within": Option("Key column: money stays within each of its values."),
+    "groups": Option("Limits of a sum in all units, x today's.", "group", "channel=tv:0.9:1.2", _range),
+    "groups_money": Option("The same in money.", "group-money", "market=DE:5000:20000", _range),
+    "shares": Option("Limits of a share of the total.", "share", "channel=tv:0.2:0.4", _range),
+    "ratios": Option("One sum per another.", "ratio", "channel=tv:channel=search:1:2", _ratio),
+    "steps": Option("Spends are multiples.", "step", "channel=tv:1000", _number),
+    "flights": Option("Nothing, or at least so much.", "flight", "channel=tv:50000", _number),
+    "rates": Option("Plan's currency per unit's: 1 for all, then others.", "rate", "market=US:0.92", _number),
+    "maximise": Option("outcome, profit or kpi."),
+    "margin": Option("Earned per KPI, for profit: 0.4 for all, then others.", "margin", "market=DE:0.3", _number),
+    "aim": Option("mean, cvar, quantile, mean_less_spread or beat_today."),
+    "level": Option("Share of the worst draws that cvar and quantile look at."),
+    "spread": Option("Standard deviations that mean_less_spread takes off."),
+    "flighting": Option("today's weekly pattern, even, or free."),
+    "week_bounds": Option(
+        "Free weeks, x an average week.", "week-bound", "channel=tv@2026-01-05..2026-02-01:0:2", _range
+    ),
+    "lock_weeks": Option("Weeks that stay: all@2026-01-05..2026-01-25."),
+    "frontier": Option("Also the best plans of other totals."),
+    "experiment_error": Option("Also what experiments as exact are worth."),
 }
-"""Option -> field of the wish, its form, and what reads it."""
+"""By field of `BudgetRequest`; a test holds the two lists equal."""
+
+
+def _signature() -> inspect.Signature:
+    """The command's parameters: the run, one option for each field with the field's default, and where to write."""
+    empty = inspect.Parameter.empty
+    parameters: list[tuple[str, Any, Any]] = [("run", RunPath, empty)]
+    hints = get_type_hints(BudgetRequest)
+    for field in dataclasses.fields(BudgetRequest):
+        option = OPTIONS[field.name]
+        flag = "--" + (option.flag or field.name.replace("_", "-"))
+        text = f"{option.help} {option.form}" if option.form else option.help
+        repeated = option.read is not None or get_origin(hints[field.name]) is Sequence
+        typed = list[str] | None if repeated else _scalar(hints[field.name])
+        default = None if repeated else field.default
+        parameters.append((field.name, Annotated[typed, typer.Option(flag, help=text)], default))
+    out = Annotated[Path | None, typer.Option(help="Folder of the plan; budget/ in the run by default.")]
+    parameters += [("out", out, None), ("as_json", AsJson, False)]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Signature(
+        [inspect.Parameter(name, keyword, annotation=hint, default=default) for name, hint, default in parameters]
+    )
+
+
+def _scalar(hint: Any) -> Any:
+    """A field's type as an option's: a choice of words is a text, whose words the request checks."""
+    return str if get_origin(hint) is Literal else hint
+
+
+def budget(run: Path, out: Path | None, as_json: bool, **given: Any) -> None:
+    """Plans where the coming weeks' money brings most: mixfleet budget runs/2026-11-21 --change 0.2."""
+    terminal = Terminal.of(as_json)
+    with errors_shown(terminal):
+        runtime.prepare(mixfleet.Compute())
+        opened = mixfleet.open(run)
+        plan = opened.budget(**_request(given))
+        files = plan.save(out or opened.path / "budget")
+        printing.print_plan(terminal.out, plan, files)
+        terminal.finish({"command": "budget", **plan.totals, "files": [str(path) for path in files]}, 0)
+
+
+budget.__signature__ = _signature()  # pyright: ignore[reportFunctionMemberAccess]
+budget.__annotations__ = {name: one.annotation for name, one in _signature().parameters.items()}
+
+
+def _request(given: Mapping[str, Any]) -> BudgetOptions:
+    """Fields of the request; what may be given several times is read entry by entry."""
+    request = dict(given)
+    for field, option in OPTIONS.items():
+        if option.read is not None:
+            request[field] = dict(option.read(text, option.form, field) for text in request[field] or ())
+        elif field in ("lock", "within", "lock_weeks"):
+            request[field] = tuple(request[field] or ())
+    request["margin"] = request["margin"] or None
+    return cast(BudgetOptions, request)

@@ -1,10 +1,12 @@
 """Terminal: where commands write, how they end, and what their options have in common."""
 
 import json
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated, Any
 
 import typer
@@ -15,8 +17,13 @@ from mixfleet.errors import MixfleetError, TableError
 
 __all__ = ["INTERRUPTED", "AsJson", "RunPath", "Terminal", "errors_shown"]
 
-INTERRUPTED = 130
-"""Exit code."""
+UNEXPECTED, INTERRUPTED = 4, 130
+"""Exit codes."""
+
+FORESEEN = (MixfleetError, KeyboardInterrupt, SystemExit, typer.Exit, typer.Abort, typer.BadParameter)
+
+FRAMES = 6
+"""Calls that are shown of an error that nobody foresaw."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Last line of the output is one JSON object.")]
 RunPath = Annotated[Path, typer.Argument(help="A run folder, or a folder of runs for the one finished last.")]
@@ -43,11 +50,36 @@ class Terminal:
         raise typer.Exit(code)
 
 
+class _Unexpected:
+    """Ends a command with an exit code of its own where it meets an error that nobody foresaw."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del kind
+        if error is None or isinstance(error, FORESEEN):
+            return
+        message = printing.printable(f"{type(error).__name__}: {error}")
+        said = f"unexpected error, {message}\nPlease report it with the output of `mixfleet doctor` and these lines:"
+        self._terminal.err.print(said, markup=False, highlight=False, soft_wrap=True)
+        for frame in traceback.extract_tb(trace)[-FRAMES:]:
+            place = f"  {Path(frame.filename).name}:{frame.lineno} {frame.name}"
+            self._terminal.err.print(place, markup=False, highlight=False, soft_wrap=True)
+        self._terminal.finish({"error": type(error).__name__, "message": str(error), "unexpected": True}, UNEXPECTED)
+
+
 @contextmanager
 def errors_shown(terminal: Terminal) -> Iterator[None]:
-    """One clear message and the exit code in place of a traceback, for what a user can mend."""
+    """One clear message and the exit code in place of a traceback."""
     try:
-        yield
+        with _Unexpected(terminal):
+            yield
     except MixfleetError as error:
         if isinstance(error, TableError) and error.findings:
             printing.print_findings(terminal.err, [vars(finding) for finding in error.findings])

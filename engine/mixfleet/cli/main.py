@@ -1,7 +1,8 @@
 """Command line: `mixfleet fit`, `check`, `calibrate`, `backtest`, `doctor`, and those of `budgeting` and `telling`.
 
 Exit codes: 0 all units ok, 1 finished but some units are not, 2 a setting is wrong or the run folder cannot
-be used, 3 the table cannot be read at all, 130 interrupted (repeat the command with its run.id to go on).
+be used, 3 the table cannot be read at all, 4 an error that nobody foresaw, 130 interrupted (repeat the command with
+its run.id to go on).
 """
 
 import shlex
@@ -93,7 +94,7 @@ def check(
         spec = compose_spec(_request(context, False, config_dir, config_name))
         if spec.data.source == "simulated":
             raise ConfigError("a simulated fleet has no faults to find", key="data.source")
-        findings = mixfleet.check(None, spec.data, spec.pooling).to_dict("records")
+        findings = mixfleet.check(None, spec.data, spec.pooling, spec.model).to_dict("records")
         printing.print_findings(terminal.out, findings)
         found = printing.severities(findings)
         terminal.finish({"command": "check", "findings": found}, SOME_NOT_OK if found["error"] else 0)
@@ -225,6 +226,11 @@ def _answer(run: "Run", seconds: float) -> dict[str, Any]:
         "ok": ok,
         "not_ok": units - ok,
         "statuses": statuses,
+        "units_not_ok": [
+            {name: row[name] for name in (*run.manifest["keys"], "status", "reason")}
+            for row in printing.status_rows(run)
+            if not certified(row["status"])
+        ],
         "seconds": round(seconds, 3),
     }
 

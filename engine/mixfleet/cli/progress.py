@@ -1,53 +1,20 @@
-"""Progress: how a fit is shown while it goes on, as a bar on a terminal and as plain lines elsewhere."""
+"""How a fit is shown while it goes on, as a bar on a terminal and as plain lines elsewhere."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from mixfleet.fitting.progress import Progress
+
 LINE_SECONDS = 5.0
 """Shortest time between two plain lines."""
 
 
-class Event(Protocol):
-    """What a fit says about itself now and then."""
-
-    @property
-    def done(self) -> int:
-        """Units that have their final status."""
-        ...
-
-    @property
-    def ok(self) -> int:
-        """Those of them that are certified."""
-        ...
-
-    @property
-    def total(self) -> int:
-        """Units to fit, without those that were rejected or done before."""
-        ...
-
-    @property
-    def active(self) -> int:
-        """Units that are being sampled."""
-        ...
-
-    @property
-    def phase(self) -> str:
-        """What goes on, in a word or two."""
-        ...
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the fit began."""
-        ...
-
-
-Show = Callable[[Event], None]
+Show = Callable[[Progress], None]
 
 
 @contextmanager
@@ -64,7 +31,7 @@ def showing(console: Console) -> Iterator[Show]:
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None, words="")
 
-        def show(event: Event) -> None:
+        def show(event: Progress) -> None:
             bar.update(task, description=event.phase, completed=event.done, total=event.total, words=_words(event))
 
         yield show
@@ -78,7 +45,7 @@ class _Lines:
         self._next = 0.0
         self._last = ""
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Progress) -> None:
         now = time.monotonic()
         finished = event.done == event.total
         if now < self._next and not finished:
@@ -90,7 +57,7 @@ class _Lines:
         self._last = line
 
 
-def _words(event: Event) -> str:
+def _words(event: Progress) -> str:
     counts = f"{event.done}/{event.total} units, {event.ok} ok, {event.done - event.ok} not ok"
     times = f"{event.active} active, {_duration(event.elapsed)}"
     if 0 < event.done < event.total:

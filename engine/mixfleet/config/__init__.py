@@ -5,7 +5,7 @@ from mixfleet.config.model import Model
 from mixfleet.config.pooling import Pooling
 from mixfleet.config.priors import Override, Prior
 from mixfleet.config.schema import build, to_mapping
-from mixfleet.config.spec import GROUPS, Compute, Inference, Output, RunConfig, Spec, preset
+from mixfleet.config.spec import GROUPS, Compute, Inference, Output, RunConfig, Setting, SettingGroups, Spec, preset
 
 __all__ = [
     "GROUPS",
@@ -19,6 +19,8 @@ __all__ = [
     "Pooling",
     "Prior",
     "RunConfig",
+    "Setting",
+    "SettingGroups",
     "Simulation",
     "Spec",
     "build",

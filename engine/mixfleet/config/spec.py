@@ -2,9 +2,10 @@
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
 from mixfleet.config import schema
 from mixfleet.config.data import Data
@@ -15,7 +16,7 @@ from mixfleet.config.priors import Prior
 from mixfleet.config.schema import Range, Reads, build, read_label
 from mixfleet.errors import ConfigError
 
-__all__ = ["GROUPS", "Compute", "Inference", "Output", "RunConfig", "Spec", "preset"]
+__all__ = ["GROUPS", "Compute", "Inference", "Output", "RunConfig", "Setting", "SettingGroups", "Spec", "preset"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +130,25 @@ class Spec:
             if unknown := [column for column in columns if column not in self.data.unit_keys]:
                 keys = ", ".join(self.data.unit_keys)
                 raise ConfigError(f"{unknown[0]!r} is no key column ({keys})", key=f"pooling.keys.{family}")
+
+
+S = TypeVar("S")
+
+Setting = S | Mapping[str, Any] | str | None
+"""A group of settings as a call takes it: its dataclass, a mapping of what differs, or the name of a preset."""
+
+
+class SettingGroups(TypedDict, total=False):
+    """The groups of settings, as keywords of a call; see `Spec`."""
+
+    data: Setting[Data]
+    model: Setting[Model]
+    prior: Setting[Prior]
+    pooling: Setting[Pooling]
+    inference: Setting[Inference]
+    compute: Setting[Compute]
+    output: Setting[Output]
+    run: Setting[RunConfig]
 
 
 GROUPS: dict[str, type] = {field.name: field.type for field in dataclasses.fields(Spec)}  # pyright: ignore[reportAssignmentType]

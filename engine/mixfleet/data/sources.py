@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -40,6 +41,18 @@ class Table:
                 return part.rows.column(column)[row].as_py()
             row -= part.rows.num_rows
         raise IndexError(f"row {row} lies behind the table")
+
+
+class ArrowStream(Protocol):
+    """A table that hands itself over as Arrow: of pandas, polars, pyarrow, or a DuckDB relation."""
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """See https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html."""
+        ...
+
+
+TableSource = str | PathLike[str] | ArrowStream
+"""A table, or the path of a file, of a folder or a glob."""
 
 
 def example_path() -> Path:

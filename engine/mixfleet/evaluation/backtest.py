@@ -3,18 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mixfleet.api import fit, read_settings
-from mixfleet.config import RunConfig, Spec
+from mixfleet.config import RunConfig, SettingGroups, Spec
 from mixfleet.data.frames import to_frame
+from mixfleet.data.sources import TableSource
 from mixfleet.errors import ConfigError
 from mixfleet.evaluation.forecast_scores import score_forecasts
-from mixfleet.fitting.runner import OnEvent
+from mixfleet.fitting.progress import OnEvent
 from mixfleet.posterior.unit_result import CERTIFIED
 from mixfleet.run import Run
 from mixfleet.storage.table_files import write_tables
@@ -57,14 +58,14 @@ class Backtest:
 
 
 def backtest(
-    table: Any = None,
+    table: TableSource | None = None,
     spec: Spec | Mapping[str, Any] | None = None,
     *,
     origins: int = ORIGINS,
     horizon: int = HORIZON,
     every: int | None = None,
     on_event: OnEvent | None = None,
-    **groups: Any,
+    **groups: Unpack[SettingGroups],
 ) -> Backtest:
     """Fits the table at several origins and judges each run on the `horizon` weeks after its origin.
 

@@ -26,7 +26,8 @@ from mixfleet.config import Model, Output, Pooling, Prior, Simulation, Spec
 from mixfleet.data import scaling
 from mixfleet.data.panel import Panel, Unit, read_panel, unit_id
 from mixfleet.errors import ConfigError
-from mixfleet.fitting.driver import OnEvent, fit_units
+from mixfleet.fitting.driver import fit_units
+from mixfleet.fitting.progress import OnEvent
 from mixfleet.hierarchy.sampler import FinishedGroup
 from mixfleet.posterior.unit_result import UnitResult
 from mixfleet.simulation import fleet as simulate

@@ -11,15 +11,18 @@
 import hashlib
 from dataclasses import replace
 
+import jax
 import numpy as np
 
 from mixfleet.config import Spec
-from mixfleet.data.panel import Unit, unit_id
+from mixfleet.data.panel import Panel, Unit, unit_id
 from mixfleet.inference.adaptation import HARDER_ACCEPT
 from mixfleet.inference.scheduler import Finished, Job
 from mixfleet.models.batch import Structure
+from mixfleet.posterior.summarize import unit_result
+from mixfleet.posterior.unit_result import UnitResult
 
-__all__ = ["FALLBACK_RUNG", "RETRY_PLACES", "harder", "keys_of", "other_coordinate", "status_of"]
+__all__ = ["FALLBACK_RUNG", "RETRY_PLACES", "harder", "keys_of", "other_coordinate", "result_of", "status_of"]
 
 RETRY_PLACES = 4
 """Places of a tile in which a unit is sampled anew on the rungs above the first, as so many more chains."""
@@ -58,3 +61,10 @@ def status_of(finished: Finished) -> tuple[str, str]:
     if rung > 0:
         return "ok_retried", "; ".join(part for part in (f"certified on rung {rung}", warned) if part)
     return ("ok_warn" if warned else "ok"), warned
+
+
+def result_of(finished: Finished, structure: Structure, panel: Panel, spec: Spec) -> UnitResult:
+    """Tables, statistics and kept draws of a unit, with its status."""
+    status, reason = status_of(finished)
+    with jax.enable_x64(True):
+        return unit_result(finished, structure, panel, spec, status=status, reason=reason)

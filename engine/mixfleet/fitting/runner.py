@@ -1,4 +1,4 @@
-"""Execution: drives an engine over a panel and saves what it finishes; nothing is fitted twice or lost."""
+"""Drives an engine over a panel and saves what it finishes; nothing is fitted twice or lost."""
 
 import signal
 import threading
@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Protocol
 
 from mixfleet import run as saved
 from mixfleet.config import Spec
 from mixfleet.data.frames import FrameKind
 from mixfleet.data.panel import Panel, unit_id
+from mixfleet.fitting.progress import OnEvent, Progress
 from mixfleet.posterior.unit_result import UnitResult
 from mixfleet.storage.run_folder import RunFolder, open_run_folder
 
@@ -19,21 +19,14 @@ COMMIT_UNITS = 32
 COMMIT_SECONDS = 5.0
 """Finished units are saved at the latest when there are so many, or so long after the last time."""
 
-OnEvent = Callable[[Any], None]
-
-
-class Engine(Protocol):
-    """Fits the units of a panel that are not in `skip` (unit ids), in any order, each once."""
-
-    def __call__(self, panel: Panel, spec: Spec, *, skip: frozenset[str], on_event: OnEvent) -> Iterator[UnitResult]:
-        """Results as they come."""
-        ...
+FitUnits = Callable[..., Iterator[UnitResult]]
+"""`fit_units(panel, spec, *, skip, on_event)`: results of the units that are not in `skip`, in any order, each once."""
 
 
 def execute(
     panel: Panel,
     spec: Spec,
-    engine: Engine,
+    engine: FitUnits,
     *,
     devices: tuple[str, ...] = (),
     frame: FrameKind = "pandas",
@@ -71,7 +64,7 @@ def execute(
 
 
 def _fit_rest(
-    panel: Panel, spec: Spec, engine: Engine, folder: RunFolder, buffer: "_Buffer", on_event: OnEvent | None
+    panel: Panel, spec: Spec, engine: FitUnits, folder: RunFolder, buffer: "_Buffer", on_event: OnEvent | None
 ) -> None:
     for rejection in panel.rejected:
         if unit_id(rejection.labels) not in folder.parts.units:
@@ -79,7 +72,7 @@ def _fit_rest(
     buffer.flush()
     expected = {unit_id(unit.labels) for unit in panel.units} - folder.parts.units
 
-    def relay(event: Any) -> None:
+    def relay(event: Progress) -> None:
         # Events come also while no unit finishes, so they keep finished units from waiting.
         buffer.flush_if_due()
         if on_event is not None:

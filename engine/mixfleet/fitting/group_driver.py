@@ -1,0 +1,96 @@
+"""Pooled units driven through their groups. Loaded where units are pooled only."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from threading import Event
+
+import numpy as np
+
+from mixfleet.config import Spec
+from mixfleet.data.panel import Panel, Unit
+from mixfleet.errors import ConfigError
+from mixfleet.fitting.devices import workers_of
+from mixfleet.fitting.memory import evaluation_numbers
+from mixfleet.fitting.progress import Tally
+from mixfleet.fitting.retries import result_of
+from mixfleet.hierarchy.gibbs import SWEEPS
+from mixfleet.hierarchy.groups import Prepared, groups_of, pooled_settings, prepared
+from mixfleet.hierarchy.reparameterization import Pool
+from mixfleet.hierarchy.sampler import FinishedGroup, sample_groups
+from mixfleet.inference.compiled import Device
+from mixfleet.posterior.pooling_factors import with_pooling
+from mixfleet.posterior.unit_result import UnitResult
+
+__all__ = ["OnGroup", "fit_groups", "group_memory_estimate"]
+
+GROUP_COPIES = 2
+"""Of a group's draws, at its end: as they were sampled, and as parameters of every unit."""
+
+OnGroup = Callable[[FinishedGroup], None]
+
+
+def fit_groups(
+    units: list[Unit],
+    panel: Panel,
+    spec: Spec,
+    devices: list[Device],
+    tally: Tally,
+    on_group: OnGroup | None,
+) -> Iterator[UnitResult]:
+    """Results of the units by way of their groups; a group is sampled whole if any of its units is wanted."""
+    wanted = {unit.labels for unit in units}
+    groups: list[Prepared] = []
+    for label, members in groups_of(panel, spec):
+        if wanted.isdisjoint(member.labels for member in members):
+            continue
+        try:
+            groups.append(prepared(label, members, panel, spec))
+        except np.linalg.LinAlgError as error:
+            reason = f"the linear block of a unit of the group cannot be decomposed: {error}"
+            failed = [member.labels for member in members if member.labels in wanted]
+            yield from (tally.count(UnitResult(labels=one, status="failed", reason=reason)) for one in failed)
+    _check_memory(groups, spec, len(workers_of(devices)))
+    waiting = sum(len(group.members) for group in groups)
+    settings = pooled_settings(spec)
+    for finished in sample_groups(groups, spec, workers_of(devices), Event()):
+        tally.show("sampling", active=waiting)
+        if finished is None:
+            continue
+        if on_group is not None:
+            on_group(finished)
+        structure = replace(finished.group.pool.structure, units=1)
+        for unit in finished.units:
+            waiting -= 1
+            if unit.job.member.unit.labels in wanted:
+                result = result_of(unit, structure, panel, settings)
+                yield tally.count(with_pooling(result, unit, finished, panel, spec))
+
+
+def group_memory_estimate(pool: Pool, spec: Spec) -> float:
+    """Peak memory of sampling one group of this structure, in GiB, the process itself left out."""
+    structure = pool.structure
+    draws = -(-spec.inference.max_draws // SWEEPS) * SWEEPS
+    units = structure.rows.count * structure.lanes
+    shared = (2 + len(pool.levels) + sum(pool.levels)) * (pool.rows + structure.shared) * structure.chains
+    values = GROUP_COPIES * draws * (units + shared) + evaluation_numbers(structure)
+    return values * np.dtype(structure.dtype).itemsize / 2**30
+
+
+def _check_memory(groups: list[Prepared], spec: Spec, workers: int) -> None:
+    """Refuses groups that need more than the limit: of those that stand side by side, at worst the largest.
+
+    Raises:
+        ConfigError: They do; says how much, and which settings lower it.
+    """
+    needs = sorted(((group_memory_estimate(group.pool, spec), group.label) for group in groups), reverse=True)[:workers]
+    needed, limit = sum(need for need, _ in needs), spec.compute.memory_limit_gib
+    if needed > limit:
+        need, label = needs[0]
+        name = f"group {label}" if label else "the group of all units"
+        beside = f", {needed:.2g} with those that are sampled beside it" if len(needs) > 1 else ""
+        raise ConfigError(
+            f"is {limit:g}, but {name} needs about {need:.2g} GiB{beside}; lower inference.max_draws "
+            f"(now {spec.inference.max_draws}) or inference.chains (now {spec.inference.chains}), or choose a "
+            "pooling.by of smaller groups",
+            key="compute.memory_limit_gib",
+        )
