@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixfleet.errors import ConfigError
-from mixfleet.storage.table_files import write_tables
+from mixfleet.storage.table_files import neutralised, restored, write_tables
 
 NASTY = ['=HYPERLINK("http://evil")', "+1", "-1+cmd|' /C calc'!A0", "@SUM(1)", "\t=1", "\uff1d1", "plain", "", None]
 TABLE = pa.table({"brand": NASTY, "spend": [float(i) for i in range(9)], "=evil": list(range(9))})
@@ -57,3 +57,10 @@ def test_control_characters_and_formulas_do_no_harm_in_a_workbook(tmp_path: Path
         "caf\u00e9 \\ufffe",
         "two\nlines",
     ]
+
+
+def test_a_text_that_was_made_harmless_can_be_restored() -> None:
+    texts = [*(text for text in NASTY if text), "'=1", "''=1", "'quoted'", "it's"]
+    safe = neutralised(pa.table({"text": texts}))["text"].to_pylist()
+    assert len(set(safe)) == len(texts)
+    assert [restored(text) for text in safe] == texts

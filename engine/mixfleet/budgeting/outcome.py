@@ -1,13 +1,16 @@
 """Outlook: what the coming weeks' spend of every cell - a channel in a unit - would bring, draw by draw.
 
-The coming weeks follow the last week of the data; what the last weeks' media still bring is carried in, and what the
-coming weeks' media bring afterwards is counted. Outcomes are what a wish maximises: money where the table says what a
-KPI is worth, KPI otherwise. Money is of the plan's currency.
+The coming weeks follow the last week of the data, the same for all units; what the last weeks' media still bring is
+carried in, and what the coming weeks' media bring afterwards is counted. A unit whose data end some weeks before the
+others' is taken to have gone on as in its own last weeks; one whose data end long before is closed and not planned.
+Outcomes are what a wish maximises: money where the table says what a KPI is worth, KPI otherwise. Money is of the
+plan's currency.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,13 +28,16 @@ from mixfleet_kernels import adstock, saturation
 
 __all__ = ["SpendOutcome", "outcome_of_spend", "recent_worth"]
 
+CLOSED = np.timedelta64(91, "D")
+"""A unit whose data end longer than this before the fleet's is closed: no money of today's is spent there."""
+
 LANES = 100_000
 """Draws times levels times channels that are evaluated at once: a week of them stays in the processor's cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpendOutcome:
-    """The cells of a plan for the coming weeks. Every paid channel of every fitted unit is one, certified or not."""
+    """The cells of a plan for the coming weeks: every paid channel of every fitted unit that is not closed."""
 
     fleet: Fleet
     weeks: int
@@ -39,14 +45,20 @@ class SpendOutcome:
     """Place in `fleet.units`."""
     channel: Int[np.ndarray, " cell"]
     certified: Bool[np.ndarray, " cell"]
+    """Whether the cell's unit is certified and the cell is not `credited`; other cells keep their spend."""
+    credited: Bool[np.ndarray, " cell"]
+    """Whether credit notes outweigh what was spent, in the last weeks or in all: no plan follows from such money."""
     today: Float[np.ndarray, " cell"]
-    """Spend of the last weeks, as many as are planned."""
+    """Spend of the last weeks, as many as are planned. Weeks that the table does not hold, or that lie before the
+    unit's first, count as the mean of those it holds. Of a credited cell without its credit notes."""
     pattern: Float[np.ndarray, "cell week"]
     """Share of a cell's spend that each coming week gets, unless somebody says otherwise."""
     rate: Float[np.ndarray, " unit"]
     """The plan's currency per currency of the unit."""
     worth: Float[np.ndarray, " unit"]
     """Outcome per KPI."""
+    last_day: np.datetime64
+    """First day of the last week of any unit; the coming weeks begin after it."""
 
     def outcome(
         self,
@@ -110,9 +122,36 @@ class SpendOutcome:
         return bool(np.any(self.rate != 1))
 
     def days(self, place: int) -> np.ndarray:
-        """First days of the coming weeks of a unit."""
+        """First days of the coming weeks of a unit, all of them after the last week of any unit."""
         dates = self.fleet.units[place].dates
-        return (dates[-1] + (dates[1] - dates[0]) * np.arange(1, self.weeks + 1)).astype("datetime64[D]")
+        step = dates[1] - dates[0]
+        behind = (self.last_day - dates[-1]) // step
+        return (dates[-1] + step * np.arange(1 + behind, 1 + behind + self.weeks)).astype("datetime64[D]")
+
+    @property
+    def closed(self) -> dict[str, str]:
+        """Units that are not planned because their data end long before the fleet's, with their last days."""
+        units = self.fleet.units
+        return {
+            " / ".join(units[place].labels): str(units[place].dates[-1].astype("datetime64[D]"))
+            for place in np.flatnonzero(_closed(self.fleet, self.last_day))
+        }
+
+    @property
+    def estimated(self) -> dict[str, int]:
+        """Units of which fewer weeks are known than are planned, and how many are."""
+        units = (self.fleet.units[place] for place in np.unique(self.unit))
+        known = {" / ".join(unit.labels): int(unit.observed[-self.weeks :].sum()) for unit in units}
+        return {name: count for name, count in known.items() if count < self.weeks}
+
+    @property
+    def credits(self) -> list[str]:
+        """Names of the cells that are `credited`."""
+        fleet = self.fleet
+        return [
+            f"{fleet.channels[self.channel[cell]]} of {' / '.join(fleet.units[self.unit[cell]].labels)}"
+            for cell in np.flatnonzero(self.credited)
+        ]
 
     def names(self) -> dict[str, list[str]]:
         """Columns that say which cell is which: keys, status, channel."""
@@ -166,30 +205,62 @@ def outcome_of_spend(
         rate: The plan's currency per currency of the unit; one by default.
         worth: Outcome per KPI of each unit; its recent worth by default.
     """
-    cells: list[tuple[int, int, float, np.ndarray]] = []
     rates = np.ones(len(fleet.units)) if rate is None else rate
-    for place, unit in enumerate(fleet.units):
-        last = np.zeros((weeks, len(fleet.channels)))
-        recent = np.nan_to_num(unit.spend[-weeks:])
-        last[weeks - len(recent) :] = recent
-        paid = np.nan_to_num(unit.spend).sum(axis=0) > 0
-        for channel in np.flatnonzero(paid):
-            today = float(last[:, channel].sum())
-            follows = not even and today > 0
-            pattern = last[:, channel] / today if follows else np.full(weeks, 1 / weeks)
-            cells.append((place, int(channel), today * rates[place], pattern))
-    places, channels, today, pattern = zip(*cells, strict=True) if cells else ((), (), (), np.zeros((0, weeks)))
+    last_day = max((unit.dates[-1] for unit in fleet.units), default=np.datetime64("NaT", "D"))
+    found = [_todays_spend(unit, weeks, even=even) for unit in fleet.units]
+    cells = [
+        (place, channel)
+        for place in np.flatnonzero(~_closed(fleet, last_day))
+        for channel in np.flatnonzero(np.any(fleet.units[place].spend > 0, axis=0))
+    ]
+    places, channels = np.array(cells, int).reshape(-1, 2).T
+    today = np.array([found[place].money[channel] for place, channel in cells], float)
+    pattern = np.array([found[place].pattern[channel] for place, channel in cells], float)
+    credited = np.array([found[place].credited[channel] for place, channel in cells], bool)
     return SpendOutcome(
         fleet=fleet,
         weeks=weeks,
-        unit=np.array(places, int),
-        channel=np.array(channels, int),
-        certified=fleet.certified[np.array(places, int)],
-        today=np.array(today, float),
-        pattern=np.array(pattern, float).reshape(-1, weeks),
+        unit=places,
+        channel=channels,
+        certified=fleet.certified[places] & ~credited,
+        credited=credited,
+        today=today * rates[places],
+        pattern=pattern.reshape(-1, weeks),
         rate=rates,
         worth=np.array([recent_worth(unit, weeks) for unit in fleet.units]) * rates if worth is None else worth,
+        last_day=last_day,
     )
+
+
+class _Today(NamedTuple):
+    """A unit's spend of as many last weeks as are planned."""
+
+    money: Float[np.ndarray, " channel"]
+    pattern: Float[np.ndarray, "channel week"]
+    credited: Bool[np.ndarray, " channel"]
+
+
+def _todays_spend(unit: Unit, weeks: int, *, even: bool) -> _Today:
+    net = np.nan_to_num(unit.spend)
+    known = np.flatnonzero(unit.observed[-weeks:]) - min(weeks, len(unit.dates))
+
+    def last(spend: Float[np.ndarray, "week channel"]) -> Float[np.ndarray, "channel week"]:
+        # A week that the table does not hold is no week without spend.
+        found = np.repeat(spend[known].mean(axis=0)[:, None], weeks, axis=1)
+        found[:, known] = spend[known].T
+        return found
+
+    # Credit notes return money, they are no pattern that the coming weeks follow.
+    money, booked = last(net).sum(axis=1), last(np.maximum(net, 0.0))
+    whole = booked.sum(axis=1)
+    credited = ((whole > 0) & (money <= 0)) | (np.any(net > 0, axis=0) & (net.sum(axis=0) <= 0))
+    follows = (whole > 0) & (not even)
+    pattern = np.where(follows[:, None], booked / np.where(whole > 0, whole, 1.0)[:, None], 1 / weeks)
+    return _Today(np.where(credited, whole, money), pattern, credited)
+
+
+def _closed(fleet: Fleet, last_day: np.datetime64) -> Bool[np.ndarray, " unit"]:
+    return np.array([last_day - unit.dates[-1] > CLOSED for unit in fleet.units], bool)
 
 
 def recent_worth(unit: Unit, weeks: int) -> float:

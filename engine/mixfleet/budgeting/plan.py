@@ -22,13 +22,20 @@ from mixfleet.posterior.statistics import statistics
 from mixfleet.storage.output_folder import read_output
 from mixfleet.storage.table_files import write_tables
 
-__all__ = ["Decision", "Plan", "make_plan"]
+__all__ = ["KEPT", "Decision", "Plan", "make_plan"]
 
 EXTRA = ("frontier", "experiments")
 """Tables that a plan may hold besides."""
 
 STEP = 1e-4
 """Of a cell's greatest spend: how far the margin is looked at."""
+
+
+KEPT = ("not certified", "credit note")
+"""What is binding on cells that are not planned and have no outcome."""
+
+NAMED = 10
+"""Units or cells that one note names; the others are counted."""
 
 
 class Decision(NamedTuple):
@@ -48,7 +55,8 @@ class Plan:
 
     cells: pa.Table
     """One row per unit and paid channel: keys, status, channel, spend today and in the plan, limits, outcomes, gain,
-    marginal ROI, and what is binding. A unit that is not certified keeps its spend and has no outcome."""
+    marginal ROI, and what is binding. A unit that is not certified keeps its spend and has no outcome, and so does a
+    channel whose credit notes outweigh its spend; a unit that is closed is not there."""
     weekly: pa.Table
     """One row per unit, channel and coming week: keys, status, channel, date, spend in the unit's currency."""
     totals: dict[str, Any]
@@ -65,6 +73,19 @@ class Plan:
             f"({gain['q05']:,.0f} to {gain['q95']:,.0f}), "
             f"better than today's in {self.totals['probability_better']:.0%} of the draws>"
         )
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about what is left out of the plan, or rests on less than it should, with names."""
+        closed = [f"{name} (to {day})" for name, day in self.totals.get("closed_units", {}).items()]
+        few = [f"{name} ({count})" for name, count in self.totals.get("estimated_units", {}).items()]
+        credited = self.totals.get("credited_cells", ())
+        told = (
+            ("not planned, as their data end long before those of the other units", closed),
+            (f"fewer than {self.totals['weeks']} weeks are known, so today's spend is the mean of those", few),
+            ("kept as they are, as credit notes outweigh what was spent", credited),
+        )
+        return [f"{text}: {_names(names)}" for text, names in told if names]
 
     def save(self, folder: Path) -> list[Path]:
         """Write the plan as Parquet, to be read again, and as CSV, to be looked at.
@@ -127,6 +148,11 @@ class Plan:
         return to_frame(self.extra[name], self.frame)
 
 
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
 def make_plan(spend_outcome: SpendOutcome, limits: Limits, decision: Decision, said: Mapping[str, str]) -> Plan:
     """Weighs a decision against today's plan on all draws.
 
@@ -134,7 +160,8 @@ def make_plan(spend_outcome: SpendOutcome, limits: Limits, decision: Decision, s
     `outcome_today`, `outcome_plan` and `gain`; `probability_better`; `gap`, what any other plan could add to the aim at
     most, in all and as a share of the expected outcome; `prices`, the marginal ROI at which money was handed out, by
     purse; `shadow_prices`, what one more unit of money would bring where a constraint over several cells binds, by
-    constraint; and the units left out.
+    constraint; the units left out as they are not certified; `closed_units` with their last days, `estimated_units`
+    with the weeks that are known of them where these are fewer than planned, and `credited_cells`.
     Where profit is maximised, outcomes are margins before media are paid, and gains are of profit.
     """
     spend, fleet = decision.spend, spend_outcome.fleet
@@ -146,7 +173,8 @@ def make_plan(spend_outcome: SpendOutcome, limits: Limits, decision: Decision, s
     today, after = (outcome[planned, i].sum(axis=0) for i in range(2))
     gain = after - today - float(cost[planned].sum())
     gap = sum(found.gap for found in decision.found)
-    units = {fleet.units[place].labels for place in spend_outcome.unit[~planned]} | set(fleet.missing)
+    left_out = ~fleet.certified[spend_outcome.unit]
+    units = {fleet.units[place].labels for place in spend_outcome.unit[left_out]} | set(fleet.missing)
     totals = {
         **said,
         "weeks": spend_outcome.weeks,
@@ -164,7 +192,10 @@ def make_plan(spend_outcome: SpendOutcome, limits: Limits, decision: Decision, s
         "shadow_prices": {name: price for found in decision.found for name, price in found.shadow.items()},
         "excluded": len(units),
         "excluded_units": sorted(" / ".join(labels) for labels in units),
-        "excluded_spend": float(spend_outcome.today[~planned].sum()),
+        "excluded_spend": float(spend_outcome.today[left_out].sum()),
+        "closed_units": spend_outcome.closed,
+        "estimated_units": spend_outcome.estimated,
+        "credited_cells": spend_outcome.credits,
     }
     return Plan(cells=cells, weekly=_weekly(spend_outcome, decision), totals=totals)
 
@@ -209,10 +240,16 @@ def _cells(
         **{f"gain_{name}": values for name, values in gain.items()},
         "marginal_roi_today": (mean[:, 2] - mean[:, 0]) / step,
         "marginal_roi_plan": (mean[:, 3] - mean[:, 1]) / step,
-        "binding": np.where(spend_outcome.certified, np.array(decision.binding, object), "not certified"),
+        "binding": _binding(spend_outcome, decision),
         **(own if spend_outcome.converted else {}),
     }
     return pa.table(columns)
+
+
+def _binding(spend_outcome: SpendOutcome, decision: Decision) -> np.ndarray:
+    uncertified, credited = KEPT
+    kept = np.where(spend_outcome.fleet.certified[spend_outcome.unit], credited, uncertified)
+    return np.where(spend_outcome.certified, np.array(decision.binding, object), kept)
 
 
 def _weekly(spend_outcome: SpendOutcome, decision: Decision) -> pa.Table:

@@ -42,8 +42,10 @@ def media_price(unit: Unit) -> Float[np.ndarray, " channel"]:
     """
     recent = unit.observed & (unit.dates > unit.dates[-1] - np.timedelta64(PRICE_DAYS, "D"))
     found = np.ones(unit.media.shape[1])
-    for weeks in (unit.observed, recent):
-        paid, delivered = unit.spend[weeks].sum(axis=0), unit.media[weeks].sum(axis=0)
+    # Credit notes lower the price, but where they outweigh the spend only the spend itself says what media cost.
+    booked = np.maximum(unit.spend, 0.0)
+    for weeks, spend in ((unit.observed, booked), (unit.observed, unit.spend), (recent, unit.spend)):
+        paid, delivered = spend[weeks].sum(axis=0), unit.media[weeks].sum(axis=0)
         priced = np.isfinite(paid) & (paid > 0) & (delivered > 0)
         found = np.where(priced, paid, found) / np.where(priced, delivered, 1.0)
     return found

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 
 from mixfleet.analysis.insight import Insight
-from mixfleet.budgeting.plan import Plan
+from mixfleet.budgeting.plan import KEPT, Plan
 from mixfleet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Plots:
         """Spend by channel today and in the plan."""
         alt = _altair()
         cells = plan.cells.to_pandas()
-        sums = cells[cells["binding"] != "not certified"].groupby("channel", sort=False)
+        sums = cells[~cells["binding"].isin(KEPT)].groupby("channel", sort=False)
         spends = sums[["spend_today", "spend_plan"]].sum().rename(columns=lambda name: name.removeprefix("spend_"))
         frame = spends.reset_index().melt("channel", var_name="plan", value_name="spend")
         chart = (

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from mixfleet.analysis.insight import Insight
 from mixfleet.analysis.tables.platform_reports import reports
-from mixfleet.budgeting.plan import Plan
+from mixfleet.budgeting.plan import KEPT, Plan
 from mixfleet.posterior.unit_result import certified
 from mixfleet.reporting.highlights import highlights
 
@@ -276,14 +276,15 @@ def _claims(rows: Rows) -> list[list[Any]]:
 
 
 def _plan(plan: Plan) -> dict[str, Any]:
-    rows = [row for row in plan.cells.to_pylist() if row["binding"] != "not certified"]
+    rows = [row for row in plan.cells.to_pylist() if row["binding"] not in KEPT]
     channels: dict[str, list[float]] = {}
     for row in rows:
         sums = channels.setdefault(row["channel"], [0.0, 0.0, 0.0])
         for i, name in enumerate(("spend_today", "spend_plan", "gain_mean")):
             sums[i] += row[name]
     extra = {name: table.slice(0, PLAN_ROWS).to_pylist() for name, table in plan.extra.items()}
-    return {**plan.totals, "channels": [[name, *sums] for name, sums in channels.items()], **extra}
+    found = [[name, *sums] for name, sums in channels.items()]
+    return {**plan.totals, "notes": plan.notes, "channels": found, **extra}
 
 
 def _forecast(table: pa.Table, keys: tuple[str, ...]) -> dict[str, Any]:

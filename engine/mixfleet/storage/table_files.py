@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from mixfleet.errors import ConfigError
 from mixfleet.storage.output_folder import output_folder
 
-__all__ = ["FORMATS", "neutralised", "write_tables"]
+__all__ = ["FORMATS", "neutralised", "restored", "write_tables"]
 
 FORMATS = ("csv", "parquet", "xlsx")
 
@@ -82,6 +82,11 @@ def neutralised(table: pa.Table) -> pa.Table:
     return pa.table(columns, names=[_harmless(name) or "" for name in table.column_names])
 
 
+def restored(text: str) -> str:
+    """The text that `neutralised` made this of; a text that it leaves alone as it is."""
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(STARTS_FORMULA) else text
+
+
 def _workbook(tables: Mapping[str, pa.Table]) -> bytes:
     try:
         import openpyxl
@@ -109,7 +114,8 @@ def _cell(value: Any) -> Any:
 
 
 def _harmless(text: str | None) -> str | None:
-    return f"'{text}" if text and text.startswith(STARTS_FORMULA) else text
+    # One apostrophe more also before those that have one already, so that no two texts become the same.
+    return f"'{text}" if text and text.lstrip("'").startswith(STARTS_FORMULA) else text
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -1,10 +1,12 @@
 """Forecasts of made-up runs against brute force, draw by draw."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from mixfleet.config import Model
@@ -13,7 +15,8 @@ from mixfleet.errors import ConfigError
 from mixfleet.models import baseline
 from mixfleet.run import Run
 from mixfleet.simulation.truth import saturated_adstock
-from tests.support.saved_run import saved_run
+from mixfleet.storage.table_files import write_tables
+from tests.support.saved_run import panel, saved_run
 
 WEEKS = 6
 MODEL = Model(window=5, saturation="hill", adstock="delayed")
@@ -135,7 +138,9 @@ def test_a_budget_plan_is_a_plan(run: Run, tmp_path: Path) -> None:
         ({"channel": "newsletter"}, "was never paid for"),
         ({"spend": -1.0}, "must be zero or more"),
         ({"date": "2020-01-06"}, "is no week after"),
-        ({"date": "soon"}, "cannot be read"),
+        ({"date": "soon"}, "row 1, column date: 'soon' cannot be read as a date: write dates as"),
+        ({"spend": "1 500,5 EUR"}, "row 1, column spend: '1 500,5 EUR' cannot be read as a number: write plain"),
+        ({"spend": None}, "must be zero or more, is nan"),
     ],
 )
 def test_a_table_of_something_else_is_refused(run: Run, plan: pd.DataFrame, change: dict, message: str) -> None:
@@ -143,3 +148,62 @@ def test_a_table_of_something_else_is_refused(run: Run, plan: pd.DataFrame, chan
         run.insight.forecast(own(plan).assign(**change))
     with pytest.raises(ConfigError, match="reach to the end of the plan"):
         run.insight.forecast(plan, weeks=WEEKS - 1)
+
+
+def test_rows_that_stand_twice_are_refused(run: Run, plan: pd.DataFrame, controls: pd.DataFrame) -> None:
+    message = rf"row {len(plan) + 1}: tv of acme / DE is there twice in one week: add the rows up"
+    with pytest.raises(ConfigError, match=message):
+        run.insight.forecast(pd.concat([plan, plan]))
+    with pytest.raises(ConfigError, match=rf"row {len(controls) + 1}: a week of acme / DE is there twice: drop one"):
+        run.insight.forecast(controls=pd.concat([controls, controls]), weeks=WEEKS)
+
+
+def test_an_infinite_control_is_not_one_that_nobody_gave(run: Run, controls: pd.DataFrame) -> None:
+    with pytest.raises(ConfigError, match="row 2, column price: inf is infinite: correct the cell"):
+        run.insight.forecast(controls=controls.assign(price=[1.0, np.inf, *controls.price[2:]]), weeks=WEEKS)
+
+
+@pytest.mark.parametrize("written", ["{:%Y-%m-%d} 00:00:00", "{:%Y-%m-%d}T00:00:00Z", "{:%d.%m.%Y}"])
+def test_dates_are_read_as_those_of_the_table(run: Run, plan: pd.DataFrame, tmp_path: Path, written: str) -> None:
+    dates = [written.format(day) for day in plan.date]
+    plan.assign(date=dates).to_csv(tmp_path / "plan.csv", index=False)
+    expected = run.insight.forecast(plan)
+    pd.testing.assert_frame_equal(run.insight.forecast(str(tmp_path / "plan.csv")), expected)
+
+
+def test_a_decimal_comma_is_read_as_in_the_table(run: Run, plan: pd.DataFrame, tmp_path: Path) -> None:
+    rounded = plan.assign(spend=plan.spend.round(2))
+    rounded.to_csv(tmp_path / "plan.csv", index=False, sep=";", decimal=",")
+    pd.testing.assert_frame_equal(run.insight.forecast(str(tmp_path / "plan.csv")), run.insight.forecast(rounded))
+
+
+def test_a_date_off_the_weekday_says_so(run: Run, plan: pd.DataFrame) -> None:
+    unit = next(unit for unit in run.fleet().units if unit.labels == UNIT)
+    wrong = own(plan).assign(date=unit.dates[-1] + 13)
+    message = (
+        f"row 1, column date: .* its weeks begin on Mondays, such as {unit.dates[-1] + 7} and {unit.dates[-1] + 14}"
+    )
+    with pytest.raises(ConfigError, match=message):
+        run.insight.forecast(wrong)
+
+
+@pytest.mark.parametrize("brand", ["@Home", "+Plus", "=2+5", "-", "'=2+5"])
+def test_what_a_plan_wrote_is_what_a_forecast_reads(tmp_path: Path, brand: str) -> None:
+    made = panel()
+    units = tuple(
+        replace(unit, labels=(brand, unit.labels[1])) if unit.labels[0] == "acme" else unit for unit in made.units
+    )
+    made = replace(made, units=tuple(sorted(units, key=lambda unit: unit.labels)))
+    run = saved_run(tmp_path / "runs", MODEL, of=made)
+    plan = run.budget(weeks=WEEKS)
+    plan.save(tmp_path / "plan")
+    found = run.insight.forecast(str(tmp_path / "plan" / "plan_by_week.csv"))
+    pd.testing.assert_frame_equal(found, run.insight.forecast(plan.by_week()))
+    past = plan.by_week()
+    past = past[(past.brand == brand) & (past.market == "DE")].assign(
+        date=next(unit for unit in run.fleet().units if unit.labels == (brand, "DE")).dates[20]
+    )
+    past = past.drop_duplicates(["channel"])
+    write_tables({"past": pa.Table.from_pandas(past, preserve_index=False)}, tmp_path / "past", "csv")
+    other = run.insight.counterfactual(str(tmp_path / "past" / "past.csv"))
+    pd.testing.assert_frame_equal(other, run.insight.counterfactual(past))

@@ -4,23 +4,21 @@ The trend goes on at its slope, seasons come again, and what past media still br
 fleet is an account of its future weeks, so it adds up over units and time as every other account does.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 
 from mixfleet.analysis.aggregate import Totals
 from mixfleet.analysis.posterior_draws import Fleet
+from mixfleet.analysis.tables.given_rows import Rows, read_rows
 from mixfleet.data.panel import Unit
-from mixfleet.data.sources import read_table
 from mixfleet.errors import ConfigError
 from mixfleet.posterior.response_curves import media_price
 from mixfleet.posterior.statistics import statistics
 
-__all__ = ["Future", "Rows", "look_further", "outcomes", "read_rows"]
+__all__ = ["Future", "look_further", "outcomes"]
 
 WEEKS = 13
 """Weeks that are looked at where neither a plan nor anybody says how many."""
@@ -38,15 +36,6 @@ class Future:
     """Controls and unpaid channels that nobody said anything about, held at their mean in one unit or more."""
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Rows of a table about the fleet: which unit, which day, and everything else by column."""
-
-    place: Int[np.ndarray, " row"]
-    dates: Shaped[np.ndarray, " row"]
-    columns: dict[str, np.ndarray]
-
-
 def look_further(fleet: Fleet, plan: Any = None, controls: Any = None, weeks: int | None = None) -> Future:
     """The fleet, `weeks` longer.
 
@@ -58,7 +47,7 @@ def look_further(fleet: Fleet, plan: Any = None, controls: Any = None, weeks: in
         weeks: How many; by default as far as the plan goes.
 
     Raises:
-        ConfigError: A table names what is not there, a week that is not ahead, or an amount that is none.
+        ConfigError: A table names what is not there, a week twice or one that is not ahead, or no amount.
         TableError: A table cannot be read or lacks a column.
     """
     columns = _linear(fleet)
@@ -95,43 +84,23 @@ def _linear(fleet: Fleet) -> tuple[str, ...]:
     return fleet.columns[len(fleet.columns) - count :]
 
 
-def read_rows(fleet: Fleet, source: Any, columns: Sequence[str], key: str) -> Rows:
-    """Rows of a table with the fleet's key columns, `date` and others: `channel` as text, the rest as numbers.
-
-    Raises:
-        ConfigError: A cell cannot be read, or a row is of no unit of the run.
-        TableError: The table cannot be read or lacks a column.
-    """
-    names = (*fleet.keys, "date", *columns)
-    table = pa.concat_tables(part.rows.select(names) for part in read_table(source, names).parts)
-    labels = list(zip(*(table[name].cast(pa.string()).to_pylist() for name in fleet.keys), strict=True))
-    try:
-        dates = table["date"].cast(pa.date32()).to_numpy().astype("datetime64[D]")
-        values = {name: table[name].cast(pa.string() if name == "channel" else pa.float64()) for name in columns}
-    except pa.ArrowInvalid as error:
-        raise ConfigError(f"cannot be read: {error}", key=key) from error
-    places = {unit.labels: place for place, unit in enumerate(fleet.units)}
-    for row in labels:
-        if row not in places and row not in fleet.missing:
-            raise ConfigError(f"{' / '.join(map(str, row))} is no unit of the run", key=key)
-    # Of units without draws nothing can be said.
-    keep = np.array([row in places for row in labels], bool)
-    place = np.array([places[row] for row in labels if row in places], int)
-    return Rows(
-        place, dates[keep], {name: column.to_numpy(zero_copy_only=False)[keep] for name, column in values.items()}
-    )
-
-
 def _weeks_ahead(fleet: Fleet, rows: Rows, key: str) -> Int[np.ndarray, " row"]:
     """Weeks after the last of each row's unit, from 1."""
     week = np.zeros(len(rows.place), int)
     for i, day in enumerate(rows.dates):
         unit = fleet.units[rows.place[i]]
-        step = unit.dates[1] - unit.dates[0]
-        week[i], rest = divmod(day - unit.dates[-1], step)
-        if rest != np.timedelta64(0, "D") or week[i] < 1:
-            text = f"{day} is no week after {unit.dates[-1]}, the last of {' / '.join(unit.labels)}"
-            raise ConfigError(text, key=key)
+        last, step = unit.dates[-1], unit.dates[1] - unit.dates[0]
+        week[i], rest = divmod(day - last, step)
+        if rest == np.timedelta64(0, "D") and week[i] >= 1:
+            continue
+        text = f"{rows.where[i]}, column date: {day} is no week after {last}, the last of {' / '.join(unit.labels)}"
+        if rest != np.timedelta64(0, "D"):
+            before = last + step * max(int(week[i]), 1)
+            begin = "" if step == np.timedelta64(1, "D") else f" begin on {last.astype(object):%A}s,"
+            text += f": its weeks{begin} such as {before} and {before + step}"
+        else:
+            text += f": give weeks from {last + step} on"
+        raise ConfigError(text, key=key)
     return week
 
 
@@ -141,18 +110,23 @@ def _spend(
     spend = np.zeros((len(fleet.units), ahead, len(fleet.channels)))
     if rows is None or weeks is None:
         return spend
-    for place, week, name, amount in zip(
-        rows.place, weeks, rows.columns["channel"], rows.columns["spend"], strict=True
+    given = np.zeros(spend.shape, bool)
+    for row, place, week, name, amount in zip(
+        rows.where, rows.place, weeks, rows.columns["channel"], rows.columns["spend"], strict=True
     ):
-        where = f"{name} of {' / '.join(fleet.units[place].labels)}"
+        where = f"{row}: {name} of {' / '.join(fleet.units[place].labels)}"
         if name not in fleet.channels:
             raise ConfigError(f"{where} is none of {', '.join(fleet.channels)}", key="forecast.plan")
         if not 0 <= amount < np.inf:
-            raise ConfigError(f"spend of {where} must be zero or more, is {amount}", key="forecast.plan")
+            raise ConfigError(f"{where}: spend must be zero or more, is {amount}", key="forecast.plan")
         channel = fleet.channels.index(name)
-        if amount > 0 and not np.nansum(fleet.units[place].spend[:, channel]) > 0:
+        if amount > 0 and not np.any(fleet.units[place].spend[:, channel] > 0):
             raise ConfigError(f"{where} was never paid for: nothing is known of what it brings", key="forecast.plan")
-        spend[place, week - 1, channel] += amount
+        if given[place, week - 1, channel]:
+            message = f"{where} is there twice in one week: add the rows up, or drop one of them"
+            raise ConfigError(message, key="forecast.plan")
+        given[place, week - 1, channel] = True
+        spend[place, week - 1, channel] = amount
     return spend
 
 
@@ -163,6 +137,14 @@ def _controls(fleet: Fleet, rows: Rows | None, ahead: int) -> tuple[np.ndarray, 
     if rows is not None:
         week = _weeks_ahead(fleet, rows, "forecast.controls")
         near = week <= ahead
+        seen: set[tuple[int, int]] = set()
+        for row, place, when in zip(rows.where, rows.place.tolist(), week.tolist(), strict=True):
+            if (place, when) in seen:
+                message = (
+                    f"{row}: a week of {' / '.join(fleet.units[place].labels)} is there twice: drop one of the rows"
+                )
+                raise ConfigError(message, key="forecast.controls")
+            seen.add((place, when))
         for i, name in enumerate(names):
             values[rows.place[near], week[near] - 1, i] = rows.columns[name][near]
     return values, np.isfinite(values)

@@ -11,7 +11,7 @@ from mixfleet.analysis.breakdown import ALL_CHANNELS, by_subject, with_all
 from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.periods import Windows
 from mixfleet.analysis.posterior_draws import Fleet
-from mixfleet.analysis.tables.forecast import read_rows
+from mixfleet.analysis.tables.given_rows import read_rows
 from mixfleet.errors import ConfigError
 from mixfleet.posterior.counterfactual import contributions
 from mixfleet.posterior.response_curves import media_price
@@ -100,22 +100,24 @@ def _spends(fleet: Fleet, plan: Any) -> list[Float[np.ndarray, "week channel"]]:
     """Spend of every unit's weeks; NaN where the plan says nothing."""
     rows = read_rows(fleet, plan, ("channel", "spend"), KEY)
     spends = [np.full(unit.media.shape, np.nan) for unit in fleet.units]
-    for place, day, name, amount in zip(
-        rows.place, rows.dates, rows.columns["channel"], rows.columns["spend"], strict=True
+    for row, place, day, name, amount in zip(
+        rows.where, rows.place, rows.dates, rows.columns["channel"], rows.columns["spend"], strict=True
     ):
         unit = fleet.units[place]
-        where = f"{name} of {' / '.join(unit.labels)} on {day}"
+        where = f"{row}: {name} of {' / '.join(unit.labels)} on {day}"
         week = int(np.searchsorted(unit.dates, day))
         if name not in fleet.channels:
             raise ConfigError(f"{where} is none of {', '.join(fleet.channels)}", key=KEY)
         if week == len(unit.dates) or unit.dates[week] != day:
-            raise ConfigError(f"{where} is no week of {unit.dates[0]} to {unit.dates[-1]}", key=KEY)
+            step = (unit.dates[1] - unit.dates[0]).astype(int)
+            weeks = f"{unit.dates[0]} to {unit.dates[-1]}, every {step} days from the first"
+            raise ConfigError(f"{where} is no week of {weeks}", key=KEY)
         if not 0 <= amount < np.inf:
-            raise ConfigError(f"spend of {where} must be zero or more, is {amount}", key=KEY)
+            raise ConfigError(f"{where}: spend must be zero or more, is {amount}", key=KEY)
         channel = fleet.channels.index(name)
-        if amount > 0 and not np.nansum(unit.spend[:, channel]) > 0:
+        if amount > 0 and not np.any(unit.spend[:, channel] > 0):
             raise ConfigError(f"{where} was never paid for: nothing is known of what it brings", key=KEY)
         if np.isfinite(spends[place][week, channel]):
-            raise ConfigError(f"{where} is there twice", key=KEY)
+            raise ConfigError(f"{where} is there twice: add the rows up, or drop one of them", key=KEY)
         spends[place][week, channel] = amount
     return spends
