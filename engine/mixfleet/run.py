@@ -146,9 +146,10 @@ class Run:
     def report(self, out: str | Path | None = None, **economics: Unpack[EconomicsOptions]) -> Path:
         """Write the report, one HTML file that needs no network; by default `report.html` in the run's folder.
 
-        It holds the plan that `mixfleet budget` left in the run's folder, or else one with the usual limits; the
-        forecast that `mixfleet forecast` left there; and
-        profit, LTV:CAC and payback where `economics` has a margin or a customer's value, see `Insight.valued`.
+        It holds the plan that `mixfleet budget` left in the run's folder, or else one with the usual limits, of profit
+        where a margin is given; where a plan from before rests on another margin the page says so. It also holds the
+        forecast that `mixfleet forecast` left there; and profit, LTV:CAC and payback where `economics` has a margin or
+        a customer's value, see `Insight.valued`.
 
         Raises:
             ConfigError: A number of `economics` is no money or no share, or not every unit has one.
@@ -160,7 +161,9 @@ class Run:
         insight = replace(self.insight.valued(**economics), frame="pyarrow")
         saved_plan = self.path / "budget"
         try:
-            plan = self._own(Plan.read(saved_plan)) if saved_plan.exists() else self.budget()
+            margin = insight.economics.margin
+            request = {} if margin is None else {"maximise": "profit", "margin": margin}
+            plan = self._own(Plan.read(saved_plan)) if saved_plan.exists() else self.budget(**request)
         except ConfigError:
             # Nothing to plan: no spend, or no certified unit.
             plan = None

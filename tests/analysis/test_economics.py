@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from mixfleet.analysis.periods import read_period
 from mixfleet.config import Model
 from mixfleet.errors import ConfigError
 from mixfleet.run import Run
-from tests.support.saved_run import saved_run
+from tests.support.saved_run import panel, saved_run
 
 RETENTION = (1.0, 0.5, 0.25)
 MARGIN = {"all": 0.4, "brand=acme,market=FR": 0.9}
@@ -119,6 +120,16 @@ def test_nothing_is_added_where_nothing_is_said(run: Run) -> None:
 def test_what_is_no_money_is_refused(run: Run, given: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         run.insight.valued(**given)
+
+
+def test_a_customers_value_is_refused_where_the_kpi_is_revenue(tmp_path: Path) -> None:
+    made = panel()
+    revenue = replace(made, data=replace(made.data, revenue_per_kpi=None))
+    insight = saved_run(tmp_path / "revenue", Model(window=5), of=revenue).insight
+    with pytest.raises(ConfigError, match=r"is revenue: give a margin instead, or fit .*data\.kpi_type=count"):
+        insight.valued(customer_value=30.0)
+    counted = replace(made, data=replace(made.data, revenue_per_kpi=None, kpi_type="count"))
+    saved_run(tmp_path / "count", Model(window=5), of=counted).insight.valued(customer_value=30.0)
 
 
 def test_the_report_and_the_files_hold_them(run: Run, tmp_path: Path) -> None:

@@ -112,6 +112,44 @@ def test_the_saved_plan_is_shown(run: Run, tmp_path: Path) -> None:
     assert fleet["plan"]["gain"]["mean"] == pytest.approx(plan.totals["gain"]["mean"], rel=1e-3)
 
 
+def planned(run: Run, path: Path, **economics: object) -> dict:
+    return json.loads(Page(run.report(path, **economics).read_text("utf-8")).pieces["fleet"])["plan"]
+
+
+def test_a_margin_reaches_the_plan_that_is_shown(run: Run, tmp_path: Path) -> None:
+    shown = planned(run, tmp_path / "r.html", margin=0.4)
+    expected = run.budget(maximise="profit", margin=0.4)
+    assert shown["maximise"] == "profit"
+    assert shown["gain"]["mean"] == pytest.approx(expected.totals["gain"]["mean"], rel=1e-3)
+    assert shown["notes"] == []
+    assert planned(run, tmp_path / "r.html")["maximise"] == "outcome"
+
+
+@pytest.mark.parametrize(
+    ("asked", "given", "note"),
+    [
+        ({}, {"margin": 0.4}, "the plan was made without the margin that the profit of this page rests on: repeat"),
+        ({"maximise": "profit", "margin": 0.3}, {"margin": 0.4}, r"such as 0\.3 for .*, where this page has 0\.4: re"),
+        ({"maximise": "profit", "margin": 0.3}, {}, r"of profit by margins .* does not know, such as 0\.3 for"),
+        ({"rates": {"all": 1.0, "market=FR": 0.5}}, {}, r"money is converted, by 0\.5 for .* / FR and so on"),
+        ({"maximise": "profit", "margin": 0.4}, {"margin": 0.4}, None),
+    ],
+)
+def test_a_saved_plan_of_other_money_says_so(
+    run: Run, tmp_path: Path, asked: dict, given: dict, note: str | None
+) -> None:
+    run.budget(weeks=6, **asked).save(run.path / "budget")
+    try:
+        notes = planned(run, tmp_path / "r.html", **given)["notes"]
+    finally:
+        shutil.rmtree(run.path / "budget")
+    if note is None:
+        assert notes == []
+    else:
+        assert len(notes) == 1
+        assert re.search(note, notes[0])
+
+
 def test_the_saved_forecast_is_shown_and_exported(run: Run, tmp_path: Path) -> None:
     table = replace(run.insight, frame="pyarrow").forecast(weeks=3, by="market", period="week")
     write_tables({"forecast": table}, run.path / "forecast", "parquet", name="forecast")

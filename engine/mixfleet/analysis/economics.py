@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mixfleet.analysis.selectors import ALL, by_unit
+from mixfleet.config import Data
 from mixfleet.errors import ConfigError
 from mixfleet.posterior.statistics import statistics
 
@@ -62,6 +63,19 @@ class Economics:
     def given(self) -> tuple[str, ...]:
         """What there is: margin, customer_value, both or none."""
         return tuple(name for name in ("margin", "customer_value") if getattr(self, name) is not None)
+
+    def check_kpi(self, data: Data) -> None:
+        """Refuse a customer's value where the KPI is money, of which nobody is a customer.
+
+        Raises:
+            ConfigError: The table's KPI is revenue.
+        """
+        if self.customer_value is not None and data.kpi_type == "revenue" and data.revenue_per_kpi is None:
+            message = (
+                f"is what one new customer brings, and the KPI {data.kpi!r} is revenue: give a margin instead, or fit "
+                "new customers as the KPI with data.kpi_type=count"
+            )
+            raise ConfigError(message, key="economics.customer_value")
 
     @property
     def measures(self) -> dict[str, str]:

@@ -61,11 +61,13 @@ class Insight:
         """The same with profit by a margin, LTV:CAC and payback by a customer's value; see `Economics` for the fields.
 
         Raises:
-            ConfigError: A number is no money or no share, or not every unit has one.
+            ConfigError: A number is no money or no share, not every unit has one, or a customer's value is given where
+                the KPI is revenue.
         """
         given = Economics(**economics)
         if given == self.economics:
             return self
+        given.check_kpi(self.fleet.spec.data)
         given.per_kpi(self.fleet.keys, [unit.labels for unit in self.fleet.units])
         return replace(self, economics=given, _ledgers={})
 

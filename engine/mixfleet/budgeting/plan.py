@@ -162,13 +162,17 @@ def make_plan(spend_outcome: SpendOutcome, limits: Limits, decision: Decision, s
     purse; `shadow_prices`, what one more unit of money would bring where a constraint over several cells binds, by
     constraint; the units left out as they are not certified; `closed_units` with their last days, `estimated_units`
     with the weeks that are known of them where these are fewer than planned, and `credited_cells`.
-    Where profit is maximised, outcomes are margins before media are paid, and gains are of profit.
+    Where profit is maximised, outcomes are margins before media are paid, gains are of profit, and the cells' column
+    `margin` holds what a KPI of the unit earns.
     """
     spend, fleet = decision.spend, spend_outcome.fleet
     step = np.maximum(np.maximum(limits.high, spend_outcome.today) * STEP, 1e-9)
     outcome = _outcomes(spend_outcome, decision, step)
     cost = spend - spend_outcome.today if said["maximise"] == "profit" else np.zeros(len(spend))
     cells = _cells(spend_outcome, limits, decision, step, outcome, cost)
+    if said["maximise"] == "profit":
+        margin = (spend_outcome.worth / spend_outcome.rate)[spend_outcome.unit]
+        cells = cells.append_column("margin", pa.array(margin))
     planned = spend_outcome.certified
     today, after = (outcome[planned, i].sum(axis=0) for i in range(2))
     gain = after - today - float(cost[planned].sum())

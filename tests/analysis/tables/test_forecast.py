@@ -207,3 +207,13 @@ def test_what_a_plan_wrote_is_what_a_forecast_reads(tmp_path: Path, brand: str) 
     write_tables({"past": pa.Table.from_pandas(past, preserve_index=False)}, tmp_path / "past", "csv")
     other = run.insight.counterfactual(str(tmp_path / "past" / "past.csv"))
     pd.testing.assert_frame_equal(other, run.insight.counterfactual(past))
+
+
+def test_a_budget_plan_is_forecast_in_its_own_weeks(run: Run) -> None:
+    plan = run.budget(weeks=WEEKS).by_week()
+    assert len({unit.dates[-1] for unit in run.fleet().units}) == 2
+    table = run.insight.forecast(plan)
+    assert set(table.weeks) == {WEEKS}
+    expected = plan[plan.channel == "tv"].groupby(["brand", "market"]).spend.sum()
+    found = table[table.component == "tv"].set_index(["brand", "market"]).spend
+    np.testing.assert_allclose(found, expected.reindex(found.index))

@@ -64,6 +64,8 @@ def look_further(fleet: Fleet, plan: Any = None, controls: Any = None, weeks: in
         _longer(unit, spend[place], np.where(known[place], linear[place], fleet.scales[place].control_mean))
         for place, unit in enumerate(fleet.units)
     )
+    if spends is not None and weeks is None and len(spends.dates):
+        units = tuple(_of_the_plan(fleet, unit, spends, place) for place, unit in enumerate(units))
     unpaid = [name for i, name in enumerate(fleet.channels) if any(_unpaid(unit)[i] for unit in fleet.units)]
     held = [name for i, name in enumerate(columns) if not known[..., i].all()]
     return Future(fleet=replace(fleet, units=units, ahead=ahead), held=(*held, *unpaid))
@@ -76,6 +78,15 @@ def outcomes(account: Totals) -> dict[str, Any]:
     spend = np.full(found["mean"].shape, np.nan)
     spend[:, : account.spend.shape[1]] = account.spend
     return {**found, "spend": spend, "weeks": account.weeks[:, None]}
+
+
+def _of_the_plan(fleet: Fleet, unit: Unit, rows: Rows, place: int) -> Unit:
+    """The unit, of which neither weeks after the plan count nor those before it that other units have in their data."""
+    last_day, own = max(one.dates[-1] for one in fleet.units), rows.dates[rows.place == place]
+    begin = min(last_day, own.min() - 1) if len(own) else last_day
+    outside = (unit.dates <= begin) | (unit.dates > rows.dates.max())
+    past = np.arange(len(unit.dates)) < len(fleet.units[place].dates)
+    return replace(unit, kpi=np.where(outside & ~past, np.nan, unit.kpi))
 
 
 def _linear(fleet: Fleet) -> tuple[str, ...]:

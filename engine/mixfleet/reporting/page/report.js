@@ -121,7 +121,7 @@ function overview() {
     total.roi ? [number(total.roi[0]), "ROI of all paid media, 90 % interval " + number(total.roi[1]) + " to " + number(total.roi[2])] : null,
     total.whole.profit ? [number(total.whole.profit[0]) + money, "profit of all paid media, 90 % interval " + number(total.whole.profit[1]) + " to " + number(total.whole.profit[2])] : null,
     total.whole.ltv_cac ? [number(total.whole.ltv_cac[0]), "LTV:CAC of all paid media, 90 % interval " + number(total.whole.ltv_cac[1]) + " to " + number(total.whole.ltv_cac[2])] : null,
-    fleet.plan ? [(fleet.plan.gain.mean >= 0 ? "+" : "") + number(fleet.plan.gain.mean), "gain of the plan for the next " + fleet.plan.weeks + " weeks"] : null,
+    fleet.plan ? [(fleet.plan.gain.mean >= 0 ? "+" : "") + number(fleet.plan.gain.mean), (fleet.plan.maximise === "profit" ? "profit gain" : "gain") + " of the plan for the next " + fleet.plan.weeks + " weeks"] : null,
   ].filter(Boolean);
   const section = node("section", { id: "overview" }, node("h1", {}, "Media mix report"), node("p", { class: "quiet" }, "Run " + fleet.run),
     node("nav", {}, ...[["map", "Map"], ["remarks", "What needs attention"], ["unit", "One unit"], ["plan", "Budget plan"], ...(fleet.forecast ? [["forecast", "Forecast"]] : []), ["readiness", "Data readiness"], ["provenance", "Provenance"]].map(([id, text]) => node("a", { href: "#" + id }, text))),
@@ -304,17 +304,17 @@ function worth(paid) {
   const columns = [...(fleet.given.includes("margin") ? profit : []), ...(fleet.given.includes("customer_value") ? customers : [])];
   return table(["channel", ...columns.map(([head]) => head)], paid.map(([name, one]) => [name, ...columns.map(([, text]) => text(one))]));
 }
-const planned = (rows) => table(["channel", "today#", "plan#", "change#", "gain (90 %)#", "what binds"], rows.map((row) =>
+const planned = (rows) => table(["channel", "today#", "plan#", "change#", (fleet.plan.maximise === "profit" ? "profit gain" : "gain") + " (90 %)#", "what binds"], rows.map((row) =>
   [row[0], number(row[1]), number(row[2]), row[1] ? percent(row[2] / row[1] - 1) : "–", row[3] === null ? "–" : range(row.slice(3, 6)), row[6]]));
 
 function plan() {
   const section = node("section", { id: "plan" }, node("h2", {}, "Budget plan")), data = fleet.plan;
   if (!data) { section.append(node("p", {}, "No plan: no certified unit has a channel with spend.")); return section; }
   const limit = data.gap_share === null ? "" : " No other plan within the limits brings more than " + percent(data.gap_share) + " of the outcome on top.";
-  section.append(node("p", {}, "Over the next " + data.weeks + " weeks, spending " + number(data.spend_plan) + " (today " + number(data.spend_today) + ") as below brings " + range([data.gain.mean, data.gain.q05, data.gain.q95]) + " more than today's plan; it is better in " + percent(data.probability_better) + " of the draws." + limit));
+  section.append(node("p", {}, "Over the next " + data.weeks + " weeks, spending " + number(data.spend_plan) + " (today " + number(data.spend_today) + ") as below brings " + range([data.gain.mean, data.gain.q05, data.gain.q95]) + (data.maximise === "profit" ? " more profit" : " more") + " than today's plan; it is better in " + percent(data.probability_better) + " of the draws." + limit));
   if (data.excluded) section.append(node("p", { class: "bad" }, "Not certified, so left as they are: " + data.excluded_units.join(", ") + "."));
   for (const note of data.notes) section.append(node("p", { class: "bad" }, note[0].toUpperCase() + note.slice(1) + "."));
-  section.append(table(["channel", "today#", "plan#", "change#", "gain#"], data.channels.map((row) => [row[0], number(row[1]), number(row[2]), row[1] ? percent(row[2] / row[1] - 1) : "–", number(row[3])])));
+  section.append(table(["channel", "today#", "plan#", "change#", data.maximise === "profit" ? "profit gain#" : "gain#"], data.channels.map((row) => [row[0], number(row[1]), number(row[2]), row[1] ? percent(row[2] / row[1] - 1) : "–", number(row[3])])));
   if (data.frontier) section.append(node("h3", {}, "Other totals"), frontier(data.frontier), table(["spend#", "gain (90 %)#", "ROI#", "marginal ROI#"], data.frontier.map((row) => [number(row.spend) + (row.today ? " (today)" : ""), range([row.gain_mean, row.gain_q05, row.gain_q95]), number(row.roi), number(row.marginal_roi)])));
   if (data.experiments) section.append(node("h3", {}, "What to measure next"), table([...fleet.keys, "channel", "spend today#", "worth of an experiment#", "of knowing all#"], data.experiments.map((row) => [...fleet.keys.map((key) => row[key]), row.channel, number(row.spend_today), number(row.experiment_value), number(row.perfect_value)])));
   return section;
