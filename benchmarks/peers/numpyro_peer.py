@@ -43,7 +43,7 @@ def unit_arguments(problem: Problem, model: Model) -> tuple[Series, Laws, float]
     )
     laws = Laws(
         channel={name: [priors[name]] * len(problem.channels) for name in model.channel_parameters},
-        noise=priors["noise"],
+        observation={"noise": priors["noise"]},
         coefficient_mean=np.array([intercept["mean"], *(column.mean for column in problem.columns)]),
         coefficient_sd=np.array([intercept["sd"], *(column.sd for column in problem.columns)]),
     )

@@ -108,7 +108,7 @@ def test_the_terms_of_the_baseline_add_up_to_the_linear_block(tmp_path: Path) ->
         index = windows.index(unit.dates)
         for w in np.unique(index):
             np.testing.assert_allclose(account.contribution[w, 3:, 3].sum(), linear[index == w].sum(), rtol=1e-6)
-    assert baseline.components(fleet.columns) == ("baseline", "trend", "seasonality", "price")
+    assert baseline.components(fleet.spec.model, fleet.spec.data) == ("baseline", "trend", "seasonality", "price")
 
 
 def test_sums_over_units_are_the_units_sums_draw_by_draw(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_draws_of_one_index_belong_together(tmp_path: Path) -> None:
     fleet = run.fleet(draws=10)
     for unit, series in zip(fleet.units, fleet.series(), strict=True):
         every = run.unit(*unit.labels).draws().draws["noise"].reshape(-1)
-        np.testing.assert_array_equal(series.noise, every[(np.arange(10) * 80) // 10])
+        np.testing.assert_array_equal(series.observation[0], every[(np.arange(10) * 80) // 10])
 
 
 def test_the_waterfall_closes(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def as_kept(found: Drawn) -> Draws:
             draws.shape.shape
         ),
         effect=rounded(draws.effect, scale.kpi),
-        noise=rounded(draws.noise, scale.kpi),
+        observation=rounded(draws.observation, scale.kpi),
         coefficients=np.tensordot(np.linalg.inv(mixing), coefficients, axes=1),
     )
 
@@ -250,7 +250,7 @@ def test_accuracy_is_what_its_name_says(found: Drawn, result: UnitResult):
 def test_the_score_of_a_certain_forecast_is_its_error(found: Drawn):
     finished = found.finished()
     certain = [np.broadcast_to(np.asarray(part)[..., :1, :1], np.shape(part)) for part in finished.draws]
-    draws = type(finished.draws)(*certain)._replace(noise=np.full((COUNT, CHAINS), 1e-12))
+    draws = type(finished.draws)(*certain)._replace(observation=np.full((1, COUNT, CHAINS), 1e-12))
     result = unit_result(
         replace(finished, draws=draws), found.structure, found.panel, found.spec, status="ok", reason=""
     )

@@ -153,8 +153,10 @@ def print_backtest(console: Console, found: "Backtest") -> None:
 
 def print_plan(console: Console, plan: "Plan", files: Sequence[Path]) -> None:
     """Prints what the plan changes, channel by channel, what it is worth and whom it leaves out."""
+    from mixfleet.budgeting.plan import KEPT  # loaded with the plan, and not when a command starts
+
     cells = plan.cells.to_pandas()
-    cells = cells[cells["binding"] != "not certified"]
+    cells = cells[~cells["binding"].isin(KEPT)]
     shown = Table(
         "channel", "today", "plan", "change", "gain", title=f"next {plan.totals['weeks']} weeks", title_justify="left"
     )
@@ -177,6 +179,8 @@ def print_plan(console: Console, plan: "Plan", files: Sequence[Path]) -> None:
     if totals["gap_share"] == totals["gap_share"] and totals["gap_share"] < float("inf"):
         other = "plan of the candidate weeks" if totals["flighting"] == "free" else "plan"
         _line(console, f"no other {other} within the limits adds more than {totals['gap_share']:.2%} of the outcome")
+    for note in plan.notes:
+        _line(console, note)
     for name, price in totals["shadow_prices"].items():
         _line(console, f"binding: {name}; looser by one it would bring {price:,.3g}")
     if totals["excluded"]:
