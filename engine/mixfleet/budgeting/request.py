@@ -145,7 +145,7 @@ class BudgetRequest:
             message = f"is a share of today's spend, so that {self.change:g} is {self.change:.0%}; write 0.3 for 30 %"
             raise ConfigError(message, key="budget.change")
         for selector, rate in self.rates.items():
-            if not 1 / MOST_RATE < rate < MOST_RATE:
+            if not rate <= MOST_RATE or 0 < rate < 1 / MOST_RATE:
                 raise ConfigError(f"{selector}: {rate:g} is no exchange rate", key="budget.rates")
         for name, known in (("aim", Aim), ("flighting", Flighting), ("maximise", Maximand)):
             if getattr(self, name) not in get_args(known):
