@@ -9,7 +9,7 @@ import pytest
 from mixfleet.config import Pooling, Spec
 from mixfleet.data.panel import unit_id
 from mixfleet.errors import ConfigError
-from mixfleet.fitting import driver, group_driver
+from mixfleet.fitting import group_driver
 from mixfleet.hierarchy import sampler
 from mixfleet.hierarchy.sampler import FinishedGroup
 from mixfleet.hierarchy.state import State
@@ -35,7 +35,7 @@ def test_a_group_alone(together: dict[Labels, str]) -> None:
 
 
 def test_in_another_order_with_more_threads(together: dict[Labels, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "_workers", lambda devices: devices * 3)
+    monkeypatch.setattr(group_driver, "workers_of", lambda devices: devices * 3)
     assert digests(with_units(FLEET, FLEET.units[::-1]), pooled()) == together
 
 

@@ -42,7 +42,7 @@ def compilations() -> Iterator[Counter[str]]:
 def test_ragged_units_share_one_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len({len(unit.dates) for unit in FLEET.units}) > 2
     assert len({padded_weeks(len(unit.dates)) for unit in FLEET.units}) == 1
-    monkeypatch.setattr(driver, "_workers", lambda devices: devices * 3)
+    monkeypatch.setattr(driver, "workers_of", lambda devices: devices * 3)
     asked: Counter[str] = Counter()
     compiled = programs.compiled
 
