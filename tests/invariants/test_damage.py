@@ -29,7 +29,7 @@ def everything(path: Path) -> list[Any]:
         unit = run.unit(row["brand"], row["market"]).draws()
         found.append([(name, unit.dims[name], values.tobytes()) for name, values in sorted(unit.draws.items())])
         found.append(unit.coords)
-    found += [np.asarray(part).tobytes() for block in run.fleet().blocks(5) for part in block]
+    found += run.fleet(5).walk(lambda _, series: [np.asarray(part).tobytes() for part in series])
     plan = Plan.read(run.path / "budget")
     found += [plan.totals, *(repr(table.to_pydict()) for table in (plan.cells, plan.weekly, *plan.extra.values()))]
     found.append(read_output(run.path / "forecast", "forecast", ""))
