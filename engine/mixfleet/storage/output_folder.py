@@ -8,6 +8,7 @@ import ctypes
 import errno
 import fcntl
 import glob
+import hashlib
 import os
 import shutil
 import sys
@@ -77,7 +78,7 @@ def output_folder(folder: Path, name: str) -> Iterator[Outputs]:
         outputs = Outputs(staging)
         yield outputs
         listed = "".join(f"{digest}  {file}\n" for file, digest in sorted(outputs.digests.items()))
-        outputs.write(f"{name}.sha256", listed.encode())
+        outputs.write(f"{name}.sha256", f"{_seal(listed)}{listed}".encode())
         del outputs.digests[f"{name}.sha256"]
         _commit(staging, folder, name, outputs.digests)
     finally:
@@ -110,14 +111,19 @@ def remove_stagings(parent: Path, name: str = "") -> None:
                     os.close(lock)
 
 
+def _seal(listed: str) -> str:
+    """First line of a list, a comment to `sha256sum`: a list that lost its end would else pass for a shorter one."""
+    return f"# {hashlib.sha256(listed.encode()).hexdigest()}\n"
+
+
 def _listed(folder: Path, name: str, remedy: str) -> Mapping[str, str]:
     path = folder / f"{name}.sha256"
     try:
-        lines = path.read_text("ascii").splitlines()
-        digests = {file: digest for digest, _, file in (line.partition("  ") for line in lines)}
+        seal, end, listed = path.read_text("ascii").partition("\n")
+        digests = {file: digest for digest, _, file in (line.partition("  ") for line in listed.splitlines())}
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read: {error}; {remedy}") from error
-    if any(Path(file).name != file for file in digests):
+    if seal + end != _seal(listed) or any(Path(file).name != file for file in digests):
         raise RunError(f"{path} is damaged; {remedy}")
     return digests
 
