@@ -20,7 +20,7 @@ BURN_IN = 500
 PARAMETERS = ("alpha_m", "ec_m", "beta_m", "gamma_c", "knot_values", "sigma")
 """What a national model estimates; the deviations of its only market are left out."""
 
-law = backend.tfd
+distributions = backend.tfd
 
 
 def input_data(problem: Problem):
@@ -44,24 +44,24 @@ def priors(problem: Problem) -> prior_distribution.PriorDistribution:
     intercept = ours["intercept"]
     number = backend.np_float_dtype
     return prior_distribution.PriorDistribution(
-        knot_values=law.Normal(
+        knot_values=distributions.Normal(
             number((intercept["mean"] - kpi.mean() / np.abs(kpi).max()) * unit),
             number(intercept["sd"] * unit),
             name="knot_values",
         ),
-        alpha_m=law.Beta(number(ours["decay"]["a"]), number(ours["decay"]["b"]), name="alpha_m"),
-        ec_m=law.LogNormal(
+        alpha_m=distributions.Beta(number(ours["decay"]["a"]), number(ours["decay"]["b"]), name="alpha_m"),
+        ec_m=distributions.LogNormal(
             number(ours["half_saturation"]["mean_log"]) - np.log(median).astype(number),
             number(ours["half_saturation"]["sd_log"]),
             name="ec_m",
         ),
-        beta_m=law.HalfNormal(number(ours["effect"]["sd"] * unit), name="beta_m"),
-        gamma_c=law.Normal(
+        beta_m=distributions.HalfNormal(number(ours["effect"]["sd"] * unit), name="beta_m"),
+        gamma_c=distributions.Normal(
             np.array([column.mean for column in columns], number) * number(unit) * spread.astype(number),
             np.array([column.sd for column in columns], number) * number(unit) * spread.astype(number),
             name="gamma_c",
         ),
-        sigma=law.HalfNormal(number(ours["noise"]["sd"] * unit), name="sigma"),
+        sigma=distributions.HalfNormal(number(ours["noise"]["sd"] * unit), name="sigma"),
     )
 
 

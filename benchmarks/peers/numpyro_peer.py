@@ -8,7 +8,7 @@ from numpyro.infer import MCMC, NUTS
 from benchmarks.peers.exchange import CHAINS, DRAWS, WARMUP, Answer, Problem, flattened, serve
 from mixfleet.config import Model
 from mixfleet.config.priors import Distribution, distribution
-from mixfleet.models.reference import Laws, Series, media_mix
+from mixfleet.models.reference import Priors, Series, media_mix
 
 RECORDED = ("contribution", "media")
 """What the model computes from its parameters."""
@@ -16,9 +16,9 @@ RECORDED = ("contribution", "media")
 
 def fit(problem: Problem) -> Answer:
     model = Model(window=problem.window, saturation=problem.saturation, seasonality=problem.seasonality)  # pyright: ignore[reportArgumentType]
-    series, laws, scale = unit_arguments(problem, model)
+    series, priors, scale = unit_arguments(problem, model)
     sampler = MCMC(NUTS(media_mix), num_warmup=WARMUP, num_samples=DRAWS, num_chains=CHAINS, progress_bar=False)
-    sampler.run(jax.random.key(problem.seed), series, laws, model, extra_fields=("diverging", "energy"))
+    sampler.run(jax.random.key(problem.seed), series, priors, model, extra_fields=("diverging", "energy"))
     draws = {name: np.asarray(values) for name, values in sampler.get_samples(group_by_chain=True).items()}
     fields = sampler.get_extra_fields(group_by_chain=True)
     return Answer(
@@ -29,28 +29,28 @@ def fit(problem: Problem) -> Answer:
     )
 
 
-def unit_arguments(problem: Problem, model: Model) -> tuple[Series, Laws, float]:
+def unit_arguments(problem: Problem, model: Model) -> tuple[Series, Priors, float]:
     """The unit as `media_mix` takes it, and the scale of its KPI."""
-    table, priors = problem.table, {name: law(prior) for name, prior in problem.priors.items()}
+    table, given = problem.table, {name: _distribution(prior) for name, prior in problem.priors.items()}
     media, kpi = table[problem.channels].to_numpy(), table["kpi"].to_numpy()
     columns = table[[column.name for column in problem.columns]].to_numpy()
-    intercept = priors["intercept"].hyperparameters
+    intercept = given["intercept"].hyperparameters
     series = Series(
         media=media / np.abs(media).max(axis=0),
         kpi=kpi / np.abs(kpi).max(),
         fitted=np.ones(len(kpi), bool),
         design=np.column_stack([np.ones(len(kpi)), columns]),
     )
-    laws = Laws(
-        channel={name: [priors[name]] * len(problem.channels) for name in model.channel_parameters},
-        observation={"noise": priors["noise"]},
+    priors = Priors(
+        channel={name: [given[name]] * len(problem.channels) for name in model.channel_parameters},
+        observation={"noise": given["noise"]},
         coefficient_mean=np.array([intercept["mean"], *(column.mean for column in problem.columns)]),
         coefficient_sd=np.array([intercept["sd"], *(column.sd for column in problem.columns)]),
     )
-    return series, laws, float(np.abs(kpi).max())
+    return series, priors, float(np.abs(kpi).max())
 
 
-def law(prior: dict) -> Distribution:
+def _distribution(prior: dict) -> Distribution:
     return distribution(prior["family"], **{name: value for name, value in prior.items() if name != "family"})
 
 

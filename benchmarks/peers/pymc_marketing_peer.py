@@ -19,7 +19,7 @@ NAMES = {
 }
 
 
-def law(prior: dict, **options: str) -> Prior:
+def distribution(prior: dict, **options: str) -> Prior:
     name, arguments = NAMES[prior["family"]]
     return Prior(name, **{theirs: prior[ours] for ours, theirs in arguments.items()}, **options)
 
@@ -41,16 +41,19 @@ def build(problem: Problem) -> MMM:
         control_columns=[column.name for column in others],
         yearly_seasonality=problem.seasonality,
         adstock=GeometricAdstock(
-            l_max=problem.window, normalize=True, priors={"alpha": law(priors["decay"], dims="channel")}
+            l_max=problem.window, normalize=True, priors={"alpha": distribution(priors["decay"], dims="channel")}
         ),
         saturation=LogisticSaturation(
-            priors={"lam": law(priors["rate"], dims="channel"), "beta": law(priors["effect"], dims="channel")}
+            priors={
+                "lam": distribution(priors["rate"], dims="channel"),
+                "beta": distribution(priors["effect"], dims="channel"),
+            }
         ),
         model_config={
-            "intercept": law(priors["intercept"]),
+            "intercept": distribution(priors["intercept"]),
             "gamma_control": gamma_control,
-            "gamma_fourier": law(priors["seasonality"], dims="fourier_mode"),
-            "likelihood": Prior("Normal", sigma=law(priors["noise"]), dims="date"),
+            "gamma_fourier": distribution(priors["seasonality"], dims="fourier_mode"),
+            "likelihood": Prior("Normal", sigma=distribution(priors["noise"]), dims="date"),
         },
     )
 

@@ -37,7 +37,7 @@ def problem_of(unit: Unit, panel: Panel, spec: Spec) -> Problem:
         saturation=model.saturation,
         seasonality=model.seasonality,
         priors={
-            name: spec.prior.law(name, unit=keys).to_mapping()
+            name: spec.prior.distribution(name, unit=keys).to_mapping()
             for name in (*model.channel_parameters, "noise", "intercept", "seasonality")
         },
         seed=spec.inference.seed,

@@ -141,10 +141,10 @@ def test_without_weeks_parameters_are_drawn_from_the_group() -> None:
     unit, pool = finished.units[0], finished.group.pool
     assert unit.job.member.unit.labels == ("brand_001", "market_001")
     values = np.concatenate([np.asarray(unit.draws.shape, float), np.asarray(unit.draws.effect, float)[None]])
-    law = unit.job.member.arrays["hyper"]
+    distribution = unit.job.member.arrays["hyper"]
     theta = np.concatenate(
         [
-            FAMILIES[pool.structure.families[j]].unconstrain(values[j], law[:, own, None, None])
+            FAMILIES[pool.structure.families[j]].unconstrain(values[j], distribution[:, own, None, None])
             for j, _, own in pool.slices()
         ]
     )

@@ -132,8 +132,17 @@ def anew() -> Iterator[None]:
 
 def truth_of_another_prior(patch: pytest.MonkeyPatch) -> None:
     usual = simulate.from_config
-    laws = {name: dict(law.hyperparameters) for name, law in Prior().parameters.items()}
-    wider = build(Prior, {"parameters": {name: {"sd": 1.25 * law["sd"]} for name, law in laws.items() if "sd" in law}})
+    distributions = {name: dict(distribution.hyperparameters) for name, distribution in Prior().parameters.items()}
+    wider = build(
+        Prior,
+        {
+            "parameters": {
+                name: {"sd": 1.25 * distribution["sd"]}
+                for name, distribution in distributions.items()
+                if "sd" in distribution
+            }
+        },
+    )
     patch.setattr(sbc.simulate, "from_config", lambda simulation, _, *rest: usual(simulation, wider, *rest))
 
 

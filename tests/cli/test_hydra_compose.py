@@ -225,7 +225,7 @@ BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]
     ("text", "said"),
     [
         (BOMB, "aliases are not allowed"),
-        ("x: " + "[" * 3000 + "]" * 3000, "nested more than 20 deep"),
+        ("x: " + "[" * 3000 + "]" * 3000, "nested more than 20 deep|maximum nesting depth"),
         ('path: !!python/object/apply:os.system ["touch pwned"]\n', "could not determine a constructor"),
         ("".join(f"k{n}: 1\n" for n in range(80_000)) + "k0: 1\n", "stands twice"),
         ("x: " + "y" * (1 << 20), "is larger than"),

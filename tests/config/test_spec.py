@@ -122,7 +122,7 @@ def test_lists_and_mappings_are_taken_from_python_too() -> None:
         ("data.simulated.weeks", 0, "at least 8"),
         ("data._target_", "os.system", "unknown setting"),
         ("prior.parameters.decai", {"a": 1}, "unknown parameter"),
-        ("prior.parameters.effect", 3, "must be a law"),
+        ("prior.parameters.effect", 3, "must be a prior"),
         ("prior.parameters.effect.family", "cauchy", "one of normal"),
         ("prior.parameters.effect.scale", 1, "half_normal has sd and no scale"),
         ("prior.parameters.effect.sd", 0, "above 0"),
@@ -157,7 +157,7 @@ def test_a_setting_that_is_wrong_in_python_is_named_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameter", "law", "problem"),
+    ("parameter", "prior", "problem"),
     [
         ("decay", {"family": "normal", "mean": 0, "sd": 1}, "between 0 and 1"),
         ("decay", {"family": "half_normal", "sd": 1}, "between 0 and 1"),
@@ -170,9 +170,9 @@ def test_a_setting_that_is_wrong_in_python_is_named_too() -> None:
         ("delay", {"family": "uniform", "low": 2, "high": 2}, r"must be below high \(2\)"),
     ],
 )
-def test_a_prior_outside_its_support_is_refused(parameter: str, law: dict[str, Any], problem: str) -> None:
+def test_a_prior_outside_its_support_is_refused(parameter: str, prior: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigError, match=problem) as caught:
-        build(Spec, {"prior": {"parameters": {parameter: law}}})
+        build(Spec, {"prior": {"parameters": {parameter: prior}}})
     assert caught.value.key.startswith(f"prior.parameters.{parameter}")
 
 
@@ -200,9 +200,9 @@ def test_pooling_that_makes_no_sense_is_refused(pooling: dict[str, Any], key: st
     assert caught.value.key == key
 
 
-def test_a_law_may_end_at_infinity_only_where_it_is_cut() -> None:
-    law = distribution("truncated_normal", mean=1, sd=1, low=0, high=float("inf"))
-    assert build(Spec, {"prior": {"parameters": {"effect": law}}}).prior.parameters["effect"].support[1] == float("inf")
+def test_a_distribution_may_end_at_infinity_only_where_it_is_cut() -> None:
+    cut = distribution("truncated_normal", mean=1, sd=1, low=0, high=float("inf"))
+    assert build(Spec, {"prior": {"parameters": {"effect": cut}}}).prior.parameters["effect"].support[1] == float("inf")
     with pytest.raises(ConfigError, match=r"prior\.high: must be finite"):
         distribution("uniform", low=0, high=float("inf"))
 
@@ -210,9 +210,9 @@ def test_a_law_may_end_at_infinity_only_where_it_is_cut() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_family_wants_all_its_hyperparameters(family: str) -> None:
     values = {name: 0.1 * (i + 1) for i, name in enumerate(FAMILIES[family].hyperparameters)}
-    law = distribution(family, **values)
-    assert law.values == tuple(values.values())
-    assert law.to_mapping() == {"family": family, **values}
+    made = distribution(family, **values)
+    assert made.values == tuple(values.values())
+    assert made.to_mapping() == {"family": family, **values}
     for name in values:
         with pytest.raises(ConfigError, match=f"prior.{name}: is required by {family}"):
             distribution(family, **{other: value for other, value in values.items() if other != name})
@@ -221,11 +221,11 @@ def test_each_family_wants_all_its_hyperparameters(family: str) -> None:
 def test_overrides_hold_for_their_unit_and_channel() -> None:
     prior = build(Spec, FULL).prior
     here, there = {"brand": "a", "market": "501"}, {"brand": "a", "market": "502"}
-    assert prior.law("effect", unit=there, channel="search").values == (1.5,)
-    assert prior.law("effect", unit=here, channel="search").values == (0.1,)
-    assert prior.law("effect", unit=there, channel="tv").values == (0.2,)
-    assert prior.law("effect", unit=here, channel="tv").values == (0.2,)
-    assert prior.law("decay", unit=here, channel="tv").family == "uniform"
+    assert prior.distribution("effect", unit=there, channel="search").values == (1.5,)
+    assert prior.distribution("effect", unit=here, channel="search").values == (0.1,)
+    assert prior.distribution("effect", unit=there, channel="tv").values == (0.2,)
+    assert prior.distribution("effect", unit=here, channel="tv").values == (0.2,)
+    assert prior.distribution("decay", unit=here, channel="tv").family == "uniform"
 
 
 @pytest.mark.parametrize(
@@ -275,11 +275,11 @@ def test_every_shipped_group_is_a_preset(group: str, name: str) -> None:
 def test_presets_scale_the_usual_spread() -> None:
     usual, tight, weak = Prior(), preset("prior", "tight"), preset("prior", "weak")
     assert preset("prior", "default") == usual
-    for name, law in usual.parameters.items():
-        assert tight.parameters[name].family == weak.parameters[name].family == law.family
-        if "sd" in law.hyperparameters:
-            assert tight.parameters[name].hyperparameters["sd"] == 0.5 * law.hyperparameters["sd"]
-            ratio = weak.parameters[name].hyperparameters["sd"] / law.hyperparameters["sd"]
+    for name, prior in usual.parameters.items():
+        assert tight.parameters[name].family == weak.parameters[name].family == prior.family
+        if "sd" in prior.hyperparameters:
+            assert tight.parameters[name].hyperparameters["sd"] == 0.5 * prior.hyperparameters["sd"]
+            ratio = weak.parameters[name].hyperparameters["sd"] / prior.hyperparameters["sd"]
             assert 2 <= ratio <= 4
 
 

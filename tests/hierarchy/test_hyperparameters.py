@@ -1,4 +1,4 @@
-"""Redrawing hyperparameters leaves the joint law of hyperparameters and units invariant (Geweke 2004,
+"""Redrawing hyperparameters leaves the joint distribution of hyperparameters and units invariant (Geweke 2004,
 doi:10.1198/016214504000001132): chains that start with draws from it still have it after any number of rounds."""
 
 import jax
@@ -69,7 +69,9 @@ def units_given(hierarchy: Hierarchy, hyper: Hyper, key: jax.Array) -> jax.Array
     ("keys", "units", "types"),
     [((), 3, NO_TYPES), ((3,), 7, NO_TYPES), ((3, 2), 9, NO_TYPES), ((), 2, ONE_TYPE), ((3, 2), 9, ONE_TYPE)],
 )
-def test_redrawing_leaves_the_joint_law_invariant(keys: tuple[int, ...], units: int, types: np.ndarray) -> None:
+def test_redrawing_leaves_the_joint_distribution_invariant(
+    keys: tuple[int, ...], units: int, types: np.ndarray
+) -> None:
     with jax.enable_x64(True):
         hierarchy, rows = group(keys, units, types=types), types.shape[1]
         numbers = hierarchies.uniform_rows(tuple(len(member) for member in hierarchy.keys), len(types))
@@ -93,9 +95,9 @@ def test_redrawing_leaves_the_joint_law_invariant(keys: tuple[int, ...], units: 
         # An unused label has its prior as well, or drifts where it does no harm: only used ones are asked for.
         for k, levels in enumerate(keys):
             columns[f"levels {k}"] = (np.asarray(hyper.levels[k])[:levels].reshape(-1, CHAINS), stats.norm)
-        for name, (values, law) in columns.items():
+        for name, (values, distribution) in columns.items():
             for row in values.reshape(-1, CHAINS):
-                assert stats.kstest(row, law.cdf).pvalue > 1e-4, name
+                assert stats.kstest(row, distribution.cdf).pvalue > 1e-4, name
         theta = np.asarray(units_given(hierarchy, hyper, jax.random.fold_in(key, 99)))
         products = np.asarray(hyper.centre)[0] * np.log(spread[0, 0])
         assert abs(stats.ttest_1samp(products, 0.0).statistic) < 4

@@ -75,7 +75,7 @@ def test_positions_lead_back_to_coordinates(name: str, pooling: dict[str, object
 
 
 @pytest.mark.parametrize(("name", "pooling"), CASES)
-def test_the_law_is_the_groups_and_the_volume_the_jacobians(name: str, pooling: dict[str, object]) -> None:
+def test_the_distribution_is_the_groups_and_the_volume_the_jacobians(name: str, pooling: dict[str, object]) -> None:
     group, batch, sites, x, hyper = scene(name, pooling)
     pool, hierarchy = group.pool, group.hierarchy
     placed = place(pool, hierarchy, sites, batch.hyper, x, hyper)
@@ -93,9 +93,9 @@ def test_the_law_is_the_groups_and_the_volume_the_jacobians(name: str, pooling: 
             broad = [
                 np.concatenate([np.asarray(batch.hyper)[i, own, unit] for _, _, own in pool.slices()]) for i in (0, 1)
             ]
-            law = stats.norm.logpdf(theta, np.asarray(mean)[:, unit, chain], np.asarray(spread)[:, chain])
-            ratio = law - stats.norm.logpdf(theta, *broad) - np.log(broad[1])
-            np.testing.assert_allclose(placed.log_law[unit, chain], ratio.sum(), rtol=1e-9)
+            log_density = stats.norm.logpdf(theta, np.asarray(mean)[:, unit, chain], np.asarray(spread)[:, chain])
+            ratio = log_density - stats.norm.logpdf(theta, *broad) - np.log(broad[1])
+            np.testing.assert_allclose(placed.log_prior[unit, chain], ratio.sum(), rtol=1e-9)
             np.testing.assert_allclose(placed.log_change[unit, chain], ratio.sum() + log_volume, rtol=1e-7)
 
 

@@ -71,7 +71,9 @@ def test_what_is_left_and_what_is_shared_span_the_linear_block(pooling: dict[str
         own = basis[:, :-shared] * variance[:-shared] @ basis[:, :-shared].T
         rest = [k for k in range(basis.shape[1]) if k not in group.shared.places]
         seen = member.design * member.fitted[:, None]
-        sd = np.array([spec.prior.law(column_kinds(spec.model, spec.data)[k], unit={}).values[1] for k in rest])
+        sd = np.array(
+            [spec.prior.distribution(column_kinds(spec.model, spec.data)[k], unit={}).values[1] for k in rest]
+        )
         np.testing.assert_allclose(own, (seen[:, rest] * sd**2) @ seen[:, rest].T, atol=1e-9)
         columns = group.columns.design[i, :weeks]
         np.testing.assert_allclose(basis @ group.columns.along[..., i], columns, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Shared coefficients: their law is that of the plain hierarchical linear model, and redrawing leaves it invariant."""
+"""Shared coefficients: they are those of the plain hierarchical linear model, and redrawing leaves them invariant."""
 
 import jax
 import jax.numpy as jnp
@@ -70,8 +70,8 @@ def test_what_data_say_does_not_depend_on_where_they_are_looked_at_from() -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("keys", "units"), [((), 3), ((3, 2), 7)])
-def test_redrawing_leaves_the_joint_law_invariant(keys: tuple[int, ...], units: int) -> None:
-    """Chains that start with draws from the joint law, and get new data at every round, keep it (Geweke 2004)."""
+def test_redrawing_leaves_the_joint_distribution_invariant(keys: tuple[int, ...], units: int) -> None:
+    """Chains that start with joint draws, and get new data at every round, keep their distribution (Geweke 2004)."""
     with jax.enable_x64(True):
         columns, variance = columns_of(keys, units)
         hierarchy = columns.hierarchy
@@ -99,8 +99,8 @@ def test_redrawing_leaves_the_joint_law_invariant(keys: tuple[int, ...], units: 
         found += [(np.asarray(hyper.levels[k])[:count].reshape(-1, CHAINS), stats.norm) for k, count in enumerate(keys)]
         away = (values - hierarchies.means(hierarchy, hyper)) / hierarchies.spreads(hierarchy, hyper)[0][:, None]
         found += [(np.asarray(away)[:, :units].reshape(-1, CHAINS), stats.norm)]
-        for rows, law in found:
+        for rows, distribution in found:
             for row in rows:
-                assert stats.kstest(row, law.cdf).pvalue > 1e-4
+                assert stats.kstest(row, distribution.cdf).pvalue > 1e-4
         products = np.asarray(hyper.centre)[0] * np.log(spread[0])
         assert abs(stats.ttest_1samp(products, 0.0).statistic) < 4

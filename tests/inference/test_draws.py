@@ -1,4 +1,4 @@
-"""Draws: a book's rows read as parameters of the plain model, and coefficients drawn from their exact law."""
+"""Draws: a book's rows read as parameters of the plain model, and coefficients drawn from their exact distribution."""
 
 from collections.abc import Iterator
 
@@ -63,17 +63,17 @@ def test_the_value_is_the_density_of_the_row(found: Drawn):
     np.testing.assert_array_equal(found.judgement.repeated, 0.0)
 
 
-def test_coefficients_follow_their_law_given_the_rest():
+def test_coefficients_follow_their_distribution_given_the_rest():
     """Normal, with the textbook's mean and covariance for a regression on what the media leave unexplained."""
     found = drawn(PANEL, Spec(), count=512, spread=0.0)
-    draws, (series, laws) = found.draws, found.plain
+    draws, (series, priors) = found.draws, found.plain
     assert np.ptp(draws.noise) == 0
     noise, fitted = float(draws.noise[0, 0]), series.fitted
     media = (responses(found)[:, :, 0, 0] @ draws.effect[:, 0, 0])[fitted]
     design = series.design[fitted]
-    precision = design.T @ design / noise**2 + np.diag(laws.coefficient_sd**-2.0)
+    precision = design.T @ design / noise**2 + np.diag(priors.coefficient_sd**-2.0)
     covariance = np.linalg.inv(precision)
-    pull = design.T @ (series.kpi[fitted] - media) / noise**2 + laws.coefficient_mean / laws.coefficient_sd**2
+    pull = design.T @ (series.kpi[fitted] - media) / noise**2 + priors.coefficient_mean / priors.coefficient_sd**2
     sample = draws.coefficients.reshape(len(precision), -1)
     whitened = np.linalg.solve(np.linalg.cholesky(covariance), sample - (covariance @ pull)[:, None])
     size = sample.shape[1]

@@ -119,7 +119,7 @@ def test_energy_error_falls_with_the_square_of_the_step():
 
 
 def test_energy_errors_average_to_one_in_equilibrium():
-    """E exp(-error) = 1 where positions come from the target and momenta from their law, whatever the step."""
+    """E exp(-error) = 1 where positions come from the target and momenta from their distribution, whatever the step."""
     chains = 40_000
     covariance = covariances(1)
     random = np.random.default_rng(4)

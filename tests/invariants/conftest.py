@@ -1,4 +1,4 @@
-"""What the laws that fit share: one folder of compiled programs, for this process and the ones it starts."""
+"""What the invariants that fit share: one folder of compiled programs, for this process and the ones it starts."""
 
 import os
 from pathlib import Path

@@ -20,7 +20,7 @@ from mixfleet.config.schema import FrozenMapping
 from mixfleet.data.panel import Unit
 from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch, prepare, stack, structure_of
 from mixfleet.models.log_density import Evaluation, evaluate_density
-from mixfleet.models.reference import Laws, Series, media_mix, saturated_adstock, unit_arguments
+from mixfleet.models.reference import Priors, Series, media_mix, saturated_adstock, unit_arguments
 from tests.support.units import odd_unit, panel_of
 
 POINTS = 1000
@@ -42,8 +42,8 @@ class Case:
     holdout: int = 0
 
 
-def prior(overrides: tuple[Override, ...] = (), **laws: Distribution) -> Prior:
-    return Prior(parameters=FrozenMapping(laws), overrides=overrides)
+def prior(overrides: tuple[Override, ...] = (), **priors: Distribution) -> Prior:
+    return Prior(parameters=FrozenMapping(priors), overrides=overrides)
 
 
 def override(parameter: str, channel: int | None = None, **hyperparameters: float) -> Override:
@@ -121,7 +121,7 @@ class Setting:
     structure: Structure
     batch: UnitBatch
     series: Series
-    laws: Laws
+    priors: Priors
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -130,8 +130,10 @@ class Setting:
     def positions(self) -> jax.Array:
         random = np.random.default_rng(5)
         # Where a log coordinate is concerned, 0.5 is a factor of 5 either way at three standard deviations.
-        laws = [law for name in self.names for law in self.laws.channel[name]] + [self.laws.observation["noise"]]
-        width = np.array([1.0 if np.isfinite(law.support[1]) else 0.5 for law in laws])
+        priors = [distribution for name in self.names for distribution in self.priors.channel[name]] + [
+            self.priors.observation["noise"]
+        ]
+        width = np.array([1.0 if np.isfinite(distribution.support[1]) else 0.5 for distribution in priors])
         width[-1 - self.structure.channels : -1] = 1.5
         spread = width[:, None] * random.standard_normal((self.structure.dimension, POINTS))
         return jnp.asarray(self.member.arrays["centre"][:, None] + spread)
@@ -146,16 +148,18 @@ class Setting:
         """The change of variables, written anew."""
         rows = position[:-1].reshape(len(self.names), -1)
         found = {
-            name: jnp.stack([bounded(law, u) for law, u in zip(self.laws.channel[name], row, strict=True)])
+            name: jnp.stack(
+                [bounded(distribution, u) for distribution, u in zip(self.priors.channel[name], row, strict=True)]
+            )
             for name, row in zip(self.names[:-1], rows[:-1], strict=True)
         }
         # A lognormal effect has no mass at zero for a ramp to bend towards.
-        lognormal = self.laws.channel["effect"][0].family == "lognormal"
+        lognormal = self.priors.channel["effect"][0].family == "lognormal"
         softplus_normal = jnp.exp(rows[-1]) if lognormal else rows[-1] * norm.cdf(rows[-1]) + norm.pdf(rows[-1])
         strength = jnp.exp(jnp.asarray(self.member.arrays["log_strength_unit"])) * softplus_normal
         if self.case.model.coordinate != "effect":
             strength = strength / self.mean_response(found)
-        return {**found, "effect": strength, "noise": bounded(self.laws.observation["noise"], position[-1])[None]}
+        return {**found, "effect": strength, "noise": bounded(self.priors.observation["noise"], position[-1])[None]}
 
     def plain(self, position: jax.Array, *, dense: bool) -> jax.Array:
         """The plain model's density of the position: marginal density plus the log determinant of the map."""
@@ -180,9 +184,9 @@ class Setting:
         total = parameters["noise"] ** 2 + variance
         sd = parameters["noise"] / jnp.sqrt(total)
         gamma = jnp.asarray(self.member.prior_mean) + loading @ (jnp.sqrt(variance) * projection / total + sd * white)
-        log_law = jnp.sum(norm.logpdf(white) - jnp.log(sd)) - np.linalg.slogdet(self.member.loading)[1]
+        log_prior = jnp.sum(norm.logpdf(white) - jnp.log(sd)) - np.linalg.slogdet(self.member.loading)[1]
         sites, _ = self.log_probabilities(parameters, gamma)
-        return sum(sites.values(), start=self.log_determinant(position)) - log_law
+        return sum(sites.values(), start=self.log_determinant(position)) - log_prior
 
     def mean_response(self, parameters: Parameters) -> jax.Array:
         response = saturated_adstock(jnp.asarray(self.series.media), parameters, self.case.model)
@@ -196,10 +200,10 @@ class Setting:
         derivatives are far cheaper.
         """
         sites, trace = self.log_probabilities(parameters, jnp.zeros(self.structure.columns))
-        fitted, laws = self.series.fitted, self.laws
+        fitted, priors = self.series.fitted, self.priors
         design = jnp.asarray(self.series.design[fitted])
-        mean = trace["media"]["value"][fitted] + design @ jnp.asarray(laws.coefficient_mean)
-        variance, factor = jnp.full(len(mean), parameters["noise"][0] ** 2), design * laws.coefficient_sd
+        mean = trace["media"]["value"][fitted] + design @ jnp.asarray(priors.coefficient_mean)
+        variance, factor = jnp.full(len(mean), parameters["noise"][0] ** 2), design * priors.coefficient_sd
         likelihood = (
             dist.MultivariateNormal(mean, jnp.diag(variance) + factor @ factor.T)
             if dense
@@ -209,13 +213,13 @@ class Setting:
         return prior + likelihood.log_prob(jnp.asarray(self.series.kpi[fitted]))
 
     def log_probabilities(self, parameters: Parameters, coefficients: jax.Array) -> tuple[Parameters, Any]:
-        arguments = (self.series, self.laws, self.case.model)
+        arguments = (self.series, self.priors, self.case.model)
         values = {**parameters, "coefficients": coefficients}
         return compute_log_probs(media_mix, arguments, {}, values)
 
 
-def bounded(law: Distribution, u: jax.Array) -> jax.Array:
-    low, high = law.support
+def bounded(distribution: Distribution, u: jax.Array) -> jax.Array:
+    low, high = distribution.support
     if np.isfinite(high):
         return low + (high - low) * norm.cdf(u)
     return low + jnp.exp(u)
@@ -245,14 +249,14 @@ def setting(request: pytest.FixtureRequest) -> Setting:
         spec = config.Spec(data=panel.data, model=case.model, prior=case.prior, compute=compute, inference=inference)
         members = [prepare(unit, panel, spec) for unit in panel.units]
         structure = structure_of(spec, panel, 88)
-        series, laws = unit_arguments(case.unit, panel, spec)
+        series, priors = unit_arguments(case.unit, panel, spec)
         return Setting(
             case=case,
             member=members[1],
             structure=structure,
             batch=jax.tree.map(jnp.asarray, stack(members, structure)),
             series=series,
-            laws=laws,
+            priors=priors,
         )
 
 

@@ -64,7 +64,7 @@ def test_what_is_data_compiles_nothing() -> None:
     spec = settings(FLEET.data)
     fit(FLEET, spec)
     other_units = ragged_fleet(seed=8)
-    laws = {
+    distributions = {
         "decay": distribution("beta", a=2.0, b=2.0),
         "effect": distribution("half_normal", sd=0.3),
         "intercept": distribution("normal", mean=0.2, sd=1.0),
@@ -72,7 +72,7 @@ def test_what_is_data_compiles_nothing() -> None:
     }
     one_channel = Override(parameter="rate", unit={"brand": "brand_001"}, channel="tv", hyperparameters={"shape": 2.0})  # pyright: ignore[reportArgumentType]
     with compilations() as seen:
-        fit(FLEET, replace(spec, prior=Prior(parameters=laws, overrides=(one_channel,))))  # pyright: ignore[reportArgumentType]
+        fit(FLEET, replace(spec, prior=Prior(parameters=distributions, overrides=(one_channel,))))  # pyright: ignore[reportArgumentType]
         fit(FLEET, replace(spec, prior=preset("prior", "weak")))
         fit(other_units, replace(spec, data=other_units.data))
         fit(with_units(FLEET, FLEET.units[:1]), spec)

@@ -135,7 +135,7 @@ def test_an_absent_channel_is_measured_by_its_prior(coordinate: str) -> None:
     """Its coordinate is as wide as its prior: the posterior is the prior, and the chains must get around in it."""
     _, batch = tile_of(WITHOUT_FIRST, coordinate=coordinate)
     effect = panel_of(WITHOUT_FIRST)
-    prior = Spec(data=effect.data).prior.law("effect", unit={}, channel="channel_0")
+    prior = Spec(data=effect.data).prior.distribution("effect", unit={}, channel="channel_0")
     assert np.exp(batch.log_strength_unit[0, 0]) == pytest.approx(
         np.exp(family_of(prior).centre(prior.values)), rel=0.5
     )

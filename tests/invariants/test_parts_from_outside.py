@@ -1,4 +1,4 @@
-"""Parts registered from outside this package hold the laws that its own parts hold."""
+"""Parts registered from outside this package hold the invariants that its own parts hold."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -143,7 +143,7 @@ class Setting:
     member: PreparedUnit
     structure: Structure
     batch: UnitBatch
-    plain: tuple[reference.Series, reference.Laws]
+    plain: tuple[reference.Series, reference.Priors]
 
     @property
     def model(self) -> Model:
@@ -154,13 +154,13 @@ class Setting:
 
     def parameters(self, position: jax.Array, white: jax.Array) -> dict[str, jax.Array]:
         """The change of variables, written anew: coordinates and a white number for each coefficient."""
-        series, laws = self.plain
+        series, priors = self.plain
         found: dict[str, jax.Array] = {}
         for block in self.structure.layout.shapes:
-            by_channel = zip(laws.channel[block.parameter], position[block.rows], strict=True)
-            found[block.parameter] = jnp.stack([bounded(law.support, u) for law, u in by_channel])
+            by_channel = zip(priors.channel[block.parameter], position[block.rows], strict=True)
+            found[block.parameter] = jnp.stack([bounded(distribution.support, u) for distribution, u in by_channel])
         for block in self.structure.layout.observation:
-            found[block.parameter] = bounded(laws.observation[block.parameter].support, position[block.rows])
+            found[block.parameter] = bounded(priors.observation[block.parameter].support, position[block.rows])
         media = reference.saturated_adstock(jnp.asarray(series.media), found, self.model)
         mean = media[series.fitted].mean(axis=0)
         u = position[self.structure.layout.effect.rows]

@@ -1,4 +1,4 @@
-"""Batch: what stands in a member's arrays, apart from padding, which is the second law's."""
+"""Batch: what stands in a member's arrays, apart from padding, which is an invariant of its own."""
 
 from dataclasses import replace
 

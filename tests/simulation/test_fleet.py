@@ -159,11 +159,11 @@ MOMENTS = {
     "uniform": (0.55, 0.20207),
     "truncated_normal": (0.27869, 0.19139),
 }
-"""Mean and standard deviation of each law, from its formulas."""
+"""Mean and standard deviation of each distribution, from its formulas."""
 
 
 @pytest.mark.parametrize("name", LAWS)
-def test_draws_follow_their_law(name):
+def test_draws_follow_their_distribution(name):
     """z below 5 for the mean of 40,000 draws: a false alarm in 2 million, 0.05 sd caught always."""
     rng = np.random.default_rng(11)
     draws = np.array([draw(LAWS[name], rng) for _ in range(40_000)])

@@ -19,7 +19,7 @@ from mixfleet.config import Inference, Model, Output, Spec
 from mixfleet.data import scaling
 from mixfleet.data.panel import Panel, read_panel
 from mixfleet.fitting.driver import fit_units
-from mixfleet.models.reference import Laws, Series, media_and_observation, unit_arguments
+from mixfleet.models.reference import Priors, Series, media_and_observation, unit_arguments
 from mixfleet.simulation import fleet as simulate
 from tests.support.monte_carlo_error import mcse_mean
 
@@ -33,20 +33,20 @@ LONG_RUN = Inference(ess_target=12_000, ess_floor=6_000, max_draws=16_000)
 """Ten times the usual draws, so that what differs is the posterior and not its Monte Carlo error."""
 
 
-def collapsed_media_mix(series: Series, laws: Laws, model: Model) -> None:
+def collapsed_media_mix(series: Series, priors: Priors, model: Model) -> None:
     """The same model with the coefficients integrated out: kpi is one draw of a multivariate normal.
 
     For samplers: where media and intercept can stand in for each other, the posterior with coefficients is a ridge as
     thin as the noise, and chains that should walk along it do not reach its ends.
     """
-    media, observation = media_and_observation(series, laws, model)
+    media, observation = media_and_observation(series, priors, model)
     design, seen = jnp.asarray(series.design[series.fitted]), series.kpi[series.fitted]
-    law = dist.LowRankMultivariateNormal(
-        media[series.fitted] + design @ jnp.asarray(laws.coefficient_mean),
-        cov_factor=design * jnp.asarray(laws.coefficient_sd)[None],
+    distribution = dist.LowRankMultivariateNormal(
+        media[series.fitted] + design @ jnp.asarray(priors.coefficient_mean),
+        cov_factor=design * jnp.asarray(priors.coefficient_sd)[None],
         cov_diag=jnp.full(len(seen), observation["noise"] ** 2),
     )
-    numpyro.sample("kpi", law, obs=jnp.asarray(seen))
+    numpyro.sample("kpi", distribution, obs=jnp.asarray(seen))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,7 @@ def fitted(panel: Panel, spec: Spec) -> tuple[str, Draws]:
 
 def sampled(panel: Panel, spec: Spec, *, seed: int = 0) -> Draws:
     """Draws of the plain model by numpyro's NUTS."""
-    series, laws = unit_arguments(panel.units[0], panel, spec)
+    series, priors = unit_arguments(panel.units[0], panel, spec)
     step = NUTS(
         collapsed_media_mix, dense_mass=True, target_accept_prob=0.95, init_strategy=init_to_median(num_samples=15)
     )
@@ -142,19 +142,19 @@ def sampled(panel: Panel, spec: Spec, *, seed: int = 0) -> Draws:
         progress_bar=False,
     )
     with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
-        chains.run(jax.random.key(seed), series, laws, spec.model)
+        chains.run(jax.random.key(seed), series, priors, spec.model)
         found = {name: np.asarray(values) for name, values in chains.get_samples(group_by_chain=True).items()}
-    found["coefficients"] = _coefficients(found["media"], found["noise"][..., 0], series, laws, seed)
+    found["coefficients"] = _coefficients(found["media"], found["noise"][..., 0], series, priors, seed)
     return _in_the_tables_units(found, panel, spec)
 
 
-def _coefficients(media: np.ndarray, noise: np.ndarray, series: Series, laws: Laws, seed: int) -> np.ndarray:
-    """Draws [chain, draw, column] of the coefficients' law given all else: a Bayesian regression for each draw."""
+def _coefficients(media: np.ndarray, noise: np.ndarray, series: Series, priors: Priors, seed: int) -> np.ndarray:
+    """Draws [chain, draw, column] of the coefficients given all else: a Bayesian regression for each draw."""
     design = series.design[series.fitted]
     residual = series.kpi[series.fitted] - media[..., series.fitted]
-    variance = laws.coefficient_sd**2
+    variance = priors.coefficient_sd**2
     precision = (design.T @ design) / noise[..., None, None] ** 2 + np.diag(1 / variance)
-    pull = residual @ design / noise[..., None] ** 2 + laws.coefficient_mean / variance
+    pull = residual @ design / noise[..., None] ** 2 + priors.coefficient_mean / variance
     mean = np.linalg.solve(precision, pull[..., None])[..., 0]
     white = np.random.default_rng(seed).standard_normal(mean.shape)
     upper = np.swapaxes(np.linalg.cholesky(precision), -1, -2)

@@ -15,7 +15,7 @@ from mixfleet.inference.draws import Draws, Judgement, Linear, inspect
 from mixfleet.inference.scheduler import Finished, Job
 from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch, prepare, stack, structure_of
 from mixfleet.models.log_density import evaluate_density
-from mixfleet.models.reference import Laws, Series, unit_arguments
+from mixfleet.models.reference import Priors, Series, unit_arguments
 
 CHAINS = 8
 
@@ -36,7 +36,7 @@ class Drawn:
     judgement: Judgement
 
     @property
-    def plain(self) -> tuple[Series, Laws]:
+    def plain(self) -> tuple[Series, Priors]:
         return unit_arguments(self.member.unit, self.panel, self.spec)
 
     def finished(self) -> Finished:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.stats import beta as beta_law
+from jax.scipy.stats import beta as beta_distribution
 from jax.scipy.stats import cauchy, gamma, norm
 from jaxtyping import Array
 
@@ -184,9 +184,11 @@ def mixture(data: Mapping[str, Any]) -> Posterior:
         low, high, sd_low, sd_high, share = parameters(u)
         first = jnp.log(share) + norm.logpdf(y, low, sd_low)
         second = jnp.log1p(-share) + norm.logpdf(y, high, sd_high)
-        laws = norm.logpdf(low, 0, 2) + norm.logpdf(high, 0, 2) + norm.logpdf(sd_low, 0, 2) + norm.logpdf(sd_high, 0, 2)
+        priors = (
+            norm.logpdf(low, 0, 2) + norm.logpdf(high, 0, 2) + norm.logpdf(sd_low, 0, 2) + norm.logpdf(sd_high, 0, 2)
+        )
         jacobian = u[1] + u[2] + u[3] + jax.nn.log_sigmoid(u[4]) + jax.nn.log_sigmoid(-u[4])
-        return jnp.sum(jnp.logaddexp(first, second)) + laws + beta_law.logpdf(share, 5, 5) + jacobian
+        return jnp.sum(jnp.logaddexp(first, second)) + priors + beta_distribution.logpdf(share, 5, 5) + jacobian
 
     return Posterior(log_density, parameters, np.zeros(5), np.ones(5))
 

@@ -1,4 +1,4 @@
-"""Fits that take a second, all of one structure, so that the laws share one compilation."""
+"""Fits that take a second, all of one structure, so that the invariants share one compilation."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

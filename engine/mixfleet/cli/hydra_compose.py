@@ -214,7 +214,7 @@ def _searched(request: Request) -> tuple[Path, list[str]]:
 def _store_schema() -> None:
     """Every setting with its default, so that Hydra knows which keys there are."""
     settings = to_mapping(Spec())
-    # Written as a list or as a mapping, and laws as a whole or in part: known to `build`, not to OmegaConf.
+    # Written as a list or as a mapping, and priors as a whole or in part: known to `build`, not to OmegaConf.
     settings["data"]["channels"] = _NOT_GIVEN
     settings["prior"]["parameters"] = {}
     node = OmegaConf.create(settings)

@@ -78,11 +78,11 @@ class Distribution:
         Raises:
             ConfigError: A hyperparameter that the family has not, or a value it does not allow.
         """
-        return _law(self.family, {**self.hyperparameters, **hyperparameters}, key)
+        return _distribution(self.family, {**self.hyperparameters, **hyperparameters}, key)
 
 
 def distribution(family: str, **hyperparameters: float) -> Distribution:
-    """A prior law, such as `distribution("beta", a=1, b=3)`.
+    """A prior distribution, such as `distribution("beta", a=1, b=3)`.
 
     Args:
         family: One of `FAMILIES`.
@@ -91,11 +91,11 @@ def distribution(family: str, **hyperparameters: float) -> Distribution:
     Raises:
         ConfigError: Unknown family, or hyperparameters it has not, lacks or does not allow.
     """
-    return _law(family, hyperparameters, "prior")
+    return _distribution(family, hyperparameters, "prior")
 
 
 def read_distribution(value: Any, key: str, base: Distribution) -> Distribution:
-    """A law as written in YAML, `{family: beta, a: 1, b: 3}`; without `family` it changes `base`.
+    """A distribution as written in YAML, `{family: beta, a: 1, b: 3}`; without `family` it changes `base`.
 
     Raises:
         ConfigError: Not such a mapping.
@@ -103,14 +103,14 @@ def read_distribution(value: Any, key: str, base: Distribution) -> Distribution:
     if isinstance(value, Distribution):
         return value
     if not isinstance(value, Mapping):
-        raise ConfigError(f"must be a law such as {{family: normal, mean: 0, sd: 1}}, is {value!r}", key=key)
+        raise ConfigError(f"must be a prior such as {{family: normal, mean: 0, sd: 1}}, is {value!r}", key=key)
     rest = {str(name): item for name, item in value.items() if name != "family"}
     if "family" in value:
-        return _law(value["family"], rest, key)
+        return _distribution(value["family"], rest, key)
     return base.changed(rest, key=key)
 
 
-def _law(family: Any, hyperparameters: Mapping[str, Any], key: str) -> Distribution:
+def _distribution(family: Any, hyperparameters: Mapping[str, Any], key: str) -> Distribution:
     known: str = schema.convert(family, Annotated[str, OneOf(FAMILIES)], f"{key}.family")
     return Distribution(family=known, hyperparameters=_checked(known, hyperparameters, key))
 
@@ -227,19 +227,19 @@ def add_parameters(parameters: Mapping[str, Parameter]) -> None:
     PARAMETERS.update(parameters)
 
 
-def check_support(parameter: str, law: Distribution, *, key: str) -> None:
-    """Refuses a law that reaches values which `parameter` cannot take.
+def check_support(parameter: str, distribution: Distribution, *, key: str) -> None:
+    """Refuses a prior that reaches values which `parameter` cannot take.
 
     Raises:
-        ConfigError: A law of the wrong kind.
+        ConfigError: A prior of the wrong kind.
     """
     known = PARAMETERS[parameter]
-    if known.linear and law.family != "normal":
-        raise ConfigError(f"must be normal, is {law.family}", key=f"{key}.family")
-    low, high = law.support
+    if known.linear and distribution.family != "normal":
+        raise ConfigError(f"must be normal, is {distribution.family}", key=f"{key}.family")
+    low, high = distribution.support
     if low < known.support[0] or high > known.support[1]:
         bounds = "between 0 and 1" if known.support[1] == 1.0 else "positive"
-        raise ConfigError(f"{parameter} must stay {bounds}, {law.family} reaches [{low:g}, {high:g}]", key=key)
+        raise ConfigError(f"{parameter} must stay {bounds}, {distribution.family} reaches [{low:g}, {high:g}]", key=key)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,25 +262,25 @@ class Override:
 
 
 def _read_parameters(value: Any, key: str) -> Mapping[str, Distribution]:
-    """All parameters' laws: the usual ones, with those in `value` in their place."""
+    """All parameters' distributions: the usual ones, with those in `value` in their place."""
     if not isinstance(value, Mapping):
-        raise ConfigError(f"must be a mapping of parameter to law, is {value!r}", key=key)
-    laws = {name: parameter.default for name, parameter in PARAMETERS.items()}
-    for name, law in value.items():
+        raise ConfigError(f"must be a mapping of parameter to distribution, is {value!r}", key=key)
+    distributions = {name: parameter.default for name, parameter in PARAMETERS.items()}
+    for name, distribution in value.items():
         if name not in PARAMETERS:
             raise ConfigError(f"unknown parameter; known: {', '.join(PARAMETERS)}", key=f"{key}.{name}")
-        read = read_distribution(law, f"{key}.{name}", laws[name])
+        read = read_distribution(distribution, f"{key}.{name}", distributions[name])
         check_support(name, read, key=f"{key}.{name}")
-        laws[name] = read
-    return laws
+        distributions[name] = read
+    return distributions
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prior:
-    """Prior laws of all parameters, and exceptions by unit and channel."""
+    """Prior distributions of all parameters, and exceptions by unit and channel."""
 
     parameters: Annotated[FrozenMapping[str, Distribution], Reads(_read_parameters)] = FrozenMapping()
-    """Law by parameter name, always complete: what is not given keeps `PARAMETERS[name].default`, and a law
+    """Distribution by parameter name, always complete: what is not given keeps `PARAMETERS[name].default`, and a prior
     given without `family` changes only the hyperparameters it names."""
 
     overrides: tuple[Override, ...] = ()
@@ -295,22 +295,24 @@ class Prior:
                 raise ConfigError(f"unknown parameter; known: {known}", key=f"{key}.parameter")
             if override.channel is not None and PARAMETERS[override.parameter].level != "channel":
                 raise ConfigError(f"{override.parameter} does not differ by channel", key=f"{key}.channel")
-            law = self.parameters[override.parameter].changed(override.hyperparameters, key=f"{key}.hyperparameters")
-            check_support(override.parameter, law, key=key)
+            distribution = self.parameters[override.parameter].changed(
+                override.hyperparameters, key=f"{key}.hyperparameters"
+            )
+            check_support(override.parameter, distribution, key=key)
 
     def of(self, parameter: str) -> Distribution:
         """The prior of a parameter where no override says otherwise."""
         # A parameter may have been registered after these settings were made.
         return self.parameters.get(parameter) or PARAMETERS[parameter].default
 
-    def law(self, parameter: str, *, unit: Mapping[str, str], channel: str | None = None) -> Distribution:
-        """The law of `parameter` in one unit (key column to label) and, where it has one, channel."""
-        law = self.of(parameter)
+    def distribution(self, parameter: str, *, unit: Mapping[str, str], channel: str | None = None) -> Distribution:
+        """The distribution of `parameter` in one unit (key column to label) and, where it has one, channel."""
+        distribution = self.of(parameter)
         for override in self.overrides:
             if (
                 override.parameter == parameter
                 and override.channel in (None, channel)
                 and all(unit.get(column) == label for column, label in override.unit.items())
             ):
-                law = law.changed(override.hyperparameters)
-        return law
+                distribution = distribution.changed(override.hyperparameters)
+        return distribution

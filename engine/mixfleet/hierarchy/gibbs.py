@@ -73,7 +73,7 @@ PRELUDE = 128
 class Sweep(NamedTuple):
     """What one sweep left behind."""
 
-    law: Hyper
+    hyperparameters: Hyper
     """Hyperparameters that the position was drawn under."""
     gradient: Float[Array, "coordinate unit chain"]
     """Of the units' own density."""
@@ -211,7 +211,7 @@ def _coordinates(pool: Pool, group: Group, sweep: Sweep) -> tuple[Array, Array]:
         x = coordinates(pool, group.hierarchy, group.sites, group.batch.hyper, *drawn)
         return x, hyper_coordinates(pool, group.hierarchy, group.sites, drawn[1])
 
-    return jax.lax.map(of_draw, (sweep.fields[:, : pool.structure.dimension], sweep.law))
+    return jax.lax.map(of_draw, (sweep.fields[:, : pool.structure.dimension], sweep.hyperparameters))
 
 
 def _sweep(pool: Pool, group: Group, series: Series, state: State) -> tuple[State, Sweep]:
@@ -226,14 +226,14 @@ def _sweep(pool: Pool, group: Group, series: Series, state: State) -> tuple[Stat
         state, hyper_steps = _move_hyper(pool, group, density, state, shared)
         state = _redraw_hyper(pool, group, state)
     found, hyper = state.found, stack_hyper(pool, group.hierarchy, state.hyper)
-    _, log_law = _of_units(pool, group, state.hyper, state.x, lambda _: found)
+    _, log_prior = _of_units(pool, group, state.hyper, state.x, lambda _: found)
     extra = found.extra
     if pool.structure.shared:
         state, extra = _redraw_shared(pool, group, series, state)
         hyper = jnp.concatenate([hyper, stack_hyper(pool, group.columns.hierarchy, state.shared)], axis=1)
-    fields = jnp.concatenate([found.position, extra, (found.value + log_law)[None], first.energy[None]])
+    fields = jnp.concatenate([found.position, extra, (found.value + log_prior)[None], first.energy[None]])
     return state._replace(number=state.number + 1), Sweep(
-        law=state.hyper,
+        hyperparameters=state.hyper,
         gradient=state.found.gradient.reshape(-1, units, chains),
         fields=fields.reshape(-1, units, chains),
         hyper=hyper,
@@ -348,39 +348,39 @@ def _numbers_of_shared(pool: Pool, group: Group, number: Array, dtype: Any) -> t
 
 
 def _of_units(pool: Pool, group: Group, hyper: Hyper, x: Array, density: Any) -> tuple[Origin, Float[Array, " lane"]]:
-    """The units' law at coordinates `x` given the hyperparameters, and the log law of their pooled parameters."""
+    """The units' density at coordinates `x` given the hyperparameters, and that of their pooled parameters, in logs."""
     units, chains = pool.structure.units, pool.structure.chains
 
     def placed_at(x: Array) -> tuple[tuple[Array, Array], Array]:
         placed = place(pool, group.hierarchy, group.sites, group.batch.hyper, x.reshape(-1, units, chains), hyper)
-        return (placed.position.reshape(x.shape), placed.log_change.reshape(-1)), placed.log_law.reshape(-1)
+        return (placed.position.reshape(x.shape), placed.log_change.reshape(-1)), placed.log_prior.reshape(-1)
 
-    (position, log_change), back, log_law = jax.vjp(placed_at, x, has_aux=True)
+    (position, log_change), back, log_prior = jax.vjp(placed_at, x, has_aux=True)
     found = density(position)
     (gradient,) = back((found.gradient, jnp.ones_like(log_change)))
-    return Origin(x, found.value + log_change, gradient, found), log_law
+    return Origin(x, found.value + log_change, gradient, found), log_prior
 
 
 def _of_hyper(
     pool: Pool, group: Group, hyper: Hyper, x: Array, reference: Float[Array, " lane"], moved: Array, density: Any
 ) -> Origin:
-    """The group's law of hyperparameters given the coordinates, relative to the units' values at `reference`."""
+    """The group's density of hyperparameters given the coordinates, relative to the units' values at `reference`."""
     units, chains = pool.structure.units, pool.structure.chains
     present = jnp.broadcast_to(group.hierarchy.present[:, None] > 0, (units, chains))
 
     def placed_at(moved: Array) -> tuple[Array, Array]:
         here, volume = place_hyper(pool, group.hierarchy, group.sites, moved, hyper)
         placed = place(pool, group.hierarchy, group.sites, group.batch.hyper, x.reshape(-1, units, chains), here)
-        law = jnp.sum(jnp.where(present, placed.log_change, 0), axis=0) + hierarchies.log_prior(here) + volume
-        return placed.position.reshape(x.shape), law
+        log_prior = jnp.sum(jnp.where(present, placed.log_change, 0), axis=0) + hierarchies.log_prior(here) + volume
+        return placed.position.reshape(x.shape), log_prior
 
-    (position, law), back = jax.vjp(placed_at, moved)
+    (position, log_prior), back = jax.vjp(placed_at, moved)
     found = density(position)
     inside = present.reshape(-1)
-    (gradient,) = back((jnp.where(inside[None], found.gradient, 0), jnp.ones_like(law)))
+    (gradient,) = back((jnp.where(inside[None], found.gradient, 0), jnp.ones_like(log_prior)))
     change = jnp.sum(jnp.where(inside, found.value - reference, 0).reshape(units, chains), axis=0)
     by_chain = jax.tree.map(lambda values: values.reshape(*values.shape[:-1], units, chains), found)
-    return Origin(moved, change + law, gradient, by_chain)
+    return Origin(moved, change + log_prior, gradient, by_chain)
 
 
 def _share(values: Float[Array, " unit"], present: Float[Array, " unit"], share: float) -> Float[Array, ""]:

@@ -66,7 +66,7 @@ def pooled_settings(spec: Spec) -> Spec:
 
 
 def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> Prepared:
-    """A group's units with the laws that pooling gives them, and its hierarchy.
+    """A group's units with the priors that pooling gives them, and its hierarchy.
 
     Raises:
         ConfigError: Nothing is pooled, a pooled parameter's prior differs between units or ends at one bound that is
@@ -81,24 +81,24 @@ def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> P
     if not pooled and not shared_places(spec):
         raise ConfigError("pools nothing that the model has", key="pooling")
     keys = _effect_keys(panel, spec)
-    laws = _centre_laws(panel, spec, pooled)
+    priors = _centre_priors(panel, spec, pooled)
     own = [prepare(unit, panel, settings) for unit in units]
     weeks = max(padded_weeks(len(unit.dates)) for unit in units)
     structure = structure_of(settings, panel, weeks)
     structure = replace(
         structure,
         units=_size(len(units)),
-        families=_pooled_families(structure, laws, pooled),
+        families=_pooled_families(structure, priors, pooled),
         shared=len(shared_places(spec)),
     )
-    moments = np.array([coordinate_moments(law) for law in laws]).reshape(-1, 2)
+    moments = np.array([coordinate_moments(prior) for prior in priors]).reshape(-1, 2)
     scale = np.repeat([spec.pooling.scale(names[j]) or 0.0 for j in pooled], structure.channels)
     broad = np.sqrt(moments[:, 1] ** 2 + (1 + len(keys)) * scale**2)
     labels = tuple(tuple(sorted({unit.labels[panel.keys.index(key)] for unit in units})) for key in keys)
     levels = tuple(-(-len(ones) // LEVELS) * LEVELS for ones in labels)
     types, type_scale = _types(panel, spec, len(pooled))
     pool = Pool(structure=structure, parameters=pooled, levels=levels, types=len(types))
-    alone = tuple(_with_laws(repadded(member, weeks), pool, laws, moments[:, 0], broad) for member in own)
+    alone = tuple(_with_priors(repadded(member, weeks), pool, priors, moments[:, 0], broad) for member in own)
     membership = [
         _membership(units, panel.keys.index(key), ones, levels, structure.units)
         for key, ones, levels in zip(keys, labels, levels, strict=True)
@@ -146,8 +146,8 @@ def _types(panel: Panel, spec: Spec, pooled: int) -> tuple[Float[np.ndarray, "ty
     return np.kron(np.eye(pooled), member), np.full(pooled * len(places), spec.pooling.type)
 
 
-def _centre_laws(panel: Panel, spec: Spec, pooled: tuple[int, ...]) -> list[Distribution]:
-    """The law of each pooled row's centre."""
+def _centre_priors(panel: Panel, spec: Spec, pooled: tuple[int, ...]) -> list[Distribution]:
+    """The prior of each pooled row's centre."""
     names = [spec.model.channel_parameters[j] for j in pooled]
     structures = baseline.column_kinds(spec.model, spec.data)
     shared = {structures[k] for k in shared_places(spec)}
@@ -158,33 +158,33 @@ def _centre_laws(panel: Panel, spec: Spec, pooled: tuple[int, ...]) -> list[Dist
                 "say nothing of units in the override",
                 key=f"prior.overrides[{i}].unit",
             )
-    laws = [spec.prior.law(name, unit={}, channel=channel) for name in names for channel in panel.channels]
-    for law in laws:
-        if family_of(law).name == "lower_truncated_normal":
+    priors = [spec.prior.distribution(name, unit={}, channel=channel) for name in names for channel in panel.channels]
+    for prior in priors:
+        if family_of(prior).name == "lower_truncated_normal":
             raise ConfigError("cannot be pooled with a normal cut on one side; use a lognormal", key="prior.parameters")
-    return laws
+    return priors
 
 
-def _pooled_families(structure: Structure, laws: list[Distribution], pooled: tuple[int, ...]) -> tuple[str, ...]:
+def _pooled_families(structure: Structure, priors: list[Distribution], pooled: tuple[int, ...]) -> tuple[str, ...]:
     """Prior families of the units' parameters: of pooled ones normal on the unconstrained scale of the usual one."""
     structural = list(structure.families)
     for i, j in enumerate(pooled):
-        structural[j] = "probit_normal" if family_of(laws[i * structure.channels]).bounded else "lognormal"
+        structural[j] = "probit_normal" if family_of(priors[i * structure.channels]).bounded else "lognormal"
     return tuple(structural)
 
 
-def _with_laws(
+def _with_priors(
     member: PreparedUnit,
     pool: Pool,
-    laws: list[Distribution],
+    priors: list[Distribution],
     mean: Float[np.ndarray, " row"],
     sd: Float[np.ndarray, " row"],
 ) -> PreparedUnit:
-    """The member with broad normal laws of its pooled coordinates, which the group's law replaces."""
+    """The member with broad normal priors of its pooled coordinates, which the group's prior replaces."""
     arrays = dict(member.arrays)
     hyper, centre = arrays["hyper"].copy(), arrays["centre"].copy()
     for _, rows, own in pool.slices():
-        bounds = [law.support if family_of(law).bounded else (0.0, 0.0) for law in laws[rows]]
+        bounds = [prior.support if family_of(prior).bounded else (0.0, 0.0) for prior in priors[rows]]
         encoded = [normal_rows(*row) for row in zip(mean[rows], sd[rows], bounds, strict=True)]
         hyper[:, own] = np.stack(encoded, axis=-1)
         centre[own] = mean[rows]

@@ -33,7 +33,7 @@ from mixfleet.models.bijectors import log_softplus_normal, log_softplus_normal_s
 __all__ = [
     "Hierarchy",
     "Hyper",
-    "centre_laws",
+    "centre_priors",
     "centres",
     "inverse_log_ramp",
     "log_prior",
@@ -92,7 +92,7 @@ def spreads(hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, "part row chain"
     return hierarchy.scale[None, :, None] * jnp.exp(log_softplus_normal(hyper.spread))
 
 
-def centre_laws(hierarchy: Hierarchy, hyper: Hyper) -> tuple[Float[Array, "row #chain"], Float[Array, "row #chain"]]:
+def centre_priors(hierarchy: Hierarchy, hyper: Hyper) -> tuple[Float[Array, "row #chain"], Float[Array, "row #chain"]]:
     """Mean and standard deviation of the centres given their types; of the prior for rows without one."""
     mean, sd = hierarchy.centre[:, None], hierarchy.centre_sd[:, None]
     if len(hierarchy.types) == 0:
@@ -104,7 +104,7 @@ def centre_laws(hierarchy: Hierarchy, hyper: Hyper) -> tuple[Float[Array, "row #
 
 def centres(hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, "row chain"]:
     """The channels' centres, on the unconstrained scale."""
-    mean, sd = centre_laws(hierarchy, hyper)
+    mean, sd = centre_priors(hierarchy, hyper)
     return mean + sd * hyper.centre
 
 
@@ -170,13 +170,13 @@ def redraw(
     theta: Float[Array, "row unit chain"],
     uniform: Float[Array, "number row chain"],
 ) -> Hyper:
-    """New hyperparameters from their law given the units' parameters: a sweep that leaves it invariant.
+    """New hyperparameters from their distribution given the units' parameters: a sweep that leaves it invariant.
 
     Centre and effects are normal given the spreads, and drawn exactly, a key after the other. A spread is moved by an
-    independent proposal from a Student law around its mode, accepted as Metropolis and Hastings say. Types are moved
-    both given the centres and given the centres' coordinates.
+    independent proposal from a Student distribution around its mode, accepted as Metropolis and Hastings say. Types
+    are moved both given the centres and given the centres' coordinates.
     """
-    prior_mean, _ = centre_laws(hierarchy, hyper)
+    prior_mean, _ = centre_priors(hierarchy, hyper)
     types = len(hierarchy.types)
     if types == 0:
         return _redraw_rows(hierarchy, hyper, prior_mean, theta, uniform)
@@ -197,7 +197,7 @@ def _redraw_rows(
     """Centres, effects and spreads given the units' parameters and the types."""
     numbers = _Numbers(uniform)
     present = hierarchy.present[None, :, None] > 0
-    _, prior_sd = centre_laws(hierarchy, hyper)
+    _, prior_sd = centre_priors(hierarchy, hyper)
     scales = list(spreads(hierarchy, hyper))
     coordinates = list(hyper.spread)
     effects = [levels * scale[None] for levels, scale in zip(hyper.levels, scales[1:], strict=True)]
@@ -263,8 +263,8 @@ def _slide_types(
 ) -> Hyper:
     """Means, then spreads, of the types given the units' parameters and the centres' coordinates.
 
-    The centres go along, so that each number's law is normal; a spread of either sign stands for its size with the
-    coordinates' signs turned.
+    The centres go along, so that each number is normal given the rest; a spread of either sign stands for its size with
+    the coordinates' signs turned.
     """
     present = hierarchy.present[None, :, None] > 0
     variance = spreads(hierarchy, hyper)[0] ** 2

@@ -1,6 +1,6 @@
 """Transport: coordinates of pooled parameters in which units and hyperparameters hardly depend on each other.
 
-A unit's pooled parameter is `theta = mean + sd * x`, where mean and sd are those of its law given the hyperparameters
+A unit's pooled parameter is `theta = mean + sd * x`, where mean and sd are those that it has given the hyperparameters
 and what the unit's own data say of it, roughly, as a Gaussian "site". Where the data are strong theta stays where it is
 when hyperparameters move (a centred parameterisation), where they say nothing it moves along (a non-centred one), and
 all between, for every unit, channel and value of the hyperparameters. Sites shape the coordinates alone: a wrong one
@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mixfleet.hierarchy.hyperparameters import Hierarchy, Hyper, centre_laws, means, moved, spreads, with_moved
+from mixfleet.hierarchy.hyperparameters import Hierarchy, Hyper, centre_priors, means, moved, spreads, with_moved
 from mixfleet.models.batch import Structure
 from mixfleet.models.families import FAMILIES
 from mixfleet_kernels import saturation
@@ -94,8 +94,8 @@ class Placed(NamedTuple):
 
     position: Float[Array, "coordinate unit chain"]
     log_change: Float[Array, "unit chain"]
-    """Log of the group's law of the coordinates over the density's own prior of the position, up to a constant."""
-    log_law: Float[Array, "unit chain"]
+    """Log of the group's density of the coordinates over the unit's own prior of the position, up to a constant."""
+    log_prior: Float[Array, "unit chain"]
     """The same for the position itself, without the volume of the coordinates."""
 
 
@@ -128,9 +128,11 @@ def place(
     position = _walk(pool, sites, hyper_rows, x, centre, spread, step)
     theta = pooled_rows(pool, position)
     broad = pooled_rows(pool, hyper_rows[0])[..., None], pooled_rows(pool, hyper_rows[1])[..., None]
-    law = 0.5 * ((theta - broad[0]) / broad[1]) ** 2 - 0.5 * ((theta - centre) / spread) ** 2 - jnp.log(spread)
+    log_prior = 0.5 * ((theta - broad[0]) / broad[1]) ** 2 - 0.5 * ((theta - centre) / spread) ** 2 - jnp.log(spread)
     volume = 0.5 * jnp.log(jnp.concatenate(variances))
-    return Placed(position=position, log_change=jnp.sum(law + volume, axis=0), log_law=jnp.sum(law, axis=0))
+    return Placed(
+        position=position, log_change=jnp.sum(log_prior + volume, axis=0), log_prior=jnp.sum(log_prior, axis=0)
+    )
 
 
 def coordinates(
@@ -197,12 +199,12 @@ def _walk_hyper(
 ) -> tuple[Hyper, Hyper, Float[Array, " chain"]]:
     """Centres and labels' effects, one pooled parameter after the other, the centre first, then a key after the other.
 
-    `step` gives them and their coordinates from their mean and precision: of their law given the spreads, the types,
+    `step` gives them and their coordinates from their mean and precision given the spreads, the types,
     the sites and what came before, in which a unit's site tells of them with all that comes after for noise.
     """
     keys, effect = hierarchy.keys, slice(pool.rows - pool.structure.channels, pool.rows)
     scales = spreads(hierarchy, hyper)
-    base, centre_sd = centre_laws(hierarchy, hyper)
+    base, centre_sd = centre_priors(hierarchy, hyper)
     noise = 1 / sites.precision[..., None] + scales[0][:, None] ** 2
     told = jnp.broadcast_to(sites.mean[..., None] - base[:, None], noise.shape)
     if pool.effect_pooled:
@@ -216,7 +218,7 @@ def _walk_hyper(
         behind = [noise[rows]]
         for factor in reversed(factors[1:]):
             behind.insert(0, behind[0] + factor[:, None] ** 2)
-        mean, precision = _law_of_centre(hierarchy, factors, left, behind[0], sd)
+        mean, precision = _prior_of_centre(hierarchy, factors, left, behind[0], sd)
         found[0].append(step(0, rows, mean, precision))
         log_precision = log_precision + jnp.sum(jnp.log(precision), axis=0)
         left = left - (sd * found[0][-1][0])[:, None]
@@ -238,7 +240,7 @@ def _walk_hyper(
     return values, coordinates, log_precision
 
 
-def _law_of_centre(
+def _prior_of_centre(
     hierarchy: Hierarchy,
     factors: list[Float[Array, "row chain"]],
     told: Float[Array, "row unit chain"],

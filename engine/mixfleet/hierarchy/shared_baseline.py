@@ -114,8 +114,8 @@ def split(
     used = used.reshape(len(keys), len(places))
     # Types are of channels.
     types: Any = np.zeros((0, len(places)), dtype), np.zeros(0, dtype)
-    laws: Any = (centre, centre_sd, scales, used, hierarchy.keys, hierarchy.present, *types)
-    return tuple(apart), Columns(design, along, Hierarchy(*laws))
+    parts: Any = (centre, centre_sd, scales, used, hierarchy.keys, hierarchy.present, *types)
+    return tuple(apart), Columns(design, along, Hierarchy(*parts))
 
 
 def _without(

@@ -2,7 +2,7 @@
 
 Trend, seasons and controls may be pooled as media are. Given their hyperparameters their coefficients are integrated
 out like those that units have for themselves, by `prior`. Between two such moves of the media they are drawn with
-their hyperparameters: given media and noise their law is normal, and so is nearly that of the hyperparameters given
+their hyperparameters: given media and noise they are normal, and so, nearly, are the hyperparameters given
 them. Both the coefficients (what data determine) and their deviations in units of the spread (what data leave open)
 are kept in turn while hyperparameters move, so that neither much data nor little slows the chains down. Where keys have
 effects, spreads are also moved with the coefficients integrated out, and labels' effects with the deviations kept.
@@ -48,7 +48,7 @@ class Shared(NamedTuple):
 
 
 class LikelihoodSummary(NamedTuple):
-    """What data say of the coefficients, the rest of the linear block integrated out: a normal law's two halves."""
+    """What data say of the coefficients, the rest of the linear block integrated out: precision and pull."""
 
     precision: Float[Array, "row row unit chain"]
     total: Float[Array, "row unit chain"]
@@ -110,7 +110,7 @@ def redraw(
     own: Float[Array, "part row unit chain"],
     uniform: Float[Array, "number row chain"],
 ) -> Shared:
-    """New coefficients and hyperparameters: a sweep that leaves their law given the data invariant.
+    """New coefficients and hyperparameters: a sweep that leaves their distribution given the data invariant.
 
     Args:
         columns: The pooled columns.
@@ -176,14 +176,14 @@ def _redraw_spreads(
         precision, scale = summary.precision[row], hierarchy.scale[row]
         pull = left[row] + precision[row] * (values[row] - means[row])
 
-        def log_law(coordinate: Array) -> Array:
+        def log_prior(coordinate: Array) -> Array:
             variance = (scale * jnp.exp(log_softplus_normal(coordinate))) ** 2
             wider = 1 + variance * precision[row]
             likelihood_summary = jnp.where(present, variance * pull**2 / wider - jnp.log(wider), 0)
             return 0.5 * jnp.sum(likelihood_summary, axis=0) + hierarchies.log_prior_of_spreads(coordinate)
 
         here, there = coordinates[row], proposed[row]
-        moved = jnp.log(uniform[1, row]) < log_law(there) - log_law(here)
+        moved = jnp.log(uniform[1, row]) < log_prior(there) - log_prior(here)
         coordinate = jnp.where(moved, there, here)
         spread = scale * jnp.exp(log_softplus_normal(coordinate))
         wider = 1 + spread**2 * precision[row]

@@ -112,7 +112,7 @@ def stack_hyper(pool: Pool, hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, 
     ]
     if pool.types:
         typed = jnp.sum(hierarchy.types, axis=0)[:, None] > 0
-        mean, sd = hierarchies.centre_laws(hierarchy, hyper)
+        mean, sd = hierarchies.centre_priors(hierarchy, hyper)
         quantities.append(jnp.stack([jnp.where(typed, mean, centre), jnp.where(typed, sd, scales[0])]))
     return jnp.concatenate(quantities)
 

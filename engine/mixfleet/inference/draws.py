@@ -85,7 +85,7 @@ def inspect(
 ) -> tuple[Draws, Judgement]:
     """The first `count` draws per chain of the unit that is sampled at `places`, and their diagnostics.
 
-    The linear coefficients are drawn here, exactly, from their law given everything else.
+    The linear coefficients are drawn here, exactly, from their distribution given everything else.
     """
     copies = [jax.lax.dynamic_index_in_dim(buffer.rows, place, keepdims=False)[:length] for place in places]
     rows = jnp.concatenate(copies, axis=-1)

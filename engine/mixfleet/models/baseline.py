@@ -170,7 +170,7 @@ def column_priors(
     model: Model, data: Data, prior: Prior, unit: Mapping[str, str]
 ) -> tuple[Float[np.ndarray, " column"], Float[np.ndarray, " column"]]:
     """Prior mean and standard deviation of each column's coefficient, in shares of the KPI's scale."""
-    found = [prior.law(parameter, unit=unit).hyperparameters for parameter in column_kinds(model, data)]
+    found = [prior.distribution(parameter, unit=unit).hyperparameters for parameter in column_kinds(model, data)]
     return np.array([each["mean"] for each in found]), np.array([each["sd"] for each in found])
 
 

@@ -125,7 +125,7 @@ class PreparedUnit:
     loading: Float[np.ndarray, "column column"]
     """Takes the coefficients along the basis, in prior standard deviations, to the columns' own."""
     prior_mean: Float[np.ndarray, " column"]
-    laws: tuple[tuple[Distribution, ...], ...]
+    priors: tuple[tuple[Distribution, ...], ...]
     """Prior of each channel parameter, by parameter and channel."""
     arrays: dict[str, np.ndarray]
     """One entry per field of `UnitBatch`, without the unit axis."""
@@ -178,15 +178,15 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
     kpi = (measured.scaled_kpi(unit) - design @ mean) * fitted
     media = measured.scaled_media(unit)
     active = _reaches(media, contribution_weeks, model.window if model.adstock != "none" else 1)
-    laws = tuple(
-        tuple(spec.prior.law(parameter, unit=names, channel=channel) for channel in panel.channels)
+    priors = tuple(
+        tuple(spec.prior.distribution(parameter, unit=names, channel=channel) for channel in panel.channels)
         for parameter in model.channel_parameters
     )
-    shared = tuple(spec.prior.law(name, unit=names) for name in OBSERVATION_PARAMETERS[model.observation])
-    effect_scale = np.exp([_centre(law) for law in laws[-1]])
+    shared = tuple(spec.prior.distribution(name, unit=names) for name in OBSERVATION_PARAMETERS[model.observation])
+    effect_scale = np.exp([_centre(prior) for prior in priors[-1]])
     strength_unit = _strength_unit(kpi, media * active, basis, fitted, contribution_weeks, effect_scale, model)
     sampled_columns = 0 if OBSERVATIONS[model.observation].marginal else len(sd)
-    hyper, centre = _prior_data(laws, shared, sampled_columns)
+    hyper, centre = _prior_data(priors, shared, sampled_columns)
     weeks = padded_weeks(len(unit.dates))
     arrays = {
         # Media of a new unit's later weeks are on a scale of their own already, and predictions are to hold them.
@@ -208,18 +208,18 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         design=design,
         loading=loading,
         prior_mean=mean,
-        laws=laws,
+        priors=priors,
         arrays=arrays,
     )
 
 
 def _prior_data(
-    laws: tuple[tuple[Distribution, ...], ...], shared: tuple[Distribution, ...], sampled_columns: int
+    priors: tuple[tuple[Distribution, ...], ...], shared: tuple[Distribution, ...], sampled_columns: int
 ) -> tuple[Float[np.ndarray, "row coordinate"], Float[np.ndarray, " coordinate"]]:
     """Prior data of every coordinate in the order of the layout, and where optimisation starts."""
-    rows = [family_of(law).encode(law.values) for by_channel in (*laws, shared) for law in by_channel]
-    centre = [_centre(law) for by_channel in laws[:-1] for law in by_channel]
-    centre += [1.0] * len(laws[-1]) + [_centre(law) for law in shared]
+    rows = [family_of(prior).encode(prior.values) for by_channel in (*priors, shared) for prior in by_channel]
+    centre = [_centre(prior) for by_channel in priors[:-1] for prior in by_channel]
+    centre += [1.0] * len(priors[-1]) + [_centre(prior) for prior in shared]
     # Sampled coefficients are standard normal along the basis, given all the rest, and have no data of their own.
     rows += [np.zeros(HYPER_ROWS)] * sampled_columns
     return np.stack(rows, axis=-1), np.array([*centre, *[0.0] * sampled_columns])

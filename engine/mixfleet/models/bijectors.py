@@ -1,8 +1,8 @@
-"""Coordinates: maps from the real line whose tails are Gaussian where a law ends at a bound.
+"""Coordinates: maps from the real line whose tails are Gaussian where a distribution ends at a bound.
 
-A law with mass at its bound, such as a half-normal at zero or a uniform at one, has an exponential tail in a log or
-logit coordinate, and a posterior that leans on the bound inherits it. Through the normal distribution function the tail
-becomes that of a normal, which is what a Hamiltonian trajectory with one step size crosses best.
+A distribution with mass at its bound, such as a half-normal at zero or a uniform at one, has an exponential tail in a
+log or logit coordinate, and a posterior that leans on the bound inherits it. Through the normal distribution function
+the tail becomes that of a normal, which is what a Hamiltonian trajectory with one step size crosses best.
 """
 
 import math

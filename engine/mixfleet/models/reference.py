@@ -2,8 +2,8 @@
 
 Nothing in a fit runs it. It says what `log_density` computes, for whoever wants to read, simulate or check the model:
 
-    series, laws = unit_arguments(unit, panel, spec)
-    MCMC(NUTS(media_mix), num_warmup=1000, num_samples=1000).run(key, series, laws, spec.model)
+    series, priors = unit_arguments(unit, panel, spec)
+    MCMC(NUTS(media_mix), num_warmup=1000, num_samples=1000).run(key, series, priors, spec.model)
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ __all__ = [
     "OBSERVATIONS",
     "PRIORS",
     "SATURATIONS",
-    "Laws",
+    "Priors",
     "Series",
     "media_and_observation",
     "media_mix",
@@ -48,7 +48,7 @@ class Series:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Laws:
+class Priors:
     """One unit's priors."""
 
     channel: Mapping[str, Sequence[Distribution]]
@@ -59,16 +59,16 @@ class Laws:
     coefficient_sd: Float[np.ndarray, " column"]
 
 
-def media_mix(series: Series, laws: Laws, model: Model) -> None:
+def media_mix(series: Series, priors: Priors, model: Model) -> None:
     """The model: kpi = sum over channels of effect * response + design @ coefficients + noise.
 
     Samples `noise`, `coefficients` and every name of `model.channel_parameters` (one value per channel); also records
     `media`, the channels' joint contribution by week, and `contribution`, each channel's mean over the fitted weeks.
     """
-    media, observation = media_and_observation(series, laws, model)
+    media, observation = media_and_observation(series, priors, model)
     coefficients = numpyro.sample(
         "coefficients",
-        dist.Normal(jnp.asarray(laws.coefficient_mean), jnp.asarray(laws.coefficient_sd)).to_event(1),
+        dist.Normal(jnp.asarray(priors.coefficient_mean), jnp.asarray(priors.coefficient_sd)).to_event(1),
     )
     expected = media + jnp.asarray(series.design) @ coefficients
     seen = series.kpi[series.fitted]
@@ -85,7 +85,7 @@ def saturated_adstock(
     return _carry_over(_saturate(media, parameters, model), parameters, model)
 
 
-def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Laws]:
+def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Priors]:
     """A unit of the panel as `media_mix` takes it."""
     model, holdout = spec.model, spec.data.holdout or 0
     fitted = scaling.likelihood_weeks(unit, window=model.window, holdout=holdout)
@@ -99,29 +99,31 @@ def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Laws]:
         fitted=fitted,
         design=baseline.design(unit.dates, controls, model=model, fitted_weeks=measured.trend_weeks),
     )
-    laws = Laws(
+    priors = Priors(
         channel={
-            name: [spec.prior.law(name, unit=names, channel=channel) for channel in panel.channels]
+            name: [spec.prior.distribution(name, unit=names, channel=channel) for channel in panel.channels]
             for name in model.channel_parameters
         },
-        observation={name: spec.prior.law(name, unit=names) for name in OBSERVATION_PARAMETERS[model.observation]},
+        observation={
+            name: spec.prior.distribution(name, unit=names) for name in OBSERVATION_PARAMETERS[model.observation]
+        },
         coefficient_mean=mean,
         coefficient_sd=sd,
     )
-    return series, laws
+    return series, priors
 
 
 def media_and_observation(
-    series: Series, laws: Laws, model: Model
+    series: Series, priors: Priors, model: Model
 ) -> tuple[Float[Array, " week"], dict[str, Float[Array, ""]]]:
     """What media bring by week, and the observation's parameters: all that the model samples but the baseline."""
     parameters = {
-        name: jnp.asarray(numpyro.sample(name, _law(laws.channel[name]).to_event(1)))
+        name: jnp.asarray(numpyro.sample(name, _numpyro_prior(priors.channel[name]).to_event(1)))
         for name in model.channel_parameters
     }
     observation = {
-        name: jnp.asarray(numpyro.sample(name, _law([prior]).to_event(1)))[0]
-        for name, prior in laws.observation.items()
+        name: jnp.asarray(numpyro.sample(name, _numpyro_prior([prior]).to_event(1)))[0]
+        for name, prior in priors.observation.items()
     }
     by_channel = saturated_adstock(jnp.asarray(series.media), parameters, model) * parameters["effect"][None]
     numpyro.deterministic("contribution", by_channel[series.fitted].mean(axis=0))
@@ -190,10 +192,10 @@ def _saturate(media: Array, parameters: Mapping[str, Array], model: Model) -> Fl
     return jnp.sign(media) * curve
 
 
-def _law(laws: Sequence[Distribution]) -> dist.Distribution:
+def _numpyro_prior(priors: Sequence[Distribution]) -> dist.Distribution:
     """Priors of one family, side by side."""
-    return PRIORS[laws[0].family](
-        {name: np.array([law.hyperparameters[name] for law in laws]) for name in laws[0].hyperparameters}
+    return PRIORS[priors[0].family](
+        {name: np.array([prior.hyperparameters[name] for prior in priors]) for name in priors[0].hyperparameters}
     )
 
 

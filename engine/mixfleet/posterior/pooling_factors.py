@@ -73,11 +73,11 @@ def _borrowed(unit: Finished, finished: FinishedGroup, panel: Panel) -> Float[np
     """Variance of the unit's deviation over the expected variance of its group's, by row; at most 1."""
     group, draws = finished.group, unit.draws
     values = np.concatenate([np.asarray(draws.shape, float), np.asarray(draws.effect, float)[None]])
-    law = unit.job.member.arrays["hyper"]
+    prior = unit.job.member.arrays["hyper"]
     theta = np.concatenate(
         [
             *(
-                FAMILIES[group.pool.structure.families[j]].unconstrain(values[j], law[:, own, None, None])
+                FAMILIES[group.pool.structure.families[j]].unconstrain(values[j], prior[:, own, None, None])
                 for j, _, own in group.pool.slices()
             ),
             _shared_of(unit, group),

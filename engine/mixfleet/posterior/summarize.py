@@ -125,9 +125,9 @@ def _params(fitted: Finished, natural: dict[str, np.ndarray], panel: Panel, spec
     values = [natural[name] for name in names] + [natural[name][None] for name in shared] + [natural["coefficients"]]
     found = _statistics(np.concatenate(values))
 
-    laws = [law for by_channel in member.laws for law in by_channel]
-    laws += [spec.prior.law(name, unit=_names(member, panel)) for name in shared]
-    prior = np.array([moments(law) for law in laws])
+    priors = [prior for by_channel in member.priors for prior in by_channel]
+    priors += [spec.prior.distribution(name, unit=_names(member, panel)) for name in shared]
+    prior = np.array([moments(each) for each in priors])
     factors = [_unit_factor(name, member) for name in names]
     factor = np.concatenate([*factors, np.where([name == "noise" for name in shared], member.scale.kpi, 1.0)])
     mixing = member.scale.column_mixing(len(columns))
@@ -197,10 +197,10 @@ def _roi(
 
 def _prior_value(member: PreparedUnit, series: UnitSeries, spec: Spec) -> Float[np.ndarray, "channel sample"]:
     """Value that each channel would bring in the weeks that count under the prior."""
-    laws = member.laws
-    shape = np.array([[prior_sample(law, i, c) for c, law in enumerate(row)] for i, row in enumerate(laws[:-1])])
-    effect = np.array([prior_sample(law, len(laws), c) for c, law in enumerate(laws[-1])]) * member.scale.kpi
-    curves = Curves(shape.reshape(len(laws) - 1, *effect.shape), effect)
+    priors = member.priors
+    shape = np.array([[prior_sample(prior, i, c) for c, prior in enumerate(row)] for i, row in enumerate(priors[:-1])])
+    effect = np.array([prior_sample(prior, len(priors), c) for c, prior in enumerate(priors[-1])]) * member.scale.kpi
+    curves = Curves(shape.reshape(len(priors) - 1, *effect.shape), effect)
     weights = np.where(series.counted, series.value, 0.0)[:, None, None]
     return np.asarray(contributions(series.media, weights, curves, model=spec.model))[0]
 

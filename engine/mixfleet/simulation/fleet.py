@@ -78,7 +78,7 @@ def fleet(
         seed: Another seed is another fleet.
         ragged: Units start and end at different weeks, and some lack a channel.
         truth: `prior` draws every parameter from its prior, `fixed` takes realistic ones.
-        prior: Laws to draw from; the default prior if not given.
+        prior: Priors to draw from; the default prior if not given.
         model: Structure of the units' models; the default if not given.
         pooling: Which units share hyperparameters, with `truth` from the prior; none if not given.
     """
@@ -210,7 +210,7 @@ def _simulate_unit(
             group, effects = _pooled_by(labels, pooling)
             streams = [_streams(simulation.seed, ("effect", *effect), 1)[0] for effect in effects]
             shared = pooled_truth(labels, simulation, prior, model, pooling)
-            own = shared.unit(parameters, streams, pooled_laws(prior, model, pooling, simulation))
+            own = shared.unit(parameters, streams, pooled_priors(prior, model, pooling, simulation))
             truth = _with_pooled(truth, own, kinds, context, frames[group])
     parts = saturated_adstock(scaled, truth.channel, model) * truth.channel["effect"]
     kpi = parts.sum(axis=1) + columns @ truth.linear + truth.noise * noise.standard_normal(len(dates))
@@ -255,16 +255,18 @@ def _with_pooled(
     return Truth(channel=channel, linear=linear, noise=truth.noise)
 
 
-def pooled_laws(
+def pooled_priors(
     prior: config.Prior, model: config.Model, pooling: config.Pooling, simulation: config.Simulation
 ) -> dict[str, list[Distribution]]:
-    """The law of each pooled parameter's centre, by channel, then of those of linear columns, by column."""
+    """The distribution of each pooled parameter's centre, by channel, then of those of linear columns, by column."""
     channels = channel_names(simulation.channels)
     pooled = [name for name in model.channel_parameters if pooling.scale(name) is not None]
-    laws = {name: [prior.law(name, unit={}, channel=channel) for channel in channels] for name in pooled}
+    distributions = {
+        name: [prior.distribution(name, unit={}, channel=channel) for channel in channels] for name in pooled
+    }
     kinds = _column_kinds(model, simulation.controls)
     shared = [kind for kind in dict.fromkeys(kinds) if pooling.scale(kind) is not None]
-    return laws | {kind: [prior.law(kind, unit={})] * kinds.count(kind) for kind in shared}
+    return distributions | {kind: [prior.distribution(kind, unit={})] * kinds.count(kind) for kind in shared}
 
 
 def pooled_truth(
@@ -276,10 +278,10 @@ def pooled_truth(
 ) -> PooledTruth:
     """The true hyperparameters of the group that the unit `labels` is in."""
     group, effects = _pooled_by(labels, pooling)
-    laws = pooled_laws(prior, model, pooling, simulation)
+    distributions = pooled_priors(prior, model, pooling, simulation)
     stream = _streams(simulation.seed, ("pooling", *group), 1)[0]
     keys, channels = [key for key, _ in effects], channel_names(simulation.channels)
-    return draw_pooled(stream, laws=laws, pooling=pooling, keys=keys, channels=channels)
+    return draw_pooled(stream, distributions=distributions, pooling=pooling, keys=keys, channels=channels)
 
 
 def _pooled_by(labels: tuple[str, ...], pooling: config.Pooling) -> tuple[tuple[str, ...], list[tuple[str, str]]]:

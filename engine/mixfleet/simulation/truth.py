@@ -46,10 +46,10 @@ class Truth:
     noise: float
 
 
-def draw(law: Distribution, rng: np.random.Generator) -> float:
-    """One value from a prior law."""
-    values = law.values
-    if law.family == "truncated_normal":
+def draw(distribution: Distribution, rng: np.random.Generator) -> float:
+    """One value from a prior distribution."""
+    values = distribution.values
+    if distribution.family == "truncated_normal":
         mean, sd, low, high = values
         normal = NormalDist()
         below, above = normal.cdf((low - mean) / sd), normal.cdf((high - mean) / sd)
@@ -65,7 +65,7 @@ def draw(law: Distribution, rng: np.random.Generator) -> float:
         "beta": lambda: rng.beta(values[0], values[1]),
         "uniform": lambda: rng.uniform(values[0], values[1]),
     }
-    return float(families[law.family]())
+    return float(families[distribution.family]())
 
 
 def draw_truth(
@@ -77,13 +77,13 @@ def draw_truth(
     channels: tuple[str, ...],
     kinds: tuple[str, ...],
 ) -> Truth:
-    """Every parameter drawn from its prior law for this unit; `kinds` are those of the linear columns."""
+    """Every parameter drawn from its prior distribution for this unit; `kinds` are those of the linear columns."""
     channel = {
-        name: np.array([draw(prior.law(name, unit=unit, channel=medium), rng) for medium in channels])
+        name: np.array([draw(prior.distribution(name, unit=unit, channel=medium), rng) for medium in channels])
         for name in model.channel_parameters
     }
-    linear = np.array([draw(prior.law(kind, unit=unit), rng) for kind in kinds])
-    return Truth(channel=channel, linear=linear, noise=draw(prior.law("noise", unit=unit), rng))
+    linear = np.array([draw(prior.distribution(kind, unit=unit), rng) for kind in kinds])
+    return Truth(channel=channel, linear=linear, noise=draw(prior.distribution("noise", unit=unit), rng))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,26 +99,28 @@ class PooledTruth:
     used: Mapping[str, Float[np.ndarray, " part"]]
     """One for the units, and for each key whose labels have effects on the parameter."""
     around: Mapping[str, Float[np.ndarray, "2 channel"]]
-    """Mean and standard deviation of the law that each centre was drawn from: its type's, or the prior's."""
+    """Mean and standard deviation of the distribution that each centre was drawn from: its type's, or the prior's."""
 
     def unit(
         self,
         rng: np.random.Generator,
         labels: Sequence[np.random.Generator],
-        laws: Mapping[str, Sequence[Distribution]],
+        distributions: Mapping[str, Sequence[Distribution]],
     ) -> dict[str, Float[np.ndarray, " channel"]]:
         """One unit's pooled parameters, those of the linear columns in the units that its group shares.
 
         Args:
             rng: The unit's own stream.
             labels: For each key, the stream of the unit's label, fresh.
-            laws: Law of each pooled parameter's centre, by channel.
+            distributions: Distribution of each pooled parameter's centre, by channel.
         """
         values = {}
         for name, centre in self.centre.items():
             parts = [stream.standard_normal(len(centre)) for stream in (rng, *labels)]
             theta = centre + self.used[name] @ (self.spread[name] * np.stack(parts))
-            values[name] = np.array([_natural(law, float(u)) for law, u in zip(laws[name], theta, strict=True)])
+            values[name] = np.array(
+                [_natural(distribution, float(u)) for distribution, u in zip(distributions[name], theta, strict=True)]
+            )
         return values
 
     @property
@@ -131,7 +133,7 @@ class PooledTruth:
 def draw_pooled(
     rng: np.random.Generator,
     *,
-    laws: Mapping[str, Sequence[Distribution]],
+    distributions: Mapping[str, Sequence[Distribution]],
     pooling: config.Pooling,
     keys: Sequence[str],
     channels: Sequence[str],
@@ -142,8 +144,8 @@ def draw_pooled(
         ConfigError: A type has a channel that is not among `channels`.
     """
     centre, spread, around = {}, {}, {}
-    for name, by_channel in laws.items():
-        moments = np.array([_moments(law) for law in by_channel])
+    for name, by_channel in distributions.items():
+        moments = np.array([_moments(distribution) for distribution in by_channel])
         # Spreads of linear coefficients are told in standard deviations of their prior.
         unit = moments[:, 1] if PARAMETERS[name].linear else 1.0
         mean, sd = moments.T.copy()
@@ -155,20 +157,20 @@ def draw_pooled(
         spread[name] = (
             (pooling.scale(name) or 0.0) * unit * np.abs(rng.standard_normal((1 + len(keys), len(by_channel))))
         )
-    used = {name: np.array([1.0, *(float(pooling.has_effects(name, key)) for key in keys)]) for name in laws}
+    used = {name: np.array([1.0, *(float(pooling.has_effects(name, key)) for key in keys)]) for name in distributions}
     return PooledTruth(centre=centre, spread=spread, used=used, around=around)
 
 
-def _moments(law: Distribution) -> tuple[float, float]:
-    if law.family == "normal":
-        mean, sd = law.values
+def _moments(distribution: Distribution) -> tuple[float, float]:
+    if distribution.family == "normal":
+        mean, sd = distribution.values
         return mean, sd
-    return coordinate_moments(law)
+    return coordinate_moments(distribution)
 
 
-def _natural(law: Distribution, u: float) -> float:
-    """A parameter from the unconstrained scale of its law."""
-    low, high = law.support
+def _natural(distribution: Distribution, u: float) -> float:
+    """A parameter from the unconstrained scale of its distribution."""
+    low, high = distribution.support
     if math.isinf(low):
         return u
     return math.exp(u) if math.isinf(high) else low + (high - low) * NormalDist().cdf(u)

@@ -133,7 +133,7 @@ def test_a_unit_without_weeks_is_prepared(fleet: simulate.Simulated, changes: di
     np.testing.assert_array_equal(arrays["active"], 1.0)
     np.testing.assert_allclose(arrays["media"].max(axis=0), 1.0)
     # The loading is what the prior says of the coefficients.
-    sd = [spec.prior.law(structure, unit={}).hyperparameters["sd"] for structure in ("intercept", "trend")]
+    sd = [spec.prior.distribution(structure, unit={}).hyperparameters["sd"] for structure in ("intercept", "trend")]
     np.testing.assert_allclose(np.linalg.norm(member.loading[:2], axis=1), sd)
 
 
