@@ -19,7 +19,7 @@ from mixfleet.evaluation.sbc import calibrate
 from mixfleet.fitting.driver import fit_units
 from mixfleet.hierarchy.sampler import FinishedGroup
 from mixfleet.inference.diagnostics import diagnose
-from mixfleet.models.families import FAMILIES
+from mixfleet.models.priors.families import FAMILIES
 from mixfleet.run import Run
 from mixfleet.simulation import fleet as simulate
 from tests.calibration.test_sbc import POOLED, worst

@@ -17,7 +17,8 @@ from mixfleet.errors import ConfigError
 from mixfleet.evaluation import sbc
 from mixfleet.evaluation.sbc import LEVELS, Calibration, calibrate, p_value
 from mixfleet.inference import compiled, hmc
-from mixfleet.models import families, log_density
+from mixfleet.models import log_density
+from mixfleet.models.priors import families
 from mixfleet.posterior import summarize
 from mixfleet.simulation import fleet as simulate
 from tests.inference.test_hmc import SKEWED_MEAN, SKEWED_VARIANCE, check_moments, covariances, gaussian, sampled, skewed

@@ -12,8 +12,8 @@ import pytest
 from mixfleet.config import Compute, Model, Spec
 from mixfleet.data.panel import Unit
 from mixfleet.models.batch import Structure, UnitBatch, prepare, stack, structure_of
-from mixfleet.models.families import family_of
 from mixfleet.models.log_density import Evaluation, evaluate_density
+from mixfleet.models.priors.families import family_of
 from tests.support.units import odd_unit, panel_of
 
 LANES = 16

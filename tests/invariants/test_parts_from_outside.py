@@ -18,10 +18,11 @@ from scipy import stats
 from mixfleet.config import Compute, Inference, Model, Prior, Spec, priors
 from mixfleet.config.priors import distribution
 from mixfleet.config.schema import FrozenMapping
-from mixfleet.models import baseline, families, media, observation, reference
+from mixfleet.models import baseline, media, observation, reference
 from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch, prepare, stack, structure_of
 from mixfleet.models.log_density import Evaluation, evaluate_density
 from mixfleet.models.parameters import sampled_parameters
+from mixfleet.models.priors import families
 from mixfleet_kernels import adstock, saturation
 from tests.support.quick import digests, fit, ragged_fleet, settings, with_units
 from tests.support.units import odd_unit, panel_of

@@ -22,7 +22,7 @@ def _between(hyperparameters: Mapping[str, float]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class FamilyForm:
-    """What settings know of a family of priors; its mathematics is in `mixfleet.models.families`."""
+    """What settings know of a family of priors; its mathematics is in `mixfleet.models.priors.families`."""
 
     hyperparameters: tuple[str, ...]
     """Names, in order."""
@@ -41,7 +41,7 @@ FAMILIES: dict[str, FamilyForm] = {
     "uniform": FamilyForm(("low", "high"), _between),
     "truncated_normal": FamilyForm(("mean", "sd", "low", "high"), _between),
 }
-"""Families by name; `mixfleet.models.families.register` adds to them."""
+"""Families by name; `mixfleet.models.priors.families.register` adds to them."""
 
 _SIGNED = {"mean", "mean_log", "low", "high"}
 

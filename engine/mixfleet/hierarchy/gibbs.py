@@ -47,8 +47,8 @@ from mixfleet.inference.compiled import Device, compiled, evaluate
 from mixfleet.inference.leapfrog import Origin, Outcome, steps_of, trajectory
 from mixfleet.inference.random_numbers import normals, uniforms
 from mixfleet.models.batch import UnitBatch
-from mixfleet.models.families import FAMILIES
 from mixfleet.models.log_density import evaluate_density
+from mixfleet.models.priors.families import FAMILIES
 from mixfleet_kernels.likelihood import Series
 
 __all__ = ["SWEEPS", "PooledProgram", "Sweep", "pooled_program"]

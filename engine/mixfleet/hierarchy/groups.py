@@ -17,9 +17,9 @@ from mixfleet.hierarchy.shared_baseline import SharedColumns, shared_columns, sh
 from mixfleet.hierarchy.shared_coefficients import Columns
 from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit, Structure, padded_weeks, prepare, repadded, stack, structure_of
-from mixfleet.models.families import family_of, normal_rows
 from mixfleet.models.observation import OBSERVATIONS
-from mixfleet.models.prior_moments import coordinate_moments
+from mixfleet.models.priors.families import family_of, normal_rows
+from mixfleet.models.priors.moments import coordinate_moments
 
 __all__ = ["Prepared", "groups_of", "pooled_settings", "prepared", "typical_media"]
 

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mixfleet.inference.random_numbers import normals
-from mixfleet.models.bijectors import log_softplus_normal, log_softplus_normal_slope
+from mixfleet.models.priors.bijectors import log_softplus_normal, log_softplus_normal_slope
 
 __all__ = [
     "Hierarchy",

@@ -29,7 +29,7 @@ from jaxtyping import Array, Float
 
 from mixfleet.hierarchy.hyperparameters import Hierarchy, Hyper, centre_priors, means, moved, spreads, with_moved
 from mixfleet.models.batch import Structure
-from mixfleet.models.families import FAMILIES
+from mixfleet.models.priors.families import FAMILIES
 from mixfleet_kernels import saturation
 
 __all__ = [

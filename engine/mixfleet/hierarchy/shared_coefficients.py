@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 from mixfleet.hierarchy import hyperparameters as hierarchies
 from mixfleet.hierarchy.hyperparameters import Hierarchy, Hyper
 from mixfleet.inference.random_numbers import normals
-from mixfleet.models.bijectors import log_softplus_normal
+from mixfleet.models.priors.bijectors import log_softplus_normal
 
 __all__ = ["Columns", "LikelihoodSummary", "Shared", "likelihood_summary", "prior", "redraw", "uniform_rows"]
 

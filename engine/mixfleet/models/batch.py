@@ -16,9 +16,9 @@ from mixfleet.data import scaling
 from mixfleet.data.panel import Panel, Unit
 from mixfleet.errors import ConfigError
 from mixfleet.models import baseline
-from mixfleet.models.families import HYPER_ROWS, family_of
 from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.parameters import DrawRows, ParameterLayout, parameter_layout, sampled_parameters
+from mixfleet.models.priors.families import HYPER_ROWS, family_of
 from mixfleet_kernels.likelihood import Series
 
 __all__ = [

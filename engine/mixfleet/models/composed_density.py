@@ -16,8 +16,8 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
 from mixfleet.models.batch import Structure, UnitBatch
-from mixfleet.models.families import FAMILIES
 from mixfleet.models.observation import OBSERVATIONS
+from mixfleet.models.priors.families import FAMILIES
 from mixfleet.models.transforms import Evaluation, log_strength_slope, natural, response
 from mixfleet_kernels.likelihood import LEAST_MEAN_RESPONSE, Series, expand, project
 

@@ -14,9 +14,9 @@ from jaxtyping import Array, Float
 
 from mixfleet.models.batch import Structure, UnitBatch
 from mixfleet.models.composed_density import evaluate_composed
-from mixfleet.models.families import FAMILIES, with_slope
 from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.parameters import Block
+from mixfleet.models.priors.families import FAMILIES, with_slope
 from mixfleet.models.transforms import Evaluation, log_strength, log_strength_slope, natural, response, windows
 from mixfleet_kernels.likelihood import Series, likelihood
 from mixfleet_kernels.reductions import sum_rows

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mixfleet.models.batch import Structure, UnitBatch
-from mixfleet.models.bijectors import log_softplus_normal, log_softplus_normal_slope
-from mixfleet.models.families import FAMILIES
 from mixfleet.models.parameters import Block
+from mixfleet.models.priors.bijectors import log_softplus_normal, log_softplus_normal_slope
+from mixfleet.models.priors.families import FAMILIES
 from mixfleet_kernels import adstock
 from mixfleet_kernels.likelihood import respond
 

@@ -16,7 +16,7 @@ from mixfleet.data.panel import Panel
 from mixfleet.hierarchy.groups import Prepared
 from mixfleet.hierarchy.sampler import FinishedGroup
 from mixfleet.inference.scheduler import Finished
-from mixfleet.models.families import FAMILIES
+from mixfleet.models.priors.families import FAMILIES
 from mixfleet.posterior.unit_result import UnitResult
 
 __all__ = ["with_pooling"]

@@ -19,7 +19,7 @@ from mixfleet.inference.scheduler import Finished
 from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit, Structure
 from mixfleet.models.media import Curves
-from mixfleet.models.prior_moments import moments, prior_sample
+from mixfleet.models.priors.moments import moments, prior_sample
 from mixfleet.posterior.counterfactual import contributions, decompose, value_weights
 from mixfleet.posterior.fit_quality import predictive, weekly_fit
 from mixfleet.posterior.response_curves import response_curves

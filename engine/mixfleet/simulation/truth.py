@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from mixfleet import config
 from mixfleet.config.priors import PARAMETERS, Distribution
-from mixfleet.models.prior_moments import coordinate_moments
+from mixfleet.models.priors.moments import coordinate_moments
 
 MEDIA_SHARE = 0.27
 """Share of sales that media bring in units with fixed truth."""

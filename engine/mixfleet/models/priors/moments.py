@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mixfleet.config.priors import Distribution
-from mixfleet.models.families import FAMILIES
+from mixfleet.models.priors.families import FAMILIES
 
 __all__ = ["DRAWS", "coordinate_moments", "moments", "prior_sample"]
 

@@ -19,7 +19,7 @@ from scipy.special import log_ndtr, ndtri, ndtri_exp
 from mixfleet.config import priors
 from mixfleet.config.priors import Distribution, FamilyForm
 from mixfleet.errors import ConfigError
-from mixfleet.models.bijectors import log_normal_cdf
+from mixfleet.models.priors.bijectors import log_normal_cdf
 
 __all__ = [
     "FAMILIES",

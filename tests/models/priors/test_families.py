@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from mixfleet.config.priors import Distribution, distribution
-from mixfleet.models.families import FAMILIES, family_of, with_slope
+from mixfleet.models.priors.families import FAMILIES, family_of, with_slope
 
 
 def between(mean: float, sd: float, low: float, high: float) -> Any:

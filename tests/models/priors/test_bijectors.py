@@ -8,7 +8,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from mixfleet.models.bijectors import log_normal_cdf, log_softplus_normal
+from mixfleet.models.priors.bijectors import log_normal_cdf, log_softplus_normal
 
 POINTS = np.concatenate([np.linspace(-37, 12, 148), -4 + np.linspace(-1e-3, 1e-3, 11), [0.0]])
 """Both tails, and the seam between the two ways of computing."""

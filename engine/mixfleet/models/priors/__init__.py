@@ -1,0 +1,1 @@
+"""Priors: families as densities of unconstrained coordinates, and what they expect."""
