@@ -27,7 +27,7 @@ PARTIAL = "_PARTIAL"
 
 _PACKAGES = ("numpy", "jax", "jaxlib", "numpyro", "pyarrow", "zarr")
 
-_NO_RESULT = {"run": None, "compute": ("devices", "memory_limit_gib", "cache_dir"), "data": ("path",)}
+_NO_RESULT = {"run": None, "compute": ("devices", "memory_limit_gib", "cache_dir"), "data": ("path", "experiments")}
 """Settings that change no number of a result: whole groups (None) or some of a group."""
 
 
@@ -206,6 +206,11 @@ def panel_sha256(panel: Panel) -> str:
         # No fit looks at it, but the run keeps it for its tables.
         if unit.reported is not None:
             take(unit.reported)
+        for test in unit.experiments:
+            take([test.name, test.start, test.end, list(test.channels), list(test.places), test.measure])
+            take([test.given, test.given_se, test.bias_sd, test.per])
+            for array in (test.test, test.control, test.worth):
+                take(array)
     # Reasons name rows and lines, which another order of the same rows changes.
     take([list(rejection.labels) for rejection in panel.rejected])
     return total.hexdigest()
