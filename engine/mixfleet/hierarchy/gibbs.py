@@ -1,4 +1,4 @@
-"""Pooled: the compiled functions that move one group of units and its hyperparameters, one set per structure.
+"""The compiled functions that move one group of units and its hyperparameters, one set per structure.
 
 A sweep is three moves, each of which leaves the joint posterior invariant:
 
@@ -78,7 +78,7 @@ class Sweep(NamedTuple):
     gradient: Float[Array, "coordinate unit chain"]
     """Of the units' own density."""
     fields: Float[Array, "field unit chain"]
-    """Position, extra, log density and energy, as a book's row has them."""
+    """Position, extra, log density and energy, as a draw buffer's row has them."""
     hyper: Float[Array, "quantity row chain"]
     """From `pooled_state.stack_hyper`."""
     diverged: Bool[Array, "unit chain"]

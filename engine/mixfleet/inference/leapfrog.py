@@ -1,4 +1,4 @@
-"""Trajectory: one leapfrog trajectory of every lane at once, all of the same number of steps.
+"""One leapfrog trajectory of every lane at once, all of the same number of steps.
 
 For blocks of a Gibbs sampler: unlike in `hmc`, all lanes begin and end together, because what the next block moves is
 given to this one.
