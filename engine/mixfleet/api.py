@@ -77,7 +77,7 @@ def fit(
     if table is None and settings.data.source == "simulated":
         # The default prior and model, so that the points of a sweep are all fitted to the same table.
         simulated = simulate.from_config(settings.data.simulated, Prior(), Model(), Pooling())
-        table, truth = simulated.table, simulated.truth
+        table, truth, experiments = simulated.table, simulated.truth, simulated.experiments
         settings = replace(settings, data=_simulated_data(settings.data, simulated.data))
     panel = checked_panel(table, settings, experiments)
     devices = tuple(str(device) for device in jax.devices())

@@ -23,4 +23,4 @@ def test_a_path_alone_stands_for_the_group():
 )
 def test_wrong_settings_are_named(given: dict[str, object], message: str):
     with pytest.raises(ConfigError, match=message):
-        build(Data, {"experiments": given})
+        build(Data, {"experiments": given}, key="data")

@@ -80,6 +80,9 @@ class Simulation:
     controls: Annotated[int, Range(0)] = 2
     seed: Annotated[int, Range(0)] = 0
 
+    experiments: Annotated[int, Range(0)] = 0
+    """Lift tests of every unit."""
+
     ragged: bool = False
     """Units start and end at different weeks, and some lack a channel."""
 

@@ -180,6 +180,13 @@ def test_a_national_test_in_the_fitted_weeks_is_doubted_and_a_regional_one_is_no
     assert not with_tests(PANEL, [row], window=WINDOW).units[0].warnings
 
 
+def test_an_estimate_against_its_media_is_doubted_before_it_is_refused():
+    row = {**OWN, "start": day(PANEL, 10), "end": day(PANEL, 12, 6), "factor": 0, "se": 100.0}
+    for lift, rules in ((150.0, []), (300.0, ["experiment_sign"])):
+        found = with_tests(PANEL, [{**row, "lift": lift}], window=WINDOW)
+        assert [finding.rule for finding in found.units[0].warnings] == rules
+
+
 def test_a_saved_table_gives_the_tests_back():
     rows = [
         {**OWN, "start": day(PANEL, 10), "end": day(PANEL, 12, 6), "factor": 2, "lift": 500.0, "se": 100.0},

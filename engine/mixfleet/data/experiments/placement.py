@@ -26,8 +26,9 @@ __all__ = ["with_experiments"]
 
 ALL = "*"
 
-CONTRARY = 3.0
-"""Standard errors by which a KPI may fall where media rise: beyond, the signs of estimate and media are at odds."""
+CONTRARY, DOUBTFUL = 4.0, 2.0
+"""Standard errors by which a KPI may fall where media rise: beyond, estimate and media cannot mean the same, or it is
+doubtful whether they do."""
 
 AMOUNTS = ("spend_test", "spend_control", "delta_spend")
 
@@ -368,6 +369,12 @@ def _remarks(row: Row, unit: "Unit", test: Experiment, panel: _Panel) -> Iterato
         if not np.any(unit.media[:, place] != 0):
             words = f"{row.where}: the unit never ran {name}, so the test is all that is known of it"
             yield about_unit("experiment_absent", unit.labels, words, severity="warning")
+    if test.estimate * np.sign((test.test - test.control).sum()) < -DOUBTFUL * test.sd:
+        words = (
+            f"{row.where}: the estimate says that media cost sales. It is the KPI under test less the KPI without, so "
+            "below zero where media were cut: check its sign"
+        )
+        yield about_unit("experiment_sign", unit.labels, words, severity="warning")
     if not test.start:
         return
     begin = np.datetime64(test.start)
