@@ -11,6 +11,7 @@ References:
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -70,6 +71,8 @@ def evidence(
         parameters=parameters,
         adstock_first=structure.model.adstock_first,
     )
+    # Kept apart, or the compiler works the responses out anew for each of their readers.
+    response = jax.lax.optimization_barrier(response)
     strength, unit_lift = own(effect), lift(response.value)
     error = _total(jnp.moveaxis(of_test, 1, 0) * (strength * unit_lift)[:, None]) - estimate[0]
     pull = -_total(of_test * error[:, None])
