@@ -75,6 +75,11 @@ class Run:
         return ok / self.manifest["units"] if self.manifest["units"] else 1.0
 
     @property
+    def keeps_tests(self) -> bool:
+        """Whether lift tests were fitted and draws were kept, so that `insight.experiments` can compare them."""
+        return self._reader.keeps_tests and self._reader.keeps_draws
+
+    @property
     def status(self) -> Any:
         """One row per unit of the table: status, reason, diagnostics."""
         return to_frame(self.table("status"), self.frame)

@@ -210,6 +210,7 @@ class Setting:
             else dist.LowRankMultivariateNormal(mean, factor, variance)
         )
         prior = sum(sites[name] for name in parameters)
+        prior = prior + sum(value for name, value in sites.items() if name.startswith("lift_"))
         return prior + likelihood.log_prob(jnp.asarray(self.series.kpi[fitted]))
 
     def log_probabilities(self, parameters: Parameters, coefficients: jax.Array) -> tuple[Parameters, Any]:

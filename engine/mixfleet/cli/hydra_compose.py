@@ -219,6 +219,7 @@ def _store_schema() -> None:
     settings["prior"]["parameters"] = {}
     node = OmegaConf.create(settings)
     OmegaConf.set_struct(node.prior.parameters, False)
+    OmegaConf.set_struct(node.data.experiments.columns, False)
     OmegaConf.set_struct(node.pooling["keys"], False)
     OmegaConf.set_struct(node.pooling.types, False)
     ConfigStore.instance().store(name="schema", node=node)

@@ -19,6 +19,7 @@ from mixfleet.models import baseline
 from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.parameters import DrawRows, ParameterLayout, parameter_layout, sampled_parameters
 from mixfleet.models.priors.families import HYPER_ROWS, family_of
+from mixfleet.models.virtual_weeks import ARRAYS, Extent, extent_of, no_virtual_weeks, virtual_weeks
 from mixfleet_kernels.likelihood import Series
 
 __all__ = [
@@ -62,6 +63,8 @@ class Structure:
     shared: int = 0
     """Columns whose coefficients are pooled: the last directions of the basis, of no variance of their own, are theirs,
     and a draw keeps their coefficients where it keeps the projection along the others."""
+    evidence: Extent = Extent()
+    """Room for lift tests."""
 
     @property
     def lanes(self) -> int:
@@ -100,6 +103,16 @@ class UnitBatch(NamedTuple):
     """What the strength's coordinate is measured in: the log of its value, in mean contribution or effect, at 0."""
     centre: Float[Array, "coordinate unit"]
     """Where optimisation starts."""
+    lift_media: Float[Array, "virtual path unit"]
+    """Media of every channel under test, on its scale: all with the test, then all without."""
+    lift_weight: Float[Array, "lifted row unit"]
+    """What a virtual week's response counts for in its test, in standard deviations of it."""
+    lift_channel: Float[Array, "row channel unit"]
+    """One where the row is the channel's."""
+    lift_test: Float[Array, "test row unit"]
+    """One where the row is the test's."""
+    lift_estimate: Float[Array, "2 test unit"]
+    """Estimate in standard deviations of the test, and the log of its density's constant."""
 
     def series(self, chains: int) -> Series:
         """The data with every unit repeated for its chains."""
@@ -140,7 +153,7 @@ def padded_weeks(weeks: int) -> int:
 
 
 def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
-    """The structure of the program for units of `weeks` weeks.
+    """The structure of the program for the panel's units, of `weeks` weeks.
 
     Raises:
         ConfigError: Priors of one parameter differ in family, or the effect's cannot be sampled.
@@ -159,6 +172,7 @@ def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
         model=spec.model,
         families=tuple(family.name for family in sampled.values()),
         dtype=spec.compute.precision,
+        evidence=extent_of((unit.experiments for unit in panel.units), window=spec.model.window),
     )
 
 
@@ -199,6 +213,7 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         "hyper": hyper,
         "log_strength_unit": strength_unit,
         "centre": centre,
+        **virtual_weeks(unit.experiments, measured, window=model.window),
     }
     return PreparedUnit(
         unit=unit,
@@ -236,6 +251,7 @@ def stack(members: Sequence[PreparedUnit | None], structure: Structure) -> UnitB
 
     So do those of None, but without a week in the likelihood: nobody is to learn anything there, and it costs little.
     """
+    members = [member and _with_room(member, structure) for member in members]
     first = next(member for member in members if member is not None)
     there = [*members, *[first] * (structure.units - len(members))]
 
@@ -245,6 +261,21 @@ def stack(members: Sequence[PreparedUnit | None], structure: Structure) -> UnitB
 
     batch = UnitBatch(**{name: gather(name) for name in UnitBatch._fields})  # pyright: ignore[reportArgumentType]
     return batch._replace(weight=batch.weight * np.array([member is not None for member in there], structure.dtype))
+
+
+def _with_room(member: PreparedUnit, structure: Structure) -> PreparedUnit:
+    """The member with room for as many tests as its neighbours have."""
+    given = member.arrays
+    room = no_virtual_weeks(structure.evidence, window=structure.model.window, channels=structure.channels)
+    if all(given[name].shape == room[name].shape for name in ARRAYS):
+        return member
+    rows = given["lift_weight"].shape[1]
+    for name in ARRAYS:
+        if name != "lift_media":
+            room[name][tuple(slice(size) for size in given[name].shape)] = given[name]
+    for first, own in ((0, 0), (structure.evidence.rows, rows)):
+        room["lift_media"][: len(given["lift_media"]), first : first + rows] = given["lift_media"][:, own : own + rows]
+    return replace(member, arrays={**given, **room})
 
 
 def batch_shapes(structure: Structure) -> UnitBatch:
@@ -261,6 +292,8 @@ def batch_shapes(structure: Structure) -> UnitBatch:
         log_strength_unit=(channels, units),
         centre=(structure.dimension, units),
     )
+    room = no_virtual_weeks(structure.evidence, window=structure.model.window, channels=channels)
+    sizes |= {name: (*room[name].shape, units) for name in ARRAYS}
     structs = {name: jax.ShapeDtypeStruct(size, structure.dtype) for name, size in sizes.items()}
     return UnitBatch(**structs)  # pyright: ignore[reportArgumentType]
 

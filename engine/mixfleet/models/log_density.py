@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from mixfleet.models.batch import Structure, UnitBatch
 from mixfleet.models.composed_density import evaluate_composed
+from mixfleet.models.evidence import with_evidence
 from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.parameters import Block
 from mixfleet.models.priors.families import FAMILIES, with_slope
@@ -72,6 +73,7 @@ def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure
         decay=drawn[0][0] if structure.model.adstock == "geometric" else None,
         normalised=structure.model.normalise,
     )
+    data = with_evidence(data, tuple(value for value, _ in drawn), batch, structure)
     log_effect = log_value - jnp.log(data.mean_response) if as_mean else log_value
     effect_prior, effect_slope = with_slope(FAMILIES[layout.effect.family].log_prob, log_effect, strength_hyper)
     # d/d log(effect) of everything: the coordinate moves the effect one to one in logarithms, and, where it is the

@@ -58,7 +58,8 @@ def compose_report(
     own["curves"] = _columns_by_unit(insight.curves(CURVE_POINTS), keys)
     told = tables("findings").to_pylist()
     own["findings"] = _by_labels(told)
-    said = highlights(status, found["fit"], found["overlap"], found["movement"], found["residuals"], keys)
+    tests = insight.experiments().to_pylist() if insight.tested else []
+    said = highlights(status, found["fit"], found["overlap"], found["movement"], found["residuals"], tests, keys)
     head = {
         "run": manifest["run_id"],
         "keys": keys,
@@ -70,6 +71,7 @@ def compose_report(
         "remarks": [{"severity": one.severity, "unit": one.unit, "text": one.text} for one in said],
         "plan": None if plan is None else _plan(plan, insight),
         "findings": [[row["severity"], row["rule"], row["message"]] for row in told],
+        "tests": [_test(row, keys) for row in tests],
         "forecast": None if forecast is None else _forecast(forecast, keys),
         "provenance": _provenance(manifest) + _said(insight),
     }
@@ -172,6 +174,15 @@ def _status(row: Mapping[str, Any], own: Mapping[str, ByUnit], keys: tuple[str, 
         "share": sum(part["share"] for part in share) if share else None,
         "fit": {name: one.get(name) for one in own["fit"].get(unit, []) for name in SCORES},
     }
+
+
+def _test(row: Mapping[str, Any], keys: tuple[str, ...]) -> list[Any]:
+    days = f"{row['start']} to {row['end']}" if row["start"] else "any"
+    numbers = [row["estimate"], row["sd"]]
+    for name in ("with", "without"):
+        numbers += [row[f"{name}_{part}"] for part in ("mean", "q025", "q975")]
+    about = [" / ".join(row[key] for key in keys), row["test"], row["channel"], days, row["measure"]]
+    return [*about, *numbers, row["expected_q025"], row["expected_q975"], row["statement"]]
 
 
 def _worth(insight: Insight) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from mixfleet import config
 from mixfleet.config.priors import Distribution
 from mixfleet.data.panel import unit_id
+from mixfleet.simulation.experiments import drawn_tests
 from mixfleet.simulation.spend import channel_names, weekly_controls, weekly_spend
 from mixfleet.simulation.truth import PooledTruth, Truth, draw_pooled, draw_truth, fixed_truth, saturated_adstock
 
@@ -38,6 +39,8 @@ class Simulated:
     kpi_scale in KPI."""
     data: config.Data
     """Reads the table."""
+    experiments: pa.Table | None = None
+    """Lift tests with errors around the truth's lifts; None without any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,7 @@ def fleet(
     controls: int = 2,
     seed: int = 0,
     ragged: bool = False,
+    experiments: int = 0,
     truth: Literal["prior", "fixed"] = "prior",
     prior: config.Prior | None = None,
     model: config.Model | None = None,
@@ -77,6 +81,7 @@ def fleet(
         controls: Number of controls.
         seed: Another seed is another fleet.
         ragged: Units start and end at different weeks, and some lack a channel.
+        experiments: Lift tests of every unit.
         truth: `prior` draws every parameter from its prior, `fixed` takes realistic ones.
         prior: Priors to draw from; the default prior if not given.
         model: Structure of the units' models; the default if not given.
@@ -90,6 +95,7 @@ def fleet(
         controls=controls,
         seed=seed,
         ragged=ragged,
+        experiments=experiments,
         truth=truth,
     )
     return from_config(simulation, prior or config.Prior(), model or config.Model(), pooling or config.Pooling())
@@ -133,7 +139,28 @@ def from_config(
         truth=_truth_table(units, names, model),
         truth_linear=_linear_table(units, _column_names(model, controls)),
         data=data,
+        experiments=_experiments_table(units, simulation, model, names),
     )
+
+
+def _experiments_table(
+    units: list[_Unit], simulation: config.Simulation, model: config.Model, names: tuple[str, ...]
+) -> pa.Table | None:
+    rows: list[dict[str, Any]] = []
+    for unit in units if simulation.experiments else ():
+        largest = unit.spend.max(axis=0)
+        tests = drawn_tests(
+            _streams(simulation.seed, ("experiments", *unit.labels), 1)[0],
+            count=simulation.experiments,
+            dates=unit.dates,
+            media=unit.spend / np.where(largest > 0, largest, 1.0),
+            truth=unit.truth,
+            kpi_scale=unit.kpi_scale,
+            model=model,
+            channels=names,
+        )
+        rows += [{**dict(zip(KEYS, unit.labels, strict=True)), **test} for test in tests]
+    return pa.Table.from_pylist(rows) if rows else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,11 @@ class RunReader:
         """Whether the run kept the table that it was fitted to."""
         return f"{SUMMARY}/panel.parquet" in self.manifest["files"]
 
+    @property
+    def keeps_tests(self) -> bool:
+        """Whether lift tests were fitted."""
+        return f"{SUMMARY}/tests.parquet" in self.manifest["files"]
+
     @functools.cached_property
     def archive(self) -> Archive:
         """The draws of all units, checked as they are read.

@@ -26,6 +26,7 @@ from typing import Any
 import yaml
 
 from mixfleet.config import Output, Spec, to_mapping
+from mixfleet.data.experiments.experiment import experiments_table
 from mixfleet.data.panel import Panel, unit_id
 from mixfleet.data.panel_parquet import panel_table
 from mixfleet.data.validation.finding import findings_table
@@ -138,6 +139,9 @@ class RunFolder:
             summary.discard()
         files["findings.parquet"] = write_table(folder / "findings.parquet", findings_table(self._panel.findings))
         files["panel.parquet"] = write_table(folder / "panel.parquet", panel_table(self._panel))
+        if any(unit.experiments for unit in self._panel.units):
+            tests = experiments_table(self._panel.keys, [(unit.labels, unit.experiments) for unit in self._panel.units])
+            files["tests.parquet"] = write_table(folder / "tests.parquet", tests)
         return {f"{SUMMARY}/{name}": entry for name, entry in files.items()}
 
     def _commit_run(self, labels: tuple[tuple[str, ...], ...], files: dict[str, Any]) -> None:
