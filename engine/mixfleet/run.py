@@ -131,10 +131,10 @@ class Run:
         return Plots(insight=self.insight, weekly=self.table("weekly"))
 
     def budget(self, **request: Unpack["BudgetOptions"]) -> "Plan":
-        """The plan for the coming weeks that brings most; see `mixfleet.budgeting.request.Wish` for what to wish for.
+        """The plan for coming weeks that brings most; see `mixfleet.budgeting.request.BudgetRequest` for what to ask.
 
         Raises:
-            ConfigError: A wish is wrong, or no plan fulfils all of them.
+            ConfigError: The request is wrong, or no plan fulfils all of them.
             RunError: The run kept no draws, or an older version made it that did not keep the table.
         """
         from mixfleet.budgeting.planner import plan_budget

@@ -266,10 +266,15 @@ MISTAKES: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], Model]] = {
     "permuted_channels": (permuted_channels, Model()),
 }
 
+GROSS_AND_SUBTLE = ("no_jacobian", "half_the_likelihood", "same_momentum")
+"""Of the prior, of the likelihood and of the sampler: these are looked for where there is little time."""
+
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("anew")
-@pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in GROSS_AND_SUBTLE else pytest.mark.nightly) for name in MISTAKES]
+)
 def test_every_planted_mistake_is_found(name: str, monkeypatch: pytest.MonkeyPatch):
     plant, model = MISTAKES[name]
     plant(monkeypatch)
@@ -297,7 +302,9 @@ def find_known_moments() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("anew")
-@pytest.mark.parametrize("plant", [always_accept, same_momentum, stale_metric])
+@pytest.mark.parametrize(
+    "plant", [always_accept, *(pytest.param(each, marks=pytest.mark.nightly) for each in (same_momentum, stale_metric))]
+)
 def test_a_wrong_sampler_misses_known_moments(
     plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ):

@@ -1,9 +1,9 @@
-"""Outlook: what the coming weeks' spend of every cell - a channel in a unit - would bring, draw by draw.
+"""What the coming weeks' spend of every cell - a channel in a unit - would bring, draw by draw.
 
 The coming weeks follow the last week of the data, the same for all units; what the last weeks' media still bring is
 carried in, and what the coming weeks' media bring afterwards is counted. A unit whose data end some weeks before the
 others' is taken to have gone on as in its own last weeks; one whose data end long before is closed and not planned.
-Outcomes are what a wish maximises: money where the table says what a KPI is worth, KPI otherwise. Money is of the
+Outcomes are what a plan maximises: money where the table says what a KPI is worth, KPI otherwise. Money is of the
 plan's currency.
 """
 
@@ -196,7 +196,7 @@ def outcome_of_spend(
     rate: Float[np.ndarray, " unit"] | None = None,
     worth: Float[np.ndarray, " unit"] | None = None,
 ) -> SpendOutcome:
-    """The outlook over the next `weeks` weeks.
+    """The outcomes over the next `weeks` weeks.
 
     Args:
         fleet: The units.

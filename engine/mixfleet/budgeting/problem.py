@@ -1,4 +1,4 @@
-"""Problem: what a wish makes of an outlook - cells, their levels and curves, constraints - and its best plans."""
+"""What a request makes of the outcomes of spend - cells, levels, curves, constraints - and its best plans."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ class Problem:
         """Sets the problem up.
 
         Raises:
-            ConfigError: A wish names what there is not, or there is nothing to plan.
+            ConfigError: The request names what there is not, or there is nothing to plan.
         """
         keys = spend_outcome.fleet.keys
         if unknown := [name for name in asked.within if name not in keys]:

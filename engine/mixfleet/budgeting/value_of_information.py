@@ -1,4 +1,4 @@
-"""Experiments: what a plan would gain if somebody measured what a channel brings in a unit.
+"""What a plan would gain if somebody measured what a channel brings in a unit.
 
 At the plan's price of money every cell chooses alone, so what is known of one is worth the same whatever is known of
 the others. With perfect information the cell would choose its level draw by draw; an experiment gives a result that

@@ -1,4 +1,4 @@
-"""Terminal: where commands write, how they end, and what their options have in common."""
+"""Where commands write, how they end, and what their options have in common."""
 
 import json
 import traceback

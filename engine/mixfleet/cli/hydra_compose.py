@@ -1,4 +1,4 @@
-"""Composition: command-line overrides and YAML groups into checked settings, by way of Hydra.
+"""Command-line overrides and YAML groups into checked settings, by way of Hydra.
 
 Hydra only composes here. It instantiates nothing, changes no folder, writes no file and configures no
 logging; what it composes is a plain mapping that `mixfleet.config.schema.build` checks.

@@ -1,4 +1,4 @@
-"""Command line: `mixfleet fit`, `check`, `calibrate`, `backtest`, `doctor`, and those of `budgeting` and `telling`.
+"""`mixfleet fit`, `check`, `calibrate`, `backtest`, `doctor`, and those of `budgeting` and `telling`.
 
 Exit codes: 0 all units ok, 1 finished but some units are not, 2 a setting is wrong or the run folder cannot
 be used, 3 the table cannot be read at all, 4 an error that nobody foresaw, 130 interrupted (repeat the command with

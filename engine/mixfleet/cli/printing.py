@@ -1,4 +1,4 @@
-"""Closing: what the terminal shows of a finished run, of a check and of a table that could not be read."""
+"""What the terminal shows of a finished run, of a check and of a table that could not be read."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

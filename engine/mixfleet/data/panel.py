@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from mixfleet import config
-from mixfleet.data.parsed_table import Column, Media, Sheet
+from mixfleet.data.parsed_table import Column, Media, ParsedTable
 from mixfleet.data.reshape import needed_columns, read_sheet
 from mixfleet.data.sources import example_path, read_table
 from mixfleet.data.validation.calendar import period_days, without_planned_rows
@@ -171,7 +171,7 @@ class _Rows:
     reported: Float[np.ndarray, "row channel"] | None
 
 
-def _rows(sheet: Sheet) -> _Rows:
+def _rows(sheet: ParsedTable) -> _Rows:
     count = len(sheet.row)
     value = np.ones(count) if sheet.revenue_per_kpi is None else sheet.revenue_per_kpi.values
     return _Rows(
@@ -185,7 +185,7 @@ def _rows(sheet: Sheet) -> _Rows:
     )
 
 
-def _reported(sheet: Sheet) -> Float[np.ndarray, "row channel"] | None:
+def _reported(sheet: ParsedTable) -> Float[np.ndarray, "row channel"] | None:
     claims = [channel.reported for channel in sheet.channels]
     if not any(claims):
         return None
@@ -202,7 +202,7 @@ def _present(column: Column) -> Float[np.ndarray, " row"]:
     return np.where(np.isnan(column.values), 0.0, column.values)
 
 
-def _paid(sheet: Sheet, channel: Media) -> Float[np.ndarray, " row"]:
+def _paid(sheet: ParsedTable, channel: Media) -> Float[np.ndarray, " row"]:
     if channel.spend is None:
         return np.full(len(sheet.row), np.nan)
     spend = _present(channel.spend)
@@ -213,7 +213,7 @@ def _paid(sheet: Sheet, channel: Media) -> Float[np.ndarray, " row"]:
 
 
 def _unit(
-    sheet: Sheet,
+    sheet: ParsedTable,
     rows: _Rows,
     index: int,
     *,

@@ -1,4 +1,4 @@
-"""Scale: the factors between the table's units and the model's, one value per unit."""
+"""The factors between the table's units and the model's, one value per unit."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Calibration: whether posteriors are what they claim, by fitting fleets whose truth was drawn from the prior.
+"""Whether posteriors are what they claim, by fitting fleets whose truth was drawn from the prior.
 
 Among draws from a posterior the truth that the prior drew has every rank equally often, for every quantity that can be
 computed from parameters and data. The fleet comes from the simulator, which shares no code with the density, and

@@ -24,21 +24,21 @@ WINDOWS = (1, 3, 6)
 SETTLING = 1
 """Blocks of warm-up after the last window, for the step size alone."""
 
-LOOKS = (256, 384, 512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2400, 2800, 3200)
-"""Draws per chain at which a unit may stop, up to the configuration's most, which is the last look."""
+CHECKS = (256, 384, 512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2400, 2800, 3200)
+"""Draws per chain at which a unit may stop, up to the configuration's most, which is the last check."""
 
 FEWEST = 512
-"""Draws per chain before which nobody is looked at; of a unit in several places, over all its places."""
+"""Draws per chain before which nobody is checked; of a unit in several places, over all its places."""
 
 HASTE = 0.95
-"""Effective draws may come faster than at the last look; this much earlier is worth looking."""
+"""Effective draws may come faster than at the last check; this much earlier is worth checking."""
 
 SHORT = 768
-"""Looks at up to so many draws judge a book of this length, later ones the whole book."""
+"""Checks at up to so many draws judge a draw buffer of this length, later ones the whole buffer."""
 
 PATIENCE = 1024
 """Draws per chain after which a unit is given up whose chains plainly disagree, or whose effective draws come too
-slowly to reach the floor by the last look."""
+slowly to reach the floor by the last check."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ class _ActiveUnit:
     places: list[int]
     started: float
     blocks: int = 0
-    look: int = 0
+    check: int = 0
     sampling: bool = False
 
 
@@ -224,21 +224,21 @@ class Slots:
         counts = np.asarray(self._buffer_of.filled)
         for active_unit in begun:
             count = int(np.min(counts[active_unit.places]))
-            if count >= self._looks(active_unit.job)[active_unit.look]:
-                self._look(active_unit, count)
+            if count >= self._checks(active_unit.job)[active_unit.check]:
+                self._check(active_unit, count)
         if np.any(learn | settled):
             self._state, self._buffer_of = self._program.adapt(self._state, self._buffer_of, learn, settled)
 
-    def _looks(self, job: Job) -> list[int]:
+    def _checks(self, job: Job) -> list[int]:
         last = self._inference.max_draws
-        return [n for n in LOOKS if n * job.copies >= FEWEST and n < last] + [last]
+        return [n for n in CHECKS if n * job.copies >= FEWEST and n < last] + [last]
 
-    def _next_look(self, job: Job, count: int, ess: float) -> int:
-        """The first look at which the unit should have enough effective draws, at the pace it had so far."""
-        looks = self._looks(job)
+    def _next_check(self, job: Job, count: int, ess: float) -> int:
+        """The first check at which the unit should have enough effective draws, at the pace it had so far."""
+        checks = self._checks(job)
         needed = count * min(HASTE * self._inference.ess_target / ess, 2.0) if ess > 0 else 0.0
-        later = [i for i, look in enumerate(looks) if look > count]
-        return next((i for i in later if looks[i] >= needed), later[-1] if later else len(looks))
+        later = [i for i, check in enumerate(checks) if check > count]
+        return next((i for i in later if checks[i] >= needed), later[-1] if later else len(checks))
 
     def _over(self, job: Job, verdict: Verdict, count: int, divergences: int) -> bool:
         """Whether more draws are not needed, or will not help."""
@@ -253,7 +253,7 @@ class Slots:
         too_slow = ess * most < count * self._inference.ess_floor
         return count >= PATIENCE and (verdict.hopeless or too_slow)
 
-    def _look(self, active_unit: _ActiveUnit, count: int) -> None:
+    def _check(self, active_unit: _ActiveUnit, count: int) -> None:
         assert self._buffer_of is not None
         assert self._tile is not None
         count -= count % 2
@@ -275,8 +275,8 @@ class Slots:
         )
         certified = certify(sample, self._inference)
         verdict = certified.verdict
-        active_unit.look = self._next_look(job, count, min(verdict.ess_bulk_min, verdict.ess_tail_min))
-        if active_unit.look < len(self._looks(job)) and not self._over(job, verdict, count, divergences):
+        active_unit.check = self._next_check(job, count, min(verdict.ess_bulk_min, verdict.ess_tail_min))
+        if active_unit.check < len(self._checks(job)) and not self._over(job, verdict, count, divergences):
             return
         self._occupants.remove(active_unit)
         self._finish(
@@ -299,5 +299,5 @@ class Slots:
 
 
 def capacity_of(inference: Inference) -> int:
-    """Draws per chain that a book must hold."""
+    """Draws per chain that a draw buffer must hold."""
     return max(inference.max_draws + TICKS, SHORT)

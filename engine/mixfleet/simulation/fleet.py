@@ -1,4 +1,4 @@
-"""Simulate: fleets drawn from known parameters, with the truth beside the table."""
+"""Fleets drawn from known parameters, with the truth beside the table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

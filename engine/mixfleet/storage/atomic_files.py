@@ -185,7 +185,7 @@ def remove_tree(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove drafts of files that a killed process left in the folder. The caller holds the run's lease."""
+    """Remove drafts of files that a killed process left in the folder. The caller holds the run's lock."""
     for path in folder.glob(f".*{TEMPORARY}*"):
         if path.is_symlink() or not path.is_dir():
             remove_file(path)

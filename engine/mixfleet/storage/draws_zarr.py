@@ -1,4 +1,4 @@
-"""Archive: the draws of all units of a run in one sharded Zarr v3 store.
+"""The draws of all units of a run in one sharded Zarr v3 store.
 
 Every variable is one float32 array [unit, chain, draw, ...] with a chunk per unit and a shard per 25 units.
 Units may differ in chains and draws: the axes have the greatest length, the rest is NaN, and `n_chains` and

@@ -1,4 +1,4 @@
-"""Store: the folder of one run, from its first file to the marker that commits it.
+"""The folder of one run, from its first file to the marker that commits it.
 
 manifest.json    versions, seed, config, fingerprint, devices; at the end also timings, counts, digest, files
 config.yaml      the configuration, to be used again

@@ -1,4 +1,4 @@
-"""Joint allocation: the best plan where linear constraints tie cells together, as a channel's spend in all units.
+"""The best plan where linear constraints tie cells together, as a channel's spend in all units.
 
 Over the concave hulls of the cells' curves the best plan is a linear program. Its shadow prices tell each cell what
 its money costs, and weak duality bounds every plan. In a vertex of it at most as many cells as there are constraints

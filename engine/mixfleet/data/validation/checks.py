@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mixfleet import config
-from mixfleet.data.parsed_table import Sheet
+from mixfleet.data.parsed_table import ParsedTable
 from mixfleet.data.validation.calendar import check_calendar, fitted_rows
 from mixfleet.data.validation.cells import check_cells, similar_labels
 from mixfleet.data.validation.finding import Finding
@@ -16,7 +16,7 @@ _RANK = {"error": 0, "warning": 1, "info": 2}
 
 
 def check_sheet(
-    sheet: Sheet,
+    sheet: ParsedTable,
     data: config.Data,
     *,
     seasonality: int,
