@@ -269,6 +269,7 @@ def _translated(error: Exception) -> ConfigError:
     if found := re.search(r"override ([\w.]+)=", text):
         return ConfigError("a list cannot take the place of a mapping, nor the reverse", key=found[1])
     if isinstance(error, OverrideParseException):
+        _refuse_blanks_and_resolvers(error.override.partition("=")[2], error.override.partition("=")[0])
         return ConfigError("cannot be read; write key=value, quoted where it has spaces or commas", key=error.override)
     place = re.search(r"full_key: (\S+)", text)
     return ConfigError(" ".join(text.split()), key=place[1] if place else "")
