@@ -28,6 +28,7 @@ from mixfleet.errors import ConfigError
 from mixfleet.fitting.driver import fit_units
 from mixfleet.fitting.progress import OnEvent
 from mixfleet.fitting.runner import execute
+from mixfleet.models import baseline
 from mixfleet.run import Run, open
 from mixfleet.simulation import fleet as simulate
 from mixfleet.storage.summary_tables import write_table
@@ -80,6 +81,7 @@ def fit(
         table, truth, experiments = simulated.table, simulated.truth, simulated.experiments
         settings = replace(settings, data=_simulated_data(settings.data, simulated.data))
     panel = checked_panel(table, settings, experiments)
+    settings = replace(settings, model=baseline.fitting(settings.model, panel))
     devices = tuple(str(device) for device in jax.devices())
     finished = execute(panel, settings, fit_units, devices=devices, frame=frame, on_event=on_event)
     if truth is not None:
@@ -108,10 +110,13 @@ def check(
         A frame of the library that `table` is of; pandas for a path.
 
     Raises:
+        ConfigError: A term of the baseline cannot have its dates, or does not go with a unit.
         TableError: The table cannot be read at all, or lacks a column.
     """
     settings = read_settings(None, {"data": data, "pooling": pooling, "model": model})
-    return to_frame(findings_table(checked_panel(table, settings, experiments).findings), frame_kind(table))
+    panel = checked_panel(table, settings, experiments)
+    baseline.fitting(settings.model, panel)
+    return to_frame(findings_table(panel.findings), frame_kind(table))
 
 
 def checked_panel(table: TableSource | None, settings: Spec, experiments: TableSource | None = None) -> Panel:
@@ -124,7 +129,7 @@ def checked_panel(table: TableSource | None, settings: Spec, experiments: TableS
     return read_panel(
         table,
         settings.data,
-        seasonality=model.seasonality,
+        seasonality=model.yearly_order,
         window=model.window,
         pooling=settings.pooling,
         experiments=experiments,

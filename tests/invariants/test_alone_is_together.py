@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from mixfleet.data.panel import unit_id
 from mixfleet.fitting import driver
 from tests.support.quick import Labels, digests, only, ragged_fleet, settings, with_units
+from tests.support.terms import MOVING
 
 pytestmark = pytest.mark.usefixtures("programs")
 FLEET = ragged_fleet()
@@ -29,6 +31,14 @@ def test_again(together: dict[Labels, str]) -> None:
 @pytest.mark.parametrize("unit", FLEET.units, ids=lambda unit: "/".join(unit.labels))
 def test_alone(unit, together: dict[Labels, str]) -> None:
     assert digests(with_units(FLEET, [unit])) == only(together, [unit])
+
+
+def test_alone_with_a_level_that_moves() -> None:
+    """Columns of knots and steps before a shorter unit's first week are zero, whoever is longer."""
+    spec = replace(settings(FLEET.data), model=MOVING)
+    found = digests(FLEET, spec)
+    for unit in FLEET.units[:3]:
+        assert digests(with_units(FLEET, [unit]), spec) == only(found, [unit])
 
 
 def test_in_another_order(together: dict[Labels, str]) -> None:

@@ -140,7 +140,13 @@ class Fleet:
     def _series(self, place: int, draws: Mapping[str, np.ndarray]) -> UnitSeries:
         unit = self.units[place]
         return unit_series(
-            unit, self.scales[place], draws, self.spec.model, counted=self.counted(unit), weeks=self.weeks
+            unit,
+            self.scales[place],
+            draws,
+            self.spec.model,
+            keys=self.keys,
+            counted=self.counted(unit),
+            weeks=self.weeks,
         )
 
 

@@ -46,7 +46,7 @@ class Decision(NamedTuple):
     binding: Sequence[str]
     """What keeps each cell where it is; empty where nothing does and its margin is the price."""
     found: Sequence[Allocation]
-    """Of the planned cells, by purse."""
+    """Of the planned cells, by pool."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +159,7 @@ def make_plan(spend_outcome: SpendOutcome, limits: Limits, decision: Decision, s
     The totals hold what was `said` - `aim`, `maximise` and `flighting` -, `spend_today`, `spend_plan`; statistics of
     `outcome_today`, `outcome_plan` and `gain`; `probability_better`; `gap`, what any other plan could add to the aim at
     most, in all and as a share of the expected outcome; `prices`, the marginal ROI at which money was handed out, by
-    purse; `shadow_prices`, what one more unit of money would bring where a constraint over several cells binds, by
+    pool; `shadow_prices`, what one more unit of money would bring where a constraint over several cells binds, by
     constraint; the units left out as they are not certified; `closed_units` with their last days, `estimated_units`
     with the weeks that are known of them where these are fewer than planned, and `credited_cells`.
     Where profit is maximised, outcomes are margins before media are paid, gains are of profit, and the cells' column

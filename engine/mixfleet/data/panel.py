@@ -19,7 +19,7 @@ from mixfleet.data.validation.calendar import period_days, without_planned_rows
 from mixfleet.data.validation.cells import empty_units
 from mixfleet.data.validation.checks import check_sheet
 from mixfleet.data.validation.finding import Finding, findings_table
-from mixfleet.errors import ConfigError
+from mixfleet.errors import ConfigError, TableError
 
 __all__ = ["Finding", "Panel", "Rejection", "Unit", "findings_table", "read_panel", "unit_id"]
 
@@ -124,7 +124,10 @@ def read_panel(
         TableError: The table cannot be read at all, has no rows, or a column is missing or of the wrong type; or a
             lift test cannot be used. `findings` lists all such faults.
     """
-    table = read_table(_source(source, data), needed_columns(data), date=data.date, encoding=data.encoding)
+    try:
+        table = read_table(_source(source, data), needed_columns(data), date=data.date, encoding=data.encoding)
+    except TableError as error:
+        raise _for_one_series(error, data) from error
     now = np.datetime64("today", "D") if today is None else today
     sheet = without_planned_rows(read_sheet(table, data), data, today=now)
     findings, lent = check_sheet(sheet, data, seasonality=seasonality, window=window, pooling=pooling, today=now)
@@ -169,6 +172,16 @@ def _tested(panel: Panel, tests: Any, window: int) -> Panel:
         days=period_days(panel.data),
     )
     return replace(panel, units=units, findings=(*panel.findings, *findings))
+
+
+def _for_one_series(error: TableError, data: config.Data) -> TableError:
+    """The error, with the remedy for a table that has none of the key columns, as one of a single series has not."""
+    lacking = {finding.column for finding in error.findings if finding.rule == "column_missing"}
+    if not data.keys or not lacking.issuperset(data.keys):
+        return error
+    remedy = f"for a table of one series, which has no {' or '.join(data.keys)}, set data.keys to []"
+    found = Finding(rule="one_series", severity="error", column=data.keys[0], message=remedy)
+    return TableError(f"{error}; {remedy}", findings=(*error.findings, found))
 
 
 def _source(source: Any, data: config.Data) -> Any:

@@ -30,6 +30,7 @@ from mixfleet.errors import ConfigError
 from mixfleet.fitting.driver import fit_units
 from mixfleet.fitting.progress import OnEvent
 from mixfleet.hierarchy.sampler import FinishedGroup
+from mixfleet.models import baseline
 from mixfleet.posterior.unit_result import UnitResult
 from mixfleet.simulation import fleet as simulate
 from mixfleet.simulation.truth import PooledTruth, saturated_adstock
@@ -90,11 +91,12 @@ def calibrate(spec: Spec, *, on_event: OnEvent | None = None) -> Calibration:
     panel = read_panel(
         fleet.table,
         fleet.data,
-        seasonality=model.seasonality,
+        seasonality=model.yearly_order,
         window=model.window,
         pooling=spec.pooling,
         experiments=fleet.experiments,
     )
+    settings = replace(settings, model=baseline.fitting(model, panel))
     ranks: dict[str, list[int]] = {}
     statuses: dict[str, int] = {}
     units = {unit.labels: unit for unit in panel.units}

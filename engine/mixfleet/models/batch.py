@@ -169,7 +169,8 @@ def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
         columns=len(baseline.column_names(spec.model, spec.data)),
         units=max(1, spec.compute.lanes // chains),
         chains=chains,
-        model=spec.model,
+        # Columns are data: neither terms nor their dates make another program.
+        model=replace(spec.model, baseline=()),
         families=tuple(family.name for family in sampled.values()),
         dtype=spec.compute.precision,
         evidence=extent_of((unit.experiments for unit in panel.units), window=spec.model.window),
@@ -183,8 +184,9 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
     fitted = scaling.likelihood_weeks(unit, window=model.window, holdout=holdout)
     contribution_weeks = fitted if fitted.any() else scaling.known_weeks(unit, window=model.window)
     measured = scaling.measure(unit, fitted, holdout)
-    design = baseline.design(unit.dates, measured.scaled_controls(unit), model=model, fitted_weeks=measured.trend_weeks)
     names = dict(zip(panel.keys, unit.labels, strict=True))
+    controls = measured.scaled_controls(unit)
+    design = baseline.design(unit.dates, controls, model=model, fitted_weeks=measured.trend_weeks, unit=names)
     mean, sd = baseline.column_priors(model, spec.data, spec.prior, names)
     weight = np.where(fitted, 1.0, FAINT * contribution_weeks)
     basis, variance, loading = decompose(design * fitted[:, None], sd)

@@ -111,7 +111,7 @@ def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Priors
         media=measured.scaled_media(unit),
         kpi=measured.scaled_kpi(unit),
         fitted=fitted,
-        design=baseline.design(unit.dates, controls, model=model, fitted_weeks=measured.trend_weeks),
+        design=baseline.design(unit.dates, controls, model=model, fitted_weeks=measured.trend_weeks, unit=names),
         tests=tuple(_lift_test(test, unit, measured, model) for test in unit.experiments),
     )
     priors = Priors(

@@ -63,6 +63,7 @@ def compose_report(
     head = {
         "run": manifest["run_id"],
         "keys": keys,
+        "step": "day" if manifest["config"]["data"].get("frequency") == "daily" else "week",
         "currency": manifest["config"]["data"].get("currency") or "",
         "given": insight.economics.given,
         "channels": insight.fleet.channels,
@@ -239,12 +240,14 @@ def _weekly(table: Any) -> Any:
 
 
 def _parts(table: Any) -> Any:
-    """Means by component and month."""
+    """Means of an average week by component and month, for months hold four or five, and how many each holds."""
     if table is None:
         return None
     components = list(dict.fromkeys(table["component"]))
-    means = table["mean"].reshape(-1, len(components))
-    return {"month": table["period"][:: len(components)].tolist(), "mean": dict(zip(components, means.T, strict=True))}
+    months, weeks = (table[name][:: len(components)] for name in ("period", "weeks"))
+    means = table["mean"].reshape(-1, len(components)) / weeks[:, None]
+    by_component = dict(zip(components, means.T, strict=True))
+    return {"month": months.tolist(), "weeks": weeks.astype(int).tolist(), "mean": by_component}
 
 
 def _curves(table: Any) -> Any:

@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from mixfleet import config
 from mixfleet.config.priors import Distribution
 from mixfleet.data.panel import unit_id
+from mixfleet.models.baseline import with_dates
+from mixfleet.simulation.baseline import column_kinds, column_names, term_columns
 from mixfleet.simulation.experiments import drawn_tests
 from mixfleet.simulation.spend import channel_names, weekly_controls, weekly_spend
 from mixfleet.simulation.truth import PooledTruth, Truth, draw_pooled, draw_truth, fixed_truth, saturated_adstock
@@ -18,7 +20,6 @@ from mixfleet.simulation.truth import PooledTruth, Truth, draw_pooled, draw_trut
 KEYS: tuple[str, ...] = ("brand", "market")
 LAST_WEEK = np.datetime64("2022-12-26")
 """A Monday; fleets end here however long they are, so that no date lies in the future."""
-DAYS_PER_YEAR = 365.25
 SALES = 100_000.0
 """Usual weekly sales of a brand in a market of middling size."""
 _ABSENT_SHARE = 0.15
@@ -123,6 +124,8 @@ def from_config(
     ]
     contexts = {labels: _context(labels, simulation) for labels in pairs}
     frames = _frames(contexts, pooling)
+    first = LAST_WEEK - np.timedelta64(7, "D") * (simulation.weeks - 1)
+    model = with_dates(model, [dict(zip(KEYS, labels, strict=True)) for labels in pairs], first, LAST_WEEK)
     units = [
         _simulate_unit(labels, contexts[labels], frames, simulation, prior, model, pooling, names) for labels in pairs
     ]
@@ -137,7 +140,7 @@ def from_config(
     return Simulated(
         table=_table(units, data),
         truth=_truth_table(units, names, model),
-        truth_linear=_linear_table(units, _column_names(model, controls)),
+        truth_linear=_linear_table(units, (*column_names(model), *controls)),
         data=data,
         experiments=_experiments_table(units, simulation, model, names),
     )
@@ -225,7 +228,7 @@ def _simulate_unit(
     spend = weekly_spend(media, weeks=simulation.weeks, channels=len(names), sales=sales)[weeks] * present
     dates = LAST_WEEK - np.timedelta64(7, "D") * (simulation.weeks - 1 - weeks)
     columns = design(dates, controls, model)
-    kinds = _column_kinds(model, simulation.controls)
+    kinds = (*column_kinds(model), *("control",) * simulation.controls)
     largest = spend.max(axis=0)
     scaled = spend / np.where(largest > 0, largest, 1.0)
     if simulation.truth == "fixed":
@@ -291,7 +294,7 @@ def pooled_priors(
     distributions = {
         name: [prior.distribution(name, unit={}, channel=channel) for channel in channels] for name in pooled
     }
-    kinds = _column_kinds(model, simulation.controls)
+    kinds = (*column_kinds(model), *("control",) * simulation.controls)
     shared = [kind for kind in dict.fromkeys(kinds) if pooling.scale(kind) is not None]
     return distributions | {kind: [prior.distribution(kind, unit={})] * kinds.count(kind) for kind in shared}
 
@@ -347,31 +350,13 @@ def _extent(rng: np.random.Generator, simulation: config.Simulation) -> tuple[In
     return np.arange(late, simulation.weeks - early), ~absent
 
 
-def _column_names(model: config.Model, controls: tuple[str, ...]) -> tuple[str, ...]:
-    trend = ("trend",) if model.trend == "linear" else ()
-    waves = tuple(f"{wave}_{k + 1}" for k in range(model.seasonality) for wave in ("sin", "cos"))
-    return ("intercept", *trend, *waves, *controls)
-
-
-def _column_kinds(model: config.Model, controls: int) -> tuple[str, ...]:
-    trend = ("trend",) if model.trend == "linear" else ()
-    return ("intercept", *trend, *("seasonality",) * (2 * model.seasonality), *("control",) * controls)
-
-
 def design(
     dates: np.ndarray, controls: Float[np.ndarray, "week control"], model: config.Model
 ) -> Float[np.ndarray, "week column"]:
-    """The linear columns: intercept, trend, yearly waves, controls with mean 0 and standard deviation 1."""
-    week = np.arange(len(dates))
-    columns = [np.ones(len(dates))]
-    if model.trend == "linear":
-        columns.append(week / (len(dates) - 1) - 0.5)
-    day = (dates - dates.astype("datetime64[Y]").astype("datetime64[D]")).astype(int) + 1
-    for k in range(1, model.seasonality + 1):
-        columns.append(np.sin(2 * np.pi * k * day / DAYS_PER_YEAR))
-        columns.append(np.cos(2 * np.pi * k * day / DAYS_PER_YEAR))
-    columns.extend((controls - controls.mean(axis=0)).T / controls.std(axis=0)[:, None])
-    return np.stack(columns, axis=1)
+    """The linear columns: those of the model's terms, then controls with mean 0 and standard deviation 1."""
+    return np.concatenate(
+        [term_columns(dates, model), (controls - controls.mean(axis=0)) / controls.std(axis=0)], axis=1
+    )
 
 
 def _table(units: list[_Unit], data: config.Data) -> pa.Table:

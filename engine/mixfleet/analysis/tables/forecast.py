@@ -15,6 +15,7 @@ from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.analysis.tables.given_rows import Rows, read_rows
 from mixfleet.data.panel import Unit
 from mixfleet.errors import ConfigError
+from mixfleet.models.baseline import furthest
 from mixfleet.posterior.response_curves import media_price
 from mixfleet.posterior.statistics import statistics
 
@@ -58,6 +59,13 @@ def look_further(fleet: Fleet, plan: Any = None, controls: Any = None, weeks: in
     ahead = far if weeks is None else weeks
     if not ahead > 0 or (far > ahead and spends is not None):
         raise ConfigError(f"must be above zero and reach to the end of the plan, is {ahead}", key="forecast.weeks")
+    reach = furthest(fleet.spec.model)
+    if reach is not None and ahead + (fleet.spec.data.holdout or 0) > reach:
+        raise ConfigError(
+            f"the baseline reaches {reach} periods after the fitted ones, and {ahead} are asked for: "
+            "fit with a larger `ahead` of its term",
+            key="forecast.weeks",
+        )
     spend = _spend(fleet, spends, week, ahead)
     linear, known = _controls(fleet, given, ahead)
     units = tuple(

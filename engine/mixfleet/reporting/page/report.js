@@ -222,19 +222,22 @@ function decomposition(data) {
   // What is below zero stacks downwards from zero.
   const layers = [["baseline with trend, seasons and controls", base, "#c3cad4"], ...channels.map(([name, values], i) => [name, values, COLOURS[i % COLOURS.length]])];
   const tops = months.map((i) => layers.reduce((sum, [, values]) => sum + Math.max(values[i] ?? 0, 0), 0)), bottoms = months.map((i) => layers.reduce((sum, [, values]) => sum + Math.min(values[i] ?? 0, 0), 0));
-  const plot = frame(WIDE, 240, [-0.5, months.length - 0.5], [Math.min(0, lowest(bottoms)), highest(tops)], "KPI by month and component");
+  const plot = frame(WIDE, 240, [-0.5, months.length - 0.5], [Math.min(0, lowest(bottoms)), highest(tops)], "KPI of an average " + fleet.step + " by month and component");
   const width = Math.max(1, plot.x(1) - plot.x(0) - 1);
   for (const i of months) {
     let up = 0, down = 0;
     for (const [, values, colour] of layers) {
       const value = values[i] ?? 0, from = value >= 0 ? up : down, to = from + value;
       const y = Math.min(plot.y(from), plot.y(to));
-      plot.svg.append(shape("rect", { x: plot.x(i) - width / 2, y, width, height: Math.abs(plot.y(from) - plot.y(to)), fill: colour }));
+      const bar = shape("rect", { x: plot.x(i) - width / 2, y, width, height: Math.abs(plot.y(from) - plot.y(to)), fill: colour });
+      bar.append(shape("title", {}, data.month[i] + ": " + data.weeks[i] + " " + fleet.step + (data.weeks[i] === 1 ? "" : "s")));
+      plot.svg.append(bar);
       if (value >= 0) up = to; else down = to;
     }
   }
   plot.names(data.month);
-  return figure("What the KPI is made of, by month", plot.svg, legend(layers.map(([name, , colour]) => [colour, name])));
+  const fewest = lowest(data.weeks), most = highest(data.weeks);
+  return figure("What the KPI of an average " + fleet.step + " is made of, by month (" + (fewest === most ? most : fewest + " to " + most) + " " + fleet.step + "s each)", plot.svg, legend(layers.map(([name, , colour]) => [colour, name])));
 }
 function curve(name, data, colour) {
   const plot = frame(300, 170, [0, highest(data.spend)], [Math.min(0, lowest(data.q05)), highest(data.q95)], "Response to " + name);
