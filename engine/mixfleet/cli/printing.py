@@ -51,10 +51,16 @@ def _print_experiments(console: Console, run: "Run") -> None:
         return
     rows = replace(run.insight, frame="pyarrow").experiments().to_pylist()
     for row in rows[:LISTED_UNITS]:
-        said = f"{row['measure']} {row['estimate']:,.4g} +- {row['sd']:,.2g}, the model {row['with_mean']:,.4g}"
+        estimate, sd, ours = (_amount(row[name]) for name in ("estimate", "sd", "with_mean"))
+        said = f"{row['measure']} {estimate} +- {sd}, the model {ours}"
         _line(console, f"{row['test']}, {_labels(row, run)}, {row['channel']}: {said}; {row['statement']}")
     if len(rows) > LISTED_UNITS:
         _line(console, f"and {len(rows) - LISTED_UNITS} more tests: see run.insight.experiments()")
+
+
+def _amount(value: float) -> str:
+    """A number to three digits or to whole units, whichever says more."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def print_findings(console: Console, findings: Sequence[Mapping[str, Any]]) -> None:
