@@ -1,6 +1,5 @@
 """Plan: what to spend on every channel of every unit, beside today's spend, and what it is expected to change."""
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,12 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from mixfleet.budgeting.bounds import Limits
 from mixfleet.budgeting.outcome import SpendOutcome
 from mixfleet.budgeting.solvers.lagrangian import Allocation
+from mixfleet.data.formats.parquet_file import read_parquet
 from mixfleet.data.frames import FrameKind, to_frame
 from mixfleet.errors import ConfigError, RunError
 from mixfleet.posterior.statistics import statistics
@@ -106,9 +105,7 @@ class Plan:
         """
         files = read_output(folder, "plan", "repeat mixfleet budget")
         try:
-            tables = {
-                name: pq.read_table(io.BytesIO(data)) for name, data in files.items() if name.endswith(".parquet")
-            }
+            tables = {name: read_parquet(data) for name, data in files.items() if name.endswith(".parquet")}
             extra = {name: tables[f"{name}.parquet"] for name in EXTRA if f"{name}.parquet" in tables}
             totals = json.loads(files["plan.json"])
             cells, weekly = tables["plan.parquet"], tables["plan_by_week.parquet"]

@@ -139,7 +139,7 @@ def write_comparison(table: pa.Table, folder: Path) -> Path:
     path = folder / "sweep.parquet"
     sink = io.BytesIO()
     pq.write_table(table, sink)
-    atomic_files.make_folder(folder)
+    atomic_files.make_own_folder(folder)
     atomic_files.replace_bytes(path, sink.getvalue())
     return path
 

@@ -126,7 +126,7 @@ class RunFolder:
     def _write_summary(self, labels: tuple[tuple[str, ...], ...], extent: Extent) -> dict[str, Any]:
         self._counts.clear()
         folder = self.path / SUMMARY
-        atomic_files.make_folder(folder)
+        atomic_files.make_own_folder(folder)
         atomic_files.remove_leftovers(folder)
         summary = Summary(folder, self._panel.keys)
         try:
@@ -211,7 +211,7 @@ class _PlainDumper(yaml.SafeDumper):
 def _make_run_folder(root: Path, run_id: str | None) -> Path:
     atomic_files.make_folder(root)
     if run_id is not None:
-        atomic_files.make_folder(root / run_id)
+        atomic_files.make_own_folder(root / run_id)
         return root / run_id
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
     number = 1
