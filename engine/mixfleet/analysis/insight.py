@@ -206,17 +206,18 @@ class Insight:
         """KPI of the coming weeks by component under a table of future spend; see `forecast.look_further`.
 
         `expected` is the sum of the components, `kpi` the same with the noise of the weeks. Without a plan nothing is
-        spent, and the past's media carry over. `held` names the controls and unpaid channels that stay at their mean.
+        spent, and the past's media carry over. `held` names the controls and unpaid channels that stay at their mean,
+        and `beyond` those that go far outside what the fit has seen, of which its priors tell.
         """
         future = forecast.look_further(self.fleet, plan, controls, weeks)
         windows = read_period(period, [unit.dates[-future.fleet.ahead :] for unit in future.fleet.units])
         parts = components(self.fleet.spec.model, self.fleet.spec.data)
         kinds = ["channel"] * len(self.fleet.channels) + ["baseline"] * len(parts) + ["total"] * 2
         axes = {"period": windows.names, "component": (*self.fleet.channels, *parts, "expected", "kpi")}
-        long_table, held = LongTable(), "; ".join(future.held)
+        long_table, said = LongTable(), {name: "; ".join(getattr(future, name)) for name in ("held", "beyond")}
         for head, values in replace(self, fleet=future.fleet)._walked(by, windows, forecast.outcomes, chance=True):
             columns = {"kind": np.array(kinds), **values}
-            long_table.add({**head, "held": held}, axes, columns, where=values["weeks"] > 0)
+            long_table.add({**head, **said}, axes, columns, where=values["weeks"] > 0)
         return self._framed(long_table.table())
 
     def counterfactual(self, plan: Any, by: Any = None, period: Any = "all") -> Any:

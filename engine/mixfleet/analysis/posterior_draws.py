@@ -56,6 +56,8 @@ class Fleet:
     in sums."""
     scales: tuple[Scale, ...]
     """On which each of `units` was fitted."""
+    lent: Float[np.ndarray, "unit linear"]
+    """What coefficients of each unit's constant controls are measured in: the spread that they have in other units."""
     ahead: int = 0
     """Last weeks of every unit that have yet to come; where there are any, only they count."""
     _kept: dict[int, list[dict[str, np.ndarray]]] = field(default_factory=dict, repr=False, compare=False)
@@ -147,6 +149,7 @@ class Fleet:
             keys=self.keys,
             counted=self.counted(unit),
             weeks=self.weeks,
+            lent=self.lent[place],
         )
 
 
@@ -172,6 +175,9 @@ def read_fleet(reader: RunReader, draws: int) -> Fleet:
     sizes = [kept_draws(row["chains"], row["draws"], thin) for row in status.to_pylist() if row["draws"]]
     units = tuple(known[labels[row]] for row in fitted)
     window, holdout = spec.model.window, spec.data.holdout or 0
+    scales = tuple(
+        scaling.measure(unit, scaling.likelihood_weeks(unit, window=window, holdout=holdout), holdout) for unit in units
+    )
     return Fleet(
         archive=archive,
         spec=spec,
@@ -183,8 +189,6 @@ def read_fleet(reader: RunReader, draws: int) -> Fleet:
         rows=tuple(fitted),
         missing={labels[row]: name for row, name in enumerate(statuses) if name not in FITTED_STATUSES},
         draws=min(draws, max(sizes, default=0)),
-        scales=tuple(
-            scaling.measure(unit, scaling.likelihood_weeks(unit, window=window, holdout=holdout), holdout)
-            for unit in units
-        ),
+        scales=scales,
+        lent=scaling.lent_spread(scales),
     )

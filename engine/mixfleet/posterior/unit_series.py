@@ -100,6 +100,7 @@ def unit_series(
     keys: tuple[str, ...],
     counted: Bool[np.ndarray, " week"],
     weeks: int,
+    lent: Float[np.ndarray, " linear"] | None = None,
 ) -> UnitSeries:
     """The unit's arrays.
 
@@ -111,6 +112,7 @@ def unit_series(
         keys: Names of the columns that `unit.labels` are of.
         counted: Weeks that count.
         weeks: Length of the arrays, at least the unit's.
+        lent: Spreads of the unit's constant controls in others, as `scaling.lent_spread` has them.
     """
 
     def padded(values: np.ndarray) -> np.ndarray:
@@ -123,7 +125,10 @@ def unit_series(
     names = dict(zip(keys, unit.labels, strict=True))
     design = baseline.design(unit.dates, controls, model=model, fitted_weeks=scale.trend_weeks, unit=names)
     coefficients = own["coefficients"].copy()
-    coefficients[0] += scale.control_mean @ coefficients[len(coefficients) - len(scale.control_mean) :]
+    linear = len(coefficients) - len(scale.control_mean)
+    coefficients[0] += scale.control_mean @ coefficients[linear:]
+    if lent is not None:
+        coefficients[linear:] /= lent[:, None]
     shapes = [own[name] / scale.media[:, None] ** MEDIA_POWERS.get(name, 0) for name in model.channel_parameters[:-1]]
     return UnitSeries(
         media=padded(scale.scaled_media(unit)),

@@ -336,7 +336,8 @@ def _forecast(table: pa.Table, keys: tuple[str, ...]) -> dict[str, Any]:
         one = subjects.setdefault(
             name,
             {"name": " / ".join(name) or "whole fleet", "status": row.get("status"), "period": [], "kpi": []}
-            | {"excluded": row.get("excluded", 0), "held": row["held"], "components": {}},
+            | {"excluded": row.get("excluded", 0), "held": row["held"], "components": {}}
+            | {"beyond": row.get("beyond", "")},
         )
         if row["component"] == "kpi":
             one["period"].append(row["period"])

@@ -335,6 +335,7 @@ function forecast() {
     place.replaceChildren(...[figure("KPI of " + one.name + " under the plan that was given, with 90 % interval", plot.svg),
       one.status && !one.status.startsWith("ok") ? node("p", { class: "bad" }, "This unit is " + one.status + ": do not use its numbers.") : null,
       one.excluded ? node("p", { class: "bad" }, one.excluded + (one.excluded === 1 ? " unit is" : " units are") + " not certified and left out.") : null,
+      one.beyond ? node("p", { class: "quiet" }, "Far outside what the fit has seen: " + one.beyond + ".") : null,
       one.held ? node("p", { class: "quiet" }, "Held at their mean, as nobody said what they will be: " + one.held + ".") : null,
       table(["component", "KPI, all periods#", "share#"], Object.entries(one.components).map(([name, value]) => [name, number(value), percent(total ? value / total : null)]))].filter(Boolean));
   }
