@@ -209,8 +209,7 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
     shared = tuple(spec.prior.distribution(name, unit=names) for name in OBSERVATION_PARAMETERS[model.observation])
     # The mean response of an absent channel counts as one: its effect, and so its prior, is what is sampled.
     response = np.where(active > 0, np.maximum((media * active)[contribution_weeks].mean(axis=0), 1e-6), 1.0)
-    error = np.maximum(_effect_error(kpi, media * active, basis, fitted, strength.typical(response)), 1e-9)
-    strength_unit = np.log(error if model.coordinate == "effect" else error * response)
+    error = _effect_error(kpi, media * active, basis, fitted, strength.typical(response))
     sampled_columns = 0 if OBSERVATIONS[model.observation].marginal else len(sd)
     hyper, centre = _prior_data(priors, strength.distributions, shared, sampled_columns)
     weeks = padded_weeks(len(unit.dates))
@@ -224,7 +223,7 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         "active": active,
         "hyper": hyper,
         "measure": strength.rows,
-        "log_strength_unit": strength_unit,
+        "log_strength_unit": np.log(error if model.coordinate == "effect" else error * response),
         "centre": centre,
         **virtual_weeks(unit.experiments, measured, window=model.window),
     }
@@ -358,7 +357,7 @@ def _effect_error(
     # The ridge is the prior: an effect of about `effect_scale`, on media whose response averages its mean.
     noise = (np.std(residual) ** 2 if fitted.any() else 1.0) + 1e-12
     precision = columns.T @ columns / noise + np.diag(effect_scale**-2.0)
-    return np.sqrt(np.diag(np.linalg.inv(precision)))
+    return np.maximum(np.sqrt(np.diag(np.linalg.inv(precision))), 1e-9)
 
 
 def _centre(prior: Distribution) -> float:
