@@ -174,7 +174,16 @@ class _StrictFiles(FileConfigSource):
         path = Path(self.path, self._normalize_file_name(config_path))
         if path.exists():
             read_settings(path, interpolation=True)
-        return super().load_config(config_path)
+        found = super().load_config(config_path)
+        plain = OmegaConf.to_container(found.config)
+        return replace(found, config=OmegaConf.create(_with_on(plain))) if _with_on(plain) != plain else found
+
+
+def _with_on(value: Any) -> Any:
+    """The settings with the key `on` where YAML has made true of it."""
+    if not isinstance(value, dict):
+        return value
+    return {("on" if name is True else name): _with_on(item) for name, item in value.items()}
 
 
 class _OwnPackages(ImportlibResourcesConfigSource):

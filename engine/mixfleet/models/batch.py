@@ -14,11 +14,11 @@ from mixfleet.config import Model, Spec
 from mixfleet.config.priors import OBSERVATION_PARAMETERS, Distribution
 from mixfleet.data import scaling
 from mixfleet.data.panel import Panel, Unit
-from mixfleet.errors import ConfigError
 from mixfleet.models import baseline
 from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.parameters import DrawRows, ParameterLayout, parameter_layout, sampled_parameters
 from mixfleet.models.priors.families import HYPER_ROWS, family_of
+from mixfleet.models.strength import StrengthPrior, strength_families, strength_prior
 from mixfleet_kernels.likelihood import Series
 
 __all__ = [
@@ -58,6 +58,10 @@ class Structure:
     model: Model
     families: tuple[str, ...]
     """Prior family of each of `parameters.sampled_parameters(model)`."""
+    strengths: tuple[str, ...]
+    """Prior family of each channel's strength."""
+    measured: bool
+    """Whether some strength's prior is on something else than its effect."""
     dtype: str
     shared: int = 0
     """Columns whose coefficients are pooled: the last directions of the basis, of no variance of their own, are theirs,
@@ -96,6 +100,8 @@ class UnitBatch(NamedTuple):
     active: Float[Array, "channel unit"]
     hyper: Float[Array, "row coordinate unit"]
     """Prior data of each sampled coordinate, from `PriorFamily.encode`."""
+    measure: Float[Array, "3 channel unit"]
+    """What each channel's prior is on, from `strength.StrengthPrior`."""
     log_strength_unit: Float[Array, "channel unit"]
     """What the strength's coordinate is measured in: the log of its value, in mean contribution or effect, at 0."""
     centre: Float[Array, "coordinate unit"]
@@ -126,7 +132,9 @@ class PreparedUnit:
     """Takes the coefficients along the basis, in prior standard deviations, to the columns' own."""
     prior_mean: Float[np.ndarray, " column"]
     priors: tuple[tuple[Distribution, ...], ...]
-    """Prior of each channel parameter, by parameter and channel."""
+    """Prior of each parameter of the curves, by parameter and channel."""
+    strength: StrengthPrior
+    """Prior of each channel's strength."""
     arrays: dict[str, np.ndarray]
     """One entry per field of `UnitBatch`, without the unit axis."""
 
@@ -143,12 +151,9 @@ def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
     """The structure of the program for units of `weeks` weeks.
 
     Raises:
-        ConfigError: Priors of one parameter differ in family, or the effect's cannot be sampled.
+        ConfigError: A prior that a channel's strength cannot have.
     """
-    sampled = {name: family_of(spec.prior.of(name)) for name in sampled_parameters(spec.model)}
-    effect = sampled["effect"]
-    if effect.bounded or effect.name == "lower_truncated_normal":
-        raise ConfigError(f"must be positive without an upper bound, is {effect.name}", key="prior.parameters.effect")
+    families = [family_of(spec.prior.of(name)).name for name in sampled_parameters(spec.model)]
     chains = spec.inference.chains
     return Structure(
         weeks=padded_weeks(weeks),
@@ -157,7 +162,9 @@ def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
         units=max(1, spec.compute.lanes // chains),
         chains=chains,
         model=spec.model,
-        families=tuple(family.name for family in sampled.values()),
+        families=tuple(families),
+        strengths=strength_families(spec.prior, panel),
+        measured=spec.prior.on.possible != ("effect",),
         dtype=spec.compute.precision,
     )
 
@@ -180,13 +187,16 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
     active = _reaches(media, contribution_weeks, model.window if model.adstock != "none" else 1)
     priors = tuple(
         tuple(spec.prior.distribution(parameter, unit=names, channel=channel) for channel in panel.channels)
-        for parameter in model.channel_parameters
+        for parameter in model.channel_parameters[:-1]
     )
+    strength = strength_prior(unit, panel, spec, measured, contribution_weeks)
     shared = tuple(spec.prior.distribution(name, unit=names) for name in OBSERVATION_PARAMETERS[model.observation])
-    effect_scale = np.exp([_centre(prior) for prior in priors[-1]])
-    strength_unit = _strength_unit(kpi, media * active, basis, fitted, contribution_weeks, effect_scale, model)
+    # The mean response of an absent channel counts as one: its effect, and so its prior, is what is sampled.
+    response = np.where(active > 0, np.maximum((media * active)[contribution_weeks].mean(axis=0), 1e-6), 1.0)
+    error = np.maximum(_effect_error(kpi, media * active, basis, fitted, strength.typical(response)), 1e-9)
+    strength_unit = np.log(error if model.coordinate == "effect" else error * response)
     sampled_columns = 0 if OBSERVATIONS[model.observation].marginal else len(sd)
-    hyper, centre = _prior_data(priors, shared, sampled_columns)
+    hyper, centre = _prior_data(priors, strength.distributions, shared, sampled_columns)
     weeks = padded_weeks(len(unit.dates))
     arrays = {
         # Media of a new unit's later weeks are on a scale of their own already, and predictions are to hold them.
@@ -197,6 +207,7 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         "variance": variance,
         "active": active,
         "hyper": hyper,
+        "measure": strength.rows,
         "log_strength_unit": strength_unit,
         "centre": centre,
     }
@@ -209,17 +220,21 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         loading=loading,
         prior_mean=mean,
         priors=priors,
+        strength=strength,
         arrays=arrays,
     )
 
 
 def _prior_data(
-    priors: tuple[tuple[Distribution, ...], ...], shared: tuple[Distribution, ...], sampled_columns: int
+    priors: tuple[tuple[Distribution, ...], ...],
+    strengths: tuple[Distribution, ...],
+    shared: tuple[Distribution, ...],
+    sampled_columns: int,
 ) -> tuple[Float[np.ndarray, "row coordinate"], Float[np.ndarray, " coordinate"]]:
     """Prior data of every coordinate in the order of the layout, and where optimisation starts."""
-    rows = [family_of(prior).encode(prior.values) for by_channel in (*priors, shared) for prior in by_channel]
-    centre = [_centre(prior) for by_channel in priors[:-1] for prior in by_channel]
-    centre += [1.0] * len(priors[-1]) + [_centre(prior) for prior in shared]
+    rows = [family_of(prior).encode(prior.values) for own in (*priors, strengths, shared) for prior in own]
+    centre = [_centre(prior) for by_channel in priors for prior in by_channel]
+    centre += [1.0] * len(strengths) + [_centre(prior) for prior in shared]
     # Sampled coefficients are standard normal along the basis, given all the rest, and have no data of their own.
     rows += [np.zeros(HYPER_ROWS)] * sampled_columns
     return np.stack(rows, axis=-1), np.array([*centre, *[0.0] * sampled_columns])
@@ -258,6 +273,7 @@ def batch_shapes(structure: Structure) -> UnitBatch:
         variance=(columns, units),
         active=(channels, units),
         hyper=(HYPER_ROWS, structure.dimension, units),
+        measure=(3, channels, units),
         log_strength_unit=(channels, units),
         centre=(structure.dimension, units),
     )
@@ -289,30 +305,25 @@ def _reaches(media: np.ndarray, fitted: np.ndarray, window: int) -> Float[np.nda
     return np.any(media[within] != 0, axis=0).astype(float)
 
 
-def _strength_unit(
+def _effect_error(
     kpi: Float[np.ndarray, " week"],
     media: Float[np.ndarray, "week channel"],
     basis: Float[np.ndarray, "week column"],
     fitted: Bool[np.ndarray, " week"],
-    contribution_weeks: Bool[np.ndarray, " week"],
     effect_scale: Float[np.ndarray, " channel"],
-    model: Model,
 ) -> Float[np.ndarray, " channel"]:
-    """The strength, effect or mean contribution, that each channel's coordinate is measured in.
+    """A rough standard error of each channel's effect, from a ridge regression on its media.
 
-    A rough standard error of the channel's mean contribution, from a ridge regression on its media: then the
-    coordinate is about linear for a channel that the data tell from zero, and bends where they do not.
+    With the strength measured in it the coordinate is about linear for a channel that the data tell from zero, and
+    bends where they do not.
     """
-    weeks, channels = kpi[fitted], media.shape[1]
+    weeks = kpi[fitted]
     columns = media[fitted] - basis[fitted] @ (basis[fitted].T @ media[fitted])
     residual = weeks - basis[fitted] @ (basis[fitted].T @ weeks)
-    # The mean response of an absent channel counts as one: its effect, and so its prior, is what is sampled.
-    mean = np.where(np.any(media != 0, axis=0), np.maximum(media[contribution_weeks].mean(axis=0), 1e-6), 1.0)
     # The ridge is the prior: an effect of about `effect_scale`, on media whose response averages its mean.
     noise = (np.std(residual) ** 2 if fitted.any() else 1.0) + 1e-12
     precision = columns.T @ columns / noise + np.diag(effect_scale**-2.0)
-    error = np.sqrt(np.diag(np.linalg.inv(precision)))
-    return np.log(np.maximum(error, 1e-9) * (mean if model.coordinate != "effect" else np.ones(channels)))
+    return np.sqrt(np.diag(np.linalg.inv(precision)))
 
 
 def _centre(prior: Distribution) -> float:

@@ -12,7 +12,16 @@ from mixfleet import config
 from mixfleet.config.priors import Distribution
 from mixfleet.data.panel import unit_id
 from mixfleet.simulation.spend import channel_names, weekly_controls, weekly_spend
-from mixfleet.simulation.truth import PooledTruth, Truth, draw_pooled, draw_truth, fixed_truth, saturated_adstock
+from mixfleet.simulation.truth import (
+    PooledTruth,
+    Truth,
+    draw_pooled,
+    draw_truth,
+    fixed_truth,
+    prior_of,
+    saturated_adstock,
+    with_effects,
+)
 
 KEYS: tuple[str, ...] = ("brand", "market")
 LAST_WEEK = np.datetime64("2022-12-26")
@@ -212,6 +221,8 @@ def _simulate_unit(
             shared = pooled_truth(labels, simulation, prior, model, pooling)
             own = shared.unit(parameters, streams, pooled_priors(prior, model, pooling, simulation))
             truth = _with_pooled(truth, own, kinds, context, frames[group])
+        on = [prior_of("effect", name, prior) for name in names]
+        truth = with_effects(truth, on, media=scaled, spend=spend.sum(axis=0), kpi_scale=sales, model=model)
     parts = saturated_adstock(scaled, truth.channel, model) * truth.channel["effect"]
     kpi = parts.sum(axis=1) + columns @ truth.linear + truth.noise * noise.standard_normal(len(dates))
     scale = sales
@@ -262,7 +273,8 @@ def pooled_priors(
     channels = channel_names(simulation.channels)
     pooled = [name for name in model.channel_parameters if pooling.scale(name) is not None]
     distributions = {
-        name: [prior.distribution(name, unit={}, channel=channel) for channel in channels] for name in pooled
+        name: [prior.distribution(prior_of(name, channel, prior), unit={}, channel=channel) for channel in channels]
+        for name in pooled
     }
     kinds = _column_kinds(model, simulation.controls)
     shared = [kind for kind in dict.fromkeys(kinds) if pooling.scale(kind) is not None]
