@@ -1,4 +1,4 @@
-"""Backend: what jax is told before it starts - where compiled programs are kept.
+"""What jax is told before it starts - where compiled programs are kept.
 
 It is told by environment variables, so this module loads no jax and a variable that the user has set wins.
 """

@@ -17,6 +17,7 @@ COLUMNS = {"intercept": "intercept", "display_share": "display", "log_price": "l
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_unit_coefficients_are_those_of_bayesm(tmp_path):
     folder = shared("real_cheese")
     table = pd.read_csv(folder / "data.csv")

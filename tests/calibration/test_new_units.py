@@ -174,6 +174,7 @@ def test_predictions_of_units_without_weeks_cover(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_ranks_in_groups_with_a_unit_without_weeks_are_uniform(monkeypatch: pytest.MonkeyPatch) -> None:
     """The unit of a group that is ranked is the first, which has none."""
     usual = simulate.from_config

@@ -16,10 +16,8 @@ from tests.support.shared_data import shared
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("usual_broadcasts")]
 
 
-REGRESSIONS = [
-    name for name in POSTERIORS if name.startswith(("arK", "earnings", "kidiq", "kilpis", "mesquite", "nes"))
-]
-"""Linear, all but normal, and much alike; `sblri-blr` stands for them where there is little time."""
+QUICK = ("sblri-blr", "eight_schools-eight_schools_noncentered", "garch-garch11", "low_dim_gauss_mix-low_dim_gauss_mix")
+"""One of each kind: linear, hierarchical, a time series, a mixture."""
 
 
 def errors(draws: np.ndarray) -> np.ndarray:
@@ -30,7 +28,7 @@ def errors(draws: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.nightly if name in REGRESSIONS else ()) for name in POSTERIORS]
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.nightly) for name in POSTERIORS]
 )
 def test_moments_are_those_of_the_reference(name: str):
     folder = shared("posteriordb") / name

@@ -75,6 +75,19 @@ def test_ranks_are_uniform():
     assert found.passed, worst(found)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "sizes",
+    [{"brands": 8, "markets": 12}, pytest.param({"experiments": 4}, marks=pytest.mark.nightly)],
+    ids=["two_tests", "four_tests"],
+)
+def test_ranks_with_lift_tests_are_uniform(sizes: dict[str, int]):
+    """Tests of each unit whose lifts the simulator worked out, of whatever channel, media and standard error."""
+    found = calibrate(settings(**{"experiments": 2, **sizes}))
+    assert {"lift[0]", "lift[1]"} <= set(found.table["quantity"].to_pylist())
+    assert found.passed, worst(found)
+
+
 @pytest.mark.hours
 @pytest.mark.parametrize(
     "model",
@@ -100,6 +113,16 @@ def test_ranks_in_groups_are_uniform(unpooled: tuple[str, ...]):
     found = calibrate(replace(POOLED, pooling=replace(POOLED.pooling, **dict.fromkeys(unpooled))))
     ranked = dict(zip(found.table["quantity"].to_pylist(), found.table["replicates"].to_pylist(), strict=True))
     assert ranked["spread[unit][0]"] == ranked["noise"] == 48
+    assert found.passed, worst(found)
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_ranks_in_groups_with_lift_tests_are_uniform():
+    """Each unit has a test, from which its neighbours learn."""
+    found = calibrate(replace(POOLED, data=settings(brands=48, markets=3, experiments=1).data))
+    ranked = dict(zip(found.table["quantity"].to_pylist(), found.table["replicates"].to_pylist(), strict=True))
+    assert ranked["lift[0]"] == ranked["centre[0]"] == 48
     assert found.passed, worst(found)
 
 
@@ -266,10 +289,15 @@ MISTAKES: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], Model]] = {
     "permuted_channels": (permuted_channels, Model()),
 }
 
+GROSS_AND_SUBTLE = ("no_jacobian", "half_the_likelihood", "same_momentum")
+"""Of the prior, of the likelihood and of the sampler: these are looked for where there is little time."""
+
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("anew")
-@pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in GROSS_AND_SUBTLE else pytest.mark.nightly) for name in MISTAKES]
+)
 def test_every_planted_mistake_is_found(name: str, monkeypatch: pytest.MonkeyPatch):
     plant, model = MISTAKES[name]
     plant(monkeypatch)
@@ -297,7 +325,9 @@ def find_known_moments() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("anew")
-@pytest.mark.parametrize("plant", [always_accept, same_momentum, stale_metric])
+@pytest.mark.parametrize(
+    "plant", [always_accept, *(pytest.param(each, marks=pytest.mark.nightly) for each in (same_momentum, stale_metric))]
+)
 def test_a_wrong_sampler_misses_known_moments(
     plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ):

@@ -7,7 +7,7 @@ import pytest
 
 from mixfleet.config import Spec
 from mixfleet.data.panel import Unit
-from mixfleet.data.scaling import likelihood_weeks, measure
+from mixfleet.data.scaling import lent_spread, likelihood_weeks, measure
 from mixfleet.models.batch import prepare
 from tests.support.units import odd_unit, panel_of
 
@@ -44,8 +44,9 @@ def test_fitted_weeks_have_a_highest_value_of_one_and_standard_controls():
     assert np.max(np.abs(measured.scaled_kpi(UNIT)[FITTED])) == 1.0
     past = measured.scaled_media(UNIT)[:62]
     np.testing.assert_array_equal(past.max(axis=0), [1.0, 0.0, 1.0])
-    controls = measured.scaled_controls(UNIT)[FITTED]
-    np.testing.assert_allclose([controls.mean(), controls.std()], [0.0, 1.0], atol=1e-13)
+    controls = measured.scaled_controls(UNIT)
+    found = [controls[FITTED].mean(), controls[UNIT.observed].std()]
+    np.testing.assert_allclose(found, [0.0, 1.0], atol=1e-13)
 
 
 def test_weeks_after_a_hole_wait_until_their_carry_over_is_known():
@@ -62,12 +63,7 @@ def test_a_prescribed_scale_is_taken_as_it_is():
 
 def test_held_out_weeks_tell_nothing():
     held = np.arange(70) >= 62
-    other = replace(
-        UNIT,
-        kpi=np.where(held, 1e9, UNIT.kpi),
-        media=np.where(held[:, None], 1e7, UNIT.media),
-        controls=np.where(held[:, None], -1e5, UNIT.controls),
-    )
+    other = replace(UNIT, kpi=np.where(held, 1e9, UNIT.kpi), media=np.where(held[:, None], 1e7, UNIT.media))
     one, two = measure(UNIT, FITTED), measure(other, FITTED)
     for name in ("kpi", "media", "control_mean", "control_sd"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
@@ -75,6 +71,27 @@ def test_held_out_weeks_tell_nothing():
     for name in mine.keys() - {"media"}:
         np.testing.assert_array_equal(mine[name], others[name], err_msg=name)
     np.testing.assert_array_equal(mine["media"][:62], others["media"][:62])
+
+
+def test_a_control_is_measured_in_every_week_that_is_known():
+    """It is an input: one that first moves after the fit is to have a prior that means something there."""
+    held = np.arange(70) >= 62
+    still = np.where(held[:, None], [[500.0]] + np.arange(70.0)[:, None], 3.0)
+    measured = measure(replace(UNIT, controls=still), FITTED)
+    assert measured.control_mean[0] == 3.0
+    assert measured.control_varies[0]
+    np.testing.assert_allclose(measured.control_sd, still[UNIT.observed].std(axis=0))
+    scaled = measured.scaled_controls(replace(UNIT, controls=still))
+    np.testing.assert_array_equal(scaled[:62], 0.0)
+    assert np.abs(scaled).max() < 5
+
+
+def test_a_constant_control_borrows_the_spread_of_other_units():
+    constant = measure(replace(UNIT, controls=np.full((70, 1), 3.0)), FITTED)
+    one, two = measure(UNIT, FITTED), measure(rescaled(UNIT, controls=7.0), FITTED)
+    lent = lent_spread([one, constant, two])
+    np.testing.assert_allclose(lent[:, 0], [1.0, one.control_sd[0] * 5.0, 1.0])
+    np.testing.assert_array_equal(lent_spread([constant]), 1.0)
 
 
 @pytest.mark.parametrize("power", [-20, -1, 3, 40])

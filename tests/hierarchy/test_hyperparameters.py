@@ -67,7 +67,13 @@ def units_given(hierarchy: Hierarchy, hyper: Hyper, key: jax.Array) -> jax.Array
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "units", "types"),
-    [((), 3, NO_TYPES), ((3,), 7, NO_TYPES), ((3, 2), 9, NO_TYPES), ((), 2, ONE_TYPE), ((3, 2), 9, ONE_TYPE)],
+    [
+        ((), 3, NO_TYPES),
+        pytest.param((3,), 7, NO_TYPES, marks=pytest.mark.nightly),
+        pytest.param((3, 2), 9, NO_TYPES, marks=pytest.mark.nightly),
+        pytest.param((), 2, ONE_TYPE, marks=pytest.mark.nightly),
+        ((3, 2), 9, ONE_TYPE),
+    ],
 )
 def test_redrawing_leaves_the_joint_distribution_invariant(
     keys: tuple[int, ...], units: int, types: np.ndarray

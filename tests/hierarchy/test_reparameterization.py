@@ -1,6 +1,7 @@
 """Coordinates of pooled parameters: invertible, with the volume that they claim, for every family."""
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +36,10 @@ MODELS = {
     "weibull": Model(adstock="weibull_pdf", saturation="root"),
 }
 TYPES = {"first": PANEL.channels[1:3]}
-CASES = [(name, {}) for name in MODELS]
-CASES += [("hill", {"saturation": None}), ("hill", {"effect": None}), ("hill", {"types": TYPES})]
+CASES: list[Any] = [(name, {}) for name in ("logistic", "hill")]
+CASES += [pytest.param(name, {}, marks=pytest.mark.nightly) for name in ("straight", "delayed", "weibull")]
+CASES += [pytest.param("hill", {name: None}, marks=pytest.mark.nightly) for name in ("saturation", "effect")]
+CASES += [("hill", {"types": TYPES})]
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +119,9 @@ def test_hyperparameters_lead_back_to_coordinates(name: str, pooling: dict[str, 
         np.testing.assert_allclose(log_volume[chain], expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("keys", [{}, {"adstock": []}], ids=["effects", "none"])
+@pytest.mark.parametrize(
+    "keys", [{}, pytest.param({"adstock": []}, marks=pytest.mark.nightly)], ids=["effects", "none"]
+)
 def test_coordinates_are_normal_whatever_the_spreads_where_sites_are_right(keys: dict[str, list[str]]) -> None:
     group, _, sites, _, hyper = scene("logistic", {"effect": None, "by": ("brand",), "keys": keys})
     hierarchy, row, random = group.hierarchy, 0, np.random.default_rng(3)

@@ -1,4 +1,4 @@
-"""Draws: a book's rows read as parameters of the plain model, and coefficients drawn from their exact distribution."""
+"""Draws: rows of a buffer read as parameters of the plain model, and coefficients from their exact distribution."""
 
 from collections.abc import Iterator
 

@@ -4,13 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mixfleet.config import Model
 from mixfleet.data.panel import unit_id
 from mixfleet.fitting import driver
+from tests.support.lift_tests import day, with_tests
 from tests.support.quick import Labels, digests, only, ragged_fleet, settings, with_units
+from tests.support.terms import MOVING
 
 pytestmark = pytest.mark.usefixtures("programs")
 FLEET = ragged_fleet()
@@ -31,6 +35,14 @@ def test_alone(unit, together: dict[Labels, str]) -> None:
     assert digests(with_units(FLEET, [unit])) == only(together, [unit])
 
 
+def test_alone_with_a_level_that_moves() -> None:
+    """Columns of knots and steps before a shorter unit's first week are zero, whoever is longer."""
+    spec = replace(settings(FLEET.data), model=MOVING)
+    found = digests(FLEET, spec)
+    for unit in FLEET.units[:3]:
+        assert digests(with_units(FLEET, [unit]), spec) == only(found, [unit])
+
+
 def test_in_another_order(together: dict[Labels, str]) -> None:
     assert digests(with_units(FLEET, FLEET.units[::-1])) == together
 
@@ -39,6 +51,22 @@ def test_among_strangers(together: dict[Labels, str]) -> None:
     strangers = [unit for unit in ragged_fleet(seed=8).units if unit.labels[0] != "brand_002"]
     mine = [unit for unit in FLEET.units if unit.labels[0] == "brand_002"]
     assert only(digests(with_units(FLEET, strangers + mine)), mine) == only(together, mine)
+
+
+def test_lift_tests_change_their_own_unit_alone(together: dict[Labels, str]) -> None:
+    own = dict(zip(FLEET.keys, FLEET.units[0].labels, strict=True))
+    test = {
+        **own,
+        "channel": FLEET.channels[1],
+        "start": day(FLEET, 30),
+        "end": day(FLEET, 33, 6),
+        "spend_control": 0.0,
+    }
+    tested = with_tests(FLEET, [{**test, "roi": 2.0, "se": 0.5}], window=Model().window)
+    found = digests(tested)
+    assert only(found, FLEET.units[1:]) == only(together, FLEET.units[1:])
+    assert found[FLEET.units[0].labels] != together[FLEET.units[0].labels]
+    assert digests(with_units(tested, tested.units[:1])) == only(found, tested.units[:1])
 
 
 def test_with_some_already_done(together: dict[Labels, str]) -> None:

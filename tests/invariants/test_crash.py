@@ -236,7 +236,11 @@ def test_an_operation_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fau
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "draws", "step"),
-    [("power", "summary", 1), ("power", "thin", 3), *((fault, "thin", 9) for fault in ("full", "broken"))],
+    [
+        ("power", "summary", 1),
+        pytest.param("power", "thin", 3, marks=pytest.mark.nightly),
+        *((fault, "thin", 9) for fault in ("full", "broken")),
+    ],
 )
 def test_many_operations_fail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, draws: str, step: int

@@ -16,8 +16,6 @@ from mixfleet.storage.output_folder import read_output
 from mixfleet.storage.table_files import write_tables
 from tests.support.saved_run import saved_run
 
-DAMAGES = 500
-
 
 def everything(path: Path) -> list[Any]:
     """All that can be read from a run, as values that can be compared."""
@@ -57,7 +55,8 @@ def swap(path: Path, other: Path, chance: random.Random) -> None:
     other.write_bytes(one)
 
 
-def test_no_damage_passes_silently_or_ends_in_a_traceback(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damages", [120, pytest.param(500, marks=(pytest.mark.slow, pytest.mark.nightly))])
+def test_no_damage_passes_silently_or_ends_in_a_traceback(tmp_path: Path, damages: int) -> None:
     run = saved_run(tmp_path, Model())
     run.budget(weeks=4, frontier=True).save(run.path / "budget")
     write_tables({"forecast": run.table("roi")}, run.path / "forecast", "csv", "parquet", name="forecast")
@@ -67,7 +66,7 @@ def test_no_damage_passes_silently_or_ends_in_a_traceback(tmp_path: Path) -> Non
     chance = random.Random(seed)
     kinds: list[Callable[[Path, Path, random.Random], None]] = [delete, flip, truncate, swap]
     said: list[str] = []
-    for number in range(DAMAGES):
+    for number in range(damages):
         path, damage = list(whole)[number % len(whole)], chance.choice(kinds)
         other = chance.choice([one for one in whole if one != path])
         damage(path, other, chance)
@@ -78,7 +77,7 @@ def test_no_damage_passes_silently_or_ends_in_a_traceback(tmp_path: Path) -> Non
         path.write_bytes(whole[path])
         other.write_bytes(whole[other])
     # Few files are not read: the log, the lock and the settings to be used again.
-    assert len(said) > 0.8 * DAMAGES
+    assert len(said) > 0.8 * damages
     assert all(str(tmp_path) in text for text in said)
     assert everything(run.path) == expected
 

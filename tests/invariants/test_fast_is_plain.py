@@ -22,6 +22,7 @@ from mixfleet.data.panel import Unit
 from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch, prepare, stack, structure_of
 from mixfleet.models.log_density import Evaluation, evaluate_density
 from mixfleet.models.reference import Priors, Series, media_mix, saturated_adstock, unit_arguments
+from tests.support.terms import EVERY_TERM
 from tests.support.units import odd_unit, panel_of
 
 POINTS = 1000
@@ -106,6 +107,7 @@ CASES = {
         ),
     ),
     "none_root": Case(model=config.Model(adstock="none", saturation="root", seasonality=0)),
+    "every_baseline_term": Case(model=EVERY_TERM, unit=odd_unit(weeks=78, gap=slice(30, 31)), holdout=6),
     "geometric_log_effect": Case(
         model=config.Model(saturation="log", coordinate="effect", adstock_first=False),
         prior=prior(effect=distribution("inverse_gamma", shape=3, scale=0.5)),
@@ -250,6 +252,7 @@ class Setting:
             else dist.LowRankMultivariateNormal(mean, factor, variance)
         )
         prior = sum(sites[name] for name in parameters)
+        prior = prior + sum(value for name, value in sites.items() if name.startswith("lift_"))
         return prior + likelihood.log_prob(jnp.asarray(self.series.kpi[fitted]))
 
     def log_probabilities(self, parameters: Parameters, coefficients: jax.Array) -> tuple[Parameters, Any]:

@@ -161,6 +161,8 @@ def test_channels_of_one_type_have_a_variance_of_their_own() -> None:
             np.testing.assert_allclose(share[mine].sum(), 1.0, rtol=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_pooled_fleet_without_effects_is_sampled_in_contributions() -> None:
     results = fit(FLEET, pooled(effect=None, trend=None, seasonality=None, control=None))
     assert {result.status for result in results.values()} <= {"ok", "ok_warn", "quarantined"}

@@ -94,7 +94,7 @@ def test_a_sweep_over_priors_compiles_nothing() -> None:
 
 
 def test_more_draws_are_another_program_and_only_then() -> None:
-    """What is no data: the number of draws that a book must hold."""
+    """What is no data: the number of draws that a draw buffer must hold."""
     kept = settings(FLEET.data).inference
     assert kept.max_draws == ENOUGH["max_draws"]
     assert scheduler.capacity_of(replace(kept, max_draws=600)) == scheduler.capacity_of(kept)

@@ -15,7 +15,7 @@ from mixfleet.inference.certification import Verdict, judge
 from mixfleet.inference.compiled import TICKS, WINDOW_ROWS
 from mixfleet.inference.draws import Judgement
 from mixfleet.inference.hmc import LogDensity, State, Trace
-from mixfleet.inference.scheduler import LOOKS, PATIENCE, SETTLING, WINDOWS
+from mixfleet.inference.scheduler import CHECKS, PATIENCE, SETTLING, WINDOWS
 
 __all__ = ["Sampled", "sample"]
 
@@ -84,11 +84,11 @@ class _Chains:
     def attempt(self, rung: int, patience: int, accept: float) -> Sampled:
         """One climb, warm-up and sampling until there is enough or no hope."""
         state = self._warm(self._begin(rung, accept), patience)
-        looks = [look for look in LOOKS if look < self._inference.max_draws] + [self._inference.max_draws]
+        checks = [check for check in CHECKS if check < self._inference.max_draws] + [self._inference.max_draws]
         parts: list[list[np.ndarray]] = []
         verdict, draws, divergences = None, np.empty(0), 0
-        for look in looks:
-            while sum(len(part[0]) for part in parts) < look:
+        for check in checks:
+            while sum(len(part[0]) for part in parts) < check:
                 state, trace = self._advance(state)
                 balance = hmc.energy_balance(trace.accept)
                 parts.append(_finished(trace, trace.extra, trace.value, trace.energy, trace.diverged, balance))

@@ -1,4 +1,4 @@
-"""Draws that nothing sampled: positions from about the prior, made into a book and read like any fit's."""
+"""Draws that nothing sampled: positions from about the prior, made into a draw buffer and read like any fit's."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -58,7 +58,7 @@ class Drawn:
 
 @partial(jax.jit, static_argnums=0)
 def rows(structure: Structure, batch: UnitBatch, positions: jax.Array) -> jax.Array:
-    """What a sampler would have entered into a book: position, extra, value, energy."""
+    """What a sampler would have entered into a draw buffer: position, extra, value, energy."""
 
     def row(position: jax.Array) -> jax.Array:
         lanes = jnp.concatenate([jnp.zeros_like(position), position], axis=1)

@@ -19,7 +19,7 @@ UNITS_OF_A_TILE = 4
 
 CHAINS = 8
 ENOUGH = {"ess_target": 200, "ess_floor": 100, "rhat_max": 1.05, "max_draws": 512}
-"""One look at 512 draws; the gates are low, because these tests are about bits and not about the posterior."""
+"""One check at 512 draws; the gates are low, because these tests are about bits and not about the posterior."""
 
 
 @cache

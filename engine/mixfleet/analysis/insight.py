@@ -19,7 +19,15 @@ from mixfleet.analysis.economics import Economics, EconomicsOptions
 from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.periods import Windows, read_period
 from mixfleet.analysis.posterior_draws import Fleet
-from mixfleet.analysis.tables import collinearity, forecast, platform_reports, prior_shift, residuals, scenarios
+from mixfleet.analysis.tables import (
+    collinearity,
+    experiments,
+    forecast,
+    platform_reports,
+    prior_shift,
+    residuals,
+    scenarios,
+)
 from mixfleet.analysis.tables import curves as curve_tables
 from mixfleet.analysis.tables.predictive import fit_by_group
 from mixfleet.analysis.tables.returns import appraise
@@ -198,17 +206,18 @@ class Insight:
         """KPI of the coming weeks by component under a table of future spend; see `forecast.look_further`.
 
         `expected` is the sum of the components, `kpi` the same with the noise of the weeks. Without a plan nothing is
-        spent, and the past's media carry over. `held` names the controls and unpaid channels that stay at their mean.
+        spent, and the past's media carry over. `held` names the controls and unpaid channels that stay at their mean,
+        and `beyond` those that go far outside what the fit has seen, of which its priors tell.
         """
         future = forecast.look_further(self.fleet, plan, controls, weeks)
         windows = read_period(period, [unit.dates[-future.fleet.ahead :] for unit in future.fleet.units])
         parts = components(self.fleet.spec.model, self.fleet.spec.data)
         kinds = ["channel"] * len(self.fleet.channels) + ["baseline"] * len(parts) + ["total"] * 2
         axes = {"period": windows.names, "component": (*self.fleet.channels, *parts, "expected", "kpi")}
-        long_table, held = LongTable(), "; ".join(future.held)
+        long_table, said = LongTable(), {name: "; ".join(getattr(future, name)) for name in ("held", "beyond")}
         for head, values in replace(self, fleet=future.fleet)._walked(by, windows, forecast.outcomes, chance=True):
             columns = {"kind": np.array(kinds), **values}
-            long_table.add({**head, "held": held}, axes, columns, where=values["weeks"] > 0)
+            long_table.add({**head, **said}, axes, columns, where=values["weeks"] > 0)
         return self._framed(long_table.table())
 
     def counterfactual(self, plan: Any, by: Any = None, period: Any = "all") -> Any:
@@ -255,6 +264,21 @@ class Insight:
             raise ConfigError("every unit of this run was fitted alone: fit with pooling.by", key="pooling.by")
         return self._framed(self.tables("pooling"))
 
+    def experiments(self) -> Any:
+        """Each lift test beside what the model says of it, with it and without; see `experiments.experiments`.
+
+        Raises:
+            ConfigError: The run was fitted without tests.
+        """
+        if not self.tested:
+            raise ConfigError("this run was fitted without lift tests: name their table", key="data.experiments")
+        return self._framed(experiments.experiments(self.fleet))
+
+    @property
+    def tested(self) -> bool:
+        """Whether lift tests were fitted."""
+        return experiments.has_experiments(self.fleet)
+
     @property
     def pooled(self) -> bool:
         """Whether units shared hyperparameters."""
@@ -300,8 +324,8 @@ class Insight:
             for name, by in groups.items() if platform_reports.reports(self.fleet) else ():
                 found[f"calibration{name}{ending}"] = arrow.calibration(by, period)
         found["carry_over"] = arrow.carry_over()
-        pooling = ("pooling",) if self.pooled else ()
-        for name in ("curves", "shapes", "overlap", "movement", "fit", "residuals", *pooling, "left_out"):
+        some = (*(("pooling",) if self.pooled else ()), *(("experiments",) if self.tested else ()))
+        for name in ("curves", "shapes", "overlap", "movement", "fit", "residuals", *some, "left_out"):
             found[name] = getattr(arrow, name)()
         return found
 

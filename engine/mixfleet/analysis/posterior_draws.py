@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 
 from mixfleet.config import Spec, build
 from mixfleet.data import scaling
+from mixfleet.data.experiments.experiment import read_experiments
 from mixfleet.data.panel import Unit
 from mixfleet.data.panel_parquet import read_units
 from mixfleet.data.scaling import Scale
@@ -55,6 +56,8 @@ class Fleet:
     in sums."""
     scales: tuple[Scale, ...]
     """On which each of `units` was fitted."""
+    lent: Float[np.ndarray, "unit linear"]
+    """What coefficients of each unit's constant controls are measured in: the spread that they have in other units."""
     ahead: int = 0
     """Last weeks of every unit that have yet to come; where there are any, only they count."""
     _kept: dict[int, list[dict[str, np.ndarray]]] = field(default_factory=dict, repr=False, compare=False)
@@ -139,7 +142,14 @@ class Fleet:
     def _series(self, place: int, draws: Mapping[str, np.ndarray]) -> UnitSeries:
         unit = self.units[place]
         return unit_series(
-            unit, self.scales[place], draws, self.spec.model, counted=self.counted(unit), weeks=self.weeks
+            unit,
+            self.scales[place],
+            draws,
+            self.spec.model,
+            keys=self.keys,
+            counted=self.counted(unit),
+            weeks=self.weeks,
+            lent=self.lent[place],
         )
 
 
@@ -157,13 +167,17 @@ def read_fleet(reader: RunReader, draws: int) -> Fleet:
     if not reader.keeps_panel:
         raise RunError(f"run {reader.path} did not keep its table, an older mixfleet made it; fit again")
     spec, panel, status = build(Spec, reader.manifest["config"]), reader.table("panel"), reader.table("status")
-    known = {unit.labels: unit for unit in read_units(panel, keys)}
+    tests = read_experiments(reader.table("tests"), keys) if reader.keeps_tests else {}
+    known = {unit.labels: replace(unit, experiments=tests.get(unit.labels, ())) for unit in read_units(panel, keys)}
     labels, statuses = reader.labels(), status["status"].to_pylist()
     fitted = [row for row, name in enumerate(statuses) if name in FITTED_STATUSES]
     thin = spec.output.thin if spec.output.draws == "thin" else None
     sizes = [kept_draws(row["chains"], row["draws"], thin) for row in status.to_pylist() if row["draws"]]
     units = tuple(known[labels[row]] for row in fitted)
     window, holdout = spec.model.window, spec.data.holdout or 0
+    scales = tuple(
+        scaling.measure(unit, scaling.likelihood_weeks(unit, window=window, holdout=holdout), holdout) for unit in units
+    )
     return Fleet(
         archive=archive,
         spec=spec,
@@ -175,8 +189,6 @@ def read_fleet(reader: RunReader, draws: int) -> Fleet:
         rows=tuple(fitted),
         missing={labels[row]: name for row, name in enumerate(statuses) if name not in FITTED_STATUSES},
         draws=min(draws, max(sizes, default=0)),
-        scales=tuple(
-            scaling.measure(unit, scaling.likelihood_weeks(unit, window=window, holdout=holdout), holdout)
-            for unit in units
-        ),
+        scales=scales,
+        lent=scaling.lent_spread(scales),
     )

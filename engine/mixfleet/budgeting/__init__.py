@@ -1,1 +1,1 @@
-"""Budget: plans that move money between channels and units."""
+"""Plans that move money between channels and units."""

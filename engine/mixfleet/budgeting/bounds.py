@@ -1,4 +1,4 @@
-"""Limits: how far a plan may move each cell from today's spend - by channel, unit, or any key column."""
+"""How far a plan may move each cell from today's spend - by channel, unit, or any key column."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Side constraints: limits on the spend of many cells together - its sum, its share of the total, or the ratio of two.
+"""Limits on the spend of many cells together - its sum, its share of the total, or the ratio of two.
 
 They speak of the cells that are planned; what is spent on others is in no sum.
 """

@@ -1,4 +1,4 @@
-"""Schedule: how the spend of a cell is spread over the coming weeks, where a plan may choose that.
+"""How the spend of a cell is spread over the coming weeks, where a plan may choose that.
 
 Weeks of a cell are tied together by carry-over, cells are not. So at every level of spend each cell takes the best of
 some candidate patterns - today's, even, alternating weeks, bursts of several lengths and starts - and the allocation

@@ -29,7 +29,7 @@ def plan_budget(fleet: Fleet, **request: Unpack[BudgetOptions]) -> Plan:
         ConfigError: An option is wrong, or no plan fulfils all of them; says why.
     """
     asked = BudgetRequest(**request)
-    problem = Problem.of(asked, _outlook(fleet, asked))
+    problem = Problem.of(asked, _spend_outcome(fleet, asked))
     decision = problem.decide(problem.total)
     said = {"aim": asked.aim, "maximise": asked.maximise, "flighting": asked.flighting}
     plan = make_plan(problem.spend_outcome, problem.limits, problem.climb(decision), said)
@@ -39,7 +39,7 @@ def plan_budget(fleet: Fleet, **request: Unpack[BudgetOptions]) -> Plan:
     return replace(plan, extra=extra)
 
 
-def _outlook(fleet: Fleet, asked: BudgetRequest) -> SpendOutcome:
+def _spend_outcome(fleet: Fleet, asked: BudgetRequest) -> SpendOutcome:
     units = [unit.labels for unit in fleet.units]
     rate = unit_rates(asked.rates, fleet.keys, units, key="budget.rates")
     worth = None

@@ -1,4 +1,4 @@
-"""Levels: spends at which each cell's outcome is known, and which of them a plan may take.
+"""Spends at which each cell's outcome is known, and which of them a plan may take.
 
 A cell may take any spend between its limits, or only multiples of a step, or nothing or at least a flight.
 """

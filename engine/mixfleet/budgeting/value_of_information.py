@@ -1,4 +1,4 @@
-"""Experiments: what a plan would gain if somebody measured what a channel brings in a unit.
+"""What a plan would gain if somebody measured what a channel brings in a unit.
 
 At the plan's price of money every cell chooses alone, so what is known of one is worth the same whatever is known of
 the others. With perfect information the cell would choose its level draw by draw; an experiment gives a result that
@@ -43,7 +43,7 @@ def experiment_values(problem: Problem, decision: Decision, error: float) -> pa.
     spend_outcome, spend = problem.spend_outcome, problem.levels.spend
     draws = min(DRAWS, spend_outcome.fleet.draws)
     price = np.zeros(len(spend))
-    for cells, found in zip(problem.purse_cells(), decision.found, strict=True):
+    for cells, found in zip(problem.pool_cells(), decision.found, strict=True):
         price[cells] = found.cell_price
     tried = np.where(spend_outcome.today > 0, spend_outcome.today, spend[:, -1])
     weekly = None

@@ -1,1 +1,1 @@
-"""Command line: what `mixfleet` does in a shell."""
+"""What `mixfleet` does in a shell."""

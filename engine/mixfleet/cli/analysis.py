@@ -1,4 +1,4 @@
-"""Telling: `mixfleet report`, `export`, `forecast` and `counterfactual`."""
+"""`mixfleet report`, `export`, `forecast` and `counterfactual`."""
 
 from pathlib import Path
 from typing import Annotated, Any

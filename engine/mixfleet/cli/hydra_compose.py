@@ -1,4 +1,4 @@
-"""Composition: command-line overrides and YAML groups into checked settings, by way of Hydra.
+"""Command-line overrides and YAML groups into checked settings, by way of Hydra.
 
 Hydra only composes here. It instantiates nothing, changes no folder, writes no file and configures no
 logging; what it composes is a plain mapping that `mixfleet.config.schema.build` checks.
@@ -55,7 +55,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class SweepPoint:
     """One point of a sweep."""
 
     changes: tuple[str, ...]
@@ -107,7 +107,7 @@ def compose_spec(request: Request) -> Spec:
     return build(Spec, settings)
 
 
-def sweep_points(request: Request) -> tuple[Point, ...]:
+def sweep_points(request: Request) -> tuple[SweepPoint, ...]:
     """The points of a sweep in order, the product over all that is swept; none where nothing is swept.
 
     An experiment may bring sweeps of its own; what the command line gives replaces them.
@@ -127,7 +127,7 @@ def sweep_points(request: Request) -> tuple[Point, ...]:
         fixed = [item.input_line or "" for item in (*brought, *parsed) if not item.is_sweep_override()]
         products = list(itertools.product(*map(_values, swept)))
     return tuple(
-        Point(changes=changes, request=replace(request, overrides=(*fixed, *changes), multirun=False))
+        SweepPoint(changes=changes, request=replace(request, overrides=(*fixed, *changes), multirun=False))
         for changes in products
     )
 
@@ -228,6 +228,7 @@ def _store_schema() -> None:
     settings["prior"]["parameters"] = {}
     node = OmegaConf.create(settings)
     OmegaConf.set_struct(node.prior.parameters, False)
+    OmegaConf.set_struct(node.data.experiments.columns, False)
     OmegaConf.set_struct(node.pooling["keys"], False)
     OmegaConf.set_struct(node.pooling.types, False)
     ConfigStore.instance().store(name="schema", node=node)
@@ -277,6 +278,7 @@ def _translated(error: Exception) -> ConfigError:
     if found := re.search(r"override ([\w.]+)=", text):
         return ConfigError("a list cannot take the place of a mapping, nor the reverse", key=found[1])
     if isinstance(error, OverrideParseException):
+        _refuse_blanks_and_resolvers(error.override.partition("=")[2], error.override.partition("=")[0])
         return ConfigError("cannot be read; write key=value, quoted where it has spaces or commas", key=error.override)
     place = re.search(r"full_key: (\S+)", text)
     return ConfigError(" ".join(text.split()), key=place[1] if place else "")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from mixfleet.config import schema
+from mixfleet.config.baseline import Fourier, Intercept, Linear, Registered, Term, Terms
 from mixfleet.config.priors import (
     ADSTOCK_PARAMETERS,
     BASELINE_TERMS,
@@ -11,6 +12,7 @@ from mixfleet.config.priors import (
     SATURATION_PARAMETERS,
 )
 from mixfleet.config.schema import OneOf, Range
+from mixfleet.errors import ConfigError
 
 __all__ = ["Model"]
 
@@ -34,6 +36,10 @@ class Model:
     seasonality: Annotated[int, Range(0, 26)] = 2
     """Order of the yearly Fourier series; 0 for none."""
 
+    baseline: Terms = ()
+    """Terms of the baseline, the intercept first. Without any: the intercept, `trend` and `seasonality`, for which the
+    list stands in their place."""
+
     terms: tuple[Annotated[str, OneOf(BASELINE_TERMS)], ...] = ()
     """Further terms of the baseline, registered with `mixfleet.models.baseline.register`."""
 
@@ -45,6 +51,26 @@ class Model:
 
     def __post_init__(self) -> None:
         schema.settle(self, key="model")
+        levels = [place for place, term in enumerate(self.baseline) if isinstance(term, Intercept)]
+        if self.baseline and levels != [0]:
+            raise ConfigError("must begin with {term: intercept} and have it once", key="model.baseline")
+        names = [name for term in self.baseline_terms for name in term.names()]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ConfigError(f"two terms have a column {twice[0]!r}: give one a name", key="model.baseline")
+
+    @property
+    def baseline_terms(self) -> tuple[Term, ...]:
+        """The terms of the linear block, in order. Behind them stand the table's controls, then its treatments."""
+        trend = (Linear(),) if self.trend == "linear" else ()
+        seasons = (Fourier(order=self.seasonality),) if self.seasonality else ()
+        given = self.baseline or (Intercept(), *trend, *seasons)
+        return (*given, *(Registered(term=name) for name in self.terms))
+
+    @property
+    def yearly_order(self) -> int:
+        """Order of the yearly Fourier series; 0 without."""
+        waves = (term for term in self.baseline_terms if isinstance(term, Fourier) and term.period == "year")
+        return max((term.order for term in waves), default=0)
 
     @property
     def channel_parameters(self) -> tuple[str, ...]:

@@ -33,6 +33,9 @@ def _read_lists(value: Any, key: str, *, of: str, items: str) -> Mapping[str, tu
     }
 
 
+MOVES_THE_LEVEL = ("piecewise", "knots", "random_walk", "hsgp")
+"""Parameters of the baseline's terms that make the intercept move."""
+
 Spread = Annotated[float | None, Range(0.0, open=True)]
 _KEYS = Reads(partial(_read_lists, of="family", items="key columns"))
 _TYPES = Reads(partial(_read_lists, of="type", items="channels"))
@@ -76,13 +79,13 @@ class Pooling:
     """The same for the trend's slope, in standard deviations of the coefficient's own prior; likewise those below."""
 
     seasonality: Spread = 0.5
-    """The same for the seasons."""
+    """The same for the seasons, and for every other wave of the baseline."""
 
     control: Spread = 0.5
-    """The same for controls and treatments."""
+    """The same for controls and treatments, holidays, events and registered terms."""
 
     intercept: Spread = None
-    """The same for the intercept."""
+    """The same for the intercept, and for whatever moves it: bends, knots, random walks and Gaussian processes."""
 
     def __post_init__(self) -> None:
         schema.settle(self, key="pooling")
@@ -143,10 +146,18 @@ class Pooling:
         return [[channels.index(channel) for channel in listed] for listed in self.types.values()]
 
 
+_LINEAR = {
+    "trend": ("trend",),
+    "seasonality": ("seasonality", "month", "weekday", "cycle"),
+    "intercept": ("intercept", *MOVES_THE_LEVEL),
+}
+"""Parameters of the linear block by the setting they are under; all others are under `control`."""
+
+
 def _family(parameter: str) -> str:
     """The setting of `Pooling` that a parameter is under."""
     if PARAMETERS[parameter].linear:
-        return "control" if parameter == "treatment" else parameter
+        return next((family for family, names in _LINEAR.items() if parameter in names), "control")
     if parameter == "effect":
         return parameter
     return "adstock" if any(parameter in names for names in ADSTOCK_PARAMETERS.values()) else "saturation"

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
 from mixfleet.config import schema
+from mixfleet.config.baseline import Fourier
 from mixfleet.config.data import Data
 from mixfleet.config.model import Model
-from mixfleet.config.pooling import Pooling
+from mixfleet.config.pooling import MOVES_THE_LEVEL, Pooling
 from mixfleet.config.presets import read_settings, shipped_settings
 from mixfleet.config.priors import Prior
 from mixfleet.config.schema import Range, Reads, build, read_label
@@ -121,6 +122,7 @@ class Spec:
                 if column not in self.data.unit_keys:
                     keys = ", ".join(self.data.unit_keys)
                     raise ConfigError(f"is no key column; those are {keys}", key=f"prior.overrides[{i}].unit.{column}")
+        self._refuse_terms()
         by = self.pooling.by
         for column in (by,) if isinstance(by, str) else by:
             if column not in ("none", "crossed", *self.data.unit_keys):
@@ -130,6 +132,30 @@ class Spec:
             if unknown := [column for column in columns if column not in self.data.unit_keys]:
                 keys = ", ".join(self.data.unit_keys)
                 raise ConfigError(f"{unknown[0]!r} is no key column ({keys})", key=f"pooling.keys.{family}")
+
+    def _refuse_terms(self) -> None:
+        """Refuses terms of the baseline that do not go with the table or the pooling."""
+        terms = self.model.baseline_terms
+        used = {name for term in terms for name in (term.component, *term.names())}
+        for name in (*self.data.controls, *self.data.treatments, *(channel.name for channel in self.data.channels)):
+            if name in used:
+                raise ConfigError(
+                    f"{name!r} is a column of the table too: give the term another name", key="model.baseline"
+                )
+        for term in terms:
+            if isinstance(term, Fourier) and self.data.frequency == "weekly" and term.days < 14 * term.order:
+                raise ConfigError(
+                    f"waves of {term.days:g} / {term.order} days are too short to be seen in weekly data: "
+                    "leave the term out or lower its order",
+                    key="model.baseline",
+                )
+            counted = term.parameter in MOVES_THE_LEVEL and not getattr(term, "at", ())
+            if counted and self.pooling.by != "none" and self.pooling.intercept is not None:
+                raise ConfigError(
+                    f"the columns of {term.prefix} are counted from each unit's own end and cannot be pooled: "
+                    "give it `at: [days]` or leave pooling.intercept out",
+                    key="model.baseline",
+                )
 
 
 S = TypeVar("S")

@@ -1,4 +1,4 @@
-"""Panel table: the checked table of a run as one Parquet file beside its draws, and back.
+"""The checked table of a run as one Parquet file beside its draws, and back.
 
 With it a saved run explains itself: scale, design and fitted weeks follow from it by the functions that the fit
 used. One row per unit and period, unit by unit; rejected units are not in it.

@@ -1,4 +1,4 @@
-"""Cells: columns of any Arrow type as numbers, days and labels, parsed strictly, with a fault per cell."""
+"""Columns of any Arrow type as numbers, days and labels, parsed strictly, with a fault per cell."""
 
 import datetime
 import enum

@@ -1,4 +1,4 @@
-"""Sheet: all rows of a table as parsed arrays, sorted by unit and date, one row per unit and date."""
+"""All rows of a table as parsed arrays, sorted by unit and date, one row per unit and date."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -40,7 +40,7 @@ class Media:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sheet:
+class ParsedTable:
     """A table in the order of its units."""
 
     table: Table
@@ -71,7 +71,7 @@ class Sheet:
         """Number of the unit of each row."""
         return np.repeat(np.arange(len(self.labels)), np.diff(self.start))
 
-    def keep(self, mask: Bool[np.ndarray, " row"]) -> "Sheet":
+    def keep(self, mask: Bool[np.ndarray, " row"]) -> "ParsedTable":
         """The rows where the mask holds, which must be some of every unit."""
 
         def cut(value: Any) -> Any:

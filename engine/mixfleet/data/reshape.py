@@ -1,4 +1,4 @@
-"""Layout: from a wide or a long table to one sheet of parsed columns."""
+"""From a wide or a long table to one sheet of parsed columns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from mixfleet import config
 from mixfleet.config.data import refuse_reserved
 from mixfleet.data.formats.date_format import date_formats, date_words, strptime_format
 from mixfleet.data.parse import NO_OFFSET, Days, Fault, Numbers, decimal_marks, read_days, read_labels, read_numbers
-from mixfleet.data.parsed_table import Column, Media, Sheet
+from mixfleet.data.parsed_table import Column, Media, ParsedTable
 from mixfleet.data.sources import Table
 from mixfleet.data.validation.finding import Finding, about_unit
 from mixfleet.errors import TableError
@@ -45,7 +45,7 @@ def needed_columns(data: config.Data) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
-def read_sheet(table: Table, data: config.Data) -> Sheet:
+def read_sheet(table: Table, data: config.Data) -> ParsedTable:
     """The table parsed, sorted by unit and date, and in a long table gathered to one row per date.
 
     Raises:
@@ -83,7 +83,7 @@ def _sheet(
     *,
     channels: tuple[Media, ...],
     findings: Sequence[Finding],
-) -> Sheet:
+) -> ParsedTable:
     conflicts: list[Finding] = list(findings)
 
     def column(name: str) -> Column:
@@ -94,7 +94,7 @@ def _sheet(
 
     first = rows.order[rows.opens]
     unit = rows.unit[rows.opens]
-    return Sheet(
+    return ParsedTable(
         table=rows.table,
         labels=rows.labels,
         start=np.searchsorted(unit, np.arange(len(rows.labels) + 1)),

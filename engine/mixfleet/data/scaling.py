@@ -1,5 +1,6 @@
-"""Scale: the factors between the table's units and the model's, one value per unit."""
+"""The factors between the table's units and the model's, one value per unit."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from mixfleet.config.data import FEWEST_WEEKS
 from mixfleet.data.panel import Unit
 from mixfleet.data.validation.calendar import weeks_to_fit
 
-__all__ = ["MEDIA_POWERS", "Scale", "is_new", "known_weeks", "likelihood_weeks", "measure"]
+__all__ = ["MEDIA_POWERS", "Scale", "is_new", "known_weeks", "lent_spread", "likelihood_weeks", "measure"]
 
 MEDIA_POWERS = {"half_saturation": 1, "scale": 1, "rate": -1}
 """Saturation parameters that the table has in the media's unit, or in one over it."""
@@ -25,7 +26,7 @@ class Scale:
     """Highest media of a week; 1.0 for an absent channel."""
     control_mean: Float[np.ndarray, " linear"]
     control_sd: Float[np.ndarray, " linear"]
-    """1.0 for a constant column, which thereby becomes zero."""
+    """Over every period whose controls are known; 1.0 for a constant column, which thereby becomes zero."""
     control_varies: Bool[np.ndarray, " linear"]
     """False for a constant column."""
     trend_weeks: int
@@ -49,7 +50,7 @@ class Scale:
         return unit.media / self.media
 
     def scaled_controls(self, unit: Unit) -> Float[np.ndarray, "week linear"]:
-        """Controls and treatments with mean 0 and standard deviation 1 over the fitted weeks."""
+        """Controls and treatments with mean 0 over the fitted weeks and standard deviation 1 over all."""
         centred = (unit.controls - self.control_mean) / self.control_sd
         return np.where(unit.observed[:, None], centred, 0.0)
 
@@ -76,8 +77,23 @@ def is_new(fitted: Bool[np.ndarray, " week"]) -> bool:
     return int(fitted.sum()) < FEWEST_WEEKS
 
 
+def lent_spread(scales: Sequence[Scale]) -> Float[np.ndarray, "unit linear"]:
+    """Spread of each column over the units where it varies, for those where it never did, whose own says nothing.
+
+    1.0 for columns that have a spread of their own, or none in any unit. A coefficient whose column is constant keeps
+    its prior, so that one in the fleet's measure is the unit's own, divided by this.
+    """
+    varies = np.array([scale.control_varies for scale in scales])
+    squares = np.where(varies, np.array([scale.control_sd for scale in scales]) ** 2, 0.0)
+    common = np.sqrt(squares.sum(axis=0) / np.maximum(varies.sum(axis=0), 1))
+    return np.where(varies | (common == 0), 1.0, common)
+
+
 def measure(unit: Unit, fitted: Bool[np.ndarray, " week"], holdout: int = 0) -> Scale:
-    """The scale of a unit, from the weeks `fitted` alone, so that held-out weeks tell nothing.
+    """The scale of a unit, from the weeks `fitted`, so that held-out weeks tell nothing of what is to be foretold.
+
+    How far controls move is told by all weeks: they are inputs, and one that first moves after the fit has a prior that
+    means something there.
 
     Where these are fewer than `FEWEST_WEEKS` the KPI's scale must be prescribed or lent, and media, controls and trend
     are measured over all weeks, which are planned ones: how high media will be is no outcome.
@@ -91,14 +107,14 @@ def measure(unit: Unit, fitted: Bool[np.ndarray, " week"], holdout: int = 0) -> 
     seen = unit.observed if few else fitted
     past = np.arange(len(seen)) <= np.flatnonzero(seen)[-1]
     media = np.max(np.where(past[:, None], np.abs(unit.media), 0.0), axis=0)
-    controls = unit.controls[seen]
+    controls = unit.controls[unit.observed]
     sd = controls.std(axis=0)
     # A constant column of large numbers has a standard deviation of rounding errors, not of zero.
     constant = sd <= 1e-12 * np.maximum(np.abs(controls).max(axis=0), np.finfo(float).tiny)
     return Scale(
         kpi=unit.kpi_scale if unit.kpi_scale is not None else float(np.max(np.abs(unit.kpi[fitted]))),
         media=np.where(media > 0, media, 1.0),
-        control_mean=controls.mean(axis=0),
+        control_mean=unit.controls[seen].mean(axis=0),
         control_sd=np.where(constant, 1.0, sd),
         control_varies=~constant,
         trend_weeks=len(seen) if few else len(seen) - holdout,

@@ -1,4 +1,4 @@
-"""Table: whatever holds the rows (files, frames, Arrow streams) as Arrow columns that know their origin."""
+"""Whatever holds the rows (files, frames, Arrow streams) as Arrow columns that know their origin."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Origins: a fleet fitted as it would have been at several past days, and judged on the weeks that followed each."""
+"""A fleet fitted as it would have been at several past days, and judged on the weeks that followed each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -15,6 +15,7 @@ from mixfleet.analysis.breakdown import subjects
 from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.analysis.tables.predictive import weekly_kpi
+from mixfleet.data.extrapolation import beyond
 from mixfleet.data.panel import Unit
 from mixfleet.posterior.scores import SCORES, scores
 from mixfleet.posterior.unit_series import UnitSeries
@@ -54,10 +55,11 @@ def score_forecasts(fleet: Fleet, horizon: int) -> pa.Table:
 
     Returns:
         Key columns (null where a row sums over them), `status` (null for a sum), `units`, `excluded`, `origin` (the
-        last day seen), `horizon` (e.g. 1-4, weeks after it), `forecast` (model, last_year or last_value), `weeks`,
-        r2, mape, wmape, crps (of a benchmark its mean absolute error), coverage90 (of the model only) and `skill`
-        (of a benchmark: by how much the model's CRPS is smaller, as a share). Sums of units that end on different
-        days are left out, as is a benchmark that the past does not reach.
+        last day seen), `beyond` (controls and channels that go far outside what was seen until then), `horizon` (e.g.
+        1-4, weeks after it), `forecast` (model, last_year or last_value), `weeks`, r2, mape, wmape, crps (of a
+        benchmark its mean absolute error), coverage90 (of the model only) and `skill` (of a benchmark: by how much the
+        model's CRPS is smaller, as a share). Sums of units that end on different days are left out, as is a benchmark
+        that the past does not reach.
     """
     held = fleet.held_out()
 
@@ -71,16 +73,27 @@ def score_forecasts(fleet: Fleet, horizon: int) -> pa.Table:
     # Of a unit that begins later too.
     origins = {unit.labels: unit.dates[-1] - held.ahead * (unit.dates[1] - unit.dates[0]) for unit in held.units}
     for unit, (head, judged) in zip(held.units, subjects(held, None, aggregation, _judge), strict=True):
-        _add(long_table, {**head, "units": 1, "excluded": 0, "origin": origins[unit.labels]}, judged, horizon)
+        own = {"units": 1, "excluded": 0, "origin": origins[unit.labels], "beyond": _beyond(held, unit)}
+        _add(long_table, {**head, **own}, judged, horizon)
     for columns in groupings:
         for (group, _), (head, judged) in zip(
             aggregation.groups[columns], subjects(held, columns, aggregation, _judge), strict=True
         ):
             if len(days := {origins[labels] for labels in group.units}) == 1:
-                summed = dict.fromkeys((*fleet.keys, "status"))
+                summed = dict.fromkeys((*fleet.keys, "status", "beyond"))
                 own = {name: value for name, value in head.items() if name != "excluded_units"}
                 _add(long_table, {**summed, **own, "origin": days.pop()}, judged, horizon)
     return long_table.table()
+
+
+def _beyond(held: Fleet, unit: Unit) -> str:
+    """Controls and channels of the weeks after the origin that the fit could say little of."""
+    origin = max(len(unit.dates) - held.ahead, 0)
+    seen, later = unit.observed & (np.arange(len(unit.dates)) < origin), np.arange(len(unit.dates)) >= origin
+    linear = held.columns[len(held.columns) - unit.controls.shape[1] :]
+    found = beyond(linear, unit.controls[seen], unit.controls[later])
+    found |= beyond(held.channels, unit.media[seen], unit.media[later], channels=True)
+    return "; ".join(f"{name}: {words}" for name, words in found.items())
 
 
 def bands(horizon: int) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ from mixfleet.models.batch import Structure
 __all__ = ["check_memory", "evaluation_numbers", "memory_estimate"]
 
 COPIES = 3
-"""Books' worth of memory that a tile needs at its peak: the book, the copy that is being judged, and scratch."""
+"""Draw buffers that fit into what a tile needs at its peak: its own, the copy that is being judged, and scratch."""
 
 
 def memory_estimate(structure: Structure, spec: Spec, batches: int) -> float:

@@ -12,7 +12,7 @@ from mixfleet.hierarchy.groups import Prepared, typical_media
 from mixfleet.hierarchy.likelihood_approximation import sites_of_draws, sites_of_mode
 from mixfleet.hierarchy.state import Group, State, adapting, settle, state_of
 from mixfleet.inference import hmc, initialization
-from mixfleet.inference.adaptation import HARDER_ACCEPT
+from mixfleet.inference.adaptation import HARDER_ACCEPT, shrunken_covariance
 from mixfleet.inference.hmc import Metric
 from mixfleet.inference.random_numbers import normals, uniforms
 from mixfleet.models.batch import UnitBatch, stack
@@ -124,11 +124,10 @@ def _learn(
 
 
 def _learnt(draws: Float[np.ndarray, "unit draw coordinate chain"], metric: Metric) -> Metric:
-    """The metric of each unit's draws, shrunk towards the old one as in `warmup.learn_metric`."""
+    """The metric of each unit's draws, shrunk towards the old one as in `inference.adaptation.learn_metric`."""
     units, count, coordinate, chains = draws.shape
     flat = np.moveaxis(draws.astype(float), 2, 1).reshape(units, coordinate, count * chains)
     centred = flat - flat.mean(axis=2, keepdims=True)
     scatter = centred @ np.swapaxes(centred, 1, 2)
-    old = np.asarray(metric.covariance, float)
-    covariance = (scatter + coordinate * old) / (count * chains + coordinate)
+    covariance = shrunken_covariance(scatter, count * chains, np.asarray(metric.covariance, float))
     return _metric_of(jnp.asarray(covariance, metric.covariance.dtype))

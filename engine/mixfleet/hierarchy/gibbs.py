@@ -1,4 +1,4 @@
-"""Pooled: the compiled functions that move one group of units and its hyperparameters, one set per structure.
+"""The compiled functions that move one group of units and its hyperparameters, one set per structure.
 
 A sweep is three moves, each of which leaves the joint posterior invariant:
 
@@ -44,7 +44,7 @@ from mixfleet.hierarchy.state import (
 )
 from mixfleet.inference import hmc
 from mixfleet.inference.compiled import Device, compiled, evaluate
-from mixfleet.inference.leapfrog import Origin, Outcome, steps_of, trajectory
+from mixfleet.inference.leapfrog import TrajectoryEnd, steps_of, trajectory
 from mixfleet.inference.random_numbers import normals, uniforms
 from mixfleet.models.batch import UnitBatch
 from mixfleet.models.log_density import evaluate_density
@@ -78,7 +78,7 @@ class Sweep(NamedTuple):
     gradient: Float[Array, "coordinate unit chain"]
     """Of the units' own density."""
     fields: Float[Array, "field unit chain"]
-    """Position, extra, log density and energy, as a book's row has them."""
+    """Position, extra, log density and energy, as a draw buffer's row has them."""
     hyper: Float[Array, "quantity row chain"]
     """From `pooled_state.stack_hyper`."""
     diverged: Bool[Array, "unit chain"]
@@ -245,7 +245,7 @@ def _sweep(pool: Pool, group: Group, series: Series, state: State) -> tuple[Stat
 
 def _move_units(
     pool: Pool, group: Group, density: Any, state: State, length: Float[Array, ""]
-) -> tuple[State, Outcome, Int[Array, ""]]:
+) -> tuple[State, TrajectoryEnd, Int[Array, ""]]:
     """Units given the hyperparameters, each accepted on its own."""
     units, chains, dimension = pool.structure.units, pool.structure.chains, pool.structure.dimension
     uniform = uniforms(group.unit_keys, state.number, dimension + 1, units * chains, state.x.dtype)
@@ -254,7 +254,7 @@ def _move_units(
     by_units = partial(_of_units, pool, group, state.hyper)
     outcome = trajectory(
         lambda x: by_units(x, density)[0],
-        by_units(state.x, lambda _: state.found)[0],
+        hmc.point_of(state.x, by_units(state.x, lambda _: state.found)[0], state.unit_metric),
         state.unit_metric,
         hmc.lanes_of(step, chains),
         steps,
@@ -264,7 +264,7 @@ def _move_units(
     accept = jnp.mean(outcome.accept.reshape(units, chains), axis=1)
     stepping = hmc.adapt_step(state.unit_stepping, jnp.ones(units, bool), accept)
     end = outcome.origin
-    return state._replace(x=end.position, found=end.found, unit_stepping=stepping), outcome, steps
+    return state._replace(x=end.position, found=end.extra, unit_stepping=stepping), outcome, steps
 
 
 def _move_hyper(
@@ -275,9 +275,10 @@ def _move_hyper(
     step = jnp.exp(state.hyper_stepping.log_step)
     steps = steps_of(uniform[rows + 2, 0], step[0], MOST_STEPS)
     by_hyper = partial(_of_hyper, pool, group, state.hyper, state.x, state.found.value)
+    here = hyper_coordinates(pool, group.hierarchy, group.sites, state.hyper)
     outcome = trajectory(
         lambda moved: by_hyper(moved, density),
-        by_hyper(hyper_coordinates(pool, group.hierarchy, group.sites, state.hyper), lambda _: state.found),
+        hmc.point_of(here, by_hyper(here, lambda _: state.found), state.hyper_metric),
         state.hyper_metric,
         jnp.broadcast_to(step, chains),
         steps,
@@ -286,7 +287,7 @@ def _move_hyper(
     )
     stepping = hmc.adapt_step(state.hyper_stepping, jnp.ones(1, bool), jnp.mean(outcome.accept)[None])
     lanes = state.x.shape[-1]
-    found = jax.tree.map(lambda values: values.reshape(*values.shape[:-2], lanes), outcome.origin.found)
+    found = jax.tree.map(lambda values: values.reshape(*values.shape[:-2], lanes), outcome.origin.extra)
     hyper, _ = place_hyper(pool, group.hierarchy, group.sites, outcome.origin.position, state.hyper)
     return state._replace(hyper=hyper, found=found, hyper_stepping=stepping), steps
 
@@ -347,7 +348,11 @@ def _numbers_of_shared(pool: Pool, group: Group, number: Array, dtype: Any) -> t
     return own.reshape(parts, rows, structure.units, structure.chains), every.reshape(-1, rows, structure.chains)
 
 
-def _of_units(pool: Pool, group: Group, hyper: Hyper, x: Array, density: Any) -> tuple[Origin, Float[Array, " lane"]]:
+Located = tuple[Float[Array, " lane"], Float[Array, "coordinate lane"], Any]
+"""Value and gradient where coordinates lie, and what the units' density gave there."""
+
+
+def _of_units(pool: Pool, group: Group, hyper: Hyper, x: Array, density: Any) -> tuple[Located, Float[Array, " lane"]]:
     """The units' density at coordinates `x` given the hyperparameters, and that of their pooled parameters, in logs."""
     units, chains = pool.structure.units, pool.structure.chains
 
@@ -358,12 +363,12 @@ def _of_units(pool: Pool, group: Group, hyper: Hyper, x: Array, density: Any) ->
     (position, log_change), back, log_prior = jax.vjp(placed_at, x, has_aux=True)
     found = density(position)
     (gradient,) = back((found.gradient, jnp.ones_like(log_change)))
-    return Origin(x, found.value + log_change, gradient, found), log_prior
+    return (found.value + log_change, gradient, found), log_prior
 
 
 def _of_hyper(
     pool: Pool, group: Group, hyper: Hyper, x: Array, reference: Float[Array, " lane"], moved: Array, density: Any
-) -> Origin:
+) -> Located:
     """The group's density of hyperparameters given the coordinates, relative to the units' values at `reference`."""
     units, chains = pool.structure.units, pool.structure.chains
     present = jnp.broadcast_to(group.hierarchy.present[:, None] > 0, (units, chains))
@@ -380,7 +385,7 @@ def _of_hyper(
     (gradient,) = back((jnp.where(inside[None], found.gradient, 0), jnp.ones_like(log_prior)))
     change = jnp.sum(jnp.where(inside, found.value - reference, 0).reshape(units, chains), axis=0)
     by_chain = jax.tree.map(lambda values: values.reshape(*values.shape[:-1], units, chains), found)
-    return Origin(moved, change + log_prior, gradient, by_chain)
+    return change + log_prior, gradient, by_chain
 
 
 def _share(values: Float[Array, " unit"], present: Float[Array, " unit"], share: float) -> Float[Array, ""]:

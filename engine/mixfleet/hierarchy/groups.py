@@ -99,7 +99,7 @@ def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> P
     priors = _centre_priors(panel, spec, pooled)
     own = _members(units, panel, settings)
     weeks = max(padded_weeks(len(unit.dates)) for unit in units)
-    structure = structure_of(settings, panel, weeks)
+    structure = structure_of(settings, replace(panel, units=units), weeks)
     structure = replace(
         structure,
         units=_size(len(units)),

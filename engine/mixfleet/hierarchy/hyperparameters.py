@@ -1,4 +1,4 @@
-"""Hierarchy: the hyperparameters of a group of units, and their exact draws given the units' parameters.
+"""The hyperparameters of a group of units, and their exact draws given the units' parameters.
 
 For every pooled parameter of every channel (a row), on the unconstrained scale,
 

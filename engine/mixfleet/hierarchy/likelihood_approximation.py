@@ -1,4 +1,4 @@
-"""Sites: what each unit's own data say of its pooled parameters, roughly, as a Gaussian for each.
+"""What each unit's own data say of its pooled parameters, roughly, as a Gaussian for each.
 
 At first from a Laplace approximation, then from draws: the slope of the log-likelihood's gradient in the parameter over
 the posterior, which is the precision of the Gaussian nearest to the likelihood there. The Laplace approximation is good

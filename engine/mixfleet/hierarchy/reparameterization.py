@@ -1,4 +1,4 @@
-"""Transport: coordinates of pooled parameters in which units and hyperparameters hardly depend on each other.
+"""Coordinates of pooled parameters in which units and hyperparameters hardly depend on each other.
 
 A unit's pooled parameter is `theta = mean + sd * x`, where mean and sd are those that it has given the hyperparameters
 and what the unit's own data say of it, roughly, as a Gaussian "site". Where the data are strong theta stays where it is

@@ -30,20 +30,20 @@ from mixfleet.inference.certification import (
     past_saving,
 )
 from mixfleet.inference.compiled import Device, DrawBuffer
-from mixfleet.inference.scheduler import LOOKS, Finished, Job
+from mixfleet.inference.scheduler import CHECKS, Finished, Job
 from mixfleet.models.batch import UnitBatch, stack
 
 __all__ = ["FinishedGroup", "HyperDraws", "sample_groups"]
 
 LENGTHS = (512, 1024, 2048, 4096)
-"""Looks judge draws padded to one of these lengths."""
+"""Checks judge draws padded to one of these lengths."""
 
 PATIENCE = 512
 """Draws per chain after which a group whose chains plainly disagree goes on to the next rung, if there is one."""
 
 SMALLER = 0.7
-"""Factor of the step size, from a look on, of units that diverged too often since the look before. So a unit that a
-warm-up was too short to tell of does not cost its whole group another rung. As there are few looks, the chains forget
+"""Factor of the step size, from a check on, of units that diverged too often since the check before. So a unit that a
+warm-up was too short to tell of does not cost its whole group another rung. As there are few checks, the chains forget
 that their past chose their steps, doi:10.1239/jap/1183667414."""
 
 HARDER_RUNGS = 2
@@ -148,14 +148,14 @@ def _draw(
     stop: Event,
 ) -> tuple[State, FinishedGroup | None]:
     """Draws until all of the group is certified, or will not be; the outcome is None when told to stop."""
-    looks = [n for n in LOOKS if n < inference.max_draws] + [inference.max_draws]
+    checks = [n for n in CHECKS if n < inference.max_draws] + [inference.max_draws]
     while not stop.is_set():
         state, sweep = program.sweeps(data, state)
         record.add(sweep)
-        if record.count < looks[0]:
+        if record.count < checks[0]:
             continue
-        looks = [n for n in looks if n > record.count]
-        finished = _judged(record, inference, np.asarray(data.unit_keys), patience, last=not looks)
+        checks = [n for n in checks if n > record.count]
+        finished = _judged(record, inference, np.asarray(data.unit_keys), patience, last=not checks)
         if finished is not None:
             return state, finished
         state = with_smaller_steps(state, record.diverging(), SMALLER)
@@ -190,7 +190,7 @@ class _Record:
         return np.array([past_saving(int(new), trajectories) for new in self.divergences - before])
 
     def rows(self, unit: int, length: int) -> Float[np.ndarray, "1 draw field chain"]:
-        """A unit's draws as a book has them, padded to a length."""
+        """A unit's draws as a draw buffer has them, padded to a length."""
         own = np.concatenate([block[:, :, unit] for block in self._fields])
         return np.concatenate([own, np.zeros((length - len(own), *own.shape[1:]), own.dtype)])[None]
 
@@ -210,7 +210,7 @@ class _Record:
 def _judged(
     record: _Record, inference: Inference, unit_keys: np.ndarray, patience: int, *, last: bool
 ) -> FinishedGroup | None:
-    """The group's outcome if all of it is certified, more draws will not help, or this is the last look."""
+    """The group's outcome if all of it is certified, more draws will not help, or this is the last check."""
     count, chains = record.count, record.group.pool.structure.chains
     length = next((n for n in LENGTHS if n >= count), -(-count // LENGTHS[-1]) * LENGTHS[-1])
     hyper = _judged_hyper(record, length)

@@ -1,4 +1,4 @@
-"""Pooled columns: the linear block of a group's units, split into what each has for itself and what they share.
+"""The linear block of a group's units, split into what each has for itself and what they share.
 
 Shared coefficients mean the same in every unit: the trend runs over the group's calendar, from its first fitted week to
 its last, and a control is measured in the group's standard deviation of it and not in the unit's own.

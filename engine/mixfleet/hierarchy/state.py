@@ -1,4 +1,4 @@
-"""Pooled state: where a group of units stands between two sweeps, and what its warm-up learns."""
+"""Where a group of units stands between two sweeps, and what its warm-up learns."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""Program: the compiled functions that move one tile of units, one set per structure."""
+"""The compiled functions that move one tile of units, one set per structure."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -76,7 +76,7 @@ class Program:
         self._rehearsal = _COMPILERS.submit(self._rehearse, batch, state)
 
     def empty_buffer(self) -> DrawBuffer:
-        """A book without draws."""
+        """A draw buffer without draws."""
         return self._zeros(self._empty_buffer)
 
     def empty_state(self) -> State:
@@ -108,7 +108,7 @@ class Program:
             _start(self.structure, lambda _: (here.value, here.gradient, here.extra), centre, key, targets)
 
     def advance(self, batch: UnitBatch, state: State, buffer: DrawBuffer) -> tuple[State, DrawBuffer]:
-        """One block of `TICKS` gradients per lane; the book must have room for as many draws.
+        """One block of `TICKS` gradients per lane; the draw buffer must have room for as many draws.
 
         Consumes its state and book.
         """
@@ -117,7 +117,7 @@ class Program:
     def adapt(
         self, state: State, buffer: DrawBuffer, learn: Bool[np.ndarray, " unit"], settled: Bool[np.ndarray, " unit"]
     ) -> tuple[State, DrawBuffer]:
-        """Learns the metric in some units, ends the adaptation of others, and empties the book of both."""
+        """Learns the metric in some units, ends the adaptation of others, and empties the draw buffer of both."""
         return self._adapt.result()(state, buffer, *self.put((learn, settled)))
 
     def insert(
@@ -200,7 +200,7 @@ def _advance(structure: Structure, batch: UnitBatch, state: State, buffer: DrawB
         [trace.position, trace.extra, trace.value[:, None], trace.energy[:, None]], axis=1
     ).reshape(TICKS, -1, units, chains)
     done = jnp.sum(trace.done, axis=0, dtype=jnp.int32)
-    # Row in the book of each trajectory that finished, and where those stand in the trace.
+    # Row in the draw buffer of each trajectory that finished, and where those stand in the trace.
     row = buffer.filled[None] + jnp.cumsum(trace.done, axis=0, dtype=jnp.int32) - 1
     (events,) = jnp.nonzero(trace.done.reshape(-1), size=trace.done.size)
     events = events.astype(jnp.int32)

@@ -1,7 +1,7 @@
 """Whether the chains of one unit have converged: R-hat, effective sample sizes, E-BFMI.
 
 Everything here is pure, takes a fixed number of draws of which only the first `count` are valid, and may be
-traced, so one compiled program serves every look at a running fit. Call under `jax.enable_x64(True)`: draws
+traced, so one compiled program serves every check of a running fit. Call under `jax.enable_x64(True)`: draws
 may be float32, ranks are exact in either precision, and all after the ranks is float64.
 
 A quantity that is constant or holds a value that is not finite has no diagnostics: all its numbers are NaN,

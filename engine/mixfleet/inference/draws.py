@@ -1,4 +1,4 @@
-"""Draws: one unit's rows of a book as parameters of the model, judged and ready for the host."""
+"""Draws: one unit's rows of a draw buffer as parameters of the model, judged and ready for the host."""
 
 from functools import partial
 from typing import NamedTuple

@@ -10,7 +10,7 @@ References:
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -29,12 +29,15 @@ __all__ = [
     "State",
     "Stepping",
     "Trace",
+    "acceptance",
     "adapt_step",
     "advance",
     "begin",
     "energy_balance",
     "lanes_of",
+    "leap",
     "metric_of",
+    "point_of",
     "restart",
 ]
 
@@ -59,7 +62,8 @@ class Point(NamedTuple):
     inverse_mass_gradient: Float[Array, "coordinate lane"]
     """Covariance times gradient: what half a kick does to the velocity."""
     value: Float[Array, " lane"]
-    extra: Float[Array, "extra lane"]
+    extra: Any
+    """Whatever else the density gave; arrays whose last axis is the lane."""
 
 
 class Metric(NamedTuple):
@@ -135,7 +139,7 @@ class Trace(NamedTuple):
     diverged: Bool[Array, " lane"]
 
 
-LogDensity = Callable[[Float[Array, "coordinate lane"]], tuple[Array, Array, Array]]
+LogDensity = Callable[[Float[Array, "coordinate lane"]], tuple[Array, Array, Any]]
 """Position to (value, gradient, extra) of every lane."""
 
 
@@ -164,8 +168,7 @@ def begin(
     key: UInt32[Array, "unit 2"],
 ) -> State:
     """The state at the start of the first trajectory, with what the density says of the position."""
-    value, gradient, extra = evaluation
-    point = Point(position, gradient, metric.inverse_mass_gradient(gradient), value, extra)
+    point = point_of(position, evaluation, metric)
     lanes, units = position.shape[1], key.shape[0]
     empty = jnp.zeros_like(position)
     state = State(
@@ -187,6 +190,31 @@ def begin(
 def advance(log_density: LogDensity, state: State, ticks: int) -> tuple[State, Trace]:
     """The state after `ticks` gradients of every lane, and the trace of each tick (leading axis)."""
     return jax.lax.scan(lambda carried, _: _tick(log_density, carried), state, None, length=ticks)
+
+
+def point_of(position: Float[Array, "coordinate lane"], evaluation: tuple[Array, Array, Any], metric: Metric) -> Point:
+    """The point at a position, with value, gradient and all else that the density gave there."""
+    value, gradient, extra = evaluation
+    return Point(position, gradient, metric.inverse_mass_gradient(gradient), value, extra)
+
+
+def leap(
+    evaluate: Callable[[Float[Array, "coordinate lane"]], Point],
+    here: Point,
+    velocity: Float[Array, "coordinate lane"],
+    momentum: Float[Array, "coordinate lane"],
+    step: Float[Array, "*#one lane"],
+) -> tuple[Point, Float[Array, "coordinate lane"], Float[Array, "coordinate lane"]]:
+    """One leapfrog step of every lane: the point it leads to, and velocity and momentum there."""
+    velocity = velocity + 0.5 * step * here.inverse_mass_gradient
+    momentum = momentum + 0.5 * step * here.gradient
+    here = evaluate(here.position + step * velocity)
+    return here, velocity + 0.5 * step * here.inverse_mass_gradient, momentum + 0.5 * step * here.gradient
+
+
+def acceptance(error: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """Probability that a trajectory with this error of its energy is accepted; none where it is not finite."""
+    return jnp.where(jnp.isfinite(error), jnp.exp(-jnp.maximum(error, 0.0)), 0.0)
 
 
 def energy_balance(accept: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
@@ -212,17 +240,18 @@ def _tick(log_density: LogDensity, state: State) -> tuple[State, Trace]:
     units, lanes = state.key.shape[0], state.here.position.shape[1]
     chains = lanes // units
     step = lanes_of(jnp.exp(state.stepping.log_step), chains)
-    velocity = state.velocity + 0.5 * step * state.here.inverse_mass_gradient
-    momentum = state.momentum + 0.5 * step * state.here.gradient
-    here = _point(log_density, state.here.position + step * velocity, state.metric)
-    velocity = velocity + 0.5 * step * here.inverse_mass_gradient
-    momentum = momentum + 0.5 * step * here.gradient
-
+    here, velocity, momentum = leap(
+        lambda position: point_of(position, log_density(position), state.metric),
+        state.here,
+        state.velocity,
+        state.momentum,
+        step,
+    )
     steps_left = state.steps_left - 1
     done = steps_left <= 0
     energy = -here.value + 0.5 * sum_rows(momentum * velocity)
     error = energy - state.start_energy
-    accept = jnp.where(jnp.isfinite(error), jnp.exp(-jnp.maximum(error, 0.0)), 0.0)
+    accept = acceptance(error)
     accepted = state.threshold < accept
     settled = _choose(accepted, here, state.start)
 
@@ -288,11 +317,6 @@ def adapt_step(stepping: Stepping, done: Bool[Array, " unit"], accept: Float[Arr
     log_average = forget * log_step + (1 - forget) * stepping.log_average
     adapted = stepping._replace(log_step=log_step, log_average=log_average, shortfall=shortfall, updates=updates)
     return _choose(done & stepping.adapting, adapted, stepping)
-
-
-def _point(log_density: LogDensity, position: Array, metric: Metric) -> Point:
-    value, gradient, extra = log_density(position)
-    return Point(position, gradient, metric.inverse_mass_gradient(gradient), value, extra)
 
 
 def _choose(which: Bool[Array, " last"], yes: Chosen, no: Chosen) -> Chosen:

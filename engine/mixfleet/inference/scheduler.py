@@ -24,21 +24,21 @@ WINDOWS = (1, 3, 6)
 SETTLING = 1
 """Blocks of warm-up after the last window, for the step size alone."""
 
-LOOKS = (256, 384, 512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2400, 2800, 3200)
-"""Draws per chain at which a unit may stop, up to the configuration's most, which is the last look."""
+CHECKS = (256, 384, 512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2400, 2800, 3200)
+"""Draws per chain at which a unit may stop, up to the configuration's most, which is the last check."""
 
 FEWEST = 512
-"""Draws per chain before which nobody is looked at; of a unit in several places, over all its places."""
+"""Draws per chain before which nobody is checked; of a unit in several places, over all its places."""
 
 HASTE = 0.95
-"""Effective draws may come faster than at the last look; this much earlier is worth looking."""
+"""Effective draws may come faster than at the last check; this much earlier is worth checking."""
 
 SHORT = 768
-"""Looks at up to so many draws judge a book of this length, later ones the whole book."""
+"""Checks at up to so many draws judge a draw buffer of this length, later ones the whole buffer."""
 
 PATIENCE = 1024
 """Draws per chain after which a unit is given up whose chains plainly disagree, or whose effective draws come too
-slowly to reach the floor by the last look."""
+slowly to reach the floor by the last check."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ class _ActiveUnit:
     places: list[int]
     started: float
     blocks: int = 0
-    look: int = 0
+    check: int = 0
     sampling: bool = False
 
 
@@ -128,7 +128,7 @@ class Slots:
         finish: Callable[[Finished], None],
         stop: Event,
     ) -> None:
-        self._program, self._kind, self._device = program, program.structure, program.device
+        self._program, self._structure, self._device = program, program.structure, program.device
         self._inference, self._jobs, self._finish, self._stop = inference, jobs, finish, stop
         self._occupants: list[_ActiveUnit] = []
         self._staged: deque[tuple[Job, list[int]]] = deque()
@@ -154,8 +154,8 @@ class Slots:
 
     def _fill(self) -> None:
         taken = {place for active_unit in self._occupants for place in active_unit.places}
-        free = [place for place in range(self._kind.units) if place not in taken]
-        source = np.full(self._kind.units, -1, np.int32)
+        free = [place for place in range(self._structure.units) if place not in taken]
+        source = np.full(self._structure.units, -1, np.int32)
         while free and (self._staged or self._stage(source)):
             job, sources = self._staged[0]
             if len(sources) > len(free):
@@ -168,7 +168,7 @@ class Slots:
 
     def _stage(self, source: np.ndarray) -> bool:
         """Starts the next units; those already staged must be in their places before their states go."""
-        jobs = self._jobs.take(self._kind.units)
+        jobs = self._jobs.take(self._structure.units)
         if not jobs:
             return False
         self._insert(source)
@@ -176,10 +176,10 @@ class Slots:
         members = [job.member for job in jobs for _ in range(job.copies)]
         keys = np.concatenate([job.keys for job in jobs])
         targets = [job.target_accept for job in jobs for _ in range(job.copies)]
-        spare = self._kind.units - len(members)
-        batch = self._program.put(stack(members + members[:1] * spare, self._kind))
+        spare = self._structure.units - len(members)
+        batch = self._program.put(stack(members + members[:1] * spare, self._structure))
         filled = np.concatenate([keys, np.repeat(keys[:1], spare, axis=0)])
-        aims = np.array(targets + targets[:1] * spare, self._kind.dtype)
+        aims = np.array(targets + targets[:1] * spare, self._structure.dtype)
         self._staged_state = self._program.start(batch, filled, aims)
         first = 0
         for job in jobs:
@@ -198,18 +198,18 @@ class Slots:
         self._put_tile()
 
     def _put_tile(self) -> None:
-        members: list[PreparedUnit | None] = [None] * self._kind.units
+        members: list[PreparedUnit | None] = [None] * self._structure.units
         for active_unit in self._occupants:
             for place in active_unit.places:
                 members[place] = active_unit.job.member
-        self._tile = self._program.put(stack(members, self._kind))
+        self._tile = self._program.put(stack(members, self._structure))
 
     def _block(self) -> None:
         assert self._state is not None
         assert self._buffer_of is not None
         assert self._tile is not None
         self._state, self._buffer_of = self._program.advance(self._tile, self._state, self._buffer_of)
-        learn = np.zeros(self._kind.units, bool)
+        learn = np.zeros(self._structure.units, bool)
         settled = learn.copy()
         begun: list[_ActiveUnit] = []
         for active_unit in self._occupants:
@@ -224,26 +224,26 @@ class Slots:
         counts = np.asarray(self._buffer_of.filled)
         for active_unit in begun:
             count = int(np.min(counts[active_unit.places]))
-            if count >= self._looks(active_unit.job)[active_unit.look]:
-                self._look(active_unit, count)
+            if count >= self._checks(active_unit.job)[active_unit.check]:
+                self._check(active_unit, count)
         if np.any(learn | settled):
             self._state, self._buffer_of = self._program.adapt(self._state, self._buffer_of, learn, settled)
 
-    def _looks(self, job: Job) -> list[int]:
+    def _checks(self, job: Job) -> list[int]:
         last = self._inference.max_draws
-        return [n for n in LOOKS if n * job.copies >= FEWEST and n < last] + [last]
+        return [n for n in CHECKS if n * job.copies >= FEWEST and n < last] + [last]
 
-    def _next_look(self, job: Job, count: int, ess: float) -> int:
-        """The first look at which the unit should have enough effective draws, at the pace it had so far."""
-        looks = self._looks(job)
+    def _next_check(self, job: Job, count: int, ess: float) -> int:
+        """The first check at which the unit should have enough effective draws, at the pace it had so far."""
+        checks = self._checks(job)
         needed = count * min(HASTE * self._inference.ess_target / ess, 2.0) if ess > 0 else 0.0
-        later = [i for i, look in enumerate(looks) if look > count]
-        return next((i for i in later if looks[i] >= needed), later[-1] if later else len(looks))
+        later = [i for i, check in enumerate(checks) if check > count]
+        return next((i for i in later if checks[i] >= needed), later[-1] if later else len(checks))
 
     def _over(self, job: Job, verdict: Verdict, count: int, divergences: int) -> bool:
         """Whether more draws are not needed, or will not help."""
         most, ess = self._inference.max_draws, min(verdict.ess_bulk_min, verdict.ess_tail_min)
-        if past_saving(divergences, most * job.copies * self._kind.chains):
+        if past_saving(divergences, most * job.copies * self._structure.chains):
             return True
         if verdict.settled and ess >= self._inference.ess_target:
             return True
@@ -253,7 +253,7 @@ class Slots:
         too_slow = ess * most < count * self._inference.ess_floor
         return count >= PATIENCE and (verdict.hopeless or too_slow)
 
-    def _look(self, active_unit: _ActiveUnit, count: int) -> None:
+    def _check(self, active_unit: _ActiveUnit, count: int) -> None:
         assert self._buffer_of is not None
         assert self._tile is not None
         count -= count % 2
@@ -262,7 +262,7 @@ class Slots:
         divergences = int(np.sum(np.asarray(self._buffer_of.divergences)[places]))
         filled = np.asarray(self._buffer_of.filled)[places, None]
         sample = UnitSample(
-            structure=self._kind,
+            structure=self._structure,
             batch=self._tile,
             member=job.member,
             buffer=self._buffer_of,
@@ -275,8 +275,8 @@ class Slots:
         )
         certified = certify(sample, self._inference)
         verdict = certified.verdict
-        active_unit.look = self._next_look(job, count, min(verdict.ess_bulk_min, verdict.ess_tail_min))
-        if active_unit.look < len(self._looks(job)) and not self._over(job, verdict, count, divergences):
+        active_unit.check = self._next_check(job, count, min(verdict.ess_bulk_min, verdict.ess_tail_min))
+        if active_unit.check < len(self._checks(job)) and not self._over(job, verdict, count, divergences):
             return
         self._occupants.remove(active_unit)
         self._finish(
@@ -287,7 +287,7 @@ class Slots:
                 draws=certified.kept(),
                 count=count,
                 divergences=divergences,
-                gradients=active_unit.blocks * TICKS * self._kind.chains * job.copies,
+                gradients=active_unit.blocks * TICKS * self._structure.chains * job.copies,
                 seconds=time.monotonic() - active_unit.started,
                 batch=self._tile,
                 place=places[0],
@@ -299,5 +299,5 @@ class Slots:
 
 
 def capacity_of(inference: Inference) -> int:
-    """Draws per chain that a book must hold."""
+    """Draws per chain that a draw buffer must hold."""
     return max(inference.max_draws + TICKS, SHORT)

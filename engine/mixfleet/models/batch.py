@@ -19,6 +19,7 @@ from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.parameters import DrawRows, ParameterLayout, parameter_layout, sampled_parameters
 from mixfleet.models.priors.families import HYPER_ROWS, family_of
 from mixfleet.models.strength import StrengthPrior, strength_families, strength_prior
+from mixfleet.models.virtual_weeks import ARRAYS, Extent, extent_of, no_virtual_weeks, virtual_weeks
 from mixfleet_kernels.likelihood import Series
 
 __all__ = [
@@ -66,6 +67,8 @@ class Structure:
     shared: int = 0
     """Columns whose coefficients are pooled: the last directions of the basis, of no variance of their own, are theirs,
     and a draw keeps their coefficients where it keeps the projection along the others."""
+    evidence: Extent = Extent()
+    """Room for lift tests."""
 
     @property
     def lanes(self) -> int:
@@ -106,6 +109,16 @@ class UnitBatch(NamedTuple):
     """What the strength's coordinate is measured in: the log of its value, in mean contribution or effect, at 0."""
     centre: Float[Array, "coordinate unit"]
     """Where optimisation starts."""
+    lift_media: Float[Array, "virtual path unit"]
+    """Media of every channel under test, on its scale: all with the test, then all without."""
+    lift_weight: Float[Array, "lifted row unit"]
+    """What a virtual week's response counts for in its test, in standard deviations of it."""
+    lift_channel: Float[Array, "row channel unit"]
+    """One where the row is the channel's."""
+    lift_test: Float[Array, "test row unit"]
+    """One where the row is the test's."""
+    lift_estimate: Float[Array, "2 test unit"]
+    """Estimate in standard deviations of the test, and the log of its density's constant."""
 
     def series(self, chains: int) -> Series:
         """The data with every unit repeated for its chains."""
@@ -148,7 +161,7 @@ def padded_weeks(weeks: int) -> int:
 
 
 def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
-    """The structure of the program for units of `weeks` weeks.
+    """The structure of the program for the panel's units, of `weeks` weeks.
 
     Raises:
         ConfigError: A prior that a channel's strength cannot have.
@@ -161,11 +174,13 @@ def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
         columns=len(baseline.column_names(spec.model, spec.data)),
         units=max(1, spec.compute.lanes // chains),
         chains=chains,
-        model=spec.model,
+        # Columns are data: neither terms nor their dates make another program.
+        model=replace(spec.model, baseline=()),
         families=tuple(families),
         strengths=strength_families(spec.prior, panel),
         measured=spec.prior.on.possible != ("effect",),
         dtype=spec.compute.precision,
+        evidence=extent_of((unit.experiments for unit in panel.units), window=spec.model.window),
     )
 
 
@@ -176,8 +191,9 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
     fitted = scaling.likelihood_weeks(unit, window=model.window, holdout=holdout)
     contribution_weeks = fitted if fitted.any() else scaling.known_weeks(unit, window=model.window)
     measured = scaling.measure(unit, fitted, holdout)
-    design = baseline.design(unit.dates, measured.scaled_controls(unit), model=model, fitted_weeks=measured.trend_weeks)
     names = dict(zip(panel.keys, unit.labels, strict=True))
+    controls = measured.scaled_controls(unit)
+    design = baseline.design(unit.dates, controls, model=model, fitted_weeks=measured.trend_weeks, unit=names)
     mean, sd = baseline.column_priors(model, spec.data, spec.prior, names)
     weight = np.where(fitted, 1.0, FAINT * contribution_weeks)
     basis, variance, loading = decompose(design * fitted[:, None], sd)
@@ -185,10 +201,7 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
     kpi = (measured.scaled_kpi(unit) - design @ mean) * fitted
     media = measured.scaled_media(unit)
     active = _reaches(media, contribution_weeks, model.window if model.adstock != "none" else 1)
-    priors = tuple(
-        tuple(spec.prior.distribution(parameter, unit=names, channel=channel) for channel in panel.channels)
-        for parameter in model.channel_parameters[:-1]
-    )
+    priors = _curve_priors(spec, panel, names)
     strength = strength_prior(unit, panel, spec, measured, contribution_weeks)
     shared = tuple(spec.prior.distribution(name, unit=names) for name in OBSERVATION_PARAMETERS[model.observation])
     # The mean response of an absent channel counts as one: its effect, and so its prior, is what is sampled.
@@ -210,6 +223,7 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         "measure": strength.rows,
         "log_strength_unit": strength_unit,
         "centre": centre,
+        **virtual_weeks(unit.experiments, measured, window=model.window),
     }
     return PreparedUnit(
         unit=unit,
@@ -222,6 +236,14 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         priors=priors,
         strength=strength,
         arrays=arrays,
+    )
+
+
+def _curve_priors(spec: Spec, panel: Panel, names: dict[str, str]) -> tuple[tuple[Distribution, ...], ...]:
+    """Priors of the curves' parameters in one unit, by parameter and channel."""
+    return tuple(
+        tuple(spec.prior.distribution(parameter, unit=names, channel=channel) for channel in panel.channels)
+        for parameter in spec.model.channel_parameters[:-1]
     )
 
 
@@ -251,6 +273,7 @@ def stack(members: Sequence[PreparedUnit | None], structure: Structure) -> UnitB
 
     So do those of None, but without a week in the likelihood: nobody is to learn anything there, and it costs little.
     """
+    members = [member and _with_room(member, structure) for member in members]
     first = next(member for member in members if member is not None)
     there = [*members, *[first] * (structure.units - len(members))]
 
@@ -260,6 +283,21 @@ def stack(members: Sequence[PreparedUnit | None], structure: Structure) -> UnitB
 
     batch = UnitBatch(**{name: gather(name) for name in UnitBatch._fields})  # pyright: ignore[reportArgumentType]
     return batch._replace(weight=batch.weight * np.array([member is not None for member in there], structure.dtype))
+
+
+def _with_room(member: PreparedUnit, structure: Structure) -> PreparedUnit:
+    """The member with room for as many tests as its neighbours have."""
+    given = member.arrays
+    room = no_virtual_weeks(structure.evidence, window=structure.model.window, channels=structure.channels)
+    if all(given[name].shape == room[name].shape for name in ARRAYS):
+        return member
+    rows = given["lift_weight"].shape[1]
+    for name in ARRAYS:
+        if name != "lift_media":
+            room[name][tuple(slice(size) for size in given[name].shape)] = given[name]
+    for first, own in ((0, 0), (structure.evidence.rows, rows)):
+        room["lift_media"][: len(given["lift_media"]), first : first + rows] = given["lift_media"][:, own : own + rows]
+    return replace(member, arrays={**given, **room})
 
 
 def batch_shapes(structure: Structure) -> UnitBatch:
@@ -277,6 +315,8 @@ def batch_shapes(structure: Structure) -> UnitBatch:
         log_strength_unit=(channels, units),
         centre=(structure.dimension, units),
     )
+    room = no_virtual_weeks(structure.evidence, window=structure.model.window, channels=channels)
+    sizes |= {name: (*room[name].shape, units) for name in ARRAYS}
     structs = {name: jax.ShapeDtypeStruct(size, structure.dtype) for name, size in sizes.items()}
     return UnitBatch(**structs)  # pyright: ignore[reportArgumentType]
 

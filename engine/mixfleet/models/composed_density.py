@@ -16,6 +16,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
 from mixfleet.models.batch import Structure, UnitBatch
+from mixfleet.models.evidence import evidence
 from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.priors.families import FAMILIES
 from mixfleet.models.strength import log_prob, log_strength_slope
@@ -70,4 +71,6 @@ def _log_posterior(
     for part in (*layout.shapes, *layout.observation):
         value = value + jnp.sum(FAMILIES[part.family].log_prob(position[part.rows], hyper[:, part.rows]), axis=0)
     value = value + jnp.sum(norm.logpdf(along) + jnp.log(spread), axis=0)
+    if structure.evidence.rows:
+        value = value + evidence(parameters.shape, effect, batch, structure).value
     return value, jnp.concatenate([mean, along])

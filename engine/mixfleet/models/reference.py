@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float
 from mixfleet.config import Model, Spec
 from mixfleet.config.priors import OBSERVATION_PARAMETERS, Distribution
 from mixfleet.data import scaling
+from mixfleet.data.experiments.experiment import Experiment
 from mixfleet.data.panel import Panel, Unit
 from mixfleet.models import baseline
 
@@ -26,6 +27,7 @@ __all__ = [
     "OBSERVATIONS",
     "PRIORS",
     "SATURATIONS",
+    "LiftTest",
     "Priors",
     "Series",
     "media_and_observation",
@@ -45,6 +47,18 @@ class Series:
     """Weeks in the likelihood; media of the others carry over into them."""
     design: Float[np.ndarray, "week column"]
     """Columns of the linear block: intercept, trend, seasonality, controls, treatments."""
+    tests: tuple["LiftTest", ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiftTest:
+    """A test on the model's scale: the unit's whole media as they were with it and without, and a window more."""
+
+    test: Float[np.ndarray, "longer channel"]
+    control: Float[np.ndarray, "longer channel"]
+    worth: Float[np.ndarray, " longer"]
+    estimate: float
+    sd: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +116,8 @@ def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Priors
         media=measured.scaled_media(unit),
         kpi=measured.scaled_kpi(unit),
         fitted=fitted,
-        design=baseline.design(unit.dates, controls, model=model, fitted_weeks=measured.trend_weeks),
+        design=baseline.design(unit.dates, controls, model=model, fitted_weeks=measured.trend_weeks, unit=names),
+        tests=tuple(_lift_test(test, unit, measured, model) for test in unit.experiments),
     )
     on, one = _measures(unit, panel, spec, measured, fitted)
     having = {name: range(len(panel.channels)) for name in model.channel_parameters[:-1]} | dict(on)
@@ -122,6 +137,25 @@ def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Priors
     return series, priors
 
 
+def _lift_test(test: Experiment, unit: Unit, scale: scaling.Scale, model: Model) -> LiftTest:
+    """A test over the unit's whole history; one of a steady level over that level's."""
+    real = np.zeros((0, unit.media.shape[1])) if not test.start else unit.media
+    begin = 0 if not test.start else int(np.searchsorted(unit.dates, np.datetime64(test.start), side="right")) - 1
+    longer = np.concatenate([real, np.zeros((len(test.worth) + model.window, unit.media.shape[1]))])
+    # Behind as many weeks without media as a path has before its first lift.
+    longer = np.concatenate([np.zeros((model.window - 1, longer.shape[1])), longer])
+    own = slice(begin, begin + len(test.worth))
+    paths = []
+    for path in (test.test, test.control):
+        whole = longer.copy()
+        whole[own, list(test.places)] = path
+        paths.append(whole / scale.media)
+    worth = np.zeros(len(longer))
+    worth[own] = test.worth
+    estimate, sd = test.estimate / scale.kpi, test.sd / scale.kpi
+    return LiftTest(test=paths[0], control=paths[1], worth=worth, estimate=estimate, sd=sd)
+
+
 def media_and_observation(
     series: Series, priors: Priors, model: Model
 ) -> tuple[Float[Array, " week"], dict[str, Float[Array, ""]]]:
@@ -139,6 +173,12 @@ def media_and_observation(
     if "effect" not in parameters:
         numpyro.deterministic("effect", effect)
     by_channel = response * effect[None]
+    for number, test in enumerate(series.tests):
+        with_it, without = (
+            saturated_adstock(jnp.asarray(path), parameters, model) @ effect for path in (test.test, test.control)
+        )
+        lift = jnp.sum(jnp.asarray(test.worth) * (with_it - without))
+        numpyro.sample(f"lift_{number}", dist.Normal(lift, test.sd), obs=jnp.asarray(test.estimate))
     numpyro.deterministic("mean_contribution", by_channel[series.fitted].mean(axis=0))
     return jnp.asarray(numpyro.deterministic("media", by_channel.sum(axis=1))), observation
 

@@ -58,7 +58,9 @@ def unit_result(
     draws, dims, coords = _draws(fitted, natural, panel, spec)
     picked = {name: evenly_spaced(draws[name], SUMMARY_DRAWS) for name in series_variables(spec.model)}
     unit, counted = member.unit, _counted(member, spec)
-    series = unit_series(unit, member.scale, picked, spec.model, counted=counted, weeks=structure.weeks)
+    series = unit_series(
+        unit, member.scale, picked, spec.model, keys=panel.keys, counted=counted, weeks=structure.weeks
+    )
     weights, price = value_weights(series.counted, series.value)
     sums, media = map(np.asarray, decompose(series.media, weights, series.curves, model=spec.model))
     known = counted & np.isfinite(unit.kpi)

@@ -97,8 +97,10 @@ def unit_series(
     draws: Mapping[str, Float[np.ndarray, "draw ..."]],
     model: Model,
     *,
+    keys: tuple[str, ...],
     counted: Bool[np.ndarray, " week"],
     weeks: int,
+    lent: Float[np.ndarray, " linear"] | None = None,
 ) -> UnitSeries:
     """The unit's arrays.
 
@@ -107,8 +109,10 @@ def unit_series(
         scale: On which the unit was fitted.
         draws: Each of `series_variables`, in the table's units.
         model: Families, and terms of the baseline.
+        keys: Names of the columns that `unit.labels` are of.
         counted: Weeks that count.
         weeks: Length of the arrays, at least the unit's.
+        lent: Spreads of the unit's constant controls in others, as `scaling.lent_spread` has them.
     """
 
     def padded(values: np.ndarray) -> np.ndarray:
@@ -118,9 +122,13 @@ def unit_series(
     own = {name: np.moveaxis(np.asarray(values, float), 0, -1) for name, values in draws.items()}
     # Coefficients are kept per unit of a control; a control's contribution is that of its distance from its mean.
     controls = np.where(unit.observed[:, None], unit.controls - scale.control_mean, 0.0)
-    design = baseline.design(unit.dates, controls, model=model, fitted_weeks=scale.trend_weeks)
+    names = dict(zip(keys, unit.labels, strict=True))
+    design = baseline.design(unit.dates, controls, model=model, fitted_weeks=scale.trend_weeks, unit=names)
     coefficients = own["coefficients"].copy()
-    coefficients[0] += scale.control_mean @ coefficients[len(coefficients) - len(scale.control_mean) :]
+    linear = len(coefficients) - len(scale.control_mean)
+    coefficients[0] += scale.control_mean @ coefficients[linear:]
+    if lent is not None:
+        coefficients[linear:] /= lent[:, None]
     shapes = [own[name] / scale.media[:, None] ** MEDIA_POWERS.get(name, 0) for name in model.channel_parameters[:-1]]
     return UnitSeries(
         media=padded(scale.scaled_media(unit)),

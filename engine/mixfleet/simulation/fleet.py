@@ -1,8 +1,8 @@
-"""Simulate: fleets drawn from known parameters, with the truth beside the table."""
+"""Fleets drawn from known parameters, with the truth beside the table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,9 @@ from jaxtyping import Float, Int
 from mixfleet import config
 from mixfleet.config.priors import Distribution
 from mixfleet.data.panel import unit_id
+from mixfleet.models.baseline import with_dates
+from mixfleet.simulation.baseline import column_kinds, column_names, term_columns
+from mixfleet.simulation.experiments import drawn_tests
 from mixfleet.simulation.spend import channel_names, weekly_controls, weekly_spend
 from mixfleet.simulation.truth import (
     PooledTruth,
@@ -26,7 +29,6 @@ from mixfleet.simulation.truth import (
 KEYS: tuple[str, ...] = ("brand", "market")
 LAST_WEEK = np.datetime64("2022-12-26")
 """A Monday; fleets end here however long they are, so that no date lies in the future."""
-DAYS_PER_YEAR = 365.25
 SALES = 100_000.0
 """Usual weekly sales of a brand in a market of middling size."""
 _ABSENT_SHARE = 0.15
@@ -47,6 +49,8 @@ class Simulated:
     kpi_scale in KPI."""
     data: config.Data
     """Reads the table."""
+    experiments: pa.Table | None = None
+    """Lift tests with errors around the truth's lifts; None without any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +75,7 @@ def fleet(
     controls: int = 2,
     seed: int = 0,
     ragged: bool = False,
+    experiments: int = 0,
     truth: Literal["prior", "fixed"] = "prior",
     prior: config.Prior | None = None,
     model: config.Model | None = None,
@@ -86,6 +91,7 @@ def fleet(
         controls: Number of controls.
         seed: Another seed is another fleet.
         ragged: Units start and end at different weeks, and some lack a channel.
+        experiments: Lift tests of every unit.
         truth: `prior` draws every parameter from its prior, `fixed` takes realistic ones.
         prior: Priors to draw from; the default prior if not given.
         model: Structure of the units' models; the default if not given.
@@ -99,6 +105,7 @@ def fleet(
         controls=controls,
         seed=seed,
         ragged=ragged,
+        experiments=experiments,
         truth=truth,
     )
     return from_config(simulation, prior or config.Prior(), model or config.Model(), pooling or config.Pooling())
@@ -126,6 +133,8 @@ def from_config(
     ]
     contexts = {labels: _context(labels, simulation) for labels in pairs}
     frames = _frames(contexts, pooling)
+    first = LAST_WEEK - np.timedelta64(7, "D") * (simulation.weeks - 1)
+    model = with_dates(model, [dict(zip(KEYS, labels, strict=True)) for labels in pairs], first, LAST_WEEK)
     units = [
         _simulate_unit(labels, contexts[labels], frames, simulation, prior, model, pooling, names) for labels in pairs
     ]
@@ -140,9 +149,30 @@ def from_config(
     return Simulated(
         table=_table(units, data),
         truth=_truth_table(units, names, model),
-        truth_linear=_linear_table(units, _column_names(model, controls)),
+        truth_linear=_linear_table(units, (*column_names(model), *controls)),
         data=data,
+        experiments=_experiments_table(units, simulation, model, names),
     )
+
+
+def _experiments_table(
+    units: list[_Unit], simulation: config.Simulation, model: config.Model, names: tuple[str, ...]
+) -> pa.Table | None:
+    rows: list[dict[str, Any]] = []
+    for unit in units if simulation.experiments else ():
+        largest = unit.spend.max(axis=0)
+        tests = drawn_tests(
+            _streams(simulation.seed, ("experiments", *unit.labels), 1)[0],
+            count=simulation.experiments,
+            dates=unit.dates,
+            media=unit.spend / np.where(largest > 0, largest, 1.0),
+            truth=unit.truth,
+            kpi_scale=unit.kpi_scale,
+            model=model,
+            channels=names,
+        )
+        rows += [{**dict(zip(KEYS, unit.labels, strict=True)), **test} for test in tests]
+    return pa.Table.from_pylist(rows) if rows else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +237,7 @@ def _simulate_unit(
     spend = weekly_spend(media, weeks=simulation.weeks, channels=len(names), sales=sales)[weeks] * present
     dates = LAST_WEEK - np.timedelta64(7, "D") * (simulation.weeks - 1 - weeks)
     columns = design(dates, controls, model)
-    kinds = _column_kinds(model, simulation.controls)
+    kinds = (*column_kinds(model), *("control",) * simulation.controls)
     largest = spend.max(axis=0)
     scaled = spend / np.where(largest > 0, largest, 1.0)
     if simulation.truth == "fixed":
@@ -276,7 +306,7 @@ def pooled_priors(
         name: [prior.distribution(prior_of(name, channel, prior), unit={}, channel=channel) for channel in channels]
         for name in pooled
     }
-    kinds = _column_kinds(model, simulation.controls)
+    kinds = (*column_kinds(model), *("control",) * simulation.controls)
     shared = [kind for kind in dict.fromkeys(kinds) if pooling.scale(kind) is not None]
     return distributions | {kind: [prior.distribution(kind, unit={})] * kinds.count(kind) for kind in shared}
 
@@ -332,31 +362,13 @@ def _extent(rng: np.random.Generator, simulation: config.Simulation) -> tuple[In
     return np.arange(late, simulation.weeks - early), ~absent
 
 
-def _column_names(model: config.Model, controls: tuple[str, ...]) -> tuple[str, ...]:
-    trend = ("trend",) if model.trend == "linear" else ()
-    waves = tuple(f"{wave}_{k + 1}" for k in range(model.seasonality) for wave in ("sin", "cos"))
-    return ("intercept", *trend, *waves, *controls)
-
-
-def _column_kinds(model: config.Model, controls: int) -> tuple[str, ...]:
-    trend = ("trend",) if model.trend == "linear" else ()
-    return ("intercept", *trend, *("seasonality",) * (2 * model.seasonality), *("control",) * controls)
-
-
 def design(
     dates: np.ndarray, controls: Float[np.ndarray, "week control"], model: config.Model
 ) -> Float[np.ndarray, "week column"]:
-    """The linear columns: intercept, trend, yearly waves, controls with mean 0 and standard deviation 1."""
-    week = np.arange(len(dates))
-    columns = [np.ones(len(dates))]
-    if model.trend == "linear":
-        columns.append(week / (len(dates) - 1) - 0.5)
-    day = (dates - dates.astype("datetime64[Y]").astype("datetime64[D]")).astype(int) + 1
-    for k in range(1, model.seasonality + 1):
-        columns.append(np.sin(2 * np.pi * k * day / DAYS_PER_YEAR))
-        columns.append(np.cos(2 * np.pi * k * day / DAYS_PER_YEAR))
-    columns.extend((controls - controls.mean(axis=0)).T / controls.std(axis=0)[:, None])
-    return np.stack(columns, axis=1)
+    """The linear columns: those of the model's terms, then controls with mean 0 and standard deviation 1."""
+    return np.concatenate(
+        [term_columns(dates, model), (controls - controls.mean(axis=0)) / controls.std(axis=0)], axis=1
+    )
 
 
 def _table(units: list[_Unit], data: config.Data) -> pa.Table:

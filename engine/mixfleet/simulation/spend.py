@@ -1,4 +1,4 @@
-"""Flighting: how advertisers spend over the weeks, for simulated fleets."""
+"""How advertisers spend over the weeks, for simulated fleets."""
 
 import numpy as np
 from jaxtyping import Float

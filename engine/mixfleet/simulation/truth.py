@@ -234,7 +234,7 @@ def fixed_truth(media: Float[np.ndarray, "week channel"], *, model: config.Model
     weight = np.array([_FIXED_WEIGHTS[i % 8] for i in range(count)]) * (response > 0)
     total = _FIXED_LINEAR["intercept"] * MEDIA_SHARE / (1 - MEDIA_SHARE)
     effect = total * weight / weight.sum() / np.where(response > 0, response, 1.0)
-    linear = np.array([_FIXED_LINEAR[kind] for kind in kinds])
+    linear = np.array([_FIXED_LINEAR.get(kind, 0.02) for kind in kinds])
     return Truth(channel={**curves, "effect": effect}, linear=linear, noise=_FIXED_NOISE)
 
 

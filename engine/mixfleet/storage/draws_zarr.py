@@ -1,4 +1,4 @@
-"""Archive: the draws of all units of a run in one sharded Zarr v3 store.
+"""The draws of all units of a run in one sharded Zarr v3 store.
 
 Every variable is one float32 array [unit, chain, draw, ...] with a chunk per unit and a shard per 25 units.
 Units may differ in chains and draws: the axes have the greatest length, the rest is NaN, and `n_chains` and
@@ -84,7 +84,7 @@ def write_archive(
         For the manifest: size and sha256 of the archive as a whole and of the list of digests.
     """
     atomic_files.remove_tree(folder)
-    atomic_files.make_folder(folder)
+    atomic_files.make_own_folder(folder)
     drain = _Drain(folder)
     root = zarr.create_group(drain.store, zarr_format=3, attributes=_attributes(keys))
     _write_coordinates(root, extent, keys, labels)

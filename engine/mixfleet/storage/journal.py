@@ -1,4 +1,4 @@
-"""Parts: finished units of a run in progress, in immutable files that a journal lists.
+"""Finished units of a run in progress, in immutable files that a journal lists.
 
 A part holds the records of a few units. It counts once its line stands in the journal; a line counts if its
 checksum is right. So a kill at any moment loses at most the units that were not committed yet, and damage is
@@ -39,7 +39,7 @@ class Entry:
 
 
 class Parts:
-    """The parts folder of one run, opened for writing: the caller holds the run's lease."""
+    """The parts folder of one run, opened for writing: the caller holds the run's lock."""
 
     def __init__(self, folder: Path) -> None:
         """Open or create the folder; set aside what is damaged.
@@ -53,7 +53,7 @@ class Parts:
         self._entries: dict[str, Entry] = {}
         self._count = 0
         self._size = 0
-        atomic_files.make_folder(folder)
+        atomic_files.make_own_folder(folder)
         atomic_files.remove_leftovers(folder)
         self._recover()
 

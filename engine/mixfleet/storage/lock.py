@@ -1,4 +1,4 @@
-"""Lease: the right of one process to write one run folder."""
+"""The right of one process to write one run folder."""
 
 import fcntl
 import json
@@ -17,7 +17,7 @@ LOCK_FILE = ".lock"
 
 @contextmanager
 def hold_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder's lease during the block.
+    """Hold the folder's lock during the block.
 
     The kernel gives the lock up with the process that held it, so what a killed process leaves behind never
     blocks the next one.

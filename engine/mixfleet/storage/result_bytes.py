@@ -1,4 +1,4 @@
-"""Record: one `UnitResult` as bytes and back, without pickle, and its digest.
+"""One `UnitResult` as bytes and back, without pickle, and its digest.
 
 Length of the header (8 bytes, little endian), header (JSON), payload. The header holds everything that is no
 array, and type, shape and place of every array in the payload. Arrays follow in sorted order, so equal

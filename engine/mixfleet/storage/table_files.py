@@ -1,4 +1,4 @@
-"""Export: tables as CSV, Parquet or Excel files that a spreadsheet opens without running anything in them."""
+"""Tables as CSV, Parquet or Excel files that a spreadsheet opens without running anything in them."""
 
 import io
 import re

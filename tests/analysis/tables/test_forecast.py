@@ -96,6 +96,15 @@ def test_controls_that_nobody_gives_stay_at_their_mean(run: Run, controls: pd.Da
     assert set(several.held) == {"price; newsletter"}
 
 
+def test_what_goes_where_nothing_was_seen_is_named(run: Run, plan: pd.DataFrame, controls: pd.DataFrame) -> None:
+    assert set(run.insight.forecast(plan, controls=controls).beyond) == {""}
+    dear = controls.assign(price=np.where(controls.market == UNIT[1], 1e7, 8.0))
+    (words,) = set(run.insight.forecast(plan.assign(spend=plan.spend * 200), controls=dear).beyond)
+    assert re.search(r"price: nothing was learnt about it \(\d units?\)", words)
+    assert "tv: " in words
+    assert "search: " in words
+
+
 def test_without_a_plan_the_past_still_carries_over(run: Run) -> None:
     table = own(run.insight.forecast(weeks=WEEKS, period="week")).set_index(["component", "period"])["mean"]
     tv = table["tv"].to_numpy()

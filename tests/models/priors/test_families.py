@@ -47,7 +47,7 @@ POINTS = np.linspace(-4, 4, 81)
 
 
 @pytest.fixture(params=PRIORS)
-def distribution(request: pytest.FixtureRequest) -> Distribution:
+def prior(request: pytest.FixtureRequest) -> Distribution:
     return PRIORS[request.param][0]
 
 
@@ -57,20 +57,20 @@ def x64() -> Iterator[None]:
         yield
 
 
-def rows(distribution: Distribution, count: int, dtype: type = float) -> jax.Array:
-    return jnp.asarray(np.repeat(family_of(distribution).encode(distribution.values)[:, None], count, axis=1), dtype)
+def rows(prior: Distribution, count: int, dtype: type = float) -> jax.Array:
+    return jnp.asarray(np.repeat(family_of(prior).encode(prior.values)[:, None], count, axis=1), dtype)
 
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", PRIORS)
 def test_density_is_the_distributions_own_times_the_jacobian(name):
-    distribution, known = PRIORS[name]
-    family, arguments = family_of(distribution), (jnp.asarray(POINTS), rows(distribution, len(POINTS)))
+    prior, known = PRIORS[name]
+    family, arguments = family_of(prior), (jnp.asarray(POINTS), rows(prior, len(POINTS)))
     value, slope = with_slope(family.constrain, *arguments)
     found = family.log_prob(*arguments)
     expected = known.logpdf(np.asarray(value)) + np.log(np.asarray(slope))
     # Close to an upper bound of 1 scipy has no digits left of what is missing to it.
-    inside = np.asarray(value) < distribution.support[1] - 1e-4
+    inside = np.asarray(value) < prior.support[1] - 1e-4
     np.testing.assert_allclose(found[inside], expected[inside], rtol=1e-10, atol=1e-10)
     assert inside.sum() > 60
 
@@ -78,46 +78,46 @@ def test_density_is_the_distributions_own_times_the_jacobian(name):
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", PRIORS)
 def test_density_of_the_coordinate_integrates_to_one(name):
-    distribution, _ = PRIORS[name]
-    u = np.linspace(-60, 30, 90001) if distribution.support[1] == np.inf else np.linspace(-12, 12, 24001)
-    density = np.exp(family_of(distribution).log_prob(jnp.asarray(u), rows(distribution, len(u))))
+    prior, _ = PRIORS[name]
+    u = np.linspace(-60, 30, 90001) if prior.support[1] == np.inf else np.linspace(-12, 12, 24001)
+    density = np.exp(family_of(prior).log_prob(jnp.asarray(u), rows(prior, len(u))))
     np.testing.assert_allclose(np.trapezoid(density, u), 1.0, rtol=1e-8)
 
 
 @pytest.mark.usefixtures("x64")
-def test_slopes_are_those_of_differences(distribution: Distribution):
-    arguments = rows(distribution, len(POINTS))
-    for function in (family_of(distribution).constrain, family_of(distribution).log_prob):
+def test_slopes_are_those_of_differences(prior: Distribution):
+    arguments = rows(prior, len(POINTS))
+    for function in (family_of(prior).constrain, family_of(prior).log_prob):
         _, slope = with_slope(function, jnp.asarray(POINTS), arguments)
         ahead, behind = (np.asarray(function(jnp.asarray(POINTS + step), arguments)) for step in (1e-5, -1e-5))
         np.testing.assert_allclose(slope, (ahead - behind) / 2e-5, rtol=1e-6, atol=1e-6)
 
 
-def test_float32_is_finite_wherever_a_chain_may_go(distribution: Distribution):
+def test_float32_is_finite_wherever_a_chain_may_go(prior: Distribution):
     u = jnp.linspace(-12, 12, 481, dtype=jnp.float32)
-    for function in (family_of(distribution).constrain, family_of(distribution).log_prob):
-        value, slope = with_slope(function, u, rows(distribution, 481, jnp.float32))
+    for function in (family_of(prior).constrain, family_of(prior).log_prob):
+        value, slope = with_slope(function, u, rows(prior, 481, jnp.float32))
         assert value.dtype == slope.dtype == jnp.float32
         assert np.all(np.isfinite(value))
         assert np.all(np.isfinite(slope))
 
 
-def test_every_parameter_stays_within_its_bounds(distribution: Distribution):
+def test_every_parameter_stays_within_its_bounds(prior: Distribution):
     u = jnp.linspace(-12, 12, 481, dtype=jnp.float32)
-    value = family_of(distribution).constrain(u, rows(distribution, 481, jnp.float32))
-    low, high = distribution.support
+    value = family_of(prior).constrain(u, rows(prior, 481, jnp.float32))
+    low, high = prior.support
     assert np.all(value >= np.float32(low))
     assert np.all(value <= np.float32(high))
     assert np.all(np.diff(value) >= 0)
 
 
 @pytest.mark.usefixtures("x64")
-def test_the_centre_lies_within_the_bulk(distribution: Distribution):
-    at = jnp.asarray([family_of(distribution).centre(distribution.values)])
-    u = np.linspace(-60, 30, 9001) if distribution.support[1] == np.inf else np.linspace(-12, 12, 2401)
-    log_prob = family_of(distribution).log_prob
-    highest = np.max(log_prob(jnp.asarray(u), rows(distribution, len(u))))
-    assert float(log_prob(at, rows(distribution, 1))[0]) > highest - 4.0
+def test_the_centre_lies_within_the_bulk(prior: Distribution):
+    at = jnp.asarray([family_of(prior).centre(prior.values)])
+    u = np.linspace(-60, 30, 9001) if prior.support[1] == np.inf else np.linspace(-12, 12, 2401)
+    log_prob = family_of(prior).log_prob
+    highest = np.max(log_prob(jnp.asarray(u), rows(prior, len(u))))
+    assert float(log_prob(at, rows(prior, 1))[0]) > highest - 4.0
 
 
 def test_a_distribution_that_nothing_is_sampled_from_is_refused():

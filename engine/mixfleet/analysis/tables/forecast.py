@@ -13,8 +13,10 @@ from jaxtyping import Float, Int
 from mixfleet.analysis.aggregate import Totals
 from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.analysis.tables.given_rows import Rows, read_rows
+from mixfleet.data.extrapolation import beyond
 from mixfleet.data.panel import Unit
 from mixfleet.errors import ConfigError
+from mixfleet.models.baseline import furthest
 from mixfleet.posterior.response_curves import media_price
 from mixfleet.posterior.statistics import statistics
 
@@ -34,6 +36,8 @@ class Future:
     fleet: Fleet
     held: tuple[str, ...]
     """Controls and unpaid channels that nobody said anything about, held at their mean in one unit or more."""
+    beyond: tuple[str, ...]
+    """Controls and channels far outside what the fit has seen in one unit or more, and what that means."""
 
 
 def look_further(fleet: Fleet, plan: Any = None, controls: Any = None, weeks: int | None = None) -> Future:
@@ -58,6 +62,13 @@ def look_further(fleet: Fleet, plan: Any = None, controls: Any = None, weeks: in
     ahead = far if weeks is None else weeks
     if not ahead > 0 or (far > ahead and spends is not None):
         raise ConfigError(f"must be above zero and reach to the end of the plan, is {ahead}", key="forecast.weeks")
+    reach = furthest(fleet.spec.model)
+    if reach is not None and ahead + (fleet.spec.data.holdout or 0) > reach:
+        raise ConfigError(
+            f"the baseline reaches {reach} periods after the fitted ones, and {ahead} are asked for: "
+            "fit with a larger `ahead` of its term",
+            key="forecast.weeks",
+        )
     spend = _spend(fleet, spends, week, ahead)
     linear, known = _controls(fleet, given, ahead)
     units = tuple(
@@ -68,7 +79,8 @@ def look_further(fleet: Fleet, plan: Any = None, controls: Any = None, weeks: in
         units = tuple(_of_the_plan(fleet, unit, spends, place) for place, unit in enumerate(units))
     unpaid = [name for i, name in enumerate(fleet.channels) if any(_unpaid(unit)[i] for unit in fleet.units)]
     held = [name for i, name in enumerate(columns) if not known[..., i].all()]
-    return Future(fleet=replace(fleet, units=units, ahead=ahead), held=(*held, *unpaid))
+    far = _beyond(fleet, units, columns)
+    return Future(fleet=replace(fleet, units=units, ahead=ahead), held=(*held, *unpaid), beyond=far)
 
 
 def outcomes(account: Totals) -> dict[str, Any]:
@@ -78,6 +90,20 @@ def outcomes(account: Totals) -> dict[str, Any]:
     spend = np.full(found["mean"].shape, np.nan)
     spend[:, : account.spend.shape[1]] = account.spend
     return {**found, "spend": spend, "weeks": account.weeks[:, None]}
+
+
+def _beyond(fleet: Fleet, longer: tuple[Unit, ...], columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Words on each control and channel that goes where the fit of a unit has not seen it."""
+    units: dict[str, int] = {}
+    for unit, own, scale in zip(fleet.units, longer, fleet.scales, strict=True):
+        seen = np.flatnonzero(unit.observed[: scale.trend_weeks])
+        later = slice(len(unit.dates), None)
+        found = beyond(columns, unit.controls[seen], own.controls[later])
+        found |= beyond(fleet.channels, unit.media[seen], own.media[later], channels=True)
+        for name, words in found.items():
+            text = f"{name}: {words if words.startswith('nothing') else 'far beyond what was seen'}"
+            units[text] = units.get(text, 0) + 1
+    return tuple(f"{text} ({count} unit{'s' * (count > 1)})" for text, count in sorted(units.items()))
 
 
 def _of_the_plan(fleet: Fleet, unit: Unit, rows: Rows, place: int) -> Unit:

@@ -1,4 +1,4 @@
-"""Allocation: the best way to spend a total over cells whose outcomes add up, by a price of money.
+"""The best way to spend a total over cells whose outcomes add up, by a price of money.
 
 Each cell - a channel in a unit - has its outcome at a few levels of spend, with straight lines between. At a price of
 money every cell chooses for itself the level that earns most; the price at which the cells together spend the total

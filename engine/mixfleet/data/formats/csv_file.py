@@ -1,4 +1,4 @@
-"""CSV file: its needed columns as text; refused, with the line number, where it is damaged or too large."""
+"""A CSV file's needed columns as text; refused, with the line number, where it is damaged or too large."""
 
 import codecs
 import io

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int
 from mixfleet import config
 from mixfleet.config.data import FEWEST_WEEKS
 from mixfleet.data.parse import NO_OFFSET, Fault
-from mixfleet.data.parsed_table import Sheet
+from mixfleet.data.parsed_table import ParsedTable
 from mixfleet.data.validation.cells import NAMED_ROWS, name_rows
 from mixfleet.data.validation.finding import Finding, Severity, about_unit
 
@@ -27,7 +27,7 @@ def period_days(data: config.Data) -> int:
 
 
 def check_calendar(
-    sheet: Sheet,
+    sheet: ParsedTable,
     data: config.Data,
     *,
     seasonality: int,
@@ -61,7 +61,7 @@ def check_calendar(
 
 
 def _rows_at_fault(
-    sheet: Sheet,
+    sheet: ParsedTable,
     data: config.Data,
     mask: np.ndarray,
     rule: str,
@@ -75,7 +75,7 @@ def _rows_at_fault(
         yield about_unit(rule, sheet.labels[unit], text, column=data.date, severity=severity)
 
 
-def _zones(sheet: Sheet, data: config.Data) -> Iterator[Finding]:
+def _zones(sheet: ParsedTable, data: config.Data) -> Iterator[Finding]:
     low = np.minimum.reduceat(sheet.offset, sheet.start[:-1])
     high = np.maximum.reduceat(sheet.offset, sheet.start[:-1])
     # One hour is summer time, more is another zone; so is a zone in some rows only.
@@ -88,7 +88,7 @@ def _zones(sheet: Sheet, data: config.Data) -> Iterator[Finding]:
         yield about_unit("date_zones", sheet.labels[unit], words, column=data.date)
 
 
-def _off_grid(sheet: Sheet, data: config.Data, bad: np.ndarray) -> np.ndarray:
+def _off_grid(sheet: ParsedTable, data: config.Data, bad: np.ndarray) -> np.ndarray:
     """Rows whose date is not a whole number of periods away from most of the unit's dates."""
     step = period_days(data)
     day = sheet.dates.view(np.int64) % step
@@ -97,7 +97,7 @@ def _off_grid(sheet: Sheet, data: config.Data, bad: np.ndarray) -> np.ndarray:
     return ~bad & (day != counts.argmax(axis=1)[sheet.unit])
 
 
-def _frequency(sheet: Sheet, data: config.Data, irregular: np.ndarray) -> Iterator[Finding]:
+def _frequency(sheet: ParsedTable, data: config.Data, irregular: np.ndarray) -> Iterator[Finding]:
     for unit, rows in sheet.by_unit(irregular):
         dates = sheet.dates[sheet.start[unit] : sheet.start[unit + 1]]
         dates = np.unique(dates[~np.isnat(dates)])
@@ -109,7 +109,7 @@ def _frequency(sheet: Sheet, data: config.Data, irregular: np.ndarray) -> Iterat
         yield about_unit("date_frequency", sheet.labels[unit], words, column=data.date)
 
 
-def _other_calendar(sheet: Sheet, data: config.Data) -> Bool[np.ndarray, " row"]:
+def _other_calendar(sheet: ParsedTable, data: config.Data) -> Bool[np.ndarray, " row"]:
     """Rows of units whose dates follow every 4 weeks, or on business days."""
     other = np.zeros(len(sheet.labels), bool)
     for unit, (first, last) in enumerate(zip(sheet.start[:-1], sheet.start[1:], strict=True)):
@@ -139,7 +139,7 @@ def _business_days(dates: np.ndarray) -> bool:
     return len(dates) > 10 and not np.any((dates.view(np.int64) + 3) % 7 >= 5)
 
 
-def _duplicates(sheet: Sheet, again: np.ndarray) -> Iterator[Finding]:
+def _duplicates(sheet: ParsedTable, again: np.ndarray) -> Iterator[Finding]:
     for unit, rows in sheet.by_unit(again):
         both = np.unique(np.concatenate([rows - 1, rows]))
         words = (
@@ -149,7 +149,7 @@ def _duplicates(sheet: Sheet, again: np.ndarray) -> Iterator[Finding]:
         yield about_unit("duplicate_row", sheet.labels[unit], words)
 
 
-def _gaps(sheet: Sheet, data: config.Data, usable: np.ndarray) -> Iterator[Finding]:
+def _gaps(sheet: ParsedTable, data: config.Data, usable: np.ndarray) -> Iterator[Finding]:
     period, absent = period_days(data), data.gaps == "absent"
     step = np.diff(sheet.dates.view(np.int64), prepend=0) // period
     step[sheet.start[:-1]] = 1
@@ -202,7 +202,7 @@ def weeks_to_fit(
     return ~near_hole & ~held_out & has_kpi
 
 
-def without_planned_rows(sheet: Sheet, data: config.Data, *, today: np.datetime64) -> Sheet:
+def without_planned_rows(sheet: ParsedTable, data: config.Data, *, today: np.datetime64) -> ParsedTable:
     """The sheet without the rows after a unit's last KPI that are planned ones, and a finding that names them.
 
     Those are rows after today, and where `data.gaps` is `absent` all. A unit without any KPI keeps its rows.
@@ -225,7 +225,7 @@ def without_planned_rows(sheet: Sheet, data: config.Data, *, today: np.datetime6
     return replace(sheet.keep(~planned), findings=(*sheet.findings, *findings))
 
 
-def fitted_rows(sheet: Sheet, data: config.Data, window: int) -> Bool[np.ndarray, " row"]:
+def fitted_rows(sheet: ParsedTable, data: config.Data, window: int) -> Bool[np.ndarray, " row"]:
     """Rows of a sheet that a fit will see."""
     period = (sheet.dates.view(np.int64) - sheet.dates.view(np.int64)[sheet.start[:-1]][sheet.unit]) // period_days(
         data
@@ -235,7 +235,7 @@ def fitted_rows(sheet: Sheet, data: config.Data, window: int) -> Bool[np.ndarray
 
 
 def _lengths(
-    sheet: Sheet, data: config.Data, fitted: Bool[np.ndarray, " row"], seasonality: int, *, pooled: bool
+    sheet: ParsedTable, data: config.Data, fitted: Bool[np.ndarray, " row"], seasonality: int, *, pooled: bool
 ) -> Iterator[Finding]:
     count = np.add.reduceat(fitted, sheet.start[:-1], dtype=np.int64)
     size = np.diff(sheet.start)

@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from mixfleet import config
 from mixfleet.data.parse import LARGEST_INTEGER, Fault
-from mixfleet.data.parsed_table import Column, Sheet
+from mixfleet.data.parsed_table import Column, ParsedTable
 from mixfleet.data.validation.finding import Finding, Severity, about_unit, unit_name
 
 NAMED_ROWS = 5
@@ -27,7 +27,7 @@ _RULES: dict[Fault, tuple[str, str]] = {
 }
 
 
-def check_cells(sheet: Sheet, data: config.Data) -> Iterator[Finding]:
+def check_cells(sheet: ParsedTable, data: config.Data) -> Iterator[Finding]:
     """Findings about cells and labels."""
     yield from _labels(sheet, data)
     for column in all_columns(sheet):
@@ -52,36 +52,36 @@ def check_cells(sheet: Sheet, data: config.Data) -> Iterator[Finding]:
     yield from _scales(sheet)
 
 
-def all_columns(sheet: Sheet) -> tuple[Column, ...]:
+def all_columns(sheet: ParsedTable) -> tuple[Column, ...]:
     """Every numeric column, KPI first, each once."""
     return tuple({column.name: column for column in (*needed_columns(sheet), *reported_columns(sheet))}.values())
 
 
-def needed_columns(sheet: Sheet) -> tuple[Column, ...]:
+def needed_columns(sheet: ParsedTable) -> tuple[Column, ...]:
     """Those of which a unit must have every cell or, of media and controls, none."""
     single = [sheet.population, sheet.revenue_per_kpi, sheet.kpi_scale]
     columns = [sheet.kpi, *media_columns(sheet), *sheet.linear, *(column for column in single if column)]
     return tuple({column.name: column for column in columns}.values())
 
 
-def media_columns(sheet: Sheet) -> tuple[Column, ...]:
+def media_columns(sheet: ParsedTable) -> tuple[Column, ...]:
     """Spend and impressions of every channel, each column once."""
     columns = [column for channel in sheet.channels for column in (channel.spend, channel.media) if column]
     return tuple({column.name: column for column in columns}.values())
 
 
-def reported_columns(sheet: Sheet) -> tuple[Column, ...]:
+def reported_columns(sheet: ParsedTable) -> tuple[Column, ...]:
     """What platforms claim; a week without a report is no fault."""
     return tuple(channel.reported for channel in sheet.channels if channel.reported)
 
 
-def empty_units(sheet: Sheet, column: Column) -> np.ndarray:
+def empty_units(sheet: ParsedTable, column: Column) -> np.ndarray:
     """Whether all cells of a unit are missing: there the column does not exist."""
     return np.logical_and.reduceat(column.fault == Fault.MISSING, sheet.start[:-1])
 
 
 def name_rows(
-    sheet: Sheet, rows: Int[np.ndarray, " some"], column: Column | None = None, *, quote: bool = False
+    sheet: ParsedTable, rows: Int[np.ndarray, " some"], column: Column | None = None, *, quote: bool = False
 ) -> str:
     """Words for rows of the sheet: place in the table and date, with the cell itself where `quote`."""
     words = []
@@ -95,7 +95,7 @@ def name_rows(
 
 
 def _each_unit(
-    sheet: Sheet,
+    sheet: ParsedTable,
     column: Column,
     mask: np.ndarray,
     rule: str,
@@ -112,7 +112,7 @@ def _each_unit(
         yield about_unit(rule, labels, text, column=column.name, severity=severity)
 
 
-def _missing(sheet: Sheet, column: Column, data: config.Data) -> Iterator[Finding]:
+def _missing(sheet: ParsedTable, column: Column, data: config.Data) -> Iterator[Finding]:
     missing = column.fault == Fault.MISSING
     if not missing.any():
         return
@@ -136,7 +136,7 @@ def _missing(sheet: Sheet, column: Column, data: config.Data) -> Iterator[Findin
     yield from _each_unit(sheet, column, missing, "missing_value", words)
 
 
-def _scales(sheet: Sheet) -> Iterator[Finding]:
+def _scales(sheet: ParsedTable) -> Iterator[Finding]:
     """Population, revenue per KPI and KPI scale: positive; the first and last constant within a unit."""
     for column in (sheet.population, sheet.revenue_per_kpi, sheet.kpi_scale):
         if column is None:
@@ -151,7 +151,7 @@ def _scales(sheet: Sheet) -> Iterator[Finding]:
             yield about_unit("not_constant", sheet.labels[unit], words, column=column.name)
 
 
-def similar_labels(sheet: Sheet, refused: Collection[tuple[str, ...] | None]) -> Iterator[Finding]:
+def similar_labels(sheet: ParsedTable, refused: Collection[tuple[str, ...] | None]) -> Iterator[Finding]:
     """Labels that differ in case, blanks or Unicode form only: where two are one, the cause of much else."""
     alike: dict[tuple[str, ...], tuple[str, ...]] = {}
     rows = dict(zip(sheet.labels, np.diff(sheet.start), strict=True))
@@ -170,7 +170,7 @@ def similar_labels(sheet: Sheet, refused: Collection[tuple[str, ...] | None]) ->
         yield Finding(rule="key_similar", severity="info", message=words)
 
 
-def _labels(sheet: Sheet, data: config.Data) -> Iterator[Finding]:
+def _labels(sheet: ParsedTable, data: config.Data) -> Iterator[Finding]:
     for unit, labels in enumerate(sheet.labels):
         for key, label in zip(data.unit_keys, labels, strict=True):
             if label == "" or "\0" in label:

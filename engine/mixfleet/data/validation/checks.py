@@ -4,10 +4,11 @@ import numpy as np
 from jaxtyping import Float
 
 from mixfleet import config
-from mixfleet.data.parsed_table import Sheet
+from mixfleet.data.parsed_table import ParsedTable
 from mixfleet.data.validation.calendar import check_calendar, fitted_rows
 from mixfleet.data.validation.cells import check_cells, similar_labels
 from mixfleet.data.validation.finding import Finding
+from mixfleet.data.validation.later_periods import check_later_periods
 from mixfleet.data.validation.series import check_series
 from mixfleet.data.validation.short_history import lend
 from mixfleet.data.validation.whole_table import check_whole_table
@@ -16,7 +17,7 @@ _RANK = {"error": 0, "warning": 1, "info": 2}
 
 
 def check_sheet(
-    sheet: Sheet,
+    sheet: ParsedTable,
     data: config.Data,
     *,
     seasonality: int,
@@ -37,7 +38,7 @@ def check_sheet(
     refused = {finding.unit for finding in findings if finding.severity == "error"}
     usable = np.array([labels not in refused for labels in sheet.labels], bool)
     about_new, lent = lend(sheet, data, pooling, fitted=fitted, usable=usable)
-    findings += about_new
+    findings += [*about_new, *check_later_periods(sheet, fitted=fitted & usable[sheet.unit])]
     refused = {finding.unit for finding in findings if finding.severity == "error"}
     findings = sorted(findings, key=lambda f: (f.unit is not None, f.unit or (), _RANK[f.severity]))
     # Two spellings of one name come first: much of the rest follows from them.

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 
 from mixfleet.config.data import FEWEST_WEEKS
 from mixfleet.data.parse import Fault
-from mixfleet.data.parsed_table import Column, Media, Sheet
+from mixfleet.data.parsed_table import Column, Media, ParsedTable
 from mixfleet.data.validation.cells import empty_units, name_rows
 from mixfleet.data.validation.finding import Finding, Severity, about_unit
 
@@ -22,7 +22,7 @@ OUTLIER_WINDOW = 9
 """Rows of the running median that an outlier stands out from."""
 
 
-def check_series(sheet: Sheet, *, fitted: Bool[np.ndarray, " row"]) -> Iterator[Finding]:
+def check_series(sheet: ParsedTable, *, fitted: Bool[np.ndarray, " row"]) -> Iterator[Finding]:
     """Findings about whole series of a unit."""
     yield from _kpi_level(sheet, fitted)
     for channel in sheet.channels:
@@ -34,12 +34,12 @@ def check_series(sheet: Sheet, *, fitted: Bool[np.ndarray, " row"]) -> Iterator[
     yield from _columns_against_rows(sheet, fitted)
 
 
-def _extremes(sheet: Sheet, column: Column) -> tuple[Float[np.ndarray, " unit"], Float[np.ndarray, " unit"]]:
+def _extremes(sheet: ParsedTable, column: Column) -> tuple[Float[np.ndarray, " unit"], Float[np.ndarray, " unit"]]:
     first = sheet.start[:-1]
     return np.fmin.reduceat(column.values, first), np.fmax.reduceat(column.values, first)
 
 
-def _constant(sheet: Sheet, column: Column) -> tuple[Bool[np.ndarray, " unit"], Bool[np.ndarray, " unit"]]:
+def _constant(sheet: ParsedTable, column: Column) -> tuple[Bool[np.ndarray, " unit"], Bool[np.ndarray, " unit"]]:
     """Units where the column is all zero or all missing, and where it is another constant."""
     low, high = _extremes(sheet, column)
     largest = np.fmax(np.abs(low), np.abs(high))
@@ -47,11 +47,13 @@ def _constant(sheet: Sheet, column: Column) -> tuple[Bool[np.ndarray, " unit"], 
     return zero, ~zero & (high - low <= CONSTANT * largest)
 
 
-def _say(sheet: Sheet, unit: int | np.intp, rule: str, severity: Severity, column: str | None, words: str) -> Finding:
+def _say(
+    sheet: ParsedTable, unit: int | np.intp, rule: str, severity: Severity, column: str | None, words: str
+) -> Finding:
     return about_unit(rule, sheet.labels[unit], words, column=column, severity=severity)
 
 
-def _kpi_level(sheet: Sheet, fitted: Bool[np.ndarray, " row"]) -> Iterator[Finding]:
+def _kpi_level(sheet: ParsedTable, fitted: Bool[np.ndarray, " row"]) -> Iterator[Finding]:
     name = sheet.kpi.name
     known = fitted & (sheet.kpi.fault == Fault.NONE)
     seen = replace(sheet.kpi, values=np.where(known, sheet.kpi.values, np.nan))
@@ -67,7 +69,7 @@ def _kpi_level(sheet: Sheet, fitted: Bool[np.ndarray, " row"]) -> Iterator[Findi
         yield _say(sheet, unit, "kpi_constant", "error", name, words)
 
 
-def _channel_level(sheet: Sheet, channel: Media) -> Iterator[Finding]:
+def _channel_level(sheet: ParsedTable, channel: Media) -> Iterator[Finding]:
     zero, constant = _constant(sheet, channel.media)
     name, empty = channel.media.name, empty_units(sheet, channel.media)
     paid = np.zeros(len(zero), bool)
@@ -93,14 +95,14 @@ def _channel_level(sheet: Sheet, channel: Media) -> Iterator[Finding]:
         yield _say(sheet, unit, "channel_constant", "warning", name, words)
 
 
-def _control_level(sheet: Sheet, column: Column) -> Iterator[Finding]:
+def _control_level(sheet: ParsedTable, column: Column) -> Iterator[Finding]:
     zero, constant = _constant(sheet, column)
     for unit in np.flatnonzero(zero | constant):
         words = f"column {column.name} is the same in every row, or empty: it has no effect here"
         yield _say(sheet, unit, "control_constant", "info", column.name, words)
 
 
-def _collinear(sheet: Sheet) -> Iterator[Finding]:
+def _collinear(sheet: ParsedTable) -> Iterator[Finding]:
     """Pairs of media or control columns that move together."""
     channels = [(channel.name, channel.media) for channel in sheet.channels]
     columns = [*channels, *((column.name, column) for column in sheet.linear)]
@@ -137,7 +139,7 @@ def _collinear(sheet: Sheet) -> Iterator[Finding]:
             yield _say(sheet, i, "collinear", severity, columns[first][1].name, words)
 
 
-def _outliers(sheet: Sheet) -> Iterator[Finding]:
+def _outliers(sheet: ParsedTable) -> Iterator[Finding]:
     """KPI values far from the running median of their neighbours, by a robust scale of such distances."""
     first, last, unit = sheet.start[:-1], sheet.start[1:] - 1, sheet.unit
     half = OUTLIER_WINDOW // 2
@@ -163,7 +165,7 @@ def _outliers(sheet: Sheet) -> Iterator[Finding]:
         yield _say(sheet, i, "kpi_outlier", "warning", name, words)
 
 
-def _columns_against_rows(sheet: Sheet, fitted: Bool[np.ndarray, " row"]) -> Iterator[Finding]:
+def _columns_against_rows(sheet: ParsedTable, fitted: Bool[np.ndarray, " row"]) -> Iterator[Finding]:
     rows = np.add.reduceat(fitted, sheet.start[:-1], dtype=np.int64)
     running = np.zeros_like(rows)
     for channel in sheet.channels:

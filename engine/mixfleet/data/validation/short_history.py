@@ -1,11 +1,11 @@
-"""Short histories: the KPI scale that a group of pooled units lends one whose own weeks are too few to measure it."""
+"""The KPI scale that a group of pooled units lends one whose own weeks are too few to measure it."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mixfleet import config
 from mixfleet.config.data import FEWEST_WEEKS
-from mixfleet.data.parsed_table import Sheet
+from mixfleet.data.parsed_table import ParsedTable
 from mixfleet.data.validation.finding import Finding, about_unit
 
 __all__ = ["lend"]
@@ -15,7 +15,7 @@ LENDERS = 2
 
 
 def lend(
-    sheet: Sheet,
+    sheet: ParsedTable,
     data: config.Data,
     pooling: config.Pooling,
     *,
@@ -63,7 +63,7 @@ def lend(
 
 
 def _sizes(
-    sheet: Sheet, fitted: Bool[np.ndarray, " row"], weeks: Int[np.ndarray, " unit"]
+    sheet: ParsedTable, fitted: Bool[np.ndarray, " row"], weeks: Int[np.ndarray, " unit"]
 ) -> tuple[Float[np.ndarray, " unit"], list[tuple[Float[np.ndarray, " unit"], str]]]:
     """Each unit's own scale, and its yardsticks from the best to the worst: NaN or zero where it has none."""
     first = sheet.start[:-1]

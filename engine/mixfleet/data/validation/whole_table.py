@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from mixfleet import config
 from mixfleet.data.parse import Fault
-from mixfleet.data.parsed_table import Column, Sheet
+from mixfleet.data.parsed_table import Column, ParsedTable
 from mixfleet.data.validation.finding import Finding, about_unit, unit_name
 
 EXACT = 1e-8
@@ -18,7 +18,7 @@ FEWEST_ROWS = 8
 NAMED_UNITS = 5
 
 
-def check_whole_table(sheet: Sheet, data: config.Data) -> Iterator[Finding]:
+def check_whole_table(sheet: ParsedTable, data: config.Data) -> Iterator[Finding]:
     """Findings that only a look at several columns or units together can see."""
     yield from _kpi_among_columns(sheet)
     yield from _channel_sums(sheet)
@@ -26,33 +26,33 @@ def check_whole_table(sheet: Sheet, data: config.Data) -> Iterator[Finding]:
     yield from _repeated_series(sheet)
 
 
-def _named_columns(sheet: Sheet) -> list[tuple[str, Column]]:
+def _named_columns(sheet: ParsedTable) -> list[tuple[str, Column]]:
     channels = [(channel.name, channel.media) for channel in sheet.channels]
     return [*channels, *((column.name, column) for column in sheet.linear)]
 
 
-def _complete(sheet: Sheet, column: Column) -> np.ndarray:
+def _complete(sheet: ParsedTable, column: Column) -> np.ndarray:
     """Units in which every cell of the column is a number."""
     return ~np.logical_or.reduceat(column.fault != Fault.NONE, sheet.start[:-1])
 
 
-def _each(sheet: Sheet, values: np.ndarray) -> Float[np.ndarray, " unit"]:
+def _each(sheet: ParsedTable, values: np.ndarray) -> Float[np.ndarray, " unit"]:
     """Highest absolute value by unit."""
     return np.maximum.reduceat(np.abs(np.nan_to_num(values)), sheet.start[:-1])
 
 
-def _equal(sheet: Sheet, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _equal(sheet: ParsedTable, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Units of rows enough in which two series are the same but for rounding."""
     size = np.diff(sheet.start)
     return (_each(sheet, a - b) <= EXACT * np.maximum(_each(sheet, a), _each(sheet, b))) & (size >= FEWEST_ROWS)
 
 
-def _varies(sheet: Sheet, column: Column) -> np.ndarray:
+def _varies(sheet: ParsedTable, column: Column) -> np.ndarray:
     first = sheet.start[:-1]
     return np.fmin.reduceat(column.values, first) < np.fmax.reduceat(column.values, first)
 
 
-def _kpi_among_columns(sheet: Sheet) -> Iterator[Finding]:
+def _kpi_among_columns(sheet: ParsedTable) -> Iterator[Finding]:
     """Columns that are the KPI in another unit, and pairs whose product it is, such as quantity and price."""
     kpi, columns = sheet.kpi, _named_columns(sheet)
     usable = _complete(sheet, kpi) & _varies(sheet, kpi)
@@ -88,7 +88,7 @@ def _kpi_among_columns(sheet: Sheet) -> Iterator[Finding]:
                 yield about_unit("kpi_among_columns", sheet.labels[place], words, column=columns[i][1].name)
 
 
-def _channel_sums(sheet: Sheet) -> Iterator[Finding]:
+def _channel_sums(sheet: ParsedTable) -> Iterator[Finding]:
     """A channel that is the sum of others, whose money would count twice."""
     media = [channel.media for channel in sheet.channels]
     if len(media) < 3:
@@ -125,7 +125,7 @@ def _sum_of_others(block: Float[np.ndarray, "row channel"]) -> tuple[int, list[i
     return None
 
 
-def _unit_sums(sheet: Sheet, data: config.Data) -> Iterator[Finding]:
+def _unit_sums(sheet: ParsedTable, data: config.Data) -> Iterator[Finding]:
     """A unit that is the sum of the others beside it, such as a market that is the country."""
     first = sheet.start[:-1]
     days = sheet.dates.view(np.int64)
@@ -152,7 +152,7 @@ def _unit_sums(sheet: Sheet, data: config.Data) -> Iterator[Finding]:
                     yield about_unit("unit_sum", sheet.labels[member], words, column=data.kpi)
 
 
-def _repeated_series(sheet: Sheet) -> Iterator[Finding]:
+def _repeated_series(sheet: ParsedTable) -> Iterator[Finding]:
     """Paid media that are the same in several units, date by date: a national sum in every market."""
     for channel in sheet.channels:
         column = channel.spend
@@ -168,7 +168,7 @@ def _repeated_series(sheet: Sheet) -> Iterator[Finding]:
             yield Finding(rule="repeated_spend", severity="warning", column=column.name, message=words)
 
 
-def _same_series(sheet: Sheet, column: Column) -> list[Sequence[int]]:
+def _same_series(sheet: ParsedTable, column: Column) -> list[Sequence[int]]:
     """Units, two or more, whose series agree on all dates that they share."""
     days, values, unit = sheet.dates.view(np.int64), np.nan_to_num(column.values), sheet.unit
     spent = values != 0
@@ -191,7 +191,7 @@ def _same_series(sheet: Sheet, column: Column) -> list[Sequence[int]]:
     return found
 
 
-def _agree(sheet: Sheet, days: np.ndarray, values: np.ndarray, a: int, b: int) -> bool:
+def _agree(sheet: ParsedTable, days: np.ndarray, values: np.ndarray, a: int, b: int) -> bool:
     own, other = (slice(sheet.start[place], sheet.start[place + 1]) for place in (a, b))
     _, left, right = np.intersect1d(days[own], days[other], return_indices=True)
     mine, theirs = values[own][left], values[other][right]

@@ -1,4 +1,4 @@
-"""Coordinates: maps from the real line whose tails are Gaussian where a distribution ends at a bound.
+"""Maps from the real line whose tails are Gaussian where a distribution ends at a bound.
 
 A distribution with mass at its bound, such as a half-normal at zero or a uniform at one, has an exponential tail in a
 log or logit coordinate, and a posterior that leans on the bound inherits it. Through the normal distribution function

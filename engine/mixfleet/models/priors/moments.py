@@ -1,4 +1,4 @@
-"""Prior samples: what a prior says before any data, as moments and as draws."""
+"""What a prior says before any data, as moments and as draws."""
 
 from functools import lru_cache
 from typing import Any

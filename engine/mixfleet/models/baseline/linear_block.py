@@ -1,19 +1,34 @@
-"""Baseline: the terms of the linear block - intercept, trend, seasonality, registered ones, controls, treatments."""
+"""Linear block: the columns of a model's terms - those of its settings, registered ones, controls, treatments."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from mixfleet.config import Data, Model, Prior, priors
+from mixfleet.config.baseline import (
+    HSGP,
+    Events,
+    Fourier,
+    Holidays,
+    Intercept,
+    Knots,
+    Linear,
+    Piecewise,
+    RandomWalk,
+    Registered,
+    Term,
+)
 from mixfleet.config.priors import Distribution, Parameter
 from mixfleet.errors import ConfigError
+from mixfleet.models.baseline import levels, seasons
+from mixfleet.models.baseline.calendar import Calendar
 
 __all__ = [
     "BaselineTerm",
-    "Calendar",
     "column_components",
     "column_kinds",
     "column_names",
@@ -21,20 +36,10 @@ __all__ = [
     "component_rows",
     "components",
     "design",
+    "furthest",
     "register",
     "terms_of",
 ]
-
-DAYS_PER_YEAR = 365.25
-
-
-class Calendar(NamedTuple):
-    """What the columns of a unit are made from; dates may go on beyond the weeks that are fitted."""
-
-    dates: Shaped[np.ndarray, " week"]
-    """datetime64[D] of each week."""
-    fitted_weeks: int
-    """Weeks up to the holdout, from the first."""
 
 
 class BaselineTerm(Protocol):
@@ -59,48 +64,39 @@ class BaselineTerm(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class _Intercept:
-    component, parameter = "baseline", "intercept"
-
-    def names(self) -> tuple[str, ...]:
-        return ("intercept",)
-
-    def columns(self, calendar: Calendar) -> Float[np.ndarray, "week 1"]:
-        return np.ones((len(calendar.dates), 1))
-
-
-@dataclass(frozen=True)
-class _LinearTrend:
-    """From -0.5 to 0.5 over the fitted weeks, and on at the same slope."""
-
-    component = parameter = "trend"
-
-    def names(self) -> tuple[str, ...]:
-        return ("trend",)
-
-    def columns(self, calendar: Calendar) -> Float[np.ndarray, "week 1"]:
-        return (np.arange(len(calendar.dates)) / max(calendar.fitted_weeks - 1, 1) - 0.5)[:, None]
+COLUMNS: dict[type[Term], Callable[[Any, Calendar], Float[np.ndarray, "week column"]]] = {
+    Intercept: lambda _, calendar: np.ones((len(calendar.dates), 1)),
+    Linear: lambda _, calendar: levels.trend(calendar),
+    Piecewise: levels.piecewise,
+    Knots: levels.knots,
+    RandomWalk: levels.random_walk,
+    HSGP: levels.gaussian_process,
+    Fourier: seasons.fourier,
+    Holidays: seasons.holidays,
+    Events: seasons.events,
+}
+"""The columns of each term of the settings."""
 
 
 @dataclass(frozen=True)
-class _Fourier:
-    """Waves of the year up to an order."""
+class _Set:
+    """A term of the settings, with its columns."""
 
-    order: int
-    component = parameter = "seasonality"
+    settings: Term
+
+    @property
+    def component(self) -> str:
+        return self.settings.component
+
+    @property
+    def parameter(self) -> str:
+        return self.settings.parameter
 
     def names(self) -> tuple[str, ...]:
-        return tuple(f"{wave}_{k}" for k in range(1, self.order + 1) for wave in ("sin", "cos"))
+        return self.settings.names()
 
     def columns(self, calendar: Calendar) -> Float[np.ndarray, "week column"]:
-        dates = calendar.dates
-        day_of_year = (dates - dates.astype("datetime64[Y]")).astype(int) + 1
-        waves = []
-        for k in range(1, self.order + 1):
-            angle = 2 * np.pi * k * day_of_year / DAYS_PER_YEAR
-            waves += [np.sin(angle), np.cos(angle)]
-        return np.column_stack(waves)
+        return COLUMNS[type(self.settings)](self.settings, calendar)
 
 
 REGISTERED: dict[str, BaselineTerm] = {}
@@ -129,12 +125,12 @@ def register(name: str, term: BaselineTerm, prior: Distribution) -> None:
 
 def terms_of(model: Model) -> tuple[BaselineTerm, ...]:
     """The terms of the linear block, in order. Behind them stand the table's controls, then its treatments."""
-    return (
-        _Intercept(),
-        *((_LinearTrend(),) if model.trend == "linear" else ()),
-        *((_Fourier(model.seasonality),) if model.seasonality else ()),
-        *(REGISTERED[name] for name in model.terms),
-    )
+    return tuple(REGISTERED[term.term] if isinstance(term, Registered) else _Set(term) for term in model.baseline_terms)
+
+
+def furthest(model: Model) -> int | None:
+    """Periods after the fitted ones that every term can tell of; None without a limit."""
+    return min((term.ahead for term in model.baseline_terms if isinstance(term, RandomWalk | HSGP)), default=None)
 
 
 def column_names(model: Model, data: Data) -> tuple[str, ...]:
@@ -180,6 +176,7 @@ def design(
     *,
     model: Model,
     fitted_weeks: int,
+    unit: Mapping[str, str] = MappingProxyType({}),
 ) -> Float[np.ndarray, "week column"]:
     """The linear block's columns.
 
@@ -188,6 +185,10 @@ def design(
         controls: Scaled controls, then treatments.
         model: Says which terms there are.
         fitted_weeks: Weeks up to the holdout; the trend runs from -0.5 to 0.5 over them and on at the same slope.
+        unit: The unit's label of each key column, where a term asks for one.
+
+    Raises:
+        ConfigError: A term does not go with the unit's dates or labels.
     """
-    calendar = Calendar(dates, fitted_weeks)
+    calendar = Calendar(dates, fitted_weeks, unit)
     return np.column_stack([*(term.columns(calendar) for term in terms_of(model)), controls])
