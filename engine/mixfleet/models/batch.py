@@ -201,15 +201,13 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
     kpi = (measured.scaled_kpi(unit) - design @ mean) * fitted
     media = measured.scaled_media(unit)
     active = _reaches(media, contribution_weeks, model.window if model.adstock != "none" else 1)
-    priors = tuple(
-        tuple(spec.prior.distribution(parameter, unit=names, channel=channel) for channel in panel.channels)
-        for parameter in model.channel_parameters[:-1]
-    )
+    priors = _curve_priors(spec, panel, names)
     strength = strength_prior(unit, panel, spec, measured, contribution_weeks)
     shared = tuple(spec.prior.distribution(name, unit=names) for name in OBSERVATION_PARAMETERS[model.observation])
     # The mean response of an absent channel counts as one: its effect, and so its prior, is what is sampled.
     response = np.where(active > 0, np.maximum((media * active)[contribution_weeks].mean(axis=0), 1e-6), 1.0)
-    error = _effect_error(kpi, media * active, basis, fitted, strength.typical(response))
+    error = np.maximum(_effect_error(kpi, media * active, basis, fitted, strength.typical(response)), 1e-9)
+    strength_unit = np.log(error if model.coordinate == "effect" else error * response)
     sampled_columns = 0 if OBSERVATIONS[model.observation].marginal else len(sd)
     hyper, centre = _prior_data(priors, strength.distributions, shared, sampled_columns)
     weeks = padded_weeks(len(unit.dates))
@@ -223,7 +221,7 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         "active": active,
         "hyper": hyper,
         "measure": strength.rows,
-        "log_strength_unit": np.log(error if model.coordinate == "effect" else error * response),
+        "log_strength_unit": strength_unit,
         "centre": centre,
         **virtual_weeks(unit.experiments, measured, window=model.window),
     }
@@ -238,6 +236,14 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         priors=priors,
         strength=strength,
         arrays=arrays,
+    )
+
+
+def _curve_priors(spec: Spec, panel: Panel, names: dict[str, str]) -> tuple[tuple[Distribution, ...], ...]:
+    """Priors of the curves' parameters in one unit, by parameter and channel."""
+    return tuple(
+        tuple(spec.prior.distribution(parameter, unit=names, channel=channel) for channel in panel.channels)
+        for parameter in spec.model.channel_parameters[:-1]
     )
 
 
@@ -357,7 +363,7 @@ def _effect_error(
     # The ridge is the prior: an effect of about `effect_scale`, on media whose response averages its mean.
     noise = (np.std(residual) ** 2 if fitted.any() else 1.0) + 1e-12
     precision = columns.T @ columns / noise + np.diag(effect_scale**-2.0)
-    return np.maximum(np.sqrt(np.diag(np.linalg.inv(precision))), 1e-9)
+    return np.sqrt(np.diag(np.linalg.inv(precision)))
 
 
 def _centre(prior: Distribution) -> float:

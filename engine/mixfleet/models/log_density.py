@@ -44,15 +44,14 @@ def evaluate_density(
 def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure: Structure) -> Evaluation:
     layout, chains = structure.layout, position.shape[-1] // batch.media.shape[-1]
     hyper = jnp.repeat(batch.hyper, chains, axis=-1)
-    drawn = [_sloped("constrain", block, position, hyper) for block in layout.shapes]
-    prior = [_sloped("log_prob", block, position, hyper) for block in layout.shapes]
+    drawn, prior = (
+        [_sloped(function, block, position, hyper) for block in layout.shapes] for function in ("constrain", "log_prob")
+    )
     u = position[layout.effect.rows]
     bent, bent_slope = _with_slope(partial(log_strength, families=structure.strengths), u)
     jacobian, jacobian_slope = _with_slope(partial(log_strength_slope, families=structure.strengths), u)
     log_value = bent + jnp.repeat(batch.log_strength_unit, chains, axis=-1)
-    noise_family, at = FAMILIES[layout.noise.family], layout.noise.first
-    noise, noise_slope = with_slope(noise_family.constrain, position[at], hyper[:, at])
-    noise_prior, noise_prior_slope = with_slope(noise_family.log_prob, position[at], hyper[:, at])
+    noise, noise_slope, noise_prior, noise_prior_slope = _noise(layout.noise, position, hyper)
 
     as_mean = structure.model.coordinate != "effect"
     weights, tangents, parameters = windows(tuple(value for value, _ in drawn), u.shape, structure)
@@ -73,17 +72,15 @@ def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure
     data = with_evidence(data, tuple(value for value, _ in drawn), batch, structure)
     log_mean = jnp.log(data.mean_response)
     log_effect = log_value - log_mean if as_mean else log_value
-    by_effect, by_mean, offset = jnp.repeat(batch.measure, chains, axis=-1) if structure.measured else (1.0, 0.0, 0.0)
+    by_effect, by_mean, offset = _measure(batch, chains, structure)
     log_measure = by_effect * log_effect + by_mean * log_mean + offset if structure.measured else log_effect
-    measure_prior = partial(log_prob, hyper=hyper[:, layout.effect.rows], families=structure.strengths)
-    effect_prior, measure_slope = _with_slope(measure_prior, log_measure)
+    own_hyper = hyper[:, layout.effect.rows]
+    effect_prior, measure_slope = _with_slope(lambda x: log_prob(x, own_hyper, structure.strengths), log_measure)
     # d/d log(effect) of everything: the coordinate moves the effect one to one in logarithms, and, where it is the
     # mean contribution, each shape parameter moves the effect against the mean response.
     by_log_effect = data.by_effect * data.effect + by_effect * measure_slope
     through_mean = by_log_effect if as_mean else jnp.zeros_like(by_log_effect)
-    if structure.measured:
-        through_mean = through_mean - by_mean * measure_slope
-    through_mean = through_mean / data.mean_response * series.active
+    through_mean = (through_mean - by_mean * measure_slope) / data.mean_response * series.active
     by_shape = [
         (direct - through_mean * mean) * slope + prior_slope
         for direct, mean, (_, slope), (_, prior_slope) in zip(
@@ -97,6 +94,18 @@ def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure
         gradient=jnp.concatenate([*by_shape, by_log_effect * bent_slope + jacobian_slope, by_noise[None]]),
         extra=jnp.concatenate([data.mean_response, data.projection]),
     )
+
+
+def _noise(block: Block, position: Array, hyper: Array) -> tuple[Float[Array, " lane"], ...]:
+    """The noise and its slope, its log prior and that one's slope."""
+    family, at = FAMILIES[block.family], block.first
+    constrained = with_slope(family.constrain, position[at], hyper[:, at])
+    return (*constrained, *with_slope(family.log_prob, position[at], hyper[:, at]))
+
+
+def _measure(batch: UnitBatch, chains: int, structure: Structure) -> tuple[Array | float, ...]:
+    """What the priors of strengths are on, by lane; of effects alone plain numbers, which cost nothing."""
+    return tuple(jnp.repeat(batch.measure, chains, axis=-1)) if structure.measured else (1.0, 0.0, 0.0)
 
 
 def _sloped(
