@@ -23,11 +23,13 @@ ON_GPU = pytest.mark.skipif(jax.default_backend() == "cpu", reason="128 lanes fi
 
 
 @pytest.mark.parametrize(
-    ("weeks", "channels", "lanes"), [(156, 8, 128), (110, 13, 128), pytest.param(156, 8, 2048, marks=ON_GPU)]
+    ("weeks", "channels", "lanes", "experiments"),
+    [(156, 8, 128, 0), (156, 8, 128, 4), (110, 13, 128, 0), pytest.param(156, 8, 2048, 0, marks=ON_GPU)],
 )
-def test_tick(benchmark: BenchmarkFixture, weeks: int, channels: int, lanes: int) -> None:
-    fleet = simulate.fleet(brands=4, markets=4, weeks=weeks, channels=channels, seed=1)
-    panel, spec = read_panel(fleet.table, fleet.data), Spec(data=fleet.data, compute=Compute(lanes=lanes))
+def test_tick(benchmark: BenchmarkFixture, weeks: int, channels: int, lanes: int, experiments: int) -> None:
+    fleet = simulate.fleet(brands=4, markets=4, weeks=weeks, channels=channels, seed=1, experiments=experiments)
+    panel = read_panel(fleet.table, fleet.data, experiments=fleet.experiments)
+    spec = Spec(data=fleet.data, compute=Compute(lanes=lanes))
     structure, device = structure_of(spec, panel, padded_weeks(weeks)), jax.devices()[0]
     compiled = program(structure, (BLOCKS + 2) * TICKS, device)
     members = [prepare(unit, panel, spec) for unit in panel.units[: structure.units]]

@@ -10,7 +10,7 @@ from mixfleet.config import Model
 from mixfleet.config.priors import Distribution, distribution
 from mixfleet.models.reference import Priors, Series, media_mix
 
-RECORDED = ("contribution", "media")
+RECORDED = ("mean_contribution", "media")
 """What the model computes from its parameters."""
 
 
@@ -22,7 +22,7 @@ def fit(problem: Problem) -> Answer:
     draws = {name: np.asarray(values) for name, values in sampler.get_samples(group_by_chain=True).items()}
     fields = sampler.get_extra_fields(group_by_chain=True)
     return Answer(
-        contribution=draws["contribution"] * len(series.kpi) * scale,
+        contribution=draws["mean_contribution"] * len(series.kpi) * scale,
         parameters=flattened([values for name, values in draws.items() if name not in RECORDED]),
         divergences=int(fields["diverging"].sum()),
         energy=np.asarray(fields["energy"]),
@@ -43,6 +43,8 @@ def unit_arguments(problem: Problem, model: Model) -> tuple[Series, Priors, floa
     )
     priors = Priors(
         channel={name: [given[name]] * len(problem.channels) for name in model.channel_parameters},
+        measured={"effect": range(len(problem.channels))},
+        one=np.ones(len(problem.channels)),
         observation={"noise": given["noise"]},
         coefficient_mean=np.array([intercept["mean"], *(column.mean for column in problem.columns)]),
         coefficient_sd=np.array([intercept["sd"], *(column.sd for column in problem.columns)]),

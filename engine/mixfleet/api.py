@@ -44,6 +44,7 @@ def fit(
     table: TableSource | None = None,
     spec: Spec | Mapping[str, Any] | None = None,
     *,
+    experiments: TableSource | None = None,
     on_event: OnEvent | None = None,
     **groups: Unpack[SettingGroups],
 ) -> Run:
@@ -56,6 +57,7 @@ def fit(
         table: pandas, polars or pyarrow table, DuckDB relation, or path of a file, folder or glob. By default
             what `data.source` and `data.path` say.
         spec: All settings; by default the defaults.
+        experiments: Table of lift tests, or its path; by default what `data.experiments` says.
         on_event: Called with progress events.
         **groups: Groups of settings in place of the spec's - `data`, `model`, `prior`, `pooling`, `inference`,
             `compute`, `output`, `run` - each its dataclass, a mapping of what differs from the spec's, or the name of
@@ -66,7 +68,7 @@ def fit(
 
     Raises:
         ConfigError: A setting is wrong.
-        TableError: The table cannot be read at all, or lacks a column.
+        TableError: The table cannot be read at all, or lacks a column; or a lift test cannot be used.
         RunError: The run folder is in use, belongs to something else, or cannot be written.
         KeyboardInterrupt: SIGINT or SIGTERM; finished units are saved.
     """
@@ -76,9 +78,9 @@ def fit(
     if table is None and settings.data.source == "simulated":
         # The default prior and model, so that the points of a sweep are all fitted to the same table.
         simulated = simulate.from_config(settings.data.simulated, Prior(), Model(), Pooling())
-        table, truth = simulated.table, simulated.truth
+        table, truth, experiments = simulated.table, simulated.truth, simulated.experiments
         settings = replace(settings, data=_simulated_data(settings.data, simulated.data))
-    panel = checked_panel(table, settings)
+    panel = checked_panel(table, settings, experiments)
     settings = replace(settings, model=baseline.fitting(settings.model, panel))
     devices = tuple(str(device) for device in jax.devices())
     finished = execute(panel, settings, fit_units, devices=devices, frame=frame, on_event=on_event)
@@ -92,6 +94,8 @@ def check(
     data: Setting[Data] = None,
     pooling: Setting[Pooling] = None,
     model: Setting[Model] = None,
+    *,
+    experiments: TableSource | None = None,
 ) -> Any:
     """Findings about the table, one row each: rule, severity, unit, column, message.
 
@@ -100,6 +104,7 @@ def check(
         data: What its columns mean; like the groups below as its dataclass, a mapping or a preset's name.
         pooling: Which units are to share hyperparameters: those of few weeks need others.
         model: Structure of a unit's model, whose window and seasons ask for so many weeks.
+        experiments: Table of lift tests, as in `fit`.
 
     Returns:
         A frame of the library that `table` is of; pandas for a path.
@@ -109,12 +114,12 @@ def check(
         TableError: The table cannot be read at all, or lacks a column.
     """
     settings = read_settings(None, {"data": data, "pooling": pooling, "model": model})
-    panel = checked_panel(table, settings)
+    panel = checked_panel(table, settings, experiments)
     baseline.fitting(settings.model, panel)
     return to_frame(findings_table(panel.findings), frame_kind(table))
 
 
-def checked_panel(table: TableSource | None, settings: Spec) -> Panel:
+def checked_panel(table: TableSource | None, settings: Spec, experiments: TableSource | None = None) -> Panel:
     """The table as `fit` reads it, with all that the checks find.
 
     Raises:
@@ -122,7 +127,12 @@ def checked_panel(table: TableSource | None, settings: Spec) -> Panel:
     """
     model = settings.model
     return read_panel(
-        table, settings.data, seasonality=model.yearly_order, window=model.window, pooling=settings.pooling
+        table,
+        settings.data,
+        seasonality=model.yearly_order,
+        window=model.window,
+        pooling=settings.pooling,
+        experiments=experiments,
     )
 
 

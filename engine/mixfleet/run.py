@@ -1,7 +1,6 @@
 """A finished run: its tables, insight, charts, plans, report and export. Reading tables starts no jax."""
 
 import functools
-import io
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from mixfleet.analysis.economics import EconomicsOptions
 from mixfleet.analysis.posterior_draws import Fleet, read_fleet
+from mixfleet.data.formats.parquet_file import ParquetTooLarge, read_parquet
 from mixfleet.data.frames import FrameKind, to_frame
 from mixfleet.errors import ConfigError, RunError
 from mixfleet.posterior.unit_result import certified
@@ -73,6 +72,11 @@ class Run:
         """Share of the table's units that are certified, in [0, 1]; 1 for a table without units."""
         ok = sum(count for status, count in self.counts.items() if certified(status))
         return ok / self.manifest["units"] if self.manifest["units"] else 1.0
+
+    @property
+    def keeps_tests(self) -> bool:
+        """Whether lift tests were fitted and draws were kept, so that `insight.experiments` can compare them."""
+        return self._reader.keeps_tests and self._reader.keeps_draws
 
     @property
     def status(self) -> Any:
@@ -200,8 +204,8 @@ class Run:
             return None
         files = read_output(folder, "forecast", remedy)
         try:
-            return pq.read_table(io.BytesIO(files["forecast.parquet"]))
-        except (KeyError, OSError, pa.ArrowException) as error:
+            return read_parquet(files["forecast.parquet"])
+        except (KeyError, OSError, ParquetTooLarge, pa.ArrowException) as error:
             raise RunError(f"{folder} holds no forecast that can be read: {error}; {remedy}") from error
 
     def fleet(self, draws: int = 1000) -> Fleet:

@@ -118,3 +118,19 @@ def test_a_credit_note_is_no_week_of_negative_advertising(tmp_path: Path) -> Non
     cell = np.flatnonzero((outcome.unit == place) & (outcome.channel == SEARCH))[0]
     assert outcome.today[cell] == pytest.approx(unit.spend[-8:, SEARCH].sum())
     assert not outcome.credited.any()
+
+
+def test_coming_weeks_follow_what_ran_and_not_the_days_of_payment(tmp_path: Path) -> None:
+    def billed(unit: Unit) -> Unit:
+        spend = unit.spend.copy()
+        spend[:, TV] = 0.0
+        spend[::4, TV] = 400.0
+        return replace(unit, spend=spend)
+
+    run = run_with(tmp_path, billed)
+    weekly = run.budget(weeks=8, change=0).by_week()
+    planned = weekly[(weekly.brand == CHANGED[0]) & (weekly.market == CHANGED[1]) & (weekly.channel == "tv")].spend
+    [unit] = [unit for unit in run.fleet().units if unit.labels == CHANGED]
+    ran = unit.media[-8:, TV]
+    assert planned.sum() == pytest.approx(800)
+    np.testing.assert_allclose(planned, 800 * ran / ran.sum())

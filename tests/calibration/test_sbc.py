@@ -75,6 +75,19 @@ def test_ranks_are_uniform():
     assert found.passed, worst(found)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "sizes",
+    [{"brands": 8, "markets": 12}, pytest.param({"experiments": 4}, marks=pytest.mark.nightly)],
+    ids=["two_tests", "four_tests"],
+)
+def test_ranks_with_lift_tests_are_uniform(sizes: dict[str, int]):
+    """Tests of each unit whose lifts the simulator worked out, of whatever channel, media and standard error."""
+    found = calibrate(settings(**{"experiments": 2, **sizes}))
+    assert {"lift[0]", "lift[1]"} <= set(found.table["quantity"].to_pylist())
+    assert found.passed, worst(found)
+
+
 @pytest.mark.hours
 @pytest.mark.parametrize(
     "model",
@@ -100,6 +113,16 @@ def test_ranks_in_groups_are_uniform(unpooled: tuple[str, ...]):
     found = calibrate(replace(POOLED, pooling=replace(POOLED.pooling, **dict.fromkeys(unpooled))))
     ranked = dict(zip(found.table["quantity"].to_pylist(), found.table["replicates"].to_pylist(), strict=True))
     assert ranked["spread[unit][0]"] == ranked["noise"] == 48
+    assert found.passed, worst(found)
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_ranks_in_groups_with_lift_tests_are_uniform():
+    """Each unit has a test, from which its neighbours learn."""
+    found = calibrate(replace(POOLED, data=settings(brands=48, markets=3, experiments=1).data))
+    ranked = dict(zip(found.table["quantity"].to_pylist(), found.table["replicates"].to_pylist(), strict=True))
+    assert ranked["lift[0]"] == ranked["centre[0]"] == 48
     assert found.passed, worst(found)
 
 

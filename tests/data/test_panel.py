@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixfleet import config
-from mixfleet.data import files
-from mixfleet.data.formats import csv_file
+from mixfleet.data.formats import csv_file, parquet_file
 from mixfleet.data.panel import Panel, Unit, read_panel, unit_id
 from mixfleet.data.sources import example_path
 from mixfleet.data.validation.finding import findings_table
@@ -252,8 +251,8 @@ LIMITS = {
     "many columns": (csv_file, "CSV_COLUMNS", 3, "columns, at most 3"),
     "large cell": (csv_file, "CSV_CELL_BYTES", 3, "a cell of brand has 9 bytes"),
     "large file": (csv_file, "CSV_FILE_BYTES", 100, "is larger than 100 bytes"),
-    "many parquet rows": (files, "PARQUET_ROWS", 10, "rows, at most 10"),
-    "parquet bomb": (files, "PARQUET_BYTES", 10, "decodes to"),
+    "many parquet rows": (parquet_file, "ROWS", 10, "rows, at most 10"),
+    "parquet bomb": (parquet_file, "BYTES", 10, "decodes to"),
 }
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from mixfleet.config import Model
 from mixfleet.data.panel import unit_id
 from mixfleet.fitting import driver
+from tests.support.lift_tests import day, with_tests
 from tests.support.quick import Labels, digests, only, ragged_fleet, settings, with_units
 from tests.support.terms import MOVING
 
@@ -49,6 +51,22 @@ def test_among_strangers(together: dict[Labels, str]) -> None:
     strangers = [unit for unit in ragged_fleet(seed=8).units if unit.labels[0] != "brand_002"]
     mine = [unit for unit in FLEET.units if unit.labels[0] == "brand_002"]
     assert only(digests(with_units(FLEET, strangers + mine)), mine) == only(together, mine)
+
+
+def test_lift_tests_change_their_own_unit_alone(together: dict[Labels, str]) -> None:
+    own = dict(zip(FLEET.keys, FLEET.units[0].labels, strict=True))
+    test = {
+        **own,
+        "channel": FLEET.channels[1],
+        "start": day(FLEET, 30),
+        "end": day(FLEET, 33, 6),
+        "spend_control": 0.0,
+    }
+    tested = with_tests(FLEET, [{**test, "roi": 2.0, "se": 0.5}], window=Model().window)
+    found = digests(tested)
+    assert only(found, FLEET.units[1:]) == only(together, FLEET.units[1:])
+    assert found[FLEET.units[0].labels] != together[FLEET.units[0].labels]
+    assert digests(with_units(tested, tested.units[:1])) == only(found, tested.units[:1])
 
 
 def test_with_some_already_done(together: dict[Labels, str]) -> None:

@@ -15,6 +15,7 @@ from numpyro.infer.util import compute_log_probs
 
 from mixfleet import config
 from mixfleet.config import Override, Prior
+from mixfleet.config.measures import MEASURES, On
 from mixfleet.config.priors import ADSTOCK_PARAMETERS, SATURATION_PARAMETERS, Distribution, distribution
 from mixfleet.config.schema import FrozenMapping
 from mixfleet.data.panel import Unit
@@ -43,8 +44,8 @@ class Case:
     holdout: int = 0
 
 
-def prior(overrides: tuple[Override, ...] = (), **priors: Distribution) -> Prior:
-    return Prior(parameters=FrozenMapping(priors), overrides=overrides)
+def prior(overrides: tuple[Override, ...] = (), on: On | None = None, **priors: Distribution) -> Prior:
+    return Prior(parameters=FrozenMapping(priors), overrides=overrides, on=on or On())
 
 
 def override(parameter: str, channel: int | None = None, **hyperparameters: float) -> Override:
@@ -111,6 +112,40 @@ CASES = {
         model=config.Model(saturation="log", coordinate="effect", adstock_first=False),
         prior=prior(effect=distribution("inverse_gamma", shape=3, scale=0.5)),
     ),
+    "roi_absent_holdout": Case(
+        model=config.Model(),
+        unit=odd_unit(weeks=70, gap=slice(22, 24), absent=(1,), value_per_kpi=3.0),
+        holdout=6,
+        prior=prior(on=On(media="roi"), overrides=(override("roi", 0, mean_log=0.5, sd_log=0.3),)),
+    ),
+    "measures_of_several_families": Case(
+        model=config.Model(saturation="hill", adstock_first=False, normalise=False),
+        unit=odd_unit(channels=5, value_per_kpi=0.4),
+        prior=prior(
+            on=On(
+                media="media_share",
+                channels=FrozenMapping(
+                    {
+                        "channel_1": "contribution",
+                        "channel_2": "roi",
+                        "channel_3": "cost_per_kpi",
+                        "channel_4": "effect",
+                    }
+                ),
+            ),
+            contribution=distribution("gamma", shape=2, rate=20),
+            cost_per_kpi=distribution("inverse_gamma", shape=3, scale=4),
+        ),
+    ),
+    "measures_of_the_effect_coordinate": Case(
+        model=config.Model(saturation="tanh", coordinate="effect"),
+        unit=odd_unit(channels=4, absent=(3,), kpi_scale=9000.0),
+        prior=prior(
+            on=On(media="contribution", channels=FrozenMapping({"channel_1": "roi", "channel_2": "effect"})),
+            roi=distribution("exponential", rate=0.7),
+            effect=distribution("lognormal", mean_log=-1.5, sd_log=0.8),
+        ),
+    ),
 }
 
 
@@ -132,11 +167,9 @@ class Setting:
     def positions(self) -> jax.Array:
         random = np.random.default_rng(5)
         # Where a log coordinate is concerned, 0.5 is a factor of 5 either way at three standard deviations.
-        priors = [distribution for name in self.names for distribution in self.priors.channel[name]] + [
-            self.priors.observation["noise"]
-        ]
+        priors = [distribution for name in self.names[:-1] for distribution in self.priors.channel[name]]
         width = np.array([1.0 if np.isfinite(distribution.support[1]) else 0.5 for distribution in priors])
-        width[-1 - self.structure.channels : -1] = 1.5
+        width = np.concatenate([width, np.full(self.structure.channels, 1.5), [0.5]])
         spread = width[:, None] * random.standard_normal((self.structure.dimension, POINTS))
         return jnp.asarray(self.member.arrays["centre"][:, None] + spread)
 
@@ -155,13 +188,17 @@ class Setting:
             )
             for name, row in zip(self.names[:-1], rows[:-1], strict=True)
         }
-        # A lognormal effect has no mass at zero for a ramp to bend towards.
-        lognormal = self.priors.channel["effect"][0].family == "lognormal"
-        softplus_normal = jnp.exp(rows[-1]) if lognormal else rows[-1] * norm.cdf(rows[-1]) + norm.pdf(rows[-1])
-        strength = jnp.exp(jnp.asarray(self.member.arrays["log_strength_unit"])) * softplus_normal
-        if self.case.model.coordinate != "effect":
-            strength = strength / self.mean_response(found)
-        return {**found, "effect": strength, "noise": bounded(self.priors.observation["noise"], position[-1])[None]}
+        measures, mean = {}, self.mean_response(found)
+        strength = jnp.exp(jnp.asarray(self.member.arrays["log_strength_unit"]))
+        for measure, places in self.priors.measured.items():
+            u, own = rows[-1][np.array(places)], np.array(places)
+            # A lognormal strength has no mass at zero for a ramp to bend towards.
+            lognormal = self.priors.channel[measure][0].family == "lognormal"
+            value = strength[own] * (jnp.exp(u) if lognormal else u * norm.cdf(u) + norm.pdf(u))
+            effect = value if self.case.model.coordinate == "effect" else value / mean[own]
+            brought = effect * mean[own] / self.priors.one[own]
+            measures[measure] = {"effect": effect, "cost_per_kpi": 1 / brought}.get(measure, brought)
+        return {**found, **measures, "noise": bounded(self.priors.observation["noise"], position[-1])[None]}
 
     def plain(self, position: jax.Array, *, dense: bool) -> jax.Array:
         """The plain model's density of the position: marginal density plus the log determinant of the map."""
@@ -172,12 +209,15 @@ class Setting:
 
         def flat(u: jax.Array) -> jax.Array:
             found = self.parameters(u)
-            return jnp.concatenate([found[name] for name in (*self.names, "noise")])
+            strengths = jnp.zeros(self.structure.channels)
+            for measure, places in self.priors.measured.items():
+                strengths = strengths.at[np.array(places)].set(found[measure])
+            return jnp.concatenate([*(found[name] for name in self.names[:-1]), strengths, found["noise"]])
 
         # No parameter depends on a later coordinate, so the determinant is the diagonal's product; NaN if one did.
         jacobian = jax.jacfwd(flat)(position)
         triangular = jnp.all(jnp.triu(jacobian, 1) == 0)
-        return jnp.where(triangular, jnp.sum(jnp.log(jnp.diagonal(jacobian))), jnp.nan)
+        return jnp.where(triangular, jnp.sum(jnp.log(jnp.abs(jnp.diagonal(jacobian)))), jnp.nan)
 
     def completed(self, position: jax.Array, projection: jax.Array, white: jax.Array) -> jax.Array:
         """The density again, from the joint one: log p(y, gamma, theta) - log p(gamma | y, theta), gamma as drawn."""
@@ -212,6 +252,7 @@ class Setting:
             else dist.LowRankMultivariateNormal(mean, factor, variance)
         )
         prior = sum(sites[name] for name in parameters)
+        prior = prior + sum(value for name, value in sites.items() if name.startswith("lift_"))
         return prior + likelihood.log_prob(jnp.asarray(self.series.kpi[fitted]))
 
     def log_probabilities(self, parameters: Parameters, coefficients: jax.Array) -> tuple[Parameters, Any]:
@@ -297,3 +338,5 @@ def test_the_cases_reach_every_family():
     assert adstocks == set(ADSTOCK_PARAMETERS)
     assert saturations == set(SATURATION_PARAMETERS) - {"none"}
     assert coordinates == {"contribution", "effect"}
+    asked = [case.prior.on for case in CASES.values()]
+    assert {measure for on in asked for measure in (on.media, *on.channels.values())} == set(MEASURES)

@@ -23,6 +23,11 @@ class Killed(BaseException):
     """The process is gone."""
 
 
+@pytest.fixture(autouse=True)
+def no_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
 class MortalOs:
     """`os` and `shutil` whose n-th change of the disk fails: as a kill, or with an error number and that once."""
 
@@ -126,21 +131,33 @@ def test_a_writer_that_fails_anywhere_leaves_the_old_or_the_new(
         assert [path.name for path in tmp_path.iterdir()] == ["out"], f"operation {n} of {operations}"
 
 
-def test_beside_other_folders_a_mixture_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "out" / "origins").mkdir(parents=True)
+@pytest.mark.parametrize("kind", ["beside a folder", "current"])
+def test_where_the_folder_cannot_be_replaced_the_old_or_the_new_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    folder = tmp_path / "out"
+    (folder / "origins").mkdir(parents=True) if kind == "beside a folder" else folder.mkdir()
+    (folder / "origins.txt").write_text("of the user")
+    if kind == "current":
+        monkeypatch.chdir(folder)
     write_old, write_new = WRITERS["plan"]
-    write_old(tmp_path / "out")
-    operations = failing(monkeypatch, 10**9, None, lambda: write_new(tmp_path / "out"))
+    write_old(folder)
+    operations = failing(monkeypatch, 10**9, None, lambda: write_new(folder))
+    found = set()
     for n in range(1, operations + 1):
-        write_old(tmp_path / "out")
-        failing(monkeypatch, n, None, lambda: write_new(tmp_path / "out"))
-        with suppress(RunError):
-            read = Plan.read(tmp_path / "out")
-            assert (read.totals["spend"], *read.cells["spend"].to_pylist()) in ((1, 1.0), (2, 2.0))
-            assert [*read.extra] == [{1: "frontier", 2: "experiments"}[read.totals["spend"]]]
-    write_new(tmp_path / "out")
-    assert Plan.read(tmp_path / "out").totals == {"spend": 2}
-    assert (tmp_path / "out" / "origins").is_dir()
+        write_old(folder)
+        failing(monkeypatch, n, None, lambda: write_new(folder))
+        read = Plan.read(folder)
+        found.add(read.totals["spend"])
+        assert (read.totals["spend"], *read.cells["spend"].to_pylist()) in ((1, 1.0), (2, 2.0)), n
+        assert [*read.extra] == [{1: "frontier", 2: "experiments"}[read.totals["spend"]]]
+    assert found == {1, 2}
+    write_new(folder)
+    assert Plan.read(folder).totals == {"spend": 2}
+    hidden = [path.name for path in (*folder.iterdir(), *tmp_path.iterdir()) if path.name.startswith(".")]
+    assert hidden == []
+    assert (folder / "origins.txt").read_text() == "of the user"
+    assert not (folder / "frontier.parquet").exists()
 
 
 def test_files_of_two_plans_do_not_belong_together(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,22 @@ class TestResume:
     def interrupted(self, root: Path, stop_after: int = 20) -> None:
         with pytest.raises(KeyboardInterrupt):
             runner.execute(fleet(brands(40)), spec(root), engine(stop_after=stop_after))
+
+    @pytest.mark.parametrize("name", ["", "parts", "summary", "posterior.zarr"])
+    def test_a_resumed_run_follows_no_link_out_of_its_folder(self, tmp_path: Path, name: str) -> None:
+        self.interrupted(tmp_path)
+        own, victim = tmp_path / "r" / name, tmp_path / "victim"
+        if own.exists():
+            own.rename(victim)
+        else:
+            victim.mkdir()
+        (victim / ".mine.tmp-1").write_text("precious")
+        own.symlink_to(victim)
+        before = {path: path.read_bytes() for path in victim.rglob("*") if path.is_file()}
+        # The store of draws is replaced as a whole, its link too.
+        with suppress(RunError) if name == "posterior.zarr" else pytest.raises(RunError, match="is a link, which"):
+            runner.execute(fleet(brands(40)), spec(tmp_path), engine())
+        assert {path: path.read_bytes() for path in victim.rglob("*") if path.is_file()} == before
 
     def test_interrupted_run_is_marked_and_cannot_be_opened(self, tmp_path: Path) -> None:
         self.interrupted(tmp_path)

@@ -176,7 +176,7 @@ def _in_the_tables_units(found: Mapping[str, np.ndarray], panel: Panel, spec: Sp
     return {
         **draws,
         "effect": found["effect"] * factor.kpi,
-        "contribution": found["contribution"] * factor.kpi * weeks.sum(),
+        "contribution": found["mean_contribution"] * factor.kpi * weeks.sum(),
         "noise": found["noise"][..., 0] * factor.kpi,
         "coefficients": coefficients,
     }

@@ -13,8 +13,19 @@ def shared(path: str) -> Path:
 
     The data lies in the folder that MIXFLEET_SHARED_DATA names, else in `shared/data` beside the repository.
     """
-    root = Path(os.environ.get("MIXFLEET_SHARED_DATA") or _BESIDE_THE_REPOSITORY)
-    found = root / path
+    return _there(_root() / path)
+
+
+def shared_case(name: str) -> Path:
+    """The folder of a case, an input that was once read or fitted wrongly, in `cases` beside the shared data."""
+    return _there(_root().parent / "cases" / name)
+
+
+def _root() -> Path:
+    return Path(os.environ.get("MIXFLEET_SHARED_DATA") or _BESIDE_THE_REPOSITORY)
+
+
+def _there(found: Path) -> Path:
     if not found.exists():
         pytest.skip(f"no shared data at {found}; set MIXFLEET_SHARED_DATA to its folder")
     return found

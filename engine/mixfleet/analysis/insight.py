@@ -19,7 +19,15 @@ from mixfleet.analysis.economics import Economics, EconomicsOptions
 from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.periods import Windows, read_period
 from mixfleet.analysis.posterior_draws import Fleet
-from mixfleet.analysis.tables import collinearity, forecast, platform_reports, prior_shift, residuals, scenarios
+from mixfleet.analysis.tables import (
+    collinearity,
+    experiments,
+    forecast,
+    platform_reports,
+    prior_shift,
+    residuals,
+    scenarios,
+)
 from mixfleet.analysis.tables import curves as curve_tables
 from mixfleet.analysis.tables.predictive import fit_by_group
 from mixfleet.analysis.tables.returns import appraise
@@ -256,6 +264,21 @@ class Insight:
             raise ConfigError("every unit of this run was fitted alone: fit with pooling.by", key="pooling.by")
         return self._framed(self.tables("pooling"))
 
+    def experiments(self) -> Any:
+        """Each lift test beside what the model says of it, with it and without; see `experiments.experiments`.
+
+        Raises:
+            ConfigError: The run was fitted without tests.
+        """
+        if not self.tested:
+            raise ConfigError("this run was fitted without lift tests: name their table", key="data.experiments")
+        return self._framed(experiments.experiments(self.fleet))
+
+    @property
+    def tested(self) -> bool:
+        """Whether lift tests were fitted."""
+        return experiments.has_experiments(self.fleet)
+
     @property
     def pooled(self) -> bool:
         """Whether units shared hyperparameters."""
@@ -301,8 +324,8 @@ class Insight:
             for name, by in groups.items() if platform_reports.reports(self.fleet) else ():
                 found[f"calibration{name}{ending}"] = arrow.calibration(by, period)
         found["carry_over"] = arrow.carry_over()
-        pooling = ("pooling",) if self.pooled else ()
-        for name in ("curves", "shapes", "overlap", "movement", "fit", "residuals", *pooling, "left_out"):
+        some = (*(("pooling",) if self.pooled else ()), *(("experiments",) if self.tested else ()))
+        for name in ("curves", "shapes", "overlap", "movement", "fit", "residuals", *some, "left_out"):
             found[name] = getattr(arrow, name)()
         return found
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 
 from mixfleet.config import Spec, build
 from mixfleet.data import scaling
+from mixfleet.data.experiments.experiment import read_experiments
 from mixfleet.data.panel import Unit
 from mixfleet.data.panel_parquet import read_units
 from mixfleet.data.scaling import Scale
@@ -166,7 +167,8 @@ def read_fleet(reader: RunReader, draws: int) -> Fleet:
     if not reader.keeps_panel:
         raise RunError(f"run {reader.path} did not keep its table, an older mixfleet made it; fit again")
     spec, panel, status = build(Spec, reader.manifest["config"]), reader.table("panel"), reader.table("status")
-    known = {unit.labels: unit for unit in read_units(panel, keys)}
+    tests = read_experiments(reader.table("tests"), keys) if reader.keeps_tests else {}
+    known = {unit.labels: replace(unit, experiments=tests.get(unit.labels, ())) for unit in read_units(panel, keys)}
     labels, statuses = reader.labels(), status["status"].to_pylist()
     fitted = [row for row, name in enumerate(statuses) if name in FITTED_STATUSES]
     thin = spec.output.thin if spec.output.draws == "thin" else None

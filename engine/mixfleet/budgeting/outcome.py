@@ -52,7 +52,8 @@ class SpendOutcome:
     """Spend of the last weeks, as many as are planned. Weeks that the table does not hold, or that lie before the
     unit's first, count as the mean of those it holds. Of a credited cell without its credit notes."""
     pattern: Float[np.ndarray, "cell week"]
-    """Share of a cell's spend that each coming week gets, unless somebody says otherwise."""
+    """Share of a cell's spend that each coming week gets, unless somebody says otherwise: that of what was delivered
+    in the last weeks, or of what was paid where nothing was delivered."""
     rate: Float[np.ndarray, " unit"]
     """The plan's currency per currency of the unit."""
     worth: Float[np.ndarray, " unit"]
@@ -250,12 +251,15 @@ def _todays_spend(unit: Unit, weeks: int, *, even: bool) -> _Today:
         found[:, known] = spend[known].T
         return found
 
-    # Credit notes return money, they are no pattern that the coming weeks follow.
-    money, booked = last(net).sum(axis=1), last(np.maximum(net, 0.0))
-    whole = booked.sum(axis=1)
+    # Credit notes return money, they are no pattern that the coming weeks follow. Nor are payments where the table
+    # says what was delivered: a quarter's bill is paid in one week and runs in all.
+    money, booked, delivered = last(net).sum(axis=1), last(np.maximum(net, 0.0)), last(np.maximum(unit.media, 0.0))
+    whole, ran = booked.sum(axis=1), delivered.sum(axis=1)
     credited = ((whole > 0) & (money <= 0)) | (np.any(net > 0, axis=0) & (net.sum(axis=0) <= 0))
-    follows = (whole > 0) & (not even)
-    pattern = np.where(follows[:, None], booked / np.where(whole > 0, whole, 1.0)[:, None], 1 / weeks)
+    shape = np.where((ran > 0)[:, None], delivered, booked)
+    size = np.where(ran > 0, ran, whole)
+    follows = (size > 0) & (not even)
+    pattern = np.where(follows[:, None], shape / np.where(size > 0, size, 1.0)[:, None], 1 / weeks)
     return _Today(np.where(credited, whole, money), pattern, credited)
 
 

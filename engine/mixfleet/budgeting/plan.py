@@ -1,6 +1,5 @@
 """Plan: what to spend on every channel of every unit, beside today's spend, and what it is expected to change."""
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,12 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from mixfleet.budgeting.bounds import Limits
 from mixfleet.budgeting.outcome import SpendOutcome
 from mixfleet.budgeting.solvers.lagrangian import Allocation
+from mixfleet.data.formats.parquet_file import read_parquet
 from mixfleet.data.frames import FrameKind, to_frame
 from mixfleet.errors import ConfigError, RunError
 from mixfleet.posterior.statistics import statistics
@@ -46,7 +45,7 @@ class Decision(NamedTuple):
     binding: Sequence[str]
     """What keeps each cell where it is; empty where nothing does and its margin is the price."""
     found: Sequence[Allocation]
-    """Of the planned cells, by purse."""
+    """Of the planned cells, by pool."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +105,7 @@ class Plan:
         """
         files = read_output(folder, "plan", "repeat mixfleet budget")
         try:
-            tables = {
-                name: pq.read_table(io.BytesIO(data)) for name, data in files.items() if name.endswith(".parquet")
-            }
+            tables = {name: read_parquet(data) for name, data in files.items() if name.endswith(".parquet")}
             extra = {name: tables[f"{name}.parquet"] for name in EXTRA if f"{name}.parquet" in tables}
             totals = json.loads(files["plan.json"])
             cells, weekly = tables["plan.parquet"], tables["plan_by_week.parquet"]
@@ -159,7 +156,7 @@ def make_plan(spend_outcome: SpendOutcome, limits: Limits, decision: Decision, s
     The totals hold what was `said` - `aim`, `maximise` and `flighting` -, `spend_today`, `spend_plan`; statistics of
     `outcome_today`, `outcome_plan` and `gain`; `probability_better`; `gap`, what any other plan could add to the aim at
     most, in all and as a share of the expected outcome; `prices`, the marginal ROI at which money was handed out, by
-    purse; `shadow_prices`, what one more unit of money would bring where a constraint over several cells binds, by
+    pool; `shadow_prices`, what one more unit of money would bring where a constraint over several cells binds, by
     constraint; the units left out as they are not certified; `closed_units` with their last days, `estimated_units`
     with the weeks that are known of them where these are fewer than planned, and `credited_cells`.
     Where profit is maximised, outcomes are margins before media are paid, gains are of profit, and the cells' column

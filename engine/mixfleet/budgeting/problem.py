@@ -53,7 +53,7 @@ class Problem:
     weekly: Float[np.ndarray, "cell level week"] | None
     """Of all cells at their levels, where weeks are free."""
     constraints: tuple[Constraint, ...]
-    purses: tuple[BudgetPool, ...]
+    pools: tuple[BudgetPool, ...]
     curves: Float[np.ndarray, "planned level *draw"]
     """Expected outcome; for aims beyond the mean, the gain over today's plan draw by draw."""
 
@@ -94,7 +94,7 @@ class Problem:
                 shares=asked.shares,
                 ratios=asked.ratios,
             ),
-            purses=_purses(spend_outcome, planned, asked.within),
+            pools=_pools(spend_outcome, planned, asked.within),
             curves=_curves(spend_outcome, levels.spend, weekly, asked)[planned],
         )
 
@@ -111,18 +111,18 @@ class Problem:
         """
         levels = self.levels.spend[self.planned]
         if self.asked.coupled:
-            if len(self.purses) > 1:
+            if len(self.pools) > 1:
                 raise ConfigError("cannot be told within several totals that are tied together", key="budget.frontier")
             return reach(levels, self._joint())
-        ends = [(levels[pool.cells, 0].sum(), levels[pool.cells, -1].sum(), pool.share) for pool in self.purses]
+        ends = [(levels[pool.cells, 0].sum(), levels[pool.cells, -1].sum(), pool.share) for pool in self.pools]
         return (
             max(float(low / share) for low, _, share in ends if share),
             min(float(high / share) for _, high, share in ends if share),
         )
 
-    def purse_cells(self) -> list[Int[np.ndarray, " cell"]]:
+    def pool_cells(self) -> list[Int[np.ndarray, " cell"]]:
         """Places of the cells of each solution."""
-        return [self.planned] if self.asked.coupled else [self.planned[pool.cells] for pool in self.purses]
+        return [self.planned] if self.asked.coupled else [self.planned[pool.cells] for pool in self.pools]
 
     def decide(self, total: float) -> Decision:
         """The best plan.
@@ -146,12 +146,12 @@ class Problem:
         return decision._replace(weekly=weekly)
 
     def _solve(self, total: float) -> list[Solution]:
-        """One solution for every purse, or one for all where constraints tie them together."""
+        """One solution for every pool, or one for all where constraints tie them together."""
         levels = self.levels.spend[self.planned]
         if self.asked.coupled:
             return [(self.planned, self._best(levels, self.curves, total, self._joint()))]
         found = []
-        for pool in self.purses:
+        for pool in self.pools:
             rows, own = pool.cells, total * pool.share
             if self.asked.target is None:
                 self._check_reach(levels, own, pool)
@@ -160,7 +160,7 @@ class Problem:
         return found
 
     def _joint(self) -> Joint:
-        return Joint(constraints=self.constraints, purses=self.purses, joined=self.levels.joined[self.planned])
+        return Joint(constraints=self.constraints, pools=self.pools, joined=self.levels.joined[self.planned])
 
     def _binding(self, spend: Float[np.ndarray, " cell"], solutions: Sequence[Solution]) -> list[str]:
         """What keeps each cell where it is: its limits, constraints over several cells, or what it may take."""
@@ -219,7 +219,7 @@ def _curves(
     return spend_outcome.outcome(levels, draws, weekly, exact=False) - today
 
 
-def _purses(
+def _pools(
     spend_outcome: SpendOutcome, planned: Int[np.ndarray, " planned"], within: Sequence[str]
 ) -> tuple[BudgetPool, ...]:
     """Cells that share a total; with several, each gets the share of the whole that it has today."""

@@ -43,7 +43,7 @@ def experiment_values(problem: Problem, decision: Decision, error: float) -> pa.
     spend_outcome, spend = problem.spend_outcome, problem.levels.spend
     draws = min(DRAWS, spend_outcome.fleet.draws)
     price = np.zeros(len(spend))
-    for cells, found in zip(problem.purse_cells(), decision.found, strict=True):
+    for cells, found in zip(problem.pool_cells(), decision.found, strict=True):
         price[cells] = found.cell_price
     tried = np.where(spend_outcome.today > 0, spend_outcome.today, spend[:, -1])
     weekly = None

@@ -81,9 +81,11 @@ def errors_shown(terminal: Terminal) -> Iterator[None]:
         with _Unexpected(terminal):
             yield
     except MixfleetError as error:
+        text = str(error)
         if isinstance(error, TableError) and error.findings:
             printing.print_findings(terminal.err, [vars(finding) for finding in error.findings])
-        lines = map(printing.printable, f"{type(error).__name__}: {error}".split("\n"))
+            text = "the table cannot be read, for what is said above"
+        lines = map(printing.printable, f"{type(error).__name__}: {text}".split("\n"))
         terminal.err.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
         answer = {"error": type(error).__name__, "message": str(error), "key": getattr(error, "key", None)}
         terminal.finish(answer, error.exit_code)

@@ -55,7 +55,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class SweepPoint:
     """One point of a sweep."""
 
     changes: tuple[str, ...]
@@ -107,7 +107,7 @@ def compose_spec(request: Request) -> Spec:
     return build(Spec, settings)
 
 
-def sweep_points(request: Request) -> tuple[Point, ...]:
+def sweep_points(request: Request) -> tuple[SweepPoint, ...]:
     """The points of a sweep in order, the product over all that is swept; none where nothing is swept.
 
     An experiment may bring sweeps of its own; what the command line gives replaces them.
@@ -127,7 +127,7 @@ def sweep_points(request: Request) -> tuple[Point, ...]:
         fixed = [item.input_line or "" for item in (*brought, *parsed) if not item.is_sweep_override()]
         products = list(itertools.product(*map(_values, swept)))
     return tuple(
-        Point(changes=changes, request=replace(request, overrides=(*fixed, *changes), multirun=False))
+        SweepPoint(changes=changes, request=replace(request, overrides=(*fixed, *changes), multirun=False))
         for changes in products
     )
 
@@ -174,7 +174,16 @@ class _StrictFiles(FileConfigSource):
         path = Path(self.path, self._normalize_file_name(config_path))
         if path.exists():
             read_settings(path, interpolation=True)
-        return super().load_config(config_path)
+        found = super().load_config(config_path)
+        plain = OmegaConf.to_container(found.config)
+        return replace(found, config=OmegaConf.create(_with_on(plain))) if _with_on(plain) != plain else found
+
+
+def _with_on(value: Any) -> Any:
+    """The settings with the key `on` where YAML has made true of it."""
+    if not isinstance(value, dict):
+        return value
+    return {("on" if name is True else name): _with_on(item) for name, item in value.items()}
 
 
 class _OwnPackages(ImportlibResourcesConfigSource):
@@ -219,6 +228,7 @@ def _store_schema() -> None:
     settings["prior"]["parameters"] = {}
     node = OmegaConf.create(settings)
     OmegaConf.set_struct(node.prior.parameters, False)
+    OmegaConf.set_struct(node.data.experiments.columns, False)
     OmegaConf.set_struct(node.pooling["keys"], False)
     OmegaConf.set_struct(node.pooling.types, False)
     ConfigStore.instance().store(name="schema", node=node)
@@ -268,6 +278,7 @@ def _translated(error: Exception) -> ConfigError:
     if found := re.search(r"override ([\w.]+)=", text):
         return ConfigError("a list cannot take the place of a mapping, nor the reverse", key=found[1])
     if isinstance(error, OverrideParseException):
+        _refuse_blanks_and_resolvers(error.override.partition("=")[2], error.override.partition("=")[0])
         return ConfigError("cannot be read; write key=value, quoted where it has spaces or commas", key=error.override)
     place = re.search(r"full_key: (\S+)", text)
     return ConfigError(" ".join(text.split()), key=place[1] if place else "")

@@ -23,7 +23,7 @@ from mixfleet.cli import printing
 from mixfleet.cli.analysis import counterfactual, export, forecast, report
 from mixfleet.cli.budget import budget
 from mixfleet.cli.console import INTERRUPTED, AsJson, Terminal, errors_shown
-from mixfleet.cli.hydra_compose import PRIMARY, Point, Request, compose_spec, groups, quoted_path, sweep_points
+from mixfleet.cli.hydra_compose import PRIMARY, Request, SweepPoint, compose_spec, groups, quoted_path, sweep_points
 from mixfleet.cli.init import init
 from mixfleet.cli.progress import showing
 from mixfleet.cli.sweep import comparison, plan, run_sweep, write_comparison
@@ -191,10 +191,10 @@ def _fit(terminal: Terminal, spec: Spec) -> "Run":
         return mixfleet.fit(None, spec, on_event=show)
 
 
-def _fit_sweep(terminal: Terminal, points: tuple[Point, ...]) -> None:
+def _fit_sweep(terminal: Terminal, points: tuple[SweepPoint, ...]) -> None:
     sweep = plan(points, _run_id)
 
-    def announce(number: int, point: Point) -> None:
+    def announce(number: int, point: SweepPoint) -> None:
         changes = printing.printable(" ".join(point.changes))
         terminal.err.print(f"point {number + 1}/{len(points)}: {changes}", markup=False)
 

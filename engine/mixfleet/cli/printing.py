@@ -1,6 +1,7 @@
 """What the terminal shows of a finished run, of a check and of a table that could not be read."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,26 @@ def print_run(console: Console, run: "Run", *, seconds: float) -> None:
         _line(console, f"and {len(bad) - LISTED_UNITS} more: see {run.path / 'summary' / 'status.parquet'}")
     for gate in run.manifest.get("loosened", ()):
         _line(console, f"certified by a loosened gate: {gate}")
+    _print_experiments(console, run)
     _line(console, f"run: {run.path}")
+
+
+def _print_experiments(console: Console, run: "Run") -> None:
+    """A line for each lift test."""
+    if not run.keeps_tests:
+        return
+    rows = replace(run.insight, frame="pyarrow").experiments().to_pylist()
+    for row in rows[:LISTED_UNITS]:
+        estimate, sd, ours = (_amount(row[name]) for name in ("estimate", "sd", "with_mean"))
+        said = f"{row['measure']} {estimate} +- {sd}, the model {ours}"
+        _line(console, f"{row['test']}, {_labels(row, run)}, {row['channel']}: {said}; {row['statement']}")
+    if len(rows) > LISTED_UNITS:
+        _line(console, f"and {len(rows) - LISTED_UNITS} more tests: see run.insight.experiments()")
+
+
+def _amount(value: float) -> str:
+    """A number to three digits or to whole units, whichever says more."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def print_findings(console: Console, findings: Sequence[Mapping[str, Any]]) -> None:

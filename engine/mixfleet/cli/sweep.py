@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixfleet.cli.hydra_compose import Point, compose_spec
+from mixfleet.cli.hydra_compose import SweepPoint, compose_spec
 from mixfleet.config import RunConfig, Spec
 from mixfleet.errors import ConfigError, MixfleetError
 from mixfleet.posterior.unit_result import certified
@@ -31,7 +31,7 @@ FitPoint = Callable[[Spec], "Run"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class PointOutcome:
     """What became of one point."""
 
     number: int
@@ -46,18 +46,18 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Sweep:
     """The points of a sweep, composed and numbered, and where they go."""
 
     folder: Path
     """`run.root/run.id` of the request; point n goes to `points/n` below it."""
 
-    points: tuple[Point, ...]
+    points: tuple[SweepPoint, ...]
     specs: tuple[Spec | ConfigError, ...]
     """One per point; an error where the point cannot be composed."""
 
 
-def plan(points: Sequence[Point], name: Callable[[RunConfig], str]) -> Plan:
+def plan(points: Sequence[SweepPoint], name: Callable[[RunConfig], str]) -> Sweep:
     """All points composed before any is fitted, so that mistakes show at once.
 
     Args:
@@ -76,10 +76,10 @@ def plan(points: Sequence[Point], name: Callable[[RunConfig], str]) -> Plan:
     specs = tuple(
         _placed(spec, folder, number) if isinstance(spec, Spec) else spec for number, spec in enumerate(composed)
     )
-    return Plan(folder=folder, points=tuple(points), specs=specs)
+    return Sweep(folder=folder, points=tuple(points), specs=specs)
 
 
-def run_sweep(sweep: Plan, fit: FitPoint, on_point: Callable[[int, Point], None]) -> tuple[Outcome, ...]:
+def run_sweep(sweep: Sweep, fit: FitPoint, on_point: Callable[[int, SweepPoint], None]) -> tuple[PointOutcome, ...]:
     """Fits all points in order; a point that fails does not stop the others.
 
     Args:
@@ -100,11 +100,11 @@ def run_sweep(sweep: Plan, fit: FitPoint, on_point: Callable[[int, Point], None]
         else:
             error = f"ConfigError: {spec}"
         seconds = time.monotonic() - start
-        outcomes.append(Outcome(number=number, changes=point.changes, run=run, error=error, seconds=seconds))
+        outcomes.append(PointOutcome(number=number, changes=point.changes, run=run, error=error, seconds=seconds))
     return tuple(outcomes)
 
 
-def comparison(outcomes: Sequence[Outcome]) -> pa.Table:
+def comparison(outcomes: Sequence[PointOutcome]) -> pa.Table:
     """One row per point.
 
     Columns: `point`, `changes`, `run` (folder), `error`, `units`, `certified` (share of units),
@@ -139,7 +139,7 @@ def write_comparison(table: pa.Table, folder: Path) -> Path:
     path = folder / "sweep.parquet"
     sink = io.BytesIO()
     pq.write_table(table, sink)
-    atomic_files.make_folder(folder)
+    atomic_files.make_own_folder(folder)
     atomic_files.replace_bytes(path, sink.getvalue())
     return path
 
@@ -160,7 +160,7 @@ _COLUMNS = pa.schema(
 )
 
 
-def _composed(point: Point) -> Spec | ConfigError:
+def _composed(point: SweepPoint) -> Spec | ConfigError:
     try:
         return compose_spec(point.request)
     except ConfigError as error:

@@ -1,6 +1,7 @@
 """Config: every setting of a run, frozen, hashable dataclasses with defaults and checks."""
 
 from mixfleet.config.data import Channel, Data, Simulation
+from mixfleet.config.experiments import Experiments
 from mixfleet.config.model import Model
 from mixfleet.config.pooling import Pooling
 from mixfleet.config.priors import Override, Prior
@@ -12,6 +13,7 @@ __all__ = [
     "Channel",
     "Compute",
     "Data",
+    "Experiments",
     "Inference",
     "Model",
     "Output",

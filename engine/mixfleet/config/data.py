@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from mixfleet.config import schema
+from mixfleet.config.experiments import Experiments, read_experiments
 from mixfleet.config.schema import Label, Range, Reads, build
 from mixfleet.errors import ConfigError
 
@@ -78,6 +79,9 @@ class Simulation:
     channels: Count = 8
     controls: Annotated[int, Range(0)] = 2
     seed: Annotated[int, Range(0)] = 0
+
+    experiments: Annotated[int, Range(0)] = 0
+    """Lift tests of every unit."""
 
     ragged: bool = False
     """Units start and end at different weeks, and some lack a channel."""
@@ -163,6 +167,9 @@ class Data:
 
     holdout: Annotated[int | None, Range(0)] = None
     """Periods at the end of each unit that the fit does not see; unset: 0 in a run, 13 in a sweep."""
+
+    experiments: Annotated[Experiments, Reads(read_experiments)] = Experiments()
+    """Lift tests, or the path of their table."""
 
     simulated: Simulation = Simulation()
 

@@ -86,11 +86,13 @@ def _check_events(text: bytes, *, interpolation: bool) -> None:
 
 
 class _PlainLoader(_SafeLoader):
-    """Safe loader that refuses repeated keys."""
+    """Safe loader that refuses repeated keys, and takes the key `on` for the name that it is."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         known = set()
         for name, _ in node.value:
+            if name.value == "on":
+                name.tag = "tag:yaml.org,2002:str"
             if not isinstance(name, yaml.ScalarNode):
                 raise yaml.YAMLError(f"a key must be plain text{name.start_mark}")
             if name.value in known:

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from mixfleet.config import schema
+from mixfleet.config.elicitation import elicited
+from mixfleet.config.measures import On, read_on
 from mixfleet.config.schema import FrozenMapping, Label, OneOf, Reads
 from mixfleet.errors import ConfigError
 
@@ -97,6 +99,8 @@ def distribution(family: str, **hyperparameters: float) -> Distribution:
 def read_distribution(value: Any, key: str, base: Distribution) -> Distribution:
     """A distribution as written in YAML, `{family: beta, a: 1, b: 3}`; without `family` it changes `base`.
 
+    In place of hyperparameters, `from` takes what `mixfleet.config.elicitation` turns into them.
+
     Raises:
         ConfigError: Not such a mapping.
     """
@@ -105,6 +109,11 @@ def read_distribution(value: Any, key: str, base: Distribution) -> Distribution:
     if not isinstance(value, Mapping):
         raise ConfigError(f"must be a prior such as {{family: normal, mean: 0, sd: 1}}, is {value!r}", key=key)
     rest = {str(name): item for name, item in value.items() if name != "family"}
+    if "from" in rest:
+        family: str = schema.convert(value.get("family", base.family), Annotated[str, OneOf(FAMILIES)], f"{key}.family")
+        if len(rest) > 1:
+            raise ConfigError("takes the place of hyperparameters: give one or the other", key=f"{key}.from")
+        return _distribution(family, elicited(family, rest["from"], f"{key}.from"), key)
     if "family" in value:
         return _distribution(value["family"], rest, key)
     return base.changed(rest, key=key)
@@ -175,6 +184,10 @@ PARAMETERS: dict[str, Parameter] = {
     "scale": _channel(distribution("lognormal", mean_log=-0.7, sd_log=0.7)),
     "exponent": _channel(distribution("beta", a=2, b=2), high=1.0),
     "effect": _channel(distribution("half_normal", sd=0.5)),
+    "contribution": _channel(distribution("half_normal", sd=0.1)),
+    "media_share": _channel(distribution("half_normal", sd=0.5)),
+    "roi": _channel(distribution("lognormal", mean_log=0.2, sd_log=0.9)),
+    "cost_per_kpi": _channel(distribution("lognormal", mean_log=0, sd_log=2)),
     "noise": Parameter(level="unit", support=(0.0, math.inf), default=distribution("half_normal", sd=0.2)),
     "intercept": _linear(0.5, 0.5),
     "trend": _linear(0.0, 0.3),
@@ -192,7 +205,8 @@ PARAMETERS: dict[str, Parameter] = {
     "treatment": _linear(0.0, 0.1),
 }
 """Every parameter of the model family. KPI and media are scaled to a maximum of 1 in their unit, so `effect`
-is a share of the unit's highest KPI at full saturation, and so is `noise`; lags are in periods."""
+is a share of the unit's highest KPI at full saturation, and so is `noise`; lags are in periods. A channel has the prior
+of `effect` or of another of `measures.MEASURES` in its place, as `Prior.on` says."""
 
 
 ADSTOCK_PARAMETERS: dict[str, tuple[str, ...]] = {
@@ -266,8 +280,24 @@ class Override:
     hyperparameters: FrozenMapping[str, float] = FrozenMapping()
     """Those that change; the others stay."""
 
+    told: FrozenMapping[str, float | FrozenMapping[float, float]] = FrozenMapping()
+    """In their place, what `mixfleet.config.elicitation` turns into hyperparameters; `from` in YAML."""
+
     def __post_init__(self) -> None:
         schema.settle(self, key="prior.overrides")
+
+
+def _read_overrides(value: Any, key: str) -> Any:
+    """Overrides with `told` for `from`, which Python keeps for itself."""
+
+    def read(item: Any, key: str) -> Any:
+        if not isinstance(item, Mapping) or "from" not in item:
+            return item
+        if "told" in item or item.get("hyperparameters"):
+            raise ConfigError("takes the place of hyperparameters: give one or the other", key=f"{key}.from")
+        return {("told" if name == "from" else name): part for name, part in item.items()}
+
+    return [read(item, f"{key}[{i}]") for i, item in enumerate(value)] if isinstance(value, list | tuple) else value
 
 
 def _read_parameters(value: Any, key: str) -> Mapping[str, Distribution]:
@@ -292,11 +322,15 @@ class Prior:
     """Distribution by parameter name, always complete: what is not given keeps `PARAMETERS[name].default`, and a prior
     given without `family` changes only the hyperparameters it names."""
 
-    overrides: tuple[Override, ...] = ()
+    overrides: Annotated[tuple[Override, ...], Reads(_read_overrides)] = ()
     """Later ones win where several match."""
+
+    on: Annotated[On, Reads(read_on)] = field(default_factory=On)
+    """What the priors of channels' strengths are on: `roi`, or `{media: roi, organic: contribution}`."""
 
     def __post_init__(self) -> None:
         schema.settle(self, key="prior")
+        resolved: list[Override] = []
         for i, override in enumerate(self.overrides):
             key = f"prior.overrides[{i}]"
             if override.parameter not in PARAMETERS:
@@ -304,10 +338,14 @@ class Prior:
                 raise ConfigError(f"unknown parameter; known: {known}", key=f"{key}.parameter")
             if override.channel is not None and PARAMETERS[override.parameter].level != "channel":
                 raise ConfigError(f"{override.parameter} does not differ by channel", key=f"{key}.channel")
-            distribution = self.parameters[override.parameter].changed(
-                override.hyperparameters, key=f"{key}.hyperparameters"
-            )
+            base = self.parameters[override.parameter]
+            if override.told:
+                told = read_distribution({"from": dict(override.told)}, key, base).hyperparameters
+                override = replace(override, told=FrozenMapping(), hyperparameters=told)
+            distribution = base.changed(override.hyperparameters, key=f"{key}.hyperparameters")
             check_support(override.parameter, distribution, key=key)
+            resolved.append(override)
+        object.__setattr__(self, "overrides", tuple(resolved))
 
     def of(self, parameter: str) -> Distribution:
         """The prior of a parameter where no override says otherwise."""

@@ -12,16 +12,12 @@ import pyarrow.parquet as pq
 
 from mixfleet.data.formats.csv_dialect import without_totals
 from mixfleet.data.formats.csv_file import read_csv
+from mixfleet.data.formats.parquet_file import ParquetTooLarge, read_parquet
 from mixfleet.data.formats.workbook import read_workbook
 from mixfleet.data.validation.finding import Finding, refusal, require_columns
-from mixfleet.errors import TableError
 
 LONGEST_NAME = 255
 """Most bytes of a file's name on common file systems."""
-PARQUET_ROWS = 20_000_000
-"""Most rows of one Parquet file."""
-PARQUET_BYTES = 8 << 30
-"""Most decoded bytes of the columns that are read from one Parquet file."""
 
 _CSV_SUFFIXES = frozenset({".csv", ".txt", ".tsv"})
 _PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
@@ -134,20 +130,8 @@ def _read_inside(
 
 
 def _read_parquet(path: Path, columns: Sequence[str]) -> pa.Table:
-    with pq.ParquetFile(path) as file:
-        require_columns(file.schema_arrow.names, columns, str(path))
-        refused = _too_large(path, file.metadata, frozenset(columns))
-        if refused is not None:
-            raise refused
-        return file.read(columns=list(columns))
-
-
-def _too_large(path: Path, meta: pq.FileMetaData, columns: frozenset[str]) -> TableError | None:
-    if meta.num_rows > PARQUET_ROWS:
-        return refusal("file_too_large", f"{path} has {meta.num_rows:,} rows, at most {PARQUET_ROWS:,}: split it")
-    groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
-    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
-    size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in columns)
-    if size > PARQUET_BYTES:
-        return refusal("file_too_large", f"{path} decodes to {size:,} bytes, at most {PARQUET_BYTES:,}: split it")
-    return None
+    require_columns(pq.read_schema(path).names, columns, str(path))
+    try:
+        return read_parquet(path, columns)
+    except ParquetTooLarge as error:
+        raise refusal("file_too_large", f"{path} {error}: split it") from error

@@ -54,7 +54,7 @@ def guess_settings(source: str) -> Guess:
         TableError: It cannot be read, or has no column of dates or none of numbers.
     """
     path = find_files(source)[0]
-    names, encoding = _header(path)
+    names, encoding = header(path)
     table = read_table(source, names, encoding=encoding)
     whole = {name: [part.rows.column(name) for part in table.parts] for name in names}
     date, form = _date_column(whole)
@@ -96,7 +96,8 @@ def guess_settings(source: str) -> Guess:
     return Guess(settings=tuple(settings), unused=unused, notes=tuple(finding.message for finding in table.findings))
 
 
-def _header(path: Path) -> tuple[list[str], str | None]:
+def header(path: Path) -> tuple[list[str], str | None]:
+    """Names of a file's columns, and the encoding of a text file that is none of UTF."""
     if path.suffix.lower() in (".parquet", ".pq"):
         return [name for name in pq.read_schema(path).names if not name.startswith("__")], None
     if path.suffix.lower() in (".xlsx", ".xlsm"):

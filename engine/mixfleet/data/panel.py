@@ -3,13 +3,15 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from mixfleet import config
+from mixfleet.data.experiments.experiment import Experiment
+from mixfleet.data.experiments.placement import with_experiments
 from mixfleet.data.parsed_table import Column, Media, ParsedTable
 from mixfleet.data.reshape import needed_columns, read_sheet
 from mixfleet.data.sources import example_path, read_table
@@ -17,7 +19,7 @@ from mixfleet.data.validation.calendar import period_days, without_planned_rows
 from mixfleet.data.validation.cells import empty_units
 from mixfleet.data.validation.checks import check_sheet
 from mixfleet.data.validation.finding import Finding, findings_table
-from mixfleet.errors import ConfigError
+from mixfleet.errors import ConfigError, TableError
 
 __all__ = ["Finding", "Panel", "Rejection", "Unit", "findings_table", "read_panel", "unit_id"]
 
@@ -57,6 +59,8 @@ class Unit:
     """Findings of severity `warning` about this unit."""
     reported: Float[np.ndarray, "week channel"] | None = None
     """What platforms claim, in KPI; NaN without a report, None where no channel has such a column."""
+    experiments: tuple[Experiment, ...] = ()
+    """Lift tests of the unit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +105,7 @@ def read_panel(
     window: int = _MODEL.window,
     pooling: config.Pooling = _ALONE,
     today: np.datetime64 | None = None,
+    experiments: Any = None,
 ) -> Panel:
     """The units of a table, each checked on its own; faulty ones are rejected and the others go on.
 
@@ -113,12 +118,16 @@ def read_panel(
         window: Carry-over window of the model to come; it decides which weeks after a hole can be fitted.
         pooling: Which units share hyperparameters; a group lends a unit of few weeks its KPI scale.
         today: Day after which dates count as future; the clock's when not given.
+        experiments: Table of lift tests, or its path; by default what `data.experiments.path` says.
 
     Raises:
-        TableError: The table cannot be read at all, has no rows, or a column is missing or of the wrong type.
-            `findings` lists all such faults.
+        TableError: The table cannot be read at all, has no rows, or a column is missing or of the wrong type; or a
+            lift test cannot be used. `findings` lists all such faults.
     """
-    table = read_table(_source(source, data), needed_columns(data), date=data.date, encoding=data.encoding)
+    try:
+        table = read_table(_source(source, data), needed_columns(data), date=data.date, encoding=data.encoding)
+    except TableError as error:
+        raise _for_one_series(error, data) from error
     now = np.datetime64("today", "D") if today is None else today
     sheet = without_planned_rows(read_sheet(table, data), data, today=now)
     findings, lent = check_sheet(sheet, data, seasonality=seasonality, window=window, pooling=pooling, today=now)
@@ -138,7 +147,7 @@ def read_panel(
             scale = sheet.kpi_scale.values[sheet.start[index]] if sheet.kpi_scale else lent[index]
             kpi_scale = None if np.isnan(scale) else float(scale)
             units.append(_unit(sheet, rows, index, step=step, kpi_scale=kpi_scale, warnings=warnings))
-    return Panel(
+    panel = Panel(
         data=data,
         keys=data.unit_keys,
         channels=tuple(channel.name for channel in sheet.channels),
@@ -147,6 +156,32 @@ def read_panel(
         rejected=tuple(rejected),
         findings=findings,
     )
+    tests = data.experiments.path if experiments is None else experiments
+    return panel if tests is None else _tested(panel, tests, window)
+
+
+def _tested(panel: Panel, tests: Any, window: int) -> Panel:
+    """The panel with its units' lift tests."""
+    units, findings = with_experiments(
+        panel.units,
+        [rejection.labels for rejection in panel.rejected],
+        panel.channels,
+        tests,
+        panel.data,
+        window=window,
+        days=period_days(panel.data),
+    )
+    return replace(panel, units=units, findings=(*panel.findings, *findings))
+
+
+def _for_one_series(error: TableError, data: config.Data) -> TableError:
+    """The error, with the remedy for a table that has none of the key columns, as one of a single series has not."""
+    lacking = {finding.column for finding in error.findings if finding.rule == "column_missing"}
+    if not data.keys or not lacking.issuperset(data.keys):
+        return error
+    remedy = f"for a table of one series, which has no {' or '.join(data.keys)}, set data.keys to []"
+    found = Finding(rule="one_series", severity="error", column=data.keys[0], message=remedy)
+    return TableError(f"{error}; {remedy}", findings=(*error.findings, found))
 
 
 def _source(source: Any, data: config.Data) -> Any:

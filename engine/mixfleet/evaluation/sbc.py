@@ -24,6 +24,7 @@ from scipy.special import bdtr
 
 from mixfleet.config import Model, Output, Pooling, Prior, Simulation, Spec
 from mixfleet.data import scaling
+from mixfleet.data.experiments.experiment import Experiment
 from mixfleet.data.panel import Panel, Unit, read_panel, unit_id
 from mixfleet.errors import ConfigError
 from mixfleet.fitting.driver import fit_units
@@ -88,7 +89,12 @@ def calibrate(spec: Spec, *, on_event: OnEvent | None = None) -> Calibration:
     settings = replace(spec, data=fleet.data, output=Output(draws="thin"))
     model = spec.model
     panel = read_panel(
-        fleet.table, fleet.data, seasonality=model.yearly_order, window=model.window, pooling=spec.pooling
+        fleet.table,
+        fleet.data,
+        seasonality=model.yearly_order,
+        window=model.window,
+        pooling=spec.pooling,
+        experiments=fleet.experiments,
     )
     settings = replace(settings, model=baseline.fitting(model, panel))
     ranks: dict[str, list[int]] = {}
@@ -153,6 +159,9 @@ def _rank_unit(result: UnitResult, unit: Unit, truth: _Values, panel: Panel, spe
     values["noise"] = noise
     values["log_likelihood"] = -0.5 * np.sum(residual**2, axis=1) - len(kpi) * np.log(noise)
     values["last_week_again"] = expected[:, -1] + noise * random.standard_normal(len(noise))
+    for number, test in enumerate(unit.experiments):
+        path = np.stack([test.test, test.control]) / factors.media[list(test.places)]
+        values[f"lift[{number}]"] = np.concatenate([_lifts(one, path, test, spec) for one in both])
     values["noise_times_media"] = noise * total.sum(axis=1)
     return {name: _rank(drawn, random) for name, drawn in values.items()}
 
@@ -235,6 +244,16 @@ def _contributions(
             for i in range(len(values.noise))
         ]
     )
+
+
+def _lifts(
+    values: _Values, path: Float[np.ndarray, "2 week channel"], test: Experiment, spec: Spec
+) -> Float[np.ndarray, " draw"]:
+    """A test's lift by draw, of scaled media with it and without."""
+    places, media = list(test.places), np.zeros((*path.shape[:2], next(iter(values.channel.values())).shape[1]))
+    media[:, :, places] = path
+    changed = _contributions(values, media[0], spec) - _contributions(values, media[1], spec)
+    return changed[:, :, places].sum(axis=2) @ test.worth
 
 
 def _drawn(result: UnitResult, factors: scaling.Scale, spec: Spec) -> _Values:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from mixfleet.inference.adaptation import HARDER_ACCEPT
 from mixfleet.inference.compiled import Device, program
 from mixfleet.inference.scheduler import Finished, Job, Jobs, Slots, capacity_of
 from mixfleet.models.batch import Structure, padded_weeks, prepare, structure_of
+from mixfleet.models.virtual_weeks import Extent, extent_of
 from mixfleet.posterior.unit_result import UnitResult
 
 __all__ = ["fit_units"]
@@ -57,8 +58,8 @@ def fit_units(
 
         yield from fit_groups(units, panel, spec, devices, tally, on_group)
         return
-    groups = {n: [u for u in units if padded_weeks(len(u.dates)) == n] for n in _lengths(units)}
-    structures = {n: structure_of(spec, panel, n) for n in groups}
+    groups = {n: [u for u in units if _kind(u, spec) == n] for n in _kinds(units, spec)}
+    structures = {n: structure_of(spec, replace(panel, units=tuple(own)), n.weeks) for n, own in groups.items()}
     for structure in structures.values():
         check_memory(structure, spec, len(workers_of(devices)))
 
@@ -176,7 +177,18 @@ def _job(unit: Unit, panel: Panel, spec: Spec) -> Job | UnitResult:
     return Job(member=member, keys=keys_of(unit, spec), target_accept=spec.inference.target_accept)
 
 
-def _lengths(units: list[Unit]) -> list[int]:
-    """Padded lengths that occur, the commonest first."""
-    lengths = [padded_weeks(len(unit.dates)) for unit in units]
-    return sorted(set(lengths), key=lambda n: (-lengths.count(n), n))
+class _Kind(NamedTuple):
+    """What a unit's structure depends on, besides the settings: a function of the unit alone."""
+
+    weeks: int
+    evidence: Extent
+
+
+def _kind(unit: Unit, spec: Spec) -> _Kind:
+    return _Kind(padded_weeks(len(unit.dates)), extent_of([unit.experiments], window=spec.model.window))
+
+
+def _kinds(units: list[Unit], spec: Spec) -> list[_Kind]:
+    """Kinds that occur, the commonest first."""
+    kinds = [_kind(unit, spec) for unit in units]
+    return sorted(set(kinds), key=lambda kind: (-kinds.count(kind), kind))

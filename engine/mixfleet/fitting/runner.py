@@ -48,8 +48,8 @@ def execute(
     """
     with open_run_folder(panel, spec, devices=devices) as folder:
         if not folder.finished:
-            with _interruptible():
-                buffer = _Buffer(folder)
+            with _interruptible() as interruption:
+                buffer = _Buffer(folder, interruption)
                 try:
                     try:
                         _fit_rest(panel, spec, engine, folder, buffer, on_event)
@@ -94,8 +94,8 @@ def _fit_rest(
 class _Buffer:
     """Finished units that are not saved yet."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        self._folder = folder
+    def __init__(self, folder: RunFolder, interruption: "_Interruption") -> None:
+        self._folder, self._interruption = folder, interruption
         self._results: list[UnitResult] = []
         self._saved_at = time.monotonic()
 
@@ -108,23 +108,58 @@ class _Buffer:
 
     def flush(self) -> None:
         if self._results:
-            self._folder.commit(self._results)
-            self._results.clear()
+            with self._interruption.held():
+                self._folder.commit(self._results)
+                self._results.clear()
         self._saved_at = time.monotonic()
 
 
+class _Interruption:
+    """The first signal ends the work, once nothing is being saved; later ones wait until it has ended in order."""
+
+    def __init__(self) -> None:
+        self._holding = False
+        self._waiting: KeyboardInterrupt | None = None
+        self._over = False
+
+    def handle(self, number: int, _: FrameType | None) -> None:
+        """What to do at a signal."""
+        if self._over:
+            return
+        self._over = True
+        name = "" if number == signal.SIGINT else signal.Signals(number).name
+        interrupt = KeyboardInterrupt(name) if name else KeyboardInterrupt()
+        if not self._holding:
+            raise interrupt
+        self._waiting = interrupt
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nothing in the block is interrupted; what would have done so is raised after it."""
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+        if self._waiting is not None:
+            interrupt, self._waiting = self._waiting, None
+            raise interrupt
+
+
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible() -> Iterator[_Interruption]:
     """SIGTERM ends the block as Ctrl-C does. Only the main thread can have it so; others change nothing."""
+    interruption = _Interruption()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield interruption
         return
-
-    def stop(number: int, _: FrameType | None) -> None:
-        raise KeyboardInterrupt(signal.Signals(number).name)
-
-    before = signal.signal(signal.SIGTERM, stop)
+    # Who starts a command with signals ignored, as nohup does, means it.
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, interruption.handle)
     try:
-        yield
+        yield interruption
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

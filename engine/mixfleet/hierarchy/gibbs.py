@@ -44,7 +44,7 @@ from mixfleet.hierarchy.state import (
 )
 from mixfleet.inference import hmc
 from mixfleet.inference.compiled import Device, compiled, evaluate
-from mixfleet.inference.leapfrog import Outcome, steps_of, trajectory
+from mixfleet.inference.leapfrog import TrajectoryEnd, steps_of, trajectory
 from mixfleet.inference.random_numbers import normals, uniforms
 from mixfleet.models.batch import UnitBatch
 from mixfleet.models.log_density import evaluate_density
@@ -245,7 +245,7 @@ def _sweep(pool: Pool, group: Group, series: Series, state: State) -> tuple[Stat
 
 def _move_units(
     pool: Pool, group: Group, density: Any, state: State, length: Float[Array, ""]
-) -> tuple[State, Outcome, Int[Array, ""]]:
+) -> tuple[State, TrajectoryEnd, Int[Array, ""]]:
     """Units given the hyperparameters, each accepted on its own."""
     units, chains, dimension = pool.structure.units, pool.structure.chains, pool.structure.dimension
     uniform = uniforms(group.unit_keys, state.number, dimension + 1, units * chains, state.x.dtype)

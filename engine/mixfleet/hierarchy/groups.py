@@ -20,6 +20,7 @@ from mixfleet.models.batch import PreparedUnit, Structure, padded_weeks, prepare
 from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.priors.families import family_of, normal_rows
 from mixfleet.models.priors.moments import coordinate_moments
+from mixfleet.models.strength import has_spend
 
 __all__ = ["Prepared", "groups_of", "pooled_settings", "prepared", "typical_media"]
 
@@ -59,10 +60,24 @@ def groups_of(panel: Panel, spec: Spec) -> list[tuple[str, tuple[Unit, ...]]]:
 
 
 def pooled_settings(spec: Spec) -> Spec:
-    """The settings with which a pooled unit is prepared: pooled effects are sampled as effects."""
+    """The settings with which a pooled unit is prepared: pooled strengths are sampled as what their priors are on.
+
+    Raises:
+        ConfigError: Priors of pooled strengths are on effects and on contributions side by side, or on a cost.
+    """
     if spec.pooling.effect is None:
         return spec
-    return replace(spec, model=replace(spec.model, coordinate="effect"))
+    measures = spec.prior.on.possible
+    if "cost_per_kpi" in measures:
+        raise ConfigError("cannot be pooled on cost_per_kpi: put the prior on roi", key="prior.on")
+    if "effect" in measures and len(measures) > 1:
+        raise ConfigError(
+            f"cannot be pooled on effect beside {', '.join(name for name in measures if name != 'effect')}: "
+            "put all channels' priors on contributions or ROI, or none",
+            key="prior.on",
+        )
+    coordinate = "effect" if measures == ("effect",) else "contribution"
+    return replace(spec, model=replace(spec.model, coordinate=coordinate))
 
 
 def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> Prepared:
@@ -82,13 +97,14 @@ def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> P
         raise ConfigError("pools nothing that the model has", key="pooling")
     keys = _effect_keys(panel, spec)
     priors = _centre_priors(panel, spec, pooled)
-    own = [prepare(unit, panel, settings) for unit in units]
+    own = _members(units, panel, settings)
     weeks = max(padded_weeks(len(unit.dates)) for unit in units)
-    structure = structure_of(settings, panel, weeks)
+    structure = structure_of(settings, replace(panel, units=units), weeks)
     structure = replace(
         structure,
         units=_size(len(units)),
         families=_pooled_families(structure, priors, pooled),
+        strengths=structure.strengths if spec.pooling.effect is None else ("lognormal",) * structure.channels,
         shared=len(shared_places(spec)),
     )
     moments = np.array([coordinate_moments(prior) for prior in priors]).reshape(-1, 2)
@@ -148,7 +164,13 @@ def _types(panel: Panel, spec: Spec, pooled: int) -> tuple[Float[np.ndarray, "ty
 
 def _centre_priors(panel: Panel, spec: Spec, pooled: tuple[int, ...]) -> list[Distribution]:
     """The prior of each pooled row's centre."""
-    names = [spec.model.channel_parameters[j] for j in pooled]
+    spend = has_spend(panel)
+
+    def prior_of(name: str, c: int) -> str:
+        return spec.prior.on.measure(panel.channels[c], spend=bool(spend[c])) if name == "effect" else name
+
+    places = [(spec.model.channel_parameters[j], c) for j in pooled for c in range(len(panel.channels))]
+    names = [prior_of(name, c) for name, c in places]
     structures = baseline.column_kinds(spec.model, spec.data)
     shared = {structures[k] for k in shared_places(spec)}
     for i, override in enumerate(spec.prior.overrides):
@@ -158,11 +180,31 @@ def _centre_priors(panel: Panel, spec: Spec, pooled: tuple[int, ...]) -> list[Di
                 "say nothing of units in the override",
                 key=f"prior.overrides[{i}].unit",
             )
-    priors = [spec.prior.distribution(name, unit={}, channel=channel) for name in names for channel in panel.channels]
+    priors = [
+        spec.prior.distribution(name, unit={}, channel=panel.channels[c])
+        for name, (_, c) in zip(names, places, strict=True)
+    ]
     for prior in priors:
         if family_of(prior).name == "lower_truncated_normal":
             raise ConfigError("cannot be pooled with a normal cut on one side; use a lognormal", key="prior.parameters")
     return priors
+
+
+def _members(units: tuple[Unit, ...], panel: Panel, spec: Spec) -> list[PreparedUnit]:
+    """The units prepared; none in which a pooled prior is on something else than in the others of their group."""
+    members = [prepare(unit, panel, spec) for unit in units]
+    if spec.pooling.effect is None:
+        return members
+    usual = [spec.prior.on.measure(c, spend=bool(s)) for c, s in zip(panel.channels, has_spend(panel), strict=True)]
+    for member in members:
+        for channel, own, others in zip(panel.channels, member.strength.measures, usual, strict=True):
+            if own != others:
+                raise ConfigError(
+                    f"{channel} of {' / '.join(member.unit.labels)} has media but no spend over the fitted weeks: no "
+                    f"{others} to pool; put the prior on contribution, or leave the unit out",
+                    key="prior.on",
+                )
+    return members
 
 
 def _pooled_families(structure: Structure, priors: list[Distribution], pooled: tuple[int, ...]) -> tuple[str, ...]:
@@ -190,7 +232,8 @@ def _with_priors(
         centre[own] = mean[rows]
     arrays |= {"hyper": hyper, "centre": centre}
     if pool.effect_pooled:
-        arrays["log_strength_unit"] = np.zeros_like(arrays["log_strength_unit"])
+        # Then the coordinate is the log of the measure itself.
+        arrays["log_strength_unit"] = -member.strength.rows[2]
     return replace(member, arrays=arrays)
 
 

@@ -317,8 +317,13 @@ def log_curve(
     level: Float[Array, "channel unit"],
     position: Float[Array, "coordinate unit chain"],
 ) -> Float[Array, "channel unit chain"]:
-    """Log of the saturation curve at each channel's typical media."""
+    """Log of the saturation curve at each channel's typical media; zero where strengths are no effects.
+
+    A contribution is what the data say of, whatever the curve is.
+    """
     structure = pool.structure
+    if structure.model.coordinate != "effect":
+        return jnp.zeros((*level.shape, position.shape[-1]), position.dtype)
     values = [
         FAMILIES[block.family].constrain(position[block.rows], hyper_rows[:, block.rows, :, None])
         for block in structure.layout.saturation

@@ -16,10 +16,10 @@ from jaxtyping import Array, Bool, Float, Int
 from mixfleet.inference.hmc import DIVERGENCE, LogDensity, Metric, Point, acceptance, leap, point_of
 from mixfleet_kernels.reductions import sum_rows
 
-__all__ = ["Outcome", "steps_of", "trajectory"]
+__all__ = ["TrajectoryEnd", "steps_of", "trajectory"]
 
 
-class Outcome(NamedTuple):
+class TrajectoryEnd(NamedTuple):
     """Where a trajectory ended, accepted or not."""
 
     origin: Point
@@ -39,7 +39,7 @@ def trajectory(
     steps: Int[Array, ""],
     white: Float[Array, "coordinate lane"],
     threshold: Float[Array, " lane"],
-) -> Outcome:
+) -> TrajectoryEnd:
     """One Metropolis-adjusted trajectory.
 
     Args:
@@ -62,7 +62,7 @@ def trajectory(
     error = after - before
     accept = acceptance(error)
     accepted = threshold < accept
-    return Outcome(
+    return TrajectoryEnd(
         origin=jax.tree.map(lambda new, old: jnp.where(accepted, new, old), end, origin),
         accepted=accepted,
         accept=accept,

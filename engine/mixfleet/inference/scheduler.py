@@ -128,7 +128,7 @@ class Slots:
         finish: Callable[[Finished], None],
         stop: Event,
     ) -> None:
-        self._program, self._kind, self._device = program, program.structure, program.device
+        self._program, self._structure, self._device = program, program.structure, program.device
         self._inference, self._jobs, self._finish, self._stop = inference, jobs, finish, stop
         self._occupants: list[_ActiveUnit] = []
         self._staged: deque[tuple[Job, list[int]]] = deque()
@@ -154,8 +154,8 @@ class Slots:
 
     def _fill(self) -> None:
         taken = {place for active_unit in self._occupants for place in active_unit.places}
-        free = [place for place in range(self._kind.units) if place not in taken]
-        source = np.full(self._kind.units, -1, np.int32)
+        free = [place for place in range(self._structure.units) if place not in taken]
+        source = np.full(self._structure.units, -1, np.int32)
         while free and (self._staged or self._stage(source)):
             job, sources = self._staged[0]
             if len(sources) > len(free):
@@ -168,7 +168,7 @@ class Slots:
 
     def _stage(self, source: np.ndarray) -> bool:
         """Starts the next units; those already staged must be in their places before their states go."""
-        jobs = self._jobs.take(self._kind.units)
+        jobs = self._jobs.take(self._structure.units)
         if not jobs:
             return False
         self._insert(source)
@@ -176,10 +176,10 @@ class Slots:
         members = [job.member for job in jobs for _ in range(job.copies)]
         keys = np.concatenate([job.keys for job in jobs])
         targets = [job.target_accept for job in jobs for _ in range(job.copies)]
-        spare = self._kind.units - len(members)
-        batch = self._program.put(stack(members + members[:1] * spare, self._kind))
+        spare = self._structure.units - len(members)
+        batch = self._program.put(stack(members + members[:1] * spare, self._structure))
         filled = np.concatenate([keys, np.repeat(keys[:1], spare, axis=0)])
-        aims = np.array(targets + targets[:1] * spare, self._kind.dtype)
+        aims = np.array(targets + targets[:1] * spare, self._structure.dtype)
         self._staged_state = self._program.start(batch, filled, aims)
         first = 0
         for job in jobs:
@@ -198,18 +198,18 @@ class Slots:
         self._put_tile()
 
     def _put_tile(self) -> None:
-        members: list[PreparedUnit | None] = [None] * self._kind.units
+        members: list[PreparedUnit | None] = [None] * self._structure.units
         for active_unit in self._occupants:
             for place in active_unit.places:
                 members[place] = active_unit.job.member
-        self._tile = self._program.put(stack(members, self._kind))
+        self._tile = self._program.put(stack(members, self._structure))
 
     def _block(self) -> None:
         assert self._state is not None
         assert self._buffer_of is not None
         assert self._tile is not None
         self._state, self._buffer_of = self._program.advance(self._tile, self._state, self._buffer_of)
-        learn = np.zeros(self._kind.units, bool)
+        learn = np.zeros(self._structure.units, bool)
         settled = learn.copy()
         begun: list[_ActiveUnit] = []
         for active_unit in self._occupants:
@@ -243,7 +243,7 @@ class Slots:
     def _over(self, job: Job, verdict: Verdict, count: int, divergences: int) -> bool:
         """Whether more draws are not needed, or will not help."""
         most, ess = self._inference.max_draws, min(verdict.ess_bulk_min, verdict.ess_tail_min)
-        if past_saving(divergences, most * job.copies * self._kind.chains):
+        if past_saving(divergences, most * job.copies * self._structure.chains):
             return True
         if verdict.settled and ess >= self._inference.ess_target:
             return True
@@ -262,7 +262,7 @@ class Slots:
         divergences = int(np.sum(np.asarray(self._buffer_of.divergences)[places]))
         filled = np.asarray(self._buffer_of.filled)[places, None]
         sample = UnitSample(
-            structure=self._kind,
+            structure=self._structure,
             batch=self._tile,
             member=job.member,
             buffer=self._buffer_of,
@@ -287,7 +287,7 @@ class Slots:
                 draws=certified.kept(),
                 count=count,
                 divergences=divergences,
-                gradients=active_unit.blocks * TICKS * self._kind.chains * job.copies,
+                gradients=active_unit.blocks * TICKS * self._structure.chains * job.copies,
                 seconds=time.monotonic() - active_unit.started,
                 batch=self._tile,
                 place=places[0],

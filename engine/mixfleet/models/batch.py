@@ -14,11 +14,12 @@ from mixfleet.config import Model, Spec
 from mixfleet.config.priors import OBSERVATION_PARAMETERS, Distribution
 from mixfleet.data import scaling
 from mixfleet.data.panel import Panel, Unit
-from mixfleet.errors import ConfigError
 from mixfleet.models import baseline
 from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.parameters import DrawRows, ParameterLayout, parameter_layout, sampled_parameters
 from mixfleet.models.priors.families import HYPER_ROWS, family_of
+from mixfleet.models.strength import StrengthPrior, strength_families, strength_prior
+from mixfleet.models.virtual_weeks import ARRAYS, Extent, extent_of, no_virtual_weeks, virtual_weeks
 from mixfleet_kernels.likelihood import Series
 
 __all__ = [
@@ -58,10 +59,16 @@ class Structure:
     model: Model
     families: tuple[str, ...]
     """Prior family of each of `parameters.sampled_parameters(model)`."""
+    strengths: tuple[str, ...]
+    """Prior family of each channel's strength."""
+    measured: bool
+    """Whether some strength's prior is on something else than its effect."""
     dtype: str
     shared: int = 0
     """Columns whose coefficients are pooled: the last directions of the basis, of no variance of their own, are theirs,
     and a draw keeps their coefficients where it keeps the projection along the others."""
+    evidence: Extent = Extent()
+    """Room for lift tests."""
 
     @property
     def lanes(self) -> int:
@@ -96,10 +103,22 @@ class UnitBatch(NamedTuple):
     active: Float[Array, "channel unit"]
     hyper: Float[Array, "row coordinate unit"]
     """Prior data of each sampled coordinate, from `PriorFamily.encode`."""
+    measure: Float[Array, "3 channel unit"]
+    """What each channel's prior is on, from `strength.StrengthPrior`."""
     log_strength_unit: Float[Array, "channel unit"]
     """What the strength's coordinate is measured in: the log of its value, in mean contribution or effect, at 0."""
     centre: Float[Array, "coordinate unit"]
     """Where optimisation starts."""
+    lift_media: Float[Array, "virtual path unit"]
+    """Media of every channel under test, on its scale: all with the test, then all without."""
+    lift_weight: Float[Array, "lifted row unit"]
+    """What a virtual week's response counts for in its test, in standard deviations of it."""
+    lift_channel: Float[Array, "row channel unit"]
+    """One where the row is the channel's."""
+    lift_test: Float[Array, "test row unit"]
+    """One where the row is the test's."""
+    lift_estimate: Float[Array, "2 test unit"]
+    """Estimate in standard deviations of the test, and the log of its density's constant."""
 
     def series(self, chains: int) -> Series:
         """The data with every unit repeated for its chains."""
@@ -126,7 +145,9 @@ class PreparedUnit:
     """Takes the coefficients along the basis, in prior standard deviations, to the columns' own."""
     prior_mean: Float[np.ndarray, " column"]
     priors: tuple[tuple[Distribution, ...], ...]
-    """Prior of each channel parameter, by parameter and channel."""
+    """Prior of each parameter of the curves, by parameter and channel."""
+    strength: StrengthPrior
+    """Prior of each channel's strength."""
     arrays: dict[str, np.ndarray]
     """One entry per field of `UnitBatch`, without the unit axis."""
 
@@ -140,15 +161,12 @@ def padded_weeks(weeks: int) -> int:
 
 
 def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
-    """The structure of the program for units of `weeks` weeks.
+    """The structure of the program for the panel's units, of `weeks` weeks.
 
     Raises:
-        ConfigError: Priors of one parameter differ in family, or the effect's cannot be sampled.
+        ConfigError: A prior that a channel's strength cannot have.
     """
-    sampled = {name: family_of(spec.prior.of(name)) for name in sampled_parameters(spec.model)}
-    effect = sampled["effect"]
-    if effect.bounded or effect.name == "lower_truncated_normal":
-        raise ConfigError(f"must be positive without an upper bound, is {effect.name}", key="prior.parameters.effect")
+    families = [family_of(spec.prior.of(name)).name for name in sampled_parameters(spec.model)]
     chains = spec.inference.chains
     return Structure(
         weeks=padded_weeks(weeks),
@@ -158,8 +176,11 @@ def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
         chains=chains,
         # Columns are data: neither terms nor their dates make another program.
         model=replace(spec.model, baseline=()),
-        families=tuple(family.name for family in sampled.values()),
+        families=tuple(families),
+        strengths=strength_families(spec.prior, panel),
+        measured=spec.prior.on.possible != ("effect",),
         dtype=spec.compute.precision,
+        evidence=extent_of((unit.experiments for unit in panel.units), window=spec.model.window),
     )
 
 
@@ -182,13 +203,16 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
     active = _reaches(media, contribution_weeks, model.window if model.adstock != "none" else 1)
     priors = tuple(
         tuple(spec.prior.distribution(parameter, unit=names, channel=channel) for channel in panel.channels)
-        for parameter in model.channel_parameters
+        for parameter in model.channel_parameters[:-1]
     )
+    strength = strength_prior(unit, panel, spec, measured, contribution_weeks)
     shared = tuple(spec.prior.distribution(name, unit=names) for name in OBSERVATION_PARAMETERS[model.observation])
-    effect_scale = np.exp([_centre(prior) for prior in priors[-1]])
-    strength_unit = _strength_unit(kpi, media * active, basis, fitted, contribution_weeks, effect_scale, model)
+    # The mean response of an absent channel counts as one: its effect, and so its prior, is what is sampled.
+    response = np.where(active > 0, np.maximum((media * active)[contribution_weeks].mean(axis=0), 1e-6), 1.0)
+    error = np.maximum(_effect_error(kpi, media * active, basis, fitted, strength.typical(response)), 1e-9)
+    strength_unit = np.log(error if model.coordinate == "effect" else error * response)
     sampled_columns = 0 if OBSERVATIONS[model.observation].marginal else len(sd)
-    hyper, centre = _prior_data(priors, shared, sampled_columns)
+    hyper, centre = _prior_data(priors, strength.distributions, shared, sampled_columns)
     weeks = padded_weeks(len(unit.dates))
     arrays = {
         # Media of a new unit's later weeks are on a scale of their own already, and predictions are to hold them.
@@ -199,8 +223,10 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         "variance": variance,
         "active": active,
         "hyper": hyper,
+        "measure": strength.rows,
         "log_strength_unit": strength_unit,
         "centre": centre,
+        **virtual_weeks(unit.experiments, measured, window=model.window),
     }
     return PreparedUnit(
         unit=unit,
@@ -211,17 +237,21 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         loading=loading,
         prior_mean=mean,
         priors=priors,
+        strength=strength,
         arrays=arrays,
     )
 
 
 def _prior_data(
-    priors: tuple[tuple[Distribution, ...], ...], shared: tuple[Distribution, ...], sampled_columns: int
+    priors: tuple[tuple[Distribution, ...], ...],
+    strengths: tuple[Distribution, ...],
+    shared: tuple[Distribution, ...],
+    sampled_columns: int,
 ) -> tuple[Float[np.ndarray, "row coordinate"], Float[np.ndarray, " coordinate"]]:
     """Prior data of every coordinate in the order of the layout, and where optimisation starts."""
-    rows = [family_of(prior).encode(prior.values) for by_channel in (*priors, shared) for prior in by_channel]
-    centre = [_centre(prior) for by_channel in priors[:-1] for prior in by_channel]
-    centre += [1.0] * len(priors[-1]) + [_centre(prior) for prior in shared]
+    rows = [family_of(prior).encode(prior.values) for own in (*priors, strengths, shared) for prior in own]
+    centre = [_centre(prior) for by_channel in priors for prior in by_channel]
+    centre += [1.0] * len(strengths) + [_centre(prior) for prior in shared]
     # Sampled coefficients are standard normal along the basis, given all the rest, and have no data of their own.
     rows += [np.zeros(HYPER_ROWS)] * sampled_columns
     return np.stack(rows, axis=-1), np.array([*centre, *[0.0] * sampled_columns])
@@ -238,6 +268,7 @@ def stack(members: Sequence[PreparedUnit | None], structure: Structure) -> UnitB
 
     So do those of None, but without a week in the likelihood: nobody is to learn anything there, and it costs little.
     """
+    members = [member and _with_room(member, structure) for member in members]
     first = next(member for member in members if member is not None)
     there = [*members, *[first] * (structure.units - len(members))]
 
@@ -247,6 +278,21 @@ def stack(members: Sequence[PreparedUnit | None], structure: Structure) -> UnitB
 
     batch = UnitBatch(**{name: gather(name) for name in UnitBatch._fields})  # pyright: ignore[reportArgumentType]
     return batch._replace(weight=batch.weight * np.array([member is not None for member in there], structure.dtype))
+
+
+def _with_room(member: PreparedUnit, structure: Structure) -> PreparedUnit:
+    """The member with room for as many tests as its neighbours have."""
+    given = member.arrays
+    room = no_virtual_weeks(structure.evidence, window=structure.model.window, channels=structure.channels)
+    if all(given[name].shape == room[name].shape for name in ARRAYS):
+        return member
+    rows = given["lift_weight"].shape[1]
+    for name in ARRAYS:
+        if name != "lift_media":
+            room[name][tuple(slice(size) for size in given[name].shape)] = given[name]
+    for first, own in ((0, 0), (structure.evidence.rows, rows)):
+        room["lift_media"][: len(given["lift_media"]), first : first + rows] = given["lift_media"][:, own : own + rows]
+    return replace(member, arrays={**given, **room})
 
 
 def batch_shapes(structure: Structure) -> UnitBatch:
@@ -260,9 +306,12 @@ def batch_shapes(structure: Structure) -> UnitBatch:
         variance=(columns, units),
         active=(channels, units),
         hyper=(HYPER_ROWS, structure.dimension, units),
+        measure=(3, channels, units),
         log_strength_unit=(channels, units),
         centre=(structure.dimension, units),
     )
+    room = no_virtual_weeks(structure.evidence, window=structure.model.window, channels=channels)
+    sizes |= {name: (*room[name].shape, units) for name in ARRAYS}
     structs = {name: jax.ShapeDtypeStruct(size, structure.dtype) for name, size in sizes.items()}
     return UnitBatch(**structs)  # pyright: ignore[reportArgumentType]
 
@@ -291,30 +340,25 @@ def _reaches(media: np.ndarray, fitted: np.ndarray, window: int) -> Float[np.nda
     return np.any(media[within] != 0, axis=0).astype(float)
 
 
-def _strength_unit(
+def _effect_error(
     kpi: Float[np.ndarray, " week"],
     media: Float[np.ndarray, "week channel"],
     basis: Float[np.ndarray, "week column"],
     fitted: Bool[np.ndarray, " week"],
-    contribution_weeks: Bool[np.ndarray, " week"],
     effect_scale: Float[np.ndarray, " channel"],
-    model: Model,
 ) -> Float[np.ndarray, " channel"]:
-    """The strength, effect or mean contribution, that each channel's coordinate is measured in.
+    """A rough standard error of each channel's effect, from a ridge regression on its media.
 
-    A rough standard error of the channel's mean contribution, from a ridge regression on its media: then the
-    coordinate is about linear for a channel that the data tell from zero, and bends where they do not.
+    With the strength measured in it the coordinate is about linear for a channel that the data tell from zero, and
+    bends where they do not.
     """
-    weeks, channels = kpi[fitted], media.shape[1]
+    weeks = kpi[fitted]
     columns = media[fitted] - basis[fitted] @ (basis[fitted].T @ media[fitted])
     residual = weeks - basis[fitted] @ (basis[fitted].T @ weeks)
-    # The mean response of an absent channel counts as one: its effect, and so its prior, is what is sampled.
-    mean = np.where(np.any(media != 0, axis=0), np.maximum(media[contribution_weeks].mean(axis=0), 1e-6), 1.0)
     # The ridge is the prior: an effect of about `effect_scale`, on media whose response averages its mean.
     noise = (np.std(residual) ** 2 if fitted.any() else 1.0) + 1e-12
     precision = columns.T @ columns / noise + np.diag(effect_scale**-2.0)
-    error = np.sqrt(np.diag(np.linalg.inv(precision)))
-    return np.log(np.maximum(error, 1e-9) * (mean if model.coordinate != "effect" else np.ones(channels)))
+    return np.sqrt(np.diag(np.linalg.inv(precision)))
 
 
 def _centre(prior: Distribution) -> float:

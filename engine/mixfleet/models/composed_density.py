@@ -16,9 +16,11 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
 from mixfleet.models.batch import Structure, UnitBatch
+from mixfleet.models.evidence import evidence
 from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.priors.families import FAMILIES
-from mixfleet.models.transforms import Evaluation, log_strength_slope, natural, response
+from mixfleet.models.strength import log_prob, log_strength_slope
+from mixfleet.models.transforms import Evaluation, natural, response
 from mixfleet_kernels.likelihood import LEAST_MEAN_RESPONSE, Series, expand, project
 
 __all__ = ["evaluate_composed"]
@@ -60,11 +62,15 @@ def _log_posterior(
     observation = OBSERVATIONS[structure.model.observation]
     by_week = observation.log_prob(series.kpi, expected, parameters.observation)  # pyright: ignore[reportAttributeAccessIssue]
 
-    u, family = position[layout.effect.rows], layout.effect.family
-    log_effect = jnp.log(effect)
-    priors = FAMILIES[family].log_prob(log_effect, hyper[:, layout.effect.rows]) + log_strength_slope(u, family)
+    u = position[layout.effect.rows]
+    by_effect, by_mean, offset = jnp.repeat(batch.measure, chains, axis=-1)
+    log_measure = by_effect * jnp.log(effect) + by_mean * jnp.log(mean) + offset
+    priors = log_prob(log_measure, hyper[:, layout.effect.rows], structure.strengths)
+    priors = priors + log_strength_slope(u, structure.strengths)
     value = jnp.sum(jnp.where(series.weight > 0, series.weight * by_week, 0.0), axis=0) + jnp.sum(priors, axis=0)
     for part in (*layout.shapes, *layout.observation):
         value = value + jnp.sum(FAMILIES[part.family].log_prob(position[part.rows], hyper[:, part.rows]), axis=0)
     value = value + jnp.sum(norm.logpdf(along) + jnp.log(spread), axis=0)
+    if structure.evidence.rows:
+        value = value + evidence(parameters.shape, effect, batch, structure).value
     return value, jnp.concatenate([mean, along])

@@ -14,10 +14,12 @@ from jaxtyping import Array, Float
 
 from mixfleet.models.batch import Structure, UnitBatch
 from mixfleet.models.composed_density import evaluate_composed
+from mixfleet.models.evidence import with_evidence
 from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.parameters import Block
 from mixfleet.models.priors.families import FAMILIES, with_slope
-from mixfleet.models.transforms import Evaluation, log_strength, log_strength_slope, natural, response, windows
+from mixfleet.models.strength import log_prob, log_strength, log_strength_slope
+from mixfleet.models.transforms import Evaluation, natural, response, windows
 from mixfleet_kernels.likelihood import Series, likelihood
 from mixfleet_kernels.reductions import sum_rows
 
@@ -44,17 +46,13 @@ def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure
     hyper = jnp.repeat(batch.hyper, chains, axis=-1)
     drawn = [_sloped("constrain", block, position, hyper) for block in layout.shapes]
     prior = [_sloped("log_prob", block, position, hyper) for block in layout.shapes]
-    u, strength_hyper = position[layout.effect.rows], hyper[:, layout.effect.rows]
-    bent, bent_slope = _with_slope(partial(log_strength, family=layout.effect.family), u)
-    jacobian, jacobian_slope = _with_slope(partial(log_strength_slope, family=layout.effect.family), u)
+    u = position[layout.effect.rows]
+    bent, bent_slope = _with_slope(partial(log_strength, families=structure.strengths), u)
+    jacobian, jacobian_slope = _with_slope(partial(log_strength_slope, families=structure.strengths), u)
     log_value = bent + jnp.repeat(batch.log_strength_unit, chains, axis=-1)
-    at, noise_family, noise_hyper = (
-        position[layout.noise.first],
-        FAMILIES[layout.noise.family],
-        hyper[:, layout.noise.first],
-    )
-    noise, noise_slope = with_slope(noise_family.constrain, at, noise_hyper)
-    noise_prior, noise_prior_slope = with_slope(noise_family.log_prob, at, noise_hyper)
+    noise_family, at = FAMILIES[layout.noise.family], layout.noise.first
+    noise, noise_slope = with_slope(noise_family.constrain, position[at], hyper[:, at])
+    noise_prior, noise_prior_slope = with_slope(noise_family.log_prob, position[at], hyper[:, at])
 
     as_mean = structure.model.coordinate != "effect"
     weights, tangents, parameters = windows(tuple(value for value, _ in drawn), u.shape, structure)
@@ -72,12 +70,20 @@ def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure
         decay=drawn[0][0] if structure.model.adstock == "geometric" else None,
         normalised=structure.model.normalise,
     )
-    log_effect = log_value - jnp.log(data.mean_response) if as_mean else log_value
-    effect_prior, effect_slope = with_slope(FAMILIES[layout.effect.family].log_prob, log_effect, strength_hyper)
+    data = with_evidence(data, tuple(value for value, _ in drawn), batch, structure)
+    log_mean = jnp.log(data.mean_response)
+    log_effect = log_value - log_mean if as_mean else log_value
+    by_effect, by_mean, offset = jnp.repeat(batch.measure, chains, axis=-1) if structure.measured else (1.0, 0.0, 0.0)
+    log_measure = by_effect * log_effect + by_mean * log_mean + offset if structure.measured else log_effect
+    measure_prior = partial(log_prob, hyper=hyper[:, layout.effect.rows], families=structure.strengths)
+    effect_prior, measure_slope = _with_slope(measure_prior, log_measure)
     # d/d log(effect) of everything: the coordinate moves the effect one to one in logarithms, and, where it is the
     # mean contribution, each shape parameter moves the effect against the mean response.
-    by_log_effect = data.by_effect * data.effect + effect_slope
-    through_mean = by_log_effect / data.mean_response * series.active if as_mean else jnp.zeros_like(by_log_effect)
+    by_log_effect = data.by_effect * data.effect + by_effect * measure_slope
+    through_mean = by_log_effect if as_mean else jnp.zeros_like(by_log_effect)
+    if structure.measured:
+        through_mean = through_mean - by_mean * measure_slope
+    through_mean = through_mean / data.mean_response * series.active
     by_shape = [
         (direct - through_mean * mean) * slope + prior_slope
         for direct, mean, (_, slope), (_, prior_slope) in zip(

@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float
 from mixfleet.config import Model, Spec
 from mixfleet.config.priors import OBSERVATION_PARAMETERS, Distribution
 from mixfleet.data import scaling
+from mixfleet.data.experiments.experiment import Experiment
 from mixfleet.data.panel import Panel, Unit
 from mixfleet.models import baseline
 
@@ -26,6 +27,7 @@ __all__ = [
     "OBSERVATIONS",
     "PRIORS",
     "SATURATIONS",
+    "LiftTest",
     "Priors",
     "Series",
     "media_and_observation",
@@ -45,6 +47,18 @@ class Series:
     """Weeks in the likelihood; media of the others carry over into them."""
     design: Float[np.ndarray, "week column"]
     """Columns of the linear block: intercept, trend, seasonality, controls, treatments."""
+    tests: tuple["LiftTest", ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiftTest:
+    """A test on the model's scale: the unit's whole media as they were with it and without, and a window more."""
+
+    test: Float[np.ndarray, "longer channel"]
+    control: Float[np.ndarray, "longer channel"]
+    worth: Float[np.ndarray, " longer"]
+    estimate: float
+    sd: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +66,11 @@ class Priors:
     """One unit's priors."""
 
     channel: Mapping[str, Sequence[Distribution]]
-    """By channel parameter, the prior of each channel."""
+    """By parameter of the curves, the prior of each channel; by measure, that of each channel whose prior is on it."""
+    measured: Mapping[str, Sequence[int]]
+    """By measure of strength (`config.measures`), the channels whose prior is on it."""
+    one: Float[np.ndarray, " channel"]
+    """Mean contribution over the fitted weeks, on the model's scale, at which the channel's measure is one."""
     observation: Mapping[str, Distribution]
     """By parameter of the observation, `noise` first."""
     coefficient_mean: Float[np.ndarray, " column"]
@@ -62,8 +80,9 @@ class Priors:
 def media_mix(series: Series, priors: Priors, model: Model) -> None:
     """The model: kpi = sum over channels of effect * response + design @ coefficients + noise.
 
-    Samples `noise`, `coefficients` and every name of `model.channel_parameters` (one value per channel); also records
-    `media`, the channels' joint contribution by week, and `contribution`, each channel's mean over the fitted weeks.
+    Samples `noise`, `coefficients`, the parameters of the curves (one value per channel) and each measure of strength
+    that priors are on (one value per channel that has it); also records `effect`, `media`, the channels' joint
+    contribution by week, and `mean_contribution`, each channel's mean over the fitted weeks.
     """
     media, observation = media_and_observation(series, priors, model)
     coefficients = numpyro.sample(
@@ -98,12 +117,17 @@ def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Priors
         kpi=measured.scaled_kpi(unit),
         fitted=fitted,
         design=baseline.design(unit.dates, controls, model=model, fitted_weeks=measured.trend_weeks, unit=names),
+        tests=tuple(_lift_test(test, unit, measured, model) for test in unit.experiments),
     )
+    on, one = _measures(unit, panel, spec, measured, fitted)
+    having = {name: range(len(panel.channels)) for name in model.channel_parameters[:-1]} | dict(on)
     priors = Priors(
         channel={
-            name: [spec.prior.distribution(name, unit=names, channel=channel) for channel in panel.channels]
-            for name in model.channel_parameters
+            name: [spec.prior.distribution(name, unit=names, channel=panel.channels[c]) for c in places]
+            for name, places in having.items()
         },
+        measured=on,
+        one=one,
         observation={
             name: spec.prior.distribution(name, unit=names) for name in OBSERVATION_PARAMETERS[model.observation]
         },
@@ -113,21 +137,89 @@ def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Priors
     return series, priors
 
 
+def _lift_test(test: Experiment, unit: Unit, scale: scaling.Scale, model: Model) -> LiftTest:
+    """A test over the unit's whole history; one of a steady level over that level's."""
+    real = np.zeros((0, unit.media.shape[1])) if not test.start else unit.media
+    begin = 0 if not test.start else int(np.searchsorted(unit.dates, np.datetime64(test.start), side="right")) - 1
+    longer = np.concatenate([real, np.zeros((len(test.worth) + model.window, unit.media.shape[1]))])
+    # Behind as many weeks without media as a path has before its first lift.
+    longer = np.concatenate([np.zeros((model.window - 1, longer.shape[1])), longer])
+    own = slice(begin, begin + len(test.worth))
+    paths = []
+    for path in (test.test, test.control):
+        whole = longer.copy()
+        whole[own, list(test.places)] = path
+        paths.append(whole / scale.media)
+    worth = np.zeros(len(longer))
+    worth[own] = test.worth
+    estimate, sd = test.estimate / scale.kpi, test.sd / scale.kpi
+    return LiftTest(test=paths[0], control=paths[1], worth=worth, estimate=estimate, sd=sd)
+
+
 def media_and_observation(
     series: Series, priors: Priors, model: Model
 ) -> tuple[Float[Array, " week"], dict[str, Float[Array, ""]]]:
     """What media bring by week, and the observation's parameters: all that the model samples but the baseline."""
     parameters = {
         name: jnp.asarray(numpyro.sample(name, _numpyro_prior(priors.channel[name]).to_event(1)))
-        for name in model.channel_parameters
+        for name in priors.channel
     }
     observation = {
         name: jnp.asarray(numpyro.sample(name, _numpyro_prior([prior]).to_event(1)))[0]
         for name, prior in priors.observation.items()
     }
-    by_channel = saturated_adstock(jnp.asarray(series.media), parameters, model) * parameters["effect"][None]
-    numpyro.deterministic("contribution", by_channel[series.fitted].mean(axis=0))
+    response = saturated_adstock(jnp.asarray(series.media), parameters, model)
+    effect = _effects(parameters, response[series.fitted].mean(axis=0), priors)
+    if "effect" not in parameters:
+        numpyro.deterministic("effect", effect)
+    by_channel = response * effect[None]
+    for number, test in enumerate(series.tests):
+        with_it, without = (
+            saturated_adstock(jnp.asarray(path), parameters, model) @ effect for path in (test.test, test.control)
+        )
+        lift = jnp.sum(jnp.asarray(test.worth) * (with_it - without))
+        numpyro.sample(f"lift_{number}", dist.Normal(lift, test.sd), obs=jnp.asarray(test.estimate))
+    numpyro.deterministic("mean_contribution", by_channel[series.fitted].mean(axis=0))
     return jnp.asarray(numpyro.deterministic("media", by_channel.sum(axis=1))), observation
+
+
+def _measures(
+    unit: Unit, panel: Panel, spec: Spec, measured: scaling.Scale, fitted: Bool[np.ndarray, " week"]
+) -> tuple[dict[str, list[int]], Float[np.ndarray, " channel"]]:
+    """Channels by what their prior is on, and the mean contribution at which each measure is one."""
+    spend = np.nansum(unit.spend[fitted], axis=0)
+    weeks, worth = fitted.sum(), unit.value_per_kpi[fitted].mean()
+    kpi = np.abs(unit.kpi[fitted]).sum() if unit.kpi_scale is None else 0.5 * unit.kpi_scale * weeks
+    ran = (unit.media != 0).any(axis=0)
+    free = ran & (spend == 0)
+    on: dict[str, list[int]] = {}
+    one = np.ones(len(panel.channels))
+    for c, channel in enumerate(panel.channels):
+        measure = spec.prior.on.measure(channel, spend=bool(spend[c] > 0 or not ran[c]))
+        on.setdefault(measure, []).append(c)
+        if not ran[c]:
+            one[c] = weeks * measured.kpi
+        elif measure == "media_share":
+            each = 1 / (free.sum() + (spend > 0).sum())
+            share = spend[c] / spend.sum() * (1 - free.sum() * each) if spend[c] > 0 else each
+            one[c] = kpi * share
+        elif measure != "effect":
+            one[c] = {"contribution": kpi, "roi": spend[c] / worth, "cost_per_kpi": spend[c]}[measure]
+    # From KPI of all fitted weeks to a week's on the model's scale.
+    return on, one / weeks / measured.kpi
+
+
+def _effects(
+    parameters: Mapping[str, Array], mean_response: Float[Array, " channel"], priors: Priors
+) -> Float[Array, " channel"]:
+    """Each channel's effect, from what its prior is on; the mean response of an absent channel counts as one."""
+    mean = jnp.where(mean_response > 0, mean_response, 1.0)
+    effect = jnp.zeros(len(priors.one), mean.dtype)
+    for measure, places in priors.measured.items():
+        value, own = parameters[measure], np.array(places)
+        contribution = (1 / value if measure == "cost_per_kpi" else value) * priors.one[own]
+        effect = effect.at[own].set(value if measure == "effect" else contribution / mean[own])
+    return effect
 
 
 def _carry_over(media: Array, parameters: Mapping[str, Array], model: Model) -> Float[Array, "week channel"]:

@@ -7,12 +7,12 @@ from jaxtyping import Array, Float
 
 from mixfleet.models.batch import Structure, UnitBatch
 from mixfleet.models.parameters import Block
-from mixfleet.models.priors.bijectors import log_softplus_normal, log_softplus_normal_slope
 from mixfleet.models.priors.families import FAMILIES
+from mixfleet.models.strength import log_strength
 from mixfleet_kernels import adstock
 from mixfleet_kernels.likelihood import respond
 
-__all__ = ["Evaluation", "Natural", "log_strength", "log_strength_slope", "natural", "response", "windows"]
+__all__ = ["Evaluation", "Natural", "natural", "response", "windows"]
 
 
 class Evaluation(NamedTuple):
@@ -52,7 +52,7 @@ def natural(
     unit = jnp.repeat(batch.log_strength_unit, chains, axis=-1)
     return Natural(
         shape=tuple(value(block, block.rows) for block in layout.shapes),
-        strength=jnp.exp(log_strength(position[layout.effect.rows], layout.effect.family) + unit),
+        strength=jnp.exp(log_strength(position[layout.effect.rows], structure.strengths) + unit),
         observation=tuple(value(block, block.first) for block in layout.observation),
     )
 
@@ -84,13 +84,3 @@ def windows(
         model.adstock, shape[:count], window=model.window, normalise=model.normalise
     )
     return weights, tangents, shape[count:]
-
-
-def log_strength(u: Array, family: str) -> Array:
-    """The strength's logarithm, in its unit: bent where its prior has mass at zero, which a lognormal has not."""
-    return u if family == "lognormal" else log_softplus_normal(u)
-
-
-def log_strength_slope(u: Array, family: str) -> Array:
-    """Log of the derivative of `log_strength`."""
-    return jnp.zeros_like(u) if family == "lognormal" else log_softplus_normal_slope(u)

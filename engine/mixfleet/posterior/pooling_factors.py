@@ -72,7 +72,7 @@ def with_pooling(result: UnitResult, unit: Finished, finished: FinishedGroup, pa
 def _borrowed(unit: Finished, finished: FinishedGroup, panel: Panel) -> Float[np.ndarray, " row"]:
     """Variance of the unit's deviation over the expected variance of its group's, by row; at most 1."""
     group, draws = finished.group, unit.draws
-    values = np.concatenate([np.asarray(draws.shape, float), np.asarray(draws.effect, float)[None]])
+    values = np.concatenate([np.asarray(draws.shape, float), _measure(unit)[None]])
     prior = unit.job.member.arrays["hyper"]
     theta = np.concatenate(
         [
@@ -91,6 +91,16 @@ def _borrowed(unit: Finished, finished: FinishedGroup, panel: Panel) -> Float[np
         first += len(ones)
     deviation = theta - expected
     return np.minimum(deviation.var(axis=(1, 2)) / np.mean(hyper[1] ** 2, axis=(1, 2)), 1.0)
+
+
+def _measure(unit: Finished) -> Float[np.ndarray, "channel draw chain"]:
+    """What the priors of the unit's strengths are on, in every draw."""
+    member, draws = unit.job.member, unit.draws
+    a, b, c = member.strength.rows[..., None, None]
+    effect = np.asarray(draws.effect, float)
+    active = member.arrays["active"][:, None, None] > 0
+    response = np.where(active, np.asarray(draws.contribution, float) / effect, 1.0)
+    return np.exp(a * np.log(effect) + b * np.log(response) + c)
 
 
 def _used(group: Prepared) -> Float[np.ndarray, "key row"]:

@@ -18,10 +18,10 @@ from mixfleet.inference.draws import parameter_quantities
 from mixfleet.inference.scheduler import Finished
 from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit, Structure
-from mixfleet.models.media import Curves
-from mixfleet.models.priors.moments import moments, prior_sample
-from mixfleet.posterior.counterfactual import contributions, decompose, value_weights
+from mixfleet.models.priors.moments import moments
+from mixfleet.posterior.counterfactual import decompose, value_weights
 from mixfleet.posterior.fit_quality import predictive, weekly_fit
+from mixfleet.posterior.prior_draws import prior_value, strength_moments
 from mixfleet.posterior.response_curves import response_curves
 from mixfleet.posterior.statistics import QUANTILES, statistics
 from mixfleet.posterior.unit_result import UnitResult, thin_draws
@@ -127,9 +127,10 @@ def _params(fitted: Finished, natural: dict[str, np.ndarray], panel: Panel, spec
     values = [natural[name] for name in names] + [natural[name][None] for name in shared] + [natural["coefficients"]]
     found = _statistics(np.concatenate(values))
 
-    priors = [prior for by_channel in member.priors for prior in by_channel]
-    priors += [spec.prior.distribution(name, unit=_names(member, panel)) for name in shared]
-    prior = np.array([moments(each) for each in priors])
+    prior = [moments(each) for by_channel in member.priors for each in by_channel]
+    prior += strength_moments(member, spec.model)
+    prior += [moments(spec.prior.distribution(name, unit=_names(member, panel))) for name in shared]
+    prior = np.array(prior)
     factors = [_unit_factor(name, member) for name in names]
     factor = np.concatenate([*factors, np.where([name == "noise" for name in shared], member.scale.kpi, 1.0)])
     mixing = member.scale.column_mixing(len(columns))
@@ -187,7 +188,8 @@ def _roi(
     paid = np.flatnonzero(spend > 0)
     if not len(paid) or not np.all(np.isfinite(series.value[series.counted])):
         return {}
-    prior = _prior_value(member, series, spec)[paid] / spend[paid, None]
+    prior = prior_value(member, series.media, np.where(series.counted, series.value, 0.0), spec.model)
+    prior = prior[paid] / spend[paid, None]
     return {
         "channel": np.array([panel.channels[c] for c in paid], object),
         **statistics(returned[paid] / spend[paid, None], SHORT_QUANTILES),
@@ -195,16 +197,6 @@ def _roi(
         "prior_mean": prior.mean(axis=1),
         "prior_sd": prior.std(axis=1),
     }
-
-
-def _prior_value(member: PreparedUnit, series: UnitSeries, spec: Spec) -> Float[np.ndarray, "channel sample"]:
-    """Value that each channel would bring in the weeks that count under the prior."""
-    priors = member.priors
-    shape = np.array([[prior_sample(prior, i, c) for c, prior in enumerate(row)] for i, row in enumerate(priors[:-1])])
-    effect = np.array([prior_sample(prior, len(priors), c) for c, prior in enumerate(priors[-1])]) * member.scale.kpi
-    curves = Curves(shape.reshape(len(priors) - 1, *effect.shape), effect)
-    weights = np.where(series.counted, series.value, 0.0)[:, None, None]
-    return np.asarray(contributions(series.media, weights, curves, model=spec.model))[0]
 
 
 def _curves(member: PreparedUnit, series: UnitSeries, panel: Panel, spec: Spec) -> dict[str, np.ndarray]:

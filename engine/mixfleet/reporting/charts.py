@@ -56,7 +56,7 @@ class Plots:
                 x=alt.X("period:O", title=None),
                 y=alt.Y("mean:Q", title="KPI"),
                 color=alt.Color("component:N", sort=list(dict.fromkeys(frame["component"]))),
-                tooltip=["period", "component", "mean", "q05", "q95"],
+                tooltip=["period", "weeks", "component", "mean", "q05", "q95"],
             )
         )
         return Figure(_faceted(chart, self._names(frame)), frame)

@@ -35,11 +35,12 @@ def highlights(
     overlap: Iterable[Mapping[str, Any]],
     movement: Iterable[Mapping[str, Any]],
     residuals: Iterable[Mapping[str, Any]],
+    experiments: Iterable[Mapping[str, Any]],
     keys: tuple[str, ...],
 ) -> list[Highlight]:
     """Remarks on all units, from rows of the tables of those names."""
     found = [*_of_status(status, keys), *_of_fit(fit, keys), *_of_overlap(overlap, keys), *_of_movement(movement, keys)]
-    found += _of_residuals(residuals, keys)
+    found += [*_of_residuals(residuals, keys), *_of_experiments(experiments, keys)]
     return sorted(found, key=lambda remark: (SEVERITIES.index(remark.severity), -remark.weight, remark.unit))
 
 
@@ -94,6 +95,13 @@ def _of_residuals(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> I
         if row["statement"] not in (NOISE, NOTHING):
             text = f"what the model leaves unexplained is not noise: {row['statement']}"
             yield Highlight(severity="doubt", unit=_unit(row, keys), text=text, weight=0.5)
+
+
+def _of_experiments(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Highlight]:
+    for row in rows:
+        if row["conflict"]:
+            text = f"the lift test {row['test']} of {row['channel']} is {row['statement']}"
+            yield Highlight(severity="doubt", unit=_unit(row, keys), text=text, weight=4.0 - row["tail"])
 
 
 def _unit(row: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]:

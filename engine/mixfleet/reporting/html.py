@@ -58,10 +58,12 @@ def compose_report(
     own["curves"] = _columns_by_unit(insight.curves(CURVE_POINTS), keys)
     told = tables("findings").to_pylist()
     own["findings"] = _by_labels(told)
-    said = highlights(status, found["fit"], found["overlap"], found["movement"], found["residuals"], keys)
+    tests = insight.experiments().to_pylist() if insight.tested else []
+    said = highlights(status, found["fit"], found["overlap"], found["movement"], found["residuals"], tests, keys)
     head = {
         "run": manifest["run_id"],
         "keys": keys,
+        "step": "day" if manifest["config"]["data"].get("frequency") == "daily" else "week",
         "currency": manifest["config"]["data"].get("currency") or "",
         "given": insight.economics.given,
         "channels": insight.fleet.channels,
@@ -70,6 +72,7 @@ def compose_report(
         "remarks": [{"severity": one.severity, "unit": one.unit, "text": one.text} for one in said],
         "plan": None if plan is None else _plan(plan, insight),
         "findings": [[row["severity"], row["rule"], row["message"]] for row in told],
+        "tests": [_test(row, keys) for row in tests],
         "forecast": None if forecast is None else _forecast(forecast, keys),
         "provenance": _provenance(manifest) + _said(insight),
     }
@@ -174,6 +177,15 @@ def _status(row: Mapping[str, Any], own: Mapping[str, ByUnit], keys: tuple[str, 
     }
 
 
+def _test(row: Mapping[str, Any], keys: tuple[str, ...]) -> list[Any]:
+    days = f"{row['start']} to {row['end']}" if row["start"] else "any"
+    numbers = [row["estimate"], row["sd"]]
+    for name in ("with", "without"):
+        numbers += [row[f"{name}_{part}"] for part in ("mean", "q025", "q975")]
+    about = [" / ".join(row[key] for key in keys), row["test"], row["channel"], days, row["measure"]]
+    return [*about, *numbers, row["expected_q025"], row["expected_q975"], row["statement"]]
+
+
 def _worth(insight: Insight) -> tuple[str, ...]:
     """Measures that the page shows where somebody said what a KPI earns; customers have their cost beside it."""
     costs = ("cpik", "marginal_cpik") if "customer_value" in insight.economics.given else ()
@@ -228,12 +240,14 @@ def _weekly(table: Any) -> Any:
 
 
 def _parts(table: Any) -> Any:
-    """Means by component and month."""
+    """Means of an average week by component and month, for months hold four or five, and how many each holds."""
     if table is None:
         return None
     components = list(dict.fromkeys(table["component"]))
-    means = table["mean"].reshape(-1, len(components))
-    return {"month": table["period"][:: len(components)].tolist(), "mean": dict(zip(components, means.T, strict=True))}
+    months, weeks = (table[name][:: len(components)] for name in ("period", "weeks"))
+    means = table["mean"].reshape(-1, len(components)) / weeks[:, None]
+    by_component = dict(zip(components, means.T, strict=True))
+    return {"month": months.tolist(), "weeks": weeks.astype(int).tolist(), "mean": by_component}
 
 
 def _curves(table: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +13,18 @@ from mixfleet.config.priors import Distribution
 from mixfleet.data.panel import unit_id
 from mixfleet.models.baseline import with_dates
 from mixfleet.simulation.baseline import column_kinds, column_names, term_columns
+from mixfleet.simulation.experiments import drawn_tests
 from mixfleet.simulation.spend import channel_names, weekly_controls, weekly_spend
-from mixfleet.simulation.truth import PooledTruth, Truth, draw_pooled, draw_truth, fixed_truth, saturated_adstock
+from mixfleet.simulation.truth import (
+    PooledTruth,
+    Truth,
+    draw_pooled,
+    draw_truth,
+    fixed_truth,
+    prior_of,
+    saturated_adstock,
+    with_effects,
+)
 
 KEYS: tuple[str, ...] = ("brand", "market")
 LAST_WEEK = np.datetime64("2022-12-26")
@@ -39,6 +49,8 @@ class Simulated:
     kpi_scale in KPI."""
     data: config.Data
     """Reads the table."""
+    experiments: pa.Table | None = None
+    """Lift tests with errors around the truth's lifts; None without any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +75,7 @@ def fleet(
     controls: int = 2,
     seed: int = 0,
     ragged: bool = False,
+    experiments: int = 0,
     truth: Literal["prior", "fixed"] = "prior",
     prior: config.Prior | None = None,
     model: config.Model | None = None,
@@ -78,6 +91,7 @@ def fleet(
         controls: Number of controls.
         seed: Another seed is another fleet.
         ragged: Units start and end at different weeks, and some lack a channel.
+        experiments: Lift tests of every unit.
         truth: `prior` draws every parameter from its prior, `fixed` takes realistic ones.
         prior: Priors to draw from; the default prior if not given.
         model: Structure of the units' models; the default if not given.
@@ -91,6 +105,7 @@ def fleet(
         controls=controls,
         seed=seed,
         ragged=ragged,
+        experiments=experiments,
         truth=truth,
     )
     return from_config(simulation, prior or config.Prior(), model or config.Model(), pooling or config.Pooling())
@@ -136,7 +151,28 @@ def from_config(
         truth=_truth_table(units, names, model),
         truth_linear=_linear_table(units, (*column_names(model), *controls)),
         data=data,
+        experiments=_experiments_table(units, simulation, model, names),
     )
+
+
+def _experiments_table(
+    units: list[_Unit], simulation: config.Simulation, model: config.Model, names: tuple[str, ...]
+) -> pa.Table | None:
+    rows: list[dict[str, Any]] = []
+    for unit in units if simulation.experiments else ():
+        largest = unit.spend.max(axis=0)
+        tests = drawn_tests(
+            _streams(simulation.seed, ("experiments", *unit.labels), 1)[0],
+            count=simulation.experiments,
+            dates=unit.dates,
+            media=unit.spend / np.where(largest > 0, largest, 1.0),
+            truth=unit.truth,
+            kpi_scale=unit.kpi_scale,
+            model=model,
+            channels=names,
+        )
+        rows += [{**dict(zip(KEYS, unit.labels, strict=True)), **test} for test in tests]
+    return pa.Table.from_pylist(rows) if rows else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +251,8 @@ def _simulate_unit(
             shared = pooled_truth(labels, simulation, prior, model, pooling)
             own = shared.unit(parameters, streams, pooled_priors(prior, model, pooling, simulation))
             truth = _with_pooled(truth, own, kinds, context, frames[group])
+        on = [prior_of("effect", name, prior) for name in names]
+        truth = with_effects(truth, on, media=scaled, spend=spend.sum(axis=0), kpi_scale=sales, model=model)
     parts = saturated_adstock(scaled, truth.channel, model) * truth.channel["effect"]
     kpi = parts.sum(axis=1) + columns @ truth.linear + truth.noise * noise.standard_normal(len(dates))
     scale = sales
@@ -265,7 +303,8 @@ def pooled_priors(
     channels = channel_names(simulation.channels)
     pooled = [name for name in model.channel_parameters if pooling.scale(name) is not None]
     distributions = {
-        name: [prior.distribution(name, unit={}, channel=channel) for channel in channels] for name in pooled
+        name: [prior.distribution(prior_of(name, channel, prior), unit={}, channel=channel) for channel in channels]
+        for name in pooled
     }
     kinds = (*column_kinds(model), *("control",) * simulation.controls)
     shared = [kind for kind in dict.fromkeys(kinds) if pooling.scale(kind) is not None]

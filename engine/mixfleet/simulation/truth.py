@@ -77,13 +77,56 @@ def draw_truth(
     channels: tuple[str, ...],
     kinds: tuple[str, ...],
 ) -> Truth:
-    """Every parameter drawn from its prior distribution for this unit; `kinds` are those of the linear columns."""
-    channel = {
-        name: np.array([draw(prior.distribution(name, unit=unit, channel=medium), rng) for medium in channels])
-        for name in model.channel_parameters
-    }
+    """Every parameter drawn from its prior distribution for this unit; `kinds` are those of the linear columns.
+
+    In place of effects stands what their priors are on: see `with_effects`.
+    """
+
+    def value(name: str, medium: str) -> float:
+        return draw(prior.distribution(prior_of(name, medium, prior), unit=unit, channel=medium), rng)
+
+    channel = {name: np.array([value(name, medium) for medium in channels]) for name in model.channel_parameters}
     linear = np.array([draw(prior.distribution(kind, unit=unit), rng) for kind in kinds])
     return Truth(channel=channel, linear=linear, noise=draw(prior.distribution("noise", unit=unit), rng))
+
+
+def prior_of(parameter: str, channel: str, prior: config.Prior) -> str:
+    """The name of a channel's prior: of its effect the measure that it is on. All simulated channels are paid."""
+    return prior.on.measure(channel, spend=True) if parameter == "effect" else parameter
+
+
+def with_effects(
+    truth: Truth,
+    measures: Sequence[str],
+    *,
+    media: Float[np.ndarray, "week channel"],
+    spend: Float[np.ndarray, " channel"],
+    kpi_scale: float,
+    model: config.Model,
+) -> Truth:
+    """The truth with effects in place of what their priors are on.
+
+    Args:
+        truth: With these measures in place of effects.
+        measures: Of each channel, one of `config.measures.MEASURES`.
+        media: Scaled media, a column of zeros for an absent channel, of which the effect itself is taken for drawn.
+        spend: Of all weeks.
+        kpi_scale: KPI on the table's scale that is one on the model's. Prescribed as it is, half of it counts as mean.
+        model: Its curves.
+    """
+    response = saturated_adstock(media, truth.channel, model).mean(axis=0)
+    effect = truth.channel["effect"].copy()
+    mean_spend = spend / len(media) / kpi_scale
+    for c in np.flatnonzero(response > 0).tolist():
+        brought = {
+            "effect": effect[c] * response[c],
+            "contribution": 0.5 * effect[c],
+            "media_share": 0.5 * effect[c] * spend[c] / spend.sum(),
+            "roi": effect[c] * mean_spend[c],
+            "cost_per_kpi": mean_spend[c] / effect[c],
+        }[measures[c]]
+        effect[c] = brought / response[c]
+    return Truth(channel={**truth.channel, "effect": effect}, linear=truth.linear, noise=truth.noise)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -162,6 +162,28 @@ def append_bytes(path: Path, data: bytes, *, at: int | None = None) -> None:
         sync_folder(path.parent)
 
 
+def refuse_link(path: Path) -> None:
+    """Refuse to write behind a link, where other people's files may lie.
+
+    Raises:
+        RunError: The path is a link.
+    """
+    with naming_disk_errors(path, 0):
+        is_link = path.is_symlink()
+    if is_link:
+        raise RunError(f"{path} is a link, which outputs do not follow; name the folder itself, or remove the link")
+
+
+def make_own_folder(path: Path) -> None:
+    """As `make_folder`, of a folder that must be one itself and no link.
+
+    Raises:
+        RunError: It is a link, or cannot be made.
+    """
+    refuse_link(path)
+    make_folder(path)
+
+
 def make_folder(path: Path) -> None:
     """Create the folder and its parents and force their names to disk; an existing folder is as good."""
     with naming_disk_errors(path, 0):
@@ -181,7 +203,10 @@ def remove_file(path: Path) -> None:
 def remove_tree(path: Path) -> None:
     """Remove the folder and everything in it, if it exists. Links are removed, not followed."""
     with naming_disk_errors(path, 0), suppress(FileNotFoundError):
-        shutil.rmtree(path)
+        if path.is_symlink():
+            os.unlink(path)
+        else:
+            shutil.rmtree(path)
 
 
 def remove_leftovers(folder: Path) -> None:

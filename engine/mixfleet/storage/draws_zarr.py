@@ -84,7 +84,7 @@ def write_archive(
         For the manifest: size and sha256 of the archive as a whole and of the list of digests.
     """
     atomic_files.remove_tree(folder)
-    atomic_files.make_folder(folder)
+    atomic_files.make_own_folder(folder)
     drain = _Drain(folder)
     root = zarr.create_group(drain.store, zarr_format=3, attributes=_attributes(keys))
     _write_coordinates(root, extent, keys, labels)

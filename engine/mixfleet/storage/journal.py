@@ -53,7 +53,7 @@ class Parts:
         self._entries: dict[str, Entry] = {}
         self._count = 0
         self._size = 0
-        atomic_files.make_folder(folder)
+        atomic_files.make_own_folder(folder)
         atomic_files.remove_leftovers(folder)
         self._recover()
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from mixfleet._version import __version__
 from mixfleet.config import Spec, to_mapping
+from mixfleet.data.experiments.experiment import experiments_table
 from mixfleet.data.panel import Panel
 from mixfleet.errors import RunError
 from mixfleet.storage import atomic_files
@@ -27,7 +28,7 @@ PARTIAL = "_PARTIAL"
 
 _PACKAGES = ("numpy", "jax", "jaxlib", "numpyro", "pyarrow", "zarr")
 
-_NO_RESULT = {"run": None, "compute": ("devices", "memory_limit_gib", "cache_dir"), "data": ("path",)}
+_NO_RESULT = {"run": None, "compute": ("devices", "memory_limit_gib", "cache_dir"), "data": ("path", "experiments")}
 """Settings that change no number of a result: whole groups (None) or some of a group."""
 
 
@@ -95,6 +96,10 @@ def new_manifest(run_id: str, panel: Panel, spec: Spec, fingerprint: Fingerprint
         "loosened": loosened_gates(spec),
         "keys": list(panel.keys),
         "units": len(panel.units) + len(panel.rejected),
+        "experiments": {
+            "tests": sum(len(unit.experiments) for unit in panel.units),
+            "sha256": _experiments_sha256(panel),
+        },
         "fingerprint": {
             "engine": fingerprint.engine,
             "data": fingerprint.data,
@@ -206,9 +211,18 @@ def panel_sha256(panel: Panel) -> str:
         # No fit looks at it, but the run keeps it for its tables.
         if unit.reported is not None:
             take(unit.reported)
+    if tests := _experiments_sha256(panel):
+        take(tests)
     # Reasons name rows and lines, which another order of the same rows changes.
     take([list(rejection.labels) for rejection in panel.rejected])
     return total.hexdigest()
+
+
+def _experiments_sha256(panel: Panel) -> str | None:
+    """SHA-256 (hex) of the lift tests; None where there are none."""
+    tests = [(unit.labels, unit.experiments) for unit in panel.units if unit.experiments]
+    rows = experiments_table(panel.keys, tests).to_pylist()
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest() if rows else None
 
 
 def _read(path: Path, missing: str) -> bytes:

@@ -2,6 +2,8 @@
 
 The files are written to a hidden folder beside the target, forced to disk, and take the target's place in one
 step. A list of their digests, in the form of `sha256sum`, ties them together: readers accept what is as listed.
+A folder that cannot be replaced, for it holds other folders, is the current one or a mount, keeps the new files in a
+hidden folder of its own until the new list is in place; what a kill leaves there is still found by its digest.
 """
 
 import ctypes
@@ -53,8 +55,7 @@ class Outputs:
 def output_folder(folder: Path, name: str) -> Iterator[Outputs]:
     """Replace the files that an earlier block of this name left in the folder by those that this block writes.
 
-    Other files in the folder stay. Where it holds folders too, or is the current one, it cannot be replaced as a
-    whole: then each file is, and the list last, so that what a kill leaves in between is refused by `read_output`.
+    Other files and folders in it stay.
 
     Args:
         folder: Made if it is not there.
@@ -63,14 +64,14 @@ def output_folder(folder: Path, name: str) -> Iterator[Outputs]:
     Raises:
         RunError: The folder cannot be written, or is a link; nothing was changed then.
     """
-    with naming_disk_errors(folder, 0):
-        is_link = folder.is_symlink()
-    if is_link:
-        raise RunError(f"{folder} is a link, which outputs do not follow; name the folder itself")
+    atomic_files.refuse_link(folder)
     folder = folder.absolute()
     atomic_files.make_folder(folder.parent)
-    remove_stagings(folder.parent, folder.name)
-    staging = folder.with_name(f".{folder.name[:80]}{TEMPORARY}{uuid.uuid4().hex}")
+    with naming_disk_errors(folder, 0):
+        place = folder.parent if _can_be_replaced(folder) else folder
+    for parent in {place, folder.parent}:
+        remove_stagings(parent, folder.name)
+    staging = place / f".{folder.name[:80]}{TEMPORARY}{uuid.uuid4().hex}"
     with naming_disk_errors(folder, 0):
         os.mkdir(staging)
         lock = _lock(staging)
@@ -95,7 +96,14 @@ def read_output(folder: Path, name: str, remedy: str) -> dict[str, bytes]:
     """
     files = {}
     for file, digest in _listed(folder, name, remedy).items():
-        files[file] = atomic_files.read_checked(folder / file, digest, remedy)
+        try:
+            files[file] = atomic_files.read_checked(folder / file, digest, remedy)
+        except RunError:
+            # A writer was killed after its list was in place and before all its files were.
+            waiting = _waiting(folder, name) / file
+            if not waiting.exists():
+                raise
+            files[file] = atomic_files.read_checked(waiting, digest, remedy)
     return files
 
 
@@ -130,34 +138,71 @@ def _listed(folder: Path, name: str, remedy: str) -> Mapping[str, str]:
 
 def _commit(staging: Path, folder: Path, name: str, new: Mapping[str, str]) -> None:
     """Give the files of `staging` their place in `folder`."""
-    old = _old_files(folder, name)
     with naming_disk_errors(folder, 0):
-        entries = list(os.scandir(folder)) if folder.exists() else []
-        foreign = [entry for entry in entries if entry.name not in old and entry.name not in new]
-        foreign = [entry for entry in foreign if entry.name != f"{name}.sha256"]
-        whole = all(entry.is_file(follow_symlinks=False) for entry in entries) and not _is_current(folder)
-        if whole:
-            for entry in foreign:
-                os.link(entry.path, staging / entry.name)
-            atomic_files.sync_folder(staging)
-            if folder.exists():
-                _exchange(staging, folder)
-            else:
-                os.rename(staging, folder)
-            atomic_files.sync_folder(folder.parent)
+        if staging.parent == folder or not _can_be_replaced(folder):
+            _commit_within(staging, folder, name)
             return
-        for file in (*sorted(new), f"{name}.sha256"):
-            os.replace(staging / file, folder / file)
-        for file in sorted(old - new.keys()):
-            atomic_files.remove_file(folder / file)
-        atomic_files.sync_folder(folder)
+        old = _old_files(folder, name)
+        for path in list(folder.iterdir()) if folder.exists() else ():
+            if path.name not in old and path.name not in new and path.name != f"{name}.sha256":
+                os.link(path, staging / path.name)
+        atomic_files.sync_folder(staging)
+        if folder.exists():
+            _exchange(staging, folder)
+        else:
+            os.rename(staging, folder)
+        atomic_files.sync_folder(folder.parent)
 
 
-def _old_files(folder: Path, name: str) -> frozenset[str]:
+def _commit_within(staging: Path, folder: Path, name: str) -> None:
+    """The new list takes the old one's place, which is the commit; then the files it names take theirs."""
+    _settle(folder, name)
+    old = _old_files(folder, name)
+    waiting = _waiting(folder, name)
+    os.rename(staging, waiting)
+    atomic_files.sync_folder(waiting)
+    atomic_files.sync_folder(folder)
+    os.replace(waiting / f"{name}.sha256", folder / f"{name}.sha256")
+    atomic_files.sync_folder(folder)
+    new = _settle(folder, name)
+    for file in sorted(old.keys() - new):
+        atomic_files.remove_file(folder / file)
+    atomic_files.sync_folder(folder)
+
+
+def _settle(folder: Path, name: str) -> frozenset[str]:
+    """Give the files that wait and are listed their names, and drop others that wait; the listed files."""
+    listed, waiting = _old_files(folder, name), _waiting(folder, name)
+    if not waiting.is_symlink():
+        for file, digest in sorted(listed.items()):
+            path = waiting / file
+            if path.is_file() and atomic_files.file_sha256(path) == digest:
+                os.replace(path, folder / file)
+    atomic_files.remove_tree(waiting)
+    return frozenset(listed)
+
+
+def _waiting(folder: Path, name: str) -> Path:
+    """Where the files of a list wait that is in place already, or soon is."""
+    return folder / f".{name}.next"
+
+
+def _can_be_replaced(folder: Path) -> bool:
+    """Whether another folder can take this one's name and nothing is lost."""
+    if not os.access(folder.parent, os.W_OK):
+        return False
+    if not folder.exists():
+        return True
+    if _is_current(folder) or os.path.ismount(folder):
+        return False
+    return all(path.is_file() and not path.is_symlink() for path in list(folder.iterdir()))
+
+
+def _old_files(folder: Path, name: str) -> Mapping[str, str]:
     try:
-        return frozenset(_listed(folder, name, ""))
+        return _listed(folder, name, "")
     except RunError:
-        return frozenset()
+        return {}
 
 
 def _is_current(folder: Path) -> bool:

@@ -1,7 +1,6 @@
 """Reads a finished run: its tables, each checked against its digest, and the draws of its units."""
 
 import functools
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from mixfleet.data.formats.parquet_file import ParquetTooLarge, read_parquet
 from mixfleet.errors import RunError
 from mixfleet.storage import atomic_files
 from mixfleet.storage.draws_reader import Archive, UnitDraws
@@ -57,6 +56,11 @@ class RunReader:
         """Whether the run kept the table that it was fitted to."""
         return f"{SUMMARY}/panel.parquet" in self.manifest["files"]
 
+    @property
+    def keeps_tests(self) -> bool:
+        """Whether lift tests were fitted."""
+        return f"{SUMMARY}/tests.parquet" in self.manifest["files"]
+
     @functools.cached_property
     def archive(self) -> Archive:
         """The draws of all units, checked as they are read.
@@ -101,8 +105,8 @@ class RunReader:
             raise RunError(f"run {self.path} has no table {name!r}")
         data = atomic_files.read_checked(self.path / file, files[file]["sha256"])
         try:
-            return pq.read_table(io.BytesIO(data))
-        except (pa.ArrowException, OSError) as error:
+            return read_parquet(data)
+        except (pa.ArrowException, OSError, ParquetTooLarge) as error:
             raise RunError(f"{self.path / file} is no table: {error}; fit again with another run.id") from error
 
 

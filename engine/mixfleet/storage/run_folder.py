@@ -26,6 +26,7 @@ from typing import Any
 import yaml
 
 from mixfleet.config import Output, Spec, to_mapping
+from mixfleet.data.experiments.experiment import experiments_table
 from mixfleet.data.panel import Panel, unit_id
 from mixfleet.data.panel_parquet import panel_table
 from mixfleet.data.validation.finding import findings_table
@@ -125,7 +126,7 @@ class RunFolder:
     def _write_summary(self, labels: tuple[tuple[str, ...], ...], extent: Extent) -> dict[str, Any]:
         self._counts.clear()
         folder = self.path / SUMMARY
-        atomic_files.make_folder(folder)
+        atomic_files.make_own_folder(folder)
         atomic_files.remove_leftovers(folder)
         summary = Summary(folder, self._panel.keys)
         try:
@@ -138,6 +139,9 @@ class RunFolder:
             summary.discard()
         files["findings.parquet"] = write_table(folder / "findings.parquet", findings_table(self._panel.findings))
         files["panel.parquet"] = write_table(folder / "panel.parquet", panel_table(self._panel))
+        if any(unit.experiments for unit in self._panel.units):
+            tests = experiments_table(self._panel.keys, [(unit.labels, unit.experiments) for unit in self._panel.units])
+            files["tests.parquet"] = write_table(folder / "tests.parquet", tests)
         return {f"{SUMMARY}/{name}": entry for name, entry in files.items()}
 
     def _commit_run(self, labels: tuple[tuple[str, ...], ...], files: dict[str, Any]) -> None:
@@ -207,7 +211,7 @@ class _PlainDumper(yaml.SafeDumper):
 def _make_run_folder(root: Path, run_id: str | None) -> Path:
     atomic_files.make_folder(root)
     if run_id is not None:
-        atomic_files.make_folder(root / run_id)
+        atomic_files.make_own_folder(root / run_id)
         return root / run_id
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
     number = 1

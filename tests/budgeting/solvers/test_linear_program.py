@@ -20,10 +20,10 @@ ALL = np.ones(4, bool)
 def joint(
     *constraints: tuple[np.ndarray, float],
     levels: int = 9,
-    purses: tuple[BudgetPool, ...] = (BudgetPool("", ALL, 1.0),),
+    pools: tuple[BudgetPool, ...] = (BudgetPool("", ALL, 1.0),),
 ) -> Joint:
     made = tuple(Constraint(f"c{i}", weight != 0, weight, limit) for i, (weight, limit) in enumerate(constraints))
-    return Joint(constraints=made, purses=purses, joined=np.ones((len(purses[0].cells), levels - 1), bool))
+    return Joint(constraints=made, pools=pools, joined=np.ones((len(pools[0].cells), levels - 1), bool))
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -54,7 +54,7 @@ def test_without_constraints_it_is_the_allocation_by_price(seed: int) -> None:
     levels, outcome = cells(40, 33, seed)
     total = 0.4 * levels[:, -1].sum()
     plain = allocate(levels, outcome, total)
-    found = joint(levels=33, purses=(BudgetPool("", np.ones(40, bool), 1.0),))(levels, outcome, total)
+    found = joint(levels=33, pools=(BudgetPool("", np.ones(40, bool), 1.0),))(levels, outcome, total)
     assert found.bound == pytest.approx(plain.bound, rel=1e-9)
     assert found.price == pytest.approx(plain.price, rel=1e-6)
     assert found.gap <= 1e-4 * plain.outcome + plain.gap

@@ -23,7 +23,7 @@ def test_plans_in_steps_are_the_best_there_are(seed: int) -> None:
     limit = 0.35 * levels[:2, -1].sum()
     tie = Constraint("tie", weight > 0, weight, limit)
     whole = BudgetPool("", np.ones(4, bool), 1.0)
-    found = Joint(constraints=(tie,), purses=(whole,), joined=np.zeros((4, 8), bool))(levels, outcome, total)
+    found = Joint(constraints=(tie,), pools=(whole,), joined=np.zeros((4, 8), bool))(levels, outcome, total)
     assert np.isclose(levels, found.spend[:, None]).any(axis=1).all()
     widest = np.diff(levels).max()
     best = -np.inf
@@ -45,7 +45,7 @@ def test_flights_are_off_or_long_enough(seed: int) -> None:
         joined[cell, 0] = False
     total = 0.3 * levels[:, -1].sum()
     whole = BudgetPool("", np.ones(6, bool), 1.0)
-    found = Joint(constraints=(), purses=(whole,), joined=joined)(levels, outcome, total)
+    found = Joint(constraints=(), pools=(whole,), joined=joined)(levels, outcome, total)
     assert found.spend.sum() == pytest.approx(total)
     for cell in range(3):
         assert found.spend[cell] == pytest.approx(0, abs=1e-9) or found.spend[cell] >= levels[cell, 1] - 1e-9
@@ -57,7 +57,7 @@ def test_flights_are_off_or_long_enough(seed: int) -> None:
             if on[cell]:
                 own[cell, 0], value[cell, 0] = levels[cell, 1], outcome[cell, 1]
         if own[:, 0].sum() <= total <= own[:, -1].sum():
-            best = max(best, Joint(constraints=(), purses=(whole,), joined=joined)(own, value, total).outcome)
+            best = max(best, Joint(constraints=(), pools=(whole,), joined=joined)(own, value, total).outcome)
     # Curves that are no hull may leave a corner, which the gap tells.
     assert found.outcome >= best - found.gap - 1e-9
     assert best <= found.bound + 1e-9

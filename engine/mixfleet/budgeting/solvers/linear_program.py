@@ -70,7 +70,7 @@ class Joint:
     """Finds plans that keep all constraints; called as `allocation.allocate` is."""
 
     constraints: tuple[Constraint, ...]
-    purses: tuple[BudgetPool, ...]
+    pools: tuple[BudgetPool, ...]
     joined: Bool[np.ndarray, "cell step"]
     """Whether spends between two neighbouring levels of a cell are admitted."""
 
@@ -115,7 +115,7 @@ class Joint:
         widest = float(np.where(self.joined, 0.0, width).max(initial=0.0))
         # Cells that move freely take up what a step leaves over; without them so much may be left.
         left = widest if float(np.where(self.joined, width, 0.0).sum()) < widest else 0.0
-        for pool in self.purses:
+        for pool in self.pools:
             own, weight = total * pool.share, pool.cells.astype(float)
             name = f"the total{' of ' if pool.name else ''}{pool.name}"
             found += [

@@ -26,7 +26,7 @@ NEAR = 1e-9
 """Of a cell's greatest level: what is nearer to a level is there."""
 
 
-class Run(NamedTuple):
+class FreeSpan(NamedTuple):
     """Neighbouring levels of a cell between which every spend is admitted and margins fall."""
 
     cell: int
@@ -78,7 +78,7 @@ def rounded(
         core = np.sort(order[:size])
         left = limits - np.delete(weights, core, axis=1) @ np.delete(spend, core)
         runs = [
-            Run(place, *run)
+            FreeSpan(place, *run)
             for place, cell in enumerate(core)
             for run in _runs(levels[cell], joined[cell], outcome[cell])
             if gain[cell, run[0] : run[1] + 1].max() >= gain[cell].max() - gap
@@ -93,7 +93,7 @@ def rounded(
 
 
 def _chosen(
-    runs: Sequence[Run], levels: np.ndarray, outcome: np.ndarray, weights: np.ndarray, limits: np.ndarray
+    runs: Sequence[FreeSpan], levels: np.ndarray, outcome: np.ndarray, weights: np.ndarray, limits: np.ndarray
 ) -> Float[np.ndarray, " cell"] | None:
     """The best admitted spends of a few cells: each takes one run, and moves up along its levels."""
     money, worth, owner, width = [], [], [], []

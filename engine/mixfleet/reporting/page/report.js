@@ -124,7 +124,7 @@ function overview() {
     fleet.plan ? [(fleet.plan.gain.mean >= 0 ? "+" : "") + number(fleet.plan.gain.mean), (fleet.plan.maximise === "profit" ? "profit gain" : "gain") + " of the plan for the next " + fleet.plan.weeks + " weeks"] : null,
   ].filter(Boolean);
   const section = node("section", { id: "overview" }, node("h1", {}, "Media mix report"), node("p", { class: "quiet" }, "Run " + fleet.run),
-    node("nav", {}, ...[["map", "Map"], ["remarks", "What needs attention"], ["unit", "One unit"], ["plan", "Budget plan"], ...(fleet.forecast ? [["forecast", "Forecast"]] : []), ["readiness", "Data readiness"], ["provenance", "Provenance"]].map(([id, text]) => node("a", { href: "#" + id }, text))),
+    node("nav", {}, ...[["map", "Map"], ["remarks", "What needs attention"], ["unit", "One unit"], ["plan", "Budget plan"], ...(fleet.forecast ? [["forecast", "Forecast"]] : []), ...(fleet.tests.length ? [["tests", "Lift tests"]] : []), ["readiness", "Data readiness"], ["provenance", "Provenance"]].map(([id, text]) => node("a", { href: "#" + id }, text))),
     node("div", { class: "tiles" }, ...tiles.map(([big, small]) => node("div", { class: "tile" }, node("b", {}, big), small))),
     node("p", {}, "Units by status: " + Object.entries(counts).map(([name, count]) => count + " " + name).join(", ") + "."));
   if (total.excluded) section.append(node("p", { class: "bad" }, "The totals leave out " + total.excluded + " units that are not certified: " + total.excluded_units + "."));
@@ -222,19 +222,22 @@ function decomposition(data) {
   // What is below zero stacks downwards from zero.
   const layers = [["baseline with trend, seasons and controls", base, "#c3cad4"], ...channels.map(([name, values], i) => [name, values, COLOURS[i % COLOURS.length]])];
   const tops = months.map((i) => layers.reduce((sum, [, values]) => sum + Math.max(values[i] ?? 0, 0), 0)), bottoms = months.map((i) => layers.reduce((sum, [, values]) => sum + Math.min(values[i] ?? 0, 0), 0));
-  const plot = frame(WIDE, 240, [-0.5, months.length - 0.5], [Math.min(0, lowest(bottoms)), highest(tops)], "KPI by month and component");
+  const plot = frame(WIDE, 240, [-0.5, months.length - 0.5], [Math.min(0, lowest(bottoms)), highest(tops)], "KPI of an average " + fleet.step + " by month and component");
   const width = Math.max(1, plot.x(1) - plot.x(0) - 1);
   for (const i of months) {
     let up = 0, down = 0;
     for (const [, values, colour] of layers) {
       const value = values[i] ?? 0, from = value >= 0 ? up : down, to = from + value;
       const y = Math.min(plot.y(from), plot.y(to));
-      plot.svg.append(shape("rect", { x: plot.x(i) - width / 2, y, width, height: Math.abs(plot.y(from) - plot.y(to)), fill: colour }));
+      const bar = shape("rect", { x: plot.x(i) - width / 2, y, width, height: Math.abs(plot.y(from) - plot.y(to)), fill: colour });
+      bar.append(shape("title", {}, data.month[i] + ": " + data.weeks[i] + " " + fleet.step + (data.weeks[i] === 1 ? "" : "s")));
+      plot.svg.append(bar);
       if (value >= 0) up = to; else down = to;
     }
   }
   plot.names(data.month);
-  return figure("What the KPI is made of, by month", plot.svg, legend(layers.map(([name, , colour]) => [colour, name])));
+  const fewest = lowest(data.weeks), most = highest(data.weeks);
+  return figure("What the KPI of an average " + fleet.step + " is made of, by month (" + (fewest === most ? most : fewest + " to " + most) + " " + fleet.step + "s each)", plot.svg, legend(layers.map(([name, , colour]) => [colour, name])));
 }
 function curve(name, data, colour) {
   const plot = frame(300, 170, [0, highest(data.spend)], [Math.min(0, lowest(data.q05)), highest(data.q95)], "Response to " + name);
@@ -340,6 +343,13 @@ function forecast() {
   if (subjects.length) draw(0);
   return section;
 }
+function tests() {
+  const span = (mean, low, high) => number(mean) + " (" + number(low) + " to " + number(high) + ")";
+  return node("section", { id: "tests" }, node("h2", {}, "Lift tests"),
+    node("p", { class: "quiet" }, "What each test measured, with two standard deviations either way, beside the model's own lift of the same media (95 %): with the test in the fit, and without it. Expected is where, without it, 95 % of such tests would end."),
+    table(["unit", "test", "channel", "days", "measured", "test says#", "model with it#", "model without#", "expected#", "in words"], fleet.tests.map((one) =>
+      [one[0], one[1], one[2], one[3], one[4], span(one[5], one[5] - 2 * one[6], one[5] + 2 * one[6]), span(one[7], one[8], one[9]), span(one[10], one[11], one[12]), number(one[13]) + " to " + number(one[14]), one[15]])));
+}
 function readiness() {
   const section = node("section", { id: "readiness" }, node("h2", {}, "Data readiness")), all = fleet.findings, listed = 300;
   if (!all.length) { section.append(node("p", {}, "The checks had nothing to say about the table.")); return section; }
@@ -365,7 +375,7 @@ function provenance() {
 }
 
 const page = document.getElementById("page");
-page.replaceChildren(overview(), heat(), attention(), node("section", { id: "unit" }, node("h2", {}, "One unit"), node("div", { class: "picker" }, picker), detail), plan(), ...(fleet.forecast ? [forecast()] : []), readiness(), provenance());
+page.replaceChildren(overview(), heat(), attention(), node("section", { id: "unit" }, node("h2", {}, "One unit"), node("div", { class: "picker" }, picker), detail), plan(), ...(fleet.forecast ? [forecast()] : []), ...(fleet.tests.length ? [tests()] : []), readiness(), provenance());
 const first = fleet.status.findIndex((row) => row.ok);
 if (fleet.status.length) show(Math.max(first, 0), true);
 // What is folded on screen would be missing on paper.

@@ -1,0 +1,62 @@
+"""Measures: what the prior of a channel's strength is on, such as its ROI."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from mixfleet.config import schema
+from mixfleet.config.schema import FrozenMapping, Label, OneOf
+from mixfleet.errors import ConfigError
+
+__all__ = ["MEASURES", "OF_SPEND", "On", "read_on"]
+
+MEASURES: dict[str, str] = {
+    "effect": "KPI of a fully saturated week, in shares of the unit's highest KPI",
+    "contribution": "share of the unit's KPI over the fitted weeks",
+    "media_share": "share of the unit's KPI that media would bring if all spend did as well as the channel's",
+    "roi": "value per unit of spend over the fitted weeks",
+    "cost_per_kpi": "spend per KPI that it brings over the fitted weeks",
+}
+"""By name, which is also the name of the parameter whose prior it is."""
+
+OF_SPEND = ("roi", "cost_per_kpi")
+"""Measures that only a channel with spend has."""
+
+_Measure = Annotated[str, OneOf(MEASURES)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class On:
+    """What the priors of channels' strengths are on: one of `MEASURES` for paid and for organic channels."""
+
+    media: _Measure = "effect"
+
+    organic: _Measure | None = None
+    """Unset: as for media, or `contribution` where that is of spend. Paid channels that a unit spends nothing on in
+    the fitted weeks count as organic there."""
+
+    channels: FrozenMapping[Label, _Measure] = FrozenMapping()
+    """Channels with a measure of their own."""
+
+    def __post_init__(self) -> None:
+        schema.settle(self, key="prior.on")
+        if self.organic in OF_SPEND:
+            raise ConfigError(f"organic channels have no spend, so no {self.organic}", key="prior.on.organic")
+
+    def measure(self, channel: str, *, spend: bool) -> str:
+        """The measure of a channel, with spend or without."""
+        asked = self.channels.get(channel, self.media if spend or self.organic is None else self.organic)
+        if spend or asked not in OF_SPEND:
+            return asked
+        return self.organic or "contribution"
+
+    @property
+    def possible(self) -> tuple[str, ...]:
+        """Measures that some channel of some unit may have, the media's first."""
+        asked = (self.media, self.organic or self.measure("", spend=False), *self.channels.values())
+        return tuple(dict.fromkeys(asked))
+
+
+def read_on(value: Any, key: str) -> Any:
+    """`roi` for `{media: roi}`."""
+    del key
+    return {"media": value} if isinstance(value, str) else value

@@ -1,0 +1,1 @@
+"""Experiments: lift tests of any origin, as each unit's own media paths with and without the test."""

@@ -1,0 +1,178 @@
+"""Strength: how much a channel brings, its coordinate, and what its prior is on.
+
+The prior of a channel is on a measure of what it brings (`config.measures`): its effect, or something of its mean
+contribution over the weeks of the likelihood, such as its ROI. With the effect and the mean response as the model has
+them, the measure is
+
+    log measure = a * log effect + b * log(mean response) + c
+
+where (a, b) is (1, 0) for the effect itself, (1, 1) for multiples of the mean contribution and (-1, -1) for a cost per
+KPI, and c holds the unit's spend, KPI and scale. All three are data: they may differ by unit and channel. Given the
+parameters of the curves, log measure moves with the log of the effect, and with that of the mean contribution, one to
+one or minus one to one, so a density of the measure's logarithm is one of either, and no Jacobian is owed.
+
+References:
+    Jin, Wang, Sun, Chan, Koehler (2017), Bayesian methods for media mix modeling with carryover and shape effects.
+    Zhang, Wurm, Wakim et al. (2024), Media mix model calibration with Bayesian priors (priors on ROI).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from mixfleet.config import Prior, Spec
+from mixfleet.config.elicitation import elicited
+from mixfleet.config.priors import FAMILIES as FORMS
+from mixfleet.config.priors import PARAMETERS, Distribution, distribution
+from mixfleet.data.panel import Panel, Unit
+from mixfleet.data.scaling import Scale
+from mixfleet.errors import ConfigError
+from mixfleet.models.priors.bijectors import log_softplus_normal, log_softplus_normal_slope
+from mixfleet.models.priors.families import FAMILIES, family_of
+
+__all__ = [
+    "MEAN_KPI",
+    "StrengthPrior",
+    "has_spend",
+    "log_prob",
+    "log_strength",
+    "log_strength_slope",
+    "strength_families",
+    "strength_prior",
+]
+
+MEAN_KPI = 0.5
+"""Mean KPI in shares of its scale, where the scale is prescribed or lent and so no share of the unit's own KPI."""
+
+
+class StrengthPrior(NamedTuple):
+    """One unit's priors of its channels' strengths."""
+
+    measures: tuple[str, ...]
+    """What each channel's prior is on."""
+    distributions: tuple[Distribution, ...]
+    """Of the measures, in the table's money."""
+    rows: Float[np.ndarray, "3 channel"]
+    """a, b and c of each channel's measure."""
+
+    def typical(self, mean_response: Float[np.ndarray, " channel"]) -> Float[np.ndarray, " channel"]:
+        """Effects in the middle of the priors, were this the mean response."""
+        a, b, c = self.rows
+        centre = np.array([family_of(prior).centre(prior.values) for prior in self.distributions])
+        return np.exp((centre - c - b * np.log(mean_response)) / a)
+
+
+def strength_prior(
+    unit: Unit, panel: Panel, spec: Spec, scale: Scale, weeks: Bool[np.ndarray, " week"]
+) -> StrengthPrior:
+    """The priors of a unit's strengths.
+
+    Args:
+        unit: In the table's units.
+        panel: Names of channels and keys.
+        spec: Its priors and what they are on.
+        scale: Of the unit.
+        weeks: Over which contributions are told.
+
+    Raises:
+        ConfigError: A prior that falls back to another measure cannot be told in the channel's family.
+    """
+    names = dict(zip(panel.keys, unit.labels, strict=True))
+    on, families = spec.prior.on, strength_families(spec.prior, panel)
+    spend = np.maximum(np.nansum(unit.spend[weeks], axis=0), 0.0)
+    worth = float(np.mean(unit.value_per_kpi[weeks])) if weeks.any() else np.nan
+    ran, has_column = np.any(unit.media != 0, axis=0), has_spend(panel)
+    money = (spend > 0) & (np.isfinite(worth) and worth > 0)
+    total = MEAN_KPI if unit.kpi_scale is not None else float(np.mean(np.abs(scale.scaled_kpi(unit)[weeks])))
+    shares = _shares(spend, ran)
+    measures, distributions, rows = [], [], []
+    for c, (channel, family) in enumerate(zip(panel.channels, families, strict=True)):
+        measure = on.measure(channel, spend=bool(money[c] or (has_column[c] and not ran[c])))
+        prior = spec.prior.distribution(measure, unit=names, channel=channel)
+        bought = spend[c] / (weeks.sum() * scale.kpi) if money[c] else 1.0
+        one = {"contribution": total, "media_share": total * shares[c], "roi": bought / worth, "cost_per_kpi": bought}
+        sign = -1.0 if measure == "cost_per_kpi" else 1.0
+        # Of a channel that the unit lacks it is the effect that has the prior, whatever that is called.
+        offset = -sign * np.log(one[measure]) if ran[c] and measure != "effect" else 0.0
+        rows.append((sign, float(measure != "effect") * sign, offset))
+        measures.append(measure)
+        distributions.append(prior if family_of(prior).name == family else _in_family(prior, family, measure))
+    return StrengthPrior(tuple(measures), tuple(distributions), np.array(rows).T)
+
+
+def strength_families(prior: Prior, panel: Panel) -> tuple[str, ...]:
+    """Family of each channel's strength, one in all units: that of its measure where it has spend, if it ever has.
+
+    Raises:
+        ConfigError: A family whose values have an upper bound, or a prior that must be given is not.
+    """
+    spend = has_spend(panel)
+    measures = [prior.on.measure(channel, spend=paid) for channel, paid in zip(panel.channels, spend, strict=True)]
+    for name in dict.fromkeys(measures):
+        family = family_of(prior.of(name))
+        if family.bounded or family.name == "lower_truncated_normal":
+            raise ConfigError(
+                f"must be positive without an upper bound, is {family.name}", key=f"prior.parameters.{name}"
+            )
+        if name == "cost_per_kpi" and prior.of(name) == PARAMETERS[name].default:
+            raise ConfigError("is in the table's currency: give a prior", key=f"prior.parameters.{name}")
+    return tuple(family_of(prior.of(name)).name for name in measures)
+
+
+def has_spend(panel: Panel) -> Bool[np.ndarray, " channel"]:
+    """Which channels have a column of spend."""
+    unit = panel.units[0]
+    return np.asarray(np.isfinite(unit.spend[unit.observed]).any(axis=0))
+
+
+def _shares(spend: Float[np.ndarray, " channel"], ran: Bool[np.ndarray, " channel"]) -> Float[np.ndarray, " channel"]:
+    """Each channel's share of media: one in so many of those without spend, by spend of the others; one if absent."""
+    free, paid = ran & (spend <= 0), spend > 0
+    each = 1.0 / max(1, int(free.sum()) + int(paid.sum()))
+    left = 1.0 - each * free.sum()
+    return np.where(paid, left * spend / max(spend.sum(), np.finfo(float).tiny), np.where(free, each, 1.0))
+
+
+def _in_family(prior: Distribution, family: str, measure: str) -> Distribution:
+    """About the same prior in another family, that of the channel in other units."""
+    frozen = FAMILIES[prior.family].frozen(**prior.hyperparameters)
+    levels = (0.5, 0.95) if len(FORMS[family].hyperparameters) == 2 else (0.5,)
+    told = {"quantiles": {level: float(frozen.ppf(level)) for level in levels}}
+    return distribution(family, **elicited(family, told, f"prior.parameters.{measure}"))
+
+
+def log_strength(u: Float[Array, "channel lane"], families: tuple[str, ...]) -> Float[Array, "channel lane"]:
+    """The strength's logarithm, in its unit: bent where its prior has mass at zero, which a lognormal has not."""
+    return _by_family(lambda family, u: u if family == "lognormal" else log_softplus_normal(u), families, u)
+
+
+def log_strength_slope(u: Float[Array, "channel lane"], families: tuple[str, ...]) -> Float[Array, "channel lane"]:
+    """Log of the derivative of `log_strength`."""
+
+    def slope(family: str, u: Array) -> Array:
+        return jnp.zeros_like(u) if family == "lognormal" else log_softplus_normal_slope(u)
+
+    return _by_family(slope, families, u)
+
+
+def log_prob(
+    log_measure: Float[Array, "channel lane"], hyper: Float[Array, "row channel lane"], families: tuple[str, ...]
+) -> Float[Array, "channel lane"]:
+    """Log density of each measure's logarithm."""
+    return _by_family(
+        lambda family, x, h: FAMILIES[family].log_prob(x, jnp.moveaxis(h, 1, 0)),
+        families,
+        log_measure,
+        jnp.moveaxis(hyper, 0, 1),
+    )
+
+
+def _by_family(function: Callable[..., Array], families: tuple[str, ...], *values: Array) -> Array:
+    """A function of a family and of rows by channel, each channel's row with its family."""
+    if len(set(families)) == 1:
+        return function(families[0], *values)
+    rows = [function(family, *(part[c : c + 1] for part in values)) for c, family in enumerate(families)]
+    return jnp.concatenate(rows)

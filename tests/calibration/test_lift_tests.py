@@ -1,0 +1,178 @@
+"""Posteriors with lift tests are the ones that formulas, and long NUTS on plain numpyro models, give."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pandas as pd
+import pytest
+from numpyro.infer import MCMC, NUTS
+
+from mixfleet.config import Inference, Model, Output, Pooling, Prior, Spec, build
+from mixfleet.data.experiments.placement import with_experiments
+from mixfleet.data.panel import Panel, read_panel
+from mixfleet.data.scaling import likelihood_weeks, measure
+from mixfleet.fitting.driver import fit_units
+from mixfleet.models.priors.moments import coordinate_moments
+from mixfleet.models.reference import unit_arguments
+from mixfleet.posterior.unit_result import UnitResult
+from mixfleet.simulation import fleet as simulate
+from tests.support.agreement import LONG_RUN, Agreement, compare, fitted, sampled
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("usual_broadcasts")]
+
+LINEAR = Model(adstock="none", saturation="none", seasonality=1)
+
+
+def tested(panel: Panel, rows: list[dict[str, Any]], model: Model) -> Panel:
+    arguments = (panel.units, [], panel.channels, pd.DataFrame(rows), panel.data)
+    units, _ = with_experiments(*arguments, window=model.window, days=7)
+    return replace(panel, units=tuple(replace(unit, warnings=()) for unit in units))
+
+
+def dates(panel: Panel, first: int, last: int) -> dict[str, str]:
+    begin = panel.units[0].dates[0]
+    return {"start": str(begin + 7 * first), "end": str(begin + 7 * last + 6)}
+
+
+@pytest.mark.parametrize("coordinate", ["contribution", pytest.param("effect", marks=pytest.mark.nightly)])
+def test_of_a_linear_channel_a_test_is_a_prior(coordinate: str):
+    """exp(-rate e) N(y; G e, s), with y = rate s^2 / G, is a half normal of s / G: the prior that needs no test."""
+    model = replace(LINEAR, coordinate=coordinate)
+    fleet = simulate.fleet(brands=1, markets=1, weeks=80, channels=2, controls=0, model=model, truth="fixed", seed=3)
+    panel = read_panel(fleet.table, fleet.data, window=model.window)
+    unit = panel.units[0]
+    scale = measure(unit, likelihood_weeks(unit, window=model.window, holdout=0))
+    sd, rate, rows = 0.06, 4.0, []
+    for channel, (first, last) in enumerate([(20, 27), (40, 51)]):
+        span = dates(panel, first, last)
+        gain = unit.media[first : last + 1, channel].sum() / scale.media[channel] * scale.kpi
+        row = {"channel": panel.channels[channel], "spend_control": 0.0, "lift": rate * sd**2 * gain, "se": sd * gain}
+        rows.append({"brand": unit.labels[0], "market": unit.labels[1], **span, **row})
+    spec = Spec(data=fleet.data, model=model, inference=LONG_RUN, output=Output(draws="full"))
+
+    def draws(panel: Panel, effect: dict[str, Any]) -> Any:
+        prior = build(Prior, {"parameters": {"effect": effect}})
+        return fitted(panel, replace(spec, prior=prior))
+
+    told, by_test = draws(tested(panel, rows, model), {"family": "exponential", "rate": rate})
+    asked, by_prior = draws(panel, {"family": "half_normal", "sd": sd})
+    assert told.startswith("ok")
+    assert asked.startswith("ok")
+    # The constants of the densities differ.
+    found = [row for row in compare(by_test, by_prior) if not row.name.startswith("lp")]
+    assert [row for row in found if "effect" in row.name and abs(row.shift) > 2 * row.shift_error] == []
+    assert [row for row in found if abs(row.shift) > 3.5 * row.shift_error] == []
+    assert [row for row in found if abs(row.ratio - 1) > 4 * row.ratio_error] == []
+    # The tests say something: without them the posterior is another one.
+    _, without = draws(panel, {"family": "exponential", "rate": rate})
+    assert max(abs(row.shift) / row.shift_error for row in compare(without, by_prior)) > 10
+
+
+@pytest.mark.nightly
+def test_the_usual_model_with_tests_is_the_plain_one():
+    fleet = simulate.fleet(brands=1, markets=1, weeks=60, channels=2, controls=0, truth="fixed", seed=0, experiments=3)
+    panel = read_panel(fleet.table, fleet.data, experiments=fleet.experiments)
+    spec = Spec(data=fleet.data, inference=LONG_RUN, output=Output(draws="full"))
+    status, mine = fitted(panel, spec)
+    assert status.startswith("ok")
+    rows = compare(mine, sampled(panel, spec))
+    assert_same(rows)
+
+
+def assert_same(rows: list[Agreement]) -> None:
+    worse = [row for row in rows if abs(row.shift) > max(0.1, 4 * row.shift_error)]
+    assert worse == []
+
+
+SHARED = Pooling(by="brand", adstock=None, saturation=None, trend=None, seasonality=None, control=None)
+MARKETS, NOISY = 4, 0.4
+
+
+@pytest.mark.nightly
+def test_a_test_in_one_market_moves_the_others_as_the_joint_model_says():
+    """Four markets of one brand whose only pooled parameter is the effect of one channel."""
+    fleet = simulate.fleet(
+        brands=1, markets=MARKETS, weeks=52, channels=1, controls=0, model=LINEAR, truth="fixed", seed=11
+    )
+    prior = build(Prior, {"parameters": {"noise": {"family": "half_normal", "sd": NOISY}}})
+    # So noisy that each market needs the others.
+    table = fleet.table.to_pandas()
+    table["kpi"] += NOISY * table["kpi"].mean() * np.random.default_rng(5).standard_normal(len(table))
+    plain = read_panel(table, fleet.data, window=LINEAR.window, pooling=SHARED)
+    unit = plain.units[0]
+    scale = measure(unit, likelihood_weeks(unit, window=LINEAR.window, holdout=0))
+    gain = unit.media[10:22, 0].sum() / scale.media[0] * scale.kpi
+    row = {"brand": unit.labels[0], "market": unit.labels[1], "channel": plain.channels[0], **dates(plain, 10, 21)}
+    told = tested(plain, [{**row, "spend_control": 0.0, "lift": 1.2 * gain, "se": 0.03 * gain}], LINEAR)
+    spec = Spec(
+        data=fleet.data,
+        model=LINEAR,
+        prior=prior,
+        pooling=SHARED,
+        inference=Inference(ess_target=8000, ess_floor=4000, max_draws=12_000),
+        output=Output(draws="full"),
+    )
+    moved = []
+    for panel in (plain, told):
+        mine = {result.labels: log_effects(result, panel) for result in fit_units(panel, spec)}
+        joint = joint_effects(panel, spec)
+        for place, own in enumerate(panel.units):
+            here, there = mine[own.labels], joint[..., place].ravel()
+            shift = (here.mean() - there.mean()) / there.std()
+            assert abs(shift) < 0.1
+            assert abs(here.std() / there.std() - 1) < 0.1
+        moved.append(np.array([[mine[own.labels].mean(), joint[..., i].mean()] for i, own in enumerate(panel.units)]))
+    shift = moved[1] - moved[0]
+    # The others move, by more than what the two samplers differ by.
+    print(shift)
+    assert np.max(np.abs(shift[1:, 1])) > 0.1
+    np.testing.assert_allclose(shift[1:, 0], shift[1:, 1], atol=0.03)
+
+
+def log_effects(result: UnitResult, panel: Panel) -> np.ndarray:
+    assert result.status.startswith("ok"), result.reason
+    unit = next(one for one in panel.units if one.labels == result.labels)
+    scale = measure(unit, likelihood_weeks(unit, window=LINEAR.window, holdout=0))
+    return np.log(np.asarray(result.draws["effect"], float).ravel() / scale.kpi)
+
+
+def joint_effects(panel: Panel, spec: Spec) -> np.ndarray:
+    """Log effects of the markets by NUTS on all of them at once."""
+    units = [unit_arguments(unit, panel, spec) for unit in panel.units]
+    mean, sd = coordinate_moments(units[0][1].channel["effect"][0])
+
+    def model() -> None:
+        centre = numpyro.sample("centre", dist.Normal(mean, sd))
+        spread = numpyro.sample("spread", dist.HalfNormal(spec.pooling.scale("effect")))
+        with numpyro.plate("market", len(units)):
+            away = numpyro.sample("away", dist.Normal(0, 1))
+            noise = numpyro.sample("noise", dist.HalfNormal(NOISY))
+        theta = numpyro.deterministic("theta", centre + spread * away)
+        for place, (series, priors) in enumerate(units):
+            effect, design = jnp.exp(theta[place]), jnp.asarray(series.design[series.fitted])
+            around = dist.LowRankMultivariateNormal(
+                effect * series.media[series.fitted, 0] + design @ jnp.asarray(priors.coefficient_mean),
+                cov_factor=design * jnp.asarray(priors.coefficient_sd)[None],
+                cov_diag=jnp.full(len(design), noise[place] ** 2),
+            )
+            numpyro.sample(f"kpi_{place}", around, obs=jnp.asarray(series.kpi[series.fitted]))
+            for number, test in enumerate(series.tests):
+                lift = effect * float(test.worth @ (test.test - test.control)[:, 0])
+                numpyro.sample(f"lift_{place}_{number}", dist.Normal(lift, test.sd), obs=test.estimate)
+
+    with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
+        chains = MCMC(
+            NUTS(model, dense_mass=True, target_accept_prob=0.95),
+            num_warmup=1000,
+            num_samples=3000,
+            num_chains=4,
+            chain_method="sequential",
+            progress_bar=False,
+        )
+        chains.run(jax.random.key(1))
+        return np.asarray(chains.get_samples(group_by_chain=True)["theta"])

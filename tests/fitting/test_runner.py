@@ -1,0 +1,54 @@
+"""Signals end a run in order: nothing that is being saved is cut short, and a second one changes nothing."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mixfleet.fitting import runner
+from mixfleet.storage.journal import Parts
+from mixfleet.storage.run_folder import RunFolder
+from tests.support.stub_engine import brands, engine, fleet, spec, tree_sha256
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("while_saving", [True, False])
+def test_two_signals_cut_nothing_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, while_saving: bool
+) -> None:
+    monkeypatch.setattr(runner, "COMMIT_UNITS", 3)
+    add, interrupt, commits = Parts.add, RunFolder.interrupt, []
+
+    def send() -> None:
+        os.kill(os.getpid(), number)
+
+    def saving(parts: Parts, results: Any) -> None:
+        if while_saving and len(commits) == 1:
+            send()
+            send()
+        add(parts, results)
+        commits.append(len(parts.units))
+
+    def interrupting(folder: RunFolder, reason: str) -> None:
+        send()
+        interrupt(folder, reason)
+        send()
+
+    def on_event(event: Any) -> None:
+        if not while_saving and len(commits) == 2:
+            send()
+
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr(Parts, "add", saving)
+    monkeypatch.setattr(RunFolder, "interrupt", interrupting)
+    panel = fleet(brands(24))
+    with pytest.raises(KeyboardInterrupt):
+        runner.execute(panel, spec(tmp_path, "cut"), engine(), on_event=on_event)
+    assert (tmp_path / "cut" / "_PARTIAL").is_file()
+    assert 0 < commits[-1] < 24
+    assert {one: signal.getsignal(one) for one in before} == before
+    resumed = runner.execute(panel, spec(tmp_path, "cut"), engine())
+    whole = runner.execute(panel, spec(tmp_path, "whole"), engine())
+    assert tree_sha256(resumed.path) == tree_sha256(whole.path)

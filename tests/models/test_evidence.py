@@ -1,0 +1,107 @@
+"""The term of lift tests is that of the plain model, in value and gradient, on either path of the density."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mixfleet import config
+from mixfleet.config import Model
+from mixfleet.config.priors import distribution
+from mixfleet.models.batch import prepare, stack, structure_of
+from mixfleet.models.reference import unit_arguments
+from tests.invariants.test_fast_is_plain import POINTS, Case, Setting, prior
+from tests.support.lift_tests import day, with_tests
+from tests.support.units import odd_unit, panel_of
+
+WEEKS = 60
+
+
+@pytest.fixture(autouse=True)
+def x64() -> Iterator[None]:
+    with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+MODELS = {
+    "geometric_logistic": Model(),
+    "hill_effect": Model(saturation="hill", coordinate="effect"),
+    "delayed_saturation_first": Model(adstock="delayed", adstock_first=False, normalise=False, window=6),
+    "weibull_exponential": Model(adstock="weibull_cdf", saturation="exponential", seasonality=1),
+    "none_none": Model(adstock="none", saturation="none", seasonality=0),
+    "binomial_root": Model(adstock="binomial", saturation="root", coordinate="effect"),
+}
+
+
+def rows(panel: Any, window: int) -> list[dict[str, Any]]:
+    """Switched off, increased, two channels at once in some days of weeks, off the end of the series, steady."""
+    own = {"brand": "acme", "market": "DE", "se": 200.0}
+    return [
+        {**own, "channel": "channel_0", "start": day(panel, 20), "end": day(panel, 23, 6), "factor": 0, "lift": -900},
+        {
+            **{**own, "channel": "channel_1", "start": day(panel, 40, 2), "end": day(panel, 42, 3)},
+            **{"factor": 1.5, "revenue": 700, "bias_sd": 150.0},
+        },
+        {
+            **{**own, "channel": "channel_0+channel_2", "start": day(panel, 3), "end": day(panel, 5, 6)},
+            **{"factor": 2, "lift": 1200, "measured_until": day(panel, 7, 3)},
+        },
+        {**own, "channel": "channel_2", "start": day(panel, 58), "end": day(panel, 59, 6), "roi": 0.9, "se": 0.2},
+        {**own, "channel": "channel_1", "x": 600.0, "delta_x": 200.0, "lift": 60.0, "se": 30.0},
+    ]
+
+
+def setting(model: Model) -> Setting:
+    # Where a decay is nearly zero the plain formula of binomial weights has no derivative.
+    bounded = prior(decay=distribution("uniform", low=0.05, high=0.9)) if model.adstock == "binomial" else prior()
+    case = Case(model=model, unit=odd_unit(weeks=WEEKS, value_per_kpi=2.5), prior=bounded)
+    other = odd_unit(weeks=80, seed=9, labels=("other", "FR"))
+    panel = panel_of(case.unit, other)
+    panel = with_tests(panel, rows(panel, model.window), window=model.window)
+    # In the second place of the tile, behind a unit without tests.
+    panel = replace(panel, units=(panel.units[1], panel.units[0]))
+    compute = config.Compute(lanes=2 * POINTS, precision="float64")
+    spec = config.Spec(
+        data=panel.data,
+        model=model,
+        prior=case.prior,
+        compute=compute,
+        inference=config.Inference(chains=POINTS),
+    )
+    members = [prepare(unit, panel, spec) for unit in panel.units]
+    structure = structure_of(spec, panel, 80)
+    series, priors = unit_arguments(panel.units[1], panel, spec)
+    assert len(series.tests) == 5
+    return Setting(
+        case=case,
+        member=members[1],
+        structure=structure,
+        batch=jax.tree.map(jnp.asarray, stack(members, structure)),
+        series=series,
+        priors=priors,
+    )
+
+
+SHORT = ("geometric_logistic", "hill_effect")
+"""The others show the same of more curves: left to the long runs."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in SHORT else pytest.mark.slow) for name in MODELS]
+)
+def test_value_and_gradient_are_the_plain_models(name: str):
+    made = setting(MODELS[name])
+    positions = made.positions()
+    fast = jax.block_until_ready(made.fast(positions))
+    both = jax.jit(partial(jax.lax.map, jax.value_and_grad(partial(made.plain, dense=False))))
+    values, gradients = jax.block_until_ready(both(positions.T))
+    assert np.all(np.isfinite(fast.value))
+    assert np.all(np.isfinite(fast.gradient))
+    np.testing.assert_array_less(np.abs(fast.value - values) / (1 + np.abs(values)), 1e-10)
+    steepest = 1 + np.max(np.abs(gradients), axis=1)
+    np.testing.assert_array_less(np.max(np.abs(fast.gradient.T - gradients), axis=1) / steepest, 1e-9)

@@ -1,0 +1,84 @@
+"""What priors of strengths are on, in the table's money; `tests/invariants/test_fast_is_plain.py` has the density."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mixfleet.config import Model, Prior, Spec, build
+from mixfleet.data.panel import Panel
+from mixfleet.errors import ConfigError
+from mixfleet.models.batch import prepare, structure_of
+from mixfleet.posterior.prior_draws import prior_value
+from tests.support.units import odd_unit, panel_of
+
+WORTH = 2.5
+
+
+def spec_of(panel: Panel, **prior: object) -> Spec:
+    return Spec(data=panel.data, prior=build(Prior, prior, key="prior"))
+
+
+@pytest.fixture
+def panel() -> Panel:
+    return panel_of(odd_unit(weeks=60, channels=3, value_per_kpi=WORTH))
+
+
+def brought(panel: Panel, spec: Spec) -> np.ndarray:
+    """Value that each channel brings over the fitted weeks under the prior, by draw."""
+    member = prepare(panel.units[0], panel, spec)
+    value = np.zeros(len(member.arrays["media"]))
+    value[: len(member.fitted)] = np.where(member.fitted, WORTH, 0.0)
+    return prior_value(member, member.arrays["media"], value, Model())
+
+
+def test_a_prior_of_roi_is_the_roi_that_tables_have(panel: Panel):
+    roi = brought(panel, spec_of(panel, on="roi")) / panel.units[0].spend.sum(axis=0)[:, None]
+    np.testing.assert_allclose(np.log(roi).mean(axis=1), 0.2, atol=4 * 0.9 / 512**0.5)
+    np.testing.assert_allclose(np.log(roi).std(axis=1), 0.9, rtol=0.15)
+
+
+def test_a_prior_of_cost_per_kpi_is_in_money(panel: Panel):
+    spec = spec_of(panel, on="cost_per_kpi", parameters={"cost_per_kpi": {"from": {"low": 2, "high": 8}}})
+    cost = panel.units[0].spend.sum(axis=0)[:, None] / brought(panel, spec) * WORTH
+    np.testing.assert_allclose(np.quantile(cost, [0.05, 0.95]), (2, 8), rtol=0.15)
+
+
+def test_a_prior_of_contribution_is_a_share_of_the_kpi(panel: Panel):
+    share = brought(panel, spec_of(panel, on="contribution")) / WORTH / np.nansum(panel.units[0].kpi)
+    np.testing.assert_allclose(np.sqrt(np.mean(share**2)), 0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5, 12, 30])
+@pytest.mark.parametrize("skewed", [False, True])
+def test_media_are_not_expected_to_bring_more_than_all_sales_however_many_channels(channels: int, skewed: bool):
+    unit = odd_unit(weeks=60, channels=channels)
+    if skewed:
+        factor = 0.3 ** np.arange(channels)
+        unit = replace(unit, media=unit.media * factor, spend=unit.spend * factor)
+    panel = panel_of(unit)
+    total = (brought(panel, spec_of(panel, on="media_share")) / WORTH).sum(axis=0) / np.nansum(unit.kpi)
+    assert 0.2 < np.median(total) < 0.5
+    # Two standard errors of a share of 512 draws below 95 %.
+    assert np.mean(total < 1) >= 0.95 - 2 * (0.95 * 0.05 / 512) ** 0.5
+
+
+def test_the_family_of_a_prior_may_differ_by_channel(panel: Panel):
+    spec = spec_of(panel, on={"media": "media_share", "channels": {"channel_1": "roi"}})
+    assert structure_of(spec, panel, 60).strengths == ("half_normal", "lognormal", "half_normal")
+
+
+def test_paid_media_without_spend_in_the_fitted_weeks_count_as_organic():
+    unit = odd_unit(weeks=60, channels=2)
+    free = replace(unit, labels=("acme", "FR"), spend=unit.spend * [1.0, 0.0])
+    panel = panel_of(unit, free)
+    strength = prepare(free, panel, spec_of(panel, on="roi")).strength
+    assert strength.measures == ("roi", "contribution")
+    # The other units' family, with the median and the 95 % quantile of the usual contribution.
+    assert strength.distributions[1].family == "lognormal"
+    np.testing.assert_allclose(np.exp(strength.distributions[1].values[0]), 0.06745, rtol=1e-3)
+
+
+def test_a_cost_has_no_usual_prior(panel: Panel):
+    with pytest.raises(ConfigError, match=r"prior.parameters.cost_per_kpi"):
+        structure_of(spec_of(panel, on="cost_per_kpi"), panel, 60)
