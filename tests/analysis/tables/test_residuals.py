@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from mixfleet.analysis.tables.predictive import weekly_kpi
-from mixfleet.analysis.tables.residuals import NOISE, heteroscedasticity, ljung_box, residuals
+from mixfleet.analysis.tables.residuals import NOISE, heteroscedasticity, ljung_box, repeats_weekly, residuals
 from mixfleet.config import Model, Pooling, RunConfig, Spec
 from mixfleet.data.panel import Panel
 from mixfleet.errors import ConfigError
@@ -110,3 +110,14 @@ def test_a_run_that_pooled_nothing_says_so(tmp_path: Path) -> None:
         insight.pooling()
     assert "pooling" not in insight.everything()
     assert "residuals" in insight.everything()
+
+
+def test_a_pattern_of_weekdays_shows_at_seven_days() -> None:
+    random = np.random.default_rng(4)
+    there = np.ones(140, bool)
+    noise = random.standard_normal(140)
+    assert repeats_weekly(noise, there)[1] > 0.01
+    at_week, chance = repeats_weekly(noise + np.tile([2.0, 1, 0, 0, 0, -1, -2], 20), there)
+    assert at_week > 0.4
+    assert chance < 1e-6
+    assert np.isnan(repeats_weekly(noise[:14], there[:14])[0])

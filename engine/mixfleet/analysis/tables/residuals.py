@@ -8,7 +8,7 @@ References:
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float
-from scipy.stats import chi2
+from scipy.stats import chi2, norm
 
 from mixfleet.analysis.breakdown import by_unit
 from mixfleet.analysis.long_table import LongTable
@@ -17,12 +17,15 @@ from mixfleet.analysis.tables.predictive import WeeklyKpi, weekly_kpi
 from mixfleet.posterior.statistics import statistics
 from mixfleet.posterior.unit_series import UnitSeries
 
-__all__ = ["NOISE", "NOTHING", "heteroscedasticity", "ljung_box", "residuals"]
+__all__ = ["NOISE", "NOTHING", "heteroscedasticity", "ljung_box", "repeats_weekly", "residuals"]
 
 CHECKS = ("autocorrelation", "autocorrelation_p", "heteroscedasticity_p", "coverage50", "coverage90")
 
 LAGS = 4
 """Weeks back that autocorrelation is looked for."""
+
+WEEK = 7
+"""Days back that a pattern of weekdays shows at."""
 
 UNLIKELY = 0.01
 """p-value below which a pattern is said to be there."""
@@ -41,9 +44,10 @@ def residuals(fleet: Fleet) -> pa.Table:
     the posterior predictive intervals; and a `statement` in words.
     """
     seen, long_table = fleet.seen(), LongTable()
+    daily = fleet.spec.data.frequency == "daily"
 
     def work(place: int, series: UnitSeries) -> dict[str, object]:
-        return _checked(weekly_kpi(seen, place, series))
+        return _checked(weekly_kpi(seen, place, series), daily=daily)
 
     for _, head, found in by_unit(seen, work):
         long_table.add(head, {}, found)
@@ -61,6 +65,16 @@ def ljung_box(residual: Float[np.ndarray, " week"], there: Bool[np.ndarray, " we
     return float(by_lag[0]), float(chi2.sf(statistic, LAGS))
 
 
+def repeats_weekly(residual: Float[np.ndarray, " day"], there: Bool[np.ndarray, " day"]) -> tuple[float, float]:
+    """Autocorrelation of daily residuals at seven days, and the p-value of none that is above zero."""
+    own = np.where(there, residual - residual[there].mean(), 0.0)
+    days, power = int(there.sum()), float(own @ own)
+    if days <= 2 * WEEK or power == 0:
+        return np.nan, np.nan
+    at_week = float(own[WEEK:] @ own[:-WEEK]) / power
+    return at_week, float(norm.sf(at_week * np.sqrt(days * (days + 2) / (days - WEEK))))
+
+
 def heteroscedasticity(residual: Float[np.ndarray, " week"], mean: Float[np.ndarray, " week"]) -> float:
     """p-value of a spread that does not grow or shrink with the mean."""
     squared = residual**2
@@ -69,7 +83,7 @@ def heteroscedasticity(residual: Float[np.ndarray, " week"], mean: Float[np.ndar
     return float(chi2.sf(len(residual) * np.corrcoef(squared, mean)[0, 1] ** 2, 1))
 
 
-def _checked(own: WeeklyKpi) -> dict[str, object]:
+def _checked(own: WeeklyKpi, *, daily: bool) -> dict[str, object]:
     there = own.weeks > 0
     if not there.any():
         return {"weeks": 0, **dict.fromkeys(CHECKS, np.nan), "statement": NOTHING}
@@ -81,11 +95,14 @@ def _checked(own: WeeklyKpi) -> dict[str, object]:
     inner = float(np.mean((kpi >= levels["q25"]) & (kpi <= levels["q75"])))
     outer = float(np.mean((kpi >= levels["q05"]) & (kpi <= levels["q95"])))
     checks = dict(zip(CHECKS, (first, chance, spread, inner, outer), strict=True))
-    return {"weeks": int(there.sum()), **checks, "statement": _statement(first, chance, spread, outer)}
+    weekly = repeats_weekly(residual, there)[1] if daily else np.nan
+    return {"weeks": int(there.sum()), **checks, "statement": _statement(first, chance, spread, outer, weekly)}
 
 
-def _statement(first: float, chance: float, spread: float, covered: float) -> str:
+def _statement(first: float, chance: float, spread: float, covered: float, weekly: float) -> str:
     found = []
+    if weekly < UNLIKELY:
+        found.append("what is left of the KPI repeats every 7 days: the model needs days of the week (model=daily)")
     if chance < UNLIKELY:
         direction = "follow" if first > 0 else "offset"
         found.append(
