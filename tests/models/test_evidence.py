@@ -14,6 +14,7 @@ from mixfleet import config
 from mixfleet.config import Model
 from mixfleet.config.priors import distribution
 from mixfleet.models.batch import prepare, stack, structure_of
+from mixfleet.models.evidence import evidence
 from mixfleet.models.reference import unit_arguments
 from tests.invariants.test_fast_is_plain import POINTS, Case, Setting, prior
 from tests.support.lift_tests import day, with_tests
@@ -105,3 +106,20 @@ def test_value_and_gradient_are_the_plain_models(name: str):
     np.testing.assert_array_less(np.abs(fast.value - values) / (1 + np.abs(values)), 1e-10)
     steepest = 1 + np.max(np.abs(gradients), axis=1)
     np.testing.assert_array_less(np.max(np.abs(fast.gradient.T - gradients), axis=1) / steepest, 1e-9)
+
+
+def test_the_composed_density_differentiates_the_same_term():
+    """What autodiff makes of the value, as `composed_density` does, is the gradient that the fused density is given."""
+    made, random = setting(MODELS["geometric_logistic"]), np.random.default_rng(3)
+    lanes = (made.structure.channels, made.structure.lanes)
+    shape = (jnp.asarray(random.uniform(0.1, 0.9, lanes)), jnp.asarray(random.uniform(0.5, 4.0, lanes)))
+    effect = jnp.asarray(random.uniform(0.01, 1.0, lanes))
+
+    def total(shape: tuple[jax.Array, ...], effect: jax.Array) -> jax.Array:
+        return evidence(shape, effect, made.batch, made.structure).value.sum()
+
+    by_shape, by_effect = jax.jit(jax.grad(total, argnums=(0, 1)))(shape, effect)
+    told = jax.jit(lambda shape, effect: evidence(shape, effect, made.batch, made.structure))(shape, effect)
+    for found, expected in zip((*told.by_shape, told.by_effect), (*by_shape, by_effect), strict=True):
+        assert np.any(np.asarray(expected) != 0)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
