@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,9 @@ from mixfleet.errors import RunError
 
 TEMPORARY = ".tmp-"
 """Part of the name of every file that is not committed yet."""
+
+MOST_BYTES = 4 << 30
+"""Most bytes of one file of a run."""
 
 _BUFFER_BYTES = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -239,6 +243,21 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_bytes(path: Path) -> bytes:
+    """The file's bytes; of regular files only, for a pipe of somebody else's would never end.
+
+    Raises:
+        OSError: It is none, cannot be read, or is larger than any file of a run.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        if found.st_size > MOST_BYTES:
+            raise OSError(errno.EFBIG, f"it has {found.st_size:,} bytes, at most {MOST_BYTES:,}")
+        return file.read()
+
+
 def read_checked(path: Path, sha256: str, remedy: str = "fit again with another run.id") -> bytes:
     """The file's bytes, which have that digest (hex).
 
@@ -246,7 +265,7 @@ def read_checked(path: Path, sha256: str, remedy: str = "fit again with another 
         RunError: The file cannot be read or has other bytes; ends with the remedy.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror or error}; {remedy}") from error
     if hashlib.sha256(data).hexdigest() != sha256:

@@ -152,7 +152,26 @@ def read_finished(folder: Path) -> dict[str, Any]:
     marker = _parse(folder / SUCCESS, _read(folder / SUCCESS, "is not finished"))
     if marker.get("manifest") != hashlib.sha256(data).hexdigest():
         raise RunError(f"{folder / MANIFEST} was changed after the run had finished; fit again with another run.id")
-    return _parse_manifest(folder, data)
+    manifest = _parse_manifest(folder, data)
+    if not _is_whole(manifest):
+        raise RunError(f"{folder / MANIFEST} is damaged: it says not what a run holds. Fit again with another run.id")
+    return manifest
+
+
+def _is_whole(manifest: Mapping[str, Any]) -> bool:
+    """Whether what readers rest on is there and of its kind; files lie in the run's folder."""
+    keys, files, counts = (manifest.get(name) for name in ("keys", "files", "counts"))
+    mappings = (files, counts, manifest.get("config"), manifest.get("fingerprint"))
+    return (
+        isinstance(keys, list)
+        and all(isinstance(key, str) for key in keys)
+        and isinstance(manifest.get("units"), int)
+        and isinstance(manifest.get("result_sha256"), str)
+        and all(isinstance(one, Mapping) for one in mappings)
+        and all(isinstance(count, int) for count in (counts or {}).values())
+        and all(isinstance(entry, Mapping) and isinstance(entry.get("sha256"), str) for entry in (files or {}).values())
+        and not any(".." in Path(name).parts or Path(name).is_absolute() for name in files or {})
+    )
 
 
 def _parse_manifest(folder: Path, data: bytes) -> dict[str, Any]:
@@ -227,7 +246,7 @@ def _experiments_sha256(panel: Panel) -> str | None:
 
 def _read(path: Path, missing: str) -> bytes:
     try:
-        return path.read_bytes()
+        return atomic_files.read_bytes(path)
     except FileNotFoundError:
         raise RunError(f"{path.parent} {missing}") from None
     except OSError as error:
