@@ -137,12 +137,14 @@ def _rank_unit(result: UnitResult, unit: Unit, truth: _Values, panel: Panel, spe
     values: dict[str, np.ndarray] = {}
     both = [truth, _drawn(result, factors, spec)]
     for name in spec.model.channel_parameters:
-        for c in present:
+        for c in present if spec.prior.of(name).family != "fixed" else ():
+            if not spec.model.has(name, panel.channels[c]):
+                continue
             values[f"{name}[{panel.channels[c]}]"] = np.concatenate([one.channel[name][:, c] for one in both])
     for k in range(columns.shape[1]):
         values[f"coefficient[{k}]"] = np.concatenate([one.linear[:, k] for one in both])
     noise = np.concatenate([one.noise for one in both])
-    contributions = np.concatenate([_contributions(one, media, spec) for one in both])
+    contributions = np.concatenate([_contributions(one, media, panel.channels, spec) for one in both])
     for c in present:
         values[f"contribution[{panel.channels[c]}]"] = contributions[:, :, c].sum(axis=1)
     total = contributions.sum(axis=2)
@@ -224,11 +226,11 @@ def _rank(values: Float[np.ndarray, " draw"], random: np.random.Generator) -> in
 
 
 def _contributions(
-    values: _Values, media: Float[np.ndarray, "week channel"], spec: Spec
+    values: _Values, media: Float[np.ndarray, "week channel"], channels: tuple[str, ...], spec: Spec
 ) -> Float[np.ndarray, "draw week channel"]:
     return np.stack(
         [
-            saturated_adstock(media, {name: v[i] for name, v in values.channel.items()}, spec.model)
+            saturated_adstock(media, {name: v[i] for name, v in values.channel.items()}, spec.model, channels)
             * values.channel["effect"][i]
             for i in range(len(values.noise))
         ]
@@ -261,7 +263,8 @@ def _truths(fleet: simulate.Simulated) -> dict[tuple[str, ...], _Values]:
     for row in fleet.truth.to_pylist():
         own = channel.setdefault(_labels(row), {name: np.ones((1, len(names))) for name in parameters})
         for name in parameters:
-            own[name][0, names.index(row["channel"])] = row[name]
+            if row[name] is not None:
+                own[name][0, names.index(row["channel"])] = row[name]
     linear: dict[tuple[str, ...], dict[str, float]] = {}
     for row in fleet.truth_linear.to_pylist():
         linear.setdefault(_labels(row), {})[row["column"]] = row["value"]

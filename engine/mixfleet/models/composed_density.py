@@ -64,7 +64,7 @@ def _log_posterior(
     log_effect = jnp.log(effect)
     priors = FAMILIES[family].log_prob(log_effect, hyper[:, layout.effect.rows]) + log_strength_slope(u, family)
     value = jnp.sum(jnp.where(series.weight > 0, series.weight * by_week, 0.0), axis=0) + jnp.sum(priors, axis=0)
-    for part in (*layout.shapes, *layout.observation):
+    for part in (*layout.sampled, *layout.observation):
         value = value + jnp.sum(FAMILIES[part.family].log_prob(position[part.rows], hyper[:, part.rows]), axis=0)
     value = value + jnp.sum(norm.logpdf(along) + jnp.log(spread), axis=0)
     return value, jnp.concatenate([mean, along])
