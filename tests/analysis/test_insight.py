@@ -21,16 +21,26 @@ from tests.support import stub_engine
 from tests.support.saved_run import CHANNELS, panel, saved_run
 
 WINDOW = 5
+MIXED = Model(
+    window=WINDOW,
+    channels={
+        CHANNELS[0]: {"adstock": "none", "saturation": "log"},
+        CHANNELS[1]: {"saturation": "hill", "adstock_first": False, "window": 3},
+    },
+)
 VARIANTS = [
     *(Model(window=WINDOW, adstock=name) for name in ADSTOCK_PARAMETERS),
     *(Model(window=WINDOW, saturation=name) for name in SATURATION_PARAMETERS),
     *(Model(window=WINDOW, saturation=name, adstock_first=False) for name in ("logistic", "hill", "root")),
     Model(window=WINDOW, adstock="weibull_pdf", saturation="hill", normalise=False),
     Model(window=WINDOW, adstock="binomial", saturation="tanh", normalise=False, adstock_first=False),
+    MIXED,
 ]
 
 
 def name(model: Model) -> str:
+    if model.channels:
+        return "mixed"
     order = "" if model.adstock_first else "-saturation_first"
     return f"{model.adstock}-{model.saturation}{order}{'' if model.normalise else '-raw'}"
 
@@ -50,7 +60,7 @@ class Brute:
         self.counted = likelihood_weeks(unit, window=WINDOW, holdout=0)
 
     def contribution(self, media: np.ndarray) -> np.ndarray:
-        return saturated_adstock(media / self.scale.media, self.parameters, self.model) * self.effect
+        return saturated_adstock(media / self.scale.media, self.parameters, self.model, CHANNELS) * self.effect
 
     def lost(self, inside: np.ndarray, *, share: float = 1.0) -> np.ndarray:
         """KPI by week and channel that goes with `share` of the media of some weeks."""

@@ -146,6 +146,31 @@ CASES = {
             effect=distribution("lognormal", mean_log=-1.5, sd_log=0.8),
         ),
     ),
+    "mixed_families": Case(
+        model=config.Model(
+            channels={
+                "channel_1": {"adstock": "none", "saturation": "log"},
+                "channel_2": {"saturation": "hill", "window": 4},
+                "channel_3": {"adstock": "delayed", "saturation": "michaelis_menten", "normalise": False},
+            }
+        ),
+        unit=odd_unit(channels=5, absent=(4,)),
+        prior=prior(overrides=(override("half_saturation", 3, mean_log=0.3), override("rate", 1, shape=2))),
+    ),
+    "mixed_orders_fixed": Case(
+        model=config.Model(
+            adstock="delayed",
+            saturation="hill",
+            coordinate="effect",
+            channels={"channel_0": {"adstock_first": False, "window": 5}, "channel_2": {"saturation": "none"}},
+        ),
+        unit=odd_unit(gap=slice(22, 24)),
+        prior=prior(
+            slope=distribution("fixed", value=1.0),
+            delay=distribution("fixed", value=0.0),
+            overrides=(override("delay", 1, value=1.3), override("decay", 2, a=2)),
+        ),
+    ),
 }
 
 
@@ -164,10 +189,26 @@ class Setting:
     def names(self) -> tuple[str, ...]:
         return self.case.model.channel_parameters
 
+    def sampled(self) -> list[tuple[str, list[int]]]:
+        """Parameters of the curves that are not fixed, each with the places of the channels that have it."""
+        channels, model = self.series.channels, self.case.model
+        return [
+            (name, [c for c, channel in enumerate(channels) if model.has(name, channel)])
+            for name in self.names[:-1]
+            if self.priors.channel[name][0].family != "fixed"
+        ]
+
+    def fixed(self) -> Parameters:
+        return {
+            name: jnp.array([prior.hyperparameters["value"] for prior in priors])
+            for name, priors in self.priors.channel.items()
+            if priors[0].family == "fixed"
+        }
+
     def positions(self) -> jax.Array:
         random = np.random.default_rng(5)
         # Where a log coordinate is concerned, 0.5 is a factor of 5 either way at three standard deviations.
-        priors = [distribution for name in self.names[:-1] for distribution in self.priors.channel[name]]
+        priors = [self.priors.channel[name][c] for name, places in self.sampled() for c in places]
         width = np.array([1.0 if np.isfinite(distribution.support[1]) else 0.5 for distribution in priors])
         width = np.concatenate([width, np.full(self.structure.channels, 1.5), [0.5]])
         spread = width[:, None] * random.standard_normal((self.structure.dimension, POINTS))
@@ -181,17 +222,17 @@ class Setting:
 
     def parameters(self, position: jax.Array) -> Parameters:
         """The change of variables, written anew."""
-        rows = position[:-1].reshape(len(self.names), -1)
-        found = {
-            name: jnp.stack(
-                [bounded(distribution, u) for distribution, u in zip(self.priors.channel[name], row, strict=True)]
-            )
-            for name, row in zip(self.names[:-1], rows[:-1], strict=True)
-        }
-        measures, mean = {}, self.mean_response(found)
+        channels = self.structure.channels
+        found, first = {}, 0
+        for name, places in self.sampled():
+            values = jnp.ones(channels)
+            for row, c in enumerate(places, start=first):
+                values = values.at[c].set(bounded(self.priors.channel[name][c], position[row]))
+            found[name], first = values, first + len(places)
+        measures, mean = {}, self.mean_response({**found, **self.fixed()})
         strength = jnp.exp(jnp.asarray(self.member.arrays["log_strength_unit"]))
         for measure, places in self.priors.measured.items():
-            u, own = rows[-1][np.array(places)], np.array(places)
+            u, own = position[first:-1][np.array(places)], np.array(places)
             # A lognormal strength has no mass at zero for a ramp to bend towards.
             lognormal = self.priors.channel[measure][0].family == "lognormal"
             value = strength[own] * (jnp.exp(u) if lognormal else u * norm.cdf(u) + norm.pdf(u))
@@ -209,10 +250,11 @@ class Setting:
 
         def flat(u: jax.Array) -> jax.Array:
             found = self.parameters(u)
+            own = [found[name][jnp.array(places)] for name, places in self.sampled()]
             strengths = jnp.zeros(self.structure.channels)
             for measure, places in self.priors.measured.items():
                 strengths = strengths.at[np.array(places)].set(found[measure])
-            return jnp.concatenate([*(found[name] for name in self.names[:-1]), strengths, found["noise"]])
+            return jnp.concatenate([*own, strengths, found["noise"]])
 
         # No parameter depends on a later coordinate, so the determinant is the diagonal's product; NaN if one did.
         jacobian = jax.jacfwd(flat)(position)
@@ -231,7 +273,8 @@ class Setting:
         return sum(sites.values(), start=self.log_determinant(position)) - log_prior
 
     def mean_response(self, parameters: Parameters) -> jax.Array:
-        response = saturated_adstock(jnp.asarray(self.series.media), parameters, self.case.model)
+        media, channels = jnp.asarray(self.series.media), self.series.channels
+        response = saturated_adstock(media, parameters, self.case.model, channels)
         mean = response[self.series.fitted].mean(axis=0)
         return jnp.where(mean > 0, mean, 1.0)
 
@@ -251,13 +294,15 @@ class Setting:
             if dense
             else dist.LowRankMultivariateNormal(mean, factor, variance)
         )
-        prior = sum(sites[name] for name in parameters)
+        prior = sum(sites[name] for name in parameters if name in sites)
         prior = prior + sum(value for name, value in sites.items() if name.startswith("lift_"))
         return prior + likelihood.log_prob(jnp.asarray(self.series.kpi[fitted]))
 
     def log_probabilities(self, parameters: Parameters, coefficients: jax.Array) -> tuple[Parameters, Any]:
         arguments = (self.series, self.priors, self.case.model)
         values = {**parameters, "coefficients": coefficients}
+        for name, places in self.sampled():
+            values[name] = values[name][jnp.array(places)]
         return compute_log_probs(media_mix, arguments, {}, values)
 
 
@@ -315,7 +360,7 @@ def test_value_gradient_and_coefficients_are_the_plain_models(setting: Setting):
         return {
             "values": (value, setting.plain(u, dense=True), setting.completed(u, q, z)),
             "gradient": gradient,
-            "mean_response": setting.mean_response(setting.parameters(u)),
+            "mean_response": setting.mean_response({**setting.fixed(), **setting.parameters(u)}),
         }
 
     # One point after the other: LAPACK's batched calls in jax can wait for ever for threads that they hold themselves.

@@ -114,7 +114,8 @@ def _result(unit: Unit, panel: Panel, spec: Spec, chains: int, draws: int) -> Un
     values: dict[str, np.ndarray] = {}
     for name in names[:-1]:
         made = rng.uniform(*LIKELY[name], size=(chains, draws, len(panel.channels)))
-        values[name] = made * measured.media ** MEDIA_POWERS.get(name, 0)
+        there = np.array([spec.model.has(name, channel) for channel in panel.channels])
+        values[name] = np.where(there, made * measured.media ** MEDIA_POWERS.get(name, 0), np.nan)
     values["effect"] = rng.gamma(4.0, 300.0, size=(chains, draws, len(panel.channels)))
     values["coefficients"] = rng.normal(500.0, 100.0, size=(chains, draws, len(columns)))
     values["noise"] = rng.gamma(9.0, 50.0, size=(chains, draws))

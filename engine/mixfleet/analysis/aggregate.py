@@ -17,7 +17,7 @@ from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.config import Model
 from mixfleet.data.panel import Unit
 from mixfleet.models.baseline import component_rows
-from mixfleet.models.media import Curves
+from mixfleet.models.media import Curves, MediaTerm
 from mixfleet.posterior import counterfactual
 from mixfleet.posterior.fit_quality import weekly_noise
 from mixfleet.posterior.unit_series import UnitSeries, baseline_sums
@@ -172,7 +172,7 @@ def _walk(
 def _account(
     fleet: Fleet, place: int, series: UnitSeries, windows: Windows, span: int, rates: Float[np.ndarray, " rate"]
 ) -> Totals:
-    media, counted, curves, model = series.media, series.counted, series.curves, fleet.spec.model
+    media, counted, curves, term = series.media, series.counted, series.curves, fleet.term
     dates = fleet.units[place].dates
     index = np.full(fleet.weeks, -1)
     index[: len(dates)] = windows.index(dates)
@@ -184,9 +184,9 @@ def _account(
     with jax.enable_x64(True):
         if span or windows.kind == "all":
             weights, price = counterfactual.value_weights(counted, series.value)
-            found = _differences(media, weights, index, inside, curves, windows, model=model, span=span)
+            found = _differences(media, weights, index, inside, curves, windows, term=term, span=span)
         else:
-            value = np.asarray(counterfactual.contributions(media, within[:, :, None], curves, model=model))
+            value = np.asarray(counterfactual.contributions(media, within[:, :, None], curves, term=term))
             found, price, paid = (value, *(value[None, :, :0],) * 2, value[:, :0]), 1.0, paid[:0]
     contribution, lost, slope, inner = map(np.asarray, found)
     carry_in, carry_out = contribution[:, : inner.shape[1]] - inner, lost[0] - inner
@@ -218,15 +218,15 @@ def _differences(
     curves: Curves,
     windows: Windows,
     *,
-    model: Model,
+    term: MediaTerm,
     span: int,
 ) -> counterfactual.Difference:
     if windows.kind == "all":
-        kpi, slope = map(np.asarray, counterfactual.whole(media, weights, curves, model=model))
+        kpi, slope = map(np.asarray, counterfactual.whole(media, weights, curves, term=term))
         # Nothing comes before the whole or after it.
         return counterfactual.Difference(kpi[:1], kpi[:, None], slope[:, None], kpi[:1])
     starts = np.where(inside.any(axis=0), inside.argmax(axis=0), -1)
-    found = counterfactual.by_window(media, weights, index, starts, curves, model=model, span=span)
+    found = counterfactual.by_window(media, weights, index, starts, curves, term=term, span=span)
     return counterfactual.Difference(*map(np.asarray, found))
 
 

@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -24,6 +24,9 @@ from mixfleet.runtime import cores
 from mixfleet.storage.draws_reader import Archive
 from mixfleet.storage.draws_zarr import SHARD_UNITS
 from mixfleet.storage.reader import RunReader
+
+if TYPE_CHECKING:
+    from mixfleet.models.media import MediaTerm
 
 __all__ = ["Fleet", "read_fleet"]
 
@@ -66,6 +69,14 @@ class Fleet:
     def weeks(self) -> int:
         """Weeks of the longest unit."""
         return max((len(unit.dates) for unit in self.units), default=0)
+
+    @cached_property
+    def term(self) -> "MediaTerm":
+        """Form of each channel's response."""
+        # Starts jax, without which a saved run and its tables are read.
+        from mixfleet.models.media import media_term
+
+        return media_term(self.spec.model, self.channels)
 
     @property
     def certified(self) -> Bool[np.ndarray, " unit"]:

@@ -18,13 +18,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from mixfleet.analysis.posterior_draws import Fleet
-from mixfleet.config import Model
-from mixfleet.config.priors import ADSTOCK_PARAMETERS
 from mixfleet.data.panel import Unit
-from mixfleet.models.media import Curves, in_chunks, windows
+from mixfleet.models.media import Curves, FormGroup, MediaTerm, by_form, in_chunks, saturated, window
 from mixfleet.posterior.response_curves import media_price
 from mixfleet.posterior.unit_series import UnitSeries
-from mixfleet_kernels import adstock, saturation
+from mixfleet_kernels import adstock
 
 __all__ = ["SpendOutcome", "outcome_of_spend", "recent_worth"]
 
@@ -176,9 +174,9 @@ class SpendOutcome:
         fleet = self.fleet
         own = series.effect.shape[-1]
         picked = (np.arange(draws) * own) // draws
-        unit, model = fleet.units[place], fleet.spec.model
-        weeks, before = len(unit.dates), model.window - 1
-        channels = self.channel[rows]
+        unit, channels = fleet.units[place], self.channel[rows]
+        term = fleet.term.of(tuple(channels.tolist()))
+        weeks, before = len(unit.dates), term.window - 1
         history = np.zeros((before, len(rows)))
         known = series.media[max(weeks - before, 0) : weeks, channels]
         history[before - len(known) :] = known
@@ -186,7 +184,7 @@ class SpendOutcome:
         curves = Curves(series.shape[:, channels][..., picked], series.effect[channels][..., picked])
         with jax.enable_x64(dtype is float):
             made = jax.tree.map(lambda values: jnp.asarray(values, dtype), (history, shape / cost, multiple, curves))
-            return np.asarray(_brought(*made, model=model)).swapaxes(0, 1) * dtype(self.worth[place])
+            return np.asarray(_brought(*made, term=term)).swapaxes(0, 1) * dtype(self.worth[place])
 
 
 def outcome_of_spend(
@@ -273,44 +271,46 @@ def recent_worth(unit: Unit, weeks: int) -> float:
     return float(last.mean()) if len(last) else float(unit.value_per_kpi[unit.observed][-1])
 
 
-@partial(jax.jit, static_argnames="model")
+@partial(jax.jit, static_argnames="term")
 def _brought(
     history: Float[Array, "lag cell"],
     shape: Float[Array, "week base cell"],
     multiple: Float[Array, "level cell"],
     curves: Curves,
     *,
-    model: Model,
+    term: MediaTerm,
 ) -> Float[Array, "level cell draw"]:
     """KPI after the history, less what comes of the history alone; one base for all levels, or one for each."""
     before, levels = history.shape[0], max(shape.shape[1], multiple.shape[0])
     after = jnp.zeros((before, *shape.shape[1:]), shape.dtype)
 
-    def of_chunk(part: Curves) -> Array:
-        parameters = tuple(part.shape[len(ADSTOCK_PARAMETERS[model.adstock]) :])
-        weights = windows(part, model)
-        if not model.adstock_first:
+    def of_form(group: FormGroup, part: Curves) -> Array:
+        form, weights = group.form, window(part, group.form)
+        before_, shape_, multiple_ = (group.own(values, -1) for values in (history, shape, multiple))
+
+        def saturate(media: Array) -> Array:
+            return saturated(media[None], part, form, week=0)[0][0]
+
+        if not form.adstock_first:
             # Every week's saturated media arrive in full, this week or later.
-            value = saturation.saturate(model.saturation, _wide(shape * multiple[None], part), parameters)
+            value = saturated(_wide(shape_ * multiple_[None], part), part, form, week=0)[0]
             return jnp.sum(value, axis=0) * (part.effect * jnp.sum(weights, axis=0))[None]
-        past = jnp.concatenate([history, jnp.zeros((shape.shape[0] + before, history.shape[1]), history.dtype)])
+        past = jnp.concatenate([before_, jnp.zeros((shape_.shape[0] + before, before_.shape[1]), before_.dtype)])
         carried_in = adstock.convolve(_wide(past, part), weights)[before:]
-        coming = _wide(jnp.concatenate([shape, after]), part)
-        if weights.ndim > 1:
-            weights = jnp.broadcast_to(weights[:, None], (weights.shape[0], *coming.shape[1:]))
+        coming = _wide(jnp.concatenate([shape_, group.own(after, -1)]), part)
         # Carry-over is linear: a base is carried once for all its multiples.
-        carried = adstock.convolve(coming, weights)
+        lags = jnp.broadcast_to(weights[:, None], (weights.shape[0], *coming.shape[1:]))
+        carried = adstock.convolve(coming, lags)
 
         def add_week(total: Array, week: tuple[Array, Array]) -> tuple[Array, None]:
             past, now = week
-            seen = past[None] + now * multiple[..., None]
-            with_, without = (
-                saturation.saturate(model.saturation, media[None], parameters)[0] for media in (seen, past)
-            )
-            return total + (with_ - without[None]), None
+            return total + (saturate(past[None] + now * multiple_[..., None]) - saturate(past)[None]), None
 
         start = jnp.zeros((levels, *part.effect.shape), part.effect.dtype)
         return jax.lax.scan(add_week, start, (carried_in, carried))[0] * part.effect[None]
+
+    def of_chunk(part: Curves) -> Array:
+        return by_form(term, part, of_form, axis=-2)
 
     return in_chunks(of_chunk, curves, size=max(1, LANES // (levels * history.shape[1])))
 

@@ -1,5 +1,7 @@
 """Model settings: the structure of one unit's model."""
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -11,10 +13,53 @@ from mixfleet.config.priors import (
     OBSERVATION_PARAMETERS,
     SATURATION_PARAMETERS,
 )
-from mixfleet.config.schema import OneOf, Range
+from mixfleet.config.schema import FrozenMapping, Label, OneOf, Range
 from mixfleet.errors import ConfigError
 
-__all__ = ["Model"]
+__all__ = ["ChannelForm", "MediaForm", "Model"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaForm:
+    """How the media of one channel become its response: what `Model` says of all channels, or an exception of it."""
+
+    adstock: str
+    window: int
+    normalise: bool
+    saturation: str
+    adstock_first: bool
+
+    @property
+    def adstock_parameters(self) -> tuple[str, ...]:
+        """Names, in the order in which the adstock takes them."""
+        return ADSTOCK_PARAMETERS[self.adstock]
+
+    @property
+    def saturation_parameters(self) -> tuple[str, ...]:
+        """Names, in the order in which the saturation takes them."""
+        return SATURATION_PARAMETERS[self.saturation]
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Adstock's, then saturation's."""
+        return self.adstock_parameters + self.saturation_parameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelForm:
+    """What one channel has otherwise than the others; what is not given stays as `Model` says."""
+
+    adstock: Annotated[str, OneOf(ADSTOCK_PARAMETERS)] | None = None
+
+    window: Annotated[int, Range(1, 104)] | None = None
+    """At most `Model.window`, which says how long any channel carries over."""
+
+    normalise: bool | None = None
+    saturation: Annotated[str, OneOf(SATURATION_PARAMETERS)] | None = None
+    adstock_first: bool | None = None
+
+    def __post_init__(self) -> None:
+        schema.settle(self, key="model.channels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +76,10 @@ class Model:
 
     saturation: Annotated[str, OneOf(SATURATION_PARAMETERS)] = "logistic"
     adstock_first: bool = True
+
+    channels: FrozenMapping[Label, ChannelForm] = FrozenMapping()
+    """Channels whose media act otherwise than those of the others, by name: `{search: {adstock: none}}`."""
+
     trend: Literal["linear", "none"] = "linear"
 
     seasonality: Annotated[int, Range(0, 26)] = 2
@@ -57,6 +106,12 @@ class Model:
         names = [name for term in self.baseline_terms for name in term.names()]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ConfigError(f"two terms have a column {twice[0]!r}: give one a name", key="model.baseline")
+        for name, own in self.channels.items():
+            if own.window is not None and own.window > self.window:
+                raise ConfigError(
+                    f"must be at most model.window ({self.window}), is {own.window}: raise that to the longest window",
+                    key=f"model.channels.{name}.window",
+                )
 
     @property
     def baseline_terms(self) -> tuple[Term, ...]:
@@ -72,7 +127,36 @@ class Model:
         waves = (term for term in self.baseline_terms if isinstance(term, Fourier) and term.period == "year")
         return max((term.order for term in waves), default=0)
 
+    def form(self, channel: str | None = None) -> MediaForm:
+        """The form of a channel's response; without a name, that of channels without an exception."""
+        own = self.channels.get(channel) if channel is not None else None
+        names = [field.name for field in dataclasses.fields(MediaForm)]
+        here = {name: getattr(self, name) for name in names}
+        if own is not None:
+            here |= {name: getattr(own, name) for name in names if getattr(own, name) is not None}
+        return MediaForm(**here)
+
+    def forms(self, channels: Sequence[str]) -> tuple[MediaForm, ...]:
+        """The form of each channel's response.
+
+        Raises:
+            ConfigError: `channels` says something of a channel that there is not.
+        """
+        if unknown := [name for name in self.channels if name not in channels]:
+            raise ConfigError(f"no such channel; there are {', '.join(channels)}", key=f"model.channels.{unknown[0]}")
+        return tuple(self.form(channel) for channel in channels)
+
     @property
     def channel_parameters(self) -> tuple[str, ...]:
-        """Names of the parameters that every channel has: adstock's, saturation's, then `effect`."""
-        return (*ADSTOCK_PARAMETERS[self.adstock], *SATURATION_PARAMETERS[self.saturation], "effect")
+        """Names of the parameters that channels have: adstock's, saturation's, then `effect`.
+
+        With exceptions in `channels` not every channel has all of them.
+        """
+        forms = [self.form(), *(self.form(name) for name in self.channels)]
+        adstocks = [name for form in forms for name in form.adstock_parameters]
+        saturations = [name for form in forms for name in form.saturation_parameters]
+        return (*dict.fromkeys([*adstocks, *saturations]), "effect")
+
+    def has(self, parameter: str, channel: str) -> bool:
+        """Whether a channel has this one of `channel_parameters`."""
+        return parameter == "effect" or parameter in self.form(channel).parameters

@@ -112,7 +112,11 @@ class Pooling:
 
     def scale(self, parameter: str) -> float | None:
         """Prior scale of a parameter's deviations; None where it is not pooled."""
-        return getattr(self, _family(parameter))
+        return getattr(self, self.setting(parameter))
+
+    def setting(self, parameter: str) -> str:
+        """The setting that a parameter is under."""
+        return _family(parameter)
 
     def has_effects(self, parameter: str, column: str) -> bool:
         """Whether the labels of a key column have effects on a parameter, if on any."""

@@ -42,10 +42,14 @@ FAMILIES: dict[str, FamilyForm] = {
     "beta": FamilyForm(("a", "b"), lambda _: (0.0, 1.0)),
     "uniform": FamilyForm(("low", "high"), _between),
     "truncated_normal": FamilyForm(("mean", "sd", "low", "high"), _between),
+    "fixed": FamilyForm(("value",), lambda h: (h["value"], h["value"])),
 }
 """Families by name; `mixfleet.models.priors.families.register` adds to them."""
 
-_SIGNED = {"mean", "mean_log", "low", "high"}
+_SIGNED = {"mean", "mean_log", "low", "high", "value"}
+
+_MAY_BE_ZERO = {"decay", "delay"}
+"""Parameters of curves for which the value zero is a model: no carry-over, none of it late."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +263,15 @@ def check_support(parameter: str, distribution: Distribution, *, key: str) -> No
     known = PARAMETERS[parameter]
     if known.linear and distribution.family != "normal":
         raise ConfigError(f"must be normal, is {distribution.family}", key=f"{key}.family")
+    if distribution.family == "fixed" and (known.level != "channel" or parameter == "effect"):
+        raise ConfigError(
+            f"{parameter} cannot be fixed, only the parameters of adstock and saturation can; a narrow prior says "
+            "almost the same",
+            key=f"{key}.family",
+        )
     low, high = distribution.support
+    if low == high == 0.0 and parameter not in _MAY_BE_ZERO:
+        raise ConfigError(f"{parameter} must be above 0, is fixed at 0", key=f"{key}.value")
     if low < known.support[0] or high > known.support[1]:
         bounds = "between 0 and 1" if known.support[1] == 1.0 else "positive"
         raise ConfigError(f"{parameter} must stay {bounds}, {distribution.family} reaches [{low:g}, {high:g}]", key=key)

@@ -145,12 +145,14 @@ def _rank_unit(result: UnitResult, unit: Unit, truth: _Values, panel: Panel, spe
     values: dict[str, np.ndarray] = {}
     both = [truth, _drawn(result, factors, spec)]
     for name in spec.model.channel_parameters:
-        for c in present:
+        for c in present if spec.prior.of(name).family != "fixed" else ():
+            if not spec.model.has(name, panel.channels[c]):
+                continue
             values[f"{name}[{panel.channels[c]}]"] = np.concatenate([one.channel[name][:, c] for one in both])
     for k in range(columns.shape[1]):
         values[f"coefficient[{k}]"] = np.concatenate([one.linear[:, k] for one in both])
     noise = np.concatenate([one.noise for one in both])
-    contributions = np.concatenate([_contributions(one, media, spec) for one in both])
+    contributions = np.concatenate([_contributions(one, media, panel.channels, spec) for one in both])
     for c in present:
         values[f"contribution[{panel.channels[c]}]"] = contributions[:, :, c].sum(axis=1)
     total = contributions.sum(axis=2)
@@ -161,7 +163,7 @@ def _rank_unit(result: UnitResult, unit: Unit, truth: _Values, panel: Panel, spe
     values["last_week_again"] = expected[:, -1] + noise * random.standard_normal(len(noise))
     for number, test in enumerate(unit.experiments):
         path = np.stack([test.test, test.control]) / factors.media[list(test.places)]
-        values[f"lift[{number}]"] = np.concatenate([_lifts(one, path, test, spec) for one in both])
+        values[f"lift[{number}]"] = np.concatenate([_lifts(one, path, test, panel.channels, spec) for one in both])
     values["noise_times_media"] = noise * total.sum(axis=1)
     return {name: _rank(drawn, random) for name, drawn in values.items()}
 
@@ -235,11 +237,11 @@ def _rank(values: Float[np.ndarray, " draw"], random: np.random.Generator) -> in
 
 
 def _contributions(
-    values: _Values, media: Float[np.ndarray, "week channel"], spec: Spec
+    values: _Values, media: Float[np.ndarray, "week channel"], channels: tuple[str, ...], spec: Spec
 ) -> Float[np.ndarray, "draw week channel"]:
     return np.stack(
         [
-            saturated_adstock(media, {name: v[i] for name, v in values.channel.items()}, spec.model)
+            saturated_adstock(media, {name: v[i] for name, v in values.channel.items()}, spec.model, channels)
             * values.channel["effect"][i]
             for i in range(len(values.noise))
         ]
@@ -247,12 +249,16 @@ def _contributions(
 
 
 def _lifts(
-    values: _Values, path: Float[np.ndarray, "2 week channel"], test: Experiment, spec: Spec
+    values: _Values,
+    path: Float[np.ndarray, "2 week channel"],
+    test: Experiment,
+    channels: tuple[str, ...],
+    spec: Spec,
 ) -> Float[np.ndarray, " draw"]:
     """A test's lift by draw, of scaled media with it and without."""
     places, media = list(test.places), np.zeros((*path.shape[:2], next(iter(values.channel.values())).shape[1]))
     media[:, :, places] = path
-    changed = _contributions(values, media[0], spec) - _contributions(values, media[1], spec)
+    changed = _contributions(values, media[0], channels, spec) - _contributions(values, media[1], channels, spec)
     return changed[:, :, places].sum(axis=2) @ test.worth
 
 
@@ -282,7 +288,8 @@ def _truths(fleet: simulate.Simulated) -> dict[tuple[str, ...], _Values]:
     for row in fleet.truth.to_pylist():
         own = channel.setdefault(_labels(row), {name: np.ones((1, len(names))) for name in parameters})
         for name in parameters:
-            own[name][0, names.index(row["channel"])] = row[name]
+            if row[name] is not None:
+                own[name][0, names.index(row["channel"])] = row[name]
     linear: dict[tuple[str, ...], dict[str, float]] = {}
     for row in fleet.truth_linear.to_pylist():
         linear.setdefault(_labels(row), {})[row["column"]] = row["value"]

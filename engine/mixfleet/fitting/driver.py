@@ -96,7 +96,8 @@ def _climb(
     still: list[tuple[Structure, Finished]] = []
     for structure in dict.fromkeys(structure for structure, _ in unfinished):
         # One unit to a tile: they are few, and have no others to share one with.
-        again = replace(structure, model=moved.model, units=min(RETRY_PLACES, structure.units))
+        model = replace(structure.model, coordinate=moved.model.coordinate)
+        again = replace(structure, model=model, units=min(RETRY_PLACES, structure.units))
         jobs = [
             replace(
                 harder(finished.job, spec, again),

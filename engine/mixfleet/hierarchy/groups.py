@@ -92,7 +92,7 @@ def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> P
         raise ConfigError("cannot be pooled yet: only normal can", key="model.observation")
     settings = pooled_settings(spec)
     names = spec.model.channel_parameters
-    pooled = tuple(j for j, name in enumerate(names) if spec.pooling.scale(name) is not None)
+    pooled = _pooled_parameters(panel, spec)
     if not pooled and not shared_places(spec):
         raise ConfigError("pools nothing that the model has", key="pooling")
     keys = _effect_keys(panel, spec)
@@ -137,6 +137,25 @@ def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> P
         shared=shared,
         columns=columns,
     )
+
+
+def _pooled_parameters(panel: Panel, spec: Spec) -> tuple[int, ...]:
+    """Places of the channel parameters that are pooled; known values are not."""
+    names = spec.model.channel_parameters
+    pooled = [
+        j
+        for j, name in enumerate(names)
+        if spec.pooling.scale(name) is not None and spec.prior.of(name).family != "fixed"
+    ]
+    for name in (names[j] for j in pooled):
+        if missing := [channel for channel in panel.channels if not spec.model.has(name, channel)]:
+            setting = f"pooling.{spec.pooling.setting(name)}"
+            raise ConfigError(
+                f"{name} cannot be pooled, as channel {missing[0]!r} has none: set {setting} to null, or give all "
+                "channels one form",
+                key="model.channels",
+            )
+    return tuple(pooled)
 
 
 def typical_media(group: Prepared) -> Float[np.ndarray, "channel unit"]:

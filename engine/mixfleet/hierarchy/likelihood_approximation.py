@@ -185,8 +185,9 @@ def _linearised(
         return log_curve(pool, jnp.asarray(hyper_rows), jnp.asarray(level), position)
 
     layout = pool.structure.layout
+    saturations = {name for form in layout.term.forms for name in form.saturation_parameters}
     for j, rows, own in pool.slices():
-        if len(layout.adstock) <= j < len(layout.shapes):
+        if j < len(layout.shapes) and layout.shapes[j].parameter in saturations:
             along = jnp.zeros_like(at).at[own].set(1)
             slope[rows] = np.asarray(jax.jvp(curve, (at,), (along,))[1])[..., 0]
     return slope, np.asarray(curve(at), float)[..., 0]

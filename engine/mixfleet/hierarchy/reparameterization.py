@@ -29,7 +29,8 @@ from jaxtyping import Array, Float
 
 from mixfleet.hierarchy.hyperparameters import Hierarchy, Hyper, centre_priors, means, moved, spreads, with_moved
 from mixfleet.models.batch import Structure
-from mixfleet.models.priors.families import FAMILIES
+from mixfleet.models.media import joined
+from mixfleet.models.transforms import block_values
 from mixfleet_kernels import saturation
 
 __all__ = [
@@ -52,7 +53,7 @@ class Pool:
     structure: Structure
     """Of the units, padded in number, with the priors that pooled parameters have."""
     parameters: tuple[int, ...]
-    """Which channel parameters are pooled, by their place in `structure.model.channel_parameters`."""
+    """Which channel parameters are pooled, by their place in `structure.layout.by_channel`; all channels have them."""
     levels: tuple[int, ...]
     """Labels of each key that has effects, padded."""
     types: int
@@ -321,15 +322,16 @@ def log_curve(
 
     A contribution is what the data say of, whatever the curve is.
     """
-    structure = pool.structure
-    if structure.model.coordinate != "effect":
+    layout = pool.structure.layout
+    if pool.structure.model.coordinate != "effect":
         return jnp.zeros((*level.shape, position.shape[-1]), position.dtype)
-    values = [
-        FAMILIES[block.family].constrain(position[block.rows], hyper_rows[:, block.rows, :, None])
-        for block in structure.layout.saturation
-    ]
+    slots = layout.to_slots([block_values(block, position, hyper_rows[..., None]) for block in layout.shapes])
     media = jnp.broadcast_to(level[..., None], (*level.shape, position.shape[-1]))
-    return jnp.log(saturation.saturate(structure.model.saturation, media, tuple(values)))
+    parts = []
+    for group in layout.term.groups:
+        own = group.own(slots[layout.adstock_slots :], 0)[: len(group.form.saturation_parameters)]
+        parts.append(saturation.saturate(group.form.saturation, group.own(media, 0), own))
+    return jnp.log(joined(layout.term, parts, 0))
 
 
 def pooled_rows(pool: Pool, rows: Any) -> Any:

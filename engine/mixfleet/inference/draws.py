@@ -34,7 +34,7 @@ class Draws(NamedTuple):
     """One unit's draws in the model's scaled units; what stands at and after the count is not a draw."""
 
     shape: Float[Values, "parameter channel draw chain"]
-    """Adstock, then saturation parameters."""
+    """Adstock, then saturation parameters; NaN where a channel has not that one."""
     effect: Float[Values, "channel draw chain"]
     contribution: Float[Values, "channel draw chain"]
     """Mean over the weeks of the likelihood, in shares of the KPI's scale; zero for an absent channel."""
@@ -63,12 +63,18 @@ class Judgement(NamedTuple):
     finite: Bool[Values, ""]
 
 
-def parameter_quantities(draws: Draws) -> Int[np.ndarray, " parameter"]:
-    """Of the quantities that `inspect` judges, the parameters, in the order of the position, coefficients last."""
-    shapes, channels = np.shape(draws.shape)[:2]
-    sampled, shared = (shapes + 1) * channels, len(draws.observation) + len(draws.coefficients)
+def parameter_quantities(structure: Structure) -> Int[np.ndarray, " parameter"]:
+    """Of the quantities that `inspect` judges, the parameters, coefficients last; -1 for a known value.
+
+    In the order of the layout: of each parameter, the channels that have it.
+    """
+    layout, channels = structure.layout, structure.channels
+    shapes = sum(block.size for block in layout.sampled)
+    numbers = iter(range(shapes))
+    found = [-1 if block.fixed else next(numbers) for block in layout.shapes for _ in range(block.size)]
     # Between effects and the observation's parameters stand the contributions.
-    return np.r_[:sampled, sampled + channels : sampled + channels + shared]
+    first, shared = shapes + 2 * channels, len(layout.observation) + structure.columns
+    return np.r_[np.array(found, int), shapes : shapes + channels, first : first + shared]
 
 
 @partial(jax.jit, static_argnames=("structure", "length"), compiler_options=COMPILER_OPTIONS)
@@ -96,7 +102,7 @@ def inspect(
     total = jnp.where(jnp.any(present), jnp.sum(drawn.contribution, axis=0), drawn.observation[0])
     quantities = jnp.concatenate(
         [
-            drawn.shape.reshape(-1, length, rows.shape[-1]),
+            *_judged(structure, drawn.shape),
             drawn.effect,
             jnp.where(present, drawn.contribution, drawn.effect),
             drawn.observation,
@@ -117,6 +123,18 @@ def inspect(
         finite=jnp.all(jnp.where(valid[:, None], jnp.isfinite(quantities), True)),
     )
     return drawn, judgement
+
+
+def _judged(
+    structure: Structure, shape: Float[Values, "parameter channel draw chain"]
+) -> list[Float[Values, "row draw chain"]]:
+    """Of the curves' parameters, those that are sampled."""
+    blocks = enumerate(structure.layout.shapes)
+    return [
+        shape[i] if block.size == structure.channels else shape[i, np.array(block.channels, int)]
+        for i, block in blocks
+        if not block.fixed
+    ]
 
 
 def _only(batch: UnitBatch, unit: Int[Array, ""]) -> UnitBatch:
@@ -162,7 +180,7 @@ def _drawn(
 
     nothing = jnp.zeros((0, structure.channels, lanes), rows.dtype)
     return Draws(
-        shape=by_draw(jnp.stack(parameters.shape) if parameters.shape else nothing),
+        shape=by_draw(structure.layout.wide(parameters.shape) if parameters.shape else nothing),
         effect=by_draw(effect),
         contribution=by_draw(contribution * own.active),
         observation=by_draw(jnp.stack(parameters.observation)),

@@ -12,9 +12,12 @@ from jaxtyping import Array, Bool, Float
 
 from mixfleet.config import Model, Spec
 from mixfleet.config.priors import OBSERVATION_PARAMETERS, Distribution
+from mixfleet.config.schema import FrozenMapping
 from mixfleet.data import scaling
 from mixfleet.data.panel import Panel, Unit
+from mixfleet.errors import ConfigError
 from mixfleet.models import baseline
+from mixfleet.models.media.term import MediaTerm, media_term
 from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.parameters import DrawRows, ParameterLayout, parameter_layout, sampled_parameters
 from mixfleet.models.priors.families import HYPER_ROWS, family_of
@@ -57,6 +60,8 @@ class Structure:
     units: int
     chains: int
     model: Model
+    """Without what it says of channels by name, which is in `term`."""
+    term: MediaTerm
     families: tuple[str, ...]
     """Prior family of each of `parameters.sampled_parameters(model)`."""
     strengths: tuple[str, ...]
@@ -79,7 +84,7 @@ class Structure:
     def layout(self) -> ParameterLayout:
         """Where each sampled coordinate of a unit stands."""
         sampled = 0 if OBSERVATIONS[self.model.observation].marginal else self.columns
-        return parameter_layout(self.model, self.families, channels=self.channels, sampled_columns=sampled)
+        return parameter_layout(self.term, self.model.observation, self.families, sampled_columns=sampled)
 
     @property
     def rows(self) -> DrawRows:
@@ -101,8 +106,8 @@ class UnitBatch(NamedTuple):
     basis: Float[Array, "unit week column"]
     variance: Float[Array, "column unit"]
     active: Float[Array, "channel unit"]
-    hyper: Float[Array, "row coordinate unit"]
-    """Prior data of each sampled coordinate, from `PriorFamily.encode`."""
+    hyper: Float[Array, "row column unit"]
+    """Prior data of each sampled coordinate, from `PriorFamily.encode`; then of each known value."""
     measure: Float[Array, "3 channel unit"]
     """What each channel's prior is on, from `strength.StrengthPrior`."""
     log_strength_unit: Float[Array, "channel unit"]
@@ -145,7 +150,7 @@ class PreparedUnit:
     """Takes the coefficients along the basis, in prior standard deviations, to the columns' own."""
     prior_mean: Float[np.ndarray, " column"]
     priors: tuple[tuple[Distribution, ...], ...]
-    """Prior of each parameter of the curves, by parameter and channel."""
+    """Prior of each parameter of the curves, by parameter and channel; of no meaning where a channel lacks it."""
     strength: StrengthPrior
     """Prior of each channel's strength."""
     arrays: dict[str, np.ndarray]
@@ -164,8 +169,12 @@ def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
     """The structure of the program for the panel's units, of `weeks` weeks.
 
     Raises:
-        ConfigError: A prior that a channel's strength cannot have.
+        ConfigError: A prior that a channel's strength cannot have, or lift tests of a model whose channels differ.
     """
+    term = media_term(spec.model, panel.channels)
+    evidence = extent_of((unit.experiments for unit in panel.units), window=spec.model.window)
+    if evidence.rows and len(term.groups) > 1:
+        raise ConfigError("lift tests need one form for all channels: leave out one of the two", key="model.channels")
     families = [family_of(spec.prior.of(name)).name for name in sampled_parameters(spec.model)]
     chains = spec.inference.chains
     return Structure(
@@ -175,12 +184,13 @@ def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
         units=max(1, spec.compute.lanes // chains),
         chains=chains,
         # Columns are data: neither terms nor their dates make another program.
-        model=replace(spec.model, baseline=()),
+        model=replace(spec.model, baseline=(), channels=FrozenMapping()),
+        term=term,
         families=tuple(families),
         strengths=strength_families(spec.prior, panel),
         measured=spec.prior.on.possible != ("effect",),
         dtype=spec.compute.precision,
-        evidence=extent_of((unit.experiments for unit in panel.units), window=spec.model.window),
+        evidence=evidence,
     )
 
 
@@ -200,7 +210,8 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
 
     kpi = (measured.scaled_kpi(unit) - design @ mean) * fitted
     media = measured.scaled_media(unit)
-    active = _reaches(media, contribution_weeks, model.window if model.adstock != "none" else 1)
+    term = media_term(model, panel.channels)
+    active = _reaches(media, contribution_weeks, [1 if form.adstock == "none" else form.window for form in term.forms])
     priors = _curve_priors(spec, panel, names)
     strength = strength_prior(unit, panel, spec, measured, contribution_weeks)
     shared = tuple(spec.prior.distribution(name, unit=names) for name in OBSERVATION_PARAMETERS[model.observation])
@@ -209,7 +220,7 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
     error = np.maximum(_effect_error(kpi, media * active, basis, fitted, strength.typical(response)), 1e-9)
     strength_unit = np.log(error if model.coordinate == "effect" else error * response)
     sampled_columns = 0 if OBSERVATIONS[model.observation].marginal else len(sd)
-    hyper, centre = _prior_data(priors, strength.distributions, shared, sampled_columns)
+    hyper, centre = _prior_data(_layout(spec, term, sampled_columns), (*priors, strength.distributions), shared)
     weeks = padded_weeks(len(unit.dates))
     arrays = {
         # Media of a new unit's later weeks are on a scale of their own already, and predictions are to hold them.
@@ -247,19 +258,25 @@ def _curve_priors(spec: Spec, panel: Panel, names: dict[str, str]) -> tuple[tupl
     )
 
 
+def _layout(spec: Spec, term: MediaTerm, sampled_columns: int) -> ParameterLayout:
+    families = [family_of(spec.prior.of(name)).name for name in sampled_parameters(spec.model)]
+    return parameter_layout(term, spec.model.observation, families, sampled_columns=sampled_columns)
+
+
 def _prior_data(
-    priors: tuple[tuple[Distribution, ...], ...],
-    strengths: tuple[Distribution, ...],
-    shared: tuple[Distribution, ...],
-    sampled_columns: int,
-) -> tuple[Float[np.ndarray, "row coordinate"], Float[np.ndarray, " coordinate"]]:
-    """Prior data of every coordinate in the order of the layout, and where optimisation starts."""
-    rows = [family_of(prior).encode(prior.values) for own in (*priors, strengths, shared) for prior in own]
-    centre = [_centre(prior) for by_channel in priors for prior in by_channel]
-    centre += [1.0] * len(strengths) + [_centre(prior) for prior in shared]
+    layout: ParameterLayout, priors: tuple[tuple[Distribution, ...], ...], shared: tuple[Distribution, ...]
+) -> tuple[Float[np.ndarray, "row column"], Float[np.ndarray, " coordinate"]]:
+    """Prior data of every coordinate and known value, and where optimisation starts."""
+    hyper, centre = np.zeros((HYPER_ROWS, layout.prior_columns)), np.zeros(layout.dimension)
     # Sampled coefficients are standard normal along the basis, given all the rest, and have no data of their own.
-    rows += [np.zeros(HYPER_ROWS)] * sampled_columns
-    return np.stack(rows, axis=-1), np.array([*centre, *[0.0] * sampled_columns])
+    blocks = zip((*layout.by_channel, *layout.observation), (*priors, *((prior,) for prior in shared)), strict=True)
+    for block, of_block in blocks:
+        own = [of_block[c] for c in block.channels] if block.axis == "channel" else of_block
+        for column, prior in enumerate(own, start=block.first):
+            hyper[:, column] = family_of(prior).encode(prior.values)
+            if not block.fixed:
+                centre[column] = 1.0 if block is layout.effect else _centre(prior)
+    return hyper, centre
 
 
 def repadded(member: PreparedUnit, weeks: int) -> PreparedUnit:
@@ -310,7 +327,7 @@ def batch_shapes(structure: Structure) -> UnitBatch:
         basis=(units, weeks, columns),
         variance=(columns, units),
         active=(channels, units),
-        hyper=(HYPER_ROWS, structure.dimension, units),
+        hyper=(HYPER_ROWS, structure.layout.prior_columns, units),
         measure=(3, channels, units),
         log_strength_unit=(channels, units),
         centre=(structure.dimension, units),
@@ -337,12 +354,17 @@ def decompose(
     return basis, variance, sd[:, None] * rotation.T
 
 
-def _reaches(media: np.ndarray, fitted: np.ndarray, window: int) -> Float[np.ndarray, " channel"]:
+def _reaches(
+    media: Float[np.ndarray, "week channel"], fitted: Bool[np.ndarray, " week"], windows: Sequence[int]
+) -> Float[np.ndarray, " channel"]:
     """1.0 for channels with media in some fitted week or the carry-over window before one."""
-    within = np.zeros(len(fitted), bool)
-    for week in np.flatnonzero(fitted):
-        within[max(0, week - window + 1) : week + 1] = True
-    return np.any(media[within] != 0, axis=0).astype(float)
+    found = np.zeros(media.shape[1])
+    for window in set(windows):
+        within = np.zeros(len(fitted), bool)
+        for week in np.flatnonzero(fitted):
+            within[max(0, week - window + 1) : week + 1] = True
+        found = np.where(np.array(windows) == window, np.any(media[within] != 0, axis=0), found)
+    return found
 
 
 def _effect_error(

@@ -68,9 +68,9 @@ def _log_posterior(
     priors = log_prob(log_measure, hyper[:, layout.effect.rows], structure.strengths)
     priors = priors + log_strength_slope(u, structure.strengths)
     value = jnp.sum(jnp.where(series.weight > 0, series.weight * by_week, 0.0), axis=0) + jnp.sum(priors, axis=0)
-    for part in (*layout.shapes, *layout.observation):
+    for part in (*layout.sampled, *layout.observation):
         value = value + jnp.sum(FAMILIES[part.family].log_prob(position[part.rows], hyper[:, part.rows]), axis=0)
     value = value + jnp.sum(norm.logpdf(along) + jnp.log(spread), axis=0)
     if structure.evidence.rows:
-        value = value + evidence(parameters.shape, effect, batch, structure).value
+        value = value + evidence(layout.to_slots(parameters.shape), effect, batch, structure).value
     return value, jnp.concatenate([mean, along])

@@ -40,7 +40,7 @@ def evidence(
     """The tests' log likelihood given the channels' curves.
 
     Args:
-        shape: Adstock, then saturation parameters.
+        shape: Adstock, then saturation parameters, by slot of the kernels; one form for all channels.
         effect: On the model's scale.
         batch: The units' data.
         structure: The program's structure; its units must have tests.
@@ -67,9 +67,9 @@ def evidence(
         media,
         weights=weights,
         tangents=tangents,
-        family=structure.model.saturation,
+        family=structure.term.forms[0].saturation,
         parameters=parameters,
-        adstock_first=structure.model.adstock_first,
+        adstock_first=structure.term.forms[0].adstock_first,
     )
     # Kept apart, or the compiler works the responses out anew for each of their readers.
     response = jax.lax.optimization_barrier(response)

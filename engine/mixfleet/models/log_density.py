@@ -19,7 +19,7 @@ from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.parameters import Block
 from mixfleet.models.priors.families import FAMILIES, with_slope
 from mixfleet.models.strength import log_prob, log_strength, log_strength_slope
-from mixfleet.models.transforms import Evaluation, natural, response, windows
+from mixfleet.models.transforms import Evaluation, block_values, natural, response, windows
 from mixfleet_kernels.likelihood import Series, likelihood
 from mixfleet_kernels.reductions import sum_rows
 
@@ -44,9 +44,8 @@ def evaluate_density(
 def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure: Structure) -> Evaluation:
     layout, chains = structure.layout, position.shape[-1] // batch.media.shape[-1]
     hyper = jnp.repeat(batch.hyper, chains, axis=-1)
-    drawn, prior = (
-        [_sloped(function, block, position, hyper) for block in layout.shapes] for function in ("constrain", "log_prob")
-    )
+    prior = [_sloped("log_prob", block, position, hyper) for block in layout.sampled]
+    drawn = [_sloped("constrain", block, position, hyper) for block in layout.shapes]
     u = position[layout.effect.rows]
     bent, bent_slope = _with_slope(partial(log_strength, families=structure.strengths), u)
     jacobian, jacobian_slope = _with_slope(partial(log_strength_slope, families=structure.strengths), u)
@@ -54,22 +53,24 @@ def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure
     noise, noise_slope, noise_prior, noise_prior_slope = _noise(layout.noise, position, hyper)
 
     as_mean = structure.model.coordinate != "effect"
-    weights, tangents, parameters = windows(tuple(value for value, _ in drawn), u.shape, structure)
+    slots = layout.to_slots([value for value, _ in drawn])
+    weights, tangents, parameters = windows(slots, u.shape, structure)
+    forms = structure.term.forms
     data = likelihood(
         series,
         weights,
         tangents,
-        structure.model.saturation,
+        tuple(form.saturation for form in forms),
         parameters,
         jnp.exp(log_value),
         jnp.log(noise),
         strength_is_mean=as_mean,
-        adstock_first=structure.model.adstock_first,
+        adstock_first=tuple(form.adstock_first for form in forms),
         unit_media=batch.media,
-        decay=drawn[0][0] if structure.model.adstock == "geometric" else None,
-        normalised=structure.model.normalise,
+        decay=_decay(slots, structure),
+        normalised=forms[0].normalise,
     )
-    data = with_evidence(data, tuple(value for value, _ in drawn), batch, structure)
+    data = with_evidence(data, slots, batch, structure)
     log_mean = jnp.log(data.mean_response)
     log_effect = log_value - log_mean if as_mean else log_value
     by_effect, by_mean, offset = _measure(batch, chains, structure)
@@ -81,16 +82,13 @@ def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure
     by_log_effect = data.by_effect * data.effect + by_effect * measure_slope
     through_mean = by_log_effect if as_mean else jnp.zeros_like(by_log_effect)
     through_mean = (through_mean - by_mean * measure_slope) / data.mean_response * series.active
-    by_shape = [
-        (direct - through_mean * mean) * slope + prior_slope
-        for direct, mean, (_, slope), (_, prior_slope) in zip(
-            data.by_shape, data.mean_by_shape, drawn, prior, strict=True
-        )
-    ]
+    by_slot = [direct - through_mean * mean for direct, mean in zip(data.by_shape, data.mean_by_shape, strict=True)]
+    by_block = zip(layout.shapes, layout.from_slots(by_slot), drawn, strict=True)
+    by_value = [gradient * slope for block, gradient, (_, slope) in by_block if not block.fixed]
+    by_shape = [gradient + slope for gradient, (_, slope) in zip(by_value, prior, strict=True)]
     by_noise = data.by_log_noise * noise_slope / noise + noise_prior_slope
-    logs = sum((log for log, _ in prior), effect_prior + jacobian)
     return Evaluation(
-        value=data.value + noise_prior + sum_rows(logs),
+        value=data.value + noise_prior + _sum_of_priors([log for log, _ in prior], effect_prior + jacobian, structure),
         gradient=jnp.concatenate([*by_shape, by_log_effect * bent_slope + jacobian_slope, by_noise[None]]),
         extra=jnp.concatenate([data.mean_response, data.projection]),
     )
@@ -108,10 +106,31 @@ def _measure(batch: UnitBatch, chains: int, structure: Structure) -> tuple[Array
     return tuple(jnp.repeat(batch.measure, chains, axis=-1)) if structure.measured else (1.0, 0.0, 0.0)
 
 
+def _sum_of_priors(
+    priors: list[Float[Array, "row lane"]], strength: Float[Array, "channel lane"], structure: Structure
+) -> Float[Array, " lane"]:
+    """The priors of all channels; those of one channel are added first, so that channels are summed once."""
+    whole = [prior for prior in priors if len(prior) == structure.channels]
+    part = [sum_rows(prior) for prior in priors if 0 < len(prior) < structure.channels]
+    return sum(part, sum_rows(sum(whole, strength)))
+
+
+def _decay(
+    slots: tuple[Float[Array, "channel lane"], ...], structure: Structure
+) -> Float[Array, "channel lane"] | None:
+    """The decays where every window is geometric and of one kind, which the native kernel carries by recursion."""
+    forms = structure.term.forms
+    kinds = {(form.adstock, form.window, form.normalise) for form in forms}
+    return slots[0] if len(kinds) == 1 and forms[0].adstock == "geometric" else None
+
+
 def _sloped(
     function: str, block: Block, position: Array, hyper: Array
-) -> tuple[Float[Array, "channel lane"], Float[Array, "channel lane"]]:
-    """`constrain` or `log_prob` of a block's coordinates, and its slope."""
+) -> tuple[Float[Array, "row lane"], Float[Array, "row lane"]]:
+    """`constrain` or `log_prob` of a block's coordinates, and its slope; known values have none."""
+    if block.fixed:
+        value = block_values(block, position, hyper)
+        return value, jnp.zeros_like(value)
     return with_slope(getattr(FAMILIES[block.family], function), position[block.rows], hyper[:, block.rows])
 
 

@@ -1,13 +1,18 @@
 """Parameters: where each number of a unit's position, and of a kept draw, stands. No other module counts rows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
-from jaxtyping import Array, Shaped
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Shaped
 
 from mixfleet.config import Model
-from mixfleet.config.priors import ADSTOCK_PARAMETERS, OBSERVATION_PARAMETERS, SATURATION_PARAMETERS
+from mixfleet.config.model import MediaForm
+from mixfleet.config.priors import OBSERVATION_PARAMETERS
+from mixfleet.models.media.term import MediaTerm
 
 __all__ = ["Block", "DrawRows", "ParameterLayout", "parameter_layout", "sampled_parameters"]
 
@@ -22,6 +27,13 @@ class Block:
     size: int
     family: str
     """Name of the prior's family in `families.FAMILIES`."""
+    channels: tuple[int, ...] = ()
+    """Of a parameter of channels, the places of those that have it."""
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the values are known: the block is no part of a position, and stands behind it in prior data."""
+        return self.family == "fixed"
 
     @property
     def rows(self) -> slice:
@@ -33,25 +45,27 @@ class Block:
 class ParameterLayout:
     """The sampled coordinates of a unit, in order.
 
-    Adstock and saturation parameters, then `effect`, each over the channels; the observation's parameters; and, where
-    they are not integrated out, the coefficients of the baseline along its basis.
+    Adstock and saturation parameters, each over the channels that have it; `effect`, over all channels; the
+    observation's parameters; and, where they are not integrated out, the coefficients of the baseline along its basis.
+    Parameters whose values are known come behind.
     """
 
-    adstock: tuple[Block, ...]
-    saturation: tuple[Block, ...]
+    shapes: tuple[Block, ...]
+    """Parameters of the response curves in the order of `MediaTerm.parameters`: adstocks', then saturations'."""
     effect: Block
     observation: tuple[Block, ...]
     coefficients: Block | None
-
-    @property
-    def shapes(self) -> tuple[Block, ...]:
-        """Parameters of the response curves: adstock's, then saturation's."""
-        return self.adstock + self.saturation
+    term: MediaTerm
 
     @property
     def by_channel(self) -> tuple[Block, ...]:
-        """Parameters of every channel: the curves', then `effect`."""
+        """Parameters of channels: the curves', then `effect`."""
         return (*self.shapes, self.effect)
+
+    @property
+    def sampled(self) -> tuple[Block, ...]:
+        """Of the curves' parameters, those that are sampled."""
+        return tuple(block for block in self.shapes if not block.fixed)
 
     @property
     def noise(self) -> Block:
@@ -64,37 +78,124 @@ class ParameterLayout:
         last = self.coefficients or self.observation[-1]
         return last.first + last.size
 
+    @property
+    def prior_columns(self) -> int:
+        """Columns of prior data: one for each coordinate, then one for each known value."""
+        return self.dimension + sum(block.size for block in self.shapes if block.fixed)
+
+    @cached_property
+    def places(self) -> tuple[tuple[tuple[int, int] | None, ...], ...]:
+        """Of each slot of the kernels and each channel, the block and the row in it; None where a channel has no such.
+
+        A slot is the first, second, ... parameter of each channel's own adstock, then of its own saturation.
+        """
+        names, forms = [block.parameter for block in self.shapes], self.term.forms
+
+        def place(parameters: tuple[str, ...], slot: int, channel: int) -> tuple[int, int] | None:
+            if slot >= len(parameters):
+                return None
+            block = names.index(parameters[slot])
+            return block, self.shapes[block].channels.index(channel)
+
+        adstocks, saturations = ([own(form) for form in forms] for own in (_adstock, _saturation))
+        return tuple(
+            tuple(place(parameters, slot, c) for c, parameters in enumerate(kind))
+            for kind in (adstocks, saturations)
+            for slot in range(max(map(len, kind), default=0))
+        )
+
+    @property
+    def adstock_slots(self) -> int:
+        """How many of the slots are adstocks'."""
+        return max((len(form.adstock_parameters) for form in self.term.forms), default=0)
+
+    def to_slots(self, values: Sequence[Float[Array, "row *lane"]]) -> tuple[Float[Array, "channel *lane"], ...]:
+        """Values of each block in `shapes` as the kernels take them: by slot, one where a channel has no such."""
+        found = []
+        for slot in self.places:
+            blocks = {place[0] for place in slot if place is not None}
+            if len(blocks) == 1 and all(slot):
+                found.append(values[blocks.pop()])
+                continue
+            filler = jnp.ones_like(values[min(blocks)][:1])
+            rows = [filler if place is None else values[place[0]][place[1] : place[1] + 1] for place in slot]
+            found.append(jnp.concatenate(rows))
+        return tuple(found)
+
+    def from_slots(self, values: Sequence[Float[Array, "channel *lane"]]) -> tuple[Float[Array, "row *lane"], ...]:
+        """What a kernel gave by slot, for each block in `shapes`."""
+        found = []
+        for b, block in enumerate(self.shapes):
+            slots = [
+                next(s for s, slot in enumerate(self.places) if slot[c] == (b, row))
+                for row, c in enumerate(block.channels)
+            ]
+            if len(set(slots)) == 1 and block.size == len(self.term.forms):
+                found.append(values[slots[0]])
+            else:
+                rows = [values[slot][c : c + 1] for slot, c in zip(slots, block.channels, strict=True)]
+                found.append(jnp.concatenate(rows) if rows else values[0][:0])
+        return tuple(found)
+
+    def wide(self, values: Sequence[Float[Array, "row *lane"]]) -> Float[Array, "parameter channel *lane"]:
+        """Values of each block in `shapes` over all channels; NaN where a channel has not that parameter."""
+        channels, found = len(self.term.forms), []
+        for block, own in zip(self.shapes, values, strict=True):
+            if block.size == channels:
+                found.append(own)
+            else:
+                nothing = jnp.full((channels, *own.shape[1:]), jnp.nan, own.dtype)
+                found.append(nothing.at[np.array(block.channels, int)].set(own))
+        return jnp.stack(found)
+
+
+def _adstock(form: MediaForm) -> tuple[str, ...]:
+    return form.adstock_parameters
+
+
+def _saturation(form: MediaForm) -> tuple[str, ...]:
+    return form.saturation_parameters
+
 
 def sampled_parameters(model: Model) -> tuple[str, ...]:
-    """Names of the parameters that have a prior of their own in the sampled position, in its order."""
+    """Names of the parameters that have a prior of their own, in the order of the position."""
     return (*model.channel_parameters, *OBSERVATION_PARAMETERS[model.observation])
 
 
 def parameter_layout(
-    model: Model, families: Sequence[str], *, channels: int, sampled_columns: int = 0
+    term: MediaTerm, observation: str, families: Sequence[str], *, sampled_columns: int = 0
 ) -> ParameterLayout:
     """The layout of a model's coordinates.
 
     Args:
-        model: Says which parameters there are.
+        term: Says which parameters there are, and which channels have them.
+        observation: Family of the KPI around its expectation.
         families: Prior family of each of `sampled_parameters(model)`.
-        channels: How many media channels.
         sampled_columns: Columns of the baseline whose coefficients are sampled; 0 where they are integrated out.
     """
+    every = tuple(range(len(term.forms)))
+    places = [*(term.places(name) for name in term.parameters), every]
+    parameters = (*term.parameters, "effect", *OBSERVATION_PARAMETERS[observation])
     blocks: list[Block] = []
     first = 0
-    shared = OBSERVATION_PARAMETERS[model.observation]
-    for name, family in zip(sampled_parameters(model), families, strict=True):
-        axis, size = ("unit", 1) if name in shared else ("channel", channels)
-        blocks.append(Block(name, axis, first, size, family))
-        first += size
-    count, curves = len(ADSTOCK_PARAMETERS[model.adstock]), len(SATURATION_PARAMETERS[model.saturation])
+    for i, (name, family) in enumerate(zip(parameters, families, strict=True)):
+        own = places[i] if i < len(places) else ()
+        axis, size = ("channel", len(own)) if i < len(places) else ("unit", 1)
+        blocks.append(Block(name, axis, first, size, family, own))
+        first += 0 if family == "fixed" else size
+    coefficients = Block("coefficients", "column", first, sampled_columns, "normal") if sampled_columns else None
+    behind = first + sampled_columns
+    for i, block in enumerate(blocks):
+        if block.fixed:
+            blocks[i] = replace(block, first=behind)
+            behind += block.size
+    count = len(term.parameters)
     return ParameterLayout(
-        adstock=tuple(blocks[:count]),
-        saturation=tuple(blocks[count : count + curves]),
-        effect=blocks[count + curves],
-        observation=tuple(blocks[count + curves + 1 :]),
-        coefficients=Block("coefficients", "column", first, sampled_columns, "normal") if sampled_columns else None,
+        shapes=tuple(blocks[:count]),
+        effect=blocks[count],
+        observation=tuple(blocks[count + 1 :]),
+        coefficients=coefficients,
+        term=term,
     )
 
 

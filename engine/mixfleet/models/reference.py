@@ -16,6 +16,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Bool, Float
 
 from mixfleet.config import Model, Spec
+from mixfleet.config.model import MediaForm
 from mixfleet.config.priors import OBSERVATION_PARAMETERS, Distribution
 from mixfleet.data import scaling
 from mixfleet.data.experiments.experiment import Experiment
@@ -48,6 +49,8 @@ class Series:
     design: Float[np.ndarray, "week column"]
     """Columns of the linear block: intercept, trend, seasonality, controls, treatments."""
     tests: tuple["LiftTest", ...] = ()
+    channels: tuple[str, ...] = ()
+    """Names; not wanted where the model says nothing of a channel by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,12 +99,32 @@ def media_mix(series: Series, priors: Priors, model: Model) -> None:
 
 
 def saturated_adstock(
-    media: Float[Array, "week channel"], parameters: Mapping[str, Float[Array, " channel"]], model: Model
+    media: Float[Array, "week channel"],
+    parameters: Mapping[str, Float[Array, " channel"]],
+    model: Model,
+    channels: Sequence[str] = (),
 ) -> Float[Array, "week channel"]:
-    """Each channel's response to its media: carry-over and saturation, in the model's order."""
-    if model.adstock_first:
-        return _saturate(_carry_over(media, parameters, model), parameters, model)
-    return _carry_over(_saturate(media, parameters, model), parameters, model)
+    """Each channel's response to its media: carry-over and saturation, in the model's order.
+
+    Args:
+        media: Scaled.
+        parameters: By name, of each channel; of no meaning where a channel has not that one.
+        model: What it says of all channels, and of some by name.
+        channels: Names of the channels; not wanted where the model says nothing of any by name.
+    """
+    if not model.channels:
+        return _response(media, parameters, model.form())
+    found = []
+    for c, name in enumerate(channels):
+        own, form = slice(c, c + 1), model.form(name)
+        found.append(_response(media[:, own], {key: parameters[key][own] for key in form.parameters}, form))
+    return jnp.concatenate(found, axis=1)
+
+
+def _response(media: Array, parameters: Mapping[str, Array], form: MediaForm) -> Float[Array, "week channel"]:
+    if form.adstock_first:
+        return _saturate(_carry_over(media, parameters, form), parameters, form)
+    return _carry_over(_saturate(media, parameters, form), parameters, form)
 
 
 def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Priors]:
@@ -118,6 +141,7 @@ def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Priors
         fitted=fitted,
         design=baseline.design(unit.dates, controls, model=model, fitted_weeks=measured.trend_weeks, unit=names),
         tests=tuple(_lift_test(test, unit, measured, model) for test in unit.experiments),
+        channels=panel.channels,
     )
     on, one = _measures(unit, panel, spec, measured, fitted)
     having = {name: range(len(panel.channels)) for name in model.channel_parameters[:-1]} | dict(on)
@@ -160,22 +184,20 @@ def media_and_observation(
     series: Series, priors: Priors, model: Model
 ) -> tuple[Float[Array, " week"], dict[str, Float[Array, ""]]]:
     """What media bring by week, and the observation's parameters: all that the model samples but the baseline."""
-    parameters = {
-        name: jnp.asarray(numpyro.sample(name, _numpyro_prior(priors.channel[name]).to_event(1)))
-        for name in priors.channel
-    }
+    parameters = {name: _channel_parameter(name, series, priors, model) for name in priors.channel}
     observation = {
         name: jnp.asarray(numpyro.sample(name, _numpyro_prior([prior]).to_event(1)))[0]
         for name, prior in priors.observation.items()
     }
-    response = saturated_adstock(jnp.asarray(series.media), parameters, model)
+    response = saturated_adstock(jnp.asarray(series.media), parameters, model, series.channels)
     effect = _effects(parameters, response[series.fitted].mean(axis=0), priors)
     if "effect" not in parameters:
         numpyro.deterministic("effect", effect)
     by_channel = response * effect[None]
     for number, test in enumerate(series.tests):
         with_it, without = (
-            saturated_adstock(jnp.asarray(path), parameters, model) @ effect for path in (test.test, test.control)
+            saturated_adstock(jnp.asarray(path), parameters, model, series.channels) @ effect
+            for path in (test.test, test.control)
         )
         lift = jnp.sum(jnp.asarray(test.worth) * (with_it - without))
         numpyro.sample(f"lift_{number}", dist.Normal(lift, test.sd), obs=jnp.asarray(test.estimate))
@@ -222,32 +244,45 @@ def _effects(
     return effect
 
 
-def _carry_over(media: Array, parameters: Mapping[str, Array], model: Model) -> Float[Array, "week channel"]:
+def _channel_parameter(name: str, series: Series, priors: Priors, model: Model) -> Float[Array, " channel"]:
+    """Samples a parameter of the channels that have it; of the others it is one, of no meaning."""
+    count = len(priors.channel[name])
+    curve = name in model.channel_parameters[:-1]
+    own = [c for c in range(count) if not (curve and model.channels) or model.has(name, series.channels[c])]
+    known = [priors.channel[name][c] for c in own]
+    if known[0].family == "fixed":
+        values = jnp.array([prior.hyperparameters["value"] for prior in known])
+    else:
+        values = jnp.asarray(numpyro.sample(name, _numpyro_prior(known).to_event(1)))
+    return jnp.ones(count).at[np.array(own)].set(values) if len(own) < count else values
+
+
+def _carry_over(media: Array, parameters: Mapping[str, Array], form: MediaForm) -> Float[Array, "week channel"]:
     """The sum over lags of weight times media so many weeks before, with nothing before the first week."""
-    if model.adstock == "none":
+    if form.adstock == "none":
         return media
-    weights = _weights(parameters, model)
-    if model.normalise:
+    weights = _weights(parameters, form)
+    if form.normalise:
         weights = weights / weights.sum(axis=0, keepdims=True)
-    source = np.arange(len(media))[:, None] - np.arange(model.window)
+    source = np.arange(len(media))[:, None] - np.arange(form.window)
     lagged = jnp.where((source >= 0)[:, :, None], media[np.maximum(source, 0)], 0.0)
     return jnp.sum(weights[None] * lagged, axis=1)
 
 
-def _weights(parameters: Mapping[str, Array], model: Model) -> Float[Array, "window channel"]:
-    lag = jnp.arange(float(model.window))[:, None]
+def _weights(parameters: Mapping[str, Array], form: MediaForm) -> Float[Array, "window channel"]:
+    lag = jnp.arange(float(form.window))[:, None]
     here = {name: value[None] for name, value in parameters.items()}
-    match model.adstock:
+    match form.adstock:
         case "geometric":
             return here["decay"] ** lag
         case "binomial":
-            return (1 - lag / model.window) ** (1 / here["decay"] - 1)
+            return (1 - lag / form.window) ** (1 / here["decay"] - 1)
         case "delayed":
             return here["decay"] ** ((lag - here["delay"]) ** 2)
-    if model.adstock in ADSTOCKS:
-        return ADSTOCKS[model.adstock](lag, here)
+    if form.adstock in ADSTOCKS:
+        return ADSTOCKS[form.adstock](lag, here)
     shape, span = here["adstock_shape"], here["adstock_scale"]
-    if model.adstock == "weibull_pdf":
+    if form.adstock == "weibull_pdf":
         age = (lag + 1) / span
         return shape / span * age ** (shape - 1) * jnp.exp(-(age**shape))
     # What survives each of the weeks before.
@@ -255,13 +290,13 @@ def _weights(parameters: Mapping[str, Array], model: Model) -> Float[Array, "win
     return jnp.exp(-jnp.cumsum(hazard, axis=0))
 
 
-def _saturate(media: Array, parameters: Mapping[str, Array], model: Model) -> Float[Array, "week channel"]:
+def _saturate(media: Array, parameters: Mapping[str, Array], form: MediaForm) -> Float[Array, "week channel"]:
     """Diminishing returns; media below zero, such as refunds, saturate as the spend they undo."""
     size = jnp.abs(media)
     # Powers have no derivative at zero; there the curves are zero whatever their parameters.
     positive = jnp.where(size > 0, size, 1.0)
     here = {name: value[None] for name, value in parameters.items()}
-    match model.saturation:
+    match form.saturation:
         case "logistic":
             curve = (1 - jnp.exp(-here["rate"] * size)) / (1 + jnp.exp(-here["rate"] * size))
         case "hill":

@@ -6,13 +6,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mixfleet.models.batch import Structure, UnitBatch
+from mixfleet.models.media import joined
 from mixfleet.models.parameters import Block
 from mixfleet.models.priors.families import FAMILIES
 from mixfleet.models.strength import log_strength
 from mixfleet_kernels import adstock
 from mixfleet_kernels.likelihood import respond
 
-__all__ = ["Evaluation", "Natural", "natural", "response", "windows"]
+__all__ = ["Evaluation", "Natural", "block_values", "natural", "response", "windows"]
 
 
 class Evaluation(NamedTuple):
@@ -28,8 +29,8 @@ class Evaluation(NamedTuple):
 class Natural(NamedTuple):
     """Positions as parameters of the model."""
 
-    shape: tuple[Float[Array, "channel lane"], ...]
-    """Adstock, then saturation parameters."""
+    shape: tuple[Float[Array, "row lane"], ...]
+    """Of each of `ParameterLayout.shapes`, over the channels that have it."""
     strength: Float[Array, "channel lane"]
     """Effect or mean contribution, as the coordinate has it."""
     observation: tuple[Float[Array, " lane"], ...]
@@ -44,43 +45,64 @@ def natural(
 ) -> Natural:
     """The parameters at `position`."""
     layout = structure.layout
-
-    def value(block: Block, rows: slice | int) -> Array:
-        return FAMILIES[block.family].constrain(position[rows], hyper[:, rows])
-
     chains = position.shape[-1] // batch.media.shape[-1]
     unit = jnp.repeat(batch.log_strength_unit, chains, axis=-1)
     return Natural(
-        shape=tuple(value(block, block.rows) for block in layout.shapes),
+        shape=tuple(block_values(block, position, hyper) for block in layout.shapes),
         strength=jnp.exp(log_strength(position[layout.effect.rows], structure.strengths) + unit),
-        observation=tuple(value(block, block.first) for block in layout.observation),
+        observation=tuple(
+            FAMILIES[block.family].constrain(position[block.first], hyper[:, block.first])
+            for block in layout.observation
+        ),
     )
 
 
+def block_values(
+    block: Block, position: Float[Array, "coordinate *lane"], hyper: Float[Array, "row column *#lane"]
+) -> Float[Array, "row *lane"]:
+    """The parameter at the block's coordinates, or its known values."""
+    if block.fixed:
+        return jnp.broadcast_to(hyper[0, block.rows], (block.size, *position.shape[1:]))
+    return FAMILIES[block.family].constrain(position[block.rows], hyper[:, block.rows])
+
+
 def response(
-    media: Float[Array, "week channel lane"], shape: tuple[Float[Array, "channel lane"], ...], structure: Structure
+    media: Float[Array, "week channel lane"], shape: tuple[Float[Array, "row lane"], ...], structure: Structure
 ) -> Float[Array, "week channel lane"]:
     """Each channel's adstocked and saturated media."""
-    weights, tangents, parameters = windows(shape, media.shape[1:], structure)
+    slots = structure.layout.to_slots(shape)
+    weights, tangents, parameters = windows(slots, media.shape[1:], structure)
     return respond(
         media,
         weights=weights,
         tangents=tangents,
-        family=structure.model.saturation,
+        family=tuple(form.saturation for form in structure.term.forms),
         parameters=parameters,
-        adstock_first=structure.model.adstock_first,
+        adstock_first=tuple(form.adstock_first for form in structure.term.forms),
     ).value
 
 
 def windows(
-    shape: tuple[Array, ...], extent: tuple[int, ...], structure: Structure
+    slots: tuple[Array, ...], extent: tuple[int, ...], structure: Structure
 ) -> tuple[Float[Array, "window channel lane"], tuple[Array, ...], tuple[Array, ...]]:
-    """The adstock windows, their tangents, and the parameters that are left for the saturation."""
-    model = structure.model
-    count = len(structure.layout.adstock)
+    """The adstock windows, their tangents by slot, and the slots that are left for the saturation."""
+    term, count = structure.term, structure.layout.adstock_slots
     if count == 0:
-        return jnp.ones((1, *extent), structure.dtype), (), shape
-    weights, tangents = adstock.weights_and_tangents(
-        model.adstock, shape[:count], window=model.window, normalise=model.normalise
-    )
-    return weights, tangents, shape[count:]
+        return jnp.ones((1, *extent), structure.dtype), (), slots
+    parts = []
+    for group in term.groups:
+        form, own = group.form, group.own(slots[:count], 0)
+        channels = len(group.channels or term.forms)
+        known = len(form.adstock_parameters)
+        if known:
+            weights, tangents = adstock.weights_and_tangents(
+                form.adstock, own[:known], window=form.window, normalise=form.normalise
+            )
+        else:
+            weights, tangents = jnp.ones((1, channels, extent[1]), structure.dtype), ()
+        longer = [(0, term.window - len(weights)), (0, 0), (0, 0)]
+        padded = [jnp.pad(values, longer) if longer[0][1] else values for values in (weights, *tangents)]
+        nothing = jnp.zeros((term.window, channels, extent[1]), structure.dtype)
+        parts.append((padded[0], (*padded[1:], *[nothing] * (count - known))))
+    weights, tangents = joined(term, parts, 1)
+    return weights, tangents, slots[count:]

@@ -12,10 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from mixfleet.config import Model
-from mixfleet.config.priors import ADSTOCK_PARAMETERS
-from mixfleet.models.media import Curves, in_chunks, windows
-from mixfleet_kernels import adstock, saturation
+from mixfleet.config.model import MediaForm
+from mixfleet.models.media import Curves, FormGroup, MediaTerm, by_form, in_chunks, saturated, window
+from mixfleet_kernels import adstock
 
 __all__ = ["Difference", "by_window", "contributions", "decompose", "value_weights", "weekly", "whole"]
 
@@ -39,22 +38,22 @@ class Difference(NamedTuple):
     """Of `lost` under the first weight, what would be missing in the window's own weeks."""
 
 
-@partial(jax.jit, static_argnames="model")
+@partial(jax.jit, static_argnames="term")
 def contributions(
     media: Float[Array | np.ndarray, "week channel"],
     within: Float[Array | np.ndarray, "week window channel"],
     curves: Curves,
     *,
-    model: Model,
+    term: MediaTerm,
 ) -> Float[Array, "window channel draw"]:
     """KPI by window, the weeks of which each channel may weigh differently; a channel axis of 1 is for all."""
+    wide = jnp.moveaxis(jnp.broadcast_to(within, (*within.shape[:2], media.shape[1])), -1, 0)
 
-    def of_chunk(part: Curves) -> Array:
-        value = _respond(media, part, _weights(part, model), model).value
-        wide = jnp.broadcast_to(within, (*within.shape[:2], media.shape[1]))
-        return jnp.moveaxis(_weighed(value, jnp.moveaxis(wide, -1, 0)) * part.effect[:, None], 1, 0)
+    def of_form(group: FormGroup, part: Curves) -> Array:
+        value = _respond(group.own(media, 1), part, window(part, group.form), group.form).value
+        return jnp.moveaxis(_weighed(value, group.own(wide, 0)) * part.effect[:, None], 1, 0)
 
-    return in_chunks(of_chunk, curves, size=CHUNK)
+    return in_chunks(lambda part: by_form(term, part, of_form, axis=-2), curves, size=CHUNK)
 
 
 def value_weights(
@@ -69,62 +68,61 @@ def value_weights(
     return (weights[:, :1], float(prices[0])) if len(prices) == 1 else (weights, 1.0)
 
 
-@partial(jax.jit, static_argnames="model")
+@partial(jax.jit, static_argnames="term")
 def decompose(
     media: Float[Array | np.ndarray, "week channel"],
     weights: Float[Array | np.ndarray, "week weight"],
     curves: Curves,
     *,
-    model: Model,
+    term: MediaTerm,
 ) -> tuple[Float[Array, "weight channel draw"], Float[Array, "week draw"]]:
     """What each channel brings under each weight of the weeks, and what all bring together week by week."""
 
     def of_chunk(part: Curves) -> tuple[Array, Array]:
-        value = _respond(media, part, _weights(part, model), model).value
+        value = _values(media, part, term)
         sums = _weighed(value, _for_all(weights, media)) * part.effect[:, None]
         return jnp.moveaxis(sums, 1, 0), jnp.einsum("ctd,cd->td", value, part.effect)
 
     return in_chunks(of_chunk, curves, size=CHUNK)
 
 
-@partial(jax.jit, static_argnames="model")
+@partial(jax.jit, static_argnames="term")
 def weekly(
-    media: Float[Array | np.ndarray, "week channel"], curves: Curves, *, model: Model
+    media: Float[Array | np.ndarray, "week channel"], curves: Curves, *, term: MediaTerm
 ) -> Float[Array, "week draw"]:
     """KPI that all channels together bring, week by week."""
 
     def of_chunk(part: Curves) -> Array:
-        value = _respond(media, part, _weights(part, model), model).value
-        return jnp.einsum("ctd,cd->td", value, part.effect)
+        return jnp.einsum("ctd,cd->td", _values(media, part, term), part.effect)
 
     return in_chunks(of_chunk, curves, size=CHUNK)
 
 
-@partial(jax.jit, static_argnames="model")
+@partial(jax.jit, static_argnames="term")
 def whole(
     media: Float[Array | np.ndarray, "week channel"],
     weights: Float[Array | np.ndarray, "week weight"],
     curves: Curves,
     *,
-    model: Model,
+    term: MediaTerm,
 ) -> tuple[Float[Array, "weight channel draw"], Float[Array, "weight channel draw"]]:
     """All weeks as one window: what the channels bring under each weight, and its slope by all of their media."""
 
-    def of_chunk(part: Curves) -> tuple[Array, Array]:
-        lags = _weights(part, model)
-        found = _respond(media, part, lags, model)
+    def of_form(group: FormGroup, part: Curves) -> tuple[Array, Array]:
+        own, lags = group.own(media, 1), window(part, group.form)
+        found = _respond(own, part, lags, group.form)
         slope = found.derivative * found.level
-        if not model.adstock_first:
+        if not group.form.adstock_first:
             slope = _carried(slope, lags)
         effect = part.effect[:, None]
-        sums = (_weighed(values, _for_all(weights, media)) * effect for values in (found.value, slope))
+        sums = (_weighed(values, _for_all(weights, own)) * effect for values in (found.value, slope))
         kpi, along = (jnp.moveaxis(total, 1, 0) for total in sums)
         return kpi, along
 
-    return in_chunks(of_chunk, curves, size=CHUNK)
+    return in_chunks(lambda part: by_form(term, part, of_form, axis=-2), curves, size=CHUNK)
 
 
-@partial(jax.jit, static_argnames=("model", "span"))
+@partial(jax.jit, static_argnames=("term", "span"))
 def by_window(
     media: Float[Array | np.ndarray, "week channel"],
     weights: Float[Array | np.ndarray, "week weight"],
@@ -132,7 +130,7 @@ def by_window(
     starts: Int[Array | np.ndarray, " window"],
     curves: Curves,
     *,
-    model: Model,
+    term: MediaTerm,
     span: int,
 ) -> Difference:
     """Each window against the past without its media.
@@ -143,19 +141,19 @@ def by_window(
         index: Window of each week, -1 for none.
         starts: First week of each window, -1 for one that the unit has not.
         curves: Draws of the channels' curves.
-        model: Families, window and order of carry-over and saturation.
+        term: Form of each channel's response.
         span: Weeks of the longest window.
     """
-    after = span + model.window - 1
+    after = span + term.window - 1
     count = len(starts)
     of_window = (index[:, None] == jnp.arange(count)[None]) * weights[:, :1]
     # So that no window reaches beyond the last week.
     media, weights = (jnp.pad(values, ((0, after), (0, 0))) for values in (media, weights))
     index = jnp.pad(index, (0, after), constant_values=-1)
 
-    def of_chunk(part: Curves) -> Difference:
-        lags = _weights(part, model)
-        actual = _respond(media, part, lags, model)
+    def of_form(group: FormGroup, part: Curves) -> Difference:
+        known, lags = group.own(media, 1), window(part, group.form)
+        actual = _respond(known, part, lags, group.form)
 
         def of_one(place: tuple[Array, Array]) -> tuple[Array, Array, Array]:
             number, start = place
@@ -165,9 +163,9 @@ def by_window(
                 return jax.lax.dynamic_slice_in_dim(values, first, after, axis)
 
             inside = (cut(index) == number).astype(media.dtype) * (start >= 0)
-            own = cut(media) * inside[:, None]
+            own = cut(known) * inside[:, None]
             here = _Response(*(cut(values, 1) for values in actual))
-            lost, slope = _lost(own, inside, here, part, lags, model)
+            lost, slope = _lost(own, inside, here, part, lags, group.form)
             weight = cut(weights)
             columns = jnp.concatenate([weight, weight[:, :1] * inside[:, None]], axis=1)
             every = _weighed(lost, _for_all(columns, own))
@@ -175,7 +173,7 @@ def by_window(
 
         lost, slope, within = jax.lax.map(of_one, (jnp.arange(count), starts))
         effect = part.effect[:, None]
-        contribution = _weighed(actual.value[:, : len(of_window)], _for_all(of_window, media)) * effect
+        contribution = _weighed(actual.value[:, : len(of_window)], _for_all(of_window, known)) * effect
         return Difference(
             contribution=jnp.moveaxis(contribution, 1, 0),
             lost=jnp.moveaxis(lost * effect[None], 2, 0),
@@ -183,7 +181,7 @@ def by_window(
             within=within * part.effect[None],
         )
 
-    return in_chunks(of_chunk, curves, size=CHUNK)
+    return in_chunks(lambda part: by_form(term, part, of_form, axis=-2), curves, size=CHUNK)
 
 
 class _Response(NamedTuple):
@@ -196,19 +194,30 @@ class _Response(NamedTuple):
     """Of the saturation by the level."""
 
 
+def _values(
+    media: Float[Array | np.ndarray, "week channel"], curves: Curves, term: MediaTerm
+) -> Float[Array, "channel week draw"]:
+    """Responses of an effect of 1."""
+
+    def of_form(group: FormGroup, part: Curves) -> Array:
+        return _respond(group.own(media, 1), part, window(part, group.form), group.form).value
+
+    return by_form(term, curves, of_form, axis=0)
+
+
 def _respond(
     media: Float[Array | np.ndarray, "week channel"],
     curves: Curves,
     lags: Float[Array, "lag channel draw"],
-    model: Model,
+    form: MediaForm,
 ) -> _Response:
-    if model.adstock_first:
+    if form.adstock_first:
         level = _spread(media, lags)
     else:
         level = jnp.broadcast_to(media.T[:, :, None], (*media.T.shape, curves.effect.shape[-1]))
     # Kept apart, or the compiler carries media over once for the value and once more for the derivative.
-    value, derivative = _saturated(jax.lax.optimization_barrier(level), curves, model)
-    return _Response(level, value if model.adstock_first else _carried(value, lags), derivative)
+    value, derivative = saturated(jax.lax.optimization_barrier(level), curves, form, week=1)
+    return _Response(level, value if form.adstock_first else _carried(value, lags), derivative)
 
 
 def _lost(
@@ -217,24 +226,17 @@ def _lost(
     here: _Response,
     curves: Curves,
     lags: Float[Array, "lag channel draw"],
-    model: Model,
+    form: MediaForm,
 ) -> tuple[Float[Array, "channel week draw"], Float[Array, "channel week draw"]]:
     """What would be missing without a window's own media, and the slope by them."""
-    if not model.adstock_first:
+    if not form.adstock_first:
         moving = here.derivative * own.T[:, :, None]
-        saturated = _saturated(here.level, curves, model)[0] * inside[None, :, None]
-        return _carried(saturated, lags), _carried(moving, lags)
+        value = saturated(here.level, curves, form, week=1)[0] * inside[None, :, None]
+        return _carried(value, lags), _carried(moving, lags)
     moving = _spread(own, lags)
     rest = here.level - moving
     rest = jnp.where(jnp.abs(rest) > ROUNDING * jnp.abs(here.level), rest, 0.0)
-    return here.value - _saturated(rest, curves, model)[0], here.derivative * moving
-
-
-def _saturated(
-    level: Float[Array, "channel week draw"], curves: Curves, model: Model
-) -> tuple[Float[Array, "channel week draw"], Float[Array, "channel week draw"]]:
-    parameters = tuple(curves.shape[len(ADSTOCK_PARAMETERS[model.adstock]) :, :, None])
-    return saturation.value_and_partials(model.saturation, level, parameters)[:2]
+    return here.value - saturated(rest, curves, form, week=1)[0], here.derivative * moving
 
 
 def _spread(
@@ -251,14 +253,6 @@ def _carried(
     values: Float[Array, "channel week draw"], lags: Float[Array, "lag channel draw"]
 ) -> Float[Array, "channel week draw"]:
     return jnp.moveaxis(adstock.convolve(jnp.moveaxis(values, 1, 0), lags), 0, 1)
-
-
-def _weights(curves: Curves, model: Model) -> Float[Array, "lag channel draw"]:
-    weights = windows(curves, model).astype(curves.effect.dtype)
-    # A family without parameters has one window for all.
-    if weights.ndim > 1:
-        return weights
-    return jnp.broadcast_to(weights[:, None, None], (*weights.shape, *curves.effect.shape))
 
 
 def _weighed(

@@ -6,10 +6,9 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from mixfleet.config import Model
 from mixfleet.data.panel import Unit
 from mixfleet.data.scaling import Scale
-from mixfleet.models.media import Curves, steady
+from mixfleet.models.media import Curves, MediaTerm, steady
 
 __all__ = ["HIGHEST", "ResponseCurves", "levels", "media_price", "response_curves"]
 
@@ -51,19 +50,19 @@ def media_price(unit: Unit) -> Float[np.ndarray, " channel"]:
     return found
 
 
-def response_curves(unit: Unit, scale: Scale, curves: Curves, model: Model, *, points: int) -> ResponseCurves:
+def response_curves(unit: Unit, scale: Scale, curves: Curves, term: MediaTerm, *, points: int) -> ResponseCurves:
     """Response to media held at each of `levels` for ever.
 
     Args:
         unit: Says what media cost.
         scale: On which the unit was fitted.
         curves: Its draws.
-        model: Families, window and order of carry-over and saturation.
+        term: Form of each channel's response.
         points: How many levels.
     """
     grid, cost = levels(points), scale.media * media_price(unit)
     media = np.broadcast_to(grid[:, None, None], (points, 1, len(cost)))
     draws = Curves(curves.shape[:, None], curves.effect[None])
     with jax.enable_x64(True):
-        kpi, slope = (np.moveaxis(np.asarray(part)[:, 0], 0, 1) for part in steady(media, draws, model=model))
+        kpi, slope = (np.moveaxis(np.asarray(part)[:, 0], 0, 1) for part in steady(media, draws, term=term))
     return ResponseCurves(np.outer(cost, grid), kpi, slope / cost[:, None, None])

@@ -62,17 +62,17 @@ def unit_result(
         unit, member.scale, picked, spec.model, keys=panel.keys, counted=counted, weeks=structure.weeks
     )
     weights, price = value_weights(series.counted, series.value)
-    sums, media = map(np.asarray, decompose(series.media, weights, series.curves, model=spec.model))
+    sums, media = map(np.asarray, decompose(series.media, weights, series.curves, term=structure.term))
     known = counted & np.isfinite(unit.kpi)
     weekly, quality = weekly_fit(unit, predictive(unit, series, media, spec.model), known, spec.data.holdout or 0)
     tables: dict[str, dict[str, np.ndarray]] = {
-        "params": _params(fitted, natural, panel, spec),
+        "params": _params(fitted, natural, structure, panel, spec),
         "contributions": _contributions(series, sums[0], panel, spec),
-        "curves": _curves(member, series, panel, spec),
+        "curves": _curves(member, series, structure, panel, spec),
         "fit": quality,
         "weekly": weekly,
     }
-    roi = _roi(member, series, sums[-1] * price, panel, spec)
+    roi = _roi(member, series, sums[-1] * price, structure, panel)
     if roi:
         tables["roi"] = roi
     if spec.output.draws == "summary":
@@ -117,37 +117,47 @@ def _natural(fitted: Finished, spec: Spec) -> dict[str, np.ndarray]:
     return values
 
 
-def _params(fitted: Finished, natural: dict[str, np.ndarray], panel: Panel, spec: Spec) -> dict[str, np.ndarray]:
-    member, channels = fitted.job.member, panel.channels
-    names = spec.model.channel_parameters
+def _params(
+    fitted: Finished, natural: dict[str, np.ndarray], structure: Structure, panel: Panel, spec: Spec
+) -> dict[str, np.ndarray]:
+    """One row for each parameter and channel that has it, then the observation's and the baseline's."""
+    member = fitted.job.member
     columns = baseline.column_names(spec.model, spec.data)
-    labels = [(name, channel) for name in names for channel in channels]
+    own = {block.parameter: list(block.channels) for block in structure.layout.by_channel}
+    labels = [(name, panel.channels[c]) for name, places in own.items() for c in places]
     shared = OBSERVATION_PARAMETERS[spec.model.observation]
     labels += [(name, "") for name in (*shared, *columns)]
-    values = [natural[name] for name in names] + [natural[name][None] for name in shared] + [natural["coefficients"]]
+    values = [natural[name][places] for name, places in own.items()]
+    values += [natural[name][None] for name in shared] + [natural["coefficients"]]
     found = _statistics(np.concatenate(values))
 
-    prior = [moments(each) for by_channel in member.priors for each in by_channel]
-    prior += strength_moments(member, spec.model)
+    priors = zip(member.priors, list(own.values())[:-1], strict=True)
+    prior = [moments(by_channel[c]) for by_channel, places in priors for c in places]
+    prior += strength_moments(member, structure.term)
     prior += [moments(spec.prior.distribution(name, unit=_names(member, panel))) for name in shared]
     prior = np.array(prior)
-    factors = [_unit_factor(name, member) for name in names]
+    factors = [_unit_factor(name, member)[places] for name, places in own.items()]
     factor = np.concatenate([*factors, np.where([name == "noise" for name in shared], member.scale.kpi, 1.0)])
     mixing = member.scale.column_mixing(len(columns))
     mean, sd = baseline.column_priors(spec.model, spec.data, spec.prior, _names(member, panel))
     prior_mean = np.concatenate([prior[:, 0] * factor, mixing @ mean])
     prior_sd = np.concatenate([prior[:, 1] * factor, np.sqrt((mixing * sd) ** 2 @ np.ones(len(sd)))])
 
-    rows = parameter_quantities(fitted.draws)
+    rows = parameter_quantities(structure)
+
+    def judged(values: Any) -> Float[np.ndarray, " parameter"]:
+        # No diagnostic is defined on a value that is known.
+        return np.where(rows < 0, np.nan, np.asarray(values, float)[rows])
+
     return {
         "parameter": np.array([name for name, _ in labels], object),
         "channel": np.array([channel for _, channel in labels], object),
         **found,
         "prior_mean": prior_mean,
         "prior_sd": prior_sd,
-        "rhat": np.asarray(fitted.judgement.rhat, float)[rows],
-        "ess_bulk": np.asarray(fitted.judgement.ess_bulk, float)[rows],
-        "ess_tail": np.asarray(fitted.judgement.ess_tail, float)[rows],
+        "rhat": judged(fitted.judgement.rhat),
+        "ess_bulk": judged(fitted.judgement.ess_bulk),
+        "ess_tail": judged(fitted.judgement.ess_tail),
     }
 
 
@@ -181,15 +191,19 @@ def _contributions(
 
 
 def _roi(
-    member: PreparedUnit, series: UnitSeries, returned: Float[np.ndarray, "channel draw"], panel: Panel, spec: Spec
+    member: PreparedUnit,
+    series: UnitSeries,
+    returned: Float[np.ndarray, "channel draw"],
+    structure: Structure,
+    panel: Panel,
 ) -> dict[str, np.ndarray]:
     """Incremental value per unit of spend over the weeks that count; empty where nothing was spent."""
     spend = np.nansum(series.spend[series.counted], axis=0)
     paid = np.flatnonzero(spend > 0)
     if not len(paid) or not np.all(np.isfinite(series.value[series.counted])):
         return {}
-    prior = prior_value(member, series.media, np.where(series.counted, series.value, 0.0), spec.model)
-    prior = prior[paid] / spend[paid, None]
+    value = np.where(series.counted, series.value, 0.0)
+    prior = prior_value(member, series.media, value, structure.term)[paid] / spend[paid, None]
     return {
         "channel": np.array([panel.channels[c] for c in paid], object),
         **statistics(returned[paid] / spend[paid, None], SHORT_QUANTILES),
@@ -199,10 +213,12 @@ def _roi(
     }
 
 
-def _curves(member: PreparedUnit, series: UnitSeries, panel: Panel, spec: Spec) -> dict[str, np.ndarray]:
+def _curves(
+    member: PreparedUnit, series: UnitSeries, structure: Structure, panel: Panel, spec: Spec
+) -> dict[str, np.ndarray]:
     """Weekly response at steady spend, from nothing to half again the highest week; media where nothing is paid."""
     points = spec.output.curve_points
-    found = response_curves(member.unit, member.scale, series.curves, spec.model, points=points)
+    found = response_curves(member.unit, member.scale, series.curves, structure.term, points=points)
     return {
         "channel": np.repeat(np.array(panel.channels, object), points),
         "spend": found.spend.ravel(),

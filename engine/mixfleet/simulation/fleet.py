@@ -241,7 +241,7 @@ def _simulate_unit(
     largest = spend.max(axis=0)
     scaled = spend / np.where(largest > 0, largest, 1.0)
     if simulation.truth == "fixed":
-        truth = fixed_truth(scaled, model=model, kinds=kinds)
+        truth = fixed_truth(scaled, model=model, channels=names, kinds=kinds)
     else:
         unit = dict(zip(KEYS, labels, strict=True))
         truth = draw_truth(parameters, prior=prior, model=model, unit=unit, channels=names, kinds=kinds)
@@ -253,7 +253,7 @@ def _simulate_unit(
             truth = _with_pooled(truth, own, kinds, context, frames[group])
         on = [prior_of("effect", name, prior) for name in names]
         truth = with_effects(truth, on, media=scaled, spend=spend.sum(axis=0), kpi_scale=sales, model=model)
-    parts = saturated_adstock(scaled, truth.channel, model) * truth.channel["effect"]
+    parts = saturated_adstock(scaled, truth.channel, model, names) * truth.channel["effect"]
     kpi = parts.sum(axis=1) + columns @ truth.linear + truth.noise * noise.standard_normal(len(dates))
     scale = sales
     if simulation.truth == "fixed":
@@ -397,7 +397,8 @@ def _truth_table(units: list[_Unit], names: tuple[str, ...], model: config.Model
     columns: dict[str, pa.Array] = {key: pa.array([unit.labels[k] for unit, _ in ran]) for k, key in enumerate(KEYS)}
     columns["channel"] = pa.array([names[i] for _, i in ran])
     for name in model.channel_parameters:
-        columns[name] = pa.array([float(unit.truth.channel[name][i]) for unit, i in ran])
+        found = [float(unit.truth.channel[name][i]) if model.has(name, names[i]) else None for unit, i in ran]
+        columns[name] = pa.array(found, pa.float64())
     columns["contribution"] = pa.array(contribution)
     columns["spend"] = pa.array(spend)
     columns["roi"] = pa.array(contribution / spend)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mixfleet import config
+from mixfleet.config.model import MediaForm
 from mixfleet.config.priors import PARAMETERS, Distribution
 from mixfleet.models.priors.moments import coordinate_moments
 
@@ -64,6 +65,7 @@ def draw(distribution: Distribution, rng: np.random.Generator) -> float:
         "exponential": lambda: rng.exponential(1.0 / values[0]),
         "beta": lambda: rng.beta(values[0], values[1]),
         "uniform": lambda: rng.uniform(values[0], values[1]),
+        "fixed": lambda: values[0],
     }
     return float(families[distribution.family]())
 
@@ -219,18 +221,21 @@ def _natural(distribution: Distribution, u: float) -> float:
     return math.exp(u) if math.isinf(high) else low + (high - low) * NormalDist().cdf(u)
 
 
-def fixed_truth(media: Float[np.ndarray, "week channel"], *, model: config.Model, kinds: tuple[str, ...]) -> Truth:
+def fixed_truth(
+    media: Float[np.ndarray, "week channel"], *, model: config.Model, channels: Sequence[str], kinds: tuple[str, ...]
+) -> Truth:
     """Realistic values: the same curves and the same shares of sales in every unit.
 
     Args:
         media: Scaled media, a column of zeros for an absent channel.
         model: Says which parameters there are.
+        channels: Their names.
         kinds: Kinds of the linear columns.
     """
     count = media.shape[1]
     names = model.channel_parameters[:-1]
     curves = {name: np.array([_FIXED_CURVES[name][i % 8] for i in range(count)]) for name in names}
-    response = saturated_adstock(media, curves, model).mean(axis=0)
+    response = saturated_adstock(media, curves, model, channels).mean(axis=0)
     weight = np.array([_FIXED_WEIGHTS[i % 8] for i in range(count)]) * (response > 0)
     total = _FIXED_LINEAR["intercept"] * MEDIA_SHARE / (1 - MEDIA_SHARE)
     effect = total * weight / weight.sum() / np.where(response > 0, response, 1.0)
@@ -242,44 +247,52 @@ def saturated_adstock(
     media: Float[np.ndarray, "week channel"],
     parameters: Mapping[str, Float[np.ndarray, " channel"]],
     model: config.Model,
+    channels: Sequence[str] = (),
 ) -> Float[np.ndarray, "week channel"]:
-    """Media after carry-over and saturation, in the order that the model says."""
+    """Media after carry-over and saturation, in the order that the model says.
+
+    Args:
+        media: Scaled.
+        parameters: By name, of each channel; of no meaning where a channel has not that one.
+        model: What it says of all channels, and of some by name.
+        channels: Names of the channels; not wanted where the model says nothing of any by name.
+    """
     out = np.zeros_like(media)
     for i in range(media.shape[1]):
         here = {name: float(values[i]) for name, values in parameters.items()}
-        series = media[:, i]
-        if model.adstock_first:
-            out[:, i] = _saturate(_carry_over(series, here, model), here, model)
+        series, form = media[:, i], model.form(channels[i] if channels else None)
+        if form.adstock_first:
+            out[:, i] = _saturate(_carry_over(series, here, form), here, form)
         else:
-            out[:, i] = _carry_over(_saturate(series, here, model), here, model)
+            out[:, i] = _carry_over(_saturate(series, here, form), here, form)
     return out
 
 
-def _carry_over(series: Float[np.ndarray, " week"], here: dict[str, float], model: config.Model) -> np.ndarray:
-    weights = np.array([_weight(model, here, lag) for lag in range(model.window)])
-    if model.normalise:
+def _carry_over(series: Float[np.ndarray, " week"], here: dict[str, float], form: MediaForm) -> np.ndarray:
+    weights = np.array([_weight(form, here, lag) for lag in range(form.window)])
+    if form.normalise:
         weights = weights / weights.sum()
     return np.convolve(series, weights)[: len(series)]
 
 
-def _weight(model: config.Model, here: dict[str, float], lag: int) -> float:
-    if model.adstock == "none":
+def _weight(form: MediaForm, here: dict[str, float], lag: int) -> float:
+    if form.adstock == "none":
         return float(lag == 0)
-    if model.adstock == "geometric":
+    if form.adstock == "geometric":
         return here["decay"] ** lag
-    if model.adstock == "binomial":
-        return (1 - lag / model.window) ** (1 / here["decay"] - 1)
-    if model.adstock == "delayed":
+    if form.adstock == "binomial":
+        return (1 - lag / form.window) ** (1 / here["decay"] - 1)
+    if form.adstock == "delayed":
         return here["decay"] ** ((lag - here["delay"]) ** 2)
     shape, scale = here["adstock_shape"], here["adstock_scale"]
-    if model.adstock == "weibull_pdf":
+    if form.adstock == "weibull_pdf":
         age = (lag + 1) / scale
         return shape / scale * age ** (shape - 1) * math.exp(-(age**shape))
     return math.prod(math.exp(-((past / scale) ** shape)) for past in range(1, lag + 1))
 
 
-def _saturate(series: Float[np.ndarray, " week"], here: dict[str, float], model: config.Model) -> np.ndarray:
-    family = model.saturation
+def _saturate(series: Float[np.ndarray, " week"], here: dict[str, float], form: MediaForm) -> np.ndarray:
+    family = form.saturation
     if family == "logistic":
         return np.tanh(0.5 * here["rate"] * series)
     if family == "hill":

@@ -34,13 +34,13 @@ def likelihood(
     series: Series,
     weights: Float[Array, "window channel lane"],
     tangents: tuple[Float[Array, "window channel lane"], ...],
-    family: str,
+    family: str | tuple[str, ...],
     parameters: tuple[Float[Array, "channel lane"], ...],
     strength: Float[Array, "channel lane"],
     log_noise: Float[Array, " lane"],
     *,
     strength_is_mean: bool,
-    adstock_first: bool = True,
+    adstock_first: bool | tuple[bool, ...] = True,
     unit_media: Float[Array, "week channel unit"] | None = None,
     decay: Float[Array, "channel lane"] | None = None,
     normalised: bool = True,
@@ -52,12 +52,12 @@ def likelihood(
         series: The data.
         weights: Adstock window per channel.
         tangents: Its derivative with respect to each adstock parameter.
-        family: Saturation family, a key of `saturation.PARAMETERS`.
-        parameters: The family's parameters.
+        family: Saturation family, a key of `saturation.PARAMETERS`, of all channels or of each.
+        parameters: The first, second, ... parameter of each channel's family; anything where it has fewer.
         strength: Effect of each channel, or its mean contribution over the weeks of the likelihood.
         log_noise: Logarithm of the noise's standard deviation.
         strength_is_mean: Whether `strength` is the mean contribution, so that effect = strength / mean response.
-        adstock_first: Whether carry-over comes before saturation.
+        adstock_first: Whether carry-over comes before saturation, for all channels or for each.
         unit_media: The series' media once per unit, if at hand: the native pass then reads no copies of it.
         decay: Of geometric windows, if that is what `weights` are: the native pass then carries media over by
             recursion instead of lag by lag, and needs no weights.
@@ -69,10 +69,10 @@ def likelihood(
         ValueError: unknown implementation.
         RuntimeError: "native" was asked for and cannot run; says why.
     """
-    if implementation == "native" and family not in native.FAMILIES:
-        raise RuntimeError(f"the native likelihood has no saturation {family!r}: use implementation='xla'")
-    if implementation == "native" and not adstock_first:
-        raise RuntimeError("the native likelihood takes adstock before saturation only: use implementation='xla'")
+    forms = xla.by_channel(series.media.shape[1], family, adstock_first)
+    why_not = _why_not_native(forms)
+    if implementation == "native" and why_not:
+        raise RuntimeError(f"the native likelihood {why_not}: use implementation='xla'")
 
     def in_xla(*arrays: Any) -> Likelihood:
         series, weights, tangents, parameters, strength, log_noise, *_ = arrays
@@ -88,14 +88,13 @@ def likelihood(
 
     def in_native(*arrays: Any) -> Likelihood:
         series, weights, tangents, parameters, strength, log_noise, unit_media, decay = arrays
-        call = partial(native.likelihood, series, weights, tangents, family, parameters, strength, log_noise)
+        call = partial(native.likelihood, series, weights, tangents, forms[0][0], parameters, strength, log_noise)
         return call(strength_is_mean=strength_is_mean, unit_media=unit_media, decay=decay, normalised=normalised)
 
     def by_platform(*arrays: Any) -> Likelihood:
         return jax.lax.platform_dependent(*arrays, cpu=in_native, default=in_xla)
 
-    fits = adstock_first and family in native.FAMILIES
-    default = by_platform if fits and native_library.available() else in_xla
+    default = by_platform if not why_not and native_library.available() else in_xla
     run = choose(
         {"xla": in_xla, "native": in_native, "default": default},
         implementation,
@@ -103,3 +102,12 @@ def likelihood(
         what="likelihood implementation",
     )
     return run(series, weights, tangents, parameters, strength, log_noise, unit_media, decay)
+
+
+def _why_not_native(forms: list[tuple[str, bool]]) -> str:
+    """What keeps such channels out of the native pass; nothing where it takes them."""
+    if strange := [family for family, _ in forms if family not in native.FAMILIES]:
+        return f"has no saturation {strange[0]!r}"
+    if not all(first for _, first in forms):
+        return "takes adstock before saturation only"
+    return "takes one saturation for all channels" if len(set(forms)) > 1 else ""

@@ -3,7 +3,9 @@
 import math
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from mixfleet_kernels import adstock, saturation
@@ -22,9 +24,9 @@ def respond(
     *,
     weights: Float[Array, "window channel lane"],
     tangents: tuple[Float[Array, "window channel lane"], ...],
-    family: str,
+    family: str | tuple[str, ...],
     parameters: tuple[Float[Array, "channel lane"], ...],
-    adstock_first: bool = True,
+    adstock_first: bool | tuple[bool, ...] = True,
 ) -> Response:
     """Adstock and saturation of the media, with derivatives.
 
@@ -32,10 +34,14 @@ def respond(
         media: Scaled media.
         weights: Adstock window per channel.
         tangents: Its derivative with respect to each adstock parameter.
-        family: Saturation family, a key of `saturation.PARAMETERS`.
-        parameters: The family's parameters.
-        adstock_first: Whether carry-over comes before saturation.
+        family: Saturation family, a key of `saturation.PARAMETERS`, of all channels or of each.
+        parameters: The first, second, ... parameter of each channel's family; anything where it has fewer.
+        adstock_first: Whether carry-over comes before saturation, for all channels or for each.
     """
+    forms = by_channel(media.shape[1], family, adstock_first)
+    if len(set(forms)) > 1:
+        return _mixed(media, weights, tangents, parameters, forms)
+    family, adstock_first = forms[0]
     if adstock_first:
         carried = adstock.convolve(media, weights)
         value, slope, partials = saturation.value_and_partials(family, carried, parameters)
@@ -47,6 +53,42 @@ def respond(
         tuple(adstock.convolve(saturated, tangent) for tangent in tangents)
         + tuple(adstock.convolve(partial, weights) for partial in partials),
     )
+
+
+def by_channel(
+    channels: int, family: str | tuple[str, ...], adstock_first: bool | tuple[bool, ...]
+) -> list[tuple[str, bool]]:
+    """Saturation family and order of each channel."""
+    families = (family,) * channels if isinstance(family, str) else family
+    orders = (adstock_first,) * channels if isinstance(adstock_first, bool) else adstock_first
+    return list(zip(families, orders, strict=True))
+
+
+def _mixed(
+    media: Float[Array, "week channel lane"],
+    weights: Float[Array, "window channel lane"],
+    tangents: tuple[Float[Array, "window channel lane"], ...],
+    parameters: tuple[Float[Array, "channel lane"], ...],
+    forms: list[tuple[str, bool]],
+) -> Response:
+    """`respond` form by form; a partial by a parameter that a channel has not is zero."""
+    parts, order = [], []
+    for family, first in dict.fromkeys(forms):
+        places = np.flatnonzero([form == (family, first) for form in forms])
+        order.extend(places)
+        count = len(saturation.PARAMETERS[family])
+        own = respond(
+            media[:, places],
+            weights=weights[:, places],
+            tangents=tuple(tangent[:, places] for tangent in tangents),
+            family=family,
+            parameters=tuple(parameter[places] for parameter in parameters[:count]),
+            adstock_first=first,
+        )
+        nothing = [jnp.zeros_like(own.value)] * (len(parameters) - count)
+        parts.append(Response(own.value, (*own.partials, *nothing)))
+    back = np.argsort(order)
+    return jax.tree.map(lambda *arrays: jnp.concatenate(arrays, axis=1)[:, back], *parts)
 
 
 def evaluate(

@@ -8,8 +8,7 @@ from jaxtyping import Float
 from mixfleet.analysis.breakdown import by_unit
 from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.posterior_draws import Fleet
-from mixfleet.config.priors import ADSTOCK_PARAMETERS
-from mixfleet.models.media import Curves, steady, windows
+from mixfleet.models.media import Curves, MediaTerm, steady, windows
 from mixfleet.posterior.response_curves import levels, media_price, response_curves
 from mixfleet.posterior.statistics import statistics
 from mixfleet.posterior.unit_series import UnitSeries
@@ -36,7 +35,7 @@ def curves(fleet: Fleet, points: int) -> pa.Table:
 
     def work(place: int, series: UnitSeries) -> dict[str, np.ndarray]:
         unit, scale = fleet.units[place], fleet.scales[place]
-        found = response_curves(unit, scale, series.curves, fleet.spec.model, points=points)
+        found = response_curves(unit, scale, series.curves, fleet.term, points=points)
         return {
             "spend": found.spend,
             **statistics(found.kpi),
@@ -63,29 +62,41 @@ def shapes(fleet: Fleet) -> pa.Table:
     def work(place: int, series: UnitSeries) -> dict[str, dict[str, np.ndarray]]:
         return {measure: statistics(values) for measure, values in _shapes(fleet, place, series).items()}
 
+    halved = np.array([form.saturation in _HALF for form in fleet.term.forms])
     for place, head, measures in by_unit(fleet, work):
         for measure, values in measures.items():
-            axes = {"channel": fleet.channels}
-            long_table.add({**head, "measure": measure}, axes, values, where=_ran(fleet, place))
+            axes, where = {"channel": fleet.channels}, _ran(fleet, place)
+            if measure in ("half_saturation", "saturation"):
+                where = where & halved
+            long_table.add({**head, "measure": measure}, axes, values, where=where)
     return long_table.table()
 
 
 def _shapes(fleet: Fleet, place: int, series: UnitSeries) -> dict[str, Float[np.ndarray, "channel draw"]]:
-    model = fleet.spec.model
     with jax.enable_x64(True):
         curves = Curves(series.shape[:, None], series.effect[None])
-        usual = np.asarray(steady(_usual(series)[None, None], curves, model=model)[0])[0, 0]
+        usual = np.asarray(steady(_usual(series)[None, None], curves, term=fleet.term)[0])[0, 0]
     weights = _weights(fleet, series)
     total = weights.sum(axis=0)
     late = np.einsum("lcd,l->cd", weights, np.arange(len(weights))) / total
     measures = {"half_life": half_life(weights), "mean_lag": late}
-    if model.saturation in _HALF:
-        half = _HALF[model.saturation](*series.shape[len(ADSTOCK_PARAMETERS[model.adstock]) :])
-        before, ceiling = (total, 1.0) if model.adstock_first else (1.0, total)
+    half, first = _halves(fleet.term, series), np.array([[form.adstock_first] for form in fleet.term.forms])
+    if np.any(np.isfinite(half)):
+        before, ceiling = np.where(first, total, 1.0), np.where(first, 1.0, total)
         measures["half_saturation"] = half / before * _cost(fleet, place)[:, None]
         with np.errstate(divide="ignore", invalid="ignore"):
-            measures["saturation"] = usual / (series.effect * ceiling)
+            measures["saturation"] = np.where(np.isfinite(half), usual / (series.effect * ceiling), np.nan)
     return measures
+
+
+def _halves(term: MediaTerm, series: UnitSeries) -> Float[np.ndarray, "channel draw"]:
+    """Media at which each channel's curve reaches half of its ceiling; NaN where it has none."""
+    half = np.full(series.effect.shape, np.nan)
+    for c, form in enumerate(term.forms):
+        if form.saturation in _HALF:
+            rows = [term.parameters.index(name) for name in form.saturation_parameters]
+            half[c] = _HALF[form.saturation](*series.shape[rows, c])
+    return half
 
 
 def half_life(weights: Float[np.ndarray, "window channel draw"]) -> Float[np.ndarray, "channel draw"]:
@@ -108,10 +119,7 @@ def _cost(fleet: Fleet, place: int) -> Float[np.ndarray, " channel"]:
 
 
 def _weights(fleet: Fleet, series: UnitSeries) -> Float[np.ndarray, "window channel draw"]:
-    weights = np.asarray(windows(series.curves, fleet.spec.model), float)
-    # A family without parameters has one window for all.
-    weights = weights if weights.ndim > 1 else weights[:, None, None]
-    return np.broadcast_to(weights, (len(weights), *series.effect.shape))
+    return np.asarray(windows(series.curves, fleet.term), float)
 
 
 def _usual(series: UnitSeries) -> Float[np.ndarray, " channel"]:

@@ -93,7 +93,7 @@ def _platform_report(fleet: Fleet, place: int, series: UnitSeries, windows: Wind
     padded = np.zeros((fleet.weeks, len(windows.names), channels))
     padded[:weeks] = within[..., :-1]
     with jax.enable_x64(True):
-        brought = np.asarray(contributions(series.media, padded, series.curves, model=fleet.spec.model))
+        brought = np.asarray(contributions(series.media, padded, series.curves, term=fleet.term))
     sums = np.einsum("twc,tc->wc", padded[:weeks], np.nan_to_num(reported))
     return PlatformReport(
         reported=with_all(sums),

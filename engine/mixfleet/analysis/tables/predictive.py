@@ -34,7 +34,7 @@ def weekly_kpi(fleet: Fleet, place: int, series: UnitSeries) -> WeeklyKpi:
     weeks = len(unit.dates)
     counted = series.counted[:weeks]
     with jax.enable_x64(True):
-        media = np.asarray(weekly(series.media, series.curves, model=fleet.spec.model))
+        media = np.asarray(weekly(series.media, series.curves, term=fleet.term))
     expected, noise = fit_quality.predictive(unit, series, media, fleet.spec.model)
     expected[~counted] = noise[~counted] = 0.0
     return WeeklyKpi(series.kpi[:weeks], expected, noise, counted.astype(int))

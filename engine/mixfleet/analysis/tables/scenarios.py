@@ -85,8 +85,7 @@ def _change(
     weights[:weeks, :, 0] = np.concatenate([within, within * series.value[:weeks, None]], axis=1)
     with jax.enable_x64(True):
         now, then = (
-            np.asarray(contributions(one, weights, series.curves, model=fleet.spec.model))
-            for one in (series.media, media)
+            np.asarray(contributions(one, weights, series.curves, term=fleet.term)) for one in (series.media, media)
         )
     kpi, value = np.split(with_all(then - now), 2)
     paid = np.nan_to_num(unit.spend)

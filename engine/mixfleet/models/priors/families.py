@@ -20,6 +20,7 @@ from mixfleet.config import priors
 from mixfleet.config.priors import Distribution, FamilyForm
 from mixfleet.errors import ConfigError
 from mixfleet.models.priors.bijectors import log_normal_cdf
+from mixfleet.models.priors.fixed import Fixed
 
 __all__ = [
     "FAMILIES",
@@ -387,6 +388,7 @@ FAMILIES: dict[str, PriorFamily] = {
         _Uniform(),
         _TruncatedNormal(),
         _LowerTruncatedNormal(),
+        Fixed(),
     )
 }
 """Families by name: those of the settings, and the forms that some of these are sampled in."""

@@ -1,0 +1,25 @@
+"""Media: what they bring, week by week and draw by draw, under any plan. The curves are those of the kernels.
+
+Everything here is on the model's scale of media and in KPI, for many units at once, and runs on the device in the
+precision of its arguments.
+"""
+
+from mixfleet.models.media.registration import register_adstock, register_saturation
+from mixfleet.models.media.response import Curves, by_form, in_chunks, saturated, steady, window, windows
+from mixfleet.models.media.term import FormGroup, MediaTerm, joined, media_term
+
+__all__ = [
+    "Curves",
+    "FormGroup",
+    "MediaTerm",
+    "by_form",
+    "in_chunks",
+    "joined",
+    "media_term",
+    "register_adstock",
+    "register_saturation",
+    "saturated",
+    "steady",
+    "window",
+    "windows",
+]

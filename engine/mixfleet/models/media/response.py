@@ -1,0 +1,104 @@
+"""Response: draws of curves, and what they make of media. The one place that puts carry-over and saturation together.
+
+Functions take the draws of channels of one form; `by_form` calls such a function for each form and joins what it gives.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from mixfleet.config.model import MediaForm
+from mixfleet.models.media.term import FormGroup, MediaTerm, joined
+from mixfleet_kernels import adstock, saturation
+
+__all__ = ["Curves", "by_form", "in_chunks", "saturated", "steady", "window", "windows"]
+
+
+class Curves(NamedTuple):
+    """Draws of what shapes the response of every channel."""
+
+    shape: Float[Array | np.ndarray, "parameter *unit channel draw"]
+    """The parameters of `MediaTerm.parameters`, on the model's scale; anything where a channel has not that one."""
+    effect: Float[Array | np.ndarray, "*unit channel draw"]
+    """In KPI."""
+
+
+def by_form(term: MediaTerm, curves: Curves, function: Callable[[FormGroup, Curves], Any], *, axis: int) -> Any:
+    """`function` of each form's channels and of the draws of their own parameters, joined along its channel axis."""
+
+    def own(group: FormGroup) -> Curves:
+        shape = curves.shape[np.array(group.parameters)] if group.parameters else curves.shape
+        shape = shape if group.form.parameters else curves.shape[:0]
+        return Curves(group.own(shape, -2), group.own(curves.effect, -2))
+
+    return joined(term, [function(group, own(group)) for group in term.groups], axis)
+
+
+def window(curves: Curves, form: MediaForm) -> Float[Array, "window *unit channel draw"]:
+    """Weights of the carry-over window by lag."""
+    parameters = tuple(curves.shape[: len(form.adstock_parameters)])
+    found = adstock.weights(form.adstock, parameters, window=form.window, normalise=form.normalise)
+    # A family without parameters has one window for all.
+    if parameters:
+        return found
+    found = found.astype(curves.effect.dtype).reshape(-1, *[1] * np.ndim(curves.effect))
+    return jnp.broadcast_to(found, (len(found), *np.shape(curves.effect)))
+
+
+def windows(curves: Curves, term: MediaTerm) -> Float[Array, "window *unit channel draw"]:
+    """Weights of every channel's window by lag, zero beyond a shorter one's last."""
+
+    def of_form(group: FormGroup, own: Curves) -> Array:
+        found = window(own, group.form)
+        return jnp.pad(found, [(0, term.window - len(found)), *[(0, 0)] * (found.ndim - 1)])
+
+    return by_form(term, curves, of_form, axis=-2)
+
+
+def saturated(
+    media: Float[Array, "*week channel draw"], curves: Curves, form: MediaForm, *, week: int
+) -> tuple[Float[Array, "*week channel draw"], Float[Array, "*week channel draw"]]:
+    """The saturation of media and its derivative; `week` is the axis of the media that draws do not have."""
+    parameters = tuple(jnp.expand_dims(parameter, week) for parameter in curves.shape[len(form.adstock_parameters) :])
+    return saturation.value_and_partials(form.saturation, media, parameters)[:2]
+
+
+@partial(jax.jit, static_argnames="term")
+def steady(
+    levels: Float[Array, "level unit channel"], curves: Curves, *, term: MediaTerm
+) -> tuple[Float[Array, "level unit channel draw"], Float[Array, "level unit channel draw"]]:
+    """Weekly KPI with media held at each level for ever, and its derivative by the level."""
+
+    def of_form(group: FormGroup, own: Curves) -> tuple[Array, Array]:
+        # At a steady level the window only multiplies: before the saturation or after it.
+        gain, own_levels = jnp.sum(window(own, group.form), axis=0)[None], group.own(levels, -1)
+        one = jnp.ones_like(gain)
+        before, after = (gain, one) if group.form.adstock_first else (one, gain)
+        media = jnp.broadcast_to(own_levels[..., None], (*own_levels.shape, own.effect.shape[-1])) * before
+        value, slope = saturated(media, own, group.form, week=0)
+        strength = after * own.effect[None]
+        return value * strength, slope * before * strength
+
+    return by_form(term, curves, of_form, axis=-2)
+
+
+def in_chunks(function: Callable[[Curves], Any], curves: Curves, *, size: int) -> Any:
+    """`function` of all draws, at most `size` at a time; what it returns must have the draws as last axis."""
+    draws = curves.effect.shape[-1]
+    chunks = -(-draws // size)
+    length = -(-draws // chunks)
+
+    def split(values: Array) -> Array:
+        padded = jnp.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, chunks * length - draws)], mode="edge")
+        return jnp.moveaxis(padded.reshape(*values.shape[:-1], chunks, length), -2, 0)
+
+    def join(values: Array) -> Array:
+        joined = jnp.moveaxis(values, 0, -2)
+        return joined.reshape(*joined.shape[:-2], chunks * length)[..., :draws]
+
+    return jax.tree.map(join, jax.lax.map(function, jax.tree.map(split, curves)))
