@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("usual_broadcasts")]
 LINEAR = Model(adstock="none", saturation="none", seasonality=1)
 
 
-def tested(panel: Panel, rows: list[dict[str, Any]], model: Model) -> Panel:
+def with_tests(panel: Panel, rows: list[dict[str, Any]], model: Model) -> Panel:
     arguments = (panel.units, [], panel.channels, pd.DataFrame(rows), panel.data)
     units, _ = with_experiments(*arguments, window=model.window, days=7)
     return replace(panel, units=tuple(replace(unit, warnings=()) for unit in units))
@@ -59,7 +59,7 @@ def test_of_a_linear_channel_a_test_is_a_prior(coordinate: str):
         prior = build(Prior, {"parameters": {"effect": effect}})
         return fitted(panel, replace(spec, prior=prior))
 
-    told, by_test = draws(tested(panel, rows, model), {"family": "exponential", "rate": rate})
+    told, by_test = draws(with_tests(panel, rows, model), {"family": "exponential", "rate": rate})
     asked, by_prior = draws(panel, {"family": "half_normal", "sd": sd})
     assert told.startswith("ok")
     assert asked.startswith("ok")
@@ -108,7 +108,7 @@ def test_a_test_in_one_market_moves_the_others_as_the_joint_model_says():
     scale = measure(unit, likelihood_weeks(unit, window=LINEAR.window, holdout=0))
     gain = unit.media[10:22, 0].sum() / scale.media[0] * scale.kpi
     row = {"brand": unit.labels[0], "market": unit.labels[1], "channel": plain.channels[0], **dates(plain, 10, 21)}
-    told = tested(plain, [{**row, "spend_control": 0.0, "lift": 1.2 * gain, "se": 0.03 * gain}], LINEAR)
+    told = with_tests(plain, [{**row, "spend_control": 0.0, "lift": 1.2 * gain, "se": 0.03 * gain}], LINEAR)
     spec = Spec(
         data=fleet.data,
         model=LINEAR,

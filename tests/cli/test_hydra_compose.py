@@ -38,6 +38,8 @@ def test_every_shipped_file_composes_and_builds(path: Path) -> None:
     overrides = {"data": "example"}
     if path.parent.name:
         overrides[path.parent.name] = path.stem
+    if path.stem == "daily":
+        overrides["data.frequency"] = "daily"
     wanted = asked_for(*(f"{group}={name}" for group, name in overrides.items()))
     points = sweep_points(wanted)
     specs = [compose_spec(point.request) for point in points] if points else [compose_spec(wanted)]

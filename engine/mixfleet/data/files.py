@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +17,10 @@ from mixfleet.data.formats.parquet_file import ParquetTooLarge, read_parquet
 from mixfleet.data.formats.workbook import read_workbook
 from mixfleet.data.validation.finding import Finding, refusal, require_columns
 
-LONGEST_NAME = 255
-"""Most bytes of a file's name on common file systems."""
+LONGEST_NAME, LONGEST_PATH = 255, 4095
+"""Most bytes of a file's name and of its path on common file systems."""
+
+_WILDCARDS = re.compile(r"[*?\[]")
 
 _CSV_SUFFIXES = frozenset({".csv", ".txt", ".tsv"})
 _PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
@@ -52,9 +55,14 @@ def find_files(pattern: str) -> list[Path]:
 
     In a folder, names that start with `.` or `_` are passed over: other tools keep their own files there.
     """
-    if any(len(os.fsencode(piece)) > LONGEST_NAME for piece in Path(pattern).parts) or "\0" in pattern:
-        raise refusal("file_missing", f"no file can be called {pattern[:60]}...: give a file, a folder or a glob")
     path = Path(pattern)
+    too_long = len(os.fsencode(pattern)) > LONGEST_PATH or any(len(os.fsencode(p)) > LONGEST_NAME for p in path.parts)
+    if too_long or "\0" in pattern:
+        raise refusal("file_missing", f"no file can be called {pattern[:60]}...: give a file, a folder or a glob")
+    wild = [bool(_WILDCARDS.search(piece)) for piece in path.parts]
+    if any(piece == ".." and any(wild[:place]) for place, piece in enumerate(path.parts)):
+        # It would lead out of every folder that the wildcard matches, and so through a whole disk.
+        raise refusal("file_missing", f"{pattern} goes up again after a wildcard: give the folder itself")
     if path.is_dir():
         found = sorted(
             file

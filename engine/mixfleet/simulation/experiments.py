@@ -44,14 +44,14 @@ def drawn_tests(
     """
     ran = np.flatnonzero(media.any(axis=0))
     longer = np.concatenate([media, np.zeros((model.window, media.shape[1]))])
-    real, rows = saturated_adstock(longer, truth.channel, model), []
+    real, rows = saturated_adstock(longer, truth.channel, model, channels), []
     for _ in range(count):
         channel, weeks = int(rng.choice(ran)), int(rng.integers(*WEEKS))
         first = int(rng.choice(np.flatnonzero(media[: len(media) - weeks + 1, channel])))
         factor, error = float(rng.choice(FACTORS)), float(np.exp(rng.uniform(*np.log(ERRORS))))
         changed = longer.copy()
         changed[first : first + weeks, channel] *= factor
-        response = saturated_adstock(changed, truth.channel, model) - real
+        response = saturated_adstock(changed, truth.channel, model, channels) - real
         lift = float(response[:, channel].sum() * truth.channel["effect"][channel])
         rows.append(
             {

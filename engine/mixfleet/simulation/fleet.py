@@ -252,7 +252,9 @@ def _simulate_unit(
             own = shared.unit(parameters, streams, pooled_priors(prior, model, pooling, simulation))
             truth = _with_pooled(truth, own, kinds, context, frames[group])
         on = [prior_of("effect", name, prior) for name in names]
-        truth = with_effects(truth, on, media=scaled, spend=spend.sum(axis=0), kpi_scale=sales, model=model)
+        truth = with_effects(
+            truth, on, media=scaled, spend=spend.sum(axis=0), kpi_scale=sales, model=model, channels=names
+        )
     parts = saturated_adstock(scaled, truth.channel, model, names) * truth.channel["effect"]
     kpi = parts.sum(axis=1) + columns @ truth.linear + truth.noise * noise.standard_normal(len(dates))
     scale = sales

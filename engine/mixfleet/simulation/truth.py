@@ -105,6 +105,7 @@ def with_effects(
     spend: Float[np.ndarray, " channel"],
     kpi_scale: float,
     model: config.Model,
+    channels: Sequence[str],
 ) -> Truth:
     """The truth with effects in place of what their priors are on.
 
@@ -115,8 +116,9 @@ def with_effects(
         spend: Of all weeks.
         kpi_scale: KPI on the table's scale that is one on the model's. Prescribed as it is, half of it counts as mean.
         model: Its curves.
+        channels: Names of the media.
     """
-    response = saturated_adstock(media, truth.channel, model).mean(axis=0)
+    response = saturated_adstock(media, truth.channel, model, channels).mean(axis=0)
     effect = truth.channel["effect"].copy()
     mean_spend = spend / len(media) / kpi_scale
     for c in np.flatnonzero(response > 0).tolist():

@@ -16,9 +16,9 @@ from scipy.special import ndtr
 from mixfleet.analysis.breakdown import by_unit
 from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.posterior_draws import Fleet
-from mixfleet.config import Model
 from mixfleet.data.experiments.experiment import Experiment
 from mixfleet.data.scaling import Scale
+from mixfleet.models.media.term import MediaTerm
 from mixfleet.posterior.counterfactual import contributions, decompose, value_weights
 from mixfleet.posterior.importance import BAD_TAIL, pareto_smoothed
 from mixfleet.posterior.unit_series import UnitSeries
@@ -44,7 +44,7 @@ def has_experiments(fleet: Fleet) -> bool:
     return any(unit.experiments for unit in fleet.units)
 
 
-def lifts(test: Experiment, scale: Scale, series: UnitSeries, model: Model) -> Float[np.ndarray, " draw"]:
+def lifts(test: Experiment, scale: Scale, series: UnitSeries, term: MediaTerm) -> Float[np.ndarray, " draw"]:
     """The test's lift, in KPI or money, by the unit's draws."""
     # Paths of a few lengths only, for each is a program.
     weeks = -(-len(test.worth) // STEP) * STEP
@@ -54,7 +54,7 @@ def lifts(test: Experiment, scale: Scale, series: UnitSeries, model: Model) -> F
         media = np.zeros((weeks, len(scale.media)))
         media[: len(path), list(test.places)] = path / scale.media[list(test.places)]
         with jax.enable_x64(True):
-            sums.append(np.asarray(contributions(media, within, series.curves, model=model))[0])
+            sums.append(np.asarray(contributions(media, within, series.curves, term=term))[0])
     return (sums[0] - sums[1])[list(test.places)].sum(axis=0)
 
 
@@ -74,9 +74,9 @@ def experiments(fleet: Fleet) -> pa.Table:
         if not own:
             return []
         weights, price = value_weights(series.counted, series.value)
-        value = np.asarray(decompose(series.media, weights, series.curves, model=fleet.spec.model)[0][-1]) * price
+        value = np.asarray(decompose(series.media, weights, series.curves, term=fleet.term)[0][-1]) * price
         spend = np.nansum(series.spend[series.counted], axis=0)
-        return [_row(test, lifts(test, fleet.scales[place], series, fleet.spec.model), value, spend) for test in own]
+        return [_row(test, lifts(test, fleet.scales[place], series, fleet.term), value, spend) for test in own]
 
     for _, head, rows in by_unit(fleet, work):
         for row in rows:
