@@ -166,6 +166,7 @@ OVERRIDES = [
     "data.path=https://x/y.csv",
     "data.path=s3://bucket/x.parquet",
     "data.path='**/../../../../../../**/nothing.csv'",
+    "data.path=" + "a/" * 3000 + "x.csv",
 ]
 
 
