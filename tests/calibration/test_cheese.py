@@ -23,7 +23,7 @@ def test_unit_coefficients_are_those_of_bayesm(tmp_path):
     table = pd.read_csv(folder / "data.csv")
     # A channel that never runs, because a table without any is none for a media mix model.
     table = table.assign(
-        date=pd.Timestamp("2020-01-06") + pd.to_timedelta(7 * table["t"], unit="D"),
+        date=pd.Timestamp("2020-01-06") + pd.to_timedelta(7 * table["t"], unit="D"),  # pyright: ignore[reportCallIssue]
         log_volume=np.log(table["kpi_volume"]),
         log_price=np.log(table["ctrl_price"]),
         category="cheese",

@@ -64,7 +64,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def new_rows(table: pd.DataFrame) -> pd.DataFrame:
-    return table[is_new(table)].sort_values("brand")
+    return table[is_new(table)].sort_values("brand")  # pyright: ignore[reportCallIssue]
 
 
 @pytest.mark.slow
@@ -83,11 +83,11 @@ def test_more_weeks_narrow_predictions_and_returns(run: Run) -> None:
     weekly = new_rows(run.weekly())
     weekly = weekly[weekly["date"].isin(sorted(weekly["date"].unique())[-HELD_OUT:])]
     widths = (weekly["q95"] - weekly["q05"]).groupby(weekly["brand"]).mean()
-    assert widths["00 weeks"] > widths["05 weeks"] > widths["20 weeks"]
+    assert widths["00 weeks"] > widths["05 weeks"] > widths["20 weeks"]  # pyright: ignore[reportCallIssue]
     # Of a channel that the group's markets tell apart, relative to its size: returns are of the weeks seen.
     params = new_rows(run.params()).query("parameter == 'effect'")
     spread = (params["sd"] / params["mean"]).groupby(params["brand"]).mean()
-    assert spread["00 weeks"] > spread["20 weeks"]
+    assert spread["00 weeks"] > spread["20 weeks"]  # pyright: ignore[reportCallIssue]
     roi = new_rows(run.roi())
     assert set(roi["brand"]) == set(weekly["brand"])
     assert np.all(roi["spend"] > 0)

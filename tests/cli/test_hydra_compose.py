@@ -216,7 +216,7 @@ def test_no_resolver_is_called_wherever_it_stands(
         *overrides.get(place, ("data=mine",)), folder=tmp_path, primary="team" if place == "defaults" else "fit"
     )
     with pytest.raises(ConfigError, match="resolvers are not allowed") as caught:
-        [compose_spec(point.request) for point in sweep_points(request)] or compose_spec(request)
+        [compose_spec(point.request) for point in sweep_points(request)] or compose_spec(request)  # pyright: ignore[reportUnusedExpression]
     assert "canary" not in "".join((str(caught.value), repr(caught.value.__cause__), *capfd.readouterr()))
 
 

@@ -135,12 +135,12 @@ def test_a_gradient_is_few_kernels_and_little_traffic(monkeypatch: pytest.Monkey
         return evaluate_density(position, batch, batch.series(KIND.chains), KIND)
 
     compiled = jax.jit(density).lower(batch_shapes(KIND), positions(KIND)).compile(program.COMPILER_OPTIONS)
-    entry = compiled.as_text().partition("\nENTRY")[2].partition("\n}")[0]
+    entry = compiled.as_text().partition("\nENTRY")[2].partition("\n}")[0]  # pyright: ignore[reportOptionalMemberAccess]
     operations = re.findall(r"^ +(?:ROOT )?%\S+ = (?:\(.*?\)|\S+) ([a-z-]+)\(", entry, re.MULTILINE)
     kernels = [name for name in operations if name not in {"parameter", "constant", "tuple", "bitcast"}]
     assert set(kernels) == {"fusion", "dot"}
     assert len(kernels) <= MOST_KERNELS
-    assert compiled.cost_analysis()["bytes accessed"] / KIND.lanes <= MOST_BYTES
+    assert compiled.cost_analysis()["bytes accessed"] / KIND.lanes <= MOST_BYTES  # pyright: ignore[reportOptionalSubscript]
 
 
 @pytest.mark.parametrize(

@@ -256,7 +256,7 @@ def instead(name: str, make: Callable[[Path], object]) -> Callable[[Path], None]
     return change
 
 
-FOLDERS: dict[str, Callable[[Path], None]] = {
+FOLDERS: dict[str, Callable[[Path], object]] = {
     **{f"no {key}": without(key) for key in ("keys", "units", "files", "counts", "config", "schema_version")},
     **{
         f"other {key}": with_value(key, value)

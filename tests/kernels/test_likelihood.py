@@ -352,14 +352,14 @@ def test_a_spike_leaves_nothing_behind(window: int, decay: float, dtype: type[np
         media=lanes, weight=np.eye(case.weeks, dtype=dtype), active=np.ones((1, case.lanes), dtype)
     )
     call = functools.partial(likelihood, implementation="native", strength_is_mean=False, decay=decays)
-    result = jax.jit(lambda *a: call(*a[:3], "none", (), *a[3:]))(series, weights, tangents, strength, log_noise)
+    result = jax.jit(lambda *a: call(*a[:3], "none", (), *a[3:]))(series, weights, tangents, strength, log_noise)  # pyright: ignore[reportCallIssue]
 
     windows = (np.asarray(array[..., 0], np.float64) for array in (weights, *tangents))
     value, slope = (adstock.convolve(media, window, implementation="reference")[:, 0] for window in windows)
     epsilon = float(np.finfo(dtype).eps)
     np.testing.assert_allclose(result.mean_response[0], np.maximum(value, 1e-30), rtol=32 * epsilon)
     # The window's normalisation pulls the derivative down by as much as its powers push it up.
-    np.testing.assert_allclose(result.mean_by_shape[0][0], slope, rtol=32 * epsilon, atol=64 * epsilon * value.max())
+    np.testing.assert_allclose(result.mean_by_shape[0][0], slope, rtol=32 * epsilon, atol=64 * epsilon * value.max())  # pyright: ignore[reportCallIssue]
     nothing = adstock.convolve(media[:, 0], np.ones(window), implementation="reference") == 0
     np.testing.assert_array_equal(result.mean_by_shape[0][0][nothing], 0)
 

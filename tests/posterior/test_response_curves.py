@@ -21,7 +21,7 @@ def test_price_is_that_of_the_last_thirteen_weeks():
     frame = wide("DE")
     frame["shown"] = frame["tv"] / np.linspace(1.0, 3.0, len(frame))
     last = frame.tail(13)
-    np.testing.assert_allclose(bought(frame), [last["tv"].sum() / last["shown"].sum(), 1.0], rtol=1e-12)
+    np.testing.assert_allclose(bought(frame), [last["tv"].sum() / last["shown"].sum(), 1.0], rtol=1e-12)  # pyright: ignore[reportCallIssue]
 
 
 def test_a_channel_that_rests_has_its_price_of_all_weeks():

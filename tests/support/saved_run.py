@@ -119,7 +119,7 @@ def _result(unit: Unit, panel: Panel, spec: Spec, chains: int, draws: int) -> Un
     values["effect"] = rng.gamma(4.0, 300.0, size=(chains, draws, len(panel.channels)))
     values["coefficients"] = rng.normal(500.0, 100.0, size=(chains, draws, len(columns)))
     values["noise"] = rng.gamma(9.0, 50.0, size=(chains, draws))
-    status = STATUSES.get(unit.labels, "ok")
+    status = STATUSES.get(unit.labels, "ok")  # pyright: ignore[reportCallIssue]
     return UnitResult(
         labels=unit.labels,
         status=status,

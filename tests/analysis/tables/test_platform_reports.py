@@ -78,7 +78,7 @@ def test_the_factor_is_what_came_over_what_was_reported(run: Run, period: object
         incremental += np.column_stack([own, own.sum(axis=1)])
         said = np.where(known, unit.reported, 0.0).sum(axis=0)
         reported += np.append(said, said.sum())
-        kpi += np.append(known, known.any(axis=1, keepdims=True), axis=1).T.astype(float) @ np.nan_to_num(unit.kpi)
+        kpi += np.append(known, known.any(axis=1, keepdims=True), axis=1).T.astype(float) @ np.nan_to_num(unit.kpi)  # pyright: ignore[reportCallIssue]
     here = table[(table.brand == "acme") & ((table.market == "DE") if by is None else True)]
     assert set(here.channel) == {"tv", "search", "all channels"}
     for place, name in ((0, "tv"), (1, "search"), (3, "all channels")):
@@ -153,7 +153,7 @@ def test_missing_reports_are_no_fault_and_change_nothing_else() -> None:
     assert len(found.findings) == len(plain.findings)
     for unit, before in zip(found.units, plain.units, strict=True):
         np.testing.assert_array_equal(unit.media, before.media)
-        own = frame[(frame.brand == unit.labels[0]) & (frame.market == unit.labels[1])].sort_values("date")
+        own = frame[(frame.brand == unit.labels[0]) & (frame.market == unit.labels[1])].sort_values("date")  # pyright: ignore[reportCallIssue]
         assert unit.reported is not None
         np.testing.assert_array_equal(unit.reported[:, 0], own[CLAIMED])
         assert np.isnan(unit.reported[:, 1]).all()

@@ -95,8 +95,8 @@ def test_the_scale_is_the_groups_median_by_the_best_yardstick(fleet: simulate.Si
     assert "is a guess, its group's median by population" in lent.warnings[0].message
     frame = table(fleet, 3)
     means = frame[(frame["brand"] == "brand_001")].groupby("market")["kpi"].mean()
-    above = np.median([peak / means[market] for market, peak in peaks(frame).items()])
-    assert new_unit(read(frame, fleet.data)).kpi_scale == pytest.approx(means["market_001"] * above)
+    above = np.median([peak / means[market] for market, peak in peaks(frame).items()])  # pyright: ignore[reportCallIssue]
+    assert new_unit(read(frame, fleet.data)).kpi_scale == pytest.approx(means["market_001"] * above)  # pyright: ignore[reportCallIssue]
 
 
 def test_a_prescribed_scale_is_no_guess(fleet: simulate.Simulated) -> None:
