@@ -1,5 +1,6 @@
 """Settings, tables, names and run folders that mean harm: refused at once, no code run, nothing written elsewhere."""
 
+import gc
 import json
 import os
 import resource
@@ -28,6 +29,14 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("first") / "t.csv"
     path.write_text(TABLE)
     CliRunner().invoke(app, ["check", "data=table", f"data.path={path}", "data.channels=[tv]"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_garbage() -> Iterator[None]:
+    """What other tests left in this process is not looked through while a refusal is timed."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

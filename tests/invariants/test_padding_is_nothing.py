@@ -116,11 +116,13 @@ def test_an_absent_channel_adds_its_prior_and_nothing_else() -> None:
         media=batch.media[:, 1:],
         active=batch.active[1:],
         hyper=batch.hyper[:, present],
+        measure=batch.measure[:, 1:],
         log_strength_unit=batch.log_strength_unit[1:],
         centre=batch.centre[present],
     )
     whole = evaluated(structure, batch, at)
-    without = evaluated(replace(structure, channels=2), smaller, at[present])
+    two = replace(structure, channels=2, term=structure.term.of((1, 2)), strengths=structure.strengths[1:])
+    without = evaluated(two, smaller, at[present])
     np.testing.assert_allclose(whole.gradient[present], without.gradient, rtol=1e-12, atol=1e-12)
 
     moved = at.copy()
