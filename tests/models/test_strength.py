@@ -9,6 +9,7 @@ from mixfleet.config import Model, Prior, Spec, build
 from mixfleet.data.panel import Panel
 from mixfleet.errors import ConfigError
 from mixfleet.models.batch import prepare, structure_of
+from mixfleet.models.media.term import media_term
 from mixfleet.posterior.prior_draws import prior_value
 from tests.support.units import odd_unit, panel_of
 
@@ -29,7 +30,7 @@ def brought(panel: Panel, spec: Spec) -> np.ndarray:
     member = prepare(panel.units[0], panel, spec)
     value = np.zeros(len(member.arrays["media"]))
     value[: len(member.fitted)] = np.where(member.fitted, WORTH, 0.0)
-    return prior_value(member, member.arrays["media"], value, Model())
+    return prior_value(member, member.arrays["media"], value, media_term(Model(), panel.channels))
 
 
 def test_a_prior_of_roi_is_the_roi_that_tables_have(panel: Panel):

@@ -252,9 +252,8 @@ def _simulate_unit(
             own = shared.unit(parameters, streams, pooled_priors(prior, model, pooling, simulation))
             truth = _with_pooled(truth, own, kinds, context, frames[group])
         on = [prior_of("effect", name, prior) for name in names]
-        truth = with_effects(
-            truth, on, media=scaled, spend=spend.sum(axis=0), kpi_scale=sales, model=model, channels=names
-        )
+        of_unit = {"media": scaled, "spend": spend.sum(axis=0), "kpi_scale": sales}
+        truth = with_effects(truth, on, model=model, channels=names, **of_unit)
     parts = saturated_adstock(scaled, truth.channel, model, names) * truth.channel["effect"]
     kpi = parts.sum(axis=1) + columns @ truth.linear + truth.noise * noise.standard_normal(len(dates))
     scale = sales
