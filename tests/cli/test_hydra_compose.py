@@ -66,6 +66,8 @@ def test_values_are_overridden() -> None:
             "prior=weak",
             "prior.parameters.effect.sd=2",
             "prior.parameters.decay={a: 2, b: 2}",
+            "model.channels={search: {saturation: log}}",
+            "prior.on.channels={tv: roi}",
             "run.id=20261121",
             "compute.devices=1",
         )
@@ -73,6 +75,8 @@ def test_values_are_overridden() -> None:
     assert [channel.spend for channel in spec.data.channels] == ["tv", "search"]
     assert spec.prior.parameters["effect"].values == (2.0,)
     assert spec.prior.parameters["decay"].values == (2.0, 2.0)
+    assert spec.model.form("search").saturation == "log"
+    assert spec.prior.on.measure("tv", spend=True) == "roi"
     assert spec.prior.parameters["control"] == preset("prior", "weak").parameters["control"]
     assert (spec.run.id, spec.compute.devices) == ("20261121", 1)
 

@@ -228,7 +228,8 @@ def _store_schema() -> None:
     settings["prior"]["parameters"] = {}
     node = OmegaConf.create(settings)
     OmegaConf.set_struct(node.prior.parameters, False)
-    OmegaConf.set_struct(node.data.experiments.columns, False)
+    for by_name in (node.data.experiments.columns, node.model.channels, node.prior.on.channels):
+        OmegaConf.set_struct(by_name, False)
     OmegaConf.set_struct(node.pooling["keys"], False)
     OmegaConf.set_struct(node.pooling.types, False)
     ConfigStore.instance().store(name="schema", node=node)
