@@ -66,6 +66,11 @@ def test_two_of_a_kind_go_with_names() -> None:
     assert names[:3] == ["intercept", "cycle_sin_1", "cycle_cos_1"]
     assert names[3:] == ["lunar_sin_1", "lunar_cos_1", "lunar_sin_2", "lunar_cos_2"]
     assert both.baseline[2].parameter == "cycle"
+    lines = model({"term": "linear"}, {"term": "linear", "name": "drift"}).baseline
+    assert [(term.names(), term.component, term.parameter) for term in lines[1:]] == [
+        (("trend",), "trend", "trend"),
+        (("drift",), "drift", "trend"),
+    ]
 
 
 def test_a_control_of_the_same_name_is_refused() -> None:

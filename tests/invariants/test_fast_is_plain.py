@@ -18,7 +18,7 @@ from mixfleet.config import Override, Prior
 from mixfleet.config.measures import MEASURES, On
 from mixfleet.config.priors import ADSTOCK_PARAMETERS, SATURATION_PARAMETERS, Distribution, distribution
 from mixfleet.config.schema import FrozenMapping
-from mixfleet.data.panel import Unit
+from mixfleet.data.panel import Panel, Unit
 from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch, prepare, stack, structure_of
 from mixfleet.models.log_density import Evaluation, evaluate_density
 from mixfleet.models.reference import Priors, Series, media_mix, saturated_adstock, unit_arguments
@@ -317,6 +317,24 @@ LONG = ("weibull_cdf_exponential", "geometric_log_effect")
 """Nothing but two more curves: left to the long runs."""
 
 
+def made_ready(case: Case, panel: Panel) -> Setting:
+    """The case's unit, the second of the panel, in the second place of a tile behind another one."""
+    compute = config.Compute(lanes=2 * POINTS, precision="float64")
+    inference = config.Inference(chains=POINTS)
+    spec = config.Spec(data=panel.data, model=case.model, prior=case.prior, compute=compute, inference=inference)
+    members = [prepare(unit, panel, spec) for unit in panel.units]
+    structure = structure_of(spec, panel, max(len(unit.dates) for unit in panel.units))
+    series, priors = unit_arguments(panel.units[1], panel, spec)
+    return Setting(
+        case=case,
+        member=members[1],
+        structure=structure,
+        batch=jax.tree.map(jnp.asarray, stack(members, structure)),
+        series=series,
+        priors=priors,
+    )
+
+
 @pytest.fixture(
     scope="module",
     params=[pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in CASES],
@@ -331,21 +349,7 @@ def setting(request: pytest.FixtureRequest) -> Setting:
             channels=case.unit.media.shape[1],
             linear=case.unit.controls.shape[1],
         )
-        panel = panel_of(other, case.unit, holdout=case.holdout)
-        compute = config.Compute(lanes=2 * POINTS, precision="float64")
-        inference = config.Inference(chains=POINTS)
-        spec = config.Spec(data=panel.data, model=case.model, prior=case.prior, compute=compute, inference=inference)
-        members = [prepare(unit, panel, spec) for unit in panel.units]
-        structure = structure_of(spec, panel, 88)
-        series, priors = unit_arguments(case.unit, panel, spec)
-        return Setting(
-            case=case,
-            member=members[1],
-            structure=structure,
-            batch=jax.tree.map(jnp.asarray, stack(members, structure)),
-            series=series,
-            priors=priors,
-        )
+        return made_ready(case, panel_of(other, case.unit, holdout=case.holdout))
 
 
 def test_value_gradient_and_coefficients_are_the_plain_models(setting: Setting):

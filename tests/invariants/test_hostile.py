@@ -92,7 +92,7 @@ OVERRIDES = [
         f"run.id={value}"
         for value in (
             "../victim",
-            "/tmp/pwned",
+            "/pwned",
             "'..'",
             "'.'",
             "a/../../victim",

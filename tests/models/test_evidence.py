@@ -10,13 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mixfleet import config
 from mixfleet.config import Model
 from mixfleet.config.priors import distribution
-from mixfleet.models.batch import prepare, stack, structure_of
 from mixfleet.models.evidence import evidence
-from mixfleet.models.reference import unit_arguments
-from tests.invariants.test_fast_is_plain import POINTS, Case, Setting, prior
+from tests.invariants.test_fast_is_plain import Case, Setting, made_ready, prior
 from tests.support.lift_tests import day, with_tests
 from tests.support.units import odd_unit, panel_of
 
@@ -66,26 +63,9 @@ def setting(model: Model) -> Setting:
     panel = with_tests(panel, rows(panel, model.window), window=model.window)
     # In the second place of the tile, behind a unit without tests.
     panel = replace(panel, units=(panel.units[1], panel.units[0]))
-    compute = config.Compute(lanes=2 * POINTS, precision="float64")
-    spec = config.Spec(
-        data=panel.data,
-        model=model,
-        prior=case.prior,
-        compute=compute,
-        inference=config.Inference(chains=POINTS),
-    )
-    members = [prepare(unit, panel, spec) for unit in panel.units]
-    structure = structure_of(spec, panel, 80)
-    series, priors = unit_arguments(panel.units[1], panel, spec)
-    assert len(series.tests) == 5
-    return Setting(
-        case=case,
-        member=members[1],
-        structure=structure,
-        batch=jax.tree.map(jnp.asarray, stack(members, structure)),
-        series=series,
-        priors=priors,
-    )
+    found = made_ready(case, panel)
+    assert len(found.series.tests) == 5
+    return found
 
 
 SHORT = ("geometric_logistic", "hill_effect")

@@ -122,7 +122,7 @@ class Linear(Term):
     @property
     def component(self) -> str:
         """What tables call the sum of its contributions."""
-        return "trend"
+        return self.name or "trend"
 
     @property
     def parameter(self) -> str:
@@ -132,7 +132,7 @@ class Linear(Term):
     @property
     def prefix(self) -> str:
         """What the names of its columns begin with."""
-        return "trend"
+        return self.component
 
 
 @dataclass(frozen=True, kw_only=True)

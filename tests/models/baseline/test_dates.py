@@ -39,6 +39,8 @@ def test_an_unknown_country_is_named_with_the_remedy() -> None:
     pytest.importorskip("holidays")
     with pytest.raises(ConfigError, match=r"'Atlantis' is no code.*countries"):
         dated(Holidays(country="{market}"), "Atlantis")
+    with pytest.raises(ConfigError, match="'DE-XX' is no code"):
+        dated(Holidays(country="DE-XX"), "DE")
 
 
 def test_events_of_a_file(tmp_path: Path) -> None:

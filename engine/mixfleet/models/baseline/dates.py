@@ -1,6 +1,6 @@
 """Dates: which days the holidays and events of a model fall on, looked up once, so that a run keeps them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -56,8 +56,7 @@ def with_dates(model: Model, units: Iterable[Mapping[str, str]], first: np.datet
     def dated(term: Term) -> Term:
         if isinstance(term, Holidays):
             codes = sorted({term.code(unit) for unit in known} - set(term.dates))
-            found = {code: _public_holidays(code, years) for code in codes}
-            return replace(term, dates=FrozenMapping({**term.dates, **found}))
+            return replace(term, dates=FrozenMapping({**term.dates, **_public_holidays(codes, years)}))
         if isinstance(term, Events) and term.file is not None:
             return replace(term, file=None, at=(*term.at, *_read_events(term.file)))
         return term
@@ -65,7 +64,10 @@ def with_dates(model: Model, units: Iterable[Mapping[str, str]], first: np.datet
     return replace(model, baseline=tuple(dated(term) for term in model.baseline))
 
 
-def _public_holidays(code: str, years: range) -> tuple[str, ...]:
+def _public_holidays(codes: Sequence[str], years: range) -> dict[str, tuple[str, ...]]:
+    """Days by code of a country, or of a part of one."""
+    if not codes:
+        return {}
     try:
         import holidays
     except ImportError as error:
@@ -73,16 +75,18 @@ def _public_holidays(code: str, years: range) -> tuple[str, ...]:
             "needs the package holidays (pip install 'mixfleet[holidays]'), or the days as `dates`",
             key="model.baseline.holidays",
         ) from error
-    country, _, part = code.partition("-")
-    try:
+    parts, found = holidays.list_supported_countries(include_aliases=True), {}
+    for code in codes:
+        country, _, part = code.partition("-")
+        if country not in parts or (part and part not in parts[country]):
+            raise ConfigError(
+                f"{code!r} is no code of a country that the package holidays knows: "
+                f"write it as `countries: {{{code}: DE}}`, or give its days as `dates`",
+                key="model.baseline.holidays",
+            )
         days = holidays.country_holidays(country, subdiv=part or None, years=years)
-    except NotImplementedError as error:
-        raise ConfigError(
-            f"{code!r} is no code of a country that the package holidays knows: "
-            f"write it as `countries: {{{code}: DE}}`, or give its days as `dates`",
-            key="model.baseline.holidays",
-        ) from error
-    return tuple(day.isoformat() for day in sorted(days))
+        found[code] = tuple(day.isoformat() for day in sorted(days))
+    return found
 
 
 def _read_events(path: str) -> tuple[str, ...]:
