@@ -12,7 +12,8 @@ import jax
 import numpy as np
 import pytest
 
-from mixfleet.config import Data, Model, Pooling, Prior, Simulation, Spec, build
+from mixfleet.config import Data, Model, Pooling, Prior, Simulation, Spec, build, preset
+from mixfleet.config.measures import On
 from mixfleet.errors import ConfigError
 from mixfleet.evaluation import sbc
 from mixfleet.evaluation.sbc import LEVELS, Calibration, calibrate, p_value
@@ -88,6 +89,27 @@ def test_ranks_with_lift_tests_are_uniform(sizes: dict[str, int]):
     assert found.passed, worst(found)
 
 
+MIXED = build(Model, {"channels": {"tv": {"saturation": "hill"}, "search": {"adstock": "none", "saturation": "log"}}})
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prior": Prior(on=On(media="roi"))},
+        {"prior": Prior(on=On(media="contribution"))},
+        {"prior": Prior(on=On(media="media_share"))},
+        {"model": preset("model", "moving")},
+        {"model": MIXED},
+    ],
+    ids=["roi", "contribution", "media_share", "moving_baseline", "mixed_forms"],
+)
+def test_ranks_of_other_parts_are_uniform(changes: dict[str, Any]):
+    found = calibrate(replace(settings(), **changes))
+    assert found.passed, worst(found)
+
+
 @pytest.mark.hours
 @pytest.mark.parametrize(
     "model",
@@ -123,6 +145,13 @@ def test_ranks_in_groups_with_lift_tests_are_uniform():
     found = calibrate(replace(POOLED, data=settings(brands=48, markets=3, experiments=1).data))
     ranked = dict(zip(found.table["quantity"].to_pylist(), found.table["replicates"].to_pylist(), strict=True))
     assert ranked["lift[0]"] == ranked["centre[0]"] == 48
+    assert found.passed, worst(found)
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_ranks_in_groups_that_share_returns_are_uniform():
+    found = calibrate(replace(POOLED, prior=Prior(on=On(media="roi"))))
     assert found.passed, worst(found)
 
 
