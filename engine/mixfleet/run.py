@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mixfleet.budgeting.plan import Plan
     from mixfleet.budgeting.request import BudgetOptions
     from mixfleet.reporting.charts import Plots
+    from mixfleet.reporting.summary import Summary
 
 __all__ = ["Run", "SavedUnit", "open"]
 
@@ -72,6 +73,11 @@ class Run:
         """Share of the table's units that are certified, in [0, 1]; 1 for a table without units."""
         ok = sum(count for status, count in self.counts.items() if certified(status))
         return ok / self.manifest["units"] if self.manifest["units"] else 1.0
+
+    @property
+    def keeps_draws(self) -> bool:
+        """Whether draws were kept, without which there is no `insight`."""
+        return self._reader.keeps_draws
 
     @property
     def keeps_tests(self) -> bool:
@@ -146,6 +152,21 @@ class Run:
         plan = plan_budget(self.fleet(), **request)
         totals = {**plan.totals, "result_sha256": self.manifest["result_sha256"]}
         return replace(plan, totals=totals, frame=self.frame)
+
+    def summary(self, plan: "Plan | None" = None, **economics: Unpack[EconomicsOptions]) -> "Summary":
+        """The run in four sentences, and pass, review or fail with reasons; its text is what `mixfleet fit` prints.
+
+        Args:
+            plan: A plan that the third sentence is to be about.
+            **economics: As in `Insight.valued`.
+
+        Raises:
+            RunError: As for `insight`.
+        """
+        from mixfleet.reporting.summary import evidence, summarise
+
+        insight = replace(self.insight.valued(**economics), frame="pyarrow")
+        return summarise(insight, evidence(insight, self.table), self.manifest, plan, str(self.path))
 
     def report(self, out: str | Path | None = None, **economics: Unpack[EconomicsOptions]) -> Path:
         """Write the report, one HTML file that needs no network; by default `report.html` in the run's folder.

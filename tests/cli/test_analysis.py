@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from mixfleet.budgeting.plan import Plan
 from mixfleet.cli.main import app
 from mixfleet.config import Model
+from mixfleet.reporting.numbers import amount
 from mixfleet.run import Run
 from tests.support.saved_run import saved_run
 
@@ -36,6 +37,9 @@ def test_a_plan_is_printed_and_saved(run: Run, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     for words in ("next 6 weeks", "90 % interval", "not certified: bolt / FR, core / DE, core / FR"):
         assert words in result.output
+    last = result.output.replace("\n", " ").split("Over the next 6 weeks")[-1]
+    assert "The plan's last unit of money returns" in last
+    assert f"next: mixfleet forecast {run.path} --plan {tmp_path / 'plan_by_week.csv'}" in last
     saved = Plan.read(tmp_path)
     again = run.budget(weeks=6, bounds={"channel=tv": (0.5, 2.0)}, lock=["market=FR"])
     pd.testing.assert_frame_equal(saved.table(), again.table())
@@ -119,6 +123,18 @@ def test_the_coming_weeks_are_written_for_a_plan(run: Run, tmp_path: Path) -> No
     expected = run.insight.forecast(tmp_path / "plan_by_week.csv", by="brand", period="week")
     assert own["mean"].to_numpy() == pytest.approx(expected["mean"].to_numpy(), nan_ok=True)
     assert set(own.brand) == {"acme", "bolt"}
+    total = run.insight.forecast(tmp_path / "plan_by_week.csv", by=()).set_index("component").loc["kpi"]
+    assert f"expect {amount(total['mean'])} of the KPI (90 %: {amount(total['q05'])}" in found["summary"][0]
+    assert any("held at their mean" in line.lower() for line in found["summary"][1:])
+
+
+def test_another_past_is_answered_in_a_sentence(run: Run, tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("brand,market,channel,date,spend\nacme,DE,tv,2023-12-04,0\n")
+    found = answer(call("counterfactual", run.path, "--plan", other, "--json"))
+    row = run.insight.counterfactual(other, by=()).query("channel == 'all channels' and measure == 'value'").iloc[0]
+    spent = amount(row["spend_actual"] - row["spend_plan"])
+    assert f"With {spent} less spent than was, media would have brought {amount(-row['mean'])}" in found["summary"][0]
 
 
 def test_every_table_is_exported(run: Run, tmp_path: Path) -> None:

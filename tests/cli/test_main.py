@@ -13,11 +13,13 @@ from typer.testing import CliRunner, Result
 
 import mixfleet
 from mixfleet.cli.main import app
-from mixfleet.config import Spec
+from mixfleet.config import Model, Spec
 from mixfleet.errors import RunError
 from mixfleet.evaluation.sbc import Calibration
 from mixfleet.fitting import runner
 from mixfleet.posterior.unit_result import UnitResult
+from mixfleet.run import Run
+from tests.support.saved_run import saved_run
 from tests.support.stub_engine import brands, fleet, unit_result
 
 
@@ -78,6 +80,8 @@ class FakeFit:
 def fit(monkeypatch: pytest.MonkeyPatch) -> FakeFit:
     fake = FakeFit()
     monkeypatch.setitem(vars(mixfleet), "fit", fake)
+    # Its draws are of no model, so that no sentence can be made of them.
+    monkeypatch.setattr(Run, "keeps_draws", False)
     return fake
 
 
@@ -114,6 +118,17 @@ def test_a_fit_that_is_all_ok_exits_0(fit: FakeFit, elsewhere: Path) -> None:
     assert "6/6 units" in result.stderr
     assert fit.specs[0].data.holdout is None
     assert [path.name for path in elsewhere.iterdir()] == ["runs"]
+
+
+def test_a_fit_ends_with_its_answer_and_what_to_do_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = saved_run(tmp_path / "runs", Model(window=5))
+    monkeypatch.setitem(vars(mixfleet), "fit", lambda table, spec, on_event: run)
+    result = call("fit", "data=example", "--json")
+    found = answer(result)
+    assert found["summary"] == run.summary().lines()
+    assert found["next"] == f"mixfleet budget {run.path}"
+    for line in (*found["summary"], f"next: {found['next']}"):
+        assert line in result.stderr
 
 
 def test_a_fit_with_units_that_are_not_ok_exits_1_and_names_them(fit: FakeFit) -> None:

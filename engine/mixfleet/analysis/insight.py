@@ -115,13 +115,23 @@ class Insight:
                 )
         return self._framed(long_table.table())
 
+    def media(self, by: Any = None, period: Any = "all") -> Any:
+        """KPI that all channels together brought, those that nobody pays for included, and its share of the KPI."""
+        long_table, windows = LongTable(), self._windows(period)
+        for head, summary in self._subjects(by, windows, returns=windows.kind == "all"):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                share = summary["media"]["mean"] / summary["kpi"]
+            facts = {"kpi": summary["kpi"], "share": share, "weeks": summary["weeks"]}
+            long_table.add(head, {"period": windows.names}, {**summary["media"], **facts}, where=summary["weeks"] > 0)
+        return self._framed(long_table.table())
+
     def whole_roi(self, by: Any = None, period: Any = "all") -> Any:
         """Value returned per unit of spend, all paid channels together."""
-        long_table, windows = LongTable(), self._windows(period)
-        for head, summary in self._subjects(by, windows, returns=True):
-            spend = summary["spend"].sum(axis=1)
-            long_table.add(head, {"period": windows.names}, {**summary["whole_roi"], "spend": spend}, where=spend > 0)
-        return self._framed(long_table.table())
+        return self._whole("whole_roi", by, period)
+
+    def whole_marginal_roi(self, by: Any = None, period: Any = "all") -> Any:
+        """Value that the last unit of spend returned, all paid channels together and moving in proportion."""
+        return self._whole("whole_marginal_roi", by, period)
 
     def whole_worth(self, by: Any = None, period: Any = "all") -> Any:
         """Profit, LTV:CAC and payback of a `valued` insight, all paid channels together."""
@@ -348,6 +358,13 @@ class Insight:
             return self._framed(table)
         spare = [name for name in ("measure", "pays") if name in table.column_names]
         return self._framed(table.filter(pc.field("measure") == measure).drop_columns(spare))
+
+    def _whole(self, measure: str, by: Any, period: Any) -> Any:
+        long_table, windows = LongTable(), self._windows(period)
+        for head, summary in self._subjects(by, windows, returns=True):
+            spend = summary["spend"].sum(axis=1)
+            long_table.add(head, {"period": windows.names}, {**summary[measure], "spend": spend}, where=spend > 0)
+        return self._framed(long_table.table())
 
     def _windows(self, period: Any) -> Windows:
         return read_period(period, [unit.dates for unit in self.fleet.units])

@@ -79,8 +79,20 @@ def forecast(
         table = opened.insight.forecast(plan, weeks=weeks, by=by or None, period=period)
         # The one for a spreadsheet, the other for the report and the export.
         path, _ = write_tables({"forecast": table}, opened.path / "forecast", "csv", "parquet", name="forecast")
+        # Loaded with the run, and not when a command starts.
+        from mixfleet.reporting.answers import Terms, forecast_answer
+
+        insight = opened.insight
+        weekly = table if period == "week" else insight.forecast(plan, weeks=weeks, by=(), period="week")
+        days = sorted(weekly["period"].unique().to_pylist())
+        total = insight.forecast(plan, weeks=weeks, by=()).to_pylist()
+        said = forecast_answer(
+            insight.fleet, total, (days[0], days[-1]), Terms.of(opened.manifest), planned=plan is not None
+        )
+        lines = [one.text for one in said]
+        printing.print_answer(terminal.out, lines, f"mixfleet report {opened.path}")
         printing.print_path(terminal.out, "forecast", path)
-        terminal.finish({"command": "forecast", "forecast": str(path)}, 0)
+        terminal.finish({"command": "forecast", "summary": lines, "forecast": str(path)}, 0)
 
 
 def counterfactual(
@@ -97,8 +109,13 @@ def counterfactual(
         opened = mixfleet.open(run, frame="pyarrow")
         table = opened.insight.counterfactual(plan, by=by or None, period=period)
         [path] = write_tables({"counterfactual": table}, opened.path / "counterfactual", "csv", name="counterfactual")
+        from mixfleet.reporting.answers import Terms, counterfactual_answer
+
+        total = opened.insight.counterfactual(plan, by=())
+        lines = [one.text for one in counterfactual_answer(total.to_pylist(), Terms.of(opened.manifest))]
         printing.print_path(terminal.out, "counterfactual", path)
-        terminal.finish({"command": "counterfactual", "counterfactual": str(path)}, 0)
+        printing.print_answer(terminal.out, lines, f"mixfleet budget {opened.path}")
+        terminal.finish({"command": "counterfactual", "summary": lines, "counterfactual": str(path)}, 0)
 
 
 def _economics(margin: list[str] | None, customer_value: list[str] | None, retention: str | None) -> dict[str, Any]:

@@ -134,7 +134,14 @@ def budget(run: Path, out: Path | None, as_json: bool, **given: Any) -> None:
         plan = opened.budget(**_request(given))
         files = plan.save(out or opened.path / "budget")
         printing.print_plan(terminal.out, plan, files)
-        terminal.finish({"command": "budget", **plan.totals, "files": [str(path) for path in files]}, 0)
+        # Loaded with the plan, and not when a command starts.
+        from mixfleet.reporting.answers import Terms, plan_answer
+
+        lines = [one.text for one in plan_answer(plan, Terms.of(opened.manifest))]
+        weekly = next(path for path in files if path.name == "plan_by_week.csv")
+        printing.print_answer(terminal.out, lines, f"mixfleet forecast {opened.path} --plan {weekly}")
+        answer = {"summary": lines, "files": [str(path) for path in files]}
+        terminal.finish({"command": "budget", **plan.totals, **answer}, 0)
 
 
 budget.__signature__ = _signature()  # pyright: ignore[reportFunctionMemberAccess]

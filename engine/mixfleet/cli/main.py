@@ -78,7 +78,7 @@ def fit(
             run = _fit(terminal, spec)
             seconds = time.monotonic() - start
         printing.print_run(terminal.out, run, seconds=seconds)
-        terminal.finish(_answer(run, seconds), _exit_code(run))
+        terminal.finish({**_answer(run, seconds), **_said(terminal, run)}, _exit_code(run))
 
 
 @app.command(context_settings=_OVERRIDES, epilog=_groups_help())
@@ -213,6 +213,15 @@ def _fit_sweep(terminal: Terminal, points: tuple[SweepPoint, ...]) -> None:
 
 def _exit_code(run: "Run") -> int:
     return 0 if all(certified(row["status"]) for row in printing.status_rows(run)) else SOME_NOT_OK
+
+
+def _said(terminal: Terminal, run: "Run") -> dict[str, Any]:
+    """Prints the run in sentences, where draws were kept to make them of."""
+    if not run.keeps_draws or not run.ok_share:
+        return {}
+    summary = run.summary()
+    printing.print_answer(terminal.out, summary.lines(), summary.command)
+    return {"summary": summary.lines(), "next": summary.command}
 
 
 def _answer(run: "Run", seconds: float) -> dict[str, Any]:

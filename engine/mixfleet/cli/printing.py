@@ -45,6 +45,13 @@ def print_run(console: Console, run: "Run", *, seconds: float) -> None:
     _line(console, f"run: {run.path}")
 
 
+def print_answer(console: Console, lines: Iterable[str], command: str) -> None:
+    """Prints what a command found out, in sentences, and which command to go on with."""
+    for line in lines:
+        _line(console, line)
+    _line(console, f"next: {command}")
+
+
 def _print_experiments(console: Console, run: "Run") -> None:
     """A line for each lift test."""
     if not run.keeps_tests:
@@ -195,7 +202,6 @@ def print_plan(console: Console, plan: "Plan", files: Sequence[Path]) -> None:
     _line(console, f"spend {totals['spend_today']:,.0f} -> {totals['spend_plan']:,.0f} over {totals['units']} units")
     what = "profit gain" if totals["maximise"] == "profit" else "gain"
     _line(console, f"{what} {gain['mean']:+,.0f}, 90 % interval {gain['q05']:+,.0f} to {gain['q95']:+,.0f}")
-    _line(console, f"better than today's in {totals['probability_better']:.1%} of the draws")
     if totals["gap_share"] == totals["gap_share"] and totals["gap_share"] < float("inf"):
         other = "plan of the candidate weeks" if totals["flighting"] == "free" else "plan"
         _line(console, f"no other {other} within the limits adds more than {totals['gap_share']:.2%} of the outcome")

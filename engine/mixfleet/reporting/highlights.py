@@ -1,4 +1,4 @@
-"""What deserves attention in a run, in plain words, worst first."""
+"""What deserves attention in a run, in plain words and with what to do about it, worst first."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 from mixfleet.analysis.tables.residuals import NOISE, NOTHING
 
-__all__ = ["SEVERITIES", "Highlight", "highlights"]
+__all__ = ["KINDS", "SEVERITIES", "Highlight", "Kind", "highlights"]
 
 SEVERITIES = ("problem", "doubt", "surprise")
 """What must not be used, what should be used with care, and what is worth a look."""
@@ -18,15 +18,91 @@ FAR_FROM_PRIOR = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Highlight:
-    """One sentence about one unit."""
+class Kind:
+    """What remarks of one sort have in common."""
 
     severity: str
     """One of `SEVERITIES`."""
+    title: str
+    step: str
+    """What to do about it."""
+
+
+KINDS: Mapping[str, Kind] = {
+    "unsettled": Kind(
+        severity="problem",
+        title="the sampler found no stable answer",
+        step="do not use these numbers; more weeks, fewer channels or tighter priors usually help, then fit again",
+    ),
+    "rejected": Kind(
+        severity="problem",
+        title="the table's rows cannot be modelled",
+        step="mend the rows that `mixfleet check` names, then fit again",
+    ),
+    "error": Kind(
+        severity="problem",
+        title="the fit ended with an error",
+        step="fit again; if it happens again, report it with the output of `mixfleet doctor`",
+    ),
+    "warned": Kind(
+        severity="doubt",
+        title="a doubt about the data or the sampling",
+        step="read the reason, and look at the rows that it names",
+    ),
+    "experiment": Kind(
+        severity="doubt",
+        title="a lift test contradicts the model",
+        step="check the test's dates, size and channel; where the test itself may be off, give it a `bias_sd`",
+    ),
+    "baseline": Kind(
+        severity="doubt",
+        title="sales without media would be below zero: media get too much",
+        step="look for outliers of the KPI, add what else drives sales, or tighten `prior.parameters.effect`",
+    ),
+    "fit": Kind(
+        severity="doubt",
+        title="the model misses much of the KPI",
+        step="add what drives sales besides media: price, promotions, holidays (`data.controls`, `baseline`)",
+    ),
+    "coverage": Kind(
+        severity="doubt",
+        title="the intervals of the KPI are too narrow",
+        step="look for outliers and for weeks in which something else happened; read intervals as too narrow",
+    ),
+    "overlap": Kind(
+        severity="doubt",
+        title="two channels cannot be told apart",
+        step="read the sum of the two, or switch one of them off somewhere for some weeks and add that as a lift test",
+    ),
+    "residuals": Kind(
+        severity="doubt",
+        title="what the model leaves unexplained has a pattern",
+        step="let the baseline move (`model=moving`), or add holidays, events or the control that is missing",
+    ),
+    "far": Kind(
+        severity="surprise",
+        title="a return is far from what was expected",
+        step="check the unit of the spend column; if it is right, confirm the return by a lift test",
+    ),
+}
+"""By name, in the order in which groups of one severity are shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Highlight:
+    """One sentence about one unit."""
+
+    kind: str
+    """One of `KINDS`."""
     unit: tuple[str, ...]
     text: str
     weight: float = 0.0
     """Orders remarks of one severity, the greatest first."""
+
+    @property
+    def severity(self) -> str:
+        """One of `SEVERITIES`."""
+        return KINDS[self.kind].severity
 
 
 def highlights(
@@ -46,18 +122,17 @@ def highlights(
 
 def _of_status(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Highlight]:
     meaning = {
-        "quarantined": "did not pass the checks of its draws and is in no total",
-        "rejected": "could not be modelled",
-        "failed": "ended with an error",
+        "quarantined": ("unsettled", "did not pass the checks of its draws and is in no total"),
+        "rejected": ("rejected", "could not be modelled"),
+        "failed": ("error", "ended with an error"),
     }
     for row in rows:
         reason = f": {row['reason']}" if row["reason"] else ""
         if row["status"] in meaning:
-            yield Highlight(
-                severity="problem", unit=_unit(row, keys), text=f"{meaning[row['status']]}{reason}", weight=9.0
-            )
+            kind, words = meaning[row["status"]]
+            yield Highlight(kind=kind, unit=_unit(row, keys), text=f"{words}{reason}", weight=9.0)
         elif row["status"] == "ok_warn":
-            yield Highlight(severity="doubt", unit=_unit(row, keys), text=f"certified with a doubt{reason}", weight=1.0)
+            yield Highlight(kind="warned", unit=_unit(row, keys), text=f"usable, with a doubt{reason}", weight=1.0)
 
 
 def _of_fit(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Highlight]:
@@ -65,20 +140,20 @@ def _of_fit(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterabl
         unit = _unit(row, keys)
         if row["baseline_negative"] >= NEGATIVE_BASELINE:
             text = f"sales without media would be below zero with probability {row['baseline_negative']:.0%}"
-            yield Highlight(severity="doubt", unit=unit, text=text, weight=3 + row["baseline_negative"])
+            yield Highlight(kind="baseline", unit=unit, text=text, weight=3 + row["baseline_negative"])
         if row["wmape"] is not None and row["wmape"] > LOOSE_FIT:
             text = f"the model misses the KPI by {row['wmape']:.0%} on average"
-            yield Highlight(severity="doubt", unit=unit, text=text, weight=2 + row["wmape"])
+            yield Highlight(kind="fit", unit=unit, text=text, weight=2 + row["wmape"])
         if row["coverage90"] is not None and row["coverage90"] < LOST_COVERAGE:
             text = f"only {row['coverage90']:.0%} of the weeks lie in the model's 90 % interval"
-            yield Highlight(severity="doubt", unit=unit, text=text, weight=2.0)
+            yield Highlight(kind="coverage", unit=unit, text=text, weight=2.0)
 
 
 def _of_overlap(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Highlight]:
     for row in rows:
         if row["statement"].startswith("cannot"):
             text = f"{row['channel']} and {row['other']} {row['statement']}"
-            yield Highlight(severity="doubt", unit=_unit(row, keys), text=text, weight=-row["posterior_correlation"])
+            yield Highlight(kind="overlap", unit=_unit(row, keys), text=text, weight=-row["posterior_correlation"])
 
 
 def _of_movement(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Highlight]:
@@ -87,21 +162,21 @@ def _of_movement(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> It
             continue
         where = f"{abs(shift):.1f} prior sds {'above' if shift > 0 else 'below'} what the prior said"
         text = f"ROI of {row['channel']} is {row['mean']:.2f}, {where}"
-        yield Highlight(severity="surprise", unit=_unit(row, keys), text=text, weight=abs(shift))
+        yield Highlight(kind="far", unit=_unit(row, keys), text=text, weight=abs(shift))
 
 
 def _of_residuals(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Highlight]:
     for row in rows:
         if row["statement"] not in (NOISE, NOTHING):
             text = f"what the model leaves unexplained is not noise: {row['statement']}"
-            yield Highlight(severity="doubt", unit=_unit(row, keys), text=text, weight=0.5)
+            yield Highlight(kind="residuals", unit=_unit(row, keys), text=text, weight=0.5)
 
 
 def _of_experiments(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Highlight]:
     for row in rows:
         if row["conflict"]:
             text = f"the lift test {row['test']} of {row['channel']} is {row['statement']}"
-            yield Highlight(severity="doubt", unit=_unit(row, keys), text=text, weight=4.0 - row["tail"])
+            yield Highlight(kind="experiment", unit=_unit(row, keys), text=text, weight=4.0 - row["tail"])
 
 
 def _unit(row: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]:

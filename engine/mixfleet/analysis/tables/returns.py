@@ -20,6 +20,7 @@ def appraise(account: Totals, economics: Economics) -> dict[str, Any]:
     base = account.contribution[:, account.spend.shape[1] :].sum(axis=(0, 1))
     found: dict[str, Any] = {
         "contribution": statistics(account.contribution),
+        "media": statistics(account.contribution[:, : account.spend.shape[1]].sum(axis=1)),
         "spend": account.spend,
         "kpi": account.kpi,
         "weeks": account.weeks,
@@ -27,13 +28,15 @@ def appraise(account: Totals, economics: Economics) -> dict[str, Any]:
         "correlation": _correlation(account.contribution[:, : account.spend.shape[1]].sum(axis=0)),
     }
     if channels:
+        whole = np.maximum(account.spend.sum(axis=1), 1e-300)[:, None]
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios: Mapping[str, np.ndarray] = {
                 "roi": account.returned / spend,
                 "marginal_roi": account.marginal_returned / spend,
                 "cpik": spend / account.incremental,
                 "marginal_cpik": spend / account.marginal,
-                "whole_roi": account.returned.sum(axis=1) / np.maximum(account.spend.sum(axis=1), 1e-300)[:, None],
+                "whole_roi": account.returned.sum(axis=1) / whole,
+                "whole_marginal_roi": account.marginal_returned.sum(axis=1) / whole,
                 "carry_in": account.carry_in,
                 "carry_out": account.carry_out,
             }

@@ -1,0 +1,86 @@
+"""Whether a fleet's models can be relied on: pass, review or fail, for each unit and for all, with the reasons."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mixfleet.reporting.highlights import KINDS, SEVERITIES, Highlight
+from mixfleet.reporting.numbers import count
+
+__all__ = ["FAIL", "PASS", "REVIEW", "Group", "Health", "judge"]
+
+PASS, REVIEW, FAIL = "pass", "review", "fail"
+
+VERDICT_OF = {"problem": FAIL, "doubt": REVIEW}
+"""The worst severity of a unit's remarks to its verdict; a surprise is no doubt about the model."""
+
+MANY_FAIL = 0.5
+"""Share of the units that fail from which on the fleet as a whole does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Remarks of one kind."""
+
+    kind: str
+    """One of `mixfleet.reporting.highlights.KINDS`."""
+    remarks: tuple[Highlight, ...]
+
+    @property
+    def units(self) -> int:
+        """How many units they are about."""
+        return len({remark.unit for remark in self.remarks})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """The verdicts of a run."""
+
+    units: Mapping[tuple[str, ...], str]
+    """Pass, review or fail, by unit, in the order of the status table."""
+    groups: tuple[Group, ...]
+    """Remarks by kind: problems first, and the kind that concerns most units first within a severity."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Units by verdict."""
+        verdicts = list(self.units.values())
+        return {verdict: verdicts.count(verdict) for verdict in (PASS, REVIEW, FAIL)}
+
+    @property
+    def verdict(self) -> str:
+        """Of the fleet: fail where half of the units or more do, review where any unit fails or needs one."""
+        counts = self.counts
+        if counts[FAIL] >= MANY_FAIL * len(self.units):
+            return FAIL
+        return REVIEW if counts[REVIEW] or counts[FAIL] else PASS
+
+    @property
+    def reasons(self) -> list[str]:
+        """One line for each kind of problem and doubt, with how many units it concerns."""
+        return [
+            f"{count(group.units, 'unit')}: {KINDS[group.kind].title}"
+            for group in self.groups
+            if KINDS[group.kind].severity in VERDICT_OF
+        ]
+
+
+def judge(units: Sequence[tuple[str, ...]], remarks: Iterable[Highlight]) -> Health:
+    """The verdicts that remarks lead to.
+
+    Args:
+        units: Labels of every unit of the table.
+        remarks: What `highlights` found.
+    """
+    by_kind: dict[str, list[Highlight]] = {}
+    worst = dict.fromkeys(units, len(SEVERITIES))
+    for remark in remarks:
+        by_kind.setdefault(remark.kind, []).append(remark)
+        worst[remark.unit] = min(worst[remark.unit], SEVERITIES.index(remark.severity))
+    groups = [Group(kind=kind, remarks=tuple(found)) for kind, found in by_kind.items()]
+    order = list(KINDS)
+    groups.sort(key=lambda group: (SEVERITIES.index(KINDS[group.kind].severity), -group.units, order.index(group.kind)))
+    verdicts = {
+        unit: VERDICT_OF.get(SEVERITIES[place], PASS) if place < len(SEVERITIES) else PASS
+        for unit, place in worst.items()
+    }
+    return Health(units=verdicts, groups=tuple(groups))
