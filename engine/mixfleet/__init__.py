@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mixfleet._version import __version__
 
 if TYPE_CHECKING:
-    from mixfleet.api import budget, check, fit
+    from mixfleet.api import budget, check, collect, fit, fit_shard
     from mixfleet.config import (
         Channel,
         Compute,
@@ -44,7 +44,9 @@ __all__ = [
     "budget",
     "calibrate",
     "check",
+    "collect",
     "fit",
+    "fit_shard",
     "open",
     "preset",
     "simulate",
@@ -55,7 +57,9 @@ _HOMES = {
     "budget": "api",
     "calibrate": "evaluation.sbc",
     "check": "api",
+    "collect": "api",
     "fit": "api",
+    "fit_shard": "api",
     "open": "run",
     "simulate": "simulation.fleet",
 }

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import jax
+import pyarrow as pa
 
 from mixfleet.config import (
     GROUPS,
@@ -18,6 +19,7 @@ from mixfleet.config import (
     Spec,
     build,
     preset,
+    presets,
     to_mapping,
 )
 from mixfleet.data.frames import frame_kind, to_frame
@@ -26,18 +28,21 @@ from mixfleet.data.sources import TableSource
 from mixfleet.data.validation.finding import findings_table
 from mixfleet.errors import ConfigError
 from mixfleet.fitting.driver import fit_units
+from mixfleet.fitting.executor import Executor
 from mixfleet.fitting.progress import OnEvent
-from mixfleet.fitting.runner import execute
+from mixfleet.fitting.runner import execute, execute_shard
+from mixfleet.fitting.shards import collected, shard_folders
 from mixfleet.models import baseline
 from mixfleet.run import Run, open
 from mixfleet.simulation import fleet as simulate
+from mixfleet.storage.run_folder import CONFIG
 from mixfleet.storage.summary_tables import write_table
 
 if TYPE_CHECKING:
     from mixfleet.budgeting.plan import Plan
     from mixfleet.budgeting.request import BudgetOptions
 
-__all__ = ["Run", "budget", "check", "fit", "open", "read_settings"]
+__all__ = ["Run", "budget", "check", "collect", "fit", "fit_shard", "open", "read_settings"]
 
 
 def fit(
@@ -73,20 +78,94 @@ def fit(
         KeyboardInterrupt: SIGINT or SIGTERM; finished units are saved.
     """
     settings = read_settings(spec, groups)
+    if settings.compute.shard is not None:
+        raise ConfigError("a part of a fleet is no run: fit it by fit_shard", key="compute.shard")
+    return _executed(table, settings, fit_units, experiments, on_event)
+
+
+def fit_shard(
+    table: TableSource | None = None,
+    spec: Spec | Mapping[str, Any] | None = None,
+    *,
+    experiments: TableSource | None = None,
+    on_event: OnEvent | None = None,
+    **groups: Unpack[SettingGroups],
+) -> Path:
+    """The part `compute.shard` of a fleet fitted, for `collect` to put together with the others.
+
+    Every shard is given the whole table, for what a unit's model is may depend on all rows. Shards may be fitted at
+    the same time, on any number of machines of one kind that see the folder `run.root`.
+
+    Args and errors as for `fit`.
+
+    Returns:
+        The shard's folder, `run.root/<run.id>.shards/<i>-of-<n>`.
+    """
+    settings = read_settings(spec, groups)
+    if settings.compute.shard is None:
+        raise ConfigError("name the part to fit, such as 0/4", key="compute.shard")
+    if settings.run.base is not None:
+        raise ConfigError("goes with whole runs only: leave it or compute.shard out", key="run.base")
+    inputs = _fit_inputs(table, settings, experiments)
+    return execute_shard(inputs.panel, inputs.spec, fit_units, devices=_devices(), on_event=on_event)
+
+
+def collect(path: str | Path, table: TableSource | None = None, *, experiments: TableSource | None = None) -> Run:
+    """The finished run of all shards of a fleet: to the byte the one that a single process would have made.
+
+    Args:
+        path: Folder of the run to be, `run.root/run.id` of its shards.
+        table: As it was given to `fit_shard`; read again by default.
+        experiments: As they were given to `fit_shard`.
+
+    Raises:
+        TableError: The table cannot be read any more.
+        RunError: A shard is missing, unfinished, damaged or was made from something else, or the run folder is in use.
+    """
+    folders = shard_folders(Path(path))
+    settings = read_settings(presets.read_settings(folders[0] / CONFIG), {})
+    settings = replace(settings, compute=replace(settings.compute, shard=None))
+    return _executed(table, settings, collected(folders), experiments, None)
+
+
+def _executed(
+    table: TableSource | None,
+    settings: Spec,
+    executor: Executor,
+    experiments: TableSource | None,
+    on_event: OnEvent | None,
+) -> Run:
+    inputs = _fit_inputs(table, settings, experiments)
+    finished = execute(
+        inputs.panel, inputs.spec, executor, devices=_devices(), frame=frame_kind(table), on_event=on_event
+    )
+    if inputs.truth is not None:
+        write_table(finished.path / "truth.parquet", inputs.truth)
+    return finished
+
+
+def _devices() -> tuple[str, ...]:
+    return tuple(str(device) for device in jax.devices())
+
+
+class _FitInputs(NamedTuple):
+    """What is fitted: the checked table, and the settings with all that follows from it."""
+
+    panel: Panel
+    spec: Spec
+    truth: pa.Table | None
+    """Of a simulated fleet."""
+
+
+def _fit_inputs(table: TableSource | None, settings: Spec, experiments: TableSource | None) -> _FitInputs:
     truth = None
-    frame = frame_kind(table)
     if table is None and settings.data.source == "simulated":
         # The default prior and model, so that the points of a sweep are all fitted to the same table.
         simulated = simulate.from_config(settings.data.simulated, Prior(), Model(), Pooling())
         table, truth, experiments = simulated.table, simulated.truth, simulated.experiments
         settings = replace(settings, data=_simulated_data(settings.data, simulated.data))
     panel = checked_panel(table, settings, experiments)
-    settings = replace(settings, model=baseline.fitting(settings.model, panel))
-    devices = tuple(str(device) for device in jax.devices())
-    finished = execute(panel, settings, fit_units, devices=devices, frame=frame, on_event=on_event)
-    if truth is not None:
-        write_table(finished.path / "truth.parquet", truth)
-    return finished
+    return _FitInputs(panel, replace(settings, model=baseline.fitting(settings.model, panel)), truth)
 
 
 def check(

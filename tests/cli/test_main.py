@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import mixfleet
+from mixfleet import api
 from mixfleet.cli.main import app
 from mixfleet.config import Model, Spec
 from mixfleet.errors import RunError
@@ -20,7 +21,7 @@ from mixfleet.fitting import runner
 from mixfleet.posterior.unit_result import UnitResult
 from mixfleet.run import Run
 from tests.support.saved_run import saved_run
-from tests.support.stub_engine import brands, fleet, unit_result
+from tests.support.stub_engine import brands, engine, fleet, unit_result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +142,40 @@ def test_a_fit_with_units_that_are_not_ok_exits_1_and_names_them(fit: FakeFit) -
     assert found["statuses"] == {"ok": 4, "quarantined": 2}
     assert Path(found["run"]).is_dir()
     assert len(result.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("least", "code"), [("0.7", 1), ("0.6", 0), ("0", 0)])
+def test_some_units_that_are_not_ok_need_not_fail_a_night(fit: FakeFit, least: str, code: int) -> None:
+    fit.fate = every_third_quarantined
+    result = call("fit", "data=example", "--fail-under", least, "--json")
+    assert result.exit_code == answer(result)["exit_code"] == code
+    assert answer(result)["not_ok"] == 2
+
+
+def test_shards_of_a_fleet_are_fitted_and_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(panel: Any, spec: Spec, *, skip: frozenset[str], on_event: Any) -> Iterator[UnitResult]:
+        return engine()(panel, spec, skip=skip, on_event=None)
+
+    monkeypatch.setattr(api, "fit_units", silent)
+    fleet_of_four = ["data=simulated", "run.id=june"]
+    fleet_of_four += [f"data.simulated.{name}={size}" for name, size in (("brands", 2), ("markets", 2), ("weeks", 40))]
+    early = call("collect", "runs/june")
+    assert early.exit_code == RunError.exit_code
+    assert "holds no shards" in early.stderr
+    for shard in ("0/2", "1/2"):
+        result = call("fit", *fleet_of_four, f"compute.shard={shard}")
+        assert result.exit_code == 0, result.stderr
+        assert "when all are done: mixfleet collect runs/june" in result.stdout
+    found = answer(call("collect", "runs/june", "--fail-under", "0", "--json"))
+    assert (found["command"], found["run"], found["units"]) == ("collect", "runs/june", 4)
+    assert mixfleet.open("runs/june").manifest["units"] == 4
+    whole = answer(call("fit", *fleet_of_four, "run.id=whole", "--fail-under", "0", "--json"))
+    assert [mixfleet.open(run["run"]).manifest["result_sha256"] for run in (found, whole)] == [
+        mixfleet.open("runs/june").manifest["result_sha256"]
+    ] * 2
+    again = answer(call("fit", *fleet_of_four, "run.id=again", "run.base=runs", "--fail-under", "0", "--json"))
+    assert again["carried"] == 4 - again["statuses"].get("failed", 0)
+    assert again["ok"] == whole["ok"]
 
 
 def test_only_twenty_reasons_are_printed(fit: FakeFit) -> None:

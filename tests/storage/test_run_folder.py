@@ -242,7 +242,7 @@ class TestResume:
             return (result for result in engine()(*arguments, **keywords) if result.labels != brands(3)[1])
 
         run = runner.execute(fleet(brands(3)), spec(tmp_path), forgetful)
-        assert run.unit(*brands(3)[1]).reason == "the engine gave no result"
+        assert run.unit(*brands(3)[1]).reason == "the executor gave no result"
 
 
 LABELS = [

@@ -10,7 +10,8 @@ from mixfleet.config import Channel, Data, Model, Output, RunConfig, Spec
 from mixfleet.data import scaling
 from mixfleet.data.panel import Panel, Rejection, Unit, unit_id
 from mixfleet.data.scaling import MEDIA_POWERS
-from mixfleet.fitting.runner import FitUnits, execute
+from mixfleet.fitting.executor import Executor
+from mixfleet.fitting.runner import execute
 from mixfleet.models import baseline
 from mixfleet.posterior.unit_result import UnitResult
 from mixfleet.run import Run
@@ -72,7 +73,7 @@ def saved_run(
     return execute(made, spec, made_up(chains, draws))
 
 
-def made_up(chains: int, draws: int) -> FitUnits:
+def made_up(chains: int, draws: int) -> Executor:
     """Draws every unit from nothing but its labels."""
 
     def engine(panel: Panel, spec: Spec, *, skip: frozenset[str], on_event: Any) -> Iterator[UnitResult]:

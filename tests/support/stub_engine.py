@@ -11,6 +11,7 @@ from mixfleet.config import Channel, Data, Output, RunConfig, Spec
 from mixfleet.data.panel import Panel, Rejection, Unit, unit_id
 from mixfleet.data.validation.finding import Finding
 from mixfleet.fitting import runner
+from mixfleet.fitting.executor import Executor
 from mixfleet.posterior.unit_result import TABLES, UnitResult
 
 CHANNELS = ("tv", "search")
@@ -45,18 +46,19 @@ def spec(root: Any, run_id: str | None = "r", **output: Any) -> Spec:
     return Spec(run=RunConfig(root=str(root), id=run_id), output=Output(**output))
 
 
-def engine(*, pause: float = 0.0, order: int = 1, stop_after: int | None = None) -> Callable[..., Iterator[UnitResult]]:
+def engine(*, pause: float = 0.0, order: int = 1, stop_after: int | None = None) -> Executor:
     """An engine whose results depend on neither pace nor order; interrupted after `stop_after` units."""
 
     def fit_units(
-        panel: Panel, spec: Spec, *, skip: frozenset[str], on_event: Callable[[Any], None]
+        panel: Panel, spec: Spec, *, skip: frozenset[str], on_event: Callable[[Any], None] | None
     ) -> Iterator[UnitResult]:
         units = [unit for unit in panel.units if unit_id(unit.labels) not in skip][::order]
         for done, unit in enumerate(units):
             if stop_after is not None and done >= stop_after:
                 raise KeyboardInterrupt
             time.sleep(pause)
-            on_event({"left": len(units) - done})
+            if on_event is not None:
+                on_event({"left": len(units) - done})
             yield unit_result(unit.labels)
 
     return fit_units

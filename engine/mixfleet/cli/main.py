@@ -1,8 +1,13 @@
-"""`mixfleet fit`, `check`, `calibrate`, `backtest`, `doctor`, and those of `budgeting` and `telling`.
+"""`mixfleet fit`, `collect`, `check`, `calibrate`, `backtest`, `doctor`, and those of `cli.analysis` and `cli.budget`.
 
-Exit codes: 0 all units ok, 1 finished but some units are not, 2 a setting is wrong or the run folder cannot
-be used, 3 the table cannot be read at all, 4 an error that nobody foresaw, 130 interrupted (repeat the command with
-its run.id to go on).
+| code | what | does a repeat help |
+|---|---|---|
+| 0 | all units are ok, or the share that `--fail-under` asks for | |
+| 1 | finished, but some units are not ok | no: the data or the settings must change |
+| 2 | a setting is wrong, or the run folder cannot be used | no, unless another process held the folder |
+| 3 | the table cannot be read at all | no, unless the table changes |
+| 4 | an error that nobody foresaw | perhaps; nothing finished is lost |
+| 130, 137 | interrupted, killed | yes: with its run.id the command goes on |
 """
 
 import shlex
@@ -55,6 +60,10 @@ app = typer.Typer(
 Multirun = Annotated[bool, typer.Option("--multirun", "-m", help="Sweep over all values given as a,b,c.")]
 ConfigDir = Annotated[Path | None, typer.Option("--config-dir", "-cd", help="Folder of your own groups.")]
 ConfigName = Annotated[str, typer.Option("--config-name", "-cn", help="Primary configuration.")]
+FailUnder = Annotated[
+    float, typer.Option("--fail-under", min=0.0, max=1.0, help="Exit code 1 only below this share of certified units.")
+]
+RunToBe = Annotated[Path, typer.Argument(help="The run folder to be, as run.root and run.id of its shards say.")]
 
 
 @app.command(context_settings=_OVERRIDES, epilog=_groups_help())
@@ -63,6 +72,7 @@ def fit(
     multirun: Multirun = False,
     config_dir: ConfigDir = None,
     config_name: ConfigName = PRIMARY,
+    fail_under: FailUnder = 1.0,
     as_json: AsJson = False,
 ) -> None:
     """Fits every unit of a table: mixfleet fit data=example."""
@@ -72,13 +82,26 @@ def fit(
         points = sweep_points(request)
         if points:
             _fit_sweep(terminal, points)
-        spec = _named(compose_spec(request))
+        spec = compose_spec(request)
+        if spec.compute.shard is not None:
+            _fit_shard(terminal, spec)
+        spec = _named(spec)
         with _resumable(terminal, spec.run):
             start = time.monotonic()
             run = _fit(terminal, spec)
             seconds = time.monotonic() - start
-        printing.print_run(terminal.out, run, seconds=seconds)
-        terminal.finish({**_answer(run, seconds), **_said(terminal, run)}, _exit_code(run))
+        _finish_run(terminal, run, seconds, "fit", fail_under)
+
+
+@app.command()
+def collect(run: RunToBe, fail_under: FailUnder = 1.0, as_json: AsJson = False) -> None:
+    """Puts the shards of a fleet together to one run: mixfleet collect runs/june."""
+    terminal = Terminal.of(as_json)
+    with errors_shown(terminal):
+        start = time.monotonic()
+        runtime.prepare(mixfleet.Compute())
+        collected = mixfleet.collect(run)
+        _finish_run(terminal, collected, time.monotonic() - start, "collect", fail_under)
 
 
 @app.command(context_settings=_OVERRIDES, epilog=_groups_help())
@@ -211,8 +234,25 @@ def _fit_sweep(terminal: Terminal, points: tuple[SweepPoint, ...]) -> None:
     terminal.finish({"command": "fit", "sweep": str(path), "points": table.to_pylist()}, code)
 
 
-def _exit_code(run: "Run") -> int:
-    return 0 if all(certified(row["status"]) for row in printing.status_rows(run)) else SOME_NOT_OK
+def _fit_shard(terminal: Terminal, spec: Spec) -> None:
+    runtime.prepare(spec.compute)
+    start = time.monotonic()
+    with _resumable(terminal, spec.run), showing(terminal.err) as show:
+        path = mixfleet.fit_shard(None, spec, on_event=show)
+    remedy = f"when all are done: mixfleet collect {Path(spec.run.root) / str(spec.run.id)}"
+    terminal.out.print(f"shard {spec.compute.shard} is in {path}; {remedy}", markup=False, soft_wrap=True)
+    seconds = round(time.monotonic() - start, 3)
+    terminal.finish({"command": "fit", "shard": spec.compute.shard, "folder": str(path), "seconds": seconds}, 0)
+
+
+def _finish_run(terminal: Terminal, run: "Run", seconds: float, command: str, fail_under: float) -> None:
+    printing.print_run(terminal.out, run, seconds=seconds)
+    answer = {"command": command, **_answer(run, seconds), **_said(terminal, run)}
+    terminal.finish(answer, _exit_code(run, fail_under))
+
+
+def _exit_code(run: "Run", fail_under: float = 1.0) -> int:
+    return 0 if run.ok_share >= fail_under else SOME_NOT_OK
 
 
 def _said(terminal: Terminal, run: "Run") -> dict[str, Any]:
@@ -229,12 +269,12 @@ def _answer(run: "Run", seconds: float) -> dict[str, Any]:
     ok = sum(count for status, count in statuses.items() if certified(status))
     units = sum(statuses.values())
     return {
-        "command": "fit",
         "run": str(run.path),
         "units": units,
         "ok": ok,
         "not_ok": units - ok,
         "statuses": statuses,
+        "carried": run.manifest.get("base", {}).get("carried", 0),
         "units_not_ok": [
             {name: row[name] for name in (*run.manifest["keys"], "status", "reason")}
             for row in printing.status_rows(run)

@@ -67,8 +67,20 @@ class Compute:
     cache_dir: str | None = None
     """Folder of compiled programs; unset: `mixfleet/xla` in the user's cache folder."""
 
+    shard: str | None = None
+    """`i/n`, i from 0: only this of n parts of the fleet is fitted, for `mixfleet collect` to put together."""
+
     def __post_init__(self) -> None:
         schema.settle(self, key="compute")
+        if self.shard is not None and not _is_part(self.shard):
+            raise ConfigError(
+                f"must be i/n with i from 0 to n - 1, such as 0/4, is {self.shard!r}", key="compute.shard"
+            )
+
+
+def _is_part(shard: str) -> bool:
+    found = re.fullmatch(r"(\d{1,5})/(\d{1,5})", shard)
+    return found is not None and int(found[1]) < int(found[2])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +107,10 @@ class RunConfig:
 
     id: Annotated[str | None, Reads(read_label)] = None
     """Name of the folder; unset: date and time. An existing one of the same configuration is resumed."""
+
+    base: str | None = None
+    """A finished run, or a folder of runs for the one finished last: units whose data and settings are the same there
+    are taken from it, to the byte as they would be fitted again."""
 
     def __post_init__(self) -> None:
         schema.settle(self, key="run")

@@ -1,32 +1,34 @@
-"""Drives an engine over a panel and saves what it finishes; nothing is fitted twice or lost."""
+"""Drives an executor over a panel and saves what it finishes; nothing is fitted twice or lost."""
 
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 
 from mixfleet import run as saved
 from mixfleet.config import Spec
 from mixfleet.data.frames import FrameKind
 from mixfleet.data.panel import Panel, unit_id
+from mixfleet.fitting.executor import Executor
 from mixfleet.fitting.progress import OnEvent, Progress
+from mixfleet.fitting.shards import shard_of, sharded
 from mixfleet.posterior.unit_result import UnitResult
-from mixfleet.storage.run_folder import RunFolder, open_run_folder
+from mixfleet.storage.reader import read_run
+from mixfleet.storage.run_folder import ResultStore, RunFolder, open_run_folder, open_shard_folder
 
 COMMIT_UNITS = 32
 COMMIT_SECONDS = 5.0
 """Finished units are saved at the latest when there are so many, or so long after the last time."""
 
-FitUnits = Callable[..., Iterator[UnitResult]]
-"""`fit_units(panel, spec, *, skip, on_event)`: results of the units that are not in `skip`, in any order, each once."""
-
 
 def execute(
     panel: Panel,
     spec: Spec,
-    engine: FitUnits,
+    executor: Executor,
     *,
     devices: tuple[str, ...] = (),
     frame: FrameKind = "pandas",
@@ -37,40 +39,79 @@ def execute(
     Args:
         panel: Checked table.
         spec: All settings.
-        engine: Fits units.
+        executor: Fits units; those that `run.base` has under the same data and settings are taken from there.
         devices: What to note in the manifest.
         frame: Library of the tables of the run.
-        on_event: Called with the engine's events, in this thread.
+        on_event: Called with the executor's events, in this thread.
 
     Raises:
-        RunError: The run folder is in use, belongs to something else, or cannot be written.
+        RunError: The run folder is in use, belongs to something else, or cannot be written; or `run.base` is no run.
         KeyboardInterrupt: SIGINT or SIGTERM; what was finished is saved and the run is marked `_PARTIAL`.
     """
     with open_run_folder(panel, spec, devices=devices) as folder:
         if not folder.finished:
-            with _interruptible() as interruption:
-                buffer = _Buffer(folder, interruption)
-                try:
-                    try:
-                        _fit_rest(panel, spec, engine, folder, buffer, on_event)
-                    finally:
-                        buffer.flush()
-                    folder.finish()
-                except KeyboardInterrupt as interrupt:
-                    folder.interrupt(str(interrupt) or "interrupted")
-                    raise
+            if spec.run.base is not None:
+                executor = _carrying(spec.run.base, panel, spec, executor, folder)
+            _fill(panel, spec, executor, folder, on_event)
         folder.finish()
         return saved.open(folder.path, frame=frame)
 
 
+def execute_shard(
+    panel: Panel,
+    spec: Spec,
+    executor: Executor,
+    *,
+    devices: tuple[str, ...] = (),
+    on_event: OnEvent | None = None,
+) -> Path:
+    """The folder of the shard `compute.shard` of the run of `panel`, with the results of the shard's units.
+
+    Args and errors as for `execute`; `panel` is the whole fleet's.
+    """
+    assert spec.compute.shard is not None
+    units = shard_of(panel, spec, *map(int, spec.compute.shard.split("/")))
+    with open_shard_folder(panel, spec, devices=devices) as folder:
+        if not folder.finished:
+            own = replace(panel, rejected=(), units=tuple(u for u in panel.units if unit_id(u.labels) in units))
+            _fill(own, spec, sharded(executor, panel), folder, on_event)
+        folder.finish()
+        return folder.path
+
+
+def _carrying(path: str, panel: Panel, spec: Spec, executor: Executor, folder: RunFolder) -> Executor:
+    from mixfleet.fitting.carry import Base, carrying  # few fits have a base
+
+    base = Base(read_run(path))
+    same = base.same(panel, spec)
+    sha256 = base.reader.manifest["result_sha256"]
+    folder.note("base", {"run": str(base.reader.path), "result_sha256": sha256, "carried": len(same)})
+    return carrying(base, same, executor)
+
+
+def _fill(panel: Panel, spec: Spec, executor: Executor, store: ResultStore, on_event: OnEvent | None) -> None:
+    """Commits every unit of the panel that the store lacks, and leaves it resumable where it is interrupted."""
+    with _interruptible() as interruption:
+        buffer = _Buffer(store, interruption)
+        try:
+            try:
+                _fit_rest(panel, spec, executor, store, buffer, on_event)
+            finally:
+                buffer.flush()
+            store.finish()
+        except KeyboardInterrupt as interrupt:
+            store.interrupt(str(interrupt) or "interrupted")
+            raise
+
+
 def _fit_rest(
-    panel: Panel, spec: Spec, engine: FitUnits, folder: RunFolder, buffer: "_Buffer", on_event: OnEvent | None
+    panel: Panel, spec: Spec, executor: Executor, store: ResultStore, buffer: "_Buffer", on_event: OnEvent | None
 ) -> None:
     for rejection in panel.rejected:
-        if unit_id(rejection.labels) not in folder.parts.units:
+        if unit_id(rejection.labels) not in store.units:
             buffer.add(UnitResult(labels=rejection.labels, status="rejected", reason=rejection.reason))
     buffer.flush()
-    expected = {unit_id(unit.labels) for unit in panel.units} - folder.parts.units
+    expected = {unit_id(unit.labels) for unit in panel.units} - store.units
 
     def relay(event: Progress) -> None:
         # Events come also while no unit finishes, so they keep finished units from waiting.
@@ -79,23 +120,23 @@ def _fit_rest(
             on_event(event)
 
     if expected:
-        for result in engine(panel, spec, skip=folder.parts.units, on_event=relay):
+        for result in executor(panel, spec, skip=store.units, on_event=relay):
             unit = unit_id(result.labels)
-            assert unit in expected, f"the engine gave {result.labels} twice, or unasked"
+            assert unit in expected, f"the executor gave {result.labels} twice, or unasked"
             expected.remove(unit)
             buffer.add(result)
             buffer.flush_if_due()
     for unit in panel.units:
         if unit_id(unit.labels) in expected:
-            buffer.add(UnitResult(labels=unit.labels, status="failed", reason="the engine gave no result"))
+            buffer.add(UnitResult(labels=unit.labels, status="failed", reason="the executor gave no result"))
     buffer.flush()
 
 
 class _Buffer:
     """Finished units that are not saved yet."""
 
-    def __init__(self, folder: RunFolder, interruption: "_Interruption") -> None:
-        self._folder, self._interruption = folder, interruption
+    def __init__(self, store: ResultStore, interruption: "_Interruption") -> None:
+        self._store, self._interruption = store, interruption
         self._results: list[UnitResult] = []
         self._saved_at = time.monotonic()
 
@@ -109,7 +150,7 @@ class _Buffer:
     def flush(self) -> None:
         if self._results:
             with self._interruption.held():
-                self._folder.commit(self._results)
+                self._store.commit(self._results)
                 self._results.clear()
         self._saved_at = time.monotonic()
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from mixfleet._version import __version__
 from mixfleet.config import Spec, to_mapping
 from mixfleet.data.experiments.experiment import experiments_table
-from mixfleet.data.panel import Panel
+from mixfleet.data.panel import Panel, Unit, unit_id
 from mixfleet.errors import RunError
 from mixfleet.storage import atomic_files
 
@@ -28,7 +28,11 @@ PARTIAL = "_PARTIAL"
 
 _PACKAGES = ("numpy", "jax", "jaxlib", "numpyro", "pyarrow", "zarr")
 
-_NO_RESULT = {"run": None, "compute": ("devices", "memory_limit_gib", "cache_dir"), "data": ("path", "experiments")}
+_NO_RESULT = {
+    "run": None,
+    "compute": ("devices", "memory_limit_gib", "cache_dir", "shard"),
+    "data": ("path", "experiments"),
+}
 """Settings that change no number of a result: whole groups (None) or some of a group."""
 
 
@@ -48,15 +52,9 @@ class Fingerprint:
     @staticmethod
     def of(panel: Panel, spec: Spec) -> "Fingerprint":
         """The fingerprint of fitting `panel` under `spec`."""
-        config = to_mapping(spec)
-        for group, names in _NO_RESULT.items():
-            if names is None:
-                del config[group]
-            else:
-                config[group] = {name: value for name, value in config[group].items() if name not in names}
-        # Through JSON, so that it compares equal to one that was read back.
-        plain = json.loads(json.dumps(config))
-        return Fingerprint(engine=__version__, data=panel_sha256(panel), config=plain, arithmetic=_arithmetic())
+        return Fingerprint(
+            engine=__version__, data=panel_sha256(panel), config=_result_settings(spec), arithmetic=_arithmetic()
+        )
 
     def differences(self, other: Mapping[str, Any], *, finished: bool = False) -> list[str]:
         """Sentences on where the stored fingerprint `other` differs from this one.
@@ -81,6 +79,40 @@ class Fingerprint:
             if before.get(key) != now.get(key):
                 found.append(f"{key} was {before.get(key)!r}, now it is {now.get(key)!r}")
         return found
+
+
+def unit_fingerprints(panel: Panel, spec: Spec) -> dict[str, str]:
+    """SHA-256 (hex) of all that a unit's result follows from, by unit id; of a pooled unit all that its group's does.
+
+    Units of two runs that agree in it have the same result, to the byte, whatever else the two tables hold.
+    """
+    config = _result_settings(spec)
+    overrides = config["prior"].pop("overrides")
+    common = hashlib.sha256()
+    # Priors of a channel are on returns only where it has spend, for which the models look at other units too.
+    paid = [np.asarray(np.isfinite(unit.spend[unit.observed]).any(axis=0)).tobytes().hex() for unit in panel.units]
+    _take(common, [__version__, _arithmetic(), config, paid[:1], sorted(set(paid))])
+    _take(common, [list(panel.keys), list(panel.channels), list(panel.linear)])
+    own: dict[str, str] = {}
+    for unit in panel.units:
+        total = common.copy()
+        labels = dict(zip(panel.keys, unit.labels, strict=True))
+        _take(total, [other for other in overrides if other["unit"].items() <= labels.items()])
+        _take_unit(total, unit)
+        # What was found about a unit becomes its status and reason.
+        _take(total, [finding.message for finding in unit.warnings])
+        _take(total, _experiments_sha256(replace(panel, units=(unit,))))
+        own[unit_id(unit.labels)] = total.hexdigest()
+    if spec.pooling.by == "none":
+        return own
+    ids = list(own)
+    groups = spec.pooling.groups(panel.keys, [unit.labels for unit in panel.units])
+    shared = {
+        ids[place]: hashlib.sha256("".join(sorted(own[ids[other]] for other in places)).encode()).hexdigest()
+        for places in groups.values()
+        for place in places
+    }
+    return {unit: hashlib.sha256(f"{own[unit]}{shared[unit]}".encode()).hexdigest() for unit in own}
 
 
 def new_manifest(run_id: str, panel: Panel, spec: Spec, fingerprint: Fingerprint, devices: tuple[str, ...]) -> dict:
@@ -204,37 +236,47 @@ def is_finished(folder: Path) -> bool:
 def panel_sha256(panel: Panel) -> str:
     """SHA-256 (hex) of everything in the panel that a fit may look at."""
     total = hashlib.sha256()
-
-    def take(value: Any) -> None:
-        if isinstance(value, np.ndarray):
-            if value.dtype.kind == "M":
-                value = value.astype("datetime64[D]").astype(np.int64)
-            total.update(f"{value.dtype.str}{value.shape}".encode())
-            total.update(np.ascontiguousarray(value).tobytes())
-        else:
-            total.update(json.dumps(value).encode() + b"\n")
-
-    take([list(panel.keys), list(panel.channels), list(panel.linear)])
+    _take(total, [list(panel.keys), list(panel.channels), list(panel.linear)])
     for unit in panel.units:
-        take([list(unit.labels), unit.population, unit.kpi_scale])
-        for array in (
-            unit.dates,
-            unit.kpi,
-            unit.observed,
-            unit.media,
-            unit.spend,
-            unit.controls,
-            unit.value_per_kpi,
-        ):
-            take(array)
-        # No fit looks at it, but the run keeps it for its tables.
-        if unit.reported is not None:
-            take(unit.reported)
+        _take_unit(total, unit)
     if tests := _experiments_sha256(panel):
-        take(tests)
+        _take(total, tests)
     # Reasons name rows and lines, which another order of the same rows changes.
-    take([list(rejection.labels) for rejection in panel.rejected])
+    _take(total, [list(rejection.labels) for rejection in panel.rejected])
     return total.hexdigest()
+
+
+def _take_unit(total: "hashlib._Hash", unit: Unit) -> None:
+    _take(total, [list(unit.labels), unit.population, unit.kpi_scale])
+    arrays = (unit.dates, unit.kpi, unit.observed, unit.media, unit.spend, unit.controls, unit.value_per_kpi)
+    for array in arrays:
+        _take(total, array)
+    # No fit looks at it, but the run keeps it for its tables.
+    if unit.reported is not None:
+        _take(total, unit.reported)
+
+
+def _take(total: "hashlib._Hash", value: Any) -> None:
+    """Adds an array, or what JSON can say, to a digest."""
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind == "M":
+            value = value.astype("datetime64[D]").astype(np.int64)
+        total.update(f"{value.dtype.str}{value.shape}".encode())
+        total.update(np.ascontiguousarray(value).tobytes())
+    else:
+        total.update(json.dumps(value).encode() + b"\n")
+
+
+def _result_settings(spec: Spec) -> dict[str, Any]:
+    """Settings that may change a result, as plain values."""
+    config = to_mapping(spec)
+    for group, names in _NO_RESULT.items():
+        if names is None:
+            del config[group]
+        else:
+            config[group] = {name: value for name, value in config[group].items() if name not in names}
+    # Through JSON, so that it compares equal to one that was read back.
+    return json.loads(json.dumps(config))
 
 
 def _experiments_sha256(panel: Panel) -> str | None:

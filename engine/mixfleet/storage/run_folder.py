@@ -1,4 +1,4 @@
-"""The folder of one run, from its first file to the marker that commits it.
+"""The folder of one run, or of a shard of one, from its first file to the marker that commits it.
 
 manifest.json    versions, seed, config, fingerprint, devices; at the end also timings, counts, digest, files
 config.yaml      the configuration, to be used again
@@ -10,6 +10,8 @@ posterior.sha256 the digest of each of their files
 events.jsonl     what happened to the run, and when
 _SUCCESS         holds the digest of the manifest: only with it do the files count as a result
 _PARTIAL         the run was interrupted and can be resumed
+
+A shard's folder, `<run>.shards/<i>-of-<n>`, has the first three and `_DONE`, once all its units are in `parts/`.
 """
 
 import hashlib
@@ -21,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -30,7 +32,7 @@ from mixfleet.data.experiments.experiment import experiments_table
 from mixfleet.data.panel import Panel, unit_id
 from mixfleet.data.panel_parquet import panel_table
 from mixfleet.data.validation.finding import findings_table
-from mixfleet.errors import RunError
+from mixfleet.errors import ConfigError, RunError
 from mixfleet.posterior.unit_result import STATUSES, UnitResult, thin_draws
 from mixfleet.storage import atomic_files
 from mixfleet.storage.draws_zarr import Extent, write_archive
@@ -44,6 +46,7 @@ from mixfleet.storage.manifest import (
     is_finished,
     new_manifest,
     read_manifest,
+    unit_fingerprints,
     write_manifest,
 )
 from mixfleet.storage.output_folder import remove_stagings
@@ -52,30 +55,26 @@ from mixfleet.storage.summary_tables import Summary, check_keys, write_table
 ARCHIVE = "posterior.zarr"
 SUMMARY = "summary"
 PARTS = "parts"
+CONFIG = "config.yaml"
+SHARDS = ".shards"
+"""What the folder of a run's shards has behind the run's name."""
+DONE = "_DONE"
 LATEST = "latest.json"
 """File beside the run folders that names the run finished last."""
 
 
-class RunFolder:
-    """A run folder open for writing by this process alone."""
-
-    def __init__(self, path: Path, panel: Panel, manifest: dict[str, Any], output: Output) -> None:
-        """Used by `open_run_folder` only."""
-        self.path = path
-        self._panel = panel
-        self._manifest = manifest
-        self._output = output
-        self._counts: Counter[str] = Counter()
-        self._started = time.monotonic()
-        self.finished = is_finished(path)
-        """Whether the result is committed already."""
-        self._parts = None if self.finished else Parts(path / PARTS)
+class ResultStore(Protocol):
+    """Where results of a fit go, a few at a time; what is committed survives the process."""
 
     @property
-    def parts(self) -> Parts:
-        """Parts of the unfinished run."""
-        assert self._parts is not None, "the run is finished"
-        return self._parts
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        ...
+
+    @property
+    def units(self) -> frozenset[str]:
+        """Ids of the units that are committed, where the store is not finished."""
+        ...
 
     def commit(self, results: Iterable[UnitResult]) -> None:
         """Save finished units; they survive whatever happens to this process.
@@ -83,6 +82,44 @@ class RunFolder:
         Raises:
             RunError: The disk is full or failed; what was saved before stays saved.
         """
+        ...
+
+    def interrupt(self, reason: str) -> None:
+        """Mark the store as interrupted and resumable."""
+        ...
+
+    def finish(self) -> None:
+        """Say that all units are committed. May be repeated after a kill.
+
+        Raises:
+            RunError: The disk is full or failed; the saved units stay and finishing can be repeated.
+        """
+        ...
+
+
+class _Folder:
+    """A folder that takes results, open for writing by this process alone."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any], output: Output, *, finished: bool) -> None:
+        self.path = path
+        self.finished = finished
+        """Whether the result is committed already."""
+        self._manifest, self._output = manifest, output
+        self._parts = None if finished else Parts(path / PARTS)
+
+    @property
+    def parts(self) -> Parts:
+        """Parts of the unfinished run."""
+        assert self._parts is not None, "the run is finished"
+        return self._parts
+
+    @property
+    def units(self) -> frozenset[str]:
+        """Ids of the committed units of the unfinished run."""
+        return self.parts.units
+
+    def commit(self, results: Iterable[UnitResult]) -> None:
+        """Save finished units; see `ResultStore.commit`."""
         kept = [_as_stored(result, self._output) for result in results]
         self.parts.add(kept)
         self.log("committed", units=len(kept), total=len(self.parts.units))
@@ -92,6 +129,38 @@ class RunFolder:
         marker = {"reason": reason, "done": len(self.parts.units), "units": self._manifest["units"]}
         atomic_files.replace_bytes(self.path / PARTIAL, json.dumps(marker).encode())
         self.log("interrupted", **marker)
+
+    def note(self, name: str, value: Any) -> None:
+        """Say something in the manifest of the finished run."""
+        self._manifest[name] = value
+
+    def log(self, event: str, **details: Any) -> None:
+        """Add a line to the run's events."""
+        line = {"time": _now(), "event": event, **details}
+        atomic_files.append_bytes(self.path / "events.jsonl", json.dumps(line).encode() + b"\n")
+
+
+class ShardFolder(_Folder):
+    """Some units of a run, kept as parts for `collect`."""
+
+    def finish(self) -> None:
+        """Say that all units of the shard are committed."""
+        if not self.finished:
+            self.log("finished")
+            atomic_files.replace_bytes(self.path / DONE, json.dumps({"units": len(self.units)}).encode())
+            self.finished = True
+        atomic_files.remove_file(self.path / PARTIAL)
+
+
+class RunFolder(_Folder):
+    """A run folder open for writing by this process alone."""
+
+    def __init__(self, path: Path, panel: Panel, spec: Spec, manifest: dict[str, Any]) -> None:
+        """Used by `open_run_folder` only."""
+        super().__init__(path, manifest, spec.output, finished=is_finished(path))
+        self._panel, self._inputs = panel, {} if self.finished else unit_fingerprints(panel, spec)
+        self._counts: Counter[str] = Counter()
+        self._started = time.monotonic()
 
     def finish(self) -> None:
         """Merge the saved units into the final files and commit the run. May be repeated after a kill.
@@ -108,11 +177,6 @@ class RunFolder:
                 files |= write_archive(self.path / ARCHIVE, extent, keys, labels, self._results(labels))
             self._commit_run(labels, files)
         self._clean_up()
-
-    def log(self, event: str, **details: Any) -> None:
-        """Add a line to the run's events."""
-        line = {"time": _now(), "event": event, **details}
-        atomic_files.append_bytes(self.path / "events.jsonl", json.dumps(line).encode() + b"\n")
 
     def _labels(self) -> tuple[tuple[str, ...], ...]:
         labels = sorted([unit.labels for unit in self._panel.units] + [unit.labels for unit in self._panel.rejected])
@@ -131,7 +195,8 @@ class RunFolder:
         summary = Summary(folder, self._panel.keys)
         try:
             for result in self._results(labels):
-                summary.add(result, self.parts.digest(unit_id(result.labels)))
+                unit = unit_id(result.labels)
+                summary.add(result, self.parts.digest(unit), self._inputs.get(unit))
                 extent.add(result)
                 self._counts[result.status] += 1
             files = summary.close()
@@ -175,29 +240,65 @@ def open_run_folder(panel: Panel, spec: Spec, *, devices: tuple[str, ...] = ()) 
     """
     check_keys(spec.data)
     path = _make_run_folder(Path(spec.run.root), spec.run.id)
-    fingerprint = Fingerprint.of(panel, spec)
     with hold_lock(path):
-        atomic_files.remove_leftovers(path)
-        remove_stagings(path)
-        if (path / MANIFEST).exists():
-            manifest = read_manifest(path)
-            if differences := fingerprint.differences(manifest["fingerprint"], finished=is_finished(path)):
-                raise RunError(
-                    f"run {path} was made from something else: {'; '.join(differences)}. "
-                    "Choose another run.id, or restore what it was made from to resume it"
-                )
-            event = "resumed"
-        else:
-            manifest = new_manifest(path.name, panel, spec, fingerprint, devices)
-            manifest["created"] = _now()
-            text = yaml.dump(to_mapping(spec), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
-            atomic_files.replace_bytes(path / "config.yaml", text.encode())
-            write_manifest(path, manifest)
-            event = "started"
-        folder = RunFolder(path, panel, manifest, spec.output)
+        manifest, event = _claimed(path, panel, spec, devices)
+        folder = RunFolder(path, panel, spec, manifest)
         if not folder.finished:
-            folder.log(event, done=len(folder.parts.units), units=manifest["units"], damaged=folder.parts.damaged)
+            folder.log(event, done=len(folder.units), units=manifest["units"], damaged=folder.parts.damaged)
         yield folder
+
+
+@contextmanager
+def open_shard_folder(panel: Panel, spec: Spec, *, devices: tuple[str, ...] = ()) -> Iterator[ShardFolder]:
+    """The folder of the shard `compute.shard` of the run, new or to be resumed, held during the block.
+
+    Raises:
+        ConfigError: The run has no name, or a key column has that of a column of the summary tables.
+        RunError: As for `open_run_folder`.
+    """
+    check_keys(spec.data)
+    assert spec.compute.shard is not None
+    if spec.run.id is None:
+        raise ConfigError("name the run, by the same name in all its shards", key="run.id")
+    path = Path(spec.run.root)
+    for name in (f"{spec.run.id}{SHARDS}", spec.compute.shard.replace("/", "-of-")):
+        path = _make_run_folder(path, name)
+    with hold_lock(path):
+        manifest, event = _claimed(path, panel, spec, devices)
+        folder = ShardFolder(path, manifest, spec.output, finished=(path / DONE).is_file())
+        if not folder.finished:
+            folder.log(event, done=len(folder.units), units=manifest["units"], damaged=folder.parts.damaged)
+        yield folder
+
+
+def _claimed(path: Path, panel: Panel, spec: Spec, devices: tuple[str, ...]) -> tuple[dict[str, Any], str]:
+    """The manifest of a folder that is held, written where it is new, and the event that this is."""
+    fingerprint = Fingerprint.of(panel, spec)
+    atomic_files.remove_leftovers(path)
+    remove_stagings(path)
+    if (path / MANIFEST).exists():
+        manifest = read_manifest(path)
+        refuse_other(path, fingerprint, manifest, finished=is_finished(path))
+        return manifest, "resumed"
+    manifest = new_manifest(path.name, panel, spec, fingerprint, devices)
+    manifest["created"] = _now()
+    text = yaml.dump(to_mapping(spec), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
+    atomic_files.replace_bytes(path / CONFIG, text.encode())
+    write_manifest(path, manifest)
+    return manifest, "started"
+
+
+def refuse_other(path: Path, fingerprint: Fingerprint, manifest: dict[str, Any], *, finished: bool = False) -> None:
+    """Refuses a folder that was made from something else.
+
+    Raises:
+        RunError: It was; says from what.
+    """
+    if differences := fingerprint.differences(manifest["fingerprint"], finished=finished):
+        raise RunError(
+            f"run {path} was made from something else: {'; '.join(differences)}. "
+            "Choose another run.id, or restore what it was made from to resume it"
+        )
 
 
 class _PlainDumper(yaml.SafeDumper):

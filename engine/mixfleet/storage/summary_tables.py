@@ -41,8 +41,14 @@ class Summary:
         self._writers = {name: _TableWriter(folder / f"{name}.parquet", table_schema(name, keys)) for name in TABLES}
         self._status = _TableWriter(folder / "status.parquet", status_schema(keys))
 
-    def add(self, result: UnitResult, digest: str) -> None:
-        """Add the rows of one unit."""
+    def add(self, result: UnitResult, digest: str, inputs: str | None) -> None:
+        """Add the rows of one unit.
+
+        Args:
+            result: What is known about it.
+            digest: Of that result.
+            inputs: Digest of all that the result follows from; None for a unit that was not fitted.
+        """
         head = {**dict(zip(self._keys, result.labels, strict=True)), "status": result.status}
         row = {
             **head,
@@ -50,6 +56,7 @@ class Summary:
             "rung": result.rung,
             "unit_id": unit_id(result.labels),
             "digest": digest,
+            "inputs_digest": inputs,
             **result.diagnostics,
         }
         self._status.add({name: row.get(name) for name in self._status.schema.names}, {}, 1)
@@ -87,7 +94,7 @@ def status_schema(keys: tuple[str, ...]) -> pa.Schema:
     return pa.schema(
         [(key, pa.string()) for key in (*keys, "status", "reason")]
         + [(name, _ARROW[DIAGNOSTICS[name]]) for name in numbers]
-        + [("rung", pa.int64()), ("unit_id", pa.string()), ("digest", pa.string())]
+        + [("rung", pa.int64()), ("unit_id", pa.string()), ("digest", pa.string()), ("inputs_digest", pa.string())]
     )
 
 

@@ -1,0 +1,123 @@
+"""Results of an earlier run taken over, for the units whose data and settings are still the same."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mixfleet.config import Spec
+from mixfleet.data.panel import Panel, unit_id
+from mixfleet.errors import RunError
+from mixfleet.fitting.executor import Executor
+from mixfleet.fitting.progress import OnEvent
+from mixfleet.posterior.unit_result import DIAGNOSTICS, OPTIONAL_COLUMNS, TABLES, UnitResult
+from mixfleet.storage.manifest import unit_fingerprints
+from mixfleet.storage.reader import RunReader
+from mixfleet.storage.result_bytes import digest
+
+__all__ = ["Base", "carrying"]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A finished run whose units may be taken over."""
+
+    reader: RunReader
+
+    def same(self, panel: Panel, spec: Spec) -> frozenset[str]:
+        """Ids of the panel's units that a fit under `spec` would give the result that the run has of them.
+
+        A unit that failed is none of them: what made it fail may have gone.
+
+        Raises:
+            RunError: The run is of an earlier version, which did not say what a unit's result follows from.
+        """
+        status = self.reader.table("status")
+        if "inputs_digest" not in status.column_names:
+            raise RunError(
+                f"run {self.reader.path} is of an earlier version and cannot be a base: fit once without run.base"
+            )
+        before = dict(zip(status["unit_id"].to_pylist(), status["inputs_digest"].to_pylist(), strict=True))
+        failed = {row["unit_id"] for row in self._rows if row["status"] == "failed"}
+        now = unit_fingerprints(panel, spec)
+        return frozenset(unit for unit, inputs in now.items() if before.get(unit) == inputs and unit not in failed)
+
+    def results(self, units: frozenset[str]) -> Iterator[UnitResult]:
+        """The results of these units, by id, as they were committed; one whose bytes are not is left out."""
+        for position, row in enumerate(self._rows):
+            if row["unit_id"] in units:
+                result = self._rebuilt(position, row)
+                if digest(result) == row["digest"]:
+                    yield result
+
+    @cached_property
+    def _rows(self) -> list[dict[str, Any]]:
+        return self.reader.table("status").to_pylist()
+
+    @cached_property
+    def _spans(self) -> dict[str, dict[tuple[str, ...], slice]]:
+        """Where the rows of each unit lie in each table; they stand together."""
+        found = {}
+        for name in TABLES:
+            table = self.reader.table(name)
+            labels = zip(*(table[key].to_pylist() for key in self.reader.keys), strict=True)
+            start, spans = 0, {}
+            for unit, rows in groupby(labels):
+                length = sum(1 for _ in rows)
+                spans[unit] = slice(start, start + length)
+                start += length
+            found[name] = spans
+        return found
+
+    def _rebuilt(self, position: int, row: dict[str, Any]) -> UnitResult:
+        labels = tuple(str(row[key]) for key in self.reader.keys)
+        tables = {}
+        for name, spans in self._spans.items():
+            if labels in spans:
+                own = self.reader.table(name).slice(spans[labels].start, spans[labels].stop - spans[labels].start)
+                tables[name] = _columns(name, own)
+        unit = self.reader.draws(position) if self.reader.keeps_draws else None
+        return UnitResult(
+            labels=labels,
+            status=row["status"],
+            reason=row["reason"],
+            rung=row["rung"],
+            diagnostics={name: row[name] for name in DIAGNOSTICS if row.get(name) is not None},
+            tables=tables,
+            draws={} if unit is None else unit.draws,
+            dims={} if unit is None else {name: axes for name, axes in unit.dims.items() if axes},
+            coords={} if unit is None else unit.coords,
+        )
+
+
+def carrying(base: Base, same: frozenset[str], executor: Executor) -> Executor:
+    """An executor that takes the units `same` from the base and leaves the others to `executor`."""
+
+    def fit(panel: Panel, spec: Spec, *, skip: frozenset[str], on_event: OnEvent | None = None) -> Iterator[UnitResult]:
+        done = set(skip)
+        for result in base.results(same - skip):
+            done.add(unit_id(result.labels))
+            yield result
+        yield from executor(panel, spec, skip=frozenset(done), on_event=on_event)
+
+    return fit
+
+
+def _columns(name: str, rows: pa.Table) -> dict[str, np.ndarray]:
+    """A unit's rows of a summary table as the arrays that it was written from."""
+    columns = {}
+    for column, kind in TABLES[name].items():
+        values = rows[column]
+        if kind == "text":
+            columns[column] = np.array(values.to_pylist(), object)
+        elif kind == "date":
+            columns[column] = values.to_numpy().astype("datetime64[D]")
+        elif kind == "bool":
+            columns[column] = values.to_numpy(zero_copy_only=False).astype(bool)
+        elif not (values.null_count == len(values) and column in OPTIONAL_COLUMNS):
+            columns[column] = values.to_numpy(zero_copy_only=False).astype(float)
+    return columns
