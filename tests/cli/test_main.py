@@ -157,7 +157,7 @@ def test_shards_of_a_fleet_are_fitted_and_collected(monkeypatch: pytest.MonkeyPa
         return engine()(panel, spec, skip=skip, on_event=None)
 
     monkeypatch.setattr(api, "fit_units", silent)
-    fleet_of_four = ["data=simulated", "run.id=june"]
+    fleet_of_four = ["data=simulated", "run.id=june", "output.draws=summary"]
     fleet_of_four += [f"data.simulated.{name}={size}" for name, size in (("brands", 2), ("markets", 2), ("weeks", 40))]
     early = call("collect", "runs/june")
     assert early.exit_code == RunError.exit_code
