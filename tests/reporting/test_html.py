@@ -80,7 +80,8 @@ def test_names_with_markup_stay_text(page: Page) -> None:
 
 
 def test_the_script_makes_no_markup_of_texts() -> None:
-    script = (Path(__file__).parents[2] / "engine/mixfleet/reporting/page/report.js").read_text()
+    folder = Path(__file__).parents[2] / "engine/mixfleet/reporting/page"
+    script = "".join(path.read_text() for path in folder.glob("*.js"))
     assert not re.search(
         r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|fetch\(|XMLHttp|import\(", script
     )
@@ -99,6 +100,51 @@ def test_every_unit_is_there_with_its_status(page: Page, run: Run) -> None:
     problems = [one for one in fleet["remarks"] if one["severity"] == "problem"]
     assert len(problems) == fleet["total"]["excluded"]
     assert fleet["remarks"][: len(problems)] == problems
+
+
+def test_no_word_of_the_engine_is_shown() -> None:
+    folder = Path(__file__).parents[2] / "engine/mixfleet/reporting/page"
+    script = "".join(path.read_text() for path in folder.glob("*.js"))
+    shown = " ".join(re.findall(r'"([^"\n]*)"', script))
+    assert not re.search(r"certified|quarantined|ok_\w+|R-hat", shown)
+    assert "row.status" not in script
+
+
+def test_the_first_screen_says_what_the_summary_says(page: Page, run: Run) -> None:
+    fleet, said = json.loads(page.pieces["fleet"]), run.summary(run.budget())
+    assert fleet["sentences"] == [[one.topic, one.text] for one in said.sentences]
+    assert fleet["health"] == {
+        "verdict": said.health.verdict,
+        "counts": said.health.counts,
+        "reasons": said.health.reasons,
+    }
+    assert [row["verdict"] for row in fleet["status"]] == list(said.health.units.values())
+    assert (fleet["period"], fleet["break_even"]) == ([said.first, said.last], 1.0)
+    assert {kind for kind, *_ in fleet["kinds"]} == {one["kind"] for one in fleet["remarks"]}
+
+
+def test_fleet_views_are_those_of_the_tables(page: Page, run: Run) -> None:
+    fleet, insight = json.loads(page.pieces["fleet"]), run.insight
+    returns = insight.roi(by=()).set_index("channel")
+    value = returns["mean"] * returns["spend"]
+    for name, spent, brought, roi, _ in fleet["shares"]:
+        assert spent == pytest.approx(returns.spend[name] / returns.spend.sum(), rel=1e-3)
+        assert brought == pytest.approx(value[name] / value.sum(), rel=1e-3)
+        assert roi[0] == pytest.approx(returns["mean"][name], rel=1e-3)
+    change = fleet["waterfall"]
+    rows = insight.waterfall(tuple(change["before"]), tuple(change["after"]), by=()).set_index("component")
+    assert [step[0] for step in change["steps"]] == rows.index.tolist()
+    assert sum(step[1] for step in change["steps"]) == pytest.approx(rows.kpi_change.iloc[0], rel=1e-2)
+    months = insight.contributions(by=(), period="month").query("component == 'tv'")
+    whole = [
+        mean * weeks for mean, weeks in zip(fleet["over_time"]["mean"]["tv"], fleet["over_time"]["weeks"], strict=True)
+    ]
+    assert whole == pytest.approx(months["mean"].tolist(), rel=1e-3)
+    plan = run.budget()
+    moved = {tuple(unit): after - before for unit, before, after, _ in fleet["moves"]["units"]}
+    cells = plan.table().query("binding != 'not certified'").groupby(["brand", "market"])
+    expected = (cells.spend_plan.sum() - cells.spend_today.sum()).to_dict()
+    assert moved == pytest.approx(expected, rel=1e-2, abs=0.01)
 
 
 def test_the_saved_plan_is_shown(run: Run, tmp_path: Path) -> None:
@@ -171,6 +217,11 @@ def test_the_saved_forecast_is_shown_and_exported(run: Run, tmp_path: Path) -> N
     assert shown["DE"]["components"]["tv"] == pytest.approx(components["tv"], rel=1e-3)
     assert not {"kpi", "expected"} & shown["DE"]["components"].keys()
     assert "forecast.parquet" in exported
+    past = shown["DE"]["before"]
+    weeks = run.weekly().query("market == 'DE'")
+    last = weeks[weeks.status.str.startswith("ok")].groupby("date").kpi.sum().sort_index()
+    assert past["period"][-1] == str(last.index[-1])[:10]
+    assert past["kpi"][-1] == pytest.approx(last.iloc[-1], rel=1e-3)
 
 
 def test_without_a_saved_forecast_there_is_none(page: Page) -> None:

@@ -34,7 +34,7 @@ def test_what_is_no_number_is_a_dash() -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="no node")
 def test_the_page_writes_numbers_the_same_way() -> None:
-    script = (Path(__file__).parents[2] / "engine/mixfleet/reporting/page/report.js").read_text()
+    script = (Path(__file__).parents[2] / "engine/mixfleet/reporting/page/charts.js").read_text()
     start = script.index("const digits")
     own = script[start : script.index("const range", start)]
     values = list(EXAMPLES)

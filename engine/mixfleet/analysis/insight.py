@@ -251,6 +251,10 @@ class Insight:
         """Half-saturation, saturation at the usual spend, half-life and mean lag, by unit and channel."""
         return self._framed(curve_tables.shapes(self.fleet))
 
+    def lags(self) -> Any:
+        """Share of each channel's effect that comes so many periods after its media, by unit."""
+        return self._framed(curve_tables.lags(self.fleet))
+
     def overlap(self) -> Any:
         """Pairs of channels that the data can hardly tell apart, by unit: correlations, VIF and what they mean."""
         found = self._subjects(None, self._windows("all"), returns=True)
@@ -335,7 +339,7 @@ class Insight:
                 found[f"calibration{name}{ending}"] = arrow.calibration(by, period)
         found["carry_over"] = arrow.carry_over()
         some = (*(("pooling",) if self.pooled else ()), *(("experiments",) if self.tested else ()))
-        for name in ("curves", "shapes", "overlap", "movement", "fit", "residuals", *some, "left_out"):
+        for name in ("curves", "shapes", "lags", "overlap", "movement", "fit", "residuals", *some, "left_out"):
             found[name] = getattr(arrow, name)()
         return found
 

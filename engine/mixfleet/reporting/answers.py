@@ -11,7 +11,7 @@ from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.budgeting.plan import KEPT, Plan
 from mixfleet.reporting.numbers import amount, count, money, percent, span
 
-__all__ = ["Sentence", "Terms", "counterfactual_answer", "forecast_answer", "plan_answer", "planned_spend"]
+__all__ = ["Sentence", "Terms", "counterfactual_answer", "forecast_answer", "gained", "plan_answer", "planned_spend"]
 
 NAMELESS = {"kpi", "y", "target", "value"}
 """Names of a KPI column that say nothing of what it counts."""
@@ -92,7 +92,7 @@ def plan_answer(plan: Plan, terms: Terms) -> Iterator[Sentence]:
     sure = "" if totals["probability_better"] >= SETTLED else ", which is not certain"
     text = (
         f"Over the next {count(totals['weeks'], 'week')} spend {total}, {where}: "
-        f"that brings {amount(gain['mean'])} {_gained(totals['maximise'], terms)} (90 %: "
+        f"that brings {amount(gain['mean'])} {gained(totals['maximise'], terms)} (90 %: "
         f"{span(gain['q05'], gain['q95'])}; {chance}{sure})."
     )
     prices = totals["prices"]
@@ -101,7 +101,7 @@ def plan_answer(plan: Plan, terms: Terms) -> Iterator[Sentence]:
     yield Sentence(topic="next", text=text)
 
 
-def _gained(maximise: str, terms: Terms) -> str:
+def gained(maximise: str, terms: Terms) -> str:
     """What the plan's gain is an amount of."""
     if maximise == "profit":
         return f"{terms.currency} more profit".strip()

@@ -20,13 +20,21 @@ from mixfleet.analysis.insight import Insight
 from mixfleet.analysis.tables.platform_reports import reports
 from mixfleet.budgeting.plan import KEPT, Plan
 from mixfleet.posterior.unit_result import certified
-from mixfleet.reporting.highlights import highlights
+from mixfleet.reporting import fleet_view
+from mixfleet.reporting.answers import gained
+from mixfleet.reporting.glossary import GLOSSARY, STATUS_WORDS
+from mixfleet.reporting.highlights import KINDS
+from mixfleet.reporting.numbers import money
+from mixfleet.reporting.summary import Summary, evidence, summarise
 
 __all__ = ["compose_report"]
 
 DIGITS = 4
 CURVE_POINTS = 16
 PLAN_ROWS = 20
+SCRIPTS = ("charts", "fleet", "unit", "report")
+"""Parts of the page's script, in the order in which they are put together."""
+
 SCORES = ("r2", "wmape", "coverage90", "holdout_r2", "holdout_wmape", "baseline_negative")
 
 Rows = list[dict[str, Any]]
@@ -50,35 +58,49 @@ def compose_report(
         forecast: What `Insight.forecast` found, to show, if anything.
     """
     keys = insight.fleet.keys
-    status = tables("status").to_pylist()
-    found = _found(insight, tables, plan)
-    own: dict[str, ByUnit] = {name: _by_unit(rows, keys) for name, rows in found.items()}
+    seen = evidence(insight, tables)
+    said = summarise(insight, seen, manifest, plan, manifest["run_id"])
+    found = {**seen, **_found(insight, tables, plan)}
+    status, tests = found.pop("status"), found.pop("experiments")
+    own: dict[str, Any] = {name: _by_unit(rows, keys) for name, rows in found.items()}
     own["weekly"] = _columns_by_unit(tables("weekly"), keys)
     own["parts"] = _columns_by_unit(insight.contributions(period="month"), keys)
     own["curves"] = _columns_by_unit(insight.curves(CURVE_POINTS), keys)
     told = tables("findings").to_pylist()
     own["findings"] = _by_labels(told)
-    tests = insight.experiments().to_pylist() if insight.tested else []
-    said = highlights(status, found["fit"], found["overlap"], found["movement"], found["residuals"], tests, keys)
+    own["lags"] = _columns_by_unit(insight.lags(), keys)
+    own["words"] = _controls(insight, tables("params"), said)
     head = {
         "run": manifest["run_id"],
         "keys": keys,
-        "step": "day" if manifest["config"]["data"].get("frequency") == "daily" else "week",
-        "currency": manifest["config"]["data"].get("currency") or "",
+        "step": said.step,
+        "currency": said.terms.currency,
         "given": insight.economics.given,
         "channels": insight.fleet.channels,
-        "status": [_status(row, own, keys) for row in status],
+        "status": [_status(row, own, keys) | {"verdict": said.health.units[_labels(row, keys)]} for row in status],
         "total": _total(insight),
-        "remarks": [{"severity": one.severity, "unit": one.unit, "text": one.text} for one in said],
+        **_first_screen(insight, said, plan),
+        "remarks": [
+            {"severity": one.severity, "kind": one.kind, "unit": one.unit, "text": one.text} for one in said.remarks
+        ],
+        "kinds": [
+            [group.kind, KINDS[group.kind].severity, KINDS[group.kind].title, KINDS[group.kind].step, group.units]
+            for group in said.health.groups
+        ],
+        "over_time": fleet_view.over_time(insight),
+        "waterfall": fleet_view.waterfall(insight),
+        "shares": fleet_view.channel_shares(_by_measure(insight.returns(by=()))),
+        "moves": None if plan is None else fleet_view.moves(plan, keys),
         "plan": None if plan is None else _plan(plan, insight),
         "findings": [[row["severity"], row["rule"], row["message"]] for row in told],
         "tests": [_test(row, keys) for row in tests],
-        "forecast": None if forecast is None else _forecast(forecast, keys),
+        "forecast": None if forecast is None else _forecast(forecast, insight),
+        "glossary": list(GLOSSARY.items()),
         "provenance": _provenance(manifest) + _said(insight),
     }
     pieces = [_piece("fleet", head)]
     for place, row in enumerate(status):
-        pieces.append(_piece(f"unit-{place}", _unit(tuple(row[key] for key in keys), own, _worth(insight))))
+        pieces.append(_piece(f"unit-{place}", _unit(_labels(row, keys), own, _worth(insight))))
     return _page(manifest["run_id"], pieces)
 
 
@@ -92,23 +114,53 @@ def _found(insight: Insight, tables: Callable[[str], pa.Table], plan: Plan | Non
         "marginal": returns.get("marginal_roi", []),
         "prior": tables("roi").select([*insight.fleet.keys, "channel", "prior_mean", "prior_sd"]).to_pylist(),
         "share": insight.contributions().to_pylist(),
-        "fit": insight.fit().to_pylist(),
-        "overlap": insight.overlap().to_pylist(),
-        "movement": insight.movement().to_pylist(),
         "shapes": insight.shapes().to_pylist(),
         "plan": [] if plan is None else plan.cells.to_pylist(),
-        "residuals": insight.residuals().to_pylist(),
         "pooling": insight.pooling().to_pylist() if insight.pooled else [],
         "claims": insight.calibration().to_pylist() if reports(insight.fleet) else [],
     }
 
 
+def _first_screen(insight: Insight, said: Summary, plan: Plan | None) -> dict[str, Any]:
+    """What a reader sees first: whom and when it is about, the sentences, the verdict, and the greatest numbers."""
+    terms, whole = said.terms, insight.whole_roi(by=()).to_pylist()
+    spent = whole[0]["spend"] if whole else None
+    return {
+        "subjects": said.subjects,
+        "period": [said.first, said.last],
+        "made": said.made,
+        "sentences": [[one.topic, one.text] for one in said.sentences],
+        "health": {"verdict": said.health.verdict, "counts": said.health.counts, "reasons": said.health.reasons},
+        "kpi": terms.kpi,
+        "kpi_unit": terms.kpi_unit,
+        "ratio": terms.ratio,
+        "valued": terms.valued,
+        "break_even": said.break_even,
+        "spent": None if spent is None else money(spent, terms.currency),
+        "gained": None if plan is None else gained(plan.totals["maximise"], terms),
+    }
+
+
+def _controls(insight: Insight, params: pa.Table, said: Summary) -> Mapping[tuple[str, ...], list[str]]:
+    """Sentences on each unit's controls."""
+    fleet, keys = insight.fleet, insight.fleet.keys
+    names = fleet.columns[len(fleet.columns) - (fleet.units[0].controls.shape[1] if fleet.units else 0) :]
+    rows = _by_unit(params.to_pylist(), keys) if names else {}
+    found = {}
+    for unit in fleet.units:
+        counted = fleet.counted(unit)[: len(unit.dates)]
+        own = rows.get(unit.labels, [])
+        found[unit.labels] = fleet_view.controls_in_words(unit, counted, names, own, said.terms, said.step)
+    return found
+
+
 def _page(title: str, pieces: Iterable[str]) -> str:
     folder = resources.files("mixfleet") / "reporting" / "page"
-    style, script, frame = ((folder / f"report.{kind}").read_text("utf-8") for kind in ("css", "js", "html"))
+    style, frame = ((folder / f"report.{kind}").read_text("utf-8") for kind in ("css", "html"))
+    script = "\n".join((folder / f"{part}.js").read_text("utf-8") for part in SCRIPTS)
     # Pieces go in last, so that nothing in them is taken for a place to fill.
     before, after = frame.replace("{title}", html.escape(title)).replace("{style}", style).split("{pieces}")
-    return before + "\n".join(pieces) + after.replace("{script}", script)
+    return before + "\n".join(pieces) + after.replace("{script}", f'"use strict";\n(() => {{\n{script}}})();')
 
 
 def _piece(name: str, value: Any) -> str:
@@ -161,13 +213,18 @@ def _columns_by_unit(table: pa.Table, keys: tuple[str, ...]) -> Any:
     }
 
 
+def _labels(row: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(row[key] for key in keys)
+
+
 def _status(row: Mapping[str, Any], own: Mapping[str, ByUnit], keys: tuple[str, ...]) -> dict[str, Any]:
-    unit = tuple(row[key] for key in keys)
+    unit = _labels(row, keys)
     whole = own["whole"].get(unit)
     share = [part for part in own["share"].get(unit, []) if part["kind"] == "channel"]
     return {
         "unit": unit,
         "status": row["status"],
+        "word": STATUS_WORDS[row["status"]],
         "reason": row["reason"],
         "ok": certified(row["status"]),
         "roi": _interval(whole[0]) if whole else None,
@@ -213,6 +270,8 @@ def _unit(unit: tuple[str, ...], own: Mapping[str, Any], worth: tuple[str, ...])
         "weekly": _weekly(own["weekly"].get(unit)),
         "parts": _parts(own["parts"].get(unit)),
         "curves": _curves(own["curves"].get(unit)),
+        "lags": _lags(own["lags"].get(unit)),
+        "words": own["words"].get(unit, []),
         "channels": channels,
         "movement": [
             [row[name] for name in ("parameter", "channel", "prior_mean", "mean", "sd", "verdict")]
@@ -259,6 +318,12 @@ def _curves(table: Any) -> Any:
         found[channel] = {name: table[name][rows] for name in ("spend", "mean", "q05", "q95")}
         found[channel] |= {"usual": table["usual"][rows][0], "seen": table["spend"][rows][table["seen"][rows]].max()}
     return found
+
+
+def _lags(table: Any) -> Any:
+    if table is None:
+        return {}
+    return {name: table["mean"][table["channel"] == name] for name in dict.fromkeys(table["channel"])}
 
 
 def _total(insight: Insight) -> dict[str, Any]:
@@ -327,9 +392,9 @@ def _other_money(plan: Plan, insight: Insight) -> Iterator[str]:
         yield f"the plan's money is converted, by {found} and so on; other money here is in each unit's currency"
 
 
-def _forecast(table: pa.Table, keys: tuple[str, ...]) -> dict[str, Any]:
-    """By subject: the KPI by period, and the mean of each component over all of them."""
-    columns = [key for key in keys if key in table.column_names]
+def _forecast(table: pa.Table, insight: Insight) -> dict[str, Any]:
+    """By subject: the KPI by period, of the past too, and the mean of each component over all periods."""
+    columns = [key for key in insight.fleet.keys if key in table.column_names]
     subjects: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in table.to_pylist():
         name = tuple(row[key] for key in columns)
@@ -344,6 +409,9 @@ def _forecast(table: pa.Table, keys: tuple[str, ...]) -> dict[str, Any]:
             one["kpi"].append(_interval(row))
         elif row["component"] != "expected":
             one["components"][row["component"]] = one["components"].get(row["component"], 0.0) + row["mean"]
+    for name, one in subjects.items():
+        if one["period"] and one["period"][0] != "all":
+            one |= {"before": fleet_view.history(insight, dict(zip(columns, name, strict=True)), one["period"])}
     return {"subjects": list(subjects.values())}
 
 

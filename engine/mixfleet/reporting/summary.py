@@ -14,7 +14,7 @@ from mixfleet.analysis.insight import Insight
 from mixfleet.budgeting.plan import Plan
 from mixfleet.reporting.answers import Sentence, Terms, plan_answer
 from mixfleet.reporting.health import FAIL, Health, judge
-from mixfleet.reporting.highlights import KINDS, highlights
+from mixfleet.reporting.highlights import KINDS, Highlight, highlights
 from mixfleet.reporting.numbers import amount, count, listing, percent, span
 
 __all__ = ["Summary", "evidence", "summarise"]
@@ -37,7 +37,11 @@ class Summary:
     break_even: float | None
     """The return on spend at which money comes back, where it is one number."""
     sentences: tuple[Sentence, ...]
+    remarks: tuple[Highlight, ...]
+    """What deserves attention, worst first."""
     health: Health
+    step: str
+    """day or week: what lies between two rows of the data."""
     command: str
     """What to do next."""
 
@@ -106,7 +110,9 @@ def summarise(
         terms=terms,
         break_even=_break_even(insight, terms),
         sentences=tuple(sentences),
+        remarks=tuple(remarks),
         health=health,
+        step="day" if fleet.spec.data.frequency == "daily" else "week",
         command=f"mixfleet {'budget' if plan is None else 'report'} {place}",
     )
 

@@ -13,7 +13,7 @@ from mixfleet.posterior.response_curves import levels, media_price, response_cur
 from mixfleet.posterior.statistics import statistics
 from mixfleet.posterior.unit_series import UnitSeries
 
-__all__ = ["curves", "shapes"]
+__all__ = ["curves", "lags", "shapes"]
 
 _HALF = {
     "logistic": lambda rate: np.log(3.0) / rate,
@@ -69,6 +69,20 @@ def shapes(fleet: Fleet) -> pa.Table:
             if measure in ("half_saturation", "saturation"):
                 where = where & halved
             long_table.add({**head, "measure": measure}, axes, values, where=where)
+    return long_table.table()
+
+
+def lags(fleet: Fleet) -> pa.Table:
+    """Share of a channel's effect that comes `lag` periods after its media, by unit and channel."""
+    long_table = LongTable()
+
+    def work(_: int, series: UnitSeries) -> dict[str, np.ndarray]:
+        weights = _weights(fleet, series)
+        return statistics(np.moveaxis(weights / weights.sum(axis=0), 0, 1))
+
+    for place, head, values in by_unit(fleet, work):
+        axes = {"channel": fleet.channels, "lag": range(values["mean"].shape[1])}
+        long_table.add(head, axes, values, where=_ran(fleet, place)[:, None])
     return long_table.table()
 
 

@@ -1,0 +1,167 @@
+"""What the page shows of a fleet as a whole: over time, between years, by channel, and where a plan moves money."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mixfleet.analysis.insight import Insight
+from mixfleet.analysis.periods import read_period
+from mixfleet.budgeting.plan import KEPT, Plan
+from mixfleet.reporting.answers import YEAR, Terms
+from mixfleet.reporting.numbers import amount, percent, span
+
+__all__ = ["channel_shares", "controls_in_words", "history", "moves", "over_time", "waterfall"]
+
+MOVES = 25
+"""Cells of a plan that are listed, those that it moves furthest."""
+
+PERIODS_IN_YEAR = {"weekly": 52, "daily": 364}
+
+HISTORY = {"weekly": 52, "daily": 182}
+"""Periods before a forecast that are shown with it."""
+
+
+def over_time(insight: Insight) -> Mapping[str, Any] | None:
+    """KPI of an average period by component and month, of the units in totals; None where there are none."""
+    table = insight.contributions(by=(), period="month")
+    if not table.num_rows or not np.isfinite(table["mean"][0].as_py()):
+        return None
+    components = list(dict.fromkeys(table["component"].to_pylist()))
+    months = list(dict.fromkeys(table["period"].to_pylist()))
+    days = _days(insight)
+    index = read_period("month", [days]).index(days)
+    names = read_period("month", [days]).names
+    weeks = dict(zip(names, np.bincount(index, minlength=len(names)).tolist(), strict=True))
+    counts = np.array([weeks.get(month, 0) for month in months], float)
+    means = table["mean"].to_numpy().reshape(len(months), len(components)) / np.maximum(counts, 1)[:, None]
+    by_component = dict(zip(components, means.T, strict=True))
+    return {"month": months, "weeks": counts.astype(int).tolist(), "mean": by_component}
+
+
+def waterfall(insight: Insight) -> Mapping[str, Any] | None:
+    """What changed between two windows of as many periods each: the last year and the one before, or halves."""
+    days = _days(insight)
+    year = PERIODS_IN_YEAR[insight.fleet.spec.data.frequency]
+    size = min(year, len(days) // 2)
+    if size < 1:
+        return None
+    before, after = days[-2 * size : -size], days[-size:]
+    windows = [(str(own[0])[:10], str(own[-1])[:10]) for own in (before, after)]
+    rows = [row for row in insight.waterfall(*windows, by=()).to_pylist() if np.isfinite(row["mean"])]
+    steps = [[row["component"], row["mean"], row["q05"], row["q95"]] for row in rows]
+    if not rows:
+        return None
+    return {"before": windows[0], "after": windows[1], "periods": size, "per": rows[0]["per"], "steps": steps}
+
+
+def channel_shares(returns: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[list[Any]]:
+    """Channel, its share of spend, its share of what media returned, ROI and marginal ROI with intervals."""
+    rows = [row for row in returns.get("roi", []) if np.isfinite(row["mean"])]
+    margins = {row["channel"]: row for row in returns.get("marginal_roi", [])}
+    spend = sum(row["spend"] for row in rows)
+    value = sum(row["spend"] * row["mean"] for row in rows)
+    return [
+        [
+            row["channel"],
+            row["spend"] / spend,
+            row["spend"] * row["mean"] / value,
+            [row["mean"], row["q05"], row["q95"]],
+            [margins[row["channel"]][name] for name in ("mean", "q05", "q95")],
+        ]
+        for row in rows
+    ]
+
+
+def moves(plan: Plan, keys: Sequence[str]) -> Mapping[str, Any]:
+    """Where a plan moves money: by unit, and the cells that it moves furthest."""
+    rows = [row for row in plan.cells.to_pylist() if row["binding"] not in KEPT]
+    units: dict[tuple[str, ...], list[float]] = {}
+    for row in rows:
+        sums = units.setdefault(tuple(row[key] for key in keys), [0.0, 0.0, 0.0])
+        for i, name in enumerate(("spend_today", "spend_plan", "gain_mean")):
+            sums[i] += row[name]
+    rows.sort(key=lambda row: -abs(row["spend_plan"] - row["spend_today"]))
+    cells = [
+        [
+            " / ".join(row[key] for key in keys),
+            *(row[name] for name in ("channel", "spend_today", "spend_plan")),
+            [row[f"gain_{name}"] for name in ("mean", "q05", "q95")],
+            row["marginal_roi_plan"],
+        ]
+        for row in rows[:MOVES]
+    ]
+    return {"units": [[list(unit), *sums] for unit, sums in units.items()], "cells": cells, "all": len(rows)}
+
+
+def history(insight: Insight, subject: Mapping[str, str], periods: Sequence[str]) -> Mapping[str, Any]:
+    """KPI of the periods before a forecast, and of the same ones a year before it, of the units of a subject in totals.
+
+    Args:
+        insight: Of the run.
+        subject: Key column to label; of the whole fleet there is none.
+        periods: Names of the forecast's periods.
+    """
+    fleet, keys = insight.fleet, insight.fleet.keys
+    fixed = [(keys.index(key), label) for key, label in subject.items()]
+    own = [
+        unit
+        for unit, ok in zip(fleet.units, fleet.certified, strict=True)
+        if (ok or len(subject) == len(keys)) and all(unit.labels[i] == label for i, label in fixed)
+    ]
+    kind = "quarter" if "Q" in periods[0] else {4: "year", 7: "month"}.get(len(periods[0]), "week")
+    sums: dict[str, float] = {}
+    for unit in own:
+        windows = read_period(kind, [unit.dates])
+        for name, value in zip(np.array(windows.names)[windows.index(unit.dates)], unit.kpi, strict=True):
+            sums[name] = sums.get(name, 0.0) + (float(value) if np.isfinite(value) else np.nan)
+    shown = sorted(name for name in sums if name < periods[0])[-HISTORY[fleet.spec.data.frequency] :]
+    last = [sums.get(_year_before(name, kind), np.nan) for name in periods]
+    return {"period": shown, "kpi": [sums[name] for name in shown], "last_year": last}
+
+
+def controls_in_words(
+    unit: Any, counted: np.ndarray, names: Sequence[str], params: Sequence[Mapping[str, Any]], terms: Terms, step: str
+) -> list[str]:
+    """What price, promotion and other controls of a unit go with, a sentence each.
+
+    Args:
+        unit: The unit's data.
+        counted: Which of its weeks were fitted.
+        names: Controls and treatments, in the order of the unit's columns.
+        params: The unit's rows of the table of parameters.
+        terms: The reader's words.
+        step: day or week.
+    """
+    found, kpi = [], float(np.mean(unit.kpi[counted])) if counted.any() else np.nan
+    rows = {row["parameter"]: row for row in params if not row["channel"]}
+    for i, name in enumerate(names):
+        values, row = unit.controls[counted, i], rows.get(name)
+        spread = float(values.std()) if len(values) else 0.0
+        if row is None or spread == 0 or not kpi > 0:
+            continue
+        sure = "" if row["q05"] * row["q95"] > 0 else "; the data do not say in which direction"
+        low, high = (row[name] * spread for name in ("q05", "q95"))
+        found.append(
+            f"{name} higher by its usual spread ({amount(spread)}) goes with {amount(row['mean'] * spread)} "
+            f"{terms.kpi_unit} a {step} (90 %: {span(low, high)}), {percent(row['mean'] * spread / kpi)} of an average "
+            f"{step}{sure}."
+        )
+    return found
+
+
+def _days(insight: Insight) -> np.ndarray:
+    """Days on which a unit in totals counts."""
+    fleet = insight.fleet
+    own = [
+        unit.dates[fleet.counted(unit)[: len(unit.dates)]]
+        for unit, ok in zip(fleet.units, fleet.certified, strict=True)
+        if ok
+    ]
+    return np.unique(np.concatenate(own)) if own else np.zeros(0, "M8[D]")
+
+
+def _year_before(name: str, kind: str) -> str:
+    if kind == "week":
+        return str(np.datetime64(name) - YEAR)
+    return str(int(name[:4]) - 1) + name[4:]
