@@ -29,7 +29,7 @@ from mixfleet.data.validation.finding import findings_table
 from mixfleet.errors import ConfigError
 from mixfleet.fitting.driver import fit_units
 from mixfleet.fitting.executor import Executor
-from mixfleet.fitting.progress import OnEvent
+from mixfleet.fitting.progress import OnEvent, notebook_listener
 from mixfleet.fitting.runner import execute, execute_shard
 from mixfleet.fitting.shards import collected, shard_folders
 from mixfleet.models import baseline
@@ -63,7 +63,7 @@ def fit(
             what `data.source` and `data.path` say.
         spec: All settings; by default the defaults.
         experiments: Table of lift tests, or its path; by default what `data.experiments` says.
-        on_event: Called with progress events.
+        on_event: Called with progress events; by default a notebook shows them in a line under the cell.
         **groups: Groups of settings in place of the spec's - `data`, `model`, `prior`, `pooling`, `inference`,
             `compute`, `output`, `run` - each its dataclass, a mapping of what differs from the spec's, or the name of
             a preset.
@@ -107,7 +107,8 @@ def fit_shard(
     if settings.run.base is not None:
         raise ConfigError("goes with whole runs only: leave it or compute.shard out", key="run.base")
     inputs = _fit_inputs(table, settings, experiments)
-    return execute_shard(inputs.panel, inputs.spec, fit_units, devices=_devices(), on_event=on_event)
+    listener = on_event or notebook_listener()
+    return execute_shard(inputs.panel, inputs.spec, fit_units, devices=_devices(), on_event=listener)
 
 
 def collect(path: str | Path, table: TableSource | None = None, *, experiments: TableSource | None = None) -> Run:
@@ -137,7 +138,12 @@ def _executed(
 ) -> Run:
     inputs = _fit_inputs(table, settings, experiments)
     finished = execute(
-        inputs.panel, inputs.spec, executor, devices=_devices(), frame=frame_kind(table), on_event=on_event
+        inputs.panel,
+        inputs.spec,
+        executor,
+        devices=_devices(),
+        frame=frame_kind(table),
+        on_event=on_event or notebook_listener(),
     )
     if inputs.truth is not None:
         write_table(finished.path / "truth.parquet", inputs.truth)

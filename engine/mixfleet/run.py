@@ -1,8 +1,9 @@
 """A finished run: its tables, insight, charts, plans, report and export. Reading tables starts no jax."""
 
+import difflib
 import functools
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -62,6 +63,12 @@ class Run:
         """Counts by status."""
         counts = ", ".join(f"{count} {status}" for status, count in self.counts.items())
         return f"<mixfleet run {self.path}: {self.manifest['units']} units, {counts or 'none'}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: where it is, how many units can be used, and what to ask next."""
+        from mixfleet.reporting.notebook import run_html
+
+        return run_html(str(self.path), self.manifest, self.counts)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -207,16 +214,24 @@ class Run:
     def export(self, folder: str | Path, kind: str = "csv", **economics: Unpack[EconomicsOptions]) -> list[Path]:
         """Write every table of `insight` to files; `kind` is csv, parquet or xlsx, `economics` as in `Insight.valued`.
 
-        The forecast that `mixfleet forecast` left in the run's folder is among them.
+        The plan that `mixfleet budget` and the forecast that `mixfleet forecast` left in the run's folder are among
+        them. A workbook begins with a cover, the `summary`, the plan and the returns.
 
         Raises:
             ConfigError: Unknown kind, Excel is asked for without openpyxl, or a number of `economics` is wrong.
             RunError: The run kept no draws, or an older version made it that did not keep the table.
         """
-        tables = self.insight.valued(**economics).everything()
-        forecast = self._forecast()
-        tables |= {} if forecast is None else {"forecast": forecast}
-        return write_tables({"status": self.table("status"), **tables}, Path(folder), kind, name=f"tables_{kind}")
+        from mixfleet.budgeting.plan import Plan
+        from mixfleet.reporting.workbook import front_sheets, plan_tables
+
+        saved, forecast = self.path / "budget", self._forecast()
+        plan = self._own(Plan.read(saved)) if saved.exists() else None
+        front = front_sheets(self.summary(plan, **economics), self.manifest) if kind == "xlsx" else {}
+        planned = {} if plan is None else plan_tables(plan)
+        found = {} if forecast is None else {"forecast": forecast}
+        first = {**front, **planned, **({"roi": self.table("roi")} if front else {}), "status": self.table("status")}
+        tables = {**first, **found, **self.insight.valued(**economics).everything()}
+        return write_tables(tables, Path(folder), kind, name=f"tables_{kind}")
 
     def _forecast(self) -> pa.Table | None:
         """What `mixfleet forecast` left in the run's folder, if anything."""
@@ -259,8 +274,7 @@ class Run:
             raise RunError(f"unit() takes {len(keys)} labels ({', '.join(keys)}), got {len(labels)}")
         units = self._reader.labels()
         if tuple(map(str, labels)) not in units:
-            known = ", ".join("/".join(unit) for unit in units[:5])
-            raise RunError(f"run {self.path} has no unit {labels}; it has e.g. {known}")
+            raise RunError(f"run {self.path} has no unit {labels}; {_nearest(labels, units)}")
         position = units.index(tuple(map(str, labels)))
         return SavedUnit(run=self, position=position, status_row=self.table("status").slice(position, 1).to_pylist()[0])
 
@@ -329,6 +343,13 @@ class SavedUnit:
             dates = weekly["date"].to_numpy().astype("datetime64[ns]")
             groups["observed_data"] = xr.Dataset({"kpi": ("date", weekly["kpi"].to_numpy())}, {"date": dates})
         return xr.DataTree.from_dict(groups)
+
+
+def _nearest(labels: tuple[str, ...], units: Sequence[tuple[str, ...]]) -> str:
+    """Which unit is meant, or which there are."""
+    names = {"/".join(unit).lower(): "/".join(unit) for unit in units}
+    near = difflib.get_close_matches("/".join(map(str, labels)).lower(), names, n=1)
+    return f"did you mean {names[near[0]]}?" if near else f"it has e.g. {', '.join(list(names.values())[:5])}"
 
 
 def _dataset(draws: Mapping[str, np.ndarray], unit: UnitDraws, attributes: dict[str, str]) -> "xr.Dataset":

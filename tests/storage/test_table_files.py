@@ -1,3 +1,4 @@
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -34,8 +35,44 @@ def test_no_cell_of_a_workbook_is_a_formula(tmp_path: Path) -> None:
     openpyxl = pytest.importorskip("openpyxl")
     [path] = write_tables({"plan": TABLE, "x" * 40: TABLE}, tmp_path, "xlsx")
     buffer = openpyxl.load_workbook(path)
-    assert buffer.sheetnames == ["plan", "x" * 31]
+    # Cut in the middle, as long names differ at their ends.
+    assert buffer.sheetnames == ["plan", "x" * 20 + "~" + "x" * 10]
     assert "f" not in {cell.data_type for row in buffer["plan"].iter_rows() for cell in row}
+
+
+def test_a_workbook_is_made_to_be_read(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    table = pa.table(
+        {
+            "unit": ["a", "b"],
+            "date": pa.array([date(2026, 1, 5)] * 2),
+            "share": [0.25, float("nan")],
+            "mean": [2.5, 3.5],
+            "spend": [12_000.0, 9_000.0],
+            "answer": ["word " * 30, "short"],
+        }
+    )
+    names = [
+        f"contributions_by_{key}_quarterly"
+        for key in ("Brand", "Country", "a_long_name_of_a_column", "A_long_name_of_a_column")
+    ]
+    [path] = write_tables(dict.fromkeys(names, table), tmp_path, "xlsx")
+    book = openpyxl.load_workbook(path)
+    assert len({name.lower() for name in book.sheetnames}) == len(names)
+    assert book.sheetnames[:2] == ["contrib_by_Brand_qtr", "contrib_by_Country_qtr"]
+    sheet = book.worksheets[0]
+    assert (sheet.freeze_panes, sheet.auto_filter.ref) == ("A2", "A1:F3")
+    assert [cell.number_format for cell in sheet[2]] == [
+        "General",
+        "yyyy-mm-dd",
+        "0.0%",
+        "#,##0.00",
+        "#,##0",
+        "General",
+    ]
+    assert sheet["C3"].value is None
+    assert sheet["F2"].alignment.wrap_text
+    assert sheet.column_dimensions["F"].width > sheet.column_dimensions["A"].width
 
 
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:

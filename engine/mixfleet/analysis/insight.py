@@ -65,6 +65,12 @@ class Insight:
     """What a KPI earns; see `valued`."""
     _ledgers: dict[Any, Aggregation] = field(default_factory=dict, repr=False)
 
+    def __repr__(self) -> str:
+        """Whom it is about, and what can be asked."""
+        fleet, asked = self.fleet, "roi, contributions, marginal_roi, media, waterfall, forecast, curves, shapes, fit"
+        units = len(fleet.units)
+        return f"<mixfleet insight: {units} unit{'s' * (units != 1)}, {len(fleet.channels)} channels; ask {asked}>"
+
     def valued(self, **economics: Unpack[EconomicsOptions]) -> "Insight":
         """The same with profit by a margin, LTV:CAC and payback by a customer's value; see `Economics` for the fields.
 

@@ -1,5 +1,6 @@
 """Plan: what to spend on every channel of every unit, beside today's spend, and what it is expected to change."""
 
+import html
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -72,6 +73,21 @@ class Plan:
             f"({gain['q05']:,.0f} to {gain['q95']:,.0f}), "
             f"better than today's in {self.totals['probability_better']:.0%} of the draws>"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the totals, and today's spend beside the plan's by channel."""
+        sums: dict[str, list[float]] = {}
+        for row in self.cells.select(["channel", "binding", "spend_today", "spend_plan", "gain_mean"]).to_pylist():
+            if row["binding"] not in KEPT:
+                own = sums.setdefault(row["channel"], [0.0, 0.0, 0.0])
+                for i, name in enumerate(("spend_today", "spend_plan", "gain_mean")):
+                    own[i] += row[name]
+        rows = "".join(
+            f"<tr><td>{html.escape(name)}</td>" + "".join(f"<td>{value:,.0f}</td>" for value in values) + "</tr>"
+            for name, values in sums.items()
+        )
+        head = "<tr><th>channel</th><th>today</th><th>plan</th><th>gain</th></tr>"
+        return f"<p>{html.escape(repr(self)[1:-1])}</p><table>{head}{rows}</table>"
 
     @property
     def notes(self) -> list[str]:

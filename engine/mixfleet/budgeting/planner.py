@@ -1,6 +1,7 @@
 """Where the coming weeks' money would bring most, against today's plan, on the draws of a finished run."""
 
-from dataclasses import replace
+import difflib
+from dataclasses import fields, replace
 from typing import Unpack
 
 import numpy as np
@@ -14,6 +15,7 @@ from mixfleet.budgeting.plan import Plan, make_plan
 from mixfleet.budgeting.problem import Problem
 from mixfleet.budgeting.request import BudgetOptions, BudgetRequest
 from mixfleet.budgeting.value_of_information import experiment_values
+from mixfleet.errors import ConfigError
 
 __all__ = ["plan_budget"]
 
@@ -28,6 +30,11 @@ def plan_budget(fleet: Fleet, **request: Unpack[BudgetOptions]) -> Plan:
     Raises:
         ConfigError: An option is wrong, or no plan fulfils all of them; says why.
     """
+    known = [field.name for field in fields(BudgetRequest)]
+    if unknown := [name for name in request if name not in known]:
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        remedy = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+        raise ConfigError(f"unknown option; {remedy}", key=f"budget.{unknown[0]}")
     asked = BudgetRequest(**request)
     problem = Problem.of(asked, _spend_outcome(fleet, asked))
     decision = problem.decide(problem.total)

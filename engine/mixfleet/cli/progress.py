@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from mixfleet.fitting.progress import Progress
+from mixfleet.fitting.progress import Progress, in_words
 
 LINE_SECONDS = 5.0
 """Shortest time between two plain lines."""
@@ -32,7 +32,7 @@ def showing(console: Console) -> Iterator[Show]:
         task = bar.add_task("starting", total=None, words="")
 
         def show(event: Progress) -> None:
-            bar.update(task, description=event.phase, completed=event.done, total=event.total, words=_words(event))
+            bar.update(task, description=event.phase, completed=event.done, total=event.total, words=in_words(event))
 
         yield show
 
@@ -51,23 +51,7 @@ class _Lines:
         if now < self._next and not finished:
             return
         self._next = now + LINE_SECONDS
-        line = f"{event.phase}: {_words(event)}"
+        line = f"{event.phase}: {in_words(event)}"
         if line != self._last:
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
         self._last = line
-
-
-def _words(event: Progress) -> str:
-    counts = f"{event.done}/{event.total} units, {event.ok} ok, {event.done - event.ok} not ok"
-    times = f"{event.active} active, {_duration(event.elapsed)}"
-    if 0 < event.done < event.total:
-        times += f", about {_duration(event.elapsed / event.done * (event.total - event.done))} left"
-    return f"{counts}, {times}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

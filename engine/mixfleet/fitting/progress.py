@@ -1,12 +1,15 @@
 """What a fit says about itself while it goes on."""
 
+import importlib
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from mixfleet.posterior.unit_result import UnitResult
 
-__all__ = ["OnEvent", "Progress", "Tally"]
+__all__ = ["OnEvent", "Progress", "Tally", "in_words", "notebook_listener"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,40 @@ class Progress:
 
 
 OnEvent = Callable[[Progress], None]
+
+
+def in_words(event: Progress) -> str:
+    """How far a fit is and how long it will take."""
+    counts = f"{event.done}/{event.total} units, {event.ok} ok, {event.done - event.ok} not ok"
+    times = f"{event.active} active, {_duration(event.elapsed)}"
+    if 0 < event.done < event.total:
+        times += f", about {_duration(event.elapsed / event.done * (event.total - event.done))} left"
+    return f"{counts}, {times}"
+
+
+def notebook_listener() -> OnEvent | None:
+    """Where this runs in a notebook, what keeps one line under the cell up to date; None elsewhere."""
+    if "ipykernel" not in sys.modules:
+        return None
+    display = importlib.import_module("IPython.display").display
+    shown: list[Any] = []
+
+    def listen(event: Progress) -> None:
+        line = {"text/plain": f"{event.phase}: {in_words(event)}"}
+        if shown:
+            shown[0].update(line, raw=True)
+        else:
+            shown.append(display(line, raw=True, display_id=True))
+
+    return listen
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 class Tally:

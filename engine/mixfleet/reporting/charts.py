@@ -23,8 +23,14 @@ class Figure:
     chart: "alt.LayerChart | alt.FacetChart | alt.Chart"
     frame: pd.DataFrame
 
-    def _repr_mimebundle_(self, *args: Any, **keywords: Any) -> Any:
-        return self.chart._repr_mimebundle_(*args, **keywords)
+    def __repr__(self) -> str:
+        """How much it shows."""
+        return f"<mixfleet figure of {len(self.frame)} rows; .chart is Altair's, .frame what it shows>"
+
+    def _repr_mimebundle_(self, *_: Any, **__: Any) -> dict[str, Any]:
+        """The chart's specification, which notebooks draw themselves, without a network."""
+        version = _altair().SCHEMA_VERSION.removeprefix("v").split(".")[0]
+        return {f"application/vnd.vegalite.v{version}+json": self.chart.to_dict(), "text/plain": repr(self)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,10 +87,7 @@ def compose_report(
             [group.kind, KINDS[group.kind].severity, KINDS[group.kind].title, KINDS[group.kind].step, group.units]
             for group in said.health.groups
         ],
-        "over_time": fleet_view.over_time(insight),
-        "waterfall": fleet_view.waterfall(insight),
-        "shares": fleet_view.channel_shares(_by_measure(insight.returns(by=()))),
-        "moves": None if plan is None else fleet_view.moves(plan, keys),
+        **_together(insight, plan),
         "plan": None if plan is None else _plan(plan, insight),
         "findings": [[row["severity"], row["rule"], row["message"]] for row in told],
         "tests": [_test(row, keys) for row in tests],
@@ -138,6 +135,16 @@ def _first_screen(insight: Insight, said: Summary, plan: Plan | None) -> dict[st
         "break_even": said.break_even,
         "spent": None if spent is None else money(spent, terms.currency),
         "gained": None if plan is None else gained(plan.totals["maximise"], terms),
+    }
+
+
+def _together(insight: Insight, plan: Plan | None) -> dict[str, Any]:
+    """The fleet as a whole."""
+    return {
+        "over_time": fleet_view.over_time(insight),
+        "waterfall": fleet_view.waterfall(insight),
+        "shares": fleet_view.channel_shares(_by_measure(insight.returns(by=()))),
+        "moves": None if plan is None else fleet_view.moves(plan, insight.fleet.keys),
     }
 
 

@@ -3,6 +3,7 @@
 Every number in a sentence is one of the tables of `Insight` or of the plan, as it is printed elsewhere.
 """
 
+import html
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,16 @@ class Summary:
     def lines(self) -> list[str]:
         """What a terminal prints."""
         return [*(sentence.text for sentence in self.sentences), self.verdict]
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        about = f"{self.subjects}. Data from {self.first} to {self.last}."
+        lines = "".join(f"<li>{html.escape(line)}</li>" for line in self.lines())
+        return f"<p>{html.escape(about)}</p><ul>{lines}</ul>"
+
+    def __repr__(self) -> str:
+        """The verdict in a line."""
+        return f"<mixfleet summary: {self.verdict}>"
 
     @property
     def verdict(self) -> str:

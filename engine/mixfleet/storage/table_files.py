@@ -2,10 +2,11 @@
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -25,6 +26,9 @@ References:
 """
 
 _NO_XML = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+
+SHARES = ("share", "change", "coverage50", "coverage90", "wmape", "mape", "pays", "borrowed")
+"""Names, or first or last words of names, of columns that are shares of 1."""
 
 EXCEL_ROWS = 1_048_575
 EXCEL_NAME = 31
@@ -93,17 +97,74 @@ def _workbook(tables: Mapping[str, pa.Table]) -> bytes:
     except ImportError as error:
         raise ConfigError("needs openpyxl: pip install 'mixfleet[excel]'", key="format") from error
     book = openpyxl.Workbook(write_only=True)
+    names: list[str] = []
     for name, table in tables.items():
         if table.num_rows > EXCEL_ROWS:
             raise ConfigError(f"table {name} has {table.num_rows} rows, too many for Excel; use parquet", key="format")
-        sheet = book.create_sheet(name[:EXCEL_NAME])
-        safe = neutralised(table)
-        sheet.append([_cell(column) for column in safe.column_names])
-        for row in zip(*(column.to_pylist() for column in safe.columns), strict=True):
-            sheet.append([_cell(value) for value in row])
+        names.append(_sheet_name(name, names))
+        _fill(book.create_sheet(names[-1]), neutralised(table))
     file = io.BytesIO()
     book.save(file)
     return file.getvalue()
+
+
+def _fill(sheet: Any, table: pa.Table) -> None:
+    """Writes a table with a frozen, filtered head, widths that fit, and a number format for each column."""
+    from openpyxl.cell import WriteOnlyCell
+    from openpyxl.styles import Alignment, Font
+    from openpyxl.utils import get_column_letter
+
+    prose = [_is_prose(column) for column in table.columns]
+    for i, column in enumerate(table.columns):
+        widest = max(len(table.column_names[i]) + 3, *map(len, map(str, column.slice(0, 200).to_pylist())), 8)
+        sheet.column_dimensions[get_column_letter(i + 1)].width = 110 if prose[i] else min(widest + 1, 34)
+    sheet.freeze_panes = "A2"
+    if table.num_columns:
+        sheet.auto_filter.ref = f"A1:{get_column_letter(table.num_columns)}{table.num_rows + 1}"
+    head = [WriteOnlyCell(sheet, _cell(name)) for name in table.column_names]
+    for cell in head:
+        cell.font = Font(bold=True)
+    sheet.append(head)
+    formats = [_number_format(name, column) for name, column in zip(table.column_names, table.columns, strict=True)]
+    for row in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        cells = []
+        for value, form, wrapped in zip(map(_cell, row), formats, prose, strict=True):
+            cell = value
+            if value is not None and (form or wrapped):
+                cell = WriteOnlyCell(sheet, value)
+                cell.number_format = form or "General"
+                if wrapped:
+                    cell.alignment = Alignment(wrap_text=True, vertical="top")
+            cells.append(cell)
+        sheet.append(cells)
+
+
+def _sheet_name(name: str, taken: Sequence[str]) -> str:
+    """A name that Excel takes and that no other sheet has, with the ends of long names, which tell them apart."""
+    short = name.replace("contributions", "contrib").replace("_quarterly", "_qtr")
+    if len(short) > EXCEL_NAME:
+        short = f"{short[: EXCEL_NAME - 11]}~{short[-10:]}"
+    number = 2
+    while short.lower() in (other.lower() for other in taken):
+        short, number = f"{short[: EXCEL_NAME - 4]}~{number}", number + 1
+    return short
+
+
+def _number_format(name: str, column: pa.ChunkedArray) -> str:
+    """How Excel shows a column; empty for its own way."""
+    if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
+        return "yyyy-mm-dd"
+    if not pa.types.is_floating(column.type):
+        return ""
+    if name.split("_")[-1] in SHARES or name.startswith(SHARES):
+        return "0.0%"
+    found = column.to_numpy()
+    size = np.abs(found[np.isfinite(found)])
+    return "#,##0" if size.size and np.median(size) >= 1000 else "#,##0.00"
+
+
+def _is_prose(column: pa.ChunkedArray) -> bool:
+    return _is_text(column.type) and any(len(text or "") > 60 for text in column.slice(0, 200).to_pylist())
 
 
 def _cell(value: Any) -> Any:

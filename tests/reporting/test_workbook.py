@@ -1,0 +1,47 @@
+"""The workbook of a run: what a reader opens first, and that it holds everything."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mixfleet.config import Model
+from mixfleet.run import Run
+from tests.support.saved_run import saved_run
+
+openpyxl = pytest.importorskip("openpyxl")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return saved_run(tmp_path_factory.mktemp("runs"), Model(window=5))
+
+
+def test_a_workbook_begins_with_the_answer(run: Run, tmp_path: Path) -> None:
+    plan = run.budget(weeks=6, frontier=True, experiment_error=0.2)
+    plan.save(run.path / "budget")
+    try:
+        [path] = run.export(tmp_path, "xlsx")
+    finally:
+        shutil.rmtree(run.path / "budget")
+    book = openpyxl.load_workbook(path)
+    assert book.sheetnames[:8] == [
+        *("cover", "summary", "plan", "plan_by_week"),
+        *("plan_frontier", "plan_experiments", "roi", "status"),
+    ]
+    said = [row[1].value for row in book["summary"].iter_rows(min_row=2)]
+    lines = run.summary(plan).lines()
+    assert said[: len(lines)] == lines
+    cover = {row[0].value: row[1].value for row in book["cover"].iter_rows(min_row=2)}
+    assert (cover["data from"], cover["brand"]) == ("2023-11-06", "acme, bolt, core")
+    for sheet, column, expected in (
+        ("plan", "spend_plan", plan.table()),
+        ("roi", "mean", run.roi()),
+        ("returns_total", "q05", run.insight.returns(by=())),
+    ):
+        heads = [cell.value for cell in book[sheet][1]]
+        found = [row[heads.index(column)].value for row in book[sheet].iter_rows(min_row=2)]
+        # Excel keeps fifteen digits.
+        assert found == pytest.approx(expected[column].tolist(), rel=1e-14)
+    cells = (cell for sheet in book.worksheets for row in sheet.iter_rows() for cell in row)
+    assert "f" not in {cell.data_type for cell in cells}
