@@ -23,7 +23,8 @@ from benchmarks.peers.comparison import agreement, quality
 from benchmarks.peers.environments import PEERS, ROOT, python_of
 from benchmarks.peers.report import Fleet, Row, print_report
 from benchmarks.peers.units import problem_of
-from mixfleet.config import Compute, Model, RunConfig, Spec
+from mixfleet.config import Compute, Model, Prior, RunConfig, Spec
+from mixfleet.config.measures import On
 from mixfleet.data.panel import Panel, read_panel
 from mixfleet.run import Run
 from mixfleet.simulation import fleet as simulate
@@ -44,6 +45,8 @@ def main() -> None:
             spec = Spec(
                 data=data,
                 model=Model(saturation=curve),  # pyright: ignore[reportArgumentType]
+                # What the peers can be told: a prior of the curve's height.
+                prior=Prior(on=On(media="effect")),
                 compute=Compute(cache_dir=str(folder / curve / "cache")),
                 run=RunConfig(root=str(folder / curve / "runs")),
             )

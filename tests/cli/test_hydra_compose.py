@@ -22,7 +22,7 @@ def asked_for(*overrides: str, **options: Any) -> Request:
 def folder(tmp_path: Path) -> Path:
     """A user's own groups and primary configuration."""
     for name, text in {
-        "prior/mine.yaml": "parameters:\n  effect: {sd: 7}\n",
+        "prior/mine.yaml": "parameters:\n  media_share: {scale: 7}\n",
         "data/acme.yaml": "path: sales.csv\nchannels:\n  tv: {spend: tv_cost, impressions: tv_views}\n",
         "team.yaml": "defaults:\n  - fit\n  - override data: acme\n  - override prior: mine\n  - _self_\n"
         "inference:\n  seed: 3\n",
@@ -120,7 +120,7 @@ def test_settings_may_refer_to_each_other() -> None:
 def test_a_folder_of_ones_own_is_searched(folder: Path) -> None:
     spec = compose_spec(asked_for("data=acme", "prior=mine", folder=folder))
     assert spec.data.channels == (Channel(name="tv", spend="tv_cost", impressions="tv_views"),)
-    assert spec.prior.parameters["effect"].values == (7.0,)
+    assert spec.prior.parameters["media_share"].values == (4.0, 7.0)
     assert "mine" in groups(folder)["prior"]
     with pytest.raises(ConfigError, match="--config-dir: is no folder"):
         compose_spec(asked_for(folder=folder / "absent"))

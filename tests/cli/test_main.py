@@ -243,12 +243,12 @@ def test_a_check_with_a_unit_that_cannot_be_modelled_exits_1(tmp_path: Path) -> 
 
 def test_an_interrupted_fit_exits_130_and_says_how_to_go_on(fit: FakeFit, monkeypatch: pytest.MonkeyPatch) -> None:
     fit.failure = lambda spec: KeyboardInterrupt()
-    arguments = ["fit", "data=example", "prior.parameters={effect: {sd: 1}}", "run.root=there"]
+    arguments = ["fit", "data=example", "prior.parameters={media_share: {scale: 1}}", "run.root=there"]
     monkeypatch.setattr(sys, "argv", ["mixfleet", *arguments])
     result = call(*arguments)
     assert result.exit_code == 130
     spec = fit.specs[0]
-    resume = "mixfleet fit data=example 'prior.parameters={effect: {sd: 1}}' run.root=there"
+    resume = "mixfleet fit data=example 'prior.parameters={media_share: {scale: 1}}' run.root=there"
     assert f"interrupted; to go on: {resume} run.id={spec.run.id}" in result.stderr
 
 

@@ -38,6 +38,14 @@ def test_an_interval_holds_the_mass_told(family: str):
     np.testing.assert_allclose(FROZEN[family](usual).cdf([0.1, 0.6]), (0.05, 0.95), atol=1e-7)
 
 
+def test_a_tail_is_told_by_two_quantiles():
+    found = elicited("half_student_t", {"quantiles": {0.5: 0.4, 0.95: 1.6}}, "prior")
+    np.testing.assert_allclose(2 * stats.t(found["df"]).cdf(np.array([0.4, 1.6]) / found["scale"]) - 1, (0.5, 0.95))
+    with pytest.raises(ConfigError, match="no half_student_t"):
+        # A half-normal's tail would be longer.
+        elicited("half_student_t", {"quantiles": {0.5: 0.4, 0.95: 1.0}}, "prior")
+
+
 @pytest.mark.parametrize("family", ONE)
 def test_one_number_fixes_a_family_of_one(family: str):
     np.testing.assert_allclose(FROZEN[family](elicited(family, {"mean": 0.3}, "prior")).mean(), 0.3)

@@ -1,6 +1,6 @@
 import pytest
 
-from mixfleet.config import Prior, build, to_mapping
+from mixfleet.config import Prior, build, preset, to_mapping
 from mixfleet.errors import ConfigError
 
 
@@ -8,7 +8,7 @@ def test_one_word_is_for_all_paid_channels():
     on = build(Prior, {"on": "roi"}, key="prior").on
     assert on.measure("tv", spend=True) == "roi"
     assert on.measure("mail", spend=False) == "contribution"
-    assert Prior().on.measure("mail", spend=False) == "effect"
+    assert Prior().on.measure("tv", spend=True) == Prior().on.measure("mail", spend=False) == "media_share"
 
 
 def test_channels_may_have_a_measure_of_their_own():
@@ -17,6 +17,21 @@ def test_channels_may_have_a_measure_of_their_own():
     assert prior.on.measure("mail", spend=False) == "media_share"
     assert prior.on.possible == ("roi", "media_share", "effect")
     assert build(Prior, to_mapping(prior), key="prior") == prior
+
+
+@pytest.mark.parametrize(
+    ("prior", "key"),
+    [
+        ({"parameters": {"effect": {"sd": 1}}}, "prior.parameters.effect"),
+        ({"overrides": [{"parameter": "roi", "hyperparameters": {"sd_log": 1}}]}, "prior.overrides[0]"),
+        ({"parameters": {"media_share": {"scale": 1}}, "on": "roi"}, "prior.parameters.media_share"),
+    ],
+)
+def test_a_prior_that_no_channel_has_is_refused(prior: dict[str, object], key: str):
+    with pytest.raises(ConfigError, match=r"say prior\.on=") as caught:
+        build(Prior, prior, key="prior")
+    assert caught.value.key == key
+    assert preset("prior", "weak").of("media_share").values == (4.0, 1.08)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ FULL = {
             {"parameter": "effect", "unit": {"market": 501}, "hyperparameters": {"sd": 0.1}},
             {"parameter": "effect", "channel": "tv", "hyperparameters": {"sd": 0.2}},
         ],
+        "on": "effect",
     },
     "compute": {"devices": 2},
     "run": {"id": 20261121},
@@ -85,8 +86,8 @@ def test_lists_and_mappings_are_taken_from_python_too() -> None:
     data = Data(keys=["market"], channels=["tv", "search"])  # pyright: ignore[reportArgumentType]
     assert data.keys == ("market",)
     assert data.channels == (Channel(name="tv", spend="tv"), Channel(name="search", spend="search"))
-    prior = Prior(parameters={"effect": distribution("gamma", shape=2, rate=4)})  # pyright: ignore[reportArgumentType]
-    assert prior.parameters["effect"].values == (2.0, 4.0)
+    prior = Prior(parameters={"rate": distribution("gamma", shape=2, rate=4)})  # pyright: ignore[reportArgumentType]
+    assert prior.parameters["rate"].values == (2.0, 4.0)
     assert prior.parameters["decay"] == PARAMETERS["decay"].default
 
 
@@ -202,7 +203,7 @@ def test_pooling_that_makes_no_sense_is_refused(pooling: dict[str, Any], key: st
 
 def test_a_distribution_may_end_at_infinity_only_where_it_is_cut() -> None:
     cut = distribution("truncated_normal", mean=1, sd=1, low=0, high=float("inf"))
-    assert build(Spec, {"prior": {"parameters": {"effect": cut}}}).prior.parameters["effect"].support[1] == float("inf")
+    assert build(Spec, {"prior": {"parameters": {"rate": cut}}}).prior.parameters["rate"].support[1] == float("inf")
     with pytest.raises(ConfigError, match=r"prior\.high: must be finite"):
         distribution("uniform", low=0, high=float("inf"))
 
@@ -241,7 +242,7 @@ def test_overrides_hold_for_their_unit_and_channel() -> None:
 )
 def test_a_wrong_override_is_named(override: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError, match=r"prior\.overrides\[0\]") as caught:
-        build(Spec, {"prior": {"overrides": [override]}})
+        build(Spec, {"prior": {"overrides": [override], "on": "effect"}})
     assert caught.value.key == key
 
 

@@ -179,7 +179,7 @@ def test_a_type_of_a_channel_that_there_is_not_is_refused() -> None:
 def test_an_override_by_unit_of_a_pooled_parameter_is_refused() -> None:
     from mixfleet.config import Override, Prior
 
-    override = Override(parameter="effect", unit={"brand": "brand_001"}, hyperparameters={"sd": 1.0})
+    override = Override(parameter="media_share", unit={"brand": "brand_001"}, hyperparameters={"scale": 1.0})
     spec = replace(settings(Model()), prior=Prior(overrides=(override,)))
     ((label, units),) = groups_of(PANEL, spec)
     with pytest.raises(ConfigError, match="is pooled"):

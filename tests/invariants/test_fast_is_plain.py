@@ -45,7 +45,7 @@ class Case:
 
 
 def prior(overrides: tuple[Override, ...] = (), on: On | None = None, **priors: Distribution) -> Prior:
-    return Prior(parameters=FrozenMapping(priors), overrides=overrides, on=on or On())
+    return Prior(parameters=FrozenMapping(priors), overrides=overrides, on=on or On(media="effect"))
 
 
 def override(parameter: str, channel: int | None = None, **hyperparameters: float) -> Override:

@@ -66,7 +66,7 @@ def test_what_is_data_compiles_nothing() -> None:
     other_units = ragged_fleet(seed=8)
     distributions = {
         "decay": distribution("beta", a=2.0, b=2.0),
-        "effect": distribution("half_normal", sd=0.3),
+        "media_share": distribution("half_student_t", df=3.0, scale=0.3),
         "intercept": distribution("normal", mean=0.2, sd=1.0),
         "noise": distribution("half_normal", sd=0.05),
     }
@@ -86,8 +86,8 @@ def test_a_sweep_over_priors_compiles_nothing() -> None:
     fit(FLEET, spec)
     misses = programs.program.cache_info().misses
     with compilations() as seen:
-        for sd in (0.1, 0.5, 2.0):
-            prior = Prior(parameters={"effect": distribution("half_normal", sd=sd)})  # pyright: ignore[reportArgumentType]
+        for scale in (0.1, 0.5, 2.0):
+            prior = Prior(parameters={"media_share": distribution("half_student_t", df=4, scale=scale)})  # pyright: ignore[reportArgumentType]
             fit(with_units(FLEET, FLEET.units[:2]), replace(spec, prior=prior))
     assert not seen
     assert programs.program.cache_info().misses == misses

@@ -136,8 +136,8 @@ def test_an_absent_channel_adds_its_prior_and_nothing_else() -> None:
 def test_an_absent_channel_is_measured_by_its_prior(coordinate: str) -> None:
     """Its coordinate is as wide as its prior: the posterior is the prior, and the chains must get around in it."""
     _, batch = tile_of(WITHOUT_FIRST, coordinate=coordinate)
-    effect = panel_of(WITHOUT_FIRST)
-    prior = Spec(data=effect.data).prior.distribution("effect", unit={}, channel="channel_0")
+    panel = panel_of(WITHOUT_FIRST)
+    prior = Spec(data=panel.data).prior.distribution("media_share", unit={}, channel="channel_0")
     assert np.exp(batch.log_strength_unit[0, 0]) == pytest.approx(
         np.exp(family_of(prior).centre(prior.values)), rel=0.5
     )

@@ -128,9 +128,9 @@ def test_a_tile_has_the_shapes_that_its_program_was_compiled_for():
         assert found.dtype == expected.dtype
 
 
-def test_an_effect_with_a_bound_is_refused():
-    prior = Prior(parameters=FrozenMapping({"effect": distribution("uniform", low=0, high=1)}))
-    with pytest.raises(ConfigError, match=r"prior\.parameters\.effect.*without an upper bound, is uniform"):
+def test_a_strength_with_a_bound_is_refused():
+    prior = Prior(parameters=FrozenMapping({"media_share": distribution("uniform", low=0, high=1)}))
+    with pytest.raises(ConfigError, match=r"prior\.parameters\.media_share.*without an upper bound, is uniform"):
         structure_of(spec(prior=prior), PANEL, 60)
 
 

@@ -66,7 +66,7 @@ def test_media_are_not_expected_to_bring_more_than_all_sales_however_many_channe
 
 def test_the_family_of_a_prior_may_differ_by_channel(panel: Panel):
     spec = spec_of(panel, on={"media": "media_share", "channels": {"channel_1": "roi"}})
-    assert structure_of(spec, panel, 60).strengths == ("half_normal", "lognormal", "half_normal")
+    assert structure_of(spec, panel, 60).strengths == ("half_student_t", "lognormal", "half_student_t")
 
 
 def test_paid_media_without_spend_in_the_fitted_weeks_count_as_organic():

@@ -22,6 +22,9 @@ __all__ = ["elicited"]
 LEAST_SHAPE, LARGEST_SHAPE = -4.0, 15.0
 """Logarithms of the least and largest shape of a gamma that is looked for."""
 
+LEAST_DF, LARGEST_DF = 0.0, 10.0
+"""Logarithms of the least and largest degrees of freedom of a half-Student-t that are looked for."""
+
 Told = Mapping[Any, Any]
 Hyperparameters = dict[str, float]
 
@@ -185,6 +188,25 @@ def _half_normal_of_quantile(pairs: list[tuple[float, float]]) -> Hyperparameter
     return {"sd": value / float(ndtri((1 + level) / 2))} if value > 0 else None
 
 
+def _half_student_t_of_quantiles(pairs: list[tuple[float, float]]) -> Hyperparameters | None:
+    """The degrees of freedom from the quantiles' ratio, which falls in them to a half-normal's; then the scale."""
+    from scipy.optimize import root_scalar
+    from scipy.special import stdtrit
+
+    (p, low), (q, high) = pairs
+    if low <= 0:
+        return None
+
+    def excess(log_df: float) -> float:
+        df = math.exp(log_df)
+        return math.log(float(stdtrit(df, (1 + q) / 2)) / float(stdtrit(df, (1 + p) / 2))) - math.log(high / low)
+
+    if not excess(LEAST_DF) > 0 > excess(LARGEST_DF):
+        return None
+    df = math.exp(root_scalar(excess, bracket=(LEAST_DF, LARGEST_DF), xtol=1e-13, rtol=1e-13).root)
+    return {"df": df, "scale": low / float(stdtrit(df, (1 + p) / 2))}
+
+
 def _exponential_of_quantile(pairs: list[tuple[float, float]]) -> Hyperparameters | None:
     ((level, value),) = pairs
     return {"rate": -math.log1p(-level) / value} if value > 0 else None
@@ -213,5 +235,6 @@ _BY_QUANTILES: dict[str, _Fit] = {
     "inverse_gamma": (2, _inverse_gamma_of_quantiles),
     "beta": (2, _beta_of_quantiles),
     "half_normal": (1, _half_normal_of_quantile),
+    "half_student_t": (2, _half_student_t_of_quantiles),
     "exponential": (1, _exponential_of_quantile),
 }

@@ -26,9 +26,13 @@ _Measure = Annotated[str, OneOf(MEASURES)]
 
 @dataclass(frozen=True, kw_only=True)
 class On:
-    """What the priors of channels' strengths are on: one of `MEASURES` for paid and for organic channels."""
+    """What the priors of channels' strengths are on: one of `MEASURES` for paid and for organic channels.
 
-    media: _Measure = "effect"
+    The usual one is `media_share`: media then bring about the same before any data, however many channels there are,
+    and a channel as much as its part of the spend. An `effect` has the same prior in a channel of any spend.
+    """
+
+    media: _Measure = "media_share"
 
     organic: _Measure | None = None
     """Unset: as for media, or `contribution` where that is of spend. Paid channels that a unit spends nothing on in

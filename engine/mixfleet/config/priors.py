@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from mixfleet.config import schema
 from mixfleet.config.elicitation import elicited
-from mixfleet.config.measures import On, read_on
+from mixfleet.config.measures import MEASURES, On, read_on
 from mixfleet.config.schema import FrozenMapping, Label, OneOf, Reads
 from mixfleet.errors import ConfigError
 
@@ -35,6 +35,7 @@ class FamilyForm:
 FAMILIES: dict[str, FamilyForm] = {
     "normal": FamilyForm(("mean", "sd"), lambda _: (-math.inf, math.inf)),
     "half_normal": FamilyForm(("sd",)),
+    "half_student_t": FamilyForm(("df", "scale")),
     "lognormal": FamilyForm(("mean_log", "sd_log")),
     "gamma": FamilyForm(("shape", "rate")),
     "inverse_gamma": FamilyForm(("shape", "scale")),
@@ -189,7 +190,7 @@ PARAMETERS: dict[str, Parameter] = {
     "exponent": _channel(distribution("beta", a=2, b=2), high=1.0),
     "effect": _channel(distribution("half_normal", sd=0.5)),
     "contribution": _channel(distribution("half_normal", sd=0.1)),
-    "media_share": _channel(distribution("half_normal", sd=0.5)),
+    "media_share": _channel(distribution("half_student_t", df=4, scale=0.36)),
     "roi": _channel(distribution("lognormal", mean_log=0.2, sd_log=0.9)),
     "cost_per_kpi": _channel(distribution("lognormal", mean_log=0, sd_log=2)),
     "noise": Parameter(level="unit", support=(0.0, math.inf), default=distribution("half_normal", sd=0.2)),
@@ -358,6 +359,16 @@ class Prior:
             check_support(override.parameter, distribution, key=key)
             resolved.append(override)
         object.__setattr__(self, "overrides", tuple(resolved))
+        self._check_heard()
+
+    def _check_heard(self) -> None:
+        """Refuses priors of what no channel's prior is on, where nothing is said of what they are on."""
+        said = {name: f"prior.parameters.{name}" for name in MEASURES if self.of(name) != PARAMETERS[name].default}
+        said |= {each.parameter: f"prior.overrides[{i}]" for i, each in enumerate(self.overrides)}
+        said = {name: key for name, key in said.items() if name in MEASURES}
+        if said and not set(said) & set(self.on.possible):
+            name, key = next(iter(said.items()))
+            raise ConfigError(f"no channel's prior is on {name}: say prior.on={name} too", key=key)
 
     def of(self, parameter: str) -> Distribution:
         """The prior of a parameter where no override says otherwise."""

@@ -345,6 +345,7 @@ OBSERVATIONS: dict[str, Callable[[Array, Mapping[str, Array]], dist.Distribution
 PRIORS: dict[str, Callable[[Mapping[str, np.ndarray]], dist.Distribution]] = {
     "normal": lambda h: dist.Normal(h["mean"], h["sd"]),
     "half_normal": lambda h: dist.HalfNormal(h["sd"]),
+    "half_student_t": lambda h: dist.LeftTruncatedDistribution(dist.StudentT(h["df"], 0.0, h["scale"]), low=0.0),
     "lognormal": lambda h: dist.LogNormal(h["mean_log"], h["sd_log"]),
     "gamma": lambda h: dist.Gamma(h["shape"], h["rate"]),
     "inverse_gamma": lambda h: dist.InverseGamma(h["shape"], h["scale"]),

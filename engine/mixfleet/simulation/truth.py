@@ -59,6 +59,7 @@ def draw(distribution: Distribution, rng: np.random.Generator) -> float:
     families = {
         "normal": lambda: rng.normal(values[0], values[1]),
         "half_normal": lambda: abs(rng.normal(0.0, values[0])),
+        "half_student_t": lambda: values[1] * abs(rng.standard_t(values[0])),
         "lognormal": lambda: rng.lognormal(values[0], values[1]),
         "gamma": lambda: rng.gamma(values[0], 1.0 / values[1]),
         "inverse_gamma": lambda: values[1] / rng.gamma(values[0], 1.0),

@@ -17,8 +17,18 @@ def between(mean: float, sd: float, low: float, high: float) -> Any:
     return stats.truncnorm((low - mean) / sd, (high - mean) / sd, loc=mean, scale=sd)
 
 
+class HalfT:
+    """The upper half of scipy's t."""
+
+    def logpdf(self, value: np.ndarray) -> np.ndarray:
+        return np.log(2) + stats.t.logpdf(value, 4, scale=0.3)
+
+
+HALF_T = HalfT()
+
 PRIORS: dict[str, tuple[Distribution, Any]] = {
     "half_normal": (distribution("half_normal", sd=0.3), stats.halfnorm(scale=0.3)),
+    "half_student_t": (distribution("half_student_t", df=4, scale=0.3), HALF_T),
     "lognormal": (distribution("lognormal", mean_log=-0.7, sd_log=0.4), stats.lognorm(0.4, scale=np.exp(-0.7))),
     "gamma": (distribution("gamma", shape=3, rate=2), stats.gamma(3, scale=0.5)),
     "inverse_gamma": (distribution("inverse_gamma", shape=3, scale=0.4), stats.invgamma(3, scale=0.4)),

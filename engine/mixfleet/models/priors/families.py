@@ -1,26 +1,36 @@
 """Families of priors: each as the density of an unconstrained coordinate, hyperparameters as data.
 
-A parameter `theta` is sampled as `u`: its logarithm where the prior is positive, its probit where the prior lives
-between two bounds. The family is structure; its hyperparameters are an array, so units may differ in them. A further
-family is a subclass of `Positive` or `Bounded`, made known by `register`.
+The family is structure; its hyperparameters are an array, so units may differ in them. A further family is a subclass
+of `Positive` or `Bounded`, made known by `register`.
 """
 
 import math
 from statistics import NormalDist
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import erfc
 from jaxtyping import Array, Float
-from scipy.special import log_ndtr, ndtri, ndtri_exp
+from scipy.special import log_ndtr, ndtri_exp
 
 from mixfleet.config import priors
 from mixfleet.config.priors import Distribution, FamilyForm
 from mixfleet.errors import ConfigError
 from mixfleet.models.priors.bijectors import log_normal_cdf
+from mixfleet.models.priors.family import (
+    HYPER_ROWS,
+    Bounded,
+    Family,
+    Hyper,
+    Positive,
+    PriorFamily,
+    Values,
+    inside,
+    log_normal,
+)
 from mixfleet.models.priors.fixed import Fixed
+from mixfleet.models.priors.half_student_t import HalfStudentT
 
 __all__ = [
     "FAMILIES",
@@ -34,148 +44,8 @@ __all__ = [
     "with_slope",
 ]
 
-HYPER_ROWS = 5
-"""Rows of a prior's data: up to four hyperparameters in the order of the configuration, then the log normaliser."""
 
-Hyper = Float[Array, "row *batch"]
-Values = tuple[float, ...]
-"""Hyperparameters in the order of the configuration."""
-
-
-class PriorFamily(Protocol):
-    """A family of priors. `u` is the coordinate, `hyper` the rows that `encode` gives."""
-
-    name: ClassVar[str]
-    """Its name in the settings, or of one of the forms that a family there is sampled in."""
-    bounded: ClassVar[bool]
-    """Whether both bounds are finite, so that the coordinate is a probit and not a logarithm."""
-
-    def encode(self, values: Values) -> Float[np.ndarray, " row"]:
-        """The prior's data: hyperparameters, padded, and the log of its normalising constant, in float64."""
-        ...
-
-    def centre(self, values: Values) -> float:
-        """A coordinate in the middle of the prior: where optimisation may start."""
-        ...
-
-    def constrain(self, u: Float[Array, "*batch"], hyper: Hyper) -> Float[Array, "*batch"]:
-        """The parameter at coordinate `u`."""
-        ...
-
-    def unconstrain(
-        self, value: Float[np.ndarray, "*batch"], hyper: Float[np.ndarray, "row *#batch"]
-    ) -> Float[np.ndarray, "*batch"]:
-        """The coordinate of a parameter, on the host."""
-        ...
-
-    def log_prob(self, u: Float[Array, "*batch"], hyper: Hyper) -> Float[Array, "*batch"]:
-        """Log density of the coordinate: the prior's at the parameter, plus the log Jacobian."""
-        ...
-
-    def frozen(self, **hyperparameters: float) -> Any:
-        """The prior as a distribution of scipy."""
-        ...
-
-
-class _Family:
-    """What families share: rows of data, and what follows from the prior's density on its own scale.
-
-    A subclass gives `log_density`, or `log_prob` where the coordinate has a simpler form.
-    """
-
-    name: ClassVar[str]
-    bounded: ClassVar[bool]
-    hyperparameters: ClassVar[tuple[str, ...]] = ()
-
-    def support(self, hyperparameters: Any) -> tuple[float, float]:
-        """Lowest and highest value of the prior."""
-        del hyperparameters
-        return 0.0, math.inf
-
-    def encode(self, values: Values) -> Float[np.ndarray, " row"]:
-        """See `PriorFamily`."""
-        finite = [value if math.isfinite(value) else 0.0 for value in values]
-        return np.array([*finite, *[0.0] * (HYPER_ROWS - 1 - len(values)), self.log_normaliser(values)])
-
-    def log_normaliser(self, values: Values) -> float:
-        """Log of the constant that `log_density` leaves out."""
-        del values
-        return 0.0
-
-    def log_density(self, value: Array, hyper: Array) -> Array:
-        """Log density of the parameter, but for the constant in the last row."""
-        del value, hyper
-        raise ValueError(f"the family {self.name!r} gives neither log_density nor log_prob")
-
-    def frozen(self, **hyperparameters: float) -> Any:
-        """See `PriorFamily`."""
-        del hyperparameters
-        raise ValueError(f"the family {self.name!r} has no form in scipy")
-
-
-class Positive(_Family):
-    """A prior from zero up, sampled through the logarithm."""
-
-    bounded: ClassVar[bool] = False
-
-    def constrain(self, u: Array, hyper: Array) -> Array:
-        """See `PriorFamily`."""
-        del hyper
-        return jnp.exp(u)
-
-    def unconstrain(self, value: np.ndarray, hyper: np.ndarray) -> np.ndarray:
-        """See `PriorFamily`."""
-        del hyper
-        return np.log(value)
-
-    def log_prob(self, u: Array, hyper: Array) -> Array:
-        """See `PriorFamily`."""
-        return hyper[HYPER_ROWS - 1] + self.log_density(self.constrain(u, hyper), hyper) + u
-
-    def centre(self, values: Values) -> float:
-        """See `PriorFamily`."""
-        return math.log(self.frozen(**dict(zip(self.hyperparameters, values, strict=True))).median())
-
-
-class Bounded(_Family):
-    """A prior between two finite bounds, zero and one unless `bounds` says otherwise, sampled through the probit."""
-
-    bounded: ClassVar[bool] = True
-
-    def support(self, hyperparameters: Any) -> tuple[float, float]:
-        """See `Positive`."""
-        del hyperparameters
-        return 0.0, 1.0
-
-    def bounds(self, hyper: Any) -> tuple[Any, Any]:
-        """Lowest and highest value, from the rows of data."""
-        del hyper
-        return 0.0, 1.0
-
-    def constrain(self, u: Array, hyper: Array) -> Array:
-        """See `PriorFamily`."""
-        low, high = self.bounds(hyper)
-        return low + (high - low) * _inside(u)
-
-    def unconstrain(self, value: np.ndarray, hyper: np.ndarray) -> np.ndarray:
-        """See `PriorFamily`."""
-        low, high = self.bounds(hyper)
-        return ndtri((value - low) / (high - low))
-
-    def log_prob(self, u: Array, hyper: Array) -> Array:
-        """See `PriorFamily`."""
-        low, high = self.bounds(hyper)
-        width = jnp.log(jnp.asarray(high - low, u.dtype))
-        return hyper[HYPER_ROWS - 1] + self.log_density(self.constrain(u, hyper), hyper) + width + _log_density(u)
-
-    def centre(self, values: Values) -> float:
-        """See `PriorFamily`."""
-        named = dict(zip(self.hyperparameters, values, strict=True))
-        low, high = self.support(named)
-        return NormalDist().inv_cdf((self.frozen(**named).median() - low) / (high - low))
-
-
-class _Normal(_Family):
+class _Normal(Family):
     """Of coefficients of the baseline, which are integrated out or sampled in coordinates of their own."""
 
     name: ClassVar[str] = "normal"
@@ -299,11 +169,11 @@ class _Beta(Bounded):
 
     def constrain(self, u: Array, hyper: Array) -> Array:
         del hyper
-        return _inside(u)
+        return inside(u)
 
     def log_prob(self, u: Array, hyper: Array) -> Array:
         powers = (hyper[0] - 1) * log_normal_cdf(u) + (hyper[1] - 1) * log_normal_cdf(-u)
-        return hyper[HYPER_ROWS - 1] + powers + _log_density(u)
+        return hyper[HYPER_ROWS - 1] + powers + log_normal(u)
 
     def centre(self, values: Values) -> float:
         return NormalDist().inv_cdf(values[0] / (values[0] + values[1]))
@@ -319,7 +189,7 @@ class _Uniform(Bounded):
         return hyper[0], hyper[1]
 
     def log_prob(self, u: Array, hyper: Array) -> Array:
-        return hyper[HYPER_ROWS - 1] + _log_density(u)
+        return hyper[HYPER_ROWS - 1] + log_normal(u)
 
     def centre(self, values: Values) -> float:
         del values
@@ -342,7 +212,7 @@ class _TruncatedNormal(Bounded):
 
     def log_prob(self, u: Array, hyper: Array) -> Array:
         z = (self.constrain(u, hyper) - hyper[0]) / hyper[1]
-        return hyper[HYPER_ROWS - 1] - 0.5 * z * z + _log_density(u)
+        return hyper[HYPER_ROWS - 1] - 0.5 * z * z + log_normal(u)
 
     def centre(self, values: Values) -> float:
         return NormalDist().inv_cdf((_cut_median(values) - values[2]) / (values[3] - values[2]))
@@ -379,6 +249,7 @@ FAMILIES: dict[str, PriorFamily] = {
     for family in (
         _Normal(),
         _HalfNormal(),
+        HalfStudentT(),
         _LogNormal(),
         _ProbitNormal(),
         _Gamma(),
@@ -433,16 +304,6 @@ def _stats() -> Any:
     from scipy import stats  # takes a second, and is wanted when the first unit is done, not before it is begun
 
     return stats
-
-
-def _inside(u: Array) -> Array:
-    """The standard normal's distribution function: from the real line into (0, 1)."""
-    return 0.5 * erfc(-u / math.sqrt(2))
-
-
-def _log_density(u: Array) -> Array:
-    """The standard normal's log density, which is the log Jacobian of `_inside`."""
-    return -0.5 * u * u - 0.5 * math.log(2 * math.pi)
 
 
 def _log_cut_normaliser(values: Values) -> float:
