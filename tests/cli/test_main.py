@@ -276,7 +276,7 @@ def test_a_failing_point_does_not_stop_the_others(fit: FakeFit) -> None:
     assert "point 1 failed: RuntimeError: out of memory" in result.stdout
     assert "point 3 failed: ConfigError: prior: no 'nope'" in result.stdout
     rows = pq.read_table("runs/s/sweep.parquet").to_pylist()
-    assert [row["certified"] for row in rows] == [1.0, None, 1.0, None]
+    assert [(row["point"], row["certified"]) for row in rows] == [(0, 1.0), (2, 1.0), (1, None), (3, None)]
 
 
 def test_a_sweep_without_a_usable_point_exits_2(fit: FakeFit) -> None:
@@ -299,6 +299,8 @@ def test_an_interrupted_sweep_says_how_to_go_on(fit: FakeFit, monkeypatch: pytes
     assert result.exit_code == 130
     assert len(fit.specs) == 2
     root = Path(fit.specs[0].run.root)
+    rows = pq.read_table(root.parent / "sweep.parquet").to_pylist()
+    assert [row["changes"] for row in rows] == ["inference.seed=1"]
     assert f"mixfleet fit -m data=example inference.seed=1,2,3 run.root=runs run.id={root.parent.name}" in result.stderr
 
 

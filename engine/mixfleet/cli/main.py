@@ -31,7 +31,7 @@ from mixfleet.cli.console import INTERRUPTED, AsJson, Terminal, errors_shown
 from mixfleet.cli.hydra_compose import PRIMARY, Request, SweepPoint, compose_spec, groups, quoted_path, sweep_points
 from mixfleet.cli.init import init
 from mixfleet.cli.progress import showing
-from mixfleet.cli.sweep import comparison, plan, run_sweep, write_comparison
+from mixfleet.cli.sweep import PointOutcome, comparison, plan, run_sweep, write_comparison
 from mixfleet.config import RunConfig, Spec
 from mixfleet.errors import ConfigError
 from mixfleet.posterior.unit_result import certified
@@ -221,11 +221,15 @@ def _fit_sweep(terminal: Terminal, points: tuple[SweepPoint, ...]) -> None:
         changes = printing.printable(" ".join(point.changes))
         terminal.err.print(f"point {number + 1}/{len(points)}: {changes}", markup=False)
 
+    outcomes: list[PointOutcome] = []
     with _resumable(terminal, RunConfig(root=str(sweep.folder.parent), id=sweep.folder.name)):
-        outcomes = run_sweep(sweep, lambda spec: _fit(terminal, spec), announce)
-    table = comparison(outcomes)
-    path = write_comparison(table, sweep.folder)
-    printing.print_comparison(terminal.out, table, path)
+        try:
+            outcomes.extend(run_sweep(sweep, lambda spec: _fit(terminal, spec), announce))
+        finally:
+            # Also of the points that are done when somebody interrupts.
+            table = comparison(outcomes)
+            path = write_comparison(table, sweep.folder)
+            printing.print_comparison(terminal.out, table, path)
     runs = [outcome.run for outcome in outcomes]
     if not any(runs):
         code = ConfigError.exit_code

@@ -116,23 +116,31 @@ def _line(console: Console, text: str) -> None:
 
 
 def print_comparison(console: Console, table: pa.Table, path: Path) -> None:
-    """Prints the points of a sweep side by side, and why some failed."""
-    shown = Table("point", "changes", "units", "certified", "holdout CRPS", "holdout R2", "ROI shift", "seconds")
-    for row in table.to_pylist():
-        shown.add_row(
-            str(row["point"]),
-            Text(printable(row["changes"])),
-            _number(row["units"], "d"),
+    """Prints the points of a sweep, the best first, and why some failed."""
+    rows = table.to_pylist()
+    known = any(row["truth_coverage90"] is not None for row in rows)
+    heads = ("certified", "worse by", "+-", "near best", "holdout R2", "ROI shift", *(("truth held",) if known else ()))
+    shown = Table("point", Column("changes", overflow="fold"), *heads, "seconds")
+    for row in rows:
+        cells = [
             _number(row["certified"], ".1%"),
-            _number(row["holdout_crps"], ".4g"),
+            _number(row["score"], ".1%"),
+            _number(row["score_se"], ".1%"),
+            {None: "", True: "yes", False: "no"}[row["near_best"]],
             _number(row["holdout_r2"], ".3f"),
             _number(row["roi_shift"], ".2f"),
+            *([_number(row["truth_coverage90"], ".1%")] if known else []),
             _number(row["seconds"], ".1f"),
-        )
+        ]
+        shown.add_row(str(row["point"]), Text(printable(row["changes"])), *cells)
     console.print(shown)
     for row in table.to_pylist():
         if row["error"]:
             _line(console, f"point {row['point']} failed: {row['error']}")
+    near = [str(row["point"]) for row in table.to_pylist() if row["near_best"]]
+    if near:
+        which = f"the point {near[0]} is" if len(near) == 1 else f"the points {', '.join(near)} are"
+        _line(console, f"by how far the held-out weeks are missed, unit by unit, {which} within noise of the best")
     _line(console, f"sweep: {path}")
 
 
