@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         preset,
     )
     from mixfleet.evaluation.backtest import backtest
+    from mixfleet.evaluation.prior_check import prior
     from mixfleet.evaluation.sbc import calibrate
     from mixfleet.run import open
     from mixfleet.simulation import fleet as simulate
@@ -49,6 +50,7 @@ __all__ = [
     "fit_shard",
     "open",
     "preset",
+    "prior",
     "simulate",
 ]
 
@@ -61,6 +63,7 @@ _HOMES = {
     "fit": "api",
     "fit_shard": "api",
     "open": "run",
+    "prior": "evaluation.prior_check",
     "simulate": "simulation.fleet",
 }
 """Module of each public name; the others live in `config`."""

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from mixfleet.budgeting.plan import Plan
     from mixfleet.budgeting.request import BudgetOptions
 
-__all__ = ["Run", "budget", "check", "collect", "fit", "fit_shard", "open", "read_settings"]
+__all__ = ["Run", "budget", "check", "collect", "fit", "fit_inputs", "fit_shard", "open", "read_settings"]
 
 
 def fit(
@@ -106,7 +106,7 @@ def fit_shard(
         raise ConfigError("name the part to fit, such as 0/4", key="compute.shard")
     if settings.run.base is not None:
         raise ConfigError("goes with whole runs only: leave it or compute.shard out", key="run.base")
-    inputs = _fit_inputs(table, settings, experiments)
+    inputs = fit_inputs(table, settings, experiments)
     listener = on_event or notebook_listener()
     return execute_shard(inputs.panel, inputs.spec, fit_units, devices=_devices(), on_event=listener)
 
@@ -136,7 +136,7 @@ def _executed(
     experiments: TableSource | None,
     on_event: OnEvent | None,
 ) -> Run:
-    inputs = _fit_inputs(table, settings, experiments)
+    inputs = fit_inputs(table, settings, experiments)
     finished = execute(
         inputs.panel,
         inputs.spec,
@@ -154,7 +154,7 @@ def _devices() -> tuple[str, ...]:
     return tuple(str(device) for device in jax.devices())
 
 
-class _FitInputs(NamedTuple):
+class FitInputs(NamedTuple):
     """What is fitted: the checked table, and the settings with all that follows from it."""
 
     panel: Panel
@@ -163,7 +163,13 @@ class _FitInputs(NamedTuple):
     """Of a simulated fleet."""
 
 
-def _fit_inputs(table: TableSource | None, settings: Spec, experiments: TableSource | None) -> _FitInputs:
+def fit_inputs(table: TableSource | None, settings: Spec, experiments: TableSource | None = None) -> FitInputs:
+    """What `fit` fits.
+
+    Raises:
+        ConfigError: A term of the baseline cannot have its dates, or does not go with a unit.
+        TableError: The table cannot be read at all, or lacks a column; or a lift test cannot be used.
+    """
     truth = None
     if table is None and settings.data.source == "simulated":
         # The default prior and model, so that the points of a sweep are all fitted to the same table.
@@ -171,7 +177,7 @@ def _fit_inputs(table: TableSource | None, settings: Spec, experiments: TableSou
         table, truth, experiments = simulated.table, simulated.truth, simulated.experiments
         settings = replace(settings, data=_simulated_data(settings.data, simulated.data))
     panel = checked_panel(table, settings, experiments)
-    return _FitInputs(panel, replace(settings, model=baseline.fitting(settings.model, panel)), truth)
+    return FitInputs(panel, replace(settings, model=baseline.fitting(settings.model, panel)), truth)
 
 
 def check(

@@ -342,6 +342,18 @@ def test_a_calibration_ends_with_its_verdict(
     assert any(line.startswith(verdict) for line in result.stderr.splitlines())
 
 
+@pytest.mark.parametrize(("on", "code"), [("media_share", 0), ("effect", 1)])
+def test_priors_are_told_before_any_fit(on: str, code: int) -> None:
+    result = call("prior", "data=example", f"prior.on={on}", "--json")
+    assert result.exit_code == code, result.output
+    found = answer(result)
+    assert sum(row["channel"] == "all" for row in found["rows"]) == 95
+    assert {row["prior_on"] for row in found["rows"]} == {on, None}
+    assert found["statements"][0].startswith("before any data media bring ")
+    assert [line[9:] for line in result.stderr.splitlines() if line.startswith("warning: ")] == found["warnings"]
+    assert bool(found["warnings"]) == bool(code)
+
+
 def test_only_a_simulated_fleet_is_calibrated() -> None:
     result = call("calibrate", "data=example", "--json")
     assert result.exit_code == 2

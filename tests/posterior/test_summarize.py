@@ -139,6 +139,7 @@ def test_roi_is_contribution_times_value_over_spend(found: Drawn, result: UnitRe
             np.testing.assert_allclose(mine[name], earned[name] * 2.5 / spend[c], rtol=1e-9)
         assert mine["spend"] == spend[c]
         assert 0 < mine["prior_mean"] < np.inf
+        assert 0 < mine["prior_q05"] < mine["prior_q50"] < mine["prior_q95"] < np.inf
 
 
 def test_a_value_that_changes_is_weighed_by_when_the_kpi_came():

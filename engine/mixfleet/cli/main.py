@@ -1,4 +1,4 @@
-"""`mixfleet fit`, `collect`, `check`, `calibrate`, `backtest`, `doctor`, and those of `cli.analysis` and `cli.budget`.
+"""`mixfleet fit`, `collect`, `check`, `prior`, `calibrate`, `backtest`, `doctor`; others: `cli.{analysis,budget}`.
 
 | code | what | does a repeat help |
 |---|---|---|
@@ -121,6 +121,24 @@ def check(
         printing.print_findings(terminal.out, findings)
         found = printing.severities(findings)
         terminal.finish({"command": "check", "findings": found}, SOME_NOT_OK if found["error"] else 0)
+
+
+@app.command(context_settings=_OVERRIDES, epilog=_groups_help())
+def prior(
+    context: typer.Context,
+    config_dir: ConfigDir = None,
+    config_name: ConfigName = PRIMARY,
+    as_json: AsJson = False,
+) -> None:
+    """Says what the priors expect of media before any fit: mixfleet prior data=example prior.on=effect."""
+    terminal = Terminal.of(as_json)
+    with errors_shown(terminal):
+        spec = compose_spec(_request(context, False, config_dir, config_name))
+        runtime.prepare(spec.compute)
+        found = mixfleet.prior(None, spec)
+        printing.print_prior(terminal.out, found)
+        answer = {"command": "prior", "statements": list(found.statements), "warnings": list(found.warnings)}
+        terminal.finish({**answer, "rows": found.rows.to_pylist()}, SOME_NOT_OK if found.warnings else 0)
 
 
 @app.command(context_settings=_OVERRIDES, epilog=_groups_help())

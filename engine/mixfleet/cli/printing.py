@@ -1,5 +1,6 @@
 """What the terminal shows of a finished run, of a check and of a table that could not be read."""
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from mixfleet.posterior.unit_result import certified
 if TYPE_CHECKING:
     from mixfleet.budgeting.plan import Plan
     from mixfleet.evaluation.backtest import Backtest
+    from mixfleet.evaluation.prior_check import PriorCheck
     from mixfleet.evaluation.sbc import Calibration
     from mixfleet.run import Run
 
@@ -157,6 +159,33 @@ def print_calibration(console: Console, found: "Calibration") -> None:
     _line(console, "replicates: " + ", ".join(f"{count} {status}" for status, count in found.statuses.items()))
     verdict = "calibrated" if found.passed else "NOT calibrated"
     _line(console, f"{verdict}: a p-value below {found.threshold:.5f} would be no chance")
+
+
+def print_prior(console: Console, found: "PriorCheck") -> None:
+    """Prints what the priors expect of each channel, medians over units, and what stands out."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in found.rows.to_pylist():
+        rows.setdefault(row["channel"], []).append(row)
+    title = "before any data; medians over units"
+    shown = Table("channel", "units", "share of KPI", "90 % interval", "ROI", "90 % interval", title=title)
+    for channel, own in rows.items():
+        share, roi = (
+            [_median(row[f"{name}_{level}"] for row in own) for level in ("q05", "q50", "q95")]
+            for name in ("share", "roi")
+        )
+        cells = (f"{_number(share[1], '.1%')}", f"{_number(share[0], '.1%')} to {_number(share[2], '.1%')}")
+        money = ("", "") if roi[1] is None else (_number(roi[1], ".3g"), f"{roi[0]:.3g} to {roi[2]:.3g}")
+        shown.add_row(Text(printable(channel)), str(len(own)), *cells, *money)
+    console.print(shown)
+    for line in found.statements:
+        _line(console, line)
+    for line in found.warnings:
+        _line(console, f"warning: {line}")
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
 
 
 def print_backtest(console: Console, found: "Backtest") -> None:

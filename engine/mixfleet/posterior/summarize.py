@@ -208,8 +208,7 @@ def _roi(
         "channel": np.array([panel.channels[c] for c in paid], object),
         **statistics(returned[paid] / spend[paid, None], SHORT_QUANTILES),
         "spend": spend[paid],
-        "prior_mean": prior.mean(axis=1),
-        "prior_sd": prior.std(axis=1),
+        **{f"prior_{name}": values for name, values in statistics(prior, SHORT_QUANTILES).items()},
     }
 
 

@@ -35,6 +35,7 @@ TABLES: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
             "spend": "float",
             "prior_mean": "float",
             "prior_sd": "float",
+            **{f"prior_{name}": "float" for name in ("q05", "q50", "q95")},
         },
         "contributions": {"component": "text", **_STATISTICS, "share": "float"},
         "params": {

@@ -160,7 +160,7 @@ def _of_movement(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> It
     for row in rows:
         if row["parameter"] != "roi" or not math.isfinite(shift := row["shift"]) or abs(shift) <= FAR_FROM_PRIOR:
             continue
-        where = f"{abs(shift):.1f} prior sds {'above' if shift > 0 else 'below'} what the prior said"
+        where = f"{abs(shift):.1f} prior sds of its logarithm {'above' if shift > 0 else 'below'} what the prior said"
         text = f"ROI of {row['channel']} is {row['mean']:.2f}, {where}"
         yield Highlight(kind="far", unit=_unit(row, keys), text=text, weight=abs(shift))
 

@@ -109,7 +109,7 @@ def _found(insight: Insight, tables: Callable[[str], pa.Table], plan: Plan | Non
         "roi": returns.get("roi", []),
         "whole": insight.whole_roi().to_pylist(),
         "marginal": returns.get("marginal_roi", []),
-        "prior": tables("roi").select([*insight.fleet.keys, "channel", "prior_mean", "prior_sd"]).to_pylist(),
+        "prior": tables("roi").select([*insight.fleet.keys, "channel", "prior_q05", "prior_q95"]).to_pylist(),
         "share": insight.contributions().to_pylist(),
         "shapes": insight.shapes().to_pylist(),
         "plan": [] if plan is None else plan.cells.to_pylist(),
@@ -267,7 +267,7 @@ def _unit(unit: tuple[str, ...], own: Mapping[str, Any], worth: tuple[str, ...])
     channels: dict[str, dict[str, Any]] = {}
     for name in ("roi", "marginal", *worth, "prior"):
         for row in own[name].get(unit, []):
-            keep = ("prior_mean", "prior_sd") if name == "prior" else ("mean", "q05", "q95", "spend")
+            keep = ("prior_q05", "prior_q95") if name == "prior" else ("mean", "q05", "q95", "spend")
             channels.setdefault(row["channel"], {})[name] = [row[column] for column in keep]
     for row in own["shapes"].get(unit, []):
         channels.setdefault(row["channel"], {})[row["measure"]] = [row["q50"], row["q05"], row["q95"]]

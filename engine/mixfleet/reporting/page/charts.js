@@ -90,7 +90,7 @@ const highest = (values) => known(values).reduce((a, b) => Math.max(a, b), -Infi
 const lowest = (values) => known(values).reduce((a, b) => Math.min(a, b), Infinity);
 
 function intervals(rows, caption, reference) {
-  // rows: [name, [mean, low, high], colour, [prior mean, prior sd]]
+  // rows: [name, [mean, low, high], colour, [prior 5 %, prior 95 %]]
   const height = 26 * rows.length + 24, width = 420, left = 120;
   const ends = rows.flatMap(([, cell]) => [cell[1], cell[2]]).concat(reference === undefined ? [] : [reference]);
   const low = Math.min(0, lowest(ends)), high = highest(ends) || 1;
@@ -107,7 +107,7 @@ function intervals(rows, caption, reference) {
     const text = shape("text", { x: left - 8, y: y + 4, "text-anchor": "end" }, name.length > 16 ? name.slice(0, 15) + "…" : name);
     text.append(shape("title", {}, name));
     svg.append(text);
-    if (prior && prior[0] !== null) svg.append(shape("line", { x1: x(prior[0] - prior[1]), x2: x(prior[0] + prior[1]), y1: y + 6, y2: y + 6, stroke: "#b7bfca", "stroke-width": 3 }));
+    if (prior && prior[0] !== null) svg.append(shape("line", { x1: x(prior[0]), x2: x(prior[1]), y1: y + 6, y2: y + 6, stroke: "#b7bfca", "stroke-width": 3 }));
     svg.append(shape("line", { x1: x(cell[1]), x2: x(cell[2]), y1: y, y2: y, stroke: colour, "stroke-width": 3, "stroke-linecap": "round" }));
     svg.append(shape("circle", { cx: x(cell[0]), cy: y, r: 4.5, fill: colour }));
     svg.append(shape("text", { x: width - 52, y: y + 4 }, number(cell[0])));
