@@ -175,35 +175,46 @@ class Run:
         insight = replace(self.insight.valued(**economics), frame="pyarrow")
         return summarise(insight, evidence(insight, self.table), self.manifest, plan, str(self.path))
 
-    def report(self, out: str | Path | None = None, **economics: Unpack[EconomicsOptions]) -> Path:
+    def report(
+        self,
+        out: str | Path | None = None,
+        *,
+        rates: Mapping[str, float] | None = None,
+        **economics: Unpack[EconomicsOptions],
+    ) -> Path:
         """Write the report, one HTML file that needs no network; by default `report.html` in the run's folder.
 
         It holds the plan that `mixfleet budget` left in the run's folder, or else one with the usual limits, of profit
-        where a margin is given; where a plan from before rests on another margin the page says so. It also holds the
-        forecast that `mixfleet forecast` left there; and profit, LTV:CAC and payback where `economics` has a margin or
-        a customer's value, see `Insight.valued`.
+        where a margin is given and in the currency of `rates` (as in a budget) where these are; where a plan from
+        before rests on others the page says so. It also holds the forecast that `mixfleet forecast` left there; and
+        profit, LTV:CAC and payback where `economics` has a margin or a customer's value, see `Insight.valued`.
 
         Raises:
             ConfigError: A number of `economics` is no money or no share, or not every unit has one.
             RunError: The run kept no draws, or an older version made it that did not keep the table.
         """
-        from mixfleet.budgeting.plan import Plan
         from mixfleet.reporting.html import compose_report
 
         insight = replace(self.insight.valued(**economics), frame="pyarrow")
-        saved_plan = self.path / "budget"
-        try:
-            margin = insight.economics.margin
-            request = {} if margin is None else {"maximise": "profit", "margin": margin}
-            plan = self._own(Plan.read(saved_plan)) if saved_plan.exists() else self.budget(**request)
-        except ConfigError:
-            # Nothing to plan: no spend, or no certified unit.
-            plan = None
         path = Path(out) if out is not None else self.path / "report.html"
+        plan = self._plan(insight, rates or {})
         page = compose_report(insight, self.table, self.manifest, plan, self._forecast())
         atomic_files.make_folder(path.parent)
         atomic_files.replace_bytes(path, page.encode())
         return path
+
+    def _plan(self, insight: "Insight", rates: Mapping[str, float]) -> "Plan | None":
+        """The plan in the run's folder, or else the usual one; None where there is nothing to plan."""
+        from mixfleet.budgeting.plan import Plan
+        from mixfleet.budgeting.plan_money import money_notes, usual_request
+
+        request, saved_plan = usual_request(insight, rates), self.path / "budget"
+        try:
+            plan = self._own(Plan.read(saved_plan)) if saved_plan.exists() else self.budget(**request)
+        except ConfigError:
+            # No spend, or no certified unit.
+            return None
+        return replace(plan, remarks=tuple(money_notes(plan, insight, rates)))
 
     def _own(self, plan: "Plan") -> "Plan":
         """The plan, which must have been made from this run."""
@@ -211,27 +222,32 @@ class Run:
             raise RunError(f"the plan in {self.path / 'budget'} was made from another run; repeat mixfleet budget")
         return plan
 
-    def export(self, folder: str | Path, kind: str = "csv", **economics: Unpack[EconomicsOptions]) -> list[Path]:
+    def export(
+        self,
+        folder: str | Path,
+        kind: str = "csv",
+        *,
+        rates: Mapping[str, float] | None = None,
+        **economics: Unpack[EconomicsOptions],
+    ) -> list[Path]:
         """Write every table of `insight` to files; `kind` is csv, parquet or xlsx, `economics` as in `Insight.valued`.
 
-        The plan that `mixfleet budget` and the forecast that `mixfleet forecast` left in the run's folder are among
-        them. A workbook begins with a cover, the `summary`, the plan and the returns.
+        The plan is among them, as in `report`, and the forecast that `mixfleet forecast` left in the run's folder. A
+        workbook begins with a cover, the `summary`, the plan and the returns.
 
         Raises:
             ConfigError: Unknown kind, Excel is asked for without openpyxl, or a number of `economics` is wrong.
             RunError: The run kept no draws, or an older version made it that did not keep the table.
         """
-        from mixfleet.budgeting.plan import Plan
         from mixfleet.reporting.workbook import front_sheets, plan_tables
 
-        saved, forecast = self.path / "budget", self._forecast()
-        plan = self._own(Plan.read(saved)) if saved.exists() else None
+        insight = self.insight.valued(**economics)
+        plan, forecast = self._plan(insight, rates or {}), self._forecast()
         front = front_sheets(self.summary(plan, **economics), self.manifest) if kind == "xlsx" else {}
         planned = {} if plan is None else plan_tables(plan)
         found = {} if forecast is None else {"forecast": forecast}
         first = {**front, **planned, **({"roi": self.table("roi")} if front else {}), "status": self.table("status")}
-        tables = {**first, **found, **self.insight.valued(**economics).everything()}
-        return write_tables(tables, Path(folder), kind, name=f"tables_{kind}")
+        return write_tables({**first, **found, **insight.everything()}, Path(folder), kind, name=f"tables_{kind}")
 
     def _forecast(self) -> pa.Table | None:
         """What `mixfleet forecast` left in the run's folder, if anything."""

@@ -134,3 +134,31 @@ def test_coming_weeks_follow_what_ran_and_not_the_days_of_payment(tmp_path: Path
     ran = unit.media[-8:, TV]
     assert planned.sum() == pytest.approx(800)
     np.testing.assert_allclose(planned, 800 * ran / ran.sum())
+
+
+def test_a_channel_billed_outside_the_last_weeks_is_not_idle_today(tmp_path: Path) -> None:
+    def billed(unit: Unit) -> Unit:
+        spend, media = unit.spend.copy(), unit.media.copy()
+        spend[:, TV], media[:, TV] = 0.0, 100.0
+        spend[4, TV] = 2000.0
+        return replace(unit, spend=spend, media=media)
+
+    run = run_with(tmp_path, billed)
+    plan = run.budget(weeks=8, change=0)
+    today, _ = own(run, CHANGED, weeks=8, change=0)
+    # 2,000 for 40 weeks of 100 each: 8 weeks cost 400.
+    assert today["tv"] == pytest.approx(400)
+    assert plan.totals["cells_paid_apart"] == ["tv of acme / DE"]
+    assert any("tv of acme / DE" in note for note in plan.notes)
+
+
+def test_a_years_bill_within_the_last_weeks_is_not_theirs_alone(tmp_path: Path) -> None:
+    def billed(unit: Unit) -> Unit:
+        spend, media = unit.spend.copy(), unit.media.copy()
+        spend[:, TV], media[:, TV] = 0.0, 100.0
+        spend[-3, TV] = 2000.0
+        return replace(unit, spend=spend, media=media)
+
+    run = run_with(tmp_path, billed)
+    today, _ = own(run, CHANGED, weeks=8, change=0)
+    assert today["tv"] == pytest.approx(400)

@@ -24,7 +24,7 @@ from mixfleet.cli.main import app
 from mixfleet.config import Compute, Data, Model, build
 from mixfleet.data.panel import Panel, read_panel
 from mixfleet.errors import ConfigError, RunError, TableError
-from mixfleet.posterior.response_curves import media_price
+from mixfleet.posterior.media_prices import media_price
 from mixfleet.run import Run
 from mixfleet.storage.table_files import write_tables
 from tests.support.saved_run import saved_run

@@ -8,13 +8,14 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from mixfleet.analysis.tables.residuals import NOISE
 from mixfleet.config import Model
 from mixfleet.data.panel import Panel
 from mixfleet.data.validation.finding import Finding, about_unit
-from mixfleet.errors import RunError
+from mixfleet.errors import ConfigError, RunError
 from mixfleet.run import Run
 from mixfleet.storage.table_files import write_tables
 from tests.support.saved_run import panel, saved_run
@@ -171,6 +172,20 @@ def test_a_margin_reaches_the_plan_that_is_shown(run: Run, tmp_path: Path) -> No
     assert planned(run, tmp_path / "r.html")["maximise"] == "outcome"
 
 
+def test_rates_reach_the_plan_of_report_and_export(run: Run, tmp_path: Path) -> None:
+    rates = {"all": 1.0, "market=FR": 0.5}
+    expected = run.budget(rates=rates)
+    shown = planned(run, tmp_path / "r.html", rates=rates)
+    assert shown["spend_plan"] == pytest.approx(expected.totals["spend_plan"], rel=1e-3)
+    assert any("money is converted" in note for note in shown["notes"])
+    run.export(tmp_path / "tables", "parquet", rates=rates)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "tables" / "plan.parquet"), expected.table())
+    weekly = pd.read_parquet(tmp_path / "tables" / "plan_by_week.parquet")
+    assert weekly.spend.sum() == pytest.approx(expected.by_week().spend.sum())
+    with pytest.raises(ConfigError, match=r"budget\.rates"):
+        run.export(tmp_path / "tables", "parquet", rates={"all": -1.0})
+
+
 @pytest.mark.parametrize(
     ("asked", "given", "note"),
     [
@@ -178,6 +193,8 @@ def test_a_margin_reaches_the_plan_that_is_shown(run: Run, tmp_path: Path) -> No
         ({"maximise": "profit", "margin": 0.3}, {"margin": 0.4}, r"such as 0\.3 for .*, where this page has 0\.4: re"),
         ({"maximise": "profit", "margin": 0.3}, {}, r"of profit by margins .* does not know, such as 0\.3 for"),
         ({"rates": {"all": 1.0, "market=FR": 0.5}}, {}, r"money is converted, by 0\.5 for .* / FR and so on"),
+        ({}, {"rates": {"all": 2.0}}, "made without the rates that were given for this page: repeat mixfleet budget"),
+        ({}, {"rates": {"all": 1.0}}, None),
         ({"maximise": "profit", "margin": 0.4}, {"margin": 0.4}, None),
     ],
 )

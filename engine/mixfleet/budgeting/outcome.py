@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.data.panel import Unit
 from mixfleet.models.media import Curves, FormGroup, MediaTerm, by_form, in_chunks, saturated, window
-from mixfleet.posterior.response_curves import media_price
+from mixfleet.posterior.media_prices import media_price, paid_apart
 from mixfleet.posterior.unit_series import UnitSeries
 from mixfleet_kernels import adstock
 
@@ -46,9 +46,12 @@ class SpendOutcome:
     """Whether the cell's unit is certified and the cell is not `credited`; other cells keep their spend."""
     credited: Bool[np.ndarray, " cell"]
     """Whether credit notes outweigh what was spent, in the last weeks or in all: no plan follows from such money."""
+    apart: Bool[np.ndarray, " cell"]
+    """Whether media ran in the last weeks that were paid for in other weeks, or together with those of other weeks."""
     today: Float[np.ndarray, " cell"]
     """Spend of the last weeks, as many as are planned. Weeks that the table does not hold, or that lie before the
-    unit's first, count as the mean of those it holds. Of a credited cell without its credit notes."""
+    unit's first, count as the mean of those it holds. Of a credited cell without its credit notes; of one `apart`, what
+    ran at today's price."""
     pattern: Float[np.ndarray, "cell week"]
     """Share of a cell's spend that each coming week gets, unless somebody says otherwise: that of what was delivered
     in the last weeks, or of what was paid where nothing was delivered."""
@@ -143,13 +146,12 @@ class SpendOutcome:
         known = {" / ".join(unit.labels): int(unit.observed[-self.weeks :].sum()) for unit in units}
         return {name: count for name, count in known.items() if count < self.weeks}
 
-    @property
-    def credits(self) -> list[str]:
-        """Names of the cells that are `credited`."""
+    def named(self, cells: Bool[np.ndarray, " cell"]) -> list[str]:
+        """Names of some cells, such as those `credited`."""
         fleet = self.fleet
         return [
             f"{fleet.channels[self.channel[cell]]} of {' / '.join(fleet.units[self.unit[cell]].labels)}"
-            for cell in np.flatnonzero(self.credited)
+            for cell in np.flatnonzero(cells)
         ]
 
     def names(self) -> dict[str, list[str]]:
@@ -215,7 +217,10 @@ def outcome_of_spend(
     places, channels = np.array(cells, int).reshape(-1, 2).T
     today = np.array([found[place].money[channel] for place, channel in cells], float)
     pattern = np.array([found[place].pattern[channel] for place, channel in cells], float)
-    credited = np.array([found[place].credited[channel] for place, channel in cells], bool)
+    credited, apart = (
+        np.array([getattr(found[place], name)[channel] for place, channel in cells], bool)
+        for name in ("credited", "apart")
+    )
     return SpendOutcome(
         fleet=fleet,
         weeks=weeks,
@@ -223,6 +228,7 @@ def outcome_of_spend(
         channel=channels,
         certified=fleet.certified[places] & ~credited,
         credited=credited,
+        apart=apart,
         today=today * rates[places],
         pattern=pattern.reshape(-1, weeks),
         rate=rates,
@@ -237,6 +243,7 @@ class _Today(NamedTuple):
     money: Float[np.ndarray, " channel"]
     pattern: Float[np.ndarray, "channel week"]
     credited: Bool[np.ndarray, " channel"]
+    apart: Bool[np.ndarray, " channel"]
 
 
 def _todays_spend(unit: Unit, weeks: int, *, even: bool) -> _Today:
@@ -258,7 +265,11 @@ def _todays_spend(unit: Unit, weeks: int, *, even: bool) -> _Today:
     size = np.where(ran > 0, ran, whole)
     follows = (size > 0) & (not even)
     pattern = np.where(follows[:, None], shape / np.where(size > 0, size, 1.0)[:, None], 1 / weeks)
-    return _Today(np.where(credited, whole, money), pattern, credited)
+    lately = unit.observed.copy()
+    lately[:-weeks] = False
+    apart = paid_apart(net[lately], unit.media[lately]) & np.any(net > 0, axis=0) & ~credited
+    money = np.where(apart, ran * media_price(unit), np.where(credited, whole, money))
+    return _Today(money, pattern, credited, apart)
 
 
 def _closed(fleet: Fleet, last_day: np.datetime64) -> Bool[np.ndarray, " unit"]:

@@ -63,6 +63,8 @@ class Plan:
     """Of all planned cells together: see `make_plan`."""
     extra: Mapping[str, pa.Table] = field(default_factory=dict)
     """Tables that were asked for besides: see `EXTRA`."""
+    remarks: tuple[str, ...] = ()
+    """What else is to be said beside it: see `mixfleet.budgeting.plan_money.money_notes`."""
     frame: FrameKind = "pandas"
 
     def __repr__(self) -> str:
@@ -90,17 +92,23 @@ class Plan:
         return f"<p>{html.escape(repr(self)[1:-1])}</p><table>{head}{rows}</table>"
 
     @property
+    def gain_words(self) -> str:
+        """What its gains are of."""
+        return "profit gain" if self.totals["maximise"] == "profit" else "gain"
+
+    @property
     def notes(self) -> list[str]:
         """Sentences about what is left out of the plan, or rests on less than it should, with names."""
         closed = [f"{name} (to {day})" for name, day in self.totals.get("closed_units", {}).items()]
         few = [f"{name} ({count})" for name, count in self.totals.get("estimated_units", {}).items()]
-        credited = self.totals.get("credited_cells", ())
+        credited, apart = (self.totals.get(name, ()) for name in ("credited_cells", "cells_paid_apart"))
         told = (
             ("not planned, as their data end long before those of the other units", closed),
             (f"fewer than {self.totals['weeks']} weeks are known, so today's spend is the mean of those", few),
             ("kept as they are, as credit notes outweigh what was spent", credited),
+            ("billed in other weeks than they ran in, so today's spend is what ran at the usual price", apart),
         )
-        return [f"{text}: {_names(names)}" for text, names in told if names]
+        return [*(f"{text}: {_names(names)}" for text, names in told if names), *self.remarks]
 
     def save(self, folder: Path) -> list[Path]:
         """Write the plan as Parquet, to be read again, and as CSV, to be looked at.
@@ -174,7 +182,7 @@ def make_plan(spend_outcome: SpendOutcome, limits: Limits, decision: Decision, s
     most, in all and as a share of the expected outcome; `prices`, the marginal ROI at which money was handed out, by
     pool; `shadow_prices`, what one more unit of money would bring where a constraint over several cells binds, by
     constraint; the units left out as they are not certified; `closed_units` with their last days, `estimated_units`
-    with the weeks that are known of them where these are fewer than planned, and `credited_cells`.
+    with the weeks that are known of them where these are fewer than planned, `credited_cells` and `cells_paid_apart`.
     Where profit is maximised, outcomes are margins before media are paid, gains are of profit, and the cells' column
     `margin` holds what a KPI of the unit earns.
     """
@@ -212,7 +220,8 @@ def make_plan(spend_outcome: SpendOutcome, limits: Limits, decision: Decision, s
         "excluded_spend": float(spend_outcome.today[left_out].sum()),
         "closed_units": spend_outcome.closed,
         "estimated_units": spend_outcome.estimated,
-        "credited_cells": spend_outcome.credits,
+        "credited_cells": spend_outcome.named(spend_outcome.credited),
+        "cells_paid_apart": spend_outcome.named(spend_outcome.apart),
     }
     return Plan(cells=cells, weekly=_weekly(spend_outcome, decision), totals=totals)
 

@@ -8,8 +8,8 @@ import typer
 import mixfleet
 from mixfleet import runtime
 from mixfleet.cli import printing
+from mixfleet.cli.budget import read_number
 from mixfleet.cli.console import AsJson, RunPath, Terminal, errors_shown
-from mixfleet.errors import ConfigError
 from mixfleet.storage.table_files import write_tables
 
 __all__ = ["counterfactual", "export", "forecast", "report"]
@@ -24,6 +24,13 @@ Retention = Annotated[
     str | None, typer.Option(help="Share of new customers still there, period by period: 1,0.6,0.45.")
 ]
 
+Rate = Annotated[
+    list[str] | None, typer.Option(help="Plan's currency per unit's, of the plan: 1 for all, market=US:0.92 for some.")
+]
+
+MONEY = "0.4 or market=DE:0.3"
+"""How a number for all units or for some is written."""
+
 
 def report(
     run: RunPath,
@@ -31,13 +38,14 @@ def report(
     margin: Margin = None,
     customer_value: CustomerValue = None,
     retention: Retention = None,
+    rate: Rate = None,
     as_json: AsJson = False,
 ) -> None:
     """Writes one HTML file that needs no network: mixfleet report runs/2026-11-21."""
     terminal = Terminal.of(as_json)
     with errors_shown(terminal):
         runtime.prepare(mixfleet.Compute())
-        path = mixfleet.open(run).report(out, **_economics(margin, customer_value, retention))
+        path = mixfleet.open(run).report(out, rates=_rates(rate), **_economics(margin, customer_value, retention))
         printing.print_path(terminal.out, "report", path)
         terminal.finish({"command": "report", "report": str(path)}, 0)
 
@@ -49,6 +57,7 @@ def export(
     margin: Margin = None,
     customer_value: CustomerValue = None,
     retention: Retention = None,
+    rate: Rate = None,
     as_json: AsJson = False,
 ) -> None:
     """Writes every table of a run for a spreadsheet: mixfleet export runs/2026-11-21 --format xlsx."""
@@ -57,7 +66,7 @@ def export(
         runtime.prepare(mixfleet.Compute())
         opened = mixfleet.open(run)
         given = _economics(margin, customer_value, retention)
-        files = opened.export(out or opened.path / "tables", kind, **given)
+        files = opened.export(out or opened.path / "tables", kind, rates=_rates(rate), **given)
         for path in files:
             printing.print_path(terminal.out, "table", path)
         terminal.finish({"command": "export", "files": [str(path) for path in files]}, 0)
@@ -118,25 +127,19 @@ def counterfactual(
         terminal.finish({"command": "counterfactual", "summary": lines, "counterfactual": str(path)}, 0)
 
 
+def _rates(rate: list[str] | None) -> dict[str, float]:
+    return dict(read_number(text, "1 or market=US:0.92", "budget.rates") for text in rate or ())
+
+
 def _economics(margin: list[str] | None, customer_value: list[str] | None, retention: str | None) -> dict[str, Any]:
     """Fields of `mixfleet.analysis.economics.Economics`, those that were given."""
     money = {"margin": margin, "customer_value": customer_value}
     found: dict[str, Any] = {
-        name: dict(_read_money(text, f"economics.{name}") for text in texts) for name, texts in money.items() if texts
+        name: dict(read_number(text, MONEY, f"economics.{name}") for text in texts)
+        for name, texts in money.items()
+        if texts
     }
     if retention is not None:
         key = "economics.retention"
-        found["retention"] = tuple(_read_number(text, retention, "1,0.6,0.45", key) for text in retention.split(","))
+        found["retention"] = tuple(read_number(text, "1,0.6,0.45", key)[1] for text in retention.split(","))
     return found
-
-
-def _read_money(text: str, key: str) -> tuple[str, float]:
-    selector, _, number = text.rpartition(":")
-    return selector or "all", _read_number(number, text, "0.4 or market=DE:0.3", key)
-
-
-def _read_number(text: str, whole: str, form: str, key: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise ConfigError(f"{whole!r} is not of the form {form}", key=key) from error

@@ -17,7 +17,7 @@ from mixfleet.cli import printing
 from mixfleet.cli.console import AsJson, RunPath, Terminal, errors_shown
 from mixfleet.errors import ConfigError
 
-__all__ = ["OPTIONS", "budget"]
+__all__ = ["OPTIONS", "budget", "read_number"]
 
 
 def _range(text: str, form: str, name: str) -> tuple[str, tuple[float, float]]:
@@ -32,13 +32,17 @@ def _ratio(text: str, form: str, name: str) -> tuple[tuple[str, str], tuple[floa
     return (parts[0], parts[1]), limits
 
 
-def _number(text: str, form: str, name: str) -> tuple[str, float]:
+def read_number(text: str, form: str, key: str) -> tuple[str, float]:
     """Selector and number; a number alone is for all."""
     selector, _, number = text.rpartition(":")
     try:
         return selector or ALL, float(number)
     except ValueError as error:
-        raise ConfigError(f"{text!r} is not of the form {form}", key=f"budget.{name}") from error
+        raise ConfigError(f"{text!r} is not of the form {form}", key=key) from error
+
+
+def _number(text: str, form: str, name: str) -> tuple[str, float]:
+    return read_number(text, form, f"budget.{name}")
 
 
 def _limits(limits: Sequence[str], text: str, form: str, name: str) -> tuple[float, float]:

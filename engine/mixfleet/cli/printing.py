@@ -221,9 +221,8 @@ def print_plan(console: Console, plan: "Plan", files: Sequence[Path]) -> None:
 
     cells = plan.cells.to_pandas()
     cells = cells[~cells["binding"].isin(KEPT)]
-    shown = Table(
-        "channel", "today", "plan", "change", "gain", title=f"next {plan.totals['weeks']} weeks", title_justify="left"
-    )
+    title = f"next {plan.totals['weeks']} weeks"
+    shown = Table("channel", "today", "plan", "change", plan.gain_words, title=title, title_justify="left")
     sums = cells.groupby("channel", sort=False)[["spend_today", "spend_plan", "gain_mean"]].sum()
     for channel, row in sums.iterrows():
         change = row["spend_plan"] / row["spend_today"] - 1 if row["spend_today"] else 0.0
@@ -237,8 +236,7 @@ def print_plan(console: Console, plan: "Plan", files: Sequence[Path]) -> None:
     console.print(shown)
     gain, totals = plan.totals["gain"], plan.totals
     _line(console, f"spend {totals['spend_today']:,.0f} -> {totals['spend_plan']:,.0f} over {totals['units']} units")
-    what = "profit gain" if totals["maximise"] == "profit" else "gain"
-    _line(console, f"{what} {gain['mean']:+,.0f}, 90 % interval {gain['q05']:+,.0f} to {gain['q95']:+,.0f}")
+    _line(console, f"{plan.gain_words} {gain['mean']:+,.0f}, 90 % interval {gain['q05']:+,.0f} to {gain['q95']:+,.0f}")
     if totals["gap_share"] == totals["gap_share"] and totals["gap_share"] < float("inf"):
         other = "plan of the candidate weeks" if totals["flighting"] == "free" else "plan"
         _line(console, f"no other {other} within the limits adds more than {totals['gap_share']:.2%} of the outcome")
@@ -258,9 +256,8 @@ def print_plan(console: Console, plan: "Plan", files: Sequence[Path]) -> None:
 def _print_extra(console: Console, plan: "Plan") -> None:
     """The frontier, and the experiments most worth their while."""
     if "frontier" in plan.extra:
-        shown = Table(
-            "spend", "outcome", "gain", "90 % interval", "marginal ROI", title="other totals", title_justify="left"
-        )
+        head = ("spend", "outcome", plan.gain_words, "90 % interval", "marginal ROI")
+        shown = Table(*head, title="other totals", title_justify="left")
         for row in plan.extra["frontier"].to_pylist():
             interval = f"{row['gain_q05']:+,.0f} to {row['gain_q95']:+,.0f}"
             numbers = (f"{row[name]:,.0f}" for name in ("spend", "outcome_mean"))

@@ -9,11 +9,9 @@ from jaxtyping import Float
 from mixfleet.data.panel import Unit
 from mixfleet.data.scaling import Scale
 from mixfleet.models.media import Curves, MediaTerm, steady
+from mixfleet.posterior.media_prices import media_price
 
-__all__ = ["HIGHEST", "ResponseCurves", "levels", "media_price", "response_curves"]
-
-PRICE_DAYS = 91
-"""Days over which the price of media is today's: thirteen weeks, so that single payments even out."""
+__all__ = ["HIGHEST", "ResponseCurves", "levels", "response_curves"]
 
 HIGHEST = 1.5
 """Last level of a curve, in shares of the channel's highest week."""
@@ -32,22 +30,6 @@ class ResponseCurves(NamedTuple):
 def levels(points: int) -> Float[np.ndarray, " level"]:
     """Levels of a curve in shares of the channel's highest week, from nothing to `HIGHEST`."""
     return np.linspace(0.0, HIGHEST, points)
-
-
-def media_price(unit: Unit) -> Float[np.ndarray, " channel"]:
-    """Today's spend per unit of media: over the last `PRICE_DAYS`, else all weeks; 1.0 where nothing is paid.
-
-    Money that is still to be spent buys at today's price, not at the average of years of media inflation.
-    """
-    recent = unit.observed & (unit.dates > unit.dates[-1] - np.timedelta64(PRICE_DAYS, "D"))
-    found = np.ones(unit.media.shape[1])
-    # Credit notes lower the price, but where they outweigh the spend only the spend itself says what media cost.
-    booked = np.maximum(unit.spend, 0.0)
-    for weeks, spend in ((unit.observed, booked), (unit.observed, unit.spend), (recent, unit.spend)):
-        paid, delivered = spend[weeks].sum(axis=0), unit.media[weeks].sum(axis=0)
-        priced = np.isfinite(paid) & (paid > 0) & (delivered > 0)
-        found = np.where(priced, paid, found) / np.where(priced, delivered, 1.0)
-    return found
 
 
 def response_curves(unit: Unit, scale: Scale, curves: Curves, term: MediaTerm, *, points: int) -> ResponseCurves:

@@ -152,7 +152,7 @@ class Plots:
         lines = alt.Chart(frame).encode(x=alt.X("spend:Q", scale=alt.Scale(zero=False)))
         band = lines.mark_area(opacity=0.2).encode(y="gain_q05:Q", y2="gain_q95:Q")
         tooltip = ["spend", "gain_mean", "gain_q05", "gain_q95", "roi", "marginal_roi"]
-        mean = lines.mark_line(point=True).encode(y=alt.Y("gain_mean:Q", title="gain"), tooltip=tooltip)
+        mean = lines.mark_line(point=True).encode(y=alt.Y("gain_mean:Q", title=plan.gain_words), tooltip=tooltip)
         today = lines.transform_filter("datum.today").mark_rule(strokeDash=[3, 3])
         return Figure(alt.layer(band, mean, today), frame)
 

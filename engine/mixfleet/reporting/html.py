@@ -9,7 +9,7 @@ import html
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
 from typing import Any
 
@@ -88,7 +88,7 @@ def compose_report(
             for group in said.health.groups
         ],
         **_together(insight, plan),
-        "plan": None if plan is None else _plan(plan, insight),
+        "plan": None if plan is None else _plan(plan),
         "findings": [[row["severity"], row["rule"], row["message"]] for row in told],
         "tests": [_test(row, keys) for row in tests],
         "forecast": None if forecast is None else _forecast(forecast, insight),
@@ -361,7 +361,7 @@ def _claims(rows: Rows) -> list[list[Any]]:
     ]
 
 
-def _plan(plan: Plan, insight: Insight) -> dict[str, Any]:
+def _plan(plan: Plan) -> dict[str, Any]:
     rows = [row for row in plan.cells.to_pylist() if row["binding"] not in KEPT]
     channels: dict[str, list[float]] = {}
     for row in rows:
@@ -370,33 +370,7 @@ def _plan(plan: Plan, insight: Insight) -> dict[str, Any]:
             sums[i] += row[name]
     extra = {name: table.slice(0, PLAN_ROWS).to_pylist() for name, table in plan.extra.items()}
     found = [[name, *sums] for name, sums in channels.items()]
-    notes = [*plan.notes, *_other_money(plan, insight)]
-    return {**plan.totals, "notes": notes, "channels": found, **extra}
-
-
-def _other_money(plan: Plan, insight: Insight) -> Iterator[str]:
-    """What the plan takes a KPI or a currency to be worth where the rest of the page does not."""
-    keys, again = insight.fleet.keys, "repeat mixfleet budget with --maximise profit and --margin"
-    rows = {tuple(row[key] for key in keys): row for row in plan.cells.to_pylist()}
-    if "margin" in insight.economics.given and "margin" not in plan.cells.column_names:
-        yield f"the plan was made without the margin that the profit of this page rests on: {again}"
-    elif "margin" in insight.economics.given:
-        place = insight.economics.given.index("margin")
-        here = insight.economics.per_kpi(keys, [unit.labels for unit in insight.fleet.units])[:, place]
-        for unit, margin in zip(insight.fleet.units, here, strict=True):
-            planned = rows[unit.labels]["margin"] if unit.labels in rows else margin
-            if not math.isclose(planned, margin, rel_tol=1e-9):
-                found = f"{planned:g} for {' / '.join(unit.labels)}, where this page has {margin:g}"
-                yield f"the plan was made with other margins, such as {found}: {again}"
-                break
-    elif "margin" in plan.cells.column_names:
-        unit, row = next(iter(rows.items()))
-        found = f"{row['margin']:g} for {' / '.join(unit)}"
-        yield f"the plan's gain is of profit by margins that the rest of this page does not know, such as {found}"
-    if "rate" in plan.cells.column_names:
-        unit, row = next((one for one in rows.items() if one[1]["rate"] != 1), next(iter(rows.items())))
-        found = f"{row['rate']:g} for {' / '.join(unit)}"
-        yield f"the plan's money is converted, by {found} and so on; other money here is in each unit's currency"
+    return {**plan.totals, "notes": plan.notes, "channels": found, **extra}
 
 
 def _forecast(table: pa.Table, insight: Insight) -> dict[str, Any]:

@@ -59,7 +59,8 @@ def front_sheets(said: Summary, manifest: Mapping[str, Any]) -> dict[str, pa.Tab
 def plan_tables(plan: Plan) -> dict[str, pa.Table]:
     """Tables of a plan by name; those that it may hold besides have names of their own beside the run's."""
     extra = {f"plan_{name}": table for name, table in plan.extra.items()}
-    return {"plan": plan.cells, "plan_by_week": plan.weekly, **extra}
+    notes = {"plan_notes": pa.table({"note": plan.notes})} if plan.notes else {}
+    return {"plan": plan.cells, "plan_by_week": plan.weekly, **extra, **notes}
 
 
 def _remedy(kind: str) -> str:

@@ -1,6 +1,7 @@
 """Another media plan over past weeks, against brute force."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ from typer.testing import CliRunner
 
 from mixfleet.cli.main import app
 from mixfleet.config import Model
+from mixfleet.data.panel import Unit
 from mixfleet.data.scaling import MEDIA_POWERS, likelihood_weeks, measure
 from mixfleet.errors import ConfigError
 from mixfleet.run import Run
 from mixfleet.simulation.truth import saturated_adstock
-from tests.support.saved_run import saved_run
+from tests.support.saved_run import panel, saved_run
 
 WINDOW = 5
 PERIOD = ("2024-01-01", "2024-03-31")
@@ -95,6 +97,29 @@ def test_nothing_at_all_is_what_the_channel_brought(run: Run) -> None:
     assert lost.loc["search", "mean"] == pytest.approx(-brought.loc["search", "mean"], rel=1e-9)
     assert lost.loc["tv", "mean"] == 0
     assert lost.loc["search", "spend_plan"] == 0
+
+
+def test_past_money_buys_at_the_price_of_its_week(tmp_path: Path) -> None:
+    def dearer(unit: Unit) -> Unit:
+        # Media cost three times as much at the end as in the beginning.
+        price = np.stack([np.linspace(1, 3, len(unit.dates)), np.ones(len(unit.dates)), np.ones(len(unit.dates))])
+        return replace(unit, spend=unit.spend * price.T)
+
+    made = panel()
+    run = saved_run(tmp_path, Model(window=WINDOW), of=replace(made, units=tuple(map(dearer, made.units))))
+    [unit] = [unit for unit in run.fleet().units if unit.labels == ("acme", "DE")]
+    weeks = np.flatnonzero(unit.spend[:, 0] > 0)
+    rows = pd.DataFrame({"brand": "acme", "market": "DE", "channel": "tv", "date": unit.dates[weeks]})
+    as_it_was = run.insight.counterfactual(rows.assign(spend=unit.spend[weeks, 0]))
+    np.testing.assert_allclose(as_it_was["mean"], 0.0, atol=1e-9)
+    # One early week without media: what the same media bring that were there is the change with the sign turned.
+    one = rows.iloc[[0]]
+    twice, none = (
+        run.insight.counterfactual(one.assign(spend=factor * unit.spend[weeks[0], 0])).query("measure == 'kpi'")
+        for factor in (2.0, 0.0)
+    )
+    brought, lost = (float(part.set_index("channel").loc["tv", "mean"].iloc[0]) for part in (twice, none))
+    assert 0 < brought < -lost * 1.0001
 
 
 def test_the_command_writes_the_table(run: Run, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from mixfleet.analysis.breakdown import by_unit
 from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.models.media import Curves, MediaTerm, steady, windows
-from mixfleet.posterior.response_curves import levels, media_price, response_curves
+from mixfleet.posterior.media_prices import media_price
+from mixfleet.posterior.response_curves import levels, response_curves
 from mixfleet.posterior.statistics import statistics
 from mixfleet.posterior.unit_series import UnitSeries
 

@@ -17,7 +17,7 @@ from mixfleet.data.extrapolation import beyond
 from mixfleet.data.panel import Unit
 from mixfleet.errors import ConfigError
 from mixfleet.models.baseline import furthest
-from mixfleet.posterior.response_curves import media_price
+from mixfleet.posterior.media_prices import media_price
 from mixfleet.posterior.statistics import statistics
 
 __all__ = ["Future", "look_further", "outcomes"]

@@ -14,7 +14,7 @@ from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.analysis.tables.given_rows import read_rows
 from mixfleet.errors import ConfigError
 from mixfleet.posterior.counterfactual import contributions
-from mixfleet.posterior.response_curves import media_price
+from mixfleet.posterior.media_prices import past_prices
 from mixfleet.posterior.statistics import statistics
 from mixfleet.posterior.unit_series import UnitSeries
 
@@ -38,7 +38,8 @@ class Change(NamedTuple):
 def alternative(fleet: Fleet, plan: Any, by: Any, windows: Windows) -> pa.Table:
     """Two rows per subject, window and channel: the `kpi` and its `value` that the plan would have added.
 
-    A week's change counts in the week in which it comes, carry-over of earlier weeks of the plan included.
+    A week's change counts in the week in which it comes, carry-over of earlier weeks of the plan included. Money buys
+    media at the price of the week that it is planned for.
 
     Args:
         fleet: Of a finished run.
@@ -80,7 +81,7 @@ def _change(
     named = np.isfinite(planned)
     media = series.media.copy()
     # The scale is that of the media that ran, on which the unit was fitted.
-    media[:weeks][named] = (planned / media_price(unit) / fleet.scales[place].media)[named]
+    media[:weeks][named] = (planned / past_prices(unit) / fleet.scales[place].media)[named]
     weights = np.zeros((fleet.weeks, 2 * len(windows.names), 1))
     weights[:weeks, :, 0] = np.concatenate([within, within * series.value[:weeks, None]], axis=1)
     with jax.enable_x64(True):

@@ -27,6 +27,7 @@ function shape(tag, attributes, text) {
   if (text !== undefined) element.textContent = text;
   return element;
 }
+const gainWord = () => fleet.plan && fleet.plan.maximise === "profit" ? "profit gain" : "gain";
 const digits = (value) => Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
 function number(value) {
   if (value === null || value === undefined) return "–";

@@ -126,9 +126,9 @@ function plan() {
   section.append(node("p", {}, (fleet.sentences.find(([topic]) => topic === "next") || ["", ""])[1] + limit));
   if (data.excluded) section.append(node("p", { class: "bad" }, "Kept at today's spend, as their numbers cannot be used: " + data.excluded_units.join(", ") + "."));
   for (const note of data.notes) section.append(node("p", { class: "bad" }, note[0].toUpperCase() + note.slice(1) + "."));
-  section.append(table(["channel", "today#", "plan#", "change#", data.maximise === "profit" ? "profit gain#" : "gain#"], data.channels.map((row) => [row[0], number(row[1]), number(row[2]), row[1] ? percent(row[2] / row[1] - 1) : "–", number(row[3])])));
+  section.append(table(["channel", "today#", "plan#", "change#", gainWord() + "#"], data.channels.map((row) => [row[0], number(row[1]), number(row[2]), row[1] ? percent(row[2] / row[1] - 1) : "–", number(row[3])])));
   section.append(moved());
-  if (data.frontier) section.append(node("h3", {}, "Other totals"), frontier(data.frontier), table(["spend#", "gain (90 %)#", RATIO + "#", RATIO + " of the last money#"], data.frontier.map((row) => [number(row.spend) + (row.today ? " (today)" : ""), range([row.gain_mean, row.gain_q05, row.gain_q95]), number(row.roi), number(row.marginal_roi)])));
+  if (data.frontier) section.append(node("h3", {}, "Other totals"), frontier(data.frontier), table(["spend#", gainWord() + " (90 %)#", RATIO + "#", RATIO + " of the last money#"], data.frontier.map((row) => [number(row.spend) + (row.today ? " (today)" : ""), range([row.gain_mean, row.gain_q05, row.gain_q95]), number(row.roi), number(row.marginal_roi)])));
   if (data.experiments) section.append(node("h3", {}, "What to measure next"), table([...fleet.keys, "channel", "spend today#", "worth of an experiment#", "of knowing all#"], data.experiments.map((row) => [...fleet.keys.map((key) => row[key]), row.channel, number(row.spend_today), number(row.experiment_value), number(row.perfect_value)])));
   return section;
 }
@@ -136,10 +136,10 @@ function moved() {
   const found = fleet.moves, place = new Map(fleet.status.map((row, i) => [JSON.stringify(row.unit), i]));
   const change = (today, plan) => today ? (plan >= today ? "+" : "") + percent(plan / today - 1) : "new";
   return node("div", {}, node("h3", {}, "Which units the plan moves"),
-    table([...fleet.keys, "today" + money + "#", "plan" + money + "#", "change#", "gain#"], [...found.units].sort((a, b) => Math.abs(b[2] - b[1]) - Math.abs(a[2] - a[1])).slice(0, 25).map(([unit, today, plan, gain]) =>
+    table([...fleet.keys, "today" + money + "#", "plan" + money + "#", "change#", gainWord() + "#"], [...found.units].sort((a, b) => Math.abs(b[2] - b[1]) - Math.abs(a[2] - a[1])).slice(0, 25).map(([unit, today, plan, gain]) =>
       [...unit.map((label, j) => j ? label : node("a", { href: "#unit", onclick: () => show(place.get(JSON.stringify(unit))) }, label)), number(today), number(plan), change(today, plan), number(gain)])),
     node("h3", {}, "Which channels in which units it moves furthest"),
-    table(["unit", "channel", "today" + money + "#", "plan" + money + "#", "change#", "gain (90 %)#", RATIO + " of the last money#"], found.cells.map((row) => [row[0], row[1], number(row[2]), number(row[3]), change(row[2], row[3]), range(row[4]), number(row[5])])),
+    table(["unit", "channel", "today" + money + "#", "plan" + money + "#", "change#", gainWord() + " (90 %)#", RATIO + " of the last money#"], found.cells.map((row) => [row[0], row[1], number(row[2]), number(row[3]), change(row[2], row[3]), range(row[4]), number(row[5])])),
     found.all > found.cells.length ? node("p", { class: "quiet" }, "The first " + found.cells.length + " of " + found.all + "; budget/plan.csv in the run's folder has all.") : null);
 }
 function forecast() {
@@ -186,11 +186,11 @@ function readiness() {
 }
 function frontier(rows) {
   const of = (name) => rows.map((row) => row[name]), xs = of("spend");
-  const plot = frame(WIDE, 220, [xs[0], xs[xs.length - 1]], [lowest(of("gain_q05")), highest(of("gain_q95"))], "gain by total spend");
+  const plot = frame(WIDE, 220, [xs[0], xs[xs.length - 1]], [lowest(of("gain_q05")), highest(of("gain_q95"))], gainWord() + " by total spend");
   band(plot, xs, of("gain_q05"), of("gain_q95"), COLOURS[0]);
   line(plot, xs, of("gain_mean"), COLOURS[0]);
   plot.mark(xs[0], number(xs[0]), "start"); plot.mark(xs[xs.length - 1], number(xs[xs.length - 1]), "end");
-  return figure("gain of the best plan of every total, 90 % interval", plot.svg);
+  return figure(gainWord() + " of the best plan of every total, 90 % interval", plot.svg);
 }
 function glossary() {
   return node("section", { id: "glossary" }, node("details", {}, node("summary", {}, node("h2", { class: "inline" }, "Glossary")), node("dl", {}, ...fleet.glossary.flatMap(([term, meaning]) => [node("dt", {}, term), node("dd", {}, meaning)]))));

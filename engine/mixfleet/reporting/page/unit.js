@@ -61,6 +61,6 @@ function worth(paid) {
   const columns = [...(fleet.given.includes("margin") ? profit : []), ...(fleet.given.includes("customer_value") ? customers : [])];
   return table(["channel", ...columns.map(([head]) => head)], paid.map(([name, one]) => [name, ...columns.map(([, text]) => text(one))]));
 }
-const planned = (rows) => table(["channel", "today#", "plan#", "change#", (fleet.plan.maximise === "profit" ? "profit gain" : "gain") + " (90 %)#", "what binds"], rows.map((row) =>
+const planned = (rows) => table(["channel", "today#", "plan#", "change#", gainWord() + " (90 %)#", "what binds"], rows.map((row) =>
   [row[0], number(row[1]), number(row[2]), row[1] ? percent(row[2] / row[1] - 1) : "–", row[3] === null ? "–" : range(row.slice(3, 6)), row[6]]));
 
