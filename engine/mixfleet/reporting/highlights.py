@@ -57,7 +57,7 @@ KINDS: Mapping[str, Kind] = {
     "baseline": Kind(
         severity="doubt",
         title="sales without media would be below zero: media get too much",
-        step="look for outliers of the KPI, add what else drives sales, or tighten `prior.parameters.effect`",
+        step="look for outliers of the KPI, add what else drives sales, or tighten `prior.parameters.media_share`",
     ),
     "fit": Kind(
         severity="doubt",
