@@ -92,6 +92,21 @@ def test_ranks_with_lift_tests_are_uniform(sizes: dict[str, int]):
 MIXED = build(Model, {"channels": {"tv": {"saturation": "hill"}, "search": {"adstock": "none", "saturation": "log"}}})
 
 
+DATED = build(
+    Model,
+    {
+        "baseline": [
+            {"term": "intercept"},
+            {"term": "knots", "every": 13},
+            {"term": "holidays", "country": "US", "before": 1},
+            {"term": "events", "name": "sales", "at": ["2022-03-07", "2022-11-14/2022-11-27"], "after": 7},
+        ]
+    },
+)
+PROCESS = build(Model, {"baseline": [{"term": "intercept"}, {"term": "hsgp", "basis": 12}]})
+KNOWN = build(Prior, {"parameters": {"slope": {"family": "fixed", "value": 1.5}}})
+
+
 @pytest.mark.slow
 @pytest.mark.nightly
 @pytest.mark.parametrize(
@@ -99,11 +114,14 @@ MIXED = build(Model, {"channels": {"tv": {"saturation": "hill"}, "search": {"ads
     [
         {"prior": Prior(on=On(media="roi"))},
         {"prior": Prior(on=On(media="contribution"))},
-        {"prior": Prior(on=On(media="media_share"))},
+        {"prior": Prior(on=On(media="effect"))},
         {"model": preset("model", "moving")},
         {"model": MIXED},
+        {"model": DATED},
+        {"model": PROCESS},
+        {"model": Model(saturation="hill"), "prior": KNOWN},
     ],
-    ids=["roi", "contribution", "media_share", "moving_baseline", "mixed_forms"],
+    ids=["roi", "contribution", "effect", "moving_baseline", "mixed_forms", "dated_terms", "hsgp", "fixed_values"],
 )
 def test_ranks_of_other_parts_are_uniform(changes: dict[str, Any]):
     found = calibrate(replace(settings(), **changes))

@@ -53,6 +53,28 @@ def test_switched_off_media_are_zero_on_the_tests_days_and_as_they_were_elsewher
     assert (test.estimate, test.sd) == (-500.0, 100.0)
 
 
+def test_what_was_not_known_before_the_held_out_weeks_is_not_in_the_fit():
+    panel = panel_of(UNIT, holdout=8)
+
+    def told(**cells: Any) -> tuple[int, set[str]]:
+        row = {
+            **OWN,
+            "start": day(panel, 28),
+            "end": day(panel, 31, 6),
+            "factor": 2,
+            "lift": 500.0,
+            "se": 100.0,
+            **cells,
+        }
+        found = with_tests(panel, [row], window=WINDOW)
+        return len(found.units[0].experiments), {finding.rule for finding in found.findings}
+
+    assert told()[0] == 1
+    assert told(end=day(panel, 32)) == (0, {"experiment_held_out"})
+    assert told(measured_until=day(panel, 33)) == (0, {"experiment_held_out"})
+    assert told(start=day(panel, 34), end=day(panel, 39))[0] == 0
+
+
 def test_a_week_moves_by_the_share_of_its_days():
     test = placed(start=day(PANEL, 10, 5), end=day(PANEL, 11, 0), factor=1.7)
     assert np.allclose(test.test[4:6, 0], MEDIA[10:12] * (1 + 0.7 * np.array([2, 1]) / 7))

@@ -84,6 +84,9 @@ def with_experiments(
                 findings.append(Finding(rule="experiment_unit", severity="info", unit=row.unit, message=message))
                 continue
             test = _placed(row, unit, panel, row.texts.get("name", f"test {number + 1}"))
+            if (held := _held_out(row, unit, test, data)) is not None:
+                findings.append(held)
+                continue
             found.setdefault(unit.labels, []).append(test)
             findings += _remarks(row, unit, test, panel)
         except Faulty as error:
@@ -172,6 +175,19 @@ def _placed(row: Row, unit: "Unit", panel: _Panel, name: str) -> Experiment:
         bias_sd=row.numbers.get("bias_sd", 0.0),
         per=per,
     )
+
+
+def _held_out(row: Row, unit: "Unit", test: Experiment, data: config.Data) -> Finding | None:
+    """What there is to say of a test that ended, or was measured, in the weeks held out: there it was not known yet."""
+    if not data.holdout or not test.end:
+        return None
+    first = unit.dates[-min(data.holdout, len(unit.dates))]
+    if max(np.datetime64(test.end), row.dates.get("measured_until", first - 1)) < first:
+        return None
+    words = (
+        f"{row.where}: the test of {test.start} to {test.end} ends in what is held out, from {first} on: not in the fit"
+    )
+    return about_unit("experiment_held_out", unit.labels, words, severity="info")
 
 
 def _channels(row: Row, panel: _Panel) -> tuple[int, ...]:
