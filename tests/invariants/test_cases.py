@@ -341,3 +341,10 @@ def test_yaml_bombs(case: Case, name: str) -> None:
     assert result.exit_code == 2
     assert result.stderr.startswith("ConfigError: ")
     assert not (folder / "pwned").exists()
+
+
+def test_twenty_channels(case: Case) -> None:
+    case("twenty_channels")
+    found = panel(channels=[f"c{place:02d}" for place in range(20)])
+    [doubt] = [one for one in found.units[0].warnings if one.rule == "more_columns_than_rows"]
+    assert "most of the result is the prior" in doubt.message

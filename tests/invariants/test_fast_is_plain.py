@@ -63,6 +63,7 @@ CASES = {
         model=config.Model(saturation="hill"),
         unit=odd_unit(weeks=70, gap=slice(22, 24)),
         prior=prior(
+            half_saturation=distribution("shifted_lognormal", shift=0.1, mean_log=-0.7, sd_log=0.4),
             slope=distribution("lognormal", mean_log=0.3, sd_log=0.4),
             overrides=(
                 override("slope", 1, mean_log=0.8, sd_log=0.2),

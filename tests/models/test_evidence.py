@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mixfleet.config import Model
+from mixfleet.config.measures import On
 from mixfleet.config.priors import distribution
 from mixfleet.models.evidence import evidence
 from tests.invariants.test_fast_is_plain import Case, Setting, made_ready, prior
@@ -54,10 +55,10 @@ def rows(panel: Any, window: int) -> list[dict[str, Any]]:
     ]
 
 
-def setting(model: Model) -> Setting:
+def setting(model: Model, on: str = "effect") -> Setting:
     # Where a decay is nearly zero the plain formula of binomial weights has no derivative.
-    bounded = prior(decay=distribution("uniform", low=0.05, high=0.9)) if model.adstock == "binomial" else prior()
-    case = Case(model=model, unit=odd_unit(weeks=WEEKS, value_per_kpi=2.5), prior=bounded)
+    bounded = {"decay": distribution("uniform", low=0.05, high=0.9)} if model.adstock == "binomial" else {}
+    case = Case(model=model, unit=odd_unit(weeks=WEEKS, value_per_kpi=2.5), prior=prior(on=On(media=on), **bounded))
     other = odd_unit(weeks=80, seed=9, labels=("other", "FR"))
     panel = panel_of(case.unit, other)
     panel = with_tests(panel, rows(panel, model.window), window=model.window)
@@ -73,10 +74,16 @@ SHORT = ("geometric_logistic", "hill_effect")
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in SHORT else pytest.mark.slow) for name in MODELS]
+    ("name", "on"),
+    [
+        *(pytest.param(name, "effect", marks=() if name in SHORT else pytest.mark.slow) for name in MODELS),
+        ("geometric_logistic", "roi"),
+        pytest.param("hill_effect", "roi", marks=pytest.mark.slow),
+        pytest.param("geometric_logistic", "media_share", marks=pytest.mark.slow),
+    ],
 )
-def test_value_and_gradient_are_the_plain_models(name: str):
-    made = setting(MODELS[name])
+def test_value_and_gradient_are_the_plain_models(name: str, on: str):
+    made = setting(MODELS[name], on)
     positions = made.positions()
     fast = jax.block_until_ready(made.fast(positions))
     both = jax.jit(partial(jax.lax.map, jax.value_and_grad(partial(made.plain, dense=False))))

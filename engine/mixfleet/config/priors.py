@@ -37,6 +37,7 @@ FAMILIES: dict[str, FamilyForm] = {
     "half_normal": FamilyForm(("sd",)),
     "half_student_t": FamilyForm(("df", "scale")),
     "lognormal": FamilyForm(("mean_log", "sd_log")),
+    "shifted_lognormal": FamilyForm(("shift", "mean_log", "sd_log"), lambda h: (h["shift"], math.inf)),
     "gamma": FamilyForm(("shape", "rate")),
     "inverse_gamma": FamilyForm(("shape", "scale")),
     "exponential": FamilyForm(("rate",)),
@@ -47,7 +48,7 @@ FAMILIES: dict[str, FamilyForm] = {
 }
 """Families by name; `mixfleet.models.priors.families.register` adds to them."""
 
-_SIGNED = {"mean", "mean_log", "low", "high", "value"}
+_SIGNED = {"mean", "mean_log", "shift", "low", "high", "value"}
 
 _MAY_BE_ZERO = {"decay", "delay"}
 """Parameters of curves for which the value zero is a model: no carry-over, none of it late."""

@@ -18,7 +18,7 @@ from mixfleet.hierarchy.shared_coefficients import Columns
 from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit, Structure, padded_weeks, prepare, repadded, stack, structure_of
 from mixfleet.models.observation import OBSERVATIONS
-from mixfleet.models.priors.families import family_of, normal_rows
+from mixfleet.models.priors.families import ABOVE_A_BOUND, family_of, normal_rows
 from mixfleet.models.priors.moments import coordinate_moments
 from mixfleet.models.strength import has_spend
 
@@ -204,8 +204,10 @@ def _centre_priors(panel: Panel, spec: Spec, pooled: tuple[int, ...]) -> list[Di
         for name, (_, c) in zip(names, places, strict=True)
     ]
     for prior in priors:
-        if family_of(prior).name == "lower_truncated_normal":
-            raise ConfigError("cannot be pooled with a normal cut on one side; use a lognormal", key="prior.parameters")
+        if family_of(prior).name in ABOVE_A_BOUND:
+            raise ConfigError(
+                "cannot be pooled with a prior that begins at a bound; use a lognormal", key="prior.parameters"
+            )
     return priors
 
 

@@ -347,6 +347,9 @@ PRIORS: dict[str, Callable[[Mapping[str, np.ndarray]], dist.Distribution]] = {
     "half_normal": lambda h: dist.HalfNormal(h["sd"]),
     "half_student_t": lambda h: dist.LeftTruncatedDistribution(dist.StudentT(h["df"], 0.0, h["scale"]), low=0.0),
     "lognormal": lambda h: dist.LogNormal(h["mean_log"], h["sd_log"]),
+    "shifted_lognormal": lambda h: dist.TransformedDistribution(
+        dist.LogNormal(h["mean_log"], h["sd_log"]), dist.transforms.AffineTransform(h["shift"], 1.0)
+    ),
     "gamma": lambda h: dist.Gamma(h["shape"], h["rate"]),
     "inverse_gamma": lambda h: dist.InverseGamma(h["shape"], h["scale"]),
     "exponential": lambda h: dist.Exponential(h["rate"]),

@@ -31,7 +31,7 @@ from mixfleet.data.panel import Panel, Unit
 from mixfleet.data.scaling import Scale
 from mixfleet.errors import ConfigError
 from mixfleet.models.priors.bijectors import log_softplus_normal, log_softplus_normal_slope
-from mixfleet.models.priors.families import FAMILIES, family_of
+from mixfleet.models.priors.families import ABOVE_A_BOUND, FAMILIES, family_of
 
 __all__ = [
     "MEAN_KPI",
@@ -113,7 +113,7 @@ def strength_families(prior: Prior, panel: Panel) -> tuple[str, ...]:
     measures = [prior.on.measure(channel, spend=paid) for channel, paid in zip(panel.channels, spend, strict=True)]
     for name in dict.fromkeys(measures):
         family = family_of(prior.of(name))
-        if family.bounded or family.name == "lower_truncated_normal":
+        if family.bounded or family.name in ABOVE_A_BOUND:
             raise ConfigError(
                 f"must be positive without an upper bound, is {family.name}", key=f"prior.parameters.{name}"
             )

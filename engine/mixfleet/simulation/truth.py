@@ -61,6 +61,7 @@ def draw(distribution: Distribution, rng: np.random.Generator) -> float:
         "half_normal": lambda: abs(rng.normal(0.0, values[0])),
         "half_student_t": lambda: values[1] * abs(rng.standard_t(values[0])),
         "lognormal": lambda: rng.lognormal(values[0], values[1]),
+        "shifted_lognormal": lambda: values[0] + rng.lognormal(values[1], values[2]),
         "gamma": lambda: rng.gamma(values[0], 1.0 / values[1]),
         "inverse_gamma": lambda: values[1] / rng.gamma(values[0], 1.0),
         "exponential": lambda: rng.exponential(1.0 / values[0]),

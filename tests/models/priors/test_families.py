@@ -30,6 +30,10 @@ PRIORS: dict[str, tuple[Distribution, Any]] = {
     "half_normal": (distribution("half_normal", sd=0.3), stats.halfnorm(scale=0.3)),
     "half_student_t": (distribution("half_student_t", df=4, scale=0.3), HALF_T),
     "lognormal": (distribution("lognormal", mean_log=-0.7, sd_log=0.4), stats.lognorm(0.4, scale=np.exp(-0.7))),
+    "shifted_lognormal": (
+        distribution("shifted_lognormal", shift=0.1, mean_log=0.7, sd_log=0.4),
+        stats.lognorm(0.4, loc=0.1, scale=np.exp(0.7)),
+    ),
     "gamma": (distribution("gamma", shape=3, rate=2), stats.gamma(3, scale=0.5)),
     "inverse_gamma": (distribution("inverse_gamma", shape=3, scale=0.4), stats.invgamma(3, scale=0.4)),
     "exponential": (distribution("exponential", rate=4), stats.expon(scale=0.25)),

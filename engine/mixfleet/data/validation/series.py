@@ -21,6 +21,9 @@ OUTLIER = 20.0
 OUTLIER_WINDOW = 9
 """Rows of the running median that an outlier stands out from."""
 
+PER_CHANNEL = 3
+"""Numbers that a channel is described by."""
+
 
 def check_series(sheet: ParsedTable, *, fitted: Bool[np.ndarray, " row"]) -> Iterator[Finding]:
     """Findings about whole series of a unit."""
@@ -170,9 +173,10 @@ def _columns_against_rows(sheet: ParsedTable, fitted: Bool[np.ndarray, " row"]) 
     running = np.zeros_like(rows)
     for channel in sheet.channels:
         running += ~_constant(sheet, channel.media)[0]
-    for unit in np.flatnonzero((running + len(sheet.linear) > rows) & (rows >= FEWEST_WEEKS)):
+    unknown = 1 + PER_CHANNEL * running + len(sheet.linear)
+    for unit in np.flatnonzero((unknown > rows) & (rows >= FEWEST_WEEKS)):
         words = (
-            f"{running[unit]} channels and {len(sheet.linear)} controls for {rows[unit]} rows: most of the "
-            "result is the prior; join channels or give a longer history"
+            f"{running[unit]} channels, each with a carry-over, a curve and a strength, and {len(sheet.linear)} "
+            f"controls for {rows[unit]} rows: most of the result is the prior; join channels or give a longer history"
         )
         yield _say(sheet, unit, "more_columns_than_rows", "warning", None, words)

@@ -33,6 +33,7 @@ from mixfleet.models.priors.fixed import Fixed
 from mixfleet.models.priors.half_student_t import HalfStudentT
 
 __all__ = [
+    "ABOVE_A_BOUND",
     "FAMILIES",
     "HYPER_ROWS",
     "Bounded",
@@ -99,6 +100,30 @@ class _LogNormal(Positive):
 
     def frozen(self, **h: float) -> Any:
         return _stats().lognorm(h["sd_log"], scale=np.exp(h["mean_log"]))
+
+
+class _ShiftedLogNormal(Positive):
+    """A lognormal from a bound up, sampled through the log of what it is above the bound, row 0."""
+
+    name: ClassVar[str] = "shifted_lognormal"
+
+    def constrain(self, u: Array, hyper: Array) -> Array:
+        return hyper[0] + jnp.exp(u)
+
+    def unconstrain(self, value: np.ndarray, hyper: np.ndarray) -> np.ndarray:
+        return np.log(value - hyper[0])
+
+    def log_normaliser(self, values: Values) -> float:
+        return -math.log(values[2]) - 0.5 * math.log(2 * math.pi)
+
+    def log_prob(self, u: Array, hyper: Array) -> Array:
+        return hyper[HYPER_ROWS - 1] - 0.5 * ((u - hyper[1]) / hyper[2]) ** 2
+
+    def centre(self, values: Values) -> float:
+        return values[1]
+
+    def frozen(self, **h: float) -> Any:
+        return _stats().lognorm(h["sd_log"], loc=h["shift"], scale=np.exp(h["mean_log"]))
 
 
 class _ProbitNormal(Bounded):
@@ -251,6 +276,7 @@ FAMILIES: dict[str, PriorFamily] = {
         _HalfNormal(),
         HalfStudentT(),
         _LogNormal(),
+        _ShiftedLogNormal(),
         _ProbitNormal(),
         _Gamma(),
         _InverseGamma(),
@@ -263,6 +289,10 @@ FAMILIES: dict[str, PriorFamily] = {
     )
 }
 """Families by name: those of the settings, and the forms that some of these are sampled in."""
+
+
+ABOVE_A_BOUND = ("lower_truncated_normal", "shifted_lognormal")
+"""Families from some bound up, whose coordinate is not the logarithm of the value itself."""
 
 
 def family_of(prior: Distribution) -> PriorFamily:
