@@ -15,6 +15,7 @@ from mixfleet.config import (
     Prior,
     RunConfig,
     Spec,
+    Treatment,
     build,
     preset,
     to_mapping,
@@ -29,6 +30,7 @@ FULL = {
         "keys": ["brand", "market"],
         "channels": {"tv": {"spend": "tv_cost", "impressions": "tv_views"}, "search": {"spend": "sem"}},
         "controls": ["price"],
+        "treatments": {"promo": {"baseline": 0}, "discount": {"baseline": "max", "form": "log"}},
         "holdout": 13,
     },
     "model": {"saturation": "hill", "window": 13},
@@ -119,6 +121,10 @@ def test_lists_and_mappings_are_taken_from_python_too() -> None:
         ("data.channels.tv.spnd", "x", "did you mean spend"),
         ("data.channels.tv.spend", 3.5, "text"),
         ("data.channels[0]", 3.5, "group of settings"),
+        ("data.treatments", 3, "a list of columns or a mapping"),
+        ("data.treatments.promo", "max", "baseline: min, max or a number"),
+        ("data.treatments.promo.baseline", "mean", "min"),
+        ("data.treatments.promo.form", "square", "log"),
         ("data.holdout", -1, "at least 0"),
         ("data.simulated.weeks", 0, "at least 8"),
         ("data._target_", "os.system", "unknown setting"),
@@ -153,6 +159,8 @@ def test_a_setting_that_is_wrong_in_python_is_named_too() -> None:
         Inference(chains=0)
     with pytest.raises(ConfigError, match=r"run\.id: must be letters"):
         RunConfig(id="a/b")
+    with pytest.raises(ConfigError, match=r"data\.treatments\.price\.baseline: must be above 0 in the log form"):
+        Treatment(name="price", baseline=0, form="log")
     with pytest.raises(ConfigError, match=r"data\.spend_column: is required in a long table"):
         Data(layout="long", spend_column=None)
 

@@ -308,7 +308,9 @@ def test_daily_tables():
 def test_organic_treatments_and_value():
     frame = FLEET.table.to_pandas().assign(letters=3.0, price=lambda f: 9 + f["kpi"] / 7, worth=2.5)
     frame.loc[::2, "letters"] = 1.0
-    data = replace(FLEET.data, organic=("letters",), treatments=("price",), revenue_per_kpi="worth")
+    data = replace(
+        FLEET.data, organic=("letters",), treatments=(config.Treatment(name="price"),), revenue_per_kpi="worth"
+    )
     read = read_panel(frame, data)
     assert read.channels == ("tv", "search", "social", "letters")
     assert read.linear == ("control_1", "price")

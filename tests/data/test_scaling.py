@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mixfleet.config import Spec
+from mixfleet.config import Spec, Treatment
 from mixfleet.data.panel import Unit
 from mixfleet.data.scaling import lent_spread, likelihood_weeks, measure
 from mixfleet.models.batch import prepare
@@ -119,3 +119,28 @@ def test_a_constant_control_becomes_zero(constant):
     measured = measure(unit, FITTED)
     assert measured.control_sd[0] == 1.0
     np.testing.assert_allclose(measured.scaled_controls(unit), 0.0, atol=1e-6)
+
+
+def test_treatments_are_told_against_their_baseline_and_controls_against_their_mean():
+    unit = odd_unit(weeks=70, linear=4)
+    treatments = (
+        Treatment(name="low"),
+        Treatment(name="high", baseline="max", form="log"),
+        Treatment(name="own", baseline=7),
+    )
+    fitted = likelihood_weeks(unit, window=9, holdout=8)
+    scale = measure(unit, fitted, 8, treatments=treatments)
+    seen = unit.controls[fitted]
+    np.testing.assert_allclose(
+        scale.reference, [seen[:, 0].mean(), seen[:, 1].min(), np.log(seen[:, 2].max()), 7.0], rtol=1e-14
+    )
+    columns = np.column_stack([unit.controls[:, :2], np.log(unit.controls[:, 2]), unit.controls[:, 3]])
+    np.testing.assert_allclose(scale.controls_against(unit, scale.reference), columns - scale.reference, atol=1e-12)
+    np.testing.assert_allclose(scale.scaled_controls(unit)[fitted].mean(axis=0), 0.0, atol=1e-12)
+    np.testing.assert_allclose(scale.usual_controls[2], np.exp(np.log(seen[:, 2]).mean()), rtol=1e-13)
+
+
+def test_a_treatment_that_never_moved_brings_nothing():
+    unit = replace(UNIT, controls=np.where(UNIT.observed[:, None], 10.0, 0.0))
+    scale = measure(unit, FITTED, treatments=[Treatment(name="price", baseline=4)])  # pyright: ignore[reportArgumentType]
+    np.testing.assert_allclose(scale.controls_against(unit, scale.reference), 0.0, atol=1e-12)

@@ -271,3 +271,26 @@ def test_fitted_values_come_from_every_chain():
     # Effects differ by chain, so the curve's spread is that of the chains, not of one of them.
     last = curves["channel"] == "channel_0"
     assert curves["q95"][last][-1] > 3 * curves["q05"][last][-1]
+
+
+@pytest.mark.parametrize("form", ["linear", "log"])
+@pytest.mark.parametrize("baseline", ["min", "max", 12.5])
+def test_a_treatment_brings_what_its_distance_from_the_baseline_does(form: str, baseline: str | float):
+    plain = made(Model())
+    data = replace(plain.panel.data, controls=(), treatments=({"name": "price", "baseline": baseline, "form": form},))  # pyright: ignore[reportArgumentType]
+    found = drawn(replace(plain.panel, data=data, linear=("price",)), Spec(output=Output(draws="full")), count=COUNT)
+    found = replace(found, draws=as_kept(found))
+    unit, scale, weeks = found.member.unit, found.member.scale, counted(found)
+    price = unit.controls[:, 0]
+    moved = np.log(np.where(price > 0, price, 1.0)) if form == "log" else price
+    zero = {"min": moved[found.member.fitted].min(), "max": moved[found.member.fitted].max()}.get(str(baseline))
+    zero = zero if zero is not None else (np.log(12.5) if form == "log" else 12.5)
+    coefficient = found.draws.coefficients[-1] * scale.kpi / scale.control_sd[0]
+    total = coefficient * (moved[weeks] - zero).sum()
+    mine = result_of(found).tables["contributions"]
+    of_price = row(mine, component="price")
+    np.testing.assert_allclose(of_price["mean"], total.mean(), rtol=1e-9)
+    np.testing.assert_allclose(of_price["sd"], total.std(ddof=1), rtol=1e-9)
+    assert of_price["q05"] < of_price["q95"]
+    residual = np.sum(unit.kpi[weeks] - result_of(found).tables["weekly"]["mean"][weeks])
+    np.testing.assert_allclose(mine["mean"].sum() + residual, unit.kpi[weeks].sum(), rtol=1e-9)

@@ -4,7 +4,7 @@ Every table is tidy, in original units, with mean, sd, q05, q25, q50, q75 and q9
 status; sums over units hold certified units only and say which ones they leave out.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Unpack
@@ -86,9 +86,12 @@ class Insight:
         return replace(self, economics=given, _ledgers={})
 
     def contributions(self, by: Any = None, period: Any = "all") -> Any:
-        """KPI by channel and by component of the baseline, its share of the KPI that came, and the unit-weeks."""
+        """KPI by channel, by component of the baseline and by treatment, its share of the KPI that came, and weeks.
+
+        A treatment's is told against its baseline value, a control's against its mean.
+        """
         channels, parts = self.fleet.channels, components(self.fleet.spec.model, self.fleet.spec.data)
-        kinds = np.array(["channel"] * len(channels) + ["baseline"] * len(parts))
+        kinds = np.array(["channel"] * len(channels) + self._kinds(parts))
         long_table, windows = LongTable(), self._windows(period)
         for head, summary in self._subjects(by, windows, returns=windows.kind == "all"):
             values = summary["contribution"]
@@ -228,7 +231,7 @@ class Insight:
         future = forecast.look_further(self.fleet, plan, controls, weeks)
         windows = read_period(period, [unit.dates[-future.fleet.ahead :] for unit in future.fleet.units])
         parts = components(self.fleet.spec.model, self.fleet.spec.data)
-        kinds = ["channel"] * len(self.fleet.channels) + ["baseline"] * len(parts) + ["total"] * 2
+        kinds = ["channel"] * len(self.fleet.channels) + self._kinds(parts) + ["total"] * 2
         axes = {"period": windows.names, "component": (*self.fleet.channels, *parts, "expected", "kpi")}
         long_table, said = LongTable(), {name: "; ".join(getattr(future, name)) for name in ("held", "beyond")}
         for head, values in replace(self, fleet=future.fleet)._walked(by, windows, forecast.outcomes, chance=True):
@@ -378,6 +381,11 @@ class Insight:
 
     def _windows(self, period: Any) -> Windows:
         return read_period(period, [unit.dates for unit in self.fleet.units])
+
+    def _kinds(self, parts: Sequence[str]) -> list[str]:
+        """Of components beside the channels: treatments, and what is not decided."""
+        treatments = {treatment.name for treatment in self.fleet.spec.data.treatments}
+        return ["treatment" if name in treatments else "baseline" for name in parts]
 
     def _subjects(self, by: Any, windows: Windows, *, returns: bool) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         """Head columns and summary of every unit or group."""

@@ -181,13 +181,15 @@ def read_fleet(reader: RunReader, draws: int) -> Fleet:
     tests = read_experiments(reader.table("tests"), keys) if reader.keeps_tests else {}
     known = {unit.labels: replace(unit, experiments=tests.get(unit.labels, ())) for unit in read_units(panel, keys)}
     labels, statuses = reader.labels(), status["status"].to_pylist()
-    fitted = [row for row, name in enumerate(statuses) if name in FITTED_STATUSES]
+    with_draws = [row for row, name in enumerate(statuses) if name in FITTED_STATUSES]
     thin = spec.output.thin if spec.output.draws == "thin" else None
     sizes = [kept_draws(row["chains"], row["draws"], thin) for row in status.to_pylist() if row["draws"]]
-    units = tuple(known[labels[row]] for row in fitted)
+    units = tuple(known[labels[row]] for row in with_draws)
     window, holdout = spec.model.window, spec.data.holdout or 0
+    fitted = (scaling.likelihood_weeks(unit, window=window, holdout=holdout) for unit in units)
     scales = tuple(
-        scaling.measure(unit, scaling.likelihood_weeks(unit, window=window, holdout=holdout), holdout) for unit in units
+        scaling.measure(unit, weeks, holdout, treatments=spec.data.treatments)
+        for unit, weeks in zip(units, fitted, strict=True)
     )
     return Fleet(
         archive=archive,
@@ -196,8 +198,8 @@ def read_fleet(reader: RunReader, draws: int) -> Fleet:
         channels=tuple(name.removeprefix("media:") for name in panel.column_names if name.startswith("media:")),
         columns=baseline.column_names(spec.model, spec.data),
         units=units,
-        statuses=tuple(statuses[row] for row in fitted),
-        rows=tuple(fitted),
+        statuses=tuple(statuses[row] for row in with_draws),
+        rows=tuple(with_draws),
         missing={labels[row]: name for row, name in enumerate(statuses) if name not in FITTED_STATUSES},
         draws=min(draws, max(sizes, default=0)),
         scales=scales,

@@ -1,6 +1,6 @@
 """Config: every setting of a run, frozen, hashable dataclasses with defaults and checks."""
 
-from mixfleet.config.data import Channel, Data, Simulation
+from mixfleet.config.data import Channel, Data, Simulation, Treatment
 from mixfleet.config.experiments import Experiments
 from mixfleet.config.model import Model
 from mixfleet.config.pooling import Pooling
@@ -25,6 +25,7 @@ __all__ = [
     "SettingGroups",
     "Simulation",
     "Spec",
+    "Treatment",
     "build",
     "preset",
     "to_mapping",

@@ -39,7 +39,7 @@ def _read_channels(value: Any, key: str) -> tuple[Channel, ...]:
         return tuple(
             build(
                 Channel,
-                {**_columns(columns, f"{key}.{name}"), "name": name},
+                {**_settings(columns, f"{key}.{name}", _CHANNEL), "name": name},
                 key=f"{key}.{name}",
             )
             for name, columns in value.items()
@@ -56,9 +56,56 @@ def _read_channel(value: Any, key: str) -> Channel:
     return Channel(name=name, spend=name)
 
 
-def _columns(value: Any, key: str) -> Mapping[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Treatment:
+    """What the advertiser decides besides media, such as a price: a column whose contribution is told against a value.
+
+    Source: `non_media_baseline_values` of Google's Meridian.
+    """
+
+    name: Label
+    """The column."""
+
+    baseline: Literal["min", "max"] | float = "min"
+    """Value that brings nothing: the unit's least or greatest over the fitted periods, or a number in the column's
+    unit. The rest of what the column explains is part of the baseline."""
+
+    form: Literal["linear", "log"] = "linear"
+    """`log`: the KPI moves with the column's logarithm, as with a price; its values must be above zero."""
+
+    def __post_init__(self) -> None:
+        schema.settle(self, key=f"data.treatments.{self.name}")
+        if self.form == "log" and not isinstance(self.baseline, str) and self.baseline <= 0:
+            raise ConfigError(
+                f"must be above 0 in the log form, is {self.baseline:g}", key=f"data.treatments.{self.name}.baseline"
+            )
+
+
+def _read_treatments(value: Any, key: str) -> tuple[Treatment, ...]:
+    """Treatments as a list, of columns or of whole treatments, or as a mapping of column to what holds of it."""
+    if isinstance(value, Mapping):
+        return tuple(
+            build(Treatment, {**_settings(own or {}, f"{key}.{name}", _TREATMENT), "name": name}, key=f"{key}.{name}")
+            for name, own in value.items()
+        )
+    if isinstance(value, list | tuple):
+        return tuple(_read_treatment(item, f"{key}[{i}]") for i, item in enumerate(value))
+    raise ConfigError(f"must be a list of columns or a mapping of column to settings, is {value!r}", key=key)
+
+
+def _read_treatment(value: Any, key: str) -> Treatment:
+    if not isinstance(value, str | int):
+        return schema.convert(value, Treatment, key)
+    return Treatment(name=schema.read_label(value, key))
+
+
+_CHANNEL = "{spend: column, impressions: column, reported: column}"
+_TREATMENT = "{baseline: min, max or a number, form: linear or log}"
+
+
+def _settings(value: Any, key: str, words: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or "name" in value:
-        raise ConfigError(f"must be {{spend: column, impressions: column, reported: column}}, is {value!r}", key=key)
+        raise ConfigError(f"must be {words}, is {value!r}", key=key)
     return value
 
 
@@ -125,8 +172,8 @@ class Data:
     organic: tuple[Label, ...] = ()
     """Columns of media without spend; each becomes a channel of that name."""
 
-    treatments: tuple[Label, ...] = ()
-    """Columns of what the advertiser decides besides media: price, promotion."""
+    treatments: Annotated[tuple[Treatment, ...], Reads(_read_treatments)] = ()
+    """What the advertiser decides besides media: `[promotion]`, or `{price: {baseline: max, form: log}}`."""
 
     controls: tuple[Label, ...] = ()
     population: Label | None = None
@@ -179,7 +226,7 @@ class Data:
             raise ConfigError("is required in a long table without impressions_column", key="data.spend_column")
         names = [channel.name for channel in self.channels] + list(self.organic)
         _refuse_repeats(names, "data.channels")
-        _refuse_repeats([*self.controls, *self.treatments], "data.controls")
+        _refuse_repeats([*self.linear], "data.controls")
         _refuse_repeats([*self.keys, self.date, self.kpi], "data.keys")
         self._refuse_kpi_twice()
         if self.date_format is not None and not _names_a_day(self.date_format):
@@ -187,9 +234,14 @@ class Data:
                 f"must name day, month and year, such as DD.MM.YYYY, is {self.date_format!r}", key="data.date_format"
             )
         refuse_reserved(names, "data.channels")
-        refuse_reserved([*self.controls, *self.treatments], "data.controls")
-        if both := sorted(set(names) & {*self.controls, *self.treatments}):
+        refuse_reserved(self.linear, "data.controls")
+        if both := sorted(set(names) & {*self.linear}):
             raise ConfigError(f"{both[0]!r} is a channel too: rename one of them", key="data.controls")
+
+    @property
+    def linear(self) -> tuple[str, ...]:
+        """Columns of the controls, then of the treatments."""
+        return (*self.controls, *(treatment.name for treatment in self.treatments))
 
     @property
     def unit_keys(self) -> tuple[str, ...]:
@@ -200,7 +252,8 @@ class Data:
         media = [(f"data.channels.{c.name}", name) for c in self.channels for name in (c.spend, c.impressions)]
         single = [(f"data.{name}", getattr(self, name)) for name in ("population", "revenue_per_kpi")]
         lists = [
-            (f"data.{name}", item) for name in ("organic", "treatments", "controls") for item in getattr(self, name)
+            *((f"data.{name}", item) for name in ("organic", "controls") for item in getattr(self, name)),
+            *(("data.treatments", treatment.name) for treatment in self.treatments),
         ]
         for key, column in (*media, *single, *lists):
             if column == self.kpi:

@@ -153,7 +153,7 @@ class Spec:
         """Refuses terms of the baseline that do not go with the table or the pooling."""
         terms = self.model.baseline_terms
         used = {name for term in terms for name in (term.component, *term.names())}
-        for name in (*self.data.controls, *self.data.treatments, *(channel.name for channel in self.data.channels)):
+        for name in (*self.data.linear, *(channel.name for channel in self.data.channels)):
             if name in used:
                 raise ConfigError(
                     f"{name!r} is a column of the table too: give the term another name", key="model.baseline"

@@ -41,7 +41,7 @@ def needed_columns(data: config.Data) -> tuple[str, ...]:
         columns = [(channel.spend, channel.impressions, channel.reported) for channel in data.channels]
         names += [name for of_channel in columns for name in of_channel]
         names += data.organic
-    names += [*data.controls, *data.treatments, data.population, data.revenue_per_kpi, data.kpi_scale]
+    names += [*data.linear, data.population, data.revenue_per_kpi, data.kpi_scale]
     return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
@@ -104,7 +104,7 @@ def _sheet(
         offset=rows.days.offset[first],
         kpi=column(data.kpi),
         channels=channels,
-        linear=tuple(column(name) for name in (*data.controls, *data.treatments)),
+        linear=tuple(column(name) for name in data.linear),
         population=optional(data.population),
         revenue_per_kpi=optional(data.revenue_per_kpi),
         kpi_scale=optional(data.kpi_scale),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mixfleet.config.data import FEWEST_WEEKS
+from mixfleet.config.data import FEWEST_WEEKS, Treatment
 from mixfleet.data.panel import Unit
 from mixfleet.data.validation.calendar import weeks_to_fit
 
@@ -29,6 +29,10 @@ class Scale:
     """Over every period whose controls are known; 1.0 for a constant column, which thereby becomes zero."""
     control_varies: Bool[np.ndarray, " linear"]
     """False for a constant column."""
+    control_log: Bool[np.ndarray, " linear"]
+    """Columns that the model has as their logarithms, as everything else here is of them."""
+    reference: Float[np.ndarray, " linear"]
+    """Value against which a column's contribution is told: a control's mean, a treatment's baseline."""
     trend_weeks: int
     """First weeks, over which the trend runs from -0.5 to 0.5."""
 
@@ -51,8 +55,16 @@ class Scale:
 
     def scaled_controls(self, unit: Unit) -> Float[np.ndarray, "week linear"]:
         """Controls and treatments with mean 0 over the fitted weeks and standard deviation 1 over all."""
-        centred = (unit.controls - self.control_mean) / self.control_sd
-        return np.where(unit.observed[:, None], centred, 0.0)
+        return self.controls_against(unit, self.control_mean) / self.control_sd
+
+    def controls_against(self, unit: Unit, reference: Float[np.ndarray, " linear"]) -> Float[np.ndarray, "week linear"]:
+        """Controls and treatments, in their logarithms where the model has them so, less a value of each."""
+        return np.where(unit.observed[:, None], _logged(unit.controls, self.control_log) - reference, 0.0)
+
+    @property
+    def usual_controls(self) -> Float[np.ndarray, " linear"]:
+        """The mean of each column over the fitted weeks in the table's unit, geometric where it is of logarithms."""
+        return np.where(self.control_log, np.exp(np.where(self.control_log, self.control_mean, 0.0)), self.control_mean)
 
 
 def known_weeks(unit: Unit, *, window: int) -> Bool[np.ndarray, " week"]:
@@ -89,7 +101,9 @@ def lent_spread(scales: Sequence[Scale]) -> Float[np.ndarray, "unit linear"]:
     return np.where(varies | (common == 0), 1.0, common)
 
 
-def measure(unit: Unit, fitted: Bool[np.ndarray, " week"], holdout: int = 0) -> Scale:
+def measure(
+    unit: Unit, fitted: Bool[np.ndarray, " week"], holdout: int = 0, *, treatments: Sequence[Treatment] = ()
+) -> Scale:
     """The scale of a unit, from the weeks `fitted`, so that held-out weeks tell nothing of what is to be foretold.
 
     How far controls move is told by all weeks: they are inputs, and one that first moves after the fit has a prior that
@@ -102,20 +116,46 @@ def measure(unit: Unit, fitted: Bool[np.ndarray, " week"], holdout: int = 0) -> 
         unit: In the table's units.
         fitted: Weeks of the likelihood.
         holdout: Last weeks that are held out, over which the trend goes on.
+        treatments: What the last columns of the controls are.
     """
     few = is_new(fitted)
     seen = unit.observed if few else fitted
     past = np.arange(len(seen)) <= np.flatnonzero(seen)[-1]
     media = np.max(np.where(past[:, None], np.abs(unit.media), 0.0), axis=0)
-    controls = unit.controls[unit.observed]
+    log = np.zeros(unit.controls.shape[1], bool)
+    log[len(log) - len(treatments) :] = [treatment.form == "log" for treatment in treatments]
+    controls = _logged(unit.controls[unit.observed], log)
     sd = controls.std(axis=0)
     # A constant column of large numbers has a standard deviation of rounding errors, not of zero.
     constant = sd <= 1e-12 * np.maximum(np.abs(controls).max(axis=0), np.finfo(float).tiny)
+    own = _logged(unit.controls[seen], log)
+    mean = own.mean(axis=0)
+    treated = own.T[len(log) - len(treatments) :]
+    baselines = [_baseline(treatment, column) for treatment, column in zip(treatments, treated, strict=True)]
+    reference = np.concatenate([mean[: len(mean) - len(treatments)], baselines])
     return Scale(
         kpi=unit.kpi_scale if unit.kpi_scale is not None else float(np.max(np.abs(unit.kpi[fitted]))),
         media=np.where(media > 0, media, 1.0),
-        control_mean=unit.controls[seen].mean(axis=0),
+        control_mean=mean,
         control_sd=np.where(constant, 1.0, sd),
         control_varies=~constant,
+        control_log=log,
+        # Of a column that never moved nothing is known, and so it brings nothing.
+        reference=np.where(constant, mean, reference),
         trend_weeks=len(seen) if few else len(seen) - holdout,
     )
+
+
+def _logged(controls: Float[np.ndarray, "week linear"], log: Bool[np.ndarray, " linear"]) -> np.ndarray:
+    """The columns, with the logarithms of those that the model has so; of weeks without a row, whose are zero, zero."""
+    if not log.any():
+        return controls
+    # A value that is not above zero is refused where the table is read.
+    return np.where(log, np.log(np.where(log & (controls > 0), controls, 1.0)), controls)
+
+
+def _baseline(treatment: Treatment, column: Float[np.ndarray, " week"]) -> float:
+    """The value of a treatment's column, as the model has it, that brings nothing."""
+    if isinstance(treatment.baseline, str):
+        return float(column.min() if treatment.baseline == "min" else column.max())
+    return float(np.log(treatment.baseline)) if treatment.form == "log" else treatment.baseline

@@ -200,7 +200,7 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
     holdout = spec.data.holdout or 0
     fitted = scaling.likelihood_weeks(unit, window=model.window, holdout=holdout)
     contribution_weeks = fitted if fitted.any() else scaling.known_weeks(unit, window=model.window)
-    measured = scaling.measure(unit, fitted, holdout)
+    measured = scaling.measure(unit, fitted, holdout, treatments=spec.data.treatments)
     names = dict(zip(panel.keys, unit.labels, strict=True))
     controls = measured.scaled_controls(unit)
     design = baseline.design(unit.dates, controls, model=model, fitted_weeks=measured.trend_weeks, unit=names)

@@ -131,7 +131,7 @@ def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Priors
     """A unit of the panel as `media_mix` takes it."""
     model, holdout = spec.model, spec.data.holdout or 0
     fitted = scaling.likelihood_weeks(unit, window=model.window, holdout=holdout)
-    measured = scaling.measure(unit, fitted, holdout)
+    measured = scaling.measure(unit, fitted, holdout, treatments=spec.data.treatments)
     controls = measured.scaled_controls(unit)
     names = dict(zip(panel.keys, unit.labels, strict=True))
     mean, sd = baseline.column_priors(model, spec.data, spec.prior, names)

@@ -44,7 +44,7 @@ class UnitSeries(NamedTuple):
     counted: Bool[np.ndarray, " week"]
     """Weeks that count in sums and scores."""
     design: Float[np.ndarray, "week column"]
-    """Columns of the linear block, controls and treatments less their means."""
+    """Columns of the linear block, controls less their means, treatments less their baselines."""
     shape: Float[np.ndarray, "parameter channel draw"]
     """Adstock, then saturation parameters, on the model's scale."""
     effect: Float[np.ndarray, "channel draw"]
@@ -120,13 +120,14 @@ def unit_series(
 
     # Draws last: lanes that are summed over lie side by side.
     own = {name: np.moveaxis(np.asarray(values, float), 0, -1) for name, values in draws.items()}
-    # Coefficients are kept per unit of a control; a control's contribution is that of its distance from its mean.
-    controls = np.where(unit.observed[:, None], unit.controls - scale.control_mean, 0.0)
+    # Coefficients are kept per unit of a column; a control's contribution is that of its distance from its mean, and a
+    # treatment's from its baseline, with which it brings nothing.
+    controls = scale.controls_against(unit, scale.reference)
     names = dict(zip(keys, unit.labels, strict=True))
     design = baseline.design(unit.dates, controls, model=model, fitted_weeks=scale.trend_weeks, unit=names)
     coefficients = own["coefficients"].copy()
     linear = len(coefficients) - len(scale.control_mean)
-    coefficients[0] += scale.control_mean @ coefficients[linear:]
+    coefficients[0] += scale.reference @ coefficients[linear:]
     if lent is not None:
         coefficients[linear:] /= lent[:, None]
     shapes = [own[name] / scale.media[:, None] ** MEDIA_POWERS.get(name, 0) for name in model.channel_parameters[:-1]]

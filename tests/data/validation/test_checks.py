@@ -187,3 +187,15 @@ def test_scales_must_be_positive_and_constant():
     assert panel.units[0].population == 1000.0
     assert panel.units[0].kpi_scale == 10.0
     assert {f.rule for f in panel.findings} == {"not_positive", "not_constant"}
+
+
+def test_what_enters_as_its_logarithm_must_be_positive():
+    frame = poison.clean_fleet().table.to_pandas()
+    frame["price"] = np.where((frame["market"] == "market_001") | (frame.index % 9 > 0), 2.0 + frame["kpi"], 0.0)
+    treatments = ({"name": "price", "form": "log"},)
+    data = replace(poison.clean_fleet().data, treatments=treatments)  # pyright: ignore[reportArgumentType]
+    panel = read_panel(frame, data, today=TODAY)
+    assert {unit.labels[1] for unit in panel.units} == {"market_001"}
+    assert "no logarithm" in panel.rejected[0].reason
+    data = replace(data, treatments=("price",))  # pyright: ignore[reportArgumentType]
+    assert not read_panel(frame, data, today=TODAY).rejected

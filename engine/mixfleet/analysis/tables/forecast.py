@@ -72,7 +72,7 @@ def look_further(fleet: Fleet, plan: Any = None, controls: Any = None, weeks: in
     spend = _spend(fleet, spends, week, ahead)
     linear, known = _controls(fleet, given, ahead)
     units = tuple(
-        _longer(unit, spend[place], np.where(known[place], linear[place], fleet.scales[place].control_mean))
+        _longer(unit, spend[place], np.where(known[place], linear[place], fleet.scales[place].usual_controls))
         for place, unit in enumerate(fleet.units)
     )
     if spends is not None and weeks is None and len(spends.dates):
@@ -171,6 +171,7 @@ def _controls(fleet: Fleet, rows: Rows | None, ahead: int) -> tuple[np.ndarray, 
     """Values by unit, week and column, and which of them somebody gave."""
     names = _linear(fleet)
     values = np.full((len(fleet.units), ahead, len(names)), np.nan)
+    logged = {treatment.name for treatment in fleet.spec.data.treatments if treatment.form == "log"}
     if rows is not None:
         week = _weeks_ahead(fleet, rows, "forecast.controls")
         near = week <= ahead
@@ -183,6 +184,9 @@ def _controls(fleet: Fleet, rows: Rows | None, ahead: int) -> tuple[np.ndarray, 
                 raise ConfigError(message, key="forecast.controls")
             seen.add((place, when))
         for i, name in enumerate(names):
+            for row, value in zip(rows.where, rows.columns[name], strict=True):
+                if name in logged and value <= 0:
+                    raise ConfigError(f"{row}, column {name}: must be above 0, is {value:g}", key="forecast.controls")
             values[rows.place[near], week[near] - 1, i] = rows.columns[name][near]
     return values, np.isfinite(values)
 

@@ -49,6 +49,10 @@ def check_cells(sheet: ParsedTable, data: config.Data) -> Iterator[Finding]:
     words = "negative: correct them" if count else "negative: right for returns, wrong otherwise"
     severity: Severity = "warning" if count else "info"
     yield from _each_unit(sheet, sheet.kpi, sheet.kpi.values < 0, "negative_kpi", words, severity=severity)
+    for column in sheet.linear:
+        if column.name in {treatment.name for treatment in data.treatments if treatment.form == "log"}:
+            words = "not above 0, of which there is no logarithm: correct them, or leave `form: log` out"
+            yield from _each_unit(sheet, column, column.values <= 0, "not_positive", words)
     yield from _scales(sheet)
 
 

@@ -136,7 +136,7 @@ def furthest(model: Model) -> int | None:
 def column_names(model: Model, data: Data) -> tuple[str, ...]:
     """Names of the linear block's columns, in order."""
     names = (name for term in terms_of(model) for name in term.names())
-    return (*names, *data.controls, *data.treatments)
+    return (*names, *data.linear)
 
 
 def column_kinds(model: Model, data: Data) -> tuple[str, ...]:
@@ -148,7 +148,7 @@ def column_kinds(model: Model, data: Data) -> tuple[str, ...]:
 def column_components(model: Model, data: Data) -> tuple[str, ...]:
     """What tables call each column's contribution; columns of one component are summed."""
     components = (term.component for term in terms_of(model) for _ in term.names())
-    return (*components, *data.controls, *data.treatments)
+    return (*components, *data.linear)
 
 
 def components(model: Model, data: Data) -> tuple[str, ...]:
