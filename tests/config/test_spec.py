@@ -293,7 +293,7 @@ def test_presets_scale_the_usual_spread() -> None:
 
 
 def test_an_unknown_preset_names_those_there_are() -> None:
-    with pytest.raises(ConfigError, match="there are: default, tight, weak"):
+    with pytest.raises(ConfigError, match="there are: default, meridian, pymc_marketing, tight, weak"):
         preset("prior", "wide")
     with pytest.raises(ConfigError, match="known: data, model"):
         preset("priors", "tight")

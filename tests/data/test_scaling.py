@@ -144,3 +144,20 @@ def test_a_treatment_that_never_moved_brings_nothing():
     unit = replace(UNIT, controls=np.where(UNIT.observed[:, None], 10.0, 0.0))
     scale = measure(unit, FITTED, treatments=[Treatment(name="price", baseline=4)])  # pyright: ignore[reportArgumentType]
     np.testing.assert_allclose(scale.controls_against(unit, scale.reference), 0.0, atol=1e-12)
+
+
+def test_scales_of_the_peers():
+    pymc, meridian = (measure(UNIT, FITTED, 8, convention=name) for name in ("pymc_marketing", "meridian"))
+    usual = measure(UNIT, FITTED, 8)
+    assert (pymc.kpi, pymc.kpi_shift) == (usual.kpi, 0.0)
+    np.testing.assert_array_equal(pymc.media, usual.media)
+    np.testing.assert_array_equal(pymc.scaled_controls(UNIT), UNIT.controls)
+    kpi = meridian.scaled_kpi(UNIT)[FITTED]
+    np.testing.assert_allclose([kpi.mean(), kpi.std()], [0.0, 1.0], atol=1e-12)
+    past = UNIT.media[:62]
+    medians = [np.median(past[past[:, c] > 0, c]) if past[:, c].any() else 1.0 for c in range(3)]
+    np.testing.assert_allclose(meridian.media, medians, rtol=1e-15)
+    np.testing.assert_array_equal(meridian.scaled_controls(UNIT), usual.scaled_controls(UNIT))
+    for scale in (pymc, meridian):
+        np.testing.assert_array_equal(scale.reference, usual.control_mean)
+        np.testing.assert_array_equal(scale.usual_controls, usual.control_mean)

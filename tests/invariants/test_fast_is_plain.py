@@ -158,6 +158,26 @@ CASES = {
         unit=odd_unit(channels=5, absent=(4,)),
         prior=prior(overrides=(override("half_saturation", 3, mean_log=0.3), override("rate", 1, shape=2))),
     ),
+    "windows_of_pymc_marketing": Case(
+        model=config.Model(
+            window_convention="pymc_marketing",
+            channels={
+                "channel_0": {"adstock": "binomial"},
+                "channel_1": {"adstock": "weibull_pdf"},
+                "channel_2": {"adstock": "weibull_pdf", "normalise": False, "window": 5},
+            },
+        ),
+        unit=odd_unit(channels=4),
+    ),
+    "preset_pymc_marketing": Case(
+        model=config.preset("model", "pymc_marketing"), prior=config.preset("prior", "pymc_marketing")
+    ),
+    "preset_meridian": Case(
+        model=config.preset("model", "meridian"),
+        prior=config.preset("prior", "meridian"),
+        unit=odd_unit(weeks=70, gap=slice(22, 24), value_per_kpi=3.0),
+        holdout=5,
+    ),
     "mixed_orders_fixed": Case(
         model=config.Model(
             adstock="delayed",

@@ -48,7 +48,9 @@ def as_kept(found: Drawn) -> Draws:
         scale.media[:, None, None] ** MEDIA_POWERS.get(name, 0) for name in found.spec.model.channel_parameters[:-1]
     ]
     mixing = scale.column_mixing(len(draws.coefficients))
-    coefficients = np.tensordot(mixing, draws.coefficients, axes=1).astype(np.float32).astype(float)
+    shift = np.where(np.arange(len(mixing)) == 0, scale.kpi_shift, 0.0)[:, None, None]
+    coefficients = np.tensordot(mixing, draws.coefficients, axes=1) + shift
+    coefficients = coefficients.astype(np.float32).astype(float) - shift
     return draws._replace(
         shape=np.array([rounded(own, factor) for own, factor in zip(draws.shape, media, strict=True)]).reshape(
             draws.shape.shape
@@ -294,3 +296,20 @@ def test_a_treatment_brings_what_its_distance_from_the_baseline_does(form: str, 
     assert of_price["q05"] < of_price["q95"]
     residual = np.sum(unit.kpi[weeks] - result_of(found).tables["weekly"]["mean"][weeks])
     np.testing.assert_allclose(mine["mean"].sum() + residual, unit.kpi[weeks].sum(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("scaling", ["pymc_marketing", "meridian"])
+def test_whatever_the_scales_are_the_tables_are_the_plain_models(scaling: str):
+    found = made(Model(scaling=scaling))  # pyright: ignore[reportArgumentType]
+    result, scale = result_of(found), found.member.scale
+    media = weekly_contributions(found).sum(axis=1)
+    linear = np.tensordot(found.plain[0].design, found.draws.coefficients, axes=1) * scale.kpi + scale.kpi_shift
+    weeks, unit, contributions = counted(found), found.member.unit, result.tables["contributions"]
+    # Weeks without a row have no controls of which either could tell.
+    expected = (media + linear).mean(axis=(1, 2))[unit.observed]
+    np.testing.assert_allclose(result.tables["weekly"]["mean"][unit.observed], expected, rtol=1e-8)
+    residual = np.sum(unit.kpi[weeks] - result.tables["weekly"]["mean"][weeks])
+    np.testing.assert_allclose(contributions["mean"].sum() + residual, unit.kpi[weeks].sum(), rtol=1e-9)
+    control = (unit.controls[weeks] - unit.controls[found.member.fitted].mean(axis=0)).sum(axis=0) / scale.control_sd
+    total = found.draws.coefficients[-1] * scale.kpi * control
+    np.testing.assert_allclose(row(contributions, component="control_0")["sd"], total.std(ddof=1), rtol=1e-8)

@@ -177,12 +177,18 @@ class Data:
 
     controls: tuple[Label, ...] = ()
     population: Label | None = None
+    """Column of people in a unit, by which a group lends a KPI scale to a unit of few periods. Nothing is per head:
+    every unit has scales of its own, in which its population would cancel."""
+
     revenue_per_kpi: Label | None = None
 
     kpi_scale: Label | None = None
     """Column with a frozen scale of the KPI, constant within a unit; otherwise its maximum is the scale."""
 
     kpi_type: Literal["revenue", "count"] = "revenue"
+    """`count` where the KPI is no money: values below zero are then a doubt, customers may have a value, and without
+    `revenue_per_kpi` an ROI is KPI per unit of spend. The model and its priors are the same."""
+
     currency: str | None = None
 
     layout: Literal["wide", "long"] = "wide"

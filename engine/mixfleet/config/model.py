@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from mixfleet.config import schema
 from mixfleet.config.baseline import Fourier, Intercept, Linear, Registered, Term, Terms
@@ -28,6 +28,18 @@ class MediaForm:
     normalise: bool
     saturation: str
     adstock_first: bool
+    window_convention: str
+
+    @property
+    def window_options(self) -> dict[str, Any]:
+        """How `mixfleet_kernels.adstock.weights` sets up the window, in its keywords."""
+        peer = self.window_convention == "pymc_marketing"
+        return {
+            "window": self.window,
+            "normalise": self.normalise,
+            "binomial_offset": int(peer),
+            "weibull_minmax": peer,
+        }
 
     @property
     def adstock_parameters(self) -> tuple[str, ...]:
@@ -57,6 +69,7 @@ class ChannelForm:
     normalise: bool | None = None
     saturation: Annotated[str, OneOf(SATURATION_PARAMETERS)] | None = None
     adstock_first: bool | None = None
+    window_convention: Literal["meridian", "pymc_marketing"] | None = None
 
     def __post_init__(self) -> None:
         schema.settle(self, key="model.channels")
@@ -76,6 +89,17 @@ class Model:
 
     saturation: Annotated[str, OneOf(SATURATION_PARAMETERS)] = "logistic"
     adstock_first: bool = True
+
+    window_convention: Literal["meridian", "pymc_marketing"] = "meridian"
+    """Where the peers' windows differ: `pymc_marketing` has the binomial end one period later, so that its last weight
+    is not zero, and takes the least weight off the Weibull density's."""
+
+    scaling: Literal["max", "pymc_marketing", "meridian"] = "max"
+    """What KPI, media and controls are measured in, and so what priors are on. `max`: shares of the unit's highest KPI
+    and media; controls in standard deviations around their mean. `pymc_marketing`: the same, but controls as the table
+    has them. `meridian`: KPI and controls in standard deviations around their means, media in multiples of the median
+    of the periods with any; a unit alone has no need of its population there, which cancels. Fitted periods measure
+    all but how far controls move."""
 
     channels: FrozenMapping[Label, ChannelForm] = FrozenMapping()
     """Channels whose media act otherwise than those of the others, by name: `{search: {adstock: none}}`."""

@@ -21,18 +21,24 @@ class Scale:
     """Divisors and shifts of one unit, in the table's own units, in float64."""
 
     kpi: float
-    """Highest absolute KPI, or the scale that the table prescribes or the unit's group lends."""
+    """Highest absolute KPI, or the scale that the table prescribes or the unit's group lends; under the convention
+    `meridian` the standard deviation."""
+    kpi_shift: float
+    """KPI at which the scaled one is zero: its mean under the convention `meridian`, else 0."""
     media: Float[np.ndarray, " channel"]
-    """Highest media of a week; 1.0 for an absent channel."""
+    """Highest media of a week, or the median of those with any; 1.0 for an absent channel."""
     control_mean: Float[np.ndarray, " linear"]
     control_sd: Float[np.ndarray, " linear"]
-    """Over every period whose controls are known; 1.0 for a constant column, which thereby becomes zero."""
+    """Over every period whose controls are known; 1.0 for a constant column, which thereby becomes zero. Under the
+    convention `pymc_marketing`, which leaves controls as they are, 1.0 beside means of zero."""
     control_varies: Bool[np.ndarray, " linear"]
     """False for a constant column."""
     control_log: Bool[np.ndarray, " linear"]
     """Columns that the model has as their logarithms, as everything else here is of them."""
     reference: Float[np.ndarray, " linear"]
     """Value against which a column's contribution is told: a control's mean, a treatment's baseline."""
+    usual_controls: Float[np.ndarray, " linear"]
+    """Mean of each column over the fitted weeks in the table's unit, geometric where the model has its logarithm."""
     trend_weeks: int
     """First weeks, over which the trend runs from -0.5 to 0.5."""
 
@@ -46,8 +52,8 @@ class Scale:
         return mixing
 
     def scaled_kpi(self, unit: Unit) -> Float[np.ndarray, " week"]:
-        """KPI in shares of the scale; zero where not observed."""
-        return np.nan_to_num(unit.kpi, nan=0.0) / self.kpi
+        """KPI less its shift in shares of the scale; zero where not observed."""
+        return np.nan_to_num(unit.kpi - self.kpi_shift, nan=0.0) / self.kpi
 
     def scaled_media(self, unit: Unit) -> Float[np.ndarray, "week channel"]:
         """Media in shares of each channel's scale."""
@@ -60,11 +66,6 @@ class Scale:
     def controls_against(self, unit: Unit, reference: Float[np.ndarray, " linear"]) -> Float[np.ndarray, "week linear"]:
         """Controls and treatments, in their logarithms where the model has them so, less a value of each."""
         return np.where(unit.observed[:, None], _logged(unit.controls, self.control_log) - reference, 0.0)
-
-    @property
-    def usual_controls(self) -> Float[np.ndarray, " linear"]:
-        """The mean of each column over the fitted weeks in the table's unit, geometric where it is of logarithms."""
-        return np.where(self.control_log, np.exp(np.where(self.control_log, self.control_mean, 0.0)), self.control_mean)
 
 
 def known_weeks(unit: Unit, *, window: int) -> Bool[np.ndarray, " week"]:
@@ -102,7 +103,12 @@ def lent_spread(scales: Sequence[Scale]) -> Float[np.ndarray, "unit linear"]:
 
 
 def measure(
-    unit: Unit, fitted: Bool[np.ndarray, " week"], holdout: int = 0, *, treatments: Sequence[Treatment] = ()
+    unit: Unit,
+    fitted: Bool[np.ndarray, " week"],
+    holdout: int = 0,
+    *,
+    treatments: Sequence[Treatment] = (),
+    convention: str = "max",
 ) -> Scale:
     """The scale of a unit, from the weeks `fitted`, so that held-out weeks tell nothing of what is to be foretold.
 
@@ -117,11 +123,13 @@ def measure(
         fitted: Weeks of the likelihood.
         holdout: Last weeks that are held out, over which the trend goes on.
         treatments: What the last columns of the controls are.
+        convention: What `Model.scaling` says.
     """
     few = is_new(fitted)
     seen = unit.observed if few else fitted
     past = np.arange(len(seen)) <= np.flatnonzero(seen)[-1]
-    media = np.max(np.where(past[:, None], np.abs(unit.media), 0.0), axis=0)
+    media = _media_scale(np.where(past[:, None], unit.media, 0.0), convention)
+    kpi, shift = _kpi_scale(unit, fitted, convention)
     log = np.zeros(unit.controls.shape[1], bool)
     log[len(log) - len(treatments) :] = [treatment.form == "log" for treatment in treatments]
     controls = _logged(unit.controls[unit.observed], log)
@@ -133,17 +141,37 @@ def measure(
     treated = own.T[len(log) - len(treatments) :]
     baselines = [_baseline(treatment, column) for treatment, column in zip(treatments, treated, strict=True)]
     reference = np.concatenate([mean[: len(mean) - len(treatments)], baselines])
+    as_they_are = convention == "pymc_marketing"
     return Scale(
-        kpi=unit.kpi_scale if unit.kpi_scale is not None else float(np.max(np.abs(unit.kpi[fitted]))),
+        kpi=kpi,
+        kpi_shift=shift,
         media=np.where(media > 0, media, 1.0),
-        control_mean=mean,
-        control_sd=np.where(constant, 1.0, sd),
+        control_mean=np.zeros(len(mean)) if as_they_are else mean,
+        control_sd=np.where(constant | as_they_are, 1.0, sd),
         control_varies=~constant,
         control_log=log,
         # Of a column that never moved nothing is known, and so it brings nothing.
         reference=np.where(constant, mean, reference),
+        usual_controls=np.where(log, np.exp(np.where(log, mean, 0.0)), mean),
         trend_weeks=len(seen) if few else len(seen) - holdout,
     )
+
+
+def _kpi_scale(unit: Unit, fitted: Bool[np.ndarray, " week"], convention: str) -> tuple[float, float]:
+    """Divisor and shift of the KPI."""
+    if unit.kpi_scale is not None:
+        return unit.kpi_scale, 0.0
+    kpi = unit.kpi[fitted]
+    if convention == "meridian":
+        return float(kpi.std()), float(kpi.mean())
+    return float(np.max(np.abs(kpi))), 0.0
+
+
+def _media_scale(media: Float[np.ndarray, "week channel"], convention: str) -> Float[np.ndarray, " channel"]:
+    """Divisor of each channel's media; 0 where there are none."""
+    if convention != "meridian":
+        return np.max(np.abs(media), axis=0)
+    return np.array([np.median(column[column != 0]) if column.any() else 0.0 for column in media.T])
 
 
 def _logged(controls: Float[np.ndarray, "week linear"], log: Bool[np.ndarray, " linear"]) -> np.ndarray:

@@ -136,7 +136,7 @@ def _rank_unit(result: UnitResult, unit: Unit, truth: _Values, panel: Panel, spe
     likelihood, the KPI of the last week had it come again, and the product of the noise and the media's contribution.
     """
     weeks = scaling.likelihood_weeks(unit, window=spec.model.window, holdout=0)
-    factors = scaling.measure(unit, weeks, treatments=spec.data.treatments)
+    factors = scaling.measure(unit, weeks, treatments=spec.data.treatments, convention=spec.model.scaling)
     media, columns = factors.scaled_media(unit), simulate.design(unit.dates, unit.controls, spec.model)
     present = np.flatnonzero(unit.media.any(axis=0))
     kpi = factors.scaled_kpi(unit)
@@ -272,6 +272,7 @@ def _drawn(result: UnitResult, factors: scaling.Scale, spec: Spec) -> _Values:
     curves = spec.model.channel_parameters[:-1]
     channel = {name: pick(name) / factors.media ** scaling.MEDIA_POWERS.get(name, 0) for name in curves}
     coefficients = pick("coefficients")
+    coefficients[:, 0] -= factors.kpi_shift
     linear = np.linalg.solve(factors.column_mixing(coefficients.shape[1]), coefficients.T).T
     return _Values(
         channel={**channel, "effect": pick("effect") / factors.kpi}, linear=linear, noise=pick("noise") / factors.kpi

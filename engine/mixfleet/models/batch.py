@@ -183,8 +183,8 @@ def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
         columns=len(baseline.column_names(spec.model, spec.data)),
         units=max(1, spec.compute.lanes // chains),
         chains=chains,
-        # Columns are data: neither terms nor their dates make another program.
-        model=replace(spec.model, baseline=(), channels=FrozenMapping()),
+        # Columns and scales are data: neither terms nor their dates make another program.
+        model=replace(spec.model, baseline=(), channels=FrozenMapping(), scaling="max"),
         term=term,
         families=tuple(families),
         strengths=strength_families(spec.prior, panel),
@@ -200,7 +200,7 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
     holdout = spec.data.holdout or 0
     fitted = scaling.likelihood_weeks(unit, window=model.window, holdout=holdout)
     contribution_weeks = fitted if fitted.any() else scaling.known_weeks(unit, window=model.window)
-    measured = scaling.measure(unit, fitted, holdout, treatments=spec.data.treatments)
+    measured = scaling.measure(unit, fitted, holdout, treatments=spec.data.treatments, convention=model.scaling)
     names = dict(zip(panel.keys, unit.labels, strict=True))
     controls = measured.scaled_controls(unit)
     design = baseline.design(unit.dates, controls, model=model, fitted_weeks=measured.trend_weeks, unit=names)

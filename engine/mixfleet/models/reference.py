@@ -131,7 +131,7 @@ def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Priors
     """A unit of the panel as `media_mix` takes it."""
     model, holdout = spec.model, spec.data.holdout or 0
     fitted = scaling.likelihood_weeks(unit, window=model.window, holdout=holdout)
-    measured = scaling.measure(unit, fitted, holdout, treatments=spec.data.treatments)
+    measured = scaling.measure(unit, fitted, holdout, treatments=spec.data.treatments, convention=model.scaling)
     controls = measured.scaled_controls(unit)
     names = dict(zip(panel.keys, unit.labels, strict=True))
     mean, sd = baseline.column_priors(model, spec.data, spec.prior, names)
@@ -262,6 +262,10 @@ def _carry_over(media: Array, parameters: Mapping[str, Array], form: MediaForm) 
     if form.adstock == "none":
         return media
     weights = _weights(parameters, form)
+    if form.window_convention == "pymc_marketing" and form.adstock == "weibull_pdf":
+        span = weights.max(axis=0) - weights.min(axis=0)
+        alone = (jnp.arange(form.window) == 0)[:, None]
+        weights = jnp.where(span > 0, (weights - weights.min(axis=0)) / jnp.where(span > 0, span, 1.0), alone)
     if form.normalise:
         weights = weights / weights.sum(axis=0, keepdims=True)
     source = np.arange(len(media))[:, None] - np.arange(form.window)
@@ -276,7 +280,8 @@ def _weights(parameters: Mapping[str, Array], form: MediaForm) -> Float[Array, "
         case "geometric":
             return here["decay"] ** lag
         case "binomial":
-            return (1 - lag / form.window) ** (1 / here["decay"] - 1)
+            ends = form.window + (form.window_convention == "pymc_marketing")
+            return (1 - lag / ends) ** (1 / here["decay"] - 1)
         case "delayed":
             return here["decay"] ** ((lag - here["delay"]) ** 2)
     if form.adstock in ADSTOCKS:

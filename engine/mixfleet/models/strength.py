@@ -86,7 +86,11 @@ def strength_prior(
     worth = float(np.mean(unit.value_per_kpi[weeks])) if weeks.any() else np.nan
     ran, has_column = np.any(unit.media != 0, axis=0), has_spend(panel)
     money = (spend > 0) & (np.isfinite(worth) and worth > 0)
-    total = MEAN_KPI if unit.kpi_scale is not None else float(np.mean(np.abs(scale.scaled_kpi(unit)[weeks])))
+    total = (
+        MEAN_KPI
+        if unit.kpi_scale is not None
+        else float(np.mean(np.abs(scale.scaled_kpi(unit)[weeks] + scale.kpi_shift / scale.kpi)))
+    )
     shares = _shares(spend, ran)
     measures, distributions, rows = [], [], []
     for c, (channel, family) in enumerate(zip(panel.channels, families, strict=True)):

@@ -95,9 +95,7 @@ def windows(
         channels = len(group.channels or term.forms)
         known = len(form.adstock_parameters)
         if known:
-            weights, tangents = adstock.weights_and_tangents(
-                form.adstock, own[:known], window=form.window, normalise=form.normalise
-            )
+            weights, tangents = adstock.weights_and_tangents(form.adstock, own[:known], **form.window_options)
         else:
             weights, tangents = jnp.ones((1, channels, extent[1]), structure.dtype), ()
         longer = [(0, term.window - len(weights)), (0, 0), (0, 0)]

@@ -114,6 +114,7 @@ def _natural(fitted: Finished, spec: Spec) -> dict[str, np.ndarray]:
         values[name] = value * (scale.kpi if name == "noise" else 1.0)
     mixing = scale.column_mixing(fitted.job.member.design.shape[1])
     values["coefficients"] = np.tensordot(mixing, draws.coefficients, axes=1)
+    values["coefficients"][0] += scale.kpi_shift
     return values
 
 
@@ -140,7 +141,9 @@ def _params(
     factor = np.concatenate([*factors, np.where([name == "noise" for name in shared], member.scale.kpi, 1.0)])
     mixing = member.scale.column_mixing(len(columns))
     mean, sd = baseline.column_priors(spec.model, spec.data, spec.prior, _names(member, panel))
-    prior_mean = np.concatenate([prior[:, 0] * factor, mixing @ mean])
+    linear = mixing @ mean
+    linear[0] += member.scale.kpi_shift
+    prior_mean = np.concatenate([prior[:, 0] * factor, linear])
     prior_sd = np.concatenate([prior[:, 1] * factor, np.sqrt((mixing * sd) ** 2 @ np.ones(len(sd)))])
 
     rows = parameter_quantities(structure)

@@ -274,6 +274,8 @@ def saturated_adstock(
 
 def _carry_over(series: Float[np.ndarray, " week"], here: dict[str, float], form: MediaForm) -> np.ndarray:
     weights = np.array([_weight(form, here, lag) for lag in range(form.window)])
+    if form.window_convention == "pymc_marketing" and form.adstock == "weibull_pdf":
+        weights = (weights - weights.min()) / np.ptp(weights)
     if form.normalise:
         weights = weights / weights.sum()
     return np.convolve(series, weights)[: len(series)]
@@ -285,7 +287,8 @@ def _weight(form: MediaForm, here: dict[str, float], lag: int) -> float:
     if form.adstock == "geometric":
         return here["decay"] ** lag
     if form.adstock == "binomial":
-        return (1 - lag / form.window) ** (1 / here["decay"] - 1)
+        last = form.window + 1 if form.window_convention == "pymc_marketing" else form.window
+        return (1 - lag / last) ** (1 / here["decay"] - 1)
     if form.adstock == "delayed":
         return here["decay"] ** ((lag - here["delay"]) ** 2)
     shape, scale = here["adstock_shape"], here["adstock_scale"]

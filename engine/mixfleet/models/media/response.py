@@ -42,7 +42,7 @@ def by_form(term: MediaTerm, curves: Curves, function: Callable[[FormGroup, Curv
 def window(curves: Curves, form: MediaForm) -> Float[Array, "window *unit channel draw"]:
     """Weights of the carry-over window by lag."""
     parameters = tuple(curves.shape[: len(form.adstock_parameters)])
-    found = adstock.weights(form.adstock, parameters, window=form.window, normalise=form.normalise)
+    found = adstock.weights(form.adstock, parameters, **form.window_options)
     # A family without parameters has one window for all.
     if parameters:
         return found

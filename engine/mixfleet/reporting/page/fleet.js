@@ -24,8 +24,8 @@ function overview() {
   const charts = node("div", { class: "charts" }), even = fleet.break_even === null ? undefined : fleet.break_even;
   const coloured = (rows) => rows.map((row) => [row[0], row.slice(1, 4), colourOf(row[0])]);
   if (total.channels.length) charts.append(intervals(coloured(total.channels), RATIO + " by channel, 90 % intervals" + (even === undefined ? "" : "; dashed: money back at " + number(even)), even));
-  const brought = total.components.filter((row) => row[1] === "channel").map((row) => [row[0], row.slice(2, 5), colourOf(row[0])]);
-  if (brought.length) charts.append(intervals(brought, "What each channel brought, " + fleet.kpi_unit.replace(/^of /, "") + ", 90 % intervals"));
+  const brought = total.components.filter((row) => row[1] !== "baseline").map((row) => [row[0], row.slice(2, 5), colourOf(row[0])]);
+  if (brought.length) charts.append(intervals(brought, "What each channel and treatment brought, " + fleet.kpi_unit.replace(/^of /, "") + ", 90 % intervals"));
   if (total.worth.profit && total.worth.profit.length) charts.append(intervals(coloured(total.worth.profit), "Profit by channel after its cost" + money + ", 90 % intervals; dashed: none", 0));
   if (total.worth.ltv_cac && total.worth.ltv_cac.length) charts.append(intervals(coloured(total.worth.ltv_cac), "LTV:CAC by channel, 90 % intervals; dashed: money back", 1));
   section.append(charts);
