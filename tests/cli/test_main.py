@@ -314,7 +314,7 @@ def test_help_names_the_groups() -> None:
     result = call("fit", "--help")
     assert result.exit_code == 0
     text = " ".join(result.output.split())
-    assert "prior=default|tight|weak" in text
+    assert "prior=default|meridian|pymc_marketing|tight|weak" in text
     assert "--config-dir" in text
 
 
