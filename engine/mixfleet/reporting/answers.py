@@ -106,7 +106,7 @@ def gained(maximise: str, terms: Terms) -> str:
     if maximise == "profit":
         return f"{terms.currency} more profit".strip()
     if maximise == "outcome" and terms.valued:
-        return f"{terms.currency or 'revenue'} more".strip()
+        return f"{terms.currency} more" if terms.currency else "more revenue"
     return f"more {terms.kpi}"
 
 

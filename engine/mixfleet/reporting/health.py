@@ -30,6 +30,10 @@ class Group:
         """How many units they are about."""
         return len({remark.unit for remark in self.remarks})
 
+    def units_of(self, verdicts: Mapping[tuple[str, ...], str], verdict: str) -> list[tuple[str, ...]]:
+        """Those of its units that have a verdict, the one with the worst remark first."""
+        return [unit for unit in dict.fromkeys(remark.unit for remark in self.remarks) if verdicts[unit] == verdict]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Health:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from mixfleet.analysis.insight import Insight
 from mixfleet.budgeting.plan import Plan
 from mixfleet.reporting.answers import Sentence, Terms, plan_answer
-from mixfleet.reporting.health import FAIL, Health, judge
+from mixfleet.reporting.health import FAIL, REVIEW, Health, judge
 from mixfleet.reporting.highlights import KINDS, Highlight, highlights
 from mixfleet.reporting.numbers import amount, count, listing, percent, span
 
@@ -196,12 +196,12 @@ def _doubt(insight: Insight, terms: Terms, health: Health) -> Sentence:
     failed = [" / ".join(unit) for unit, verdict in health.units.items() if verdict == FAIL]
     if failed:
         found.append(f"Do not use {count(len(failed), 'unit')} ({listing(failed, 3)}), which no total holds.")
-    doubts = [group for group in health.groups if KINDS[group.kind].severity == "doubt"]
-    if doubts:
-        worst = doubts[0]
-        unit = " / ".join(worst.remarks[0].unit)
-        more = f", such as {unit}" if worst.units > 1 else f" ({unit})"
-        found.append(f"Use {count(worst.units, 'unit')} with care{more}: {KINDS[worst.kind].title}.")
+    for group in health.groups:
+        names = [" / ".join(unit) for unit in group.units_of(health.units, REVIEW)]
+        if KINDS[group.kind].severity == "doubt" and names:
+            such = f", such as {names[0]}" if len(names) > 1 else f" ({names[0]})"
+            found.append(f"Use {count(len(names), 'unit')} with care{such}: {KINDS[group.kind].title}.")
+            break
     found.append(_test_first(insight, terms))
     return Sentence(topic="doubt", text=" ".join(part for part in found if part) or "No check found a doubt.")
 

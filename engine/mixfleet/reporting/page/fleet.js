@@ -46,9 +46,12 @@ function heat() {
     ...(paid ? [node("option", { value: "" }, RATIO + " of all paid media"), ...fleet.channels.map((name) => node("option", { value: "c" + name }, RATIO + " of " + name))] : []),
     node("option", { value: "share" }, "Media's share of the " + fleet.kpi));
   const place = node("div", { class: "wide" });
-  const rowsOf = (row) => keys.length > 1 ? row.unit.slice(0, -1).join(" / ") : row.unit[0];
-  const columnOf = (row) => keys.length > 1 ? row.unit[keys.length - 1] : keys[0];
-  const rows = [...new Set(fleet.status.map(rowsOf))], columns = [...new Set(fleet.status.map(columnOf))].sort();
+  const across = (row) => keys.length > 1 ? row.unit[keys.length - 1] : keys[0], along = (row) => keys.length > 1 ? row.unit.slice(0, -1).join(" / ") : row.unit[0];
+  const distinct = (of) => [...new Set(fleet.status.map(of))];
+  // Many columns would scroll out of sight: the longer side goes down the page.
+  const turned = distinct(across).length > Math.max(9, distinct(along).length);
+  const [rowsOf, columnOf] = turned ? [across, along] : [along, across];
+  const rows = turned ? distinct(rowsOf).sort() : distinct(rowsOf), columns = distinct(columnOf).sort();
   const at = new Map(fleet.status.map((row, i) => [JSON.stringify([rowsOf(row), columnOf(row)]), i]));
   function draw(what) {
     const value = (row) => what === "share" ? (row.share === null ? null : [row.share]) : what ? row.by[what.slice(1)] : row.roi;
@@ -73,7 +76,7 @@ function heat() {
       return node("td", { style, ...open }, (what === "share" ? percent(found[0]) : number(found[0])) + (row.verdict === "review" ? " !" : ""), found.length > 1 ? node("small", {}, number(found[1]) + " – " + number(found[2])) : null);
     };
     place.replaceChildren(node("table", { class: "heat" + (columns.length > 9 ? " dense" : "") + (columns.length === 1 ? " single" : "") },
-      node("thead", {}, node("tr", {}, node("th", { class: "row" }, keys.join(" / ")), ...columns.map((column) => node("th", {}, column)))),
+      node("thead", {}, node("tr", {}, node("th", { class: "row" }, (turned ? [...keys.slice(-1), ...keys.slice(0, -1)] : keys).join(" / ")), ...columns.map((column) => node("th", {}, column)))),
       node("tbody", {}, ...rows.map((name) => node("tr", {}, node("th", { class: "row" }, name), ...columns.map((column) => cell(name, column)))))));
   }
   section.append(node("p", { class: "quiet" }, "Mean and 90 % interval. " + (fleet.break_even === null ? "Blue is high and orange low among the units" : "Blue is above break-even (" + number(fleet.break_even) + "), orange below it") + "; pale is uncertain, striped is not to be used, ! asks for a review. Choose a unit to see more."),
