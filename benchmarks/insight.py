@@ -44,7 +44,7 @@ def tables(path: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
             name = {None: "by unit", (): "in total"}.get(by, f"by {by}")
             yield f"returns {name}, {period}", lambda by=by, period=period: insight.returns(by, period)
             yield f"contributions {name}, {period}", lambda by=by, period=period: insight.contributions(by, period)
-    for name in ("carry_over", "curves", "shapes", "overlap", "movement", "fit", "residuals", "left_out"):
+    for name in ("carry_over", "curves", "shapes", "overlap", "movement", "fit", "checks", "left_out"):
         yield name, getattr(insight, name)
     yield "fit in total", lambda: insight.fit(by=())
 

@@ -17,7 +17,7 @@ from mixfleet.analysis.posterior_draws import Fleet, read_fleet
 from mixfleet.data.formats.parquet_file import ParquetTooLarge, read_parquet
 from mixfleet.data.frames import FrameKind, to_frame
 from mixfleet.errors import ConfigError, RunError
-from mixfleet.posterior.unit_result import certified
+from mixfleet.posterior.unit_result import CERTIFIED, certified, summed_statuses
 from mixfleet.storage import atomic_files
 from mixfleet.storage.draws_reader import UnitDraws
 from mixfleet.storage.output_folder import read_output
@@ -36,18 +36,24 @@ if TYPE_CHECKING:
 __all__ = ["Run", "SavedUnit", "open"]
 
 
-def open(path: str | Path, *, frame: FrameKind = "pandas") -> "Run":
+def open(
+    path: str | Path, *, frame: FrameKind = "pandas", include: Sequence[str] = (), exclude: Sequence[str] = ()
+) -> "Run":
     """A finished run.
 
     Args:
         path: A run folder, or a folder of runs for the one finished last.
         frame: Library of the tables it returns.
+        include: Statuses whose units enter totals and plans beside the certified ones: `misfit`.
+        exclude: Certified statuses whose units do not, such as `ok_warn`.
 
     Raises:
+        ConfigError: A status that cannot be included, or is not among the certified ones.
         RunError: There is no finished run, or its files are damaged.
     """
     reader = read_run(path)
-    return Run(path=reader.path, manifest=reader.manifest, frame=frame)
+    summed = summed_statuses(include, exclude)
+    return Run(path=reader.path, manifest=reader.manifest, frame=frame, summed=summed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +64,8 @@ class Run:
     manifest: Mapping[str, Any]
     """Versions, seed, config, fingerprint, devices, timings, counts by status, digest of the result."""
     frame: FrameKind = "pandas"
+    summed: frozenset[str] = CERTIFIED
+    """Statuses of the units that enter totals and plans."""
 
     def __repr__(self) -> str:
         """Counts by status."""
@@ -119,6 +127,10 @@ class Run:
     def weekly(self) -> Any:
         """KPI and its fitted mean and 90 % interval by unit and date."""
         return to_frame(self.table("weekly"), self.frame)
+
+    def checks(self) -> Any:
+        """Every check of every unit's model; see `mixfleet.posterior.model_checks`."""
+        return to_frame(self.table("checks"), self.frame)
 
     def findings(self) -> Any:
         """What the checks had to say about the table."""
@@ -269,7 +281,7 @@ class Run:
         Raises:
             RunError: The run kept no draws, or an older version made it that did not keep the table.
         """
-        return read_fleet(self._reader, draws)
+        return read_fleet(self._reader, draws, summed=self.summed)
 
     def table(self, name: str) -> pa.Table:
         """A summary table as Arrow, by file name without suffix.

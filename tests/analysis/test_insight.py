@@ -16,6 +16,7 @@ from mixfleet.fitting.runner import execute
 from mixfleet.models import baseline
 from mixfleet.posterior.statistics import statistics
 from mixfleet.run import Run
+from mixfleet.run import open as open_run
 from mixfleet.simulation.truth import saturated_adstock
 from tests.support import stub_engine
 from tests.support.saved_run import CHANNELS, panel, saved_run
@@ -152,8 +153,23 @@ def test_totals_say_what_they_leave_out(tmp_path: Path) -> None:
     assert dict(zip(zip(left.brand, left.market, strict=True), left.status, strict=True)) == {
         ("bolt", "FR"): "quarantined",
         ("core", "DE"): "rejected",
-        ("core", "FR"): "quarantined",
+        ("core", "FR"): "misfit",
     }
+
+
+def test_totals_hold_what_the_reader_asks_for(tmp_path: Path) -> None:
+    run = saved_run(tmp_path, Model(window=WINDOW))
+    more = open_run(run.path, include=("misfit",)).insight
+    total = more.contributions(by=())
+    assert set(total.units) == {4}
+    assert set(total.excluded_units) == {"bolt / FR; core / DE"}
+    assert set(total.included_statuses) == {"misfit; ok; ok_retried; ok_warn"}
+    fewer = open_run(run.path, exclude=("ok_warn",))
+    assert set(fewer.insight.contributions(by=()).units) == {2}
+    assert "acme / FR" in fewer.budget(weeks=6).totals["excluded_units"]
+    for asked in ({"include": ("quarantined",)}, {"exclude": ("misfit",)}):
+        with pytest.raises(ConfigError, match="must be of"):
+            open_run(run.path, **asked)
 
 
 def test_quarantined_units_are_seen_as_such(tmp_path: Path) -> None:

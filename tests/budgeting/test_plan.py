@@ -97,7 +97,7 @@ def test_margins_are_equal_where_nothing_binds(run: Run) -> None:
 def test_units_that_are_not_certified_keep_their_spend_and_are_named(plan: Plan) -> None:
     table = plan.table()
     left = table[table.binding == "not certified"]
-    assert set(left.status) == {"quarantined"}
+    assert set(left.status) == {"quarantined", "misfit"}
     np.testing.assert_array_equal(left.spend_plan, left.spend_today)
     assert left.gain_mean.isna().all()
     assert plan.totals["excluded_units"] == ["bolt / FR", "core / DE", "core / FR"]

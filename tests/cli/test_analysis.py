@@ -35,7 +35,7 @@ def test_a_plan_is_printed_and_saved(run: Run, tmp_path: Path) -> None:
         "budget", run.path, "--weeks", 6, "--bound", "channel=tv:0.5:2", "--lock", "market=FR", "--out", tmp_path
     )
     assert result.exit_code == 0, result.output
-    for words in ("next 6 weeks", "90 % interval", "not certified: bolt / FR, core / DE, core / FR"):
+    for words in ("next 6 weeks", "90 % interval", "not in the plan: bolt / FR, core / DE, core / FR"):
         assert words in result.output
     last = result.output.replace("\n", " ").split("Over the next 6 weeks")[-1]
     assert "The plan's last unit of money returns" in last

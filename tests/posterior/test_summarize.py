@@ -67,7 +67,7 @@ def counted(found: Drawn) -> np.ndarray:
 
 
 def result_of(found: Drawn) -> UnitResult:
-    return unit_result(found.finished(), found.structure, found.panel, found.spec, status="ok", reason="")
+    return unit_result(found.finished(), found.structure, found.panel, found.spec, judged=lambda checks: ("ok", ""))
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +255,7 @@ def test_the_score_of_a_certain_forecast_is_its_error(found: Drawn):
     certain = [np.broadcast_to(np.asarray(part)[..., :1, :1], np.shape(part)) for part in finished.draws]
     draws = type(finished.draws)(*certain)._replace(observation=np.full((1, COUNT, CHAINS), 1e-12))
     result = unit_result(
-        replace(finished, draws=draws), found.structure, found.panel, found.spec, status="ok", reason=""
+        replace(finished, draws=draws), found.structure, found.panel, found.spec, judged=lambda checks: ("ok", "")
     )
     weekly, fitted = result.tables["weekly"], found.member.fitted
     error = np.abs(weekly["kpi"] - weekly["mean"])[fitted]
@@ -268,7 +268,7 @@ def test_fitted_values_come_from_every_chain():
     draws = finished.draws
     shifted = draws._replace(effect=draws.effect + np.arange(CHAINS))
     curves = unit_result(
-        replace(finished, draws=shifted), found.structure, found.panel, found.spec, status="ok", reason=""
+        replace(finished, draws=shifted), found.structure, found.panel, found.spec, judged=lambda checks: ("ok", "")
     ).tables["curves"]
     # Effects differ by chain, so the curve's spread is that of the chains, not of one of them.
     last = curves["channel"] == "channel_0"

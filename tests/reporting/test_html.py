@@ -11,7 +11,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mixfleet.analysis.tables.residuals import NOISE
 from mixfleet.config import Model
 from mixfleet.data.panel import Panel
 from mixfleet.data.validation.finding import Finding, about_unit
@@ -245,16 +244,19 @@ def test_without_a_saved_forecast_there_is_none(page: Page) -> None:
     assert json.loads(page.pieces["fleet"])["forecast"] is None
 
 
-def test_each_unit_says_what_the_checks_and_its_residuals_said(page: Page, run: Run) -> None:
+def test_each_unit_says_what_the_checks_of_its_model_said(page: Page, run: Run) -> None:
     fleet = json.loads(page.pieces["fleet"])
-    statements = run.insight.residuals().set_index(["brand", "market"]).statement
+    checks = run.insight.checks()
+    doubts = checks[checks.verdict == "doubt"]
     for place, row in enumerate(fleet["status"]):
         unit = json.loads(page.pieces[f"unit-{place}"])
-        fitted = tuple(row["unit"]) in statements.index
-        assert unit["residuals"] == ([statements[tuple(row["unit"])]] if fitted else [])
+        own = (checks.brand == row["unit"][0]) & (checks.market == row["unit"][1])
+        assert unit["checks"] == checks[own & (checks.verdict == "doubt")].statement.tolist()
+        assert unit["checked"] == own.sum()
         assert unit["borrowed"] == []
-    doubts = [one for one in fleet["remarks"] if "is not noise" in one["text"]]
-    assert len(doubts) == (statements != NOISE).sum()
+    assert len(doubts)
+    said = [one["text"] for one in fleet["remarks"] if one["severity"] == "doubt"]
+    assert sum(text in set(doubts.statement) for text in said) == len(doubts)
 
 
 def test_findings_go_to_their_unit(tmp_path: Path) -> None:

@@ -213,7 +213,12 @@ CASES: dict[str, Poison] = {
     "P17_columns_above_rows": _warned("more_columns_than_rows", lambda frame: frame.iloc[:4], min_weeks=4),
     # Its posterior is a needle, but a proper one: who certifies it on any rung must have found the needle.
     "P18_steep": Poison(spoil=_steep, panel="accepted", status=(*_DOUBTFUL, "ok")),
-    "P19_outlier": _warned("kpi_outlier", lambda frame: frame.assign(kpi=frame["kpi"] + 1e9 * (frame.index == 60))),
+    "P19_outlier": Poison(
+        spoil=lambda frame: frame.assign(kpi=frame["kpi"] + 1e9 * (frame.index == 60)),
+        panel="warned",
+        status=("misfit", "quarantined"),
+        rule="kpi_outlier",
+    ),
     "P20_short": _warned("short_for_seasonality", lambda frame: frame.iloc[:40]),
     "P22_future": _warned("date_future", _dates(lambda d: d + pd.Timedelta(weeks=104))),
 }

@@ -13,6 +13,7 @@ from mixfleet.data.scaling import MEDIA_POWERS
 from mixfleet.fitting.executor import Executor
 from mixfleet.fitting.runner import execute
 from mixfleet.models import baseline
+from mixfleet.posterior.model_checks.check import ModelCheck, check_columns
 from mixfleet.posterior.unit_result import UnitResult
 from mixfleet.run import Run
 
@@ -25,7 +26,7 @@ STATUSES = {
     ("bolt", "DE"): "ok_retried",
     ("bolt", "FR"): "quarantined",
     ("core", "DE"): "rejected",
-    ("core", "FR"): "quarantined",
+    ("core", "FR"): "misfit",
 }
 LIKELY = {
     "decay": (0.1, 0.8),
@@ -126,11 +127,20 @@ def _result(unit: Unit, panel: Panel, spec: Spec, chains: int, draws: int) -> Un
         status=status,
         reason="" if status == "ok" else f"it was {status}",
         diagnostics={"draws": draws, "chains": chains},
-        tables={"fit": _quality(), "weekly": _weekly(unit)},
+        tables={"fit": _quality(), "weekly": _weekly(unit), "checks": check_columns(_checks(unit))},
         draws={name: np.asarray(drawn, np.float32) for name, drawn in values.items()},
         dims={**dict.fromkeys(names, ("channel",)), "coefficients": ("column",)},
         coords={"channel": panel.channels, "column": columns},
     )
+
+
+def _checks(unit: Unit) -> list[ModelCheck]:
+    """One that is passed and, of every other unit, one that is not."""
+    found = [ModelCheck(kind="forecast", statistic=1.0, threshold=2.0)]
+    if unit.labels[1] == "DE":
+        said = "neighbouring periods' misses go the same way"
+        found += [ModelCheck(kind="autocorrelation", statistic=2.5, threshold=1.5, verdict="doubt", statement=said)]
+    return found
 
 
 def _quality() -> dict[str, np.ndarray]:

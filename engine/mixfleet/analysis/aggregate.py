@@ -114,9 +114,9 @@ def gather(fleet: Fleet, walked: Iterable[tuple[Any, Any]], groupings: Sequence[
     """
     sums: dict[tuple[str, ...], dict[tuple[str, ...], Any]] = {by: {} for by in groupings}
     kept, account = [], None
-    for unit, certified, (account, summary) in zip(fleet.units, fleet.certified, walked, strict=True):
+    for unit, included, (account, summary) in zip(fleet.units, fleet.included, walked, strict=True):
         kept.append(summary)
-        for by, found in sums.items() if certified else ():
+        for by, found in sums.items() if included else ():
             label, whole = _labels(fleet, by, unit.labels), _repeated(account, fleet.draws)
             if label in found:
                 # In place, as a fresh array for every unit would cost more than the sum.
@@ -241,7 +241,7 @@ def _longest(index: Int[np.ndarray, " week"]) -> int:
 
 
 def _group(fleet: Fleet, by: tuple[str, ...], label: tuple[str, ...]) -> Group:
-    fitted = [(unit.labels, bool(certified)) for unit, certified in zip(fleet.units, fleet.certified, strict=True)]
+    fitted = [(unit.labels, bool(included)) for unit, included in zip(fleet.units, fleet.included, strict=True)]
     own = [
         (labels, ok)
         for labels, ok in fitted + [(row, False) for row in fleet.missing]

@@ -47,6 +47,7 @@ def subjects(
         head = {
             **dict(zip(columns, group.labels, strict=True)),
             "units": len(group.units),
+            "included_statuses": "; ".join(fleet.included_statuses),
             "excluded": len(group.excluded),
             "excluded_units": "; ".join(" / ".join(labels) for labels in group.excluded),
         }

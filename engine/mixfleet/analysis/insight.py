@@ -25,7 +25,6 @@ from mixfleet.analysis.tables import (
     forecast,
     platform_reports,
     prior_shift,
-    residuals,
     scenarios,
 )
 from mixfleet.analysis.tables import curves as curve_tables
@@ -273,9 +272,9 @@ class Insight:
         """Prior and posterior of every parameter and ROI: whether the data said anything."""
         return self._framed(prior_shift.movement(self.tables("params"), self.tables("roi"), self.fleet.keys))
 
-    def residuals(self) -> Any:
-        """Whether what is unexplained looks like noise, by unit: autocorrelation, heteroscedasticity, coverage."""
-        return self._framed(residuals.residuals(self.fleet))
+    def checks(self) -> Any:
+        """Every check of every unit's model: statistic, threshold, verdict and, where it is not passed, a statement."""
+        return self._framed(self.tables("checks"))
 
     def pooling(self) -> Any:
         """How far each unit borrowed from its group, by parameter and channel, and where the variance lies.
@@ -348,7 +347,7 @@ class Insight:
                 found[f"calibration{name}{ending}"] = arrow.calibration(by, period)
         found["carry_over"] = arrow.carry_over()
         some = (*(("pooling",) if self.pooled else ()), *(("experiments",) if self.tested else ()))
-        for name in ("curves", "shapes", "lags", "overlap", "movement", "fit", "residuals", *some, "left_out"):
+        for name in ("curves", "shapes", "lags", "overlap", "movement", "fit", "checks", *some, "left_out"):
             found[name] = getattr(arrow, name)()
         return found
 
@@ -362,7 +361,7 @@ class Insight:
         )
 
     def _fitted(self) -> Iterator[tuple[Any, str, bool]]:
-        return zip(self.fleet.units, self.fleet.statuses, self.fleet.certified.tolist(), strict=True)
+        return zip(self.fleet.units, self.fleet.statuses, self.fleet.included.tolist(), strict=True)
 
     def _measure(self, measure: str, by: Any, period: Any) -> Any:
         # Filtered before it becomes a frame of whichever library.

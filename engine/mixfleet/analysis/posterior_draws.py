@@ -18,7 +18,7 @@ from mixfleet.data.panel_parquet import read_units
 from mixfleet.data.scaling import Scale
 from mixfleet.errors import RunError
 from mixfleet.models import baseline
-from mixfleet.posterior.unit_result import FITTED_STATUSES, certified, kept_draws
+from mixfleet.posterior.unit_result import CERTIFIED, FITTED_STATUSES, kept_draws
 from mixfleet.posterior.unit_series import UnitSeries, counted_weeks, series_variables, unit_series
 from mixfleet.runtime import cores
 from mixfleet.storage.draws_reader import Archive
@@ -61,6 +61,8 @@ class Fleet:
     """On which each of `units` was fitted."""
     lent: Float[np.ndarray, "unit linear"]
     """What coefficients of each unit's constant controls are measured in: the spread that they have in other units."""
+    summed: frozenset[str] = CERTIFIED
+    """Statuses of the units that enter totals and plans."""
     ahead: int = 0
     """Last weeks of every unit that have yet to come; where there are any, only they count."""
     _kept: dict[int, list[dict[str, np.ndarray]]] = field(default_factory=dict, repr=False, compare=False)
@@ -79,9 +81,14 @@ class Fleet:
         return media_term(self.spec.model, self.channels)
 
     @property
-    def certified(self) -> Bool[np.ndarray, " unit"]:
-        """Which of `units` may enter a total."""
-        return np.array([certified(status) for status in self.statuses], bool)
+    def included(self) -> Bool[np.ndarray, " unit"]:
+        """Which of `units` enter totals and plans."""
+        return np.array([status in self.summed for status in self.statuses], bool)
+
+    @property
+    def included_statuses(self) -> list[str]:
+        """Statuses of these units, those that occur."""
+        return sorted(self.summed.intersection(self.statuses))
 
     def seen(self) -> "Fleet":
         """The same, of which only the weeks count that the fit saw."""
@@ -164,12 +171,13 @@ class Fleet:
         )
 
 
-def read_fleet(reader: RunReader, draws: int) -> Fleet:
+def read_fleet(reader: RunReader, draws: int, *, summed: frozenset[str] = CERTIFIED) -> Fleet:
     """The fitted units of a finished run.
 
     Args:
         reader: Of the run.
         draws: How many draws of each unit to look at, at most; evenly spaced over all chains.
+        summed: Statuses of the units that enter totals and plans.
 
     Raises:
         RunError: The run kept no draws, or an older version made it that did not keep the table.
@@ -203,5 +211,6 @@ def read_fleet(reader: RunReader, draws: int) -> Fleet:
         missing={labels[row]: name for row, name in enumerate(statuses) if name not in FITTED_STATUSES},
         draws=min(draws, max(sizes, default=0)),
         scales=scales,
+        summed=summed,
         lent=scaling.lent_spread(scales),
     )

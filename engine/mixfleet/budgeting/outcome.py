@@ -226,7 +226,7 @@ def outcome_of_spend(
         weeks=weeks,
         unit=places,
         channel=channels,
-        certified=fleet.certified[places] & ~credited,
+        certified=fleet.included[places] & ~credited,
         credited=credited,
         apart=apart,
         today=today * rates[places],

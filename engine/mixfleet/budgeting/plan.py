@@ -198,7 +198,7 @@ def make_plan(spend_outcome: SpendOutcome, limits: Limits, decision: Decision, s
     today, after = (outcome[planned, i].sum(axis=0) for i in range(2))
     gain = after - today - float(cost[planned].sum())
     gap = sum(found.gap for found in decision.found)
-    left_out = ~fleet.certified[spend_outcome.unit]
+    left_out = ~fleet.included[spend_outcome.unit]
     units = {fleet.units[place].labels for place in spend_outcome.unit[left_out]} | set(fleet.missing)
     totals = {
         **said,
@@ -215,6 +215,7 @@ def make_plan(spend_outcome: SpendOutcome, limits: Limits, decision: Decision, s
         "gap_share": float(gap / abs(after.mean())) if after.mean() else float("nan"),
         "prices": [price for found in decision.found for price in found.prices],
         "shadow_prices": {name: price for found in decision.found for name, price in found.shadow.items()},
+        "included_statuses": fleet.included_statuses,
         "excluded": len(units),
         "excluded_units": sorted(" / ".join(labels) for labels in units),
         "excluded_spend": float(spend_outcome.today[left_out].sum()),
@@ -274,7 +275,7 @@ def _cells(
 
 def _binding(spend_outcome: SpendOutcome, decision: Decision) -> np.ndarray:
     uncertified, credited = KEPT
-    kept = np.where(spend_outcome.fleet.certified[spend_outcome.unit], credited, uncertified)
+    kept = np.where(spend_outcome.fleet.included[spend_outcome.unit], credited, uncertified)
     return np.where(spend_outcome.certified, np.array(decision.binding, object), kept)
 
 

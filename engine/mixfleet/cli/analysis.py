@@ -9,7 +9,7 @@ import mixfleet
 from mixfleet import runtime
 from mixfleet.cli import printing
 from mixfleet.cli.budget import read_number
-from mixfleet.cli.console import AsJson, RunPath, Terminal, errors_shown
+from mixfleet.cli.console import AsJson, Exclude, Include, RunPath, Terminal, errors_shown, open_run
 from mixfleet.storage.table_files import write_tables
 
 __all__ = ["counterfactual", "export", "forecast", "report"]
@@ -39,13 +39,16 @@ def report(
     customer_value: CustomerValue = None,
     retention: Retention = None,
     rate: Rate = None,
+    include: Include = None,
+    exclude: Exclude = None,
     as_json: AsJson = False,
 ) -> None:
     """Writes one HTML file that needs no network: mixfleet report runs/2026-11-21."""
     terminal = Terminal.of(as_json)
     with errors_shown(terminal):
         runtime.prepare(mixfleet.Compute())
-        path = mixfleet.open(run).report(out, rates=_rates(rate), **_economics(margin, customer_value, retention))
+        opened = open_run(run, include, exclude)
+        path = opened.report(out, rates=_rates(rate), **_economics(margin, customer_value, retention))
         printing.print_path(terminal.out, "report", path)
         terminal.finish({"command": "report", "report": str(path)}, 0)
 
@@ -58,13 +61,15 @@ def export(
     customer_value: CustomerValue = None,
     retention: Retention = None,
     rate: Rate = None,
+    include: Include = None,
+    exclude: Exclude = None,
     as_json: AsJson = False,
 ) -> None:
     """Writes every table of a run for a spreadsheet: mixfleet export runs/2026-11-21 --format xlsx."""
     terminal = Terminal.of(as_json)
     with errors_shown(terminal):
         runtime.prepare(mixfleet.Compute())
-        opened = mixfleet.open(run)
+        opened = open_run(run, include, exclude)
         given = _economics(margin, customer_value, retention)
         files = opened.export(out or opened.path / "tables", kind, rates=_rates(rate), **given)
         for path in files:
@@ -78,13 +83,15 @@ def forecast(
     weeks: Annotated[int | None, typer.Option(help="Weeks ahead; by default to the end of the plan, or 13.")] = None,
     by: Annotated[list[str] | None, typer.Option(help="Key column to sum over units by.")] = None,
     period: Annotated[str, typer.Option(help="all, year, quarter, month or week.")] = "week",
+    include: Include = None,
+    exclude: Exclude = None,
     as_json: AsJson = False,
 ) -> None:
     """Says what the coming weeks bring under a plan: mixfleet forecast RUN --plan RUN/budget/plan_by_week.csv."""
     terminal = Terminal.of(as_json)
     with errors_shown(terminal):
         runtime.prepare(mixfleet.Compute())
-        opened = mixfleet.open(run, frame="pyarrow")
+        opened = open_run(run, include, exclude, frame="pyarrow")
         table = opened.insight.forecast(plan, weeks=weeks, by=by or None, period=period)
         # The one for a spreadsheet, the other for the report and the export.
         path, _ = write_tables({"forecast": table}, opened.path / "forecast", "csv", "parquet", name="forecast")
@@ -109,13 +116,15 @@ def counterfactual(
     plan: Annotated[Path, typer.Option(help="Keys, channel, date, spend; what it does not name stays as it was.")],
     by: Annotated[list[str] | None, typer.Option(help="Key column to sum over units by.")] = None,
     period: Annotated[str, typer.Option(help="all, year, quarter, month or week.")] = "all",
+    include: Include = None,
+    exclude: Exclude = None,
     as_json: AsJson = False,
 ) -> None:
     """Says what past weeks would have brought under another plan: mixfleet counterfactual RUN --plan other.csv."""
     terminal = Terminal.of(as_json)
     with errors_shown(terminal):
         runtime.prepare(mixfleet.Compute())
-        opened = mixfleet.open(run, frame="pyarrow")
+        opened = open_run(run, include, exclude, frame="pyarrow")
         table = opened.insight.counterfactual(plan, by=by or None, period=period)
         [path] = write_tables({"counterfactual": table}, opened.path / "counterfactual", "csv", name="counterfactual")
         from mixfleet.reporting.answers import Terms, counterfactual_answer

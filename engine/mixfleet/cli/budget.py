@@ -14,7 +14,7 @@ from mixfleet import runtime
 from mixfleet.analysis.selectors import ALL
 from mixfleet.budgeting.request import BudgetOptions, BudgetRequest
 from mixfleet.cli import printing
-from mixfleet.cli.console import AsJson, RunPath, Terminal, errors_shown
+from mixfleet.cli.console import AsJson, Exclude, Include, RunPath, Terminal, errors_shown, open_run
 from mixfleet.errors import ConfigError
 
 __all__ = ["OPTIONS", "budget", "read_number"]
@@ -117,7 +117,8 @@ def _signature() -> inspect.Signature:
         default = None if repeated else field.default
         parameters.append((field.name, Annotated[typed, typer.Option(flag, help=text)], default))
     out = Annotated[Path | None, typer.Option(help="Folder of the plan; budget/ in the run by default.")]
-    parameters += [("out", out, None), ("as_json", AsJson, False)]
+    parameters += [("out", out, None), ("include", Include, None), ("exclude", Exclude, None)]
+    parameters += [("as_json", AsJson, False)]
     keyword = inspect.Parameter.KEYWORD_ONLY
     return inspect.Signature(
         [inspect.Parameter(name, keyword, annotation=hint, default=default) for name, hint, default in parameters]
@@ -129,12 +130,19 @@ def _scalar(hint: Any) -> Any:
     return str if get_origin(hint) is Literal else hint
 
 
-def budget(run: Path, out: Path | None, as_json: bool, **given: Any) -> None:
+def budget(
+    run: Path,
+    out: Path | None,
+    include: list[str] | None,
+    exclude: list[str] | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
     """Plans where the coming weeks' money brings most: mixfleet budget runs/2026-11-21 --change 0.2."""
     terminal = Terminal.of(as_json)
     with errors_shown(terminal):
         runtime.prepare(mixfleet.Compute())
-        opened = mixfleet.open(run)
+        opened = open_run(run, include, exclude)
         plan = opened.budget(**_request(given))
         files = plan.save(out or opened.path / "budget")
         printing.print_plan(terminal.out, plan, files)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,7 +15,11 @@ from rich.console import Console
 from mixfleet.cli import printing
 from mixfleet.errors import MixfleetError, TableError
 
-__all__ = ["INTERRUPTED", "AsJson", "RunPath", "Terminal", "errors_shown"]
+if TYPE_CHECKING:
+    from mixfleet.data.frames import FrameKind
+    from mixfleet.run import Run
+
+__all__ = ["INTERRUPTED", "AsJson", "Exclude", "Include", "RunPath", "Terminal", "errors_shown", "open_run"]
 
 UNEXPECTED, INTERRUPTED = 4, 130
 """Exit codes."""
@@ -26,7 +30,18 @@ FRAMES = 6
 """Calls that are shown of an error that nobody foresaw."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Last line of the output is one JSON object.")]
+Include = Annotated[list[str] | None, typer.Option(help="Status that enters totals too: misfit.")]
+Exclude = Annotated[list[str] | None, typer.Option(help="Status that enters no total: ok_warn.")]
 RunPath = Annotated[Path, typer.Argument(help="A run folder, or a folder of runs for the one finished last.")]
+
+
+def open_run(
+    path: Path, include: list[str] | None, exclude: list[str] | None, *, frame: "FrameKind" = "pandas"
+) -> "Run":
+    """The run, whose totals and plans hold the certified units, and more or fewer where that was asked for."""
+    import mixfleet  # after the programs' cache was set
+
+    return mixfleet.open(path, frame=frame, include=include or (), exclude=exclude or ())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -247,7 +247,7 @@ def print_plan(console: Console, plan: "Plan", files: Sequence[Path]) -> None:
     if totals["excluded"]:
         names = totals["excluded_units"][:LISTED_UNITS]
         more = f" and {totals['excluded'] - len(names)} more" if totals["excluded"] > len(names) else ""
-        _line(console, f"left as they are, not certified: {', '.join(names)}{more} ({totals['excluded_spend']:,.0f})")
+        _line(console, f"left as they are, not in the plan: {', '.join(names)}{more} ({totals['excluded_spend']:,.0f})")
     _print_extra(console, plan)
     for path in files:
         print_path(console, "plan", path)

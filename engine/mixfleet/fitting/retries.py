@@ -9,7 +9,9 @@
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import jax
 import numpy as np
@@ -19,6 +21,7 @@ from mixfleet.data.panel import Panel, Unit, unit_id
 from mixfleet.inference.adaptation import HARDER_ACCEPT
 from mixfleet.inference.scheduler import Finished, Job
 from mixfleet.models.batch import Structure
+from mixfleet.posterior.model_checks.check import ModelCheck
 from mixfleet.posterior.summarize import unit_result
 from mixfleet.posterior.unit_result import UnitResult
 
@@ -49,13 +52,21 @@ def keys_of(unit: Unit, spec: Spec, *, rung: int = 0, copies: int = 1) -> np.nda
     return np.stack([np.frombuffer(hashlib.sha256(text.encode()).digest()[:8], np.uint32) for text in texts])
 
 
-def status_of(finished: Finished) -> tuple[str, str]:
-    """What became of a unit, and why it is not plain ok."""
+def status_of(finished: Finished, checks: Sequence[ModelCheck]) -> tuple[str, str]:
+    """What became of a unit, and why it is not plain ok.
+
+    Args:
+        finished: Its draws, judged.
+        checks: Of its model.
+    """
     unit, verdict, rung = finished.job.member.unit, finished.verdict, finished.job.rung
-    notes = [verdict.reason, *(finding.message for finding in unit.warnings)]
+    misfits, doubts = ([c.statement for c in checks if c.verdict == kind] for kind in ("misfit", "doubt"))
+    notes = [verdict.reason, *misfits, *(finding.message for finding in unit.warnings), *doubts]
     warned = "; ".join(note for note in notes if note)
     if not verdict.passed:
         return "quarantined", warned
+    if misfits:
+        return "misfit", warned
     if rung == FALLBACK_RUNG:
         return "ok_fallback", "; ".join(part for part in ("certified by float64 NUTS", warned) if part)
     if rung > 0:
@@ -65,6 +76,5 @@ def status_of(finished: Finished) -> tuple[str, str]:
 
 def result_of(finished: Finished, structure: Structure, panel: Panel, spec: Spec) -> UnitResult:
     """Tables, statistics and kept draws of a unit, with its status."""
-    status, reason = status_of(finished)
     with jax.enable_x64(True):
-        return unit_result(finished, structure, panel, spec, status=status, reason=reason)
+        return unit_result(finished, structure, panel, spec, judged=partial(status_of, finished))

@@ -16,7 +16,7 @@ from mixfleet.config.model import MediaForm
 from mixfleet.models.media import Curves, FormGroup, MediaTerm, by_form, in_chunks, saturated, window
 from mixfleet_kernels import adstock
 
-__all__ = ["Difference", "by_window", "contributions", "decompose", "value_weights", "weekly", "whole"]
+__all__ = ["Difference", "by_window", "contributions", "decompose", "responses", "value_weights", "weekly", "whole"]
 
 CHUNK = 100
 """Draws that are evaluated at once: so few that a unit's response stays in the processor's cache."""
@@ -84,6 +84,14 @@ def decompose(
         return jnp.moveaxis(sums, 1, 0), jnp.einsum("ctd,cd->td", value, part.effect)
 
     return in_chunks(of_chunk, curves, size=CHUNK)
+
+
+@partial(jax.jit, static_argnames="term")
+def responses(
+    media: Float[Array | np.ndarray, "week channel"], curves: Curves, *, term: MediaTerm
+) -> Float[Array, "channel week draw"]:
+    """KPI that each channel brings, week by week."""
+    return in_chunks(lambda part: _values(media, part, term) * part.effect[:, None], curves, size=CHUNK)
 
 
 @partial(jax.jit, static_argnames="term")

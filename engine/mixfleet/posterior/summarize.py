@@ -5,6 +5,7 @@ which they are kept and by the functions that read them back, so that it says th
 saved run; a run that stores no draws says the same too.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from mixfleet.models.batch import PreparedUnit, Structure
 from mixfleet.models.priors.moments import moments
 from mixfleet.posterior.counterfactual import decompose, value_weights
 from mixfleet.posterior.fit_quality import predictive, weekly_fit
+from mixfleet.posterior.model_checks.check import ModelCheck, check_columns
+from mixfleet.posterior.model_checks.judge import checked_unit, judge_model
 from mixfleet.posterior.prior_draws import prior_value, strength_moments
 from mixfleet.posterior.response_curves import response_curves
 from mixfleet.posterior.statistics import QUANTILES, statistics
@@ -41,7 +44,12 @@ SHORT_QUANTILES = ("q05", "q50", "q95")
 
 
 def unit_result(
-    fitted: Finished, structure: Structure, panel: Panel, spec: Spec, *, status: str, reason: str
+    fitted: Finished,
+    structure: Structure,
+    panel: Panel,
+    spec: Spec,
+    *,
+    judged: Callable[[Sequence[ModelCheck]], tuple[str, str]],
 ) -> UnitResult:
     """The unit's tables, statistics and thinned draws.
 
@@ -50,10 +58,9 @@ def unit_result(
         structure: Structure of the program that made them.
         panel: Names of channels and keys.
         spec: All settings, with the coordinate that was sampled.
-        status: What became of the unit.
-        reason: Why it is not plain ok.
+        judged: Makes of the checks of the model what became of the unit, and why it is not plain ok.
     """
-    verdict, member = fitted.verdict, fitted.job.member
+    member = fitted.job.member
     natural = _natural(fitted, spec)
     draws, dims, coords = _draws(fitted, natural, panel, spec)
     picked = {name: evenly_spaced(draws[name], SUMMARY_DRAWS) for name in series_variables(spec.model)}
@@ -75,6 +82,10 @@ def unit_result(
     roi = _roi(member, series, sums[-1] * price, structure, panel)
     if roi:
         tables["roi"] = roi
+    checks = judge_model(checked_unit(member, series, spec, panel.channels, structure.term))
+    if checks:
+        tables["checks"] = check_columns(checks)
+    status, reason = judged(checks)
     if spec.output.draws == "summary":
         draws, dims, coords = {}, {}, {}
     return UnitResult(
@@ -82,23 +93,28 @@ def unit_result(
         status=status,
         reason=reason,
         rung=fitted.job.rung,
-        diagnostics={
-            "rhat_max": verdict.rhat_max,
-            "ess_bulk_min": verdict.ess_bulk_min,
-            "ess_tail_min": verdict.ess_tail_min,
-            "divergences": fitted.divergences,
-            "ebfmi_min": verdict.ebfmi_min,
-            "energy_balance": verdict.energy_balance,
-            "draws": fitted.count,
-            "chains": fitted.draws.noise.shape[-1],
-            "gradients": fitted.gradients,
-            "seconds": fitted.seconds,
-        },
+        diagnostics=_diagnostics(fitted),
         tables=tables,
         draws=draws,
         dims=dims,
         coords=coords,
     )
+
+
+def _diagnostics(fitted: Finished) -> dict[str, float]:
+    verdict = fitted.verdict
+    return {
+        "rhat_max": verdict.rhat_max,
+        "ess_bulk_min": verdict.ess_bulk_min,
+        "ess_tail_min": verdict.ess_tail_min,
+        "divergences": fitted.divergences,
+        "ebfmi_min": verdict.ebfmi_min,
+        "energy_balance": verdict.energy_balance,
+        "draws": fitted.count,
+        "chains": fitted.draws.noise.shape[-1],
+        "gradients": fitted.gradients,
+        "seconds": fitted.seconds,
+    }
 
 
 def _natural(fitted: Finished, spec: Spec) -> dict[str, np.ndarray]:

@@ -1,6 +1,6 @@
 """What a fit knows about one unit when it has finished with it: status, diagnostics, tables, draws."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, get_args
@@ -8,13 +8,16 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float32
 
-Status = Literal["ok", "ok_warn", "ok_retried", "ok_fallback", "quarantined", "rejected", "failed"]
+from mixfleet.errors import ConfigError
+
+Status = Literal["ok", "ok_warn", "ok_retried", "ok_fallback", "misfit", "quarantined", "rejected", "failed"]
 STATUSES: tuple[str, ...] = get_args(Status)
 FITTED_STATUSES = frozenset(STATUSES) - {"rejected", "failed"}
 """Statuses of units that have draws; the others have no numbers at all."""
 
 CERTIFIED = frozenset({"ok", "ok_warn", "ok_retried", "ok_fallback"})
-"""Statuses of units that passed every gate: only their numbers may enter a sum."""
+"""Statuses of units whose draws passed every gate and whose model their data do not contradict: their numbers enter
+sums, unless the reader asks for others."""
 
 Kind = Literal["text", "float", "bool", "date"]
 
@@ -51,6 +54,14 @@ TABLES: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
             **{name: "float" for name in ("sd", "sd_q05", "sd_q95", "share", "borrowed", "rhat", "ess_bulk")},
         },
         "curves": {"channel": "text", "spend": "float", **_STATISTICS},
+        "checks": {
+            "kind": "text",
+            "about": "text",
+            "statistic": "float",
+            "threshold": "float",
+            "verdict": "text",
+            "statement": "text",
+        },
         "fit": {**_ACCURACY, **{f"holdout_{name}": structure for name, structure in _ACCURACY.items()}},
         "weekly": {
             "date": "date",
@@ -129,8 +140,20 @@ class UnitResult:
         _check_draws(self)
 
 
+def summed_statuses(include: Sequence[str] = (), exclude: Sequence[str] = ()) -> frozenset[str]:
+    """Statuses whose units enter totals and plans: the certified ones, with more or fewer where the reader asks.
+
+    Raises:
+        ConfigError: A status that has no numbers to sum, or whose draws are none of the posterior.
+    """
+    for key, names, known in (("include", include, {"misfit"}), ("exclude", exclude, CERTIFIED)):
+        if unknown := sorted(set(names) - known):
+            raise ConfigError(f"must be of {', '.join(sorted(known))}, is {unknown[0]!r}", key=key)
+    return CERTIFIED.union(include).difference(exclude)
+
+
 def certified(status: str) -> bool:
-    """Whether a unit of this status passed every gate."""
+    """Whether a unit of this status passed every gate, of its draws and of its model."""
     return status in CERTIFIED
 
 

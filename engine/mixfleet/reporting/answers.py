@@ -203,7 +203,7 @@ def _year_before(fleet: Fleet, days: Sequence[str]) -> tuple[float, int]:
     """KPI of the units in totals over the same weeks a year before, and how many units have all of them."""
     found, known = 0.0, 0
     first, last = (np.datetime64(day, "D") - YEAR for day in days)
-    for unit, ok in zip(fleet.units, fleet.certified, strict=True):
+    for unit, ok in zip(fleet.units, fleet.included, strict=True):
         inside = (unit.dates >= first) & (unit.dates <= last)
         if ok and inside.any() and np.all(np.isfinite(unit.kpi[inside])) and unit.dates[0] <= first:
             found, known = found + float(unit.kpi[inside].sum()), known + 1

@@ -106,7 +106,7 @@ def history(insight: Insight, subject: Mapping[str, str], periods: Sequence[str]
     fixed = [(keys.index(key), label) for key, label in subject.items()]
     own = [
         unit
-        for unit, ok in zip(fleet.units, fleet.certified, strict=True)
+        for unit, ok in zip(fleet.units, fleet.included, strict=True)
         if (ok or len(subject) == len(keys)) and all(unit.labels[i] == label for i, label in fixed)
     ]
     kind = "quarter" if "Q" in periods[0] else {4: "year", 7: "month"}.get(len(periods[0]), "week")
@@ -155,7 +155,7 @@ def _days(insight: Insight) -> np.ndarray:
     fleet = insight.fleet
     own = [
         unit.dates[fleet.counted(unit)[: len(unit.dates)]]
-        for unit, ok in zip(fleet.units, fleet.certified, strict=True)
+        for unit, ok in zip(fleet.units, fleet.included, strict=True)
         if ok
     ]
     return np.unique(np.concatenate(own)) if own else np.zeros(0, "M8[D]")

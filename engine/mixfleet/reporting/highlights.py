@@ -5,14 +5,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mixfleet.analysis.tables.residuals import NOISE, NOTHING
-
 __all__ = ["KINDS", "SEVERITIES", "Highlight", "Kind", "highlights"]
 
 SEVERITIES = ("problem", "doubt", "surprise")
 """What must not be used, what should be used with care, and what is worth a look."""
 
-NEGATIVE_BASELINE = 0.2
 LOOSE_FIT, LOST_COVERAGE = 0.3, 0.75
 FAR_FROM_PRIOR = 3.0
 
@@ -33,6 +30,11 @@ KINDS: Mapping[str, Kind] = {
         severity="problem",
         title="the sampler found no stable answer",
         step="do not use these numbers; more weeks, fewer channels or tighter priors usually help, then fit again",
+    ),
+    "misfit": Kind(
+        severity="problem",
+        title="the data contradict the model",
+        step="mend what the reason names, then fit again; `--include misfit` takes such units into totals all the same",
     ),
     "rejected": Kind(
         severity="problem",
@@ -74,10 +76,10 @@ KINDS: Mapping[str, Kind] = {
         title="two channels cannot be told apart",
         step="read the sum of the two, or switch one of them off somewhere for some weeks and add that as a lift test",
     ),
-    "residuals": Kind(
+    "model": Kind(
         severity="doubt",
-        title="what the model leaves unexplained has a pattern",
-        step="let the baseline move (`model=moving`), or add holidays, events or the control that is missing",
+        title="the data speak against something that the model assumes",
+        step="each remark names its remedy; `run.insight.checks()` has every check of every unit",
     ),
     "far": Kind(
         severity="surprise",
@@ -110,18 +112,19 @@ def highlights(
     fit: Iterable[Mapping[str, Any]],
     overlap: Iterable[Mapping[str, Any]],
     movement: Iterable[Mapping[str, Any]],
-    residuals: Iterable[Mapping[str, Any]],
+    checks: Iterable[Mapping[str, Any]],
     experiments: Iterable[Mapping[str, Any]],
     keys: tuple[str, ...],
 ) -> list[Highlight]:
     """Remarks on all units, from rows of the tables of those names."""
     found = [*_of_status(status, keys), *_of_fit(fit, keys), *_of_overlap(overlap, keys), *_of_movement(movement, keys)]
-    found += [*_of_residuals(residuals, keys), *_of_experiments(experiments, keys)]
+    found += [*_of_checks(checks, keys), *_of_experiments(experiments, keys)]
     return sorted(found, key=lambda remark: (SEVERITIES.index(remark.severity), -remark.weight, remark.unit))
 
 
 def _of_status(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Highlight]:
     meaning = {
+        "misfit": ("misfit", "has a model that its data contradict, and is in no total unless you include it"),
         "quarantined": ("unsettled", "did not pass the checks of its draws and is in no total"),
         "rejected": ("rejected", "could not be modelled"),
         "failed": ("error", "ended with an error"),
@@ -138,9 +141,6 @@ def _of_status(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iter
 def _of_fit(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Highlight]:
     for row in rows:
         unit = _unit(row, keys)
-        if row["baseline_negative"] >= NEGATIVE_BASELINE:
-            text = f"sales without media would be below zero with probability {row['baseline_negative']:.0%}"
-            yield Highlight(kind="baseline", unit=unit, text=text, weight=3 + row["baseline_negative"])
         if row["wmape"] is not None and row["wmape"] > LOOSE_FIT:
             text = f"the model misses the KPI by {row['wmape']:.0%} on average"
             yield Highlight(kind="fit", unit=unit, text=text, weight=2 + row["wmape"])
@@ -165,11 +165,12 @@ def _of_movement(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> It
         yield Highlight(kind="far", unit=_unit(row, keys), text=text, weight=abs(shift))
 
 
-def _of_residuals(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Highlight]:
+def _of_checks(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Highlight]:
     for row in rows:
-        if row["statement"] not in (NOISE, NOTHING):
-            text = f"what the model leaves unexplained is not noise: {row['statement']}"
-            yield Highlight(kind="residuals", unit=_unit(row, keys), text=text, weight=0.5)
+        if row["verdict"] == "doubt":
+            kind = "baseline" if row["kind"] == "negative_baseline" else "model"
+            weight = 3 * row["statistic"] / row["threshold"]
+            yield Highlight(kind=kind, unit=_unit(row, keys), text=row["statement"], weight=weight)
 
 
 def _of_experiments(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Highlight]:

@@ -19,7 +19,6 @@ import pyarrow as pa
 from mixfleet.analysis.insight import Insight
 from mixfleet.analysis.tables.platform_reports import reports
 from mixfleet.budgeting.plan import KEPT, Plan
-from mixfleet.posterior.unit_result import certified
 from mixfleet.reporting import fleet_view
 from mixfleet.reporting.answers import gained
 from mixfleet.reporting.glossary import GLOSSARY, STATUS_WORDS
@@ -77,7 +76,7 @@ def compose_report(
         "currency": said.terms.currency,
         "given": insight.economics.given,
         "channels": insight.fleet.channels,
-        "status": [_status(row, own, keys) | {"verdict": said.health.units[_labels(row, keys)]} for row in status],
+        "status": [_status(row, own, insight) | {"verdict": said.health.units[_labels(row, keys)]} for row in status],
         "total": _total(insight),
         **_first_screen(insight, said, plan),
         "remarks": [
@@ -224,8 +223,8 @@ def _labels(row: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(row[key] for key in keys)
 
 
-def _status(row: Mapping[str, Any], own: Mapping[str, ByUnit], keys: tuple[str, ...]) -> dict[str, Any]:
-    unit = _labels(row, keys)
+def _status(row: Mapping[str, Any], own: Mapping[str, ByUnit], insight: Insight) -> dict[str, Any]:
+    unit = _labels(row, insight.fleet.keys)
     whole = own["whole"].get(unit)
     share = [part for part in own["share"].get(unit, []) if part["kind"] == "channel"]
     return {
@@ -233,7 +232,7 @@ def _status(row: Mapping[str, Any], own: Mapping[str, ByUnit], keys: tuple[str, 
         "status": row["status"],
         "word": STATUS_WORDS[row["status"]],
         "reason": row["reason"],
-        "ok": certified(row["status"]),
+        "ok": row["status"] in insight.fleet.summed,
         "roi": _interval(whole[0]) if whole else None,
         "by": {one["channel"]: _interval(one) for one in own["roi"].get(unit, [])},
         "share": sum(part["share"] for part in share) if share else None,
@@ -288,7 +287,8 @@ def _unit(unit: tuple[str, ...], own: Mapping[str, Any], worth: tuple[str, ...])
         "overlap": [[row["channel"], row["other"], row["posterior_correlation"], row["statement"]] for row in overlap],
         "plan": [[row[name] for name in plan] for row in own["plan"].get(unit, [])],
         "claims": _claims(own["claims"].get(unit, [])),
-        "residuals": [row["statement"] for row in own["residuals"].get(unit, [])],
+        "checks": [row["statement"] for row in own["checks"].get(unit, []) if row["verdict"] != "passed"],
+        "checked": len(own["checks"].get(unit, [])),
         "borrowed": [
             [row["parameter"], row["channel"], row["borrowed"]]
             for row in own["pooling"].get(unit, [])

@@ -84,7 +84,7 @@ def evidence(insight: Insight, tables: Callable[[str], pa.Table]) -> dict[str, R
         "fit": insight.fit().to_pylist(),
         "overlap": insight.overlap().to_pylist(),
         "movement": insight.movement().to_pylist(),
-        "residuals": insight.residuals().to_pylist(),
+        "checks": insight.checks().to_pylist(),
         "experiments": insight.experiments().to_pylist() if insight.tested else [],
     }
 

@@ -1,0 +1,112 @@
+"""All checks of one unit's model, from what its fit knows."""
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from mixfleet.config import Spec
+from mixfleet.models.batch import PreparedUnit
+from mixfleet.models.media import Curves
+from mixfleet.models.media.term import MediaTerm
+from mixfleet.models.observation import OBSERVATIONS
+from mixfleet.posterior.counterfactual import responses
+from mixfleet.posterior.model_checks.check import ModelCheck
+from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Marginal
+from mixfleet.posterior.model_checks.forecasts import forecast_check
+from mixfleet.posterior.model_checks.levels import level_checks
+from mixfleet.posterior.model_checks.omissions import omission_checks
+from mixfleet.posterior.model_checks.residuals import residual_checks
+from mixfleet.posterior.model_checks.single_weeks import single_week_checks
+from mixfleet.posterior.prior_draws import prior_curves
+from mixfleet.posterior.unit_series import UnitSeries
+
+__all__ = ["checked_unit", "judge_model"]
+
+DRAWS = 200
+"""Draws that the checks look at, evenly spaced."""
+
+FEWEST_WEEKS = 20
+"""Weeks below which a unit's model is judged by nothing but its draws."""
+
+
+def judge_model(unit: CheckedUnit) -> tuple[ModelCheck, ...]:
+    """Every check of the unit, passed or not; none of a unit with hardly a week, or with draws that are no numbers."""
+    known = (unit.residual, unit.expected, unit.contribution, unit.prior_contribution)
+    if unit.weeks < FEWEST_WEEKS or not all(np.all(np.isfinite(values)) for values in known):
+        return ()
+    with np.errstate(all="ignore"):
+        return (
+            *level_checks(unit),
+            *single_week_checks(unit),
+            *residual_checks(unit),
+            *omission_checks(unit),
+            forecast_check(unit),
+        )
+
+
+def checked_unit(
+    member: PreparedUnit, series: UnitSeries, spec: Spec, channels: tuple[str, ...], term: MediaTerm
+) -> CheckedUnit:
+    """What the checks look at.
+
+    Args:
+        member: The unit as its fit saw it.
+        series: Its data and draws.
+        spec: All settings.
+        channels: Their names.
+        term: Form of each channel's response.
+    """
+    unit, fitted, weeks = member.unit, member.fitted, len(member.unit.dates)
+    series = _some(series)
+    by_channel = np.asarray(responses(series.media, series.curves, term=term))[:, :weeks]
+    media = by_channel.sum(axis=0)
+    expected = np.einsum("tj,jd->td", series.design[:weeks], series.coefficients) + media
+    noise = series.observation[0]
+    residual = np.where(fitted[:, None], (np.nan_to_num(unit.kpi)[:, None] - expected) / noise, 0.0)
+    return CheckedUnit(
+        dates=unit.dates.astype("datetime64[D]"),
+        fitted=fitted,
+        kpi=np.where(fitted, np.nan_to_num(unit.kpi), 0.0),
+        expected=np.where(fitted[:, None], expected, 0.0),
+        residual=residual,
+        noise=noise,
+        kpi_scale=member.scale.kpi,
+        channels=channels,
+        media=unit.media,
+        response=by_channel.mean(axis=-1).T,
+        contribution=np.einsum("ctd,t->cd", by_channel, fitted.astype(float)),
+        prior_contribution=_prior(member, series, fitted, term),
+        season=365 if spec.data.frequency == "daily" else 52,
+        marginal=_marginal(member, media, noise, spec),
+    )
+
+
+def _prior(
+    member: PreparedUnit, series: UnitSeries, fitted: Bool[np.ndarray, " week"], term: MediaTerm
+) -> Float[np.ndarray, "channel sample"]:
+    curves = prior_curves(member, series.media, term)
+    some = Curves(curves.shape[..., :DRAWS], curves.effect[..., :DRAWS])
+    values = np.asarray(responses(series.media, some, term=term))[:, : len(fitted)]
+    return np.einsum("ctd,t->cd", values, fitted.astype(float))
+
+
+def _marginal(
+    member: PreparedUnit, media: Float[np.ndarray, "week draw"], noise: Float[np.ndarray, " draw"], spec: Spec
+) -> Marginal | None:
+    if not OBSERVATIONS[spec.model.observation].marginal or spec.pooling.by != "none":
+        return None
+    weeks, scale = len(media), member.scale.kpi
+    kpi = member.arrays["kpi"][:weeks, None]
+    return Marginal(
+        residual=np.where(member.fitted[:, None], kpi - media / scale, 0.0),
+        basis=member.arrays["basis"][:weeks] * member.fitted[:, None],
+        variance=member.arrays["variance"],
+        noise=noise / scale,
+    )
+
+
+def _some(series: UnitSeries) -> UnitSeries:
+    """The same with fewer draws."""
+    total = series.effect.shape[-1]
+    kept = (np.arange(min(DRAWS, total)) * total) // min(DRAWS, total)
+    drawn = ("shape", "effect", "coefficients", "observation")
+    return series._replace(**{name: getattr(series, name)[..., kept] for name in drawn})

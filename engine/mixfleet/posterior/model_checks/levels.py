@@ -1,0 +1,97 @@
+"""Levels: how much of the KPI is explained, whether sales without media would be below zero, and what the prior said.
+
+References:
+    Gelman, Goodrich, Gabry, Vehtari (2019), R-squared for Bayesian regression models,
+    doi:10.1080/00031305.2018.1549100.
+    Evans, Moshonov (2006), Checking for prior-data conflict, doi:10.1214/06-BA129.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from mixfleet.posterior.model_checks.check import ModelCheck, concluded, untested
+from mixfleet.posterior.model_checks.checked_unit import CheckedUnit
+from mixfleet.posterior.model_checks.single_weeks import left_out
+
+__all__ = ["level_checks"]
+
+LITTLE, NOTHING = 0.8, 0.9
+"""Share of the KPI's variance that stays unexplained in weeks that are left out."""
+
+MAYBE_NEGATIVE, NEGATIVE = 0.2, 0.5
+"""Probability that the KPI without media is below zero."""
+
+BELOW_ZERO = 0.05
+"""Share of weeks with a KPI below zero from which on a baseline may be so too."""
+
+TOO_MUCH = 0.5
+"""Prior probability that media bring more than the whole KPI."""
+
+PRIOR_SDS = 3.0
+"""Prior standard deviations, on the log scale, between what a channel brings by the data and by its prior."""
+
+
+def level_checks(unit: CheckedUnit) -> Iterator[ModelCheck]:
+    """Explained share, baseline below zero, prior beyond belief, prior against data."""
+    yield _unexplained(unit)
+    yield _negative_baseline(unit)
+    yield _prior(unit)
+    yield _prior_conflict(unit)
+
+
+def _unexplained(unit: CheckedUnit) -> ModelCheck:
+    kpi = unit.kpi[unit.fitted]
+    spread = float(np.sum((kpi - kpi.mean()) ** 2)) * (unit.weeks / max(unit.weeks - 1, 1)) ** 2
+    if unit.marginal is None:
+        miss = np.mean(unit.residual[unit.fitted] * unit.noise, axis=1)
+    else:
+        error, _ = left_out(unit.marginal)
+        miss = error[unit.fitted].mean(axis=1) * unit.kpi_scale
+    share = float(np.sum(miss**2)) / spread if spread > 0 else np.nan
+    said = (
+        f"the model explains {max(1 - share, 0):.0%} of how the KPI moves: what it says of media is little more than "
+        "its prior; look for a wrong week, a missing control, or another KPI"
+    )
+    return concluded("unexplained", share, LITTLE, said, misfit=NOTHING)
+
+
+def _negative_baseline(unit: CheckedUnit) -> ModelCheck:
+    baseline = unit.kpi[unit.fitted].sum() - unit.contribution.sum(axis=0)
+    share = float(np.mean(baseline < 0))
+    if np.mean(unit.kpi[unit.fitted] < 0) > BELOW_ZERO:
+        return untested("negative_baseline")
+    said = (
+        f"sales without media would be below zero with probability {share:.0%}: media get the credit of something "
+        "else; add controls, tighten priors of media, or run a lift test"
+    )
+    return concluded("negative_baseline", share, MAYBE_NEGATIVE, said, misfit=NEGATIVE)
+
+
+def _prior(unit: CheckedUnit) -> ModelCheck:
+    total = float(unit.kpi[unit.fitted].sum())
+    if not total > 0 or not unit.prior_contribution.size:
+        return untested("prior_beyond_kpi")
+    share = float(np.mean(unit.prior_contribution.sum(axis=0) > total))
+    said = (
+        f"before any data the prior says with probability {share:.0%} that media bring more than the whole KPI: use "
+        "prior.on=media_share, or a smaller prior.parameters.effect.sd"
+    )
+    return concluded("prior_beyond_kpi", share, TOO_MUCH, said)
+
+
+def _prior_conflict(unit: CheckedUnit) -> ModelCheck:
+    worst, about, said = np.nan, "", ""
+    for c, (prior, own) in enumerate(zip(unit.prior_contribution, unit.contribution, strict=True)):
+        if not (np.all(prior > 0) and np.all(own > 0)) or np.ptp(prior) == 0:
+            continue
+        log_prior, log_own = np.log(prior), np.log(own)
+        away = float((log_own.mean() - log_prior.mean()) / np.hypot(log_prior.std(), log_own.std()))
+        # Too low is no conflict: priors of effects are close to zero.
+        if not worst >= away:
+            worst, about = away, unit.channels[c]
+            said = (
+                f"{about} brings {np.median(own) / np.median(prior):,.3g} times what its prior expected ({away:.1f} "
+                "standard deviations): one of the two is wrong; check the channel's data, or its prior"
+            )
+    return concluded("prior_conflict", worst, PRIOR_SDS, said, about=about)
