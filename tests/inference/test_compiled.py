@@ -83,7 +83,7 @@ def assert_fit_for_a_gpu(text: str) -> None:
 
 def test_the_samplers_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = lowered_by(lambda: program.Program(KIND, 128, DEVICE), program, monkeypatch)
-    assert set(texts) == {"evaluate", "_advance", "_adapt", "_insert"}
+    assert set(texts) == {"evaluate", "_advance", "_window", "_adapt", "_insert"}
     for text in texts.values():
         assert_fit_for_a_gpu(text)
     assert "dot_general" in texts["evaluate"]

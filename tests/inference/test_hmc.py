@@ -14,6 +14,7 @@ from scipy.special import digamma, polygamma
 from mixfleet.inference import adaptation, hmc, initialization
 from mixfleet.inference.hmc import LogDensity, State, Trace
 from mixfleet.inference.random_numbers import threefry, uniforms
+from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 from tests.support import monte_carlo_error
 
 DIMENSION = 4
@@ -65,11 +66,10 @@ def begun(
     log_density: LogDensity, position: Array, covariance: np.ndarray, *, step: float = 0.3, seed: int = 0
 ) -> State:
     units = len(covariance)
-    stepping = adaptation.first_stepping(units, jnp.full(units, 0.8))
-    stepping = stepping._replace(log_step=jnp.full(units, np.log(step)), adapting=jnp.zeros(units, bool))
+    first = adaptation.first_adaptation(adaptation.metric_of(covariance, float), jnp.full(units, 0.8))
+    stepping = first.stepping._replace(log_step=jnp.full(units, np.log(step)), adapting=jnp.zeros(units, bool))
     keys = jax.random.split(jax.random.key_data(jax.random.key(seed)), units)
-    metric = hmc.metric_of(jnp.asarray(covariance))
-    return hmc.begin(position, log_density(position), metric, stepping, keys)
+    return hmc.begin(position, log_density(position), first._replace(stepping=stepping), keys)
 
 
 def ticks(log_density: LogDensity, state: State, count: int) -> State:
@@ -103,7 +103,7 @@ def test_velocity_stays_the_covariance_times_the_momentum():
     log_density = gaussian(covariance, 8)
     state = ticks(log_density, begun(log_density, jnp.ones((DIMENSION, 16)), 1.3 * covariance), 25)
     by_unit = state.momentum.reshape(DIMENSION, 2, 8)
-    expected = jnp.einsum("uij,juk->iuk", state.metric.covariance, by_unit).reshape(DIMENSION, 16)
+    expected = jnp.einsum("uij,juk->iuk", state.adaptation.metric.covariance, by_unit).reshape(DIMENSION, 16)
     np.testing.assert_allclose(state.velocity, expected, rtol=1e-9)
 
 
@@ -185,12 +185,43 @@ class Sampled(NamedTuple):
 def collected(trace: Trace, unit: int, units: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One unit's draws [draw, coordinate, chain], energies and acceptances, from a trace of many ticks."""
     done = np.asarray(trace.done)[:, unit]
-    lanes = trace.position.shape[-1] // units
+    lanes = trace.accept.shape[-1] // units
     own = slice(unit * lanes, (unit + 1) * lanes)
     position, energies, accept = (
-        np.asarray(part)[done][..., own] for part in (trace.position, trace.energy, trace.accept)
+        np.asarray(part)[done][..., own] for part in (trace.original.position, trace.energy, trace.accept)
     )
     return position, energies, accept
+
+
+def of_unit(coordinates: SinhArcsinh, unit: int) -> SinhArcsinh:
+    return SinhArcsinh(*(np.asarray(part)[:, unit] for part in coordinates))  # pyright: ignore[reportArgumentType]
+
+
+def learnt(state: State, windows: list[np.ndarray], *, mapped: bool) -> State:
+    """The state after every unit has learnt from its window's draws."""
+    old = jax.tree.map(np.asarray, state.adaptation)
+    found = [
+        adaptation.learn(draws, (of_unit(old.coordinates, unit), old.metric.covariance[unit]), mapped=mapped)
+        for unit, draws in enumerate(windows)
+    ]
+    # What allows nothing better leaves the unit as it was.
+    kept = [
+        both or (of_unit(old.coordinates, unit), jax.tree.map(lambda part, unit=unit: part[unit], old.metric))
+        for unit, both in enumerate(found)
+    ]
+    coordinates, metrics = zip(*kept, strict=True)
+    return hmc.adopt(
+        state,
+        jax.tree.map(lambda *parts: jnp.stack(parts, axis=-1), *coordinates),
+        jax.tree.map(lambda *parts: jnp.stack(parts), *metrics),
+        jnp.array([both is not None for both in found]),
+    )
+
+
+def settled(state: State) -> State:
+    everyone = jnp.ones(len(state.key), bool)
+    stepping = adaptation.settle(state.adaptation.stepping, everyone)
+    return state._replace(adaptation=state.adaptation._replace(stepping=stepping))
 
 
 def sampled(log_density: LogDensity, units: int, chains: int, length: int) -> Sampled:
@@ -202,16 +233,13 @@ def sampled(log_density: LogDensity, units: int, chains: int, length: int) -> Sa
     modes, values = initialization.optimise(compiled, jnp.zeros((DIMENSION, units)), chains, keys)
     modes, values, metric = initialization.laplace(compiled, modes, values, units)
     position, evaluation = initialization.scatter(compiled, modes, values, metric, keys)
-    stepping = adaptation.first_stepping(units, jnp.full(units, 0.8))
-    state, everyone = hmc.begin(position, evaluation, metric, stepping, keys), jnp.ones(units, bool)
-    for _ in range(3):
+    first = adaptation.first_adaptation(metric, jnp.full(units, 0.8))
+    state = hmc.begin(position, evaluation, first, keys)
+    for window in range(3):
         state, trace = advance(state)
-        windows = [collected(trace, unit, units)[0] for unit in range(units)]
-        count = min(len(window) for window in windows)
-        positions = jnp.asarray(np.stack([window[:count] for window in windows]))
-        state = adaptation.learn_metric(state, positions, jnp.full(units, count), everyone)
-    state = advance(state)[0]
-    state = state._replace(stepping=adaptation.settle(state.stepping, everyone))
+        state = learnt(state, [collected(trace, unit, units)[0] for unit in range(units)], mapped=window > 0)
+    # The average of the step sizes tried is worth something after a hundred trajectories.
+    state = settled(advance(advance(state)[0])[0])
     parts: list[list[tuple[np.ndarray, ...]]] = [[] for _ in range(units)]
     for _ in range(length):
         state, trace = advance(state)
@@ -260,15 +288,19 @@ def test_draws_of_correlated_gaussians_have_their_moments(of_gaussians: Sampled)
 
 
 def test_the_metric_is_learnt(of_gaussians: Sampled):
-    for learnt, covariance in zip(of_gaussians.state.metric.covariance, covariances(UNITS), strict=True):
-        whitened = np.linalg.solve(np.linalg.cholesky(covariance), np.asarray(learnt))
-        spread = np.linalg.eigvalsh(np.linalg.solve(np.linalg.cholesky(covariance), whitened.T))
+    adapted, mean = of_gaussians.state.adaptation, np.arange(1.0, DIMENSION + 1)
+    for unit, covariance in enumerate(covariances(UNITS)):
+        draws = np.random.default_rng(8).multivariate_normal(mean, covariance, 20_000).T
+        mapped = SinhArcsinh(*(part[:, None] for part in of_unit(adapted.coordinates, unit)))
+        factor = np.linalg.cholesky(np.cov(mapped.inverse(draws)))
+        whitened = np.linalg.solve(factor, np.asarray(adapted.metric.covariance[unit]))
+        spread = np.linalg.eigvalsh(np.linalg.solve(factor, whitened.T))
         assert np.all((spread > 0.6) & (spread < 1.7)), spread
 
 
 def test_the_step_size_meets_the_acceptance_aimed_for(of_gaussians: Sampled):
     assert np.all(np.abs(of_gaussians.accept - 0.8) < 0.06), of_gaussians.accept
-    assert not np.any(of_gaussians.state.stepping.adapting)
+    assert not np.any(of_gaussians.state.adaptation.stepping.adapting)
     assert np.all(of_gaussians.steps < 8)
 
 
@@ -278,11 +310,19 @@ def test_draws_of_a_skewed_target_have_its_moments():
 
 
 def test_energies_are_those_of_the_draws(of_gaussians: Sampled):
-    """Energy is minus the log density plus half a chi-square with as many degrees of freedom as coordinates."""
-    for draws, energies, covariance in zip(of_gaussians.draws, of_gaussians.energies, covariances(UNITS), strict=True):
+    """Energy is minus the log density plus half a chi-square with as many degrees of freedom as coordinates.
+
+    The density is that of the coordinates in which the chains move.
+    """
+    all_coordinates = of_gaussians.state.adaptation.coordinates
+    for unit, covariance in enumerate(covariances(UNITS)):
+        draws, energies = of_gaussians.draws[unit], of_gaussians.energies[unit]
         centred = draws - np.arange(1.0, DIMENSION + 1)
         potential = 0.5 * np.einsum("cdi,ij,cdj->cd", centred, np.linalg.inv(covariance), centred)
-        kinetic = energies - potential
+        coordinates = SinhArcsinh(*(jnp.asarray(part)[:, None] for part in of_unit(all_coordinates, unit)))
+        flat = coordinates.inverse(jnp.asarray(draws.reshape(-1, DIMENSION).T))
+        log_slope, _, _ = coordinates.density(lambda x: (0 * x[0], 0 * x, x), flat.shape[1])(flat)
+        kinetic = energies - (potential - np.asarray(log_slope).reshape(energies.shape))
         assert np.all(kinetic > -1e-9)
         assert abs(kinetic.mean() - DIMENSION / 2) < 0.15
 

@@ -16,6 +16,7 @@ from mixfleet.inference.compiled import TICKS, WINDOW_ROWS
 from mixfleet.inference.draws import Judgement
 from mixfleet.inference.hmc import LogDensity, State, Trace
 from mixfleet.inference.scheduler import CHECKS, PATIENCE, SETTLING, WINDOWS
+from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 
 __all__ = ["Sampled", "sample"]
 
@@ -91,7 +92,8 @@ class _Chains:
             while sum(len(part[0]) for part in parts) < check:
                 state, trace = self._advance(state)
                 balance = hmc.energy_balance(trace.accept)
-                parts.append(_finished(trace, trace.extra, trace.value, trace.energy, trace.diverged, balance))
+                draw = trace.original
+                parts.append(_finished(trace, draw.extra, draw.value, trace.energy, trace.diverged, balance))
             draws, value, energy, diverged, balance = (np.concatenate(column) for column in zip(*parts, strict=True))
             divergences = int(diverged.sum())
             verdict = self._judge(draws, value, energy, divergences, balance.mean(axis=0))
@@ -106,18 +108,25 @@ class _Chains:
         modes, values = initialization.optimise(self._evaluate, centre, self._inference.chains, key)
         modes, values, metric = initialization.laplace(self._evaluate, modes, values, 1)
         position, evaluation = initialization.scatter(self._evaluate, modes, values, metric, key)
-        return hmc.begin(position, evaluation, metric, adaptation.first_stepping(1, jnp.full(1, accept)), key)
+        return hmc.begin(position, evaluation, adaptation.first_adaptation(metric, jnp.full(1, accept)), key)
 
     def _warm(self, state: State, patience: int) -> State:
-        here, window = jnp.ones(1, bool), []
+        here, window, ends = jnp.ones(1, bool), [], [patience * last for last in WINDOWS]
         for block in range(1, patience * (WINDOWS[-1] + SETTLING) + 1):
             state, trace = self._advance(state)
-            window.append(_finished(trace, trace.position)[0])
-            if block in [patience * last for last in WINDOWS]:
-                rows = np.concatenate(window)[:WINDOW_ROWS]
-                padded = jnp.asarray(_padded(rows, WINDOW_ROWS))[None]
-                state, window = adaptation.learn_metric(state, padded, jnp.full(1, len(rows)), here), []
-        return state._replace(stepping=adaptation.settle(state.stepping, here))
+            window.append(_finished(trace, trace.original.position)[0])
+            if block in ends:
+                old = jax.tree.map(np.asarray, state.adaptation)
+                known = SinhArcsinh(*(part[:, 0] for part in old.coordinates)), old.metric.covariance[0]
+                found = adaptation.learn(np.concatenate(window)[-WINDOW_ROWS:], known, mapped=block > ends[0])
+                if found is not None:
+                    coordinates, metric = found
+                    coordinates = jax.tree.map(lambda part: jnp.asarray(part)[:, None], coordinates)
+                    metric = jax.tree.map(lambda part: jnp.asarray(part)[None], metric)
+                    state = hmc.adopt(state, coordinates, metric, here)
+                window = [] if block == ends[0] else window
+        stepping = adaptation.settle(state.adaptation.stepping, here)
+        return state._replace(adaptation=state.adaptation._replace(stepping=stepping))
 
     def _judge(
         self, draws: np.ndarray, value: np.ndarray, energy: np.ndarray, divergences: int, balance: np.ndarray

@@ -15,7 +15,7 @@ from mixfleet.cli.hydra_compose import search_path
 from mixfleet.config import Compute
 from mixfleet_kernels import native_library
 
-PACKAGES = ("jax", "jaxlib", "numpyro", "optax", "numpy", "pandas", "pyarrow", "zarr", "hydra-core")
+PACKAGES = ("jax", "jaxlib", "numpyro", "numpy", "pandas", "pyarrow", "zarr", "hydra-core")
 
 PLUGINS = ("jax-cuda12-plugin", "jax-cuda12-pjrt", "jax-cuda13-plugin", "jax-cuda13-pjrt")
 

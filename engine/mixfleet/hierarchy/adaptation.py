@@ -11,10 +11,8 @@ from mixfleet.hierarchy.gibbs import PooledProgram, Sweep
 from mixfleet.hierarchy.groups import Prepared, typical_media
 from mixfleet.hierarchy.likelihood_approximation import sites_of_draws, sites_of_mode
 from mixfleet.hierarchy.state import Group, State, adapting, settle, state_of
-from mixfleet.inference import hmc, initialization
-from mixfleet.inference.adaptation import HARDER_ACCEPT, shrunken_covariance
-from mixfleet.inference.hmc import Metric
-from mixfleet.inference.random_numbers import normals, uniforms
+from mixfleet.inference import initialization
+from mixfleet.inference.adaptation import HARDER_ACCEPT, Metric, metric_of, shrunken_covariance
 from mixfleet.models.batch import UnitBatch, stack
 
 __all__ = ["begin", "warm_up"]
@@ -24,8 +22,6 @@ WINDOWS = (3, 7, 13)
 
 SETTLING = 3
 """Blocks after the last window, for the step sizes alone."""
-
-_metric_of = jax.jit(hmc.metric_of)
 
 
 def begin(group: Prepared, program: PooledProgram, unit_keys: np.ndarray, key: np.ndarray) -> tuple[Group, State]:
@@ -40,19 +36,16 @@ def begin(group: Prepared, program: PooledProgram, unit_keys: np.ndarray, key: n
 
     modes, values = initialization.optimise(density, batch.centre, structure.chains, keys)
     modes, values, metric = initialization.laplace(density, modes, values, structure.units)
-    by_unit = np.asarray(modes).reshape(structure.dimension, structure.units, structure.chains)
-    best = np.argmax(np.asarray(values).reshape(structure.units, structure.chains), axis=1)
+    by_unit = modes.reshape(structure.dimension, structure.units, structure.chains)
+    best = np.argmax(values.reshape(structure.units, structure.chains), axis=1)
     mode = by_unit[:, np.arange(structure.units), best]
     sites, covariance = sites_of_mode(
         pool, np.asarray(batch.hyper), typical_media(group), mode, np.asarray(metric.covariance, float)
     )
     parts = (stack(group.members, structure), group.hierarchy, sites, group.columns)
     data = Group(*jax.device_put(parts, program.device), unit_keys=keys, key=jnp.asarray(key))
-    unit_metric = _metric_of(jnp.asarray(covariance, structure.dtype))
-    white = normals(
-        uniforms(keys, initialization.SCATTERING, structure.dimension, structure.lanes, jnp.dtype(structure.dtype))
-    )
-    spread = np.asarray(unit_metric.velocity(white)).reshape(by_unit.shape)
+    unit_metric = metric_of(covariance, structure.dtype)
+    spread = initialization.scattered(unit_metric, keys, modes).reshape(by_unit.shape)
     pooled = np.zeros(structure.dimension, bool)
     for _, _, own in pool.slices():
         pooled[own] = True
@@ -60,7 +53,7 @@ def begin(group: Prepared, program: PooledProgram, unit_keys: np.ndarray, key: n
     here = jnp.asarray(x.reshape(structure.dimension, -1))
     hyper, shared, found, moved = program.prelude(data, here)
     late = np.asarray(moved, float)[len(moved) // 4 :]
-    hyper_metric = _metric_of(jnp.asarray(np.diag(np.var(late, axis=(0, 2)) + 1e-4)[None], structure.dtype))
+    hyper_metric = metric_of(np.diag(np.var(late, axis=(0, 2)) + 1e-4)[None], structure.dtype)
     return data, state_of(pool, found, here, hyper, shared, unit_metric, hyper_metric)
 
 
@@ -124,10 +117,10 @@ def _learn(
 
 
 def _learnt(draws: Float[np.ndarray, "unit draw coordinate chain"], metric: Metric) -> Metric:
-    """The metric of each unit's draws, shrunk towards the old one as in `inference.adaptation.learn_metric`."""
+    """The metric of each unit's draws, shrunk towards the old one as in `inference.adaptation.learn`."""
     units, count, coordinate, chains = draws.shape
     flat = np.moveaxis(draws.astype(float), 2, 1).reshape(units, coordinate, count * chains)
     centred = flat - flat.mean(axis=2, keepdims=True)
     scatter = centred @ np.swapaxes(centred, 1, 2)
     covariance = shrunken_covariance(scatter, count * chains, np.asarray(metric.covariance, float))
-    return _metric_of(jnp.asarray(covariance, metric.covariance.dtype))
+    return metric_of(covariance, metric.covariance.dtype)

@@ -42,7 +42,8 @@ from mixfleet.hierarchy.state import (
     stack_hyper,
     state_of,
 )
-from mixfleet.inference import hmc
+from mixfleet.inference import adaptation, hmc
+from mixfleet.inference.adaptation import Metric
 from mixfleet.inference.compiled import Device, compiled, evaluate
 from mixfleet.inference.leapfrog import TrajectoryEnd, steps_of, trajectory
 from mixfleet.inference.random_numbers import normals, uniforms
@@ -262,7 +263,7 @@ def _move_units(
         uniform[dimension],
     )
     accept = jnp.mean(outcome.accept.reshape(units, chains), axis=1)
-    stepping = hmc.adapt_step(state.unit_stepping, jnp.ones(units, bool), accept)
+    stepping = adaptation.adapt_step(state.unit_stepping, jnp.ones(units, bool), accept)
     end = outcome.origin
     return state._replace(x=end.position, found=end.extra, unit_stepping=stepping), outcome, steps
 
@@ -285,7 +286,7 @@ def _move_hyper(
         normals(uniform[:rows]),
         uniform[rows],
     )
-    stepping = hmc.adapt_step(state.hyper_stepping, jnp.ones(1, bool), jnp.mean(outcome.accept)[None])
+    stepping = adaptation.adapt_step(state.hyper_stepping, jnp.ones(1, bool), jnp.mean(outcome.accept)[None])
     lanes = state.x.shape[-1]
     found = jax.tree.map(lambda values: values.reshape(*values.shape[:-2], lanes), outcome.origin.extra)
     hyper, _ = place_hyper(pool, group.hierarchy, group.sites, outcome.origin.position, state.hyper)
@@ -406,6 +407,6 @@ def _abstract_state(pool: Pool, group: Group) -> State:
         position,
         hierarchies.zero_state(group.hierarchy, structure.chains),
         hierarchies.zero_state(group.columns.hierarchy, structure.chains),
-        hmc.metric_of(nothing),
-        hmc.metric_of(of_hyper),
+        Metric(nothing, nothing, nothing),
+        Metric(of_hyper, of_hyper, of_hyper),
     )

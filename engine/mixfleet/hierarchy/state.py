@@ -12,7 +12,7 @@ from mixfleet.hierarchy.hyperparameters import Hierarchy, Hyper
 from mixfleet.hierarchy.reparameterization import Pool, Sites
 from mixfleet.hierarchy.shared_coefficients import Columns
 from mixfleet.inference import adaptation
-from mixfleet.inference.hmc import Metric, Stepping
+from mixfleet.inference.adaptation import Metric, Stepping
 from mixfleet.models.batch import UnitBatch, batch_shapes
 
 __all__ = [

@@ -1,13 +1,33 @@
-"""Warm-up: a metric per unit from its own chains' draws, and the step size that suits it."""
+"""What the warm-up learns of each unit from its own chains: coordinates near a normal's, a metric there, a step size.
 
-from typing import Any
+References:
+    Hoffman and Gelman (2014), The No-U-Turn Sampler, section 3.2 (dual averaging), arXiv:1111.4246.
+"""
 
+from typing import Any, NamedTuple
+
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float
 
-from mixfleet.inference.hmc import Metric, State, Stepping, metric_of, restart
+from mixfleet.inference import sinh_arcsinh
+from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 
-__all__ = ["HARDER_ACCEPT", "first_stepping", "learn_metric", "restarted", "settle", "shrunken_covariance"]
+__all__ = [
+    "HARDER_ACCEPT",
+    "Adaptation",
+    "Metric",
+    "Stepping",
+    "adapt_step",
+    "first_adaptation",
+    "first_stepping",
+    "learn",
+    "metric_of",
+    "restarted",
+    "settle",
+    "shrunken_covariance",
+]
 
 HARDER_ACCEPT = 0.95
 """Acceptance that is aimed for where the usual one failed, or where trajectories diverged."""
@@ -15,63 +35,135 @@ HARDER_ACCEPT = 0.95
 FIRST_STEP = 0.3
 """In units of the whitened posterior, where 1 would be a step of one standard deviation."""
 
-
-def first_stepping(units: int, target_accept: Float[Array, " unit"]) -> Stepping:
-    """Step sizes before any trajectory."""
-    log_step = jnp.full(units, jnp.log(FIRST_STEP), target_accept.dtype)
-    return restarted(log_step, jnp.ones(units, bool), target_accept)
+ADAPTATION_GAIN, ADAPTATION_DELAY, ADAPTATION_DECAY = 0.05, 10.0, 0.75
+"""Dual averaging's gamma, t0 and kappa, as in Hoffman and Gelman (2014)."""
 
 
-def learn_metric(
-    state: State,
-    positions: Float[Array, "unit draw coordinate chain"],
-    count: Int[Array, " unit"],
-    which: Bool[Array, " unit"],
-) -> State:
-    """The state with a new metric, and the step size's adaptation begun again, in the units of `which`.
+class Metric(NamedTuple):
+    """Estimate of each unit's posterior covariance, its upper Cholesky factor, and the inverse of the lower one.
+
+    As they stand, the product of each one's transpose and the lanes needs no copy of it.
+    """
+
+    covariance: Float[Array, "unit coordinate coordinate"]
+    upper: Float[Array, "unit coordinate coordinate"]
+    inverse: Float[Array, "unit coordinate coordinate"]
+
+    def inverse_mass_gradient(self, gradient: Float[Array, "coordinate lane"]) -> Float[Array, "coordinate lane"]:
+        """Covariance times gradient."""
+        return _times(self.covariance, gradient)
+
+    def velocity(self, white: Float[Array, "coordinate lane"]) -> Float[Array, "coordinate lane"]:
+        """Velocities whose covariance is the metric's, from standard normal numbers."""
+        return _times(self.upper, white)
+
+    def momentum(self, white: Float[Array, "coordinate lane"]) -> Float[Array, "coordinate lane"]:
+        """The momenta of those velocities."""
+        return _times(self.inverse, white)
+
+
+class Stepping(NamedTuple):
+    """Each unit's step size and the state of its adaptation."""
+
+    log_step: Float[Array, " unit"]
+    log_average: Float[Array, " unit"]
+    shortfall: Float[Array, " unit"]
+    centre: Float[Array, " unit"]
+    updates: Float[Array, " unit"]
+    adapting: Bool[Array, " unit"]
+    target_accept: Float[Array, " unit"]
+
+
+class Adaptation(NamedTuple):
+    """All that moves of a sampler are fitted to, by unit: what a warm-up leaves behind."""
+
+    coordinates: SinhArcsinh
+    metric: Metric
+    """In those coordinates."""
+    stepping: Stepping
+
+
+def metric_of(covariance: Float[np.ndarray, "unit coordinate coordinate"], dtype: Any) -> Metric:
+    """The metric of these covariances, on the host; not finite where one is not positive definite.
+
+    Not in XLA, whose batched factors on CPU wait on threads of the pool that they run on: two tiles can wait for ever.
+    """
+    lower = np.stack([_factor(own) for own in covariance])
+    inverse = np.linalg.inv(lower)
+    parts = (covariance, np.swapaxes(lower, 1, 2), inverse)
+    return Metric(*(np.ascontiguousarray(part, dtype) for part in parts))  # pyright: ignore[reportArgumentType]
+
+
+def _factor(covariance: Float[np.ndarray, "coordinate coordinate"]) -> Float[np.ndarray, "coordinate coordinate"]:
+    """The lower Cholesky factor; NaN where there is none."""
+    try:
+        return np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        return np.full_like(covariance, np.nan)
+
+
+def first_adaptation(metric: Metric, target_accept: Float[Array, " unit"]) -> Adaptation:
+    """Before any draw: the coordinates as they are, a metric that something else gave, the usual first step."""
+    units, coordinates, _ = metric.covariance.shape
+    return Adaptation(
+        coordinates=sinh_arcsinh.identity(coordinates, units, metric.covariance.dtype),
+        metric=metric,
+        stepping=first_stepping(units, target_accept),
+    )
+
+
+def learn(
+    draws: Float[np.ndarray, "draw coordinate chain"],
+    known: tuple[SinhArcsinh, Float[np.ndarray, "coordinate coordinate"]],
+    *,
+    mapped: bool,
+) -> tuple[SinhArcsinh, Metric] | None:
+    """Coordinates and metric of one unit from a window's draws, on the host; None where the draws allow none.
 
     Args:
-        state: Between two ticks.
-        positions: The window's draws, of which the first `count` are valid.
-        count: Draws per chain in the window.
-        which: Units whose window is over.
+        draws: In the model's own coordinates.
+        known: Coordinates [coordinate] and covariance in them that made the draws.
+        mapped: Coordinates are fitted to the draws; else they stay as they are.
     """
-    _, draws, _, chains = positions.shape
-    valid = (jnp.arange(draws) < count[:, None])[:, :, None, None]
-    total = jnp.maximum(count * chains, 1).astype(positions.dtype)
-    mean = jnp.sum(jnp.where(valid, positions, 0), axis=(1, 3), keepdims=True) / total[:, None, None, None]
-    centred = jnp.where(valid, positions - mean, 0)
-    scatter = jnp.einsum("udik,udjk->uij", centred, centred, precision="highest")
-    learnt = metric_of(shrunken_covariance(scatter, total[:, None, None], state.metric.covariance))
-    good = which & jnp.all(jnp.isfinite(learnt.inverse), axis=(1, 2))
-    chosen = good[:, None, None]
-    metric = Metric(*(jnp.where(chosen, new, old) for new, old in zip(learnt, state.metric, strict=True)))
-    stepping = state.stepping
-    again = restarted(stepping.log_average, stepping.adapting, stepping.target_accept)
-    kept = [jnp.where(which, new, old) for new, old in zip(again, stepping, strict=True)]
-    return restart(state._replace(metric=metric, stepping=Stepping(*kept)), which)
+    if draws.size == 0 or not np.all(np.isfinite(draws)):
+        return None
+    flat = np.ascontiguousarray(np.moveaxis(draws, 1, 0), float).reshape(draws.shape[1], -1)
+    coordinates, covariance = known
+    positions = _by_draw(coordinates).inverse(flat)
+    if mapped:
+        coordinates, before = sinh_arcsinh.fit(flat), positions.std(axis=1)
+        positions = _by_draw(coordinates).inverse(flat)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            stretch = positions.std(axis=1) / before
+        covariance = covariance * np.outer(stretch, stretch)
+    centred = positions - positions.mean(axis=1, keepdims=True)
+    covariance = shrunken_covariance(centred @ centred.T, positions.shape[1], covariance)
+    metric = Metric(*(part[0] for part in metric_of(covariance[None], float)))
+    return (coordinates, metric) if np.all(np.isfinite(metric.inverse)) else None
+
+
+def _by_draw(coordinates: SinhArcsinh) -> SinhArcsinh:
+    return SinhArcsinh(*(np.asarray(part, float)[:, None] for part in coordinates))  # pyright: ignore[reportArgumentType]
 
 
 def shrunken_covariance(scatter: Any, draws: Any, known: Any) -> Any:
     """Covariance of a window's draws, shrunk towards the metric that made them.
 
-    As if that were known from as many draws as there are coordinates. Of arrays of numpy or jax alike.
+    As if that were known from as many draws as there are coordinates.
 
     Args:
-        scatter: Sum of the outer products of centred draws, by unit [unit, coordinate, coordinate].
-        draws: How many they are: a number, or one by unit [unit, 1, 1].
-        known: Covariance of the metric before, by unit [unit, coordinate, coordinate].
+        scatter: Sum of the outer products of centred draws [*unit, coordinate, coordinate].
+        draws: How many they are.
+        known: Covariance of the metric before [*unit, coordinate, coordinate].
     """
     coordinates = float(known.shape[-1])
     return (scatter + coordinates * known) / (draws + coordinates)
 
 
-def settle(stepping: Stepping, which: Bool[Array, " unit"]) -> Stepping:
-    """The stepping with adaptation over in the units of `which`: the averaged step size holds from now on."""
-    return stepping._replace(
-        log_step=jnp.where(which, stepping.log_average, stepping.log_step),
-        adapting=stepping.adapting & ~which,
-    )
+def first_stepping(units: int, target_accept: Float[Array, " unit"]) -> Stepping:
+    """Step sizes before any trajectory."""
+    log_step = jnp.full(units, jnp.log(FIRST_STEP), target_accept.dtype)
+    return restarted(log_step, jnp.ones(units, bool), target_accept)
 
 
 def restarted(
@@ -88,3 +180,30 @@ def restarted(
         adapting=adapting,
         target_accept=target_accept,
     )
+
+
+def adapt_step(stepping: Stepping, done: Bool[Array, " unit"], accept: Float[Array, " unit"]) -> Stepping:
+    """The stepping after one more trajectory, in the units whose trajectory is `done` and whose step is adapting."""
+    updates = stepping.updates + 1
+    weight = 1 / (updates + ADAPTATION_DELAY)
+    shortfall = (1 - weight) * stepping.shortfall + weight * (stepping.target_accept - accept)
+    log_step = stepping.centre - jnp.sqrt(updates) / ADAPTATION_GAIN * shortfall
+    forget = updates**-ADAPTATION_DECAY
+    log_average = forget * log_step + (1 - forget) * stepping.log_average
+    adapted = stepping._replace(log_step=log_step, log_average=log_average, shortfall=shortfall, updates=updates)
+    which = done & stepping.adapting
+    return jax.tree.map(lambda new, old: jnp.where(which, new, old), adapted, stepping)
+
+
+def settle(stepping: Stepping, which: Bool[Array, " unit"]) -> Stepping:
+    """The stepping with adaptation over in the units of `which`: the averaged step size holds from now on."""
+    return stepping._replace(
+        log_step=jnp.where(which, stepping.log_average, stepping.log_step),
+        adapting=stepping.adapting & ~which,
+    )
+
+
+def _times(matrices: Float[Array, "unit row column"], lanes: Float[Array, "row lane"]) -> Float[Array, "column lane"]:
+    """Each unit's transposed matrix times its lanes."""
+    by_unit = lanes.reshape(len(lanes), len(matrices), -1)
+    return jnp.einsum("uji,juk->iuk", matrices, by_unit, precision="highest").reshape(-1, lanes.shape[1])

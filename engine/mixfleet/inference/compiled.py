@@ -11,7 +11,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from mixfleet.inference import adaptation, hmc, initialization
-from mixfleet.inference.hmc import LogDensity, State
+from mixfleet.inference.adaptation import Metric
+from mixfleet.inference.hmc import LogDensity, State, lanes_of
+from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 from mixfleet.models.batch import Structure, UnitBatch, batch_shapes
 from mixfleet.models.log_density import evaluate_density
 
@@ -21,7 +23,7 @@ TICKS = 64
 """Gradients of every lane between two visits to the host."""
 
 WINDOW_ROWS = 256
-"""Draws per chain that a metric may be learnt from."""
+"""Draws per chain, the latest, that a warm-up learns from at most."""
 
 
 COMPILER_OPTIONS = {"xla_cpu_multi_thread_eigen": False}
@@ -70,7 +72,10 @@ class Program:
             buffer = shapes(jax.eval_shape(partial(_empty_buffer, structure, capacity)))
         self._evaluate = compiled(evaluate, structure, batch, state.here.position)
         self._advance = compiled(_advance, structure, batch, state, buffer)
-        self._adapt = compiled(_adapt, state, buffer, flags(bool), flags(bool))
+        learnt = shapes(jax.eval_shape(lambda state: state.adaptation[:2], state))
+        number = jax.ShapeDtypeStruct((), jnp.int32, sharding=place)
+        self._window = compiled(_window, buffer.rows, buffer.filled, number)
+        self._adapt = compiled(_adapt, state, buffer, learnt, flags(bool), flags(bool), flags(bool))
         self._insert = compiled(_insert, state, state, buffer.filled, buffer.filled)
         self._empty_state, self._empty_buffer = state, buffer
         self._rehearsal = _COMPILERS.submit(self._rehearse, batch, state)
@@ -105,7 +110,7 @@ class Program:
             here = self._zeros(state.here)
             targets = self.put(np.zeros(self.structure.units, self.structure.dtype))
             centre, key = self._zeros((batch.centre, state.key))
-            _start(self.structure, lambda _: (here.value, here.gradient, here.extra), centre, key, targets)
+            _start(self.structure, lambda _: (here.value, here.gradient, here.extra.extra), centre, key, targets)
 
     def advance(self, batch: UnitBatch, state: State, buffer: DrawBuffer) -> tuple[State, DrawBuffer]:
         """One block of `TICKS` gradients per lane; the draw buffer must have room for as many draws.
@@ -114,11 +119,25 @@ class Program:
         """
         return self._advance.result()(batch, state, buffer)
 
+    def window(self, buffer: DrawBuffer, place: int) -> Float[np.ndarray, "draw coordinate chain"]:
+        """The latest draws of the unit at a place, in the model's own coordinates: `WINDOW_ROWS` at most."""
+        rows = np.asarray(self._window.result()(buffer.rows, buffer.filled, self.put(np.int32(place))))
+        return rows[: int(np.asarray(buffer.filled)[place]), : self.structure.dimension]
+
     def adapt(
-        self, state: State, buffer: DrawBuffer, learn: Bool[np.ndarray, " unit"], settled: Bool[np.ndarray, " unit"]
+        self,
+        state: State,
+        buffer: DrawBuffer,
+        learnt: tuple[SinhArcsinh, Metric],
+        learn: Bool[np.ndarray, " unit"],
+        settled: Bool[np.ndarray, " unit"],
+        emptied: Bool[np.ndarray, " unit"],
     ) -> tuple[State, DrawBuffer]:
-        """Learns the metric in some units, ends the adaptation of others, and empties the draw buffer of both."""
-        return self._adapt.result()(state, buffer, *self.put((learn, settled)))
+        """Adopts what some units have learnt, ends the adaptation of others, and empties the draw buffer of some.
+
+        Consumes its state and draw buffer.
+        """
+        return self._adapt.result()(state, buffer, *self.put((learnt, learn, settled, emptied)))
 
     def insert(
         self, state: State, staged: State, filled: Int[Array, " unit"], source: Int[np.ndarray, " unit"]
@@ -170,12 +189,12 @@ def evaluate(structure: Structure, batch: UnitBatch, position: Array) -> tuple[A
 
 def _abstract_state(structure: Structure, batch: UnitBatch, key: Array) -> State:
     """A state of the shapes that all states have."""
-    position = hmc.lanes_of(batch.centre, structure.chains)
+    position = lanes_of(batch.centre, structure.chains)
     one = jnp.broadcast_to(
         jnp.eye(structure.dimension, dtype=structure.dtype), (structure.units, structure.dimension, structure.dimension)
     )
-    stepping = adaptation.first_stepping(structure.units, jnp.ones(structure.units, structure.dtype))
-    return hmc.begin(position, _log_density(structure, batch)(position), hmc.Metric(one, one, one), stepping, key)
+    first = adaptation.first_adaptation(Metric(one, one, one), jnp.ones(structure.units, structure.dtype))
+    return hmc.begin(position, _log_density(structure, batch)(position), first, key)
 
 
 def _start(structure: Structure, log_density: LogDensity, centre: Array, key: Array, target_accept: Array) -> State:
@@ -187,18 +206,19 @@ def _start(structure: Structure, log_density: LogDensity, centre: Array, key: Ar
 
 @jax.jit
 def _begin(
-    position: Array, evaluation: tuple[Array, Array, Array], metric: hmc.Metric, target_accept: Array, key: Array
+    position: Array, evaluation: tuple[Array, Array, Array], metric: Metric, target_accept: Array, key: Array
 ) -> State:
-    return hmc.begin(position, evaluation, metric, adaptation.first_stepping(len(key), target_accept), key)
+    return hmc.begin(position, evaluation, adaptation.first_adaptation(metric, target_accept), key)
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=(2, 3))
 def _advance(structure: Structure, batch: UnitBatch, state: State, buffer: DrawBuffer) -> tuple[State, DrawBuffer]:
     state, trace = hmc.advance(_log_density(structure, batch), state, TICKS)
     units, chains = structure.units, structure.chains
-    fields = jnp.concatenate(
-        [trace.position, trace.extra, trace.value[:, None], trace.energy[:, None]], axis=1
-    ).reshape(TICKS, -1, units, chains)
+    draw = trace.original
+    fields = jnp.concatenate([draw.position, draw.extra, draw.value[:, None], trace.energy[:, None]], axis=1).reshape(
+        TICKS, -1, units, chains
+    )
     done = jnp.sum(trace.done, axis=0, dtype=jnp.int32)
     # Row in the draw buffer of each trajectory that finished, and where those stand in the trace.
     row = buffer.filled[None] + jnp.cumsum(trace.done, axis=0, dtype=jnp.int32) - 1
@@ -224,17 +244,28 @@ def _advance(structure: Structure, batch: UnitBatch, state: State, buffer: DrawB
     )
 
 
+@jax.jit
+def _window(rows: Array, filled: Array, place: Array) -> Float[Array, "draw field chain"]:
+    most = min(WINDOW_ROWS, rows.shape[1])
+    own = jax.lax.dynamic_index_in_dim(rows, place, keepdims=False)
+    return jax.lax.dynamic_slice_in_dim(own, jnp.maximum(filled[place] - most, 0), most)
+
+
 @partial(jax.jit, donate_argnums=(0, 1))
-def _adapt(state: State, buffer: DrawBuffer, learn: Array, settled: Array) -> tuple[State, DrawBuffer]:
-    coordinates = state.here.position.shape[0]
-    rows = buffer.rows[:, :WINDOW_ROWS, :coordinates]
-    state = adaptation.learn_metric(state, rows, jnp.minimum(buffer.filled, WINDOW_ROWS), learn)
-    state = state._replace(stepping=adaptation.settle(state.stepping, settled))
-    empty = learn | settled
-    return state, buffer._replace(
-        filled=jnp.where(empty, 0, buffer.filled),
-        divergences=jnp.where(empty, 0, buffer.divergences),
-        balance=jnp.where(empty[:, None], 0, buffer.balance),
+def _adapt(
+    state: State,
+    buffer: DrawBuffer,
+    learnt: tuple[SinhArcsinh, Metric],
+    learn: Array,
+    settled: Array,
+    emptied: Array,
+) -> tuple[State, DrawBuffer]:
+    state = hmc.adopt(state, *learnt, learn)
+    stepping = adaptation.settle(state.adaptation.stepping, settled)
+    return state._replace(adaptation=state.adaptation._replace(stepping=stepping)), buffer._replace(
+        filled=jnp.where(emptied, 0, buffer.filled),
+        divergences=jnp.where(emptied, 0, buffer.divergences),
+        balance=jnp.where(emptied[:, None], 0, buffer.balance),
     )
 
 
@@ -251,10 +282,16 @@ def _insert(state: State, staged: State, filled: Array, source: Array) -> tuple[
         chosen = jnp.where(which[:, None], new.reshape(split)[..., source, :], old.reshape(split))
         return chosen.reshape(old.shape)
 
-    first = {name: jax.tree.map(units_first, getattr(state, name), getattr(staged, name)) for name in ("key", "metric")}
+    adaptation, staged_adaptation = state.adaptation, staged.adaptation
+    metric = jax.tree.map(units_first, adaptation.metric, staged_adaptation.metric)
     rest = {
         name: jax.tree.map(units_last, getattr(state, name), getattr(staged, name))
         for name in State._fields
-        if name not in first
+        if name not in ("key", "adaptation")
     }
-    return State(**first, **rest), jnp.where(which, 0, filled)
+    moved = adaptation._replace(
+        coordinates=jax.tree.map(units_last, adaptation.coordinates, staged_adaptation.coordinates),
+        metric=metric,
+        stepping=jax.tree.map(units_last, adaptation.stepping, staged_adaptation.stepping),
+    )
+    return State(key=units_first(state.key, staged.key), adaptation=moved, **rest), jnp.where(which, 0, filled)

@@ -4,9 +4,10 @@ Nobody waits: units differ in step size and in steps per trajectory, and a lane 
 starts the next one within the same tick. The number of steps is drawn before the trajectory, the same for a unit's
 chains and independent of where they are, so that the draws may be stopped at any tick without bias.
 
+The chains move in the coordinates of their unit's `Adaptation`, which stand still while draws are kept.
+
 References:
     Neal (2011), MCMC using Hamiltonian dynamics, arXiv:1206.1901.
-    Hoffman and Gelman (2014), The No-U-Turn Sampler, section 3.2 (dual averaging), arXiv:1111.4246.
 """
 
 from collections.abc import Callable
@@ -16,29 +17,26 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from mixfleet.inference import cholesky
+from mixfleet.inference.adaptation import Adaptation, Metric, adapt_step, restarted
 from mixfleet.inference.random_numbers import normals, uniforms
+from mixfleet.inference.sinh_arcsinh import LogDensity, Original, SinhArcsinh
 from mixfleet_kernels.reductions import sum_rows
 
 Chosen = TypeVar("Chosen")
 
 __all__ = [
     "LogDensity",
-    "Metric",
     "Point",
     "State",
-    "Stepping",
     "Trace",
     "acceptance",
-    "adapt_step",
+    "adopt",
     "advance",
     "begin",
     "energy_balance",
     "lanes_of",
     "leap",
-    "metric_of",
     "point_of",
-    "restart",
 ]
 
 MAX_STEPS = 64
@@ -47,11 +45,11 @@ MAX_STEPS = 64
 QUARTER_TURN = 1.5707963
 """Length of trajectory, in units of the whitened posterior, after which a Gaussian's draws are independent."""
 
+SHORTEST, LONGEST = 0.8, 1.2
+"""Lengths of trajectories, in quarter turns, are uniform between these."""
+
 DIVERGENCE = 1000.0
 """Energy error beyond which a trajectory counts as divergent."""
-
-ADAPTATION_GAIN, ADAPTATION_DELAY, ADAPTATION_DECAY = 0.05, 10.0, 0.75
-"""Dual averaging's gamma, t0 and kappa, as in Hoffman and Gelman (2014)."""
 
 
 class Point(NamedTuple):
@@ -66,51 +64,11 @@ class Point(NamedTuple):
     """Whatever else the density gave; arrays whose last axis is the lane."""
 
 
-class Metric(NamedTuple):
-    """Estimate of each unit's posterior covariance, its upper Cholesky factor, and the inverse of the lower one.
-
-    As they stand, the product of each one's transpose and the lanes needs no copy of it.
-    """
-
-    covariance: Float[Array, "unit coordinate coordinate"]
-    upper: Float[Array, "unit coordinate coordinate"]
-    inverse: Float[Array, "unit coordinate coordinate"]
-
-    def inverse_mass_gradient(self, gradient: Float[Array, "coordinate lane"]) -> Float[Array, "coordinate lane"]:
-        """Covariance times gradient."""
-        return _times(self.covariance, gradient)
-
-    def velocity(self, white: Float[Array, "coordinate lane"]) -> Float[Array, "coordinate lane"]:
-        """Velocities whose covariance is the metric's, from standard normal numbers."""
-        return _times(self.upper, white)
-
-    def momentum(self, white: Float[Array, "coordinate lane"]) -> Float[Array, "coordinate lane"]:
-        """The momenta of those velocities."""
-        return _times(self.inverse, white)
-
-
-def _times(matrices: Float[Array, "unit row column"], lanes: Float[Array, "row lane"]) -> Float[Array, "column lane"]:
-    """Each unit's transposed matrix times its lanes."""
-    by_unit = lanes.reshape(len(lanes), len(matrices), -1)
-    return jnp.einsum("uji,juk->iuk", matrices, by_unit, precision="highest").reshape(-1, lanes.shape[1])
-
-
-class Stepping(NamedTuple):
-    """Each unit's step size and the state of its adaptation."""
-
-    log_step: Float[Array, " unit"]
-    log_average: Float[Array, " unit"]
-    shortfall: Float[Array, " unit"]
-    centre: Float[Array, " unit"]
-    updates: Float[Array, " unit"]
-    adapting: Bool[Array, " unit"]
-    target_accept: Float[Array, " unit"]
-
-
 class State(NamedTuple):
     """Where a tile stands between two ticks."""
 
     here: Point
+    """In the units' adapted coordinates; its extra is an `Original`."""
     start: Point
     """Where the running trajectories began."""
     momentum: Float[Array, "coordinate lane"]
@@ -123,36 +81,24 @@ class State(NamedTuple):
     transition: Int[Array, " unit"]
     """Trajectories finished, which numbers the random draws."""
     key: UInt32[Array, "unit 2"]
-    metric: Metric
-    stepping: Stepping
+    adaptation: Adaptation
 
 
 class Trace(NamedTuple):
     """What one tick left behind; where `done` is false the rest is not a draw."""
 
     done: Bool[Array, " unit"]
-    position: Float[Array, "coordinate lane"]
-    extra: Float[Array, "extra lane"]
-    value: Float[Array, " lane"]
+    original: Original
+    """The draw in the model's own coordinates."""
     energy: Float[Array, " lane"]
     accept: Float[Array, " lane"]
     diverged: Bool[Array, " lane"]
-
-
-LogDensity = Callable[[Float[Array, "coordinate lane"]], tuple[Array, Array, Any]]
-"""Position to (value, gradient, extra) of every lane."""
 
 
 class _Draws(NamedTuple):
     whitened: Float[Array, "coordinate lane"]
     threshold: Float[Array, " lane"]
     length: Float[Array, " unit"]
-
-
-def metric_of(covariance: Float[Array, "unit coordinate coordinate"]) -> Metric:
-    """The metric of these covariances; not finite where one is not positive definite."""
-    factor = cholesky.factor(covariance)
-    return Metric(covariance, jnp.swapaxes(factor, 1, 2), cholesky.inverse(factor))
 
 
 def lanes_of(values: Float[Array, "*front unit"], chains: int) -> Float[Array, "*front lane"]:
@@ -163,13 +109,22 @@ def lanes_of(values: Float[Array, "*front unit"], chains: int) -> Float[Array, "
 def begin(
     position: Float[Array, "coordinate lane"],
     evaluation: tuple[Array, Array, Array],
-    metric: Metric,
-    stepping: Stepping,
+    adaptation: Adaptation,
     key: UInt32[Array, "unit 2"],
 ) -> State:
-    """The state at the start of the first trajectory, with what the density says of the position."""
-    point = point_of(position, evaluation, metric)
+    """The state at the start of the first trajectory, with what the density says of the position.
+
+    Args:
+        position: In the model's own coordinates.
+        evaluation: Value, gradient and extra there.
+        adaptation: Whatever is known before.
+        key: One per unit.
+    """
+    value, gradient, extra = evaluation
+    original = Original(position, value, extra)
     lanes, units = position.shape[1], key.shape[0]
+    moved = adaptation.coordinates.move(original, gradient, lanes // units)
+    point = _point_at(moved, original, adaptation.metric)
     empty = jnp.zeros_like(position)
     state = State(
         here=point,
@@ -181,21 +136,54 @@ def begin(
         steps_left=jnp.zeros(units, jnp.int32),
         transition=jnp.zeros(units, jnp.int32),
         key=key,
-        metric=metric,
-        stepping=stepping,
+        adaptation=adaptation,
     )
     return _set_off(state, point, _draws(state), jnp.ones(units, bool))
 
 
 def advance(log_density: LogDensity, state: State, ticks: int) -> tuple[State, Trace]:
-    """The state after `ticks` gradients of every lane, and the trace of each tick (leading axis)."""
-    return jax.lax.scan(lambda carried, _: _tick(log_density, carried), state, None, length=ticks)
+    """The state after `ticks` gradients of every lane, and the trace of each tick (leading axis).
+
+    Args:
+        log_density: In the model's own coordinates.
+        state: Between two ticks.
+        ticks: How many.
+    """
+    chains = state.here.position.shape[1] // len(state.key)
+    mapped = state.adaptation.coordinates.density(log_density, chains)
+    return jax.lax.scan(lambda carried, _: _tick(mapped, carried), state, None, length=ticks)
+
+
+def adopt(state: State, coordinates: SinhArcsinh, metric: Metric, which: Bool[Array, " unit"]) -> State:
+    """The state in new coordinates and under a new metric in the units of `which`, whose chains stay where they are.
+
+    Their running trajectories are abandoned, and the adaptation of their step sizes begins anew.
+    """
+    old, stepping = state.adaptation, state.adaptation.stepping
+    chains = state.here.position.shape[1] // len(state.key)
+    again = restarted(stepping.log_average, stepping.adapting, stepping.target_accept)
+    matrices = which[:, None, None]
+    new = Adaptation(
+        coordinates=_choose(which, coordinates, old.coordinates),
+        metric=jax.tree.map(lambda yes, no: jnp.where(matrices, yes, no), metric, old.metric),
+        stepping=_choose(which, again, stepping),
+    )
+    original = state.start.extra
+    gradient = old.coordinates.forget(state.start.position, state.start.gradient, chains)
+    there = _point_at(new.coordinates.move(original, gradient, chains), original, new.metric)
+    moved = state._replace(adaptation=new, transition=state.transition + which)
+    return _set_off(moved, there, _draws(moved), which)
 
 
 def point_of(position: Float[Array, "coordinate lane"], evaluation: tuple[Array, Array, Any], metric: Metric) -> Point:
     """The point at a position, with value, gradient and all else that the density gave there."""
     value, gradient, extra = evaluation
     return Point(position, gradient, metric.inverse_mass_gradient(gradient), value, extra)
+
+
+def _point_at(moved: tuple[Array, Array, Array], original: Original, metric: Metric) -> Point:
+    position, value, gradient = moved
+    return point_of(position, (value, gradient, original), metric)
 
 
 def leap(
@@ -226,22 +214,12 @@ def energy_balance(accept: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     return jnp.where(accept < 1, accept, -1.0)
 
 
-def restart(state: State, which: Bool[Array, " unit"]) -> State:
-    """Abandons the running trajectories of the units in `which` and sets off anew, under a metric that changed."""
-    moved = state._replace(transition=state.transition + which)
-    lane = jnp.repeat(which, state.here.position.shape[1] // state.key.shape[0])
-    inverse_mass_gradient = jnp.where(
-        lane, state.metric.inverse_mass_gradient(state.start.gradient), state.start.inverse_mass_gradient
-    )
-    return _set_off(moved, state.start._replace(inverse_mass_gradient=inverse_mass_gradient), _draws(moved), which)
-
-
 def _tick(log_density: LogDensity, state: State) -> tuple[State, Trace]:
     units, lanes = state.key.shape[0], state.here.position.shape[1]
     chains = lanes // units
-    step = lanes_of(jnp.exp(state.stepping.log_step), chains)
+    step = lanes_of(jnp.exp(state.adaptation.stepping.log_step), chains)
     here, velocity, momentum = leap(
-        lambda position: point_of(position, log_density(position), state.metric),
+        lambda position: point_of(position, log_density(position), state.adaptation.metric),
         state.here,
         state.velocity,
         state.momentum,
@@ -255,20 +233,18 @@ def _tick(log_density: LogDensity, state: State) -> tuple[State, Trace]:
     accepted = state.threshold < accept
     settled = _choose(accepted, here, state.start)
 
-    stepping = adapt_step(state.stepping, done, jnp.mean(accept.reshape(units, chains), axis=1))
+    stepping = adapt_step(state.adaptation.stepping, done, jnp.mean(accept.reshape(units, chains), axis=1))
     moved = state._replace(
         here=here,
         momentum=momentum,
         velocity=velocity,
         steps_left=steps_left,
         transition=state.transition + done,
-        stepping=stepping,
+        adaptation=state.adaptation._replace(stepping=stepping),
     )
     trace = Trace(
         done=done,
-        position=settled.position,
-        extra=settled.extra,
-        value=settled.value,
+        original=settled.extra,
         energy=jnp.where(accepted, energy, state.start_energy),
         accept=accept,
         diverged=~(error < DIVERGENCE),
@@ -280,9 +256,10 @@ def _set_off(state: State, origin: Point, draws: _Draws, which: Bool[Array, " un
     """Starts a trajectory at `origin` in the units of `which`; the others go on."""
     units, lanes = state.key.shape[0], origin.position.shape[1]
     chains = lanes // units
-    velocity, momentum = state.metric.velocity(draws.whitened), state.metric.momentum(draws.whitened)
+    metric, stepping = state.adaptation.metric, state.adaptation.stepping
+    velocity, momentum = metric.velocity(draws.whitened), metric.momentum(draws.whitened)
     energy = -origin.value + 0.5 * sum_rows(draws.whitened**2)
-    steps = jnp.round(draws.length / jnp.exp(state.stepping.log_step)).astype(jnp.int32)
+    steps = jnp.round(draws.length / jnp.exp(stepping.log_step)).astype(jnp.int32)
     lane = jnp.repeat(which, chains)
     return state._replace(
         here=_choose(lane, origin, state.here),
@@ -303,20 +280,8 @@ def _draws(state: State) -> _Draws:
     return _Draws(
         whitened=normals(uniform[:coordinates]),
         threshold=uniform[coordinates],
-        length=QUARTER_TURN * (0.5 + uniform[coordinates + 1, ::chains]),
+        length=QUARTER_TURN * (SHORTEST + (LONGEST - SHORTEST) * uniform[coordinates + 1, ::chains]),
     )
-
-
-def adapt_step(stepping: Stepping, done: Bool[Array, " unit"], accept: Float[Array, " unit"]) -> Stepping:
-    """The stepping after one more trajectory, in the units whose trajectory is `done` and whose step is adapting."""
-    updates = stepping.updates + 1
-    weight = 1 / (updates + ADAPTATION_DELAY)
-    shortfall = (1 - weight) * stepping.shortfall + weight * (stepping.target_accept - accept)
-    log_step = stepping.centre - jnp.sqrt(updates) / ADAPTATION_GAIN * shortfall
-    forget = updates**-ADAPTATION_DECAY
-    log_average = forget * log_step + (1 - forget) * stepping.log_average
-    adapted = stepping._replace(log_step=log_step, log_average=log_average, shortfall=shortfall, updates=updates)
-    return _choose(done & stepping.adapting, adapted, stepping)
 
 
 def _choose(which: Bool[Array, " last"], yes: Chosen, no: Chosen) -> Chosen:

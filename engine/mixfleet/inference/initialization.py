@@ -1,23 +1,30 @@
-"""Where chains start: modes found by several optimisations at once, and the Laplace approximation at the best one."""
+"""Where chains start: modes found by several optimisations at once, and the Laplace approximation at the best one.
+
+All but the density is the host's: it is little, and would be a dozen programs to compile.
+
+References:
+    Kingma and Ba (2015), Adam: a method for stochastic optimization, arXiv:1412.6980.
+"""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, UInt32
 
-from mixfleet.inference import cholesky
-from mixfleet.inference.hmc import LogDensity, Metric, lanes_of, metric_of
+from mixfleet.inference.adaptation import Metric, metric_of
+from mixfleet.inference.hmc import LogDensity
 from mixfleet.inference.random_numbers import normals, uniforms
 
-__all__ = ["SCATTERING", "laplace", "optimise", "scatter"]
+__all__ = ["laplace", "optimise", "scatter", "scattered"]
 
 OPTIMISER_STEPS = 160
 GREATEST_RATE, LEAST_RATE = 0.2, 0.01
 """Learning rate of Adam, from its first step to its last, in units of log and logit coordinates."""
+
+MEAN_DECAY, SQUARE_DECAY, SMALLEST = 0.9, 0.999, 1e-8
+"""Adam's beta 1, beta 2 and epsilon."""
 
 NUDGE = 0.02
 """Half the distance over which gradients are differenced into a Hessian."""
@@ -38,161 +45,124 @@ HOPELESS = 12.0
 """A mode this far below the unit's best, in log density, holds a share of the posterior that no chain should start
 with; its chain starts at the best mode instead."""
 
+Lanes = Float[np.ndarray, "coordinate lane"]
+
 
 def optimise(
-    log_density: LogDensity,
-    centre: Float[Array, "coordinate unit"],
-    chains: int,
-    key: UInt32[Array, "unit 2"],
-) -> tuple[Float[Array, "coordinate lane"], Float[Array, " lane"]]:
+    log_density: LogDensity, centre: Float[Array | np.ndarray, "coordinate unit"], chains: int, key: Any
+) -> tuple[Lanes, Float[np.ndarray, " lane"]]:
     """The highest point that Adam reaches from each chain's jittered start, and the log density there.
 
     Args:
-        log_density: Of every lane, compiled: the loops of this module are the host's, so that one compilation of the
-            density serves them all.
+        log_density: Of every lane, compiled.
         centre: Where to start.
         chains: Lanes per unit.
-        key: One per unit.
+        key: uint32[unit, 2].
     """
-    climb = _begin_climb(centre, chains, key)
-    for _ in range(OPTIMISER_STEPS):
-        value, gradient, _ = log_density(climb.position)
-        climb = _climb(climb, value, gradient)
-    return climb.best, climb.top
-
-
-class _Climb(NamedTuple):
-    position: Float[Array, "coordinate lane"]
-    best: Float[Array, "coordinate lane"]
-    top: Float[Array, " lane"]
-    memory: Any
-
-
-_OPTIMISER = optax.adam(optax.exponential_decay(GREATEST_RATE, OPTIMISER_STEPS, LEAST_RATE / GREATEST_RATE))
-
-
-@partial(jax.jit, static_argnames="chains")
-def _begin_climb(centre: Float[Array, "coordinate unit"], chains: int, key: UInt32[Array, "unit 2"]) -> _Climb:
-    coordinates = centre.shape[0]
-    jitter = normals(uniforms(key, JITTERING, coordinates, chains * len(key), centre.dtype))
-    position = lanes_of(centre, chains) + 0.5 * jitter
-    zero_state = jnp.full(position.shape[1], -jnp.inf, position.dtype)
-    return _Climb(position, position, zero_state, _OPTIMISER.init(position))
-
-
-@jax.jit
-def _climb(climb: _Climb, value: Float[Array, " lane"], gradient: Float[Array, "coordinate lane"]) -> _Climb:
-    position, best, top, memory = climb
-    higher = value > top
-    best, top = jnp.where(higher, position, best), jnp.where(higher, value, top)
-    # A start outside the density's reach stays where it is; its chain will be sent to the best mode.
-    downhill = -jnp.where(jnp.isfinite(gradient), gradient, 0.0)
-    update, memory = _OPTIMISER.update(downhill, memory)
-    return _Climb(position + jnp.asarray(update), best, top, memory)
+    position = np.repeat(np.asarray(centre), chains, axis=1)
+    position = position + 0.5 * _white_numbers(key, JITTERING, position)
+    best, top = position, np.full(position.shape[1], -np.inf, position.dtype)
+    mean, square = np.zeros_like(position), np.zeros_like(position)
+    with np.errstate(all="ignore"):
+        for step in range(OPTIMISER_STEPS):
+            value, gradient = (np.asarray(part) for part in log_density(position)[:2])
+            higher = value > top
+            best, top = np.where(higher, position, best), np.where(higher, value, top)
+            # A start outside the density's reach stays where it is; its chain will be sent to the best mode.
+            gradient = np.where(np.isfinite(gradient), gradient, 0)
+            mean = MEAN_DECAY * mean + (1 - MEAN_DECAY) * gradient
+            square = SQUARE_DECAY * square + (1 - SQUARE_DECAY) * gradient**2
+            rate = GREATEST_RATE * (LEAST_RATE / GREATEST_RATE) ** (step / OPTIMISER_STEPS)
+            unbiased, spread = mean / (1 - MEAN_DECAY ** (step + 1)), square / (1 - SQUARE_DECAY ** (step + 1))
+            position = position + rate * unbiased / (np.sqrt(spread) + SMALLEST)
+    return best, top
 
 
 def laplace(
-    log_density: LogDensity, modes: Float[Array, "coordinate lane"], values: Float[Array, " lane"], units: int
-) -> tuple[Float[Array, "coordinate lane"], Float[Array, " lane"], Metric]:
+    log_density: LogDensity, modes: Lanes, values: Float[np.ndarray, " lane"], units: int
+) -> tuple[Lanes, Float[np.ndarray, " lane"], Metric]:
     """Modes with the hopeless ones replaced by the unit's best, their log densities, and the metric at the best.
 
     The Hessian is differenced from gradients, two per coordinate, spread over the unit's chains.
     """
     coordinates, lanes = modes.shape
-    starts, heights, best = _choose_modes(modes, values, units)
-    firsts = range(0, 2 * coordinates, lanes // units)
-    gradients = [log_density(_nudge(best, np.int32(first), lanes // units))[1] for first in firsts]
-    return starts, heights, _metric(gradients, units)
-
-
-@partial(jax.jit, static_argnames="units")
-def _choose_modes(
-    modes: Float[Array, "coordinate lane"], values: Float[Array, " lane"], units: int
-) -> tuple[Float[Array, "coordinate lane"], Float[Array, " lane"], Float[Array, "coordinate unit"]]:
-    coordinates, lanes = modes.shape
     by_unit, heights = modes.reshape(coordinates, units, -1), values.reshape(units, -1)
-    top = jnp.max(heights, axis=1, keepdims=True)
-    best = jnp.take_along_axis(by_unit, jnp.argmax(heights, axis=1)[None, :, None], axis=2)
-    keep = heights > top - HOPELESS
-    starts = jnp.where(keep[None], by_unit, best).reshape(coordinates, lanes)
-    return starts, jnp.where(keep, heights, top).reshape(lanes), best[..., 0]
+    top = heights.max(axis=1, keepdims=True)
+    best = by_unit[:, np.arange(units), heights.argmax(axis=1)]
+    with np.errstate(invalid="ignore"):
+        keep = heights > top - HOPELESS
+    starts = np.where(keep, by_unit, best[..., None]).reshape(modes.shape)
+    firsts = range(0, 2 * coordinates, lanes // units)
+    moved = [np.asarray(log_density(_nudge(best, first, lanes // units))[1]) for first in firsts]
+    by_move = np.concatenate([part.reshape(coordinates, units, -1) for part in moved], axis=2)
+    forth, back = by_move[..., 0 : 2 * coordinates : 2], by_move[..., 1 : 2 * coordinates : 2]
+    with np.errstate(invalid="ignore", over="ignore"):
+        curvature = -np.moveaxis(forth - back, 1, 0).astype(float) / (2 * NUDGE)
+        curvature = 0.5 * (curvature + np.swapaxes(curvature, 1, 2))
+    covariance = np.stack([_covariance(own) for own in curvature])
+    return starts, np.where(keep, heights, top).reshape(lanes), metric_of(covariance, modes.dtype)
 
 
-@partial(jax.jit, static_argnames="chains")
-def _nudge(best: Float[Array, "coordinate unit"], first: Array, chains: int) -> Float[Array, "coordinate lane"]:
+def _nudge(best: Float[np.ndarray, "coordinate unit"], first: int, chains: int) -> Lanes:
     """The mode moved along one coordinate in each chain, forth and back, from the `first` such move on."""
-    index = first + jnp.arange(chains)
-    sign = jnp.where(index % 2 == 0, 1.0, -1.0).astype(best.dtype)
-    direction = jax.nn.one_hot(index // 2, len(best), dtype=best.dtype).T * sign[None]
-    return (best[..., None] + NUDGE * direction[:, None, :]).reshape(len(best), -1)
+    moved = np.repeat(best[..., None], chains, axis=2)
+    for chain, move in enumerate(range(first, first + chains)):
+        if move // 2 < len(best):
+            moved[move // 2, :, chain] += NUDGE if move % 2 == 0 else -NUDGE
+    return moved.reshape(len(best), -1)
 
 
-@partial(jax.jit, static_argnames="units")
-def _metric(gradients: list[Float[Array, "coordinate lane"]], units: int) -> Metric:
-    coordinates = gradients[0].shape[0]
-    by_unit = jnp.stack([gradient.reshape(coordinates, units, -1) for gradient in gradients], axis=2)
-    by_unit = jnp.moveaxis(by_unit.reshape(coordinates, units, -1), 1, 0)
-    plus, minus = by_unit[:, :, 0 : 2 * coordinates : 2], by_unit[:, :, 1 : 2 * coordinates : 2]
-    curvature = -(plus - minus) / (2 * NUDGE)
-    curvature = 0.5 * (curvature + jnp.swapaxes(curvature, 1, 2))
-    # An unusable Hessian becomes that of a standard normal; the warm-up then learns the metric from the draws.
-    usable = jnp.all(jnp.isfinite(curvature), axis=(1, 2), keepdims=True)
-    return metric_of(_covariance(jnp.where(usable, curvature, jnp.eye(coordinates, dtype=curvature.dtype)[None])))
+def _covariance(curvature: Float[np.ndarray, "coordinate coordinate"]) -> Float[np.ndarray, "coordinate coordinate"]:
+    """Inverse of the curvature, made as round as it takes for its least eigenvalue to reach the floor.
 
-
-def _covariance(curvature: Float[Array, "unit coordinate coordinate"]) -> Float[Array, "unit coordinate coordinate"]:
-    """Inverses of the curvatures, each made as round as it takes for its least eigenvalue to reach the floor."""
-    one = jnp.eye(curvature.shape[-1], dtype=curvature.dtype)[None]
-
-    def round_off(carried: tuple[Array, Array], more: Array) -> tuple[tuple[Array, Array], None]:
-        found, kept = carried
-        rounded = curvature + more * one
-        enough = jnp.all(jnp.isfinite(cholesky.factor(rounded - LEAST_CURVATURE * one)), axis=(1, 2))
-        return (found | enough, jnp.where((enough & ~found)[:, None, None], rounded, kept)), None
-
-    nothing = (jnp.zeros(len(curvature), bool), jnp.broadcast_to(one, curvature.shape))
-    (_, rounded), _ = jax.lax.scan(round_off, nothing, jnp.array(ROUNDING, curvature.dtype))
-    half = cholesky.inverse(cholesky.factor(rounded))
-    return jnp.einsum("uji,ujk->uik", half, half, precision="highest")
+    Where none of it is usable, that of a standard normal: the warm-up then learns the metric from the draws.
+    """
+    one = np.eye(len(curvature))
+    if not np.all(np.isfinite(curvature)):
+        return one
+    least = np.linalg.eigvalsh(curvature)[0] if len(curvature) else LEAST_CURVATURE
+    more = next((more for more in ROUNDING if least + more > LEAST_CURVATURE), None)
+    return one if more is None else np.linalg.inv(curvature + more * one)
 
 
 def scatter(
-    log_density: LogDensity,
-    modes: Float[Array, "coordinate lane"],
-    values: Float[Array, " lane"],
-    metric: Metric,
-    key: UInt32[Array, "unit 2"],
-) -> tuple[Float[Array, "coordinate lane"], tuple[Array, Array, Array]]:
+    log_density: LogDensity, modes: Lanes, values: Float[np.ndarray, " lane"], metric: Metric, key: Any
+) -> tuple[Lanes, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """A draw of the Laplace approximation around each chain's mode, and what the density says of it.
 
     It is pulled in towards the mode where the posterior falls off faster. A chain that starts far out on a steep side
     would be stuck there: the step size that suits the bulk is unstable where the density drops by hundreds.
     """
-    spread = _spread(metric, key, modes.shape[1])
-    tried = _between(modes, spread, SHARES[0])
-    found = tried, log_density(tried)
-    for share in SHARES[1:]:
-        tried = _between(modes, spread, share)
-        found = _keep_if_high(values, found, (tried, log_density(tried)))
-    return found
-
-
-@partial(jax.jit, static_argnames="lanes")
-def _spread(metric: Metric, key: UInt32[Array, "unit 2"], lanes: int) -> Float[Array, "coordinate lane"]:
-    units, coordinates, _ = metric.upper.shape
-    white = normals(uniforms(key, SCATTERING, coordinates, lanes, metric.upper.dtype)).reshape(coordinates, units, -1)
-    return jnp.einsum("uji,juk->iuk", metric.upper, white, precision="highest").reshape(coordinates, lanes)
-
-
-@jax.jit
-def _between(modes: Array, spread: Array, share: float) -> Float[Array, "coordinate lane"]:
-    return modes + jnp.asarray(share, modes.dtype) * spread
-
-
-@jax.jit
-def _keep_if_high(values: Float[Array, " lane"], found: Any, tried: Any) -> Any:
-    """`found` in the lanes where it is not too far below the mode, `tried` in the others."""
-    position, (value, _, _) = found
+    coordinates, spread = len(modes), scattered(metric, key, modes)
     # Of a Gaussian's own draws, one in a million lies further below its mode than this.
-    lowest = values - 0.5 * (len(position) + 5 * (2 * len(position)) ** 0.5)
-    return jax.tree.map(lambda old, new: jnp.where(value > lowest, old, new), found, tried)
+    lowest = values - 0.5 * (coordinates + 5 * (2 * coordinates) ** 0.5)
+    position, evaluation = modes, None
+    for share in SHARES:
+        tried = (modes + share * spread).astype(modes.dtype)
+        found = tuple(np.asarray(part) for part in log_density(tried))
+        if evaluation is None:
+            position, evaluation = tried, found
+        else:
+            far = ~(evaluation[0] > lowest)
+            position = np.where(far, tried, position)
+            evaluation = tuple(np.where(far, new, old) for new, old in zip(found, evaluation, strict=True))
+        if np.all(evaluation[0] > lowest):
+            break
+    assert evaluation is not None
+    return position, evaluation  # pyright: ignore[reportReturnType]
+
+
+def scattered(metric: Metric, key: Any, like: Lanes) -> Lanes:
+    """Normal numbers with the metric's covariance, of the shape and type of `like`."""
+    numbers = _white_numbers(key, SCATTERING, like).reshape(len(like), len(metric.upper), -1)
+    return np.einsum("uji,juk->iuk", np.asarray(metric.upper), numbers).reshape(like.shape)
+
+
+def _white_numbers(key: UInt32[Array | np.ndarray, "unit 2"], number: int, like: Lanes) -> Lanes:
+    """Standard normal numbers of the shape and type of `like`, drawn before the first trajectory."""
+    return np.asarray(_white(key, np.uint32(number), *like.shape, like.dtype.name))
+
+
+@partial(jax.jit, static_argnums=(2, 3, 4))
+def _white(key: Array, number: Array, rows: int, lanes: int, dtype: str) -> Array:
+    return normals(uniforms(key, number, rows, lanes, jax.numpy.dtype(dtype)))

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from mixfleet.inference.hmc import DIVERGENCE, LogDensity, Metric, Point, acceptance, leap, point_of
+from mixfleet.inference.adaptation import Metric
+from mixfleet.inference.hmc import DIVERGENCE, LogDensity, Point, acceptance, leap, point_of
 from mixfleet_kernels.reductions import sum_rows
 
 __all__ = ["TrajectoryEnd", "steps_of", "trajectory"]

@@ -118,7 +118,9 @@ def _draws(
     return jax.lax.map(chain, (modes, keys))
 
 
-def _modes(batch: UnitBatch, structure: Structure, key: UInt32[Array, "unit 2"]) -> Float[Array, "chain coordinate"]:
+def _modes(
+    batch: UnitBatch, structure: Structure, key: UInt32[Array, "unit 2"]
+) -> Float[np.ndarray, "chain coordinate"]:
     """One start per chain, as for the batched sampler."""
     log_density = partial(evaluate, structure, batch)
     modes, values = initialization.optimise(log_density, batch.centre, structure.chains, key)

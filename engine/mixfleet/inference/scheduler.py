@@ -10,16 +10,21 @@ import jax
 import numpy as np
 
 from mixfleet.config import Inference
+from mixfleet.inference import adaptation
+from mixfleet.inference.adaptation import Metric
 from mixfleet.inference.certification import UnitSample, Verdict, certify, past_saving
 from mixfleet.inference.compiled import TICKS, DrawBuffer, Program
 from mixfleet.inference.draws import Draws, Judgement
 from mixfleet.inference.hmc import State
+from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 from mixfleet.models.batch import PreparedUnit, UnitBatch, stack
 
 __all__ = ["Finished", "Job", "Jobs", "Slots", "capacity_of"]
 
-WINDOWS = (1, 3, 6)
-"""Blocks of warm-up after which a unit learns its metric; the blocks since the last one are its window."""
+WINDOWS = (1, 3, 8)
+"""Blocks of warm-up after which a unit learns: first a metric, from the second on coordinates and a metric in them.
+
+From the first window's draws, then from those since, of which the last time has the more."""
 
 SETTLING = 1
 """Blocks of warm-up after the last window, for the step size alone."""
@@ -32,6 +37,9 @@ FEWEST = 512
 
 HASTE = 0.95
 """Effective draws may come faster than at the last check; this much earlier is worth checking."""
+
+HARDER_PATIENCE = 2
+"""How many times longer the warm-up is on the rungs above the first."""
 
 SHORT = 768
 """Checks at up to so many draws judge a draw buffer of this length, later ones the whole buffer."""
@@ -60,7 +68,7 @@ class Job:
     @property
     def patience(self) -> int:
         """How many times longer the warm-up is than the usual one."""
-        return 1 if self.rung == 0 else 2
+        return 1 if self.rung == 0 else HARDER_PATIENCE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,25 +217,51 @@ class Slots:
         assert self._buffer_of is not None
         assert self._tile is not None
         self._state, self._buffer_of = self._program.advance(self._tile, self._state, self._buffer_of)
-        learn = np.zeros(self._structure.units, bool)
-        settled = learn.copy()
         begun: list[_ActiveUnit] = []
+        warming: list[_ActiveUnit] = []
         for active_unit in self._occupants:
             active_unit.blocks += 1
-            if active_unit.sampling:
-                begun.append(active_unit)
-                continue
-            patience = active_unit.job.patience
-            learn[active_unit.places] = active_unit.blocks in [patience * window for window in WINDOWS]
-            active_unit.sampling = active_unit.blocks == patience * (WINDOWS[-1] + SETTLING)
-            settled[active_unit.places] = active_unit.sampling
+            (begun if active_unit.sampling else warming).append(active_unit)
         counts = np.asarray(self._buffer_of.filled)
         for active_unit in begun:
             count = int(np.min(counts[active_unit.places]))
             if count >= self._checks(active_unit.job)[active_unit.check]:
                 self._check(active_unit, count)
-        if np.any(learn | settled):
-            self._state, self._buffer_of = self._program.adapt(self._state, self._buffer_of, learn, settled)
+        self._warm_up(warming)
+
+    def _warm_up(self, warming: list[_ActiveUnit]) -> None:
+        """Lets the units learn whose window is over, and ends the warm-up of those that are through."""
+        assert self._state is not None
+        assert self._buffer_of is not None
+        units, dimension = self._structure.units, self._structure.dimension
+        learn, settled, emptied = (np.zeros(units, bool) for _ in range(3))
+        coordinates = SinhArcsinh(*np.zeros((4, dimension, units), self._structure.dtype))  # pyright: ignore[reportArgumentType]
+        metric = Metric(*np.zeros((3, units, dimension, dimension), self._structure.dtype))  # pyright: ignore[reportArgumentType]
+        for active_unit in warming:
+            patience = active_unit.job.patience
+            ends = [patience * window for window in WINDOWS]
+            active_unit.sampling = active_unit.blocks == ends[-1] + patience * SETTLING
+            settled[active_unit.places] = active_unit.sampling
+            emptied[active_unit.places] = active_unit.sampling or active_unit.blocks in (ends[0], ends[-1])
+            for place in active_unit.places if active_unit.blocks in ends else ():
+                old = self._state.adaptation
+                known = SinhArcsinh(*(np.asarray(part)[:, place] for part in old.coordinates))  # pyright: ignore[reportArgumentType]
+                found = adaptation.learn(
+                    self._program.window(self._buffer_of, place),
+                    (known, np.asarray(old.metric.covariance)[place].astype(float)),
+                    mapped=active_unit.blocks > ends[0],
+                )
+                # What allows nothing better leaves the unit as it was.
+                learn[place] = found is not None
+                if found is not None:
+                    for part, own in zip(coordinates, found[0], strict=True):
+                        part[:, place] = own
+                    for part, own in zip(metric, found[1], strict=True):
+                        part[place] = own
+        if np.any(learn | emptied):
+            self._state, self._buffer_of = self._program.adapt(
+                self._state, self._buffer_of, (coordinates, metric), learn, settled, emptied
+            )
 
     def _checks(self, job: Job) -> list[int]:
         last = self._inference.max_draws
@@ -299,5 +333,5 @@ class Slots:
 
 
 def capacity_of(inference: Inference) -> int:
-    """Draws per chain that a draw buffer must hold."""
-    return max(inference.max_draws + TICKS, SHORT)
+    """Draws per chain that a draw buffer must hold, of a warm-up's longest window too."""
+    return max(inference.max_draws + TICKS, SHORT, HARDER_PATIENCE * (WINDOWS[-1] - WINDOWS[0]) * TICKS)

@@ -1,0 +1,92 @@
+"""What a window of draws teaches: coordinates and a metric in which the draws are near a standard normal's."""
+
+import numpy as np
+import pytest
+from scipy.stats import skew
+
+from mixfleet.inference.adaptation import learn, shrunken_covariance
+from mixfleet.inference.sinh_arcsinh import SinhArcsinh
+
+COORDINATES, CHAINS = 4, 8
+MIXING = np.random.default_rng(0).standard_normal((COORDINATES, COORDINATES))
+
+
+def window(draws: int, seed: int = 1) -> np.ndarray:
+    """Correlated, skewed and of very different sizes."""
+    random = np.random.default_rng(seed)
+    mixed = random.standard_normal((draws, CHAINS, COORDINATES)) @ MIXING
+    return np.moveaxis(np.exp(0.3 * mixed) * np.array([1e-2, 1.0, 10.0, 1e3]), 1, 2)
+
+
+def unmapped() -> SinhArcsinh:
+    return SinhArcsinh(*np.repeat([[0.0], [1.0], [0.0], [1.0]], COORDINATES, axis=1))  # pyright: ignore[reportArgumentType]
+
+
+def by_draw(coordinates: SinhArcsinh) -> SinhArcsinh:
+    return SinhArcsinh(*(np.asarray(part)[:, None] for part in coordinates))  # pyright: ignore[reportArgumentType]
+
+
+def flat(draws: np.ndarray) -> np.ndarray:
+    return np.moveaxis(draws, 1, 0).reshape(COORDINATES, -1)
+
+
+KNOWN = np.diag([1e-4, 1.0, 100.0, 1e6])
+
+
+def test_a_metric_holds_a_covariance_with_its_factors():
+    draws = window(40)
+    found = learn(draws, (unmapped(), KNOWN), mapped=False)
+    assert found is not None
+    coordinates, metric = found
+    count = 40 * CHAINS
+    expected = shrunken_covariance(np.cov(flat(draws)) * (count - 1), count, KNOWN)
+    np.testing.assert_allclose(metric.covariance, expected, rtol=1e-9)
+    np.testing.assert_allclose(np.asarray(metric.upper).T @ np.asarray(metric.upper), expected, rtol=1e-9)
+    np.testing.assert_allclose(metric.inverse @ np.asarray(metric.upper).T, np.eye(COORDINATES), atol=1e-9)
+    np.testing.assert_array_equal(coordinates, unmapped())
+
+
+def test_mapped_draws_are_nearer_to_a_normals():
+    draws = window(2000)
+    found = learn(draws, (unmapped(), np.cov(flat(draws))), mapped=True)
+    assert found is not None
+    coordinates, metric = found
+    mapped = by_draw(coordinates).inverse(flat(draws))
+    white = np.asarray(metric.inverse) @ (mapped - mapped.mean(axis=1, keepdims=True))
+    np.testing.assert_allclose(np.cov(white), np.eye(COORDINATES), atol=0.01)
+    before, after = (np.abs(skew(values, axis=1)) for values in (flat(draws), mapped))
+    assert np.all(after < 0.2 * before)
+
+
+def test_few_draws_keep_what_is_known_in_the_new_coordinates():
+    """From four draws of each chain comes nearly what many draws would say."""
+    many, few = window(4000), window(4, seed=2)
+    told = learn(many, (unmapped(), np.cov(flat(many))), mapped=True)
+    assert told is not None
+    coordinates, metric = told
+    found = learn(few, (coordinates, np.asarray(metric.covariance)), mapped=True)
+    assert found is not None
+    mapped = by_draw(found[0]).inverse(flat(many))
+    factor = np.linalg.cholesky(np.cov(mapped))
+    spread = np.linalg.eigvalsh(np.linalg.solve(factor, np.linalg.solve(factor, found[1].covariance).T))
+    assert np.all((spread > 0.4) & (spread < 2.5)), spread
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_what_is_learnt_does_not_depend_on_the_order_of_memory(mapped: bool):
+    draws = window(30).astype(np.float32)
+    found = learn(draws, (unmapped(), KNOWN), mapped=mapped)
+    again = learn(np.asfortranarray(draws), (unmapped(), KNOWN), mapped=mapped)
+    assert found is not None
+    assert again is not None
+    for one, other in zip((*found[0], *found[1]), (*again[0], *again[1]), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_nothing_is_learnt_from_draws_that_stand_still_or_are_no_numbers(value: float):
+    draws = window(30)
+    draws[:, 1] = value
+    assert learn(draws, (unmapped(), KNOWN), mapped=True) is None
+    assert (learn(draws, (unmapped(), KNOWN), mapped=False) is None) == (not np.isfinite(value))
+    assert learn(draws[:0], (unmapped(), KNOWN), mapped=True) is None
