@@ -66,7 +66,7 @@ function heat() {
       if (!row.ok) return node("td", { class: "off", ...open }, "fail", node("small", {}, row.word.split(":")[0]));
       if (!found) return node("td", open, "–");
       const even = what === "share" || fleet.break_even === null ? null : fleet.break_even;
-      const share = even === null ? Math.min(Math.max((found[0] - low) / (high - low || 1), 0), 1)
+      const share = even === null ? Math.min(Math.max(high > low ? (found[0] - low) / (high - low) : 0.5, 0), 1)
         : found[0] >= even ? 0.5 + 0.5 * Math.min((found[0] - even) / (Math.max(high, even * 1.5) - even), 1) : 0.5 * Math.max(found[0], 0) / even;
       // What is uncertain looks pale: the wider the interval for its mean, the more.
       const sure = found.length > 1 ? Math.max(0.25, 1 - (found[2] - found[1]) / (2.5 * Math.abs(found[0]) || 1)) : 1;
@@ -75,11 +75,11 @@ function heat() {
       const style = `background:rgba(${colour[0]},${colour[1]},${colour[2]},${(0.06 + strength).toFixed(3)});color:${strength > 0.55 ? "#fff" : "inherit"}`;
       return node("td", { style, ...open }, (what === "share" ? percent(found[0]) : number(found[0])) + (row.verdict === "review" ? " !" : ""), found.length > 1 ? node("small", {}, number(found[1]) + " – " + number(found[2])) : null);
     };
-    place.replaceChildren(node("table", { class: "heat" + (columns.length > 9 ? " dense" : "") + (columns.length === 1 ? " single" : "") },
+    place.replaceChildren(node("table", { class: "heat" + (columns.length > 9 ? " dense" : "") + (keys.length === 1 && rows.length > 12 ? " single" : "") },
       node("thead", {}, node("tr", {}, node("th", { class: "row" }, (turned ? [...keys.slice(-1), ...keys.slice(0, -1)] : keys).join(" / ")), ...columns.map((column) => node("th", {}, column)))),
       node("tbody", {}, ...rows.map((name) => node("tr", {}, node("th", { class: "row" }, name), ...columns.map((column) => cell(name, column)))))));
   }
-  section.append(node("p", { class: "quiet" }, "Mean and 90 % interval. " + (fleet.break_even === null ? "Blue is high and orange low among the units" : "Blue is above break-even (" + number(fleet.break_even) + "), orange below it") + "; pale is uncertain, striped is not to be used, ! asks for a review. Choose a unit to see more."),
+  section.append(node("p", { class: "quiet" }, "Mean and 90 % interval. " + (fleet.break_even === null || !paid ? "Blue is high and orange low among the units" : "Blue is above break-even (" + number(fleet.break_even) + "), orange below it") + "; pale is uncertain, striped is not to be used, ! asks for a review. Choose a unit to see more."),
     node("div", { class: "picker" }, picker), place);
   draw(paid ? "" : "share");
   return section;
