@@ -18,6 +18,7 @@ from mixfleet.data.formats.parquet_file import ParquetTooLarge, read_parquet
 from mixfleet.data.frames import FrameKind, to_frame
 from mixfleet.errors import ConfigError, RunError
 from mixfleet.posterior.unit_result import CERTIFIED, certified, summed_statuses
+from mixfleet.posterior.unit_series import SUMMARY_DRAWS
 from mixfleet.storage import atomic_files
 from mixfleet.storage.draws_reader import UnitDraws
 from mixfleet.storage.output_folder import read_output
@@ -27,6 +28,7 @@ from mixfleet.storage.table_files import write_tables
 if TYPE_CHECKING:
     import xarray as xr
 
+    from mixfleet.analysis.comparison import Comparison
     from mixfleet.analysis.insight import Insight
     from mixfleet.budgeting.plan import Plan
     from mixfleet.budgeting.request import BudgetOptions
@@ -234,6 +236,39 @@ class Run:
             raise RunError(f"the plan in {self.path / 'budget'} was made from another run; repeat mixfleet budget")
         return plan
 
+    def compare(self, earlier: "Run | str | Path", *, threshold: float = 0.5) -> "Comparison":
+        """What changed since an earlier run of the fleet: units, ROI, and why, as a sum of links.
+
+        Args:
+            earlier: The run, or its folder.
+            threshold: Posterior standard deviations that a change of ROI must exceed to be an alert.
+
+        Raises:
+            ConfigError: The runs have other key columns, or the threshold is no positive number.
+            RunError: The earlier run is not finished or damaged.
+        """
+        from mixfleet.analysis.comparison import compared
+
+        other = earlier if isinstance(earlier, Run) else open(earlier)
+        if other._reader.keys != self._reader.keys:
+            raise ConfigError(f"{other.path} has other key columns: {', '.join(other._reader.keys)}", key="compare")
+        readers = (other._reader, self._reader)
+        kept = all(reader.keeps_draws and reader.keeps_panel for reader in readers)
+        before, after = ({name: reader.table(name) for name in ("status", "roi", "params")} for reader in readers)
+        fleets = (read_fleet(readers[0], SUMMARY_DRAWS), read_fleet(readers[1], SUMMARY_DRAWS)) if kept else None
+        return compared(before, after, readers[0].keys, fleets, threshold=threshold)
+
+    def _changes(self) -> "Comparison | None":
+        """What changed since the run that units were taken over from, where there is one and it is still there."""
+        base = self.manifest.get("base")
+        if base is None:
+            return None
+        try:
+            earlier = open(base["run"])
+        except RunError:
+            return None
+        return self.compare(earlier) if earlier.manifest["result_sha256"] == base["result_sha256"] else None
+
     def export(
         self,
         folder: str | Path,
@@ -258,6 +293,8 @@ class Run:
         front = front_sheets(self.summary(plan, **economics), self.manifest) if kind == "xlsx" else {}
         planned = {} if plan is None else plan_tables(plan)
         found = {} if forecast is None else {"forecast": forecast}
+        if (changes := self._changes()) is not None:
+            found |= {"changes": changes.roi, "change_links": changes.links, "changed_units": changes.units}
         first = {**front, **planned, **({"roi": self.table("roi")} if front else {}), "status": self.table("status")}
         return write_tables({**first, **found, **insight.everything()}, Path(folder), kind, name=f"tables_{kind}")
 

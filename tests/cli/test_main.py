@@ -178,6 +178,26 @@ def test_shards_of_a_fleet_are_fitted_and_collected(monkeypatch: pytest.MonkeyPa
     assert again["ok"] == whole["ok"]
 
 
+def test_two_runs_are_compared(fit: FakeFit) -> None:
+    call("fit", "data=example", "run.id=monday", "output.draws=summary")
+    same = call("compare", "runs/monday", "runs/monday")
+    assert same.exit_code == 0, same.output
+    assert "units: 6 same; 0 alerts" in same.stdout
+    fit.fate = every_third_quarantined
+    call("fit", "data=example", "run.id=tuesday", "output.draws=summary")
+    result = call("compare", "runs/monday", "runs/tuesday", "--json")
+    assert result.exit_code == 1
+    found = answer(result)
+    assert found["units"] == {"same": 4, "status": 2}
+    assert found["alerts"][0] == "brand000 / market0: is quarantined, was ok"
+    assert found["not_split"] == "a run kept no draws"
+    assert sorted(Path(file).name for file in found["files"]) == [
+        "change_links.csv",
+        "changed_units.csv",
+        "changes.csv",
+    ]
+
+
 def test_only_twenty_reasons_are_printed(fit: FakeFit) -> None:
     fit.units, fit.fate = 75, every_third_quarantined
     result = call("fit", "data=example", "run.id=many")

@@ -1,5 +1,6 @@
 """`mixfleet report`, `export`, `forecast` and `counterfactual`."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,10 @@ from mixfleet.cli.budget import read_number
 from mixfleet.cli.console import AsJson, Exclude, Include, RunPath, Terminal, errors_shown, open_run
 from mixfleet.storage.table_files import write_tables
 
-__all__ = ["counterfactual", "export", "forecast", "report"]
+__all__ = ["compare", "counterfactual", "export", "forecast", "report"]
+
+ALERTED = 1
+"""Exit code of a comparison with alerts."""
 
 Margin = Annotated[
     list[str] | None, typer.Option(help="Earned per KPI before media: 0.4 for all units, market=DE:0.3 for some.")
@@ -75,6 +79,34 @@ def export(
         for path in files:
             printing.print_path(terminal.out, "table", path)
         terminal.finish({"command": "export", "files": [str(path) for path in files]}, 0)
+
+
+def compare(
+    before: Annotated[Path, typer.Argument(help="Folder of the earlier run.")],
+    after: Annotated[Path, typer.Argument(help="Folder of the later run.")],
+    threshold: Annotated[float, typer.Option(help="Posterior sds that a change of ROI must exceed.")] = 0.5,
+    out: Annotated[Path | None, typer.Option(help="Folder of the tables; changes/ in the run by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Says what changed between two runs, and why: mixfleet compare runs/monday runs/tuesday."""
+    terminal = Terminal.of(as_json)
+    with errors_shown(terminal):
+        runtime.prepare(mixfleet.Compute())
+        run = mixfleet.open(after)
+        found = run.compare(before, threshold=threshold)
+        tables = {"changed_units": found.units, "changes": found.roi, "change_links": found.links}
+        files = write_tables(tables, out or run.path / "changes", "csv", name="changes")
+        counts = dict(Counter(found.units["change"].to_pylist()))
+        said = ", ".join(f"{count} {change}" for change, count in sorted(counts.items()))
+        terminal.out.print(f"units: {said or 'none'}; {len(found.alerts)} alerts", markup=False)
+        if found.not_split:
+            terminal.out.print(f"changes are not split: {found.not_split}", markup=False, soft_wrap=True)
+        for line in found.alerts:
+            terminal.out.print(printing.printable(line), markup=False, highlight=False, soft_wrap=True)
+        for path in files:
+            printing.print_path(terminal.out, "table", path)
+        answer = {"command": "compare", "units": counts, "alerts": list(found.alerts), "not_split": found.not_split}
+        terminal.finish({**answer, "files": [str(path) for path in files]}, ALERTED if found.alerts else 0)
 
 
 def forecast(
