@@ -40,7 +40,9 @@ def changed(panel: Panel, change: Callable[[Unit], Unit]) -> Panel:
 @pytest.fixture(scope="module")
 def settings(whole: Panel, tmp_path_factory: pytest.TempPathFactory) -> Spec:
     chosen = quick.settings(whole.data, max_draws=2000, ess_target=4000, ess_floor=400)
-    return replace(chosen, run=RunConfig(root=str(tmp_path_factory.mktemp("runs")), id="base"))
+    return replace(
+        chosen, prior=Prior(on="effect"), run=RunConfig(root=str(tmp_path_factory.mktemp("runs")), id="base")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,9 @@ def test_the_link_of_what_was_changed_carries_the_change(
 ) -> None:
     panel, chosen = short, settings
     if link == "settings":
-        chosen = replace(settings, prior=Prior(parameters={"rate": {"family": "gamma", "shape": 3, "rate": 1.5}}))
+        chosen = replace(
+            settings, prior=Prior(on="effect", parameters={"rate": {"family": "gamma", "shape": 3, "rate": 1.5}})
+        )
     elif link == "scale":
         # Priors are in shares of the scale.
         panel = changed(short, lambda unit: replace(unit, kpi_scale=float(unit.kpi.max()) / 2.2))

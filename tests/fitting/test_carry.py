@@ -102,10 +102,10 @@ def test_a_pooled_unit_changes_with_its_group(tmp_path: Path) -> None:
 
 def test_a_setting_reaches_the_units_that_it_is_for(tmp_path: Path) -> None:
     base = execute(PANEL, spec(tmp_path), engine())
-    override = {"parameter": "effect", "unit": {"market": "market2"}, "hyperparameters": {"sd": 1.0}}
+    override = {"parameter": "noise", "unit": {"market": "market2"}, "hyperparameters": {"sd": 1.0}}
     for prior, reached in (
         (Prior(overrides=(override,)), {row for row in brands(12) if row[1] == "market2"}),
-        (Prior(parameters={"effect": {"sd": 1.0}}), set(brands(12))),
+        (Prior(parameters={"noise": {"sd": 1.0}}), set(brands(12))),
     ):
         settings = replace(spec(tmp_path / str(len(reached))), prior=prior)
         _, fitted = tonight(PANEL, base, replace(settings, run=replace(settings.run, root=str(tmp_path / "other"))))
