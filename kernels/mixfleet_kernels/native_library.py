@@ -16,8 +16,9 @@ HANDLERS = (
     "mixfleet_likelihood_f64",
     "mixfleet_convergence_f32",
     "mixfleet_convergence_f64",
+    *(f"mixfleet_hmc_{operation}_{type}" for operation in ("density", "block") for type in ("f32", "f64")),
 )
-INTERFACE = 6
+INTERFACE = 7
 """What the library must say it speaks; part of every target's name, so that no cached program calls another."""
 
 

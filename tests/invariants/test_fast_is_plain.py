@@ -1,7 +1,7 @@
 """Law 4: the fast log density and its gradient are those of the plain numpyro model of the same unit."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from mixfleet.config.measures import MEASURES, On
 from mixfleet.config.priors import ADSTOCK_PARAMETERS, SATURATION_PARAMETERS, Distribution, distribution
 from mixfleet.config.schema import FrozenMapping
 from mixfleet.data.panel import Panel, Unit
+from mixfleet.inference import native_block
 from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch, prepare, stack, structure_of
 from mixfleet.models.log_density import Evaluation, evaluate_density
 from mixfleet.models.reference import Priors, Series, media_mix, saturated_adstock, unit_arguments
@@ -239,6 +240,12 @@ class Setting:
         """At the positions, in the second place of a tile whose first place belongs to another unit."""
         lanes = jnp.concatenate([jnp.zeros_like(positions), positions], axis=1)
         found = jax.jit(lambda u: evaluate_density(u, self.batch, self.batch.series(POINTS), self.structure))(lanes)
+        form = native_block.form_of(replace(self.structure, chains=POINTS), "cpu")
+        if form is not None:
+            # Far out, terms as large as a lane's largest number cancel.
+            for ours, theirs in zip(native_block.evaluate(form, self.batch, lanes), found, strict=True):
+                size = np.max(np.abs(np.atleast_2d(theirs)), axis=0)
+                assert np.all(np.abs(ours - theirs) <= 1e-10 * size + 1e-9)
         return Evaluation(found.value[POINTS:], found.gradient[:, POINTS:], found.extra[:, POINTS:])
 
     def parameters(self, position: jax.Array) -> Parameters:

@@ -20,7 +20,7 @@ from tests.support.quick import ENOUGH, fit, ragged_fleet, settings, with_units
 
 pytestmark = pytest.mark.usefixtures("programs")
 FLEET = ragged_fleet()
-PARTS = ("evaluate", "_advance", "_window", "_adapt", "_insert")
+PARTS = ("evaluate", "advance", "_window", "_adapt", "_insert")
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mixfleet.hierarchy import hyperparameters as hierarchies
 from mixfleet.hierarchy.hyperparameters import Hyper
+from mixfleet.hierarchy.leapfrog import TrajectoryEnd, steps_of, trajectory
 from mixfleet.hierarchy.likelihood_approximation import pulls
 from mixfleet.hierarchy.reparameterization import Pool, coordinates, hyper_coordinates, place, place_hyper
 from mixfleet.hierarchy.shared_coefficients import (
@@ -45,7 +46,6 @@ from mixfleet.hierarchy.state import (
 from mixfleet.inference import adaptation, hmc
 from mixfleet.inference.adaptation import Metric
 from mixfleet.inference.compiled import Device, compiled, evaluate
-from mixfleet.inference.leapfrog import TrajectoryEnd, steps_of, trajectory
 from mixfleet.inference.random_numbers import normals, uniforms
 from mixfleet.models.batch import UnitBatch
 from mixfleet.models.log_density import evaluate_density

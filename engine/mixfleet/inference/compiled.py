@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from mixfleet.inference import adaptation, hmc, initialization
+from mixfleet.inference import adaptation, hmc, initialization, native_block
 from mixfleet.inference.adaptation import Metric
 from mixfleet.inference.hmc import LogDensity, State, lanes_of
 from mixfleet.inference.sinh_arcsinh import SinhArcsinh
@@ -70,8 +70,13 @@ class Program:
             key = jax.ShapeDtypeStruct((structure.units, 2), jnp.uint32, sharding=place)
             state = shapes(jax.eval_shape(partial(_abstract_state, structure), batch, key))
             buffer = shapes(jax.eval_shape(partial(_empty_buffer, structure, capacity)))
-        self._evaluate = compiled(evaluate, structure, batch, state.here.position)
-        self._advance = compiled(_advance, structure, batch, state, buffer)
+        form = native_block.form_of(structure, device.platform)
+        if form is None:
+            self._evaluate = compiled(evaluate, structure, batch, state.here.position)
+            self._advance = compiled(advance, structure, batch, state, buffer)
+        else:
+            self._evaluate = compiled(native_block.evaluate, form, batch, state.here.position)
+            self._advance = compiled(native_block.advance, form, TICKS, batch, state, buffer)
         learnt = shapes(jax.eval_shape(lambda state: state.adaptation[:2], state))
         number = jax.ShapeDtypeStruct((), jnp.int32, sharding=place)
         self._window = compiled(_window, buffer.rows, buffer.filled, number)
@@ -115,7 +120,7 @@ class Program:
     def advance(self, batch: UnitBatch, state: State, buffer: DrawBuffer) -> tuple[State, DrawBuffer]:
         """One block of `TICKS` gradients per lane; the draw buffer must have room for as many draws.
 
-        Consumes its state and book.
+        Consumes its state and draw buffer.
         """
         return self._advance.result()(batch, state, buffer)
 
@@ -212,7 +217,7 @@ def _begin(
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=(2, 3))
-def _advance(structure: Structure, batch: UnitBatch, state: State, buffer: DrawBuffer) -> tuple[State, DrawBuffer]:
+def advance(structure: Structure, batch: UnitBatch, state: State, buffer: DrawBuffer) -> tuple[State, DrawBuffer]:
     state, trace = hmc.advance(_log_density(structure, batch), state, TICKS)
     units, chains = structure.units, structure.chains
     draw = trace.original

@@ -4,6 +4,7 @@
 // and a NaN stays in its lane. Series are Taylor's, long enough for the type, except where speed is at stake.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <type_traits>
@@ -64,6 +65,17 @@ struct Math {
   static MIXFLEET_INLINE V at_least(V x, T low) { return x < low ? splat(low) : x; }
   static MIXFLEET_INLINE V at_most(V x, T high) { return x > high ? splat(high) : x; }
 #endif
+
+  static MIXFLEET_INLINE V sqrt(V x) {
+#if defined(__AVX512F__)
+    if constexpr (kSingle) return V(_mm512_sqrt_ps(__m512(x)));
+    else return V(_mm512_sqrt_pd(__m512d(x)));
+#else
+    V root;
+    for (int i = 0; i < kLanes; ++i) root[i] = std::sqrt(x[i]);
+    return root;
+#endif
+  }
 
   struct Exponential {
     V value;

@@ -1,0 +1,90 @@
+// One unit's model and chains, as the native density and block of HMC take them: sizes and plain pointers, row-major.
+//
+// See arrays.py for what the arrays mean.
+#pragma once
+
+#include <cstdint>
+
+#include "../likelihood/native.h"
+
+namespace mixfleet {
+
+// In the order of native.py's FAMILIES.
+enum Family : int64_t {
+  kFixed,
+  kHalfNormal,
+  kLogNormal,
+  kGamma,
+  kInverseGamma,
+  kExponential,
+  kLowerTruncatedNormal,
+  kHalfStudentT,
+  kBeta,
+  kUniform,
+  kTruncatedNormal,
+  kProbitNormal,
+};
+
+constexpr int kHyperRows = 5;
+
+template <class T>
+struct Model {
+  int64_t weeks, channels, columns, units, chains, window, dimension, prior_columns;
+  int64_t saturation;  // place in saturation.PARAMETERS
+  int64_t shapes;      // parameters of the curves: the decay, then the saturation's
+  int64_t shape_first[kMostShapes], shape_family[kMostShapes];
+  int64_t effect_first, noise_first, noise_family;
+  const int64_t* strength_family;  // [channel]
+  bool strength_is_mean, normalised, measured;
+
+  const T *media, *kpi, *weight, *basis, *variance, *active, *hyper, *measure, *strength_unit;
+
+  int64_t lanes() const { return units * chains; }
+  int64_t extras() const { return channels + columns; }
+};
+
+// Positions of every lane in, log density with gradient and extras out.
+template <class T>
+struct Evaluation {
+  Model<T> model;
+  const T* position;
+  T *value, *gradient, *extra;
+};
+
+// In the adapted coordinates; `original` and `density` are position and log density in the model's own.
+template <class T>
+struct Place {
+  T *position, *gradient, *push, *value, *original, *density, *extra;
+};
+
+// One block of ticks: the state and the draws are changed in place.
+template <class T>
+struct Block {
+  Model<T> model;
+  int64_t ticks, capacity, most_steps;
+  T shortest, longest, divergence, gain, delay, decay;
+
+  Place<T> here, start;
+  T *momentum, *velocity, *start_energy, *threshold;
+  int32_t *steps_left, *transition;
+  T *log_step, *log_average, *shortfall, *centre, *updates;
+
+  const uint32_t* key;
+  const T *location, *scale, *skewness, *tail;
+  const T *covariance, *upper, *inverse;
+  const bool* adapting;
+  const T* target_accept;
+
+  T* rows;
+  int32_t *filled, *divergences;
+  T *accept, *balance;
+};
+
+// A group of units, from `first` on, of what was asked.
+template <class Asked>
+struct Work {
+  const Asked* asked;
+  int64_t first;
+};
+
+}  // namespace mixfleet

@@ -1,0 +1,227 @@
+// Log posterior density and gradient of a few units' lanes: coordinates, priors and the native likelihood.
+//
+// The same as models/log_density.py. Units come in groups whose chains fill whole vectors; a group's data are copied
+// lane by lane once, and each evaluation stays in its own memory.
+#pragma once
+
+#include <cstring>
+
+#include "native_priors.h"
+
+#define MIXFLEET_JOIN(name, isa) name##_##isa
+#define MIXFLEET_ENTRY(name, isa) MIXFLEET_JOIN(name, isa)
+
+extern "C" void MIXFLEET_ENTRY(mixfleet_likelihood_f32, MIXFLEET_ISA)(const mixfleet::Problem<float>*);
+extern "C" void MIXFLEET_ENTRY(mixfleet_likelihood_f64, MIXFLEET_ISA)(const mixfleet::Problem<double>*);
+extern "C" int64_t mixfleet_scratch_bytes(int64_t, int64_t, int64_t, int64_t, int64_t);
+
+namespace mixfleet {
+namespace {
+
+inline void pass(const Problem<float>& p) { MIXFLEET_ENTRY(mixfleet_likelihood_f32, MIXFLEET_ISA)(&p); }
+inline void pass(const Problem<double>& p) { MIXFLEET_ENTRY(mixfleet_likelihood_f64, MIXFLEET_ISA)(&p); }
+
+inline int64_t greatest_common_divisor(int64_t a, int64_t b) { return b == 0 ? a : greatest_common_divisor(b, a % b); }
+
+// Units whose chains fill whole vectors.
+template <class T>
+int64_t group_units(int64_t chains) {
+  return Math<T>::kLanes / greatest_common_divisor(chains, Math<T>::kLanes);
+}
+
+// Takes aligned arrays from one piece of memory; without memory it only counts.
+class Arena {
+ public:
+  explicit Arena(char* memory) : memory_(memory) {}
+
+  template <class Item>
+  Item* take(int64_t count) {
+    const int64_t begin = used_;
+    used_ += (count * int64_t(sizeof(Item)) + 63) & ~int64_t(63);
+    return memory_ ? reinterpret_cast<Item*>(memory_ + begin) : nullptr;
+  }
+
+  int64_t used() const { return used_; }
+
+ private:
+  char* memory_;
+  int64_t used_ = 0;
+};
+
+template <class T>
+class Density {
+  using M = Math<T>;
+
+ public:
+  using V = typename M::V;
+  static constexpr int kLanes = M::kLanes;
+
+  // Of the units from `first` on; places beyond the last unit repeat it.
+  Density(const Model<T>& model, int64_t first, Arena& arena) : m(model), first_(first) {
+    units = group_units<T>(m.chains);
+    lanes = units * m.chains, vectors = lanes / kLanes;
+    const auto rows = [&](int64_t count) { return arena.take<V>(count * vectors); };
+    position = rows(m.dimension), gradient = rows(m.dimension), value = rows(1), extra = rows(m.extras());
+    kpi_ = rows(m.weeks), weight_ = rows(m.weeks), variance_ = rows(m.columns), active_ = rows(m.channels);
+    hyper_ = rows(kHyperRows * m.prior_columns), measure_ = rows(3 * m.channels), unit_ = rows(m.channels);
+    const int64_t curves = m.shapes * m.channels;
+    parameter_ = rows(curves), slope_ = rows(curves), log_slope_ = rows(curves);
+    by_shape_ = rows(curves), mean_by_shape_ = rows(curves);
+    strength_ = rows(m.channels), log_strength_ = rows(m.channels), bent_ = rows(m.channels), bend_ = rows(m.channels);
+    effect_ = rows(m.channels), by_effect_ = rows(m.channels);
+    log_noise_ = rows(1), noise_slope_ = rows(1), noise_log_slope_ = rows(1), by_log_noise_ = rows(1), logs_ = rows(1);
+    media_ = arena.take<T>(m.weeks * m.channels * units);
+    basis_ = arena.take<T>(units * m.weeks * m.columns);
+    scratch_ = arena.take<char>(mixfleet_scratch_bytes(m.weeks, m.channels, m.columns, m.window, 1 + m.shapes));
+  }
+
+  // Copies the units' data into the lanes.
+  void load() {
+    spread(m.kpi, m.weeks, kpi_), spread(m.weight, m.weeks, weight_), spread(m.variance, m.columns, variance_);
+    spread(m.active, m.channels, active_), spread(m.hyper, kHyperRows * m.prior_columns, hyper_);
+    spread(m.measure, 3 * m.channels, measure_), spread(m.strength_unit, m.channels, unit_);
+    const int64_t weeks = m.weeks * m.columns;
+    for (int64_t u = 0; u < units; ++u) {
+      for (int64_t i = 0; i < m.weeks * m.channels; ++i) media_[i * units + u] = m.media[i * m.units + unit(u)];
+      std::memcpy(basis_ + u * weeks, m.basis + unit(u) * weeks, weeks * sizeof(T));
+    }
+    set_problem();
+  }
+
+  // Value, gradient and extra at the position.
+  void evaluate() {
+    for (int64_t v = 0; v < vectors; ++v) constrain(v);
+    pass(problem_);
+    for (int64_t v = 0; v < vectors; ++v) add_priors(v);
+  }
+
+  // The unit at a place of the group.
+  int64_t unit(int64_t place) const { return first_ + place < m.units ? first_ + place : m.units - 1; }
+  // How many of the places hold units of their own.
+  int64_t held() const { return m.units - first_ < units ? m.units - first_ : units; }
+
+  // A row of the lanes of all units, to or from the group's own.
+  void read(const T* all, int64_t rows, V* own) const {
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t u = 0; u < units; ++u) {
+        std::memcpy(numbers(own) + r * lanes + u * m.chains, all + r * m.lanes() + unit(u) * m.chains, m.chains * sizeof(T));
+      }
+    }
+  }
+  void write(const V* own, int64_t rows, T* all) const {
+    for (int64_t r = 0; r < rows; ++r) {
+      std::memcpy(all + r * m.lanes() + first_ * m.chains, numbers(own) + r * lanes, held() * m.chains * sizeof(T));
+    }
+  }
+
+  // One value per unit, for each of its lanes.
+  void spread(const T* by_unit, int64_t rows, V* own) const {
+    T* lane = numbers(own);
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t u = 0; u < units; ++u, lane += m.chains) {
+        const T value = by_unit[r * m.units + unit(u)];
+        for (int64_t c = 0; c < m.chains; ++c) lane[c] = value;
+      }
+    }
+  }
+
+  static T* numbers(V* own) { return reinterpret_cast<T*>(own); }
+  static const T* numbers(const V* own) { return reinterpret_cast<const T*>(own); }
+
+  const Model<T>& m;
+  int64_t units, lanes, vectors;
+  V *position, *gradient, *value, *extra;  // [row][vector]
+
+ private:
+  void set_problem() {
+    Problem<T>& p = problem_ = {};
+    p.weeks = m.weeks, p.channels = m.channels, p.lanes = lanes, p.units = units, p.columns = m.columns;
+    p.window = m.window, p.begin = 0, p.end = lanes, p.tangents = 1, p.parameters = m.shapes - 1;
+    p.family = m.saturation, p.strength_is_mean = m.strength_is_mean, p.normalised = m.normalised;
+    p.unit_media = media_, p.basis = basis_;
+    p.kpi = numbers(kpi_), p.weight = numbers(weight_), p.variance = numbers(variance_), p.active = numbers(active_);
+    p.strength = numbers(strength_), p.log_noise = numbers(log_noise_), p.weights = p.decay = numbers(parameter_);
+    for (int64_t j = 1; j < m.shapes; ++j) p.parameter[j - 1] = numbers(parameter_) + j * m.channels * lanes;
+    p.value = numbers(value), p.by_effect = numbers(by_effect_), p.by_log_noise = numbers(by_log_noise_);
+    p.effect = numbers(effect_), p.mean_response = numbers(extra), p.projection = numbers(extra) + m.channels * lanes;
+    for (int64_t j = 0; j < m.shapes; ++j) {
+      p.by_shape[j] = numbers(by_shape_) + j * m.channels * lanes;
+      p.mean_by_shape[j] = numbers(mean_by_shape_) + j * m.channels * lanes;
+    }
+    p.scratch = reinterpret_cast<T*>(scratch_);
+  }
+
+  // A prior's rows of data.
+  void data(int64_t column, int64_t v, V* h) const {
+    for (int r = 0; r < kHyperRows; ++r) h[r] = hyper_[(r * m.prior_columns + column) * vectors + v];
+  }
+
+  void constrain(int64_t v) {
+    V h[kHyperRows], logs = {};
+    for (int64_t j = 0; j < m.shapes; ++j) {
+      for (int64_t c = 0; c < m.channels; ++c) {
+        const int64_t row = m.shape_first[j] + c, at = (j * m.channels + c) * vectors + v;
+        data(row, v, h);
+        const bool fixed = m.shape_family[j] == kFixed;
+        const Prior<T> prior(m.shape_family[j], fixed ? V{} : position[row * vectors + v], h);
+        parameter_[at] = prior.value, slope_[at] = prior.slope, log_slope_[at] = prior.log_slope;
+        logs += prior.log_prob;
+      }
+    }
+    for (int64_t c = 0; c < m.channels; ++c) {
+      const int64_t at = c * vectors + v;
+      const Strength<T> strength(m.strength_family[c], position[(m.effect_first + c) * vectors + v]);
+      log_strength_[at] = strength.log_value + unit_[at];
+      strength_[at] = M::exp(log_strength_[at]).value;
+      bent_[at] = strength.slope, bend_[at] = strength.jacobian_slope;
+      logs += strength.jacobian;
+    }
+    data(m.noise_first, v, h);
+    const Prior<T> noise(m.noise_family, position[m.noise_first * vectors + v], h);
+    log_noise_[v] = M::log(noise.value);
+    noise_slope_[v] = noise.slope / noise.value, noise_log_slope_[v] = noise.log_slope;
+    logs_[v] = logs + noise.log_prob;
+  }
+
+  void add_priors(int64_t v) {
+    V h[kHyperRows], logs = logs_[v];
+    for (int64_t c = 0; c < m.channels; ++c) {
+      const int64_t at = c * vectors + v;
+      const V mean = extra[at], log_mean = M::log(mean);
+      const V log_effect = m.strength_is_mean ? log_strength_[at] - log_mean : log_strength_[at];
+      V by_log_effect = M::splat(1), by_mean = {}, log_measure = log_effect;
+      if (m.measured) {
+        by_log_effect = measure_[at], by_mean = measure_[m.channels * vectors + at];
+        log_measure = by_log_effect * log_effect + by_mean * log_mean + measure_[2 * m.channels * vectors + at];
+      }
+      data(m.effect_first + c, v, h);
+      const Prior<T> prior(m.strength_family[c], log_measure, h);
+      logs += prior.log_prob;
+      // d/d log(effect) of everything; where the strength is the mean contribution, each parameter of the curve moves
+      // the effect against the mean response.
+      const V total = by_effect_[at] * effect_[at] + by_log_effect * prior.log_slope;
+      const V through_mean = ((m.strength_is_mean ? total : V{}) - by_mean * prior.log_slope) / mean * active_[at];
+      for (int64_t j = 0; j < m.shapes; ++j) {
+        if (m.shape_family[j] == kFixed) continue;
+        const int64_t i = (j * m.channels + c) * vectors + v;
+        gradient[(m.shape_first[j] + c) * vectors + v] =
+            (by_shape_[i] - through_mean * mean_by_shape_[i]) * slope_[i] + log_slope_[i];
+      }
+      gradient[(m.effect_first + c) * vectors + v] = total * bent_[at] + bend_[at];
+    }
+    gradient[m.noise_first * vectors + v] = by_log_noise_[v] * noise_slope_[v] + noise_log_slope_[v];
+    value[v] += logs;
+  }
+
+  const int64_t first_;
+  V *kpi_, *weight_, *variance_, *active_, *hyper_, *measure_, *unit_;
+  V *parameter_, *slope_, *log_slope_, *by_shape_, *mean_by_shape_;
+  V *strength_, *log_strength_, *bent_, *bend_, *effect_, *by_effect_;
+  V *log_noise_, *noise_slope_, *noise_log_slope_, *by_log_noise_, *logs_;
+  T *media_, *basis_;
+  char* scratch_;
+  Problem<T> problem_;
+};
+
+}  // namespace
+}  // namespace mixfleet

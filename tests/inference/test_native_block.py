@@ -1,0 +1,193 @@
+"""The native block of HMC is the one in XLA: density, trajectories, draws and step sizes, to rounding."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mixfleet import config
+from mixfleet.config import Prior
+from mixfleet.config.measures import On
+from mixfleet.config.priors import distribution
+from mixfleet.config.schema import FrozenMapping
+from mixfleet.inference import adaptation, compiled, hmc, native_block
+from mixfleet.inference.adaptation import metric_of
+from mixfleet.inference.compiled import DrawBuffer
+from mixfleet.inference.hmc import State
+from mixfleet.inference.sinh_arcsinh import SinhArcsinh
+from mixfleet.models.batch import Structure, UnitBatch, prepare, stack, structure_of
+from mixfleet.models.log_density import evaluate_density
+from mixfleet_kernels import native_library
+from tests.support.units import odd_unit, panel_of
+
+pytestmark = pytest.mark.skipif(not native_library.available(), reason="needs the native library")
+
+PRIORS = {
+    "default": Prior(),
+    "bounds": Prior(
+        parameters=FrozenMapping(
+            dict(
+                decay=distribution("truncated_normal", mean=0.4, sd=0.3, low=0.0, high=0.95),
+                rate=distribution("lognormal", mean_log=0.5, sd_log=0.7),
+                slope=distribution("truncated_normal", mean=1.5, sd=1.0, low=0.5, high=4.0),
+                effect=distribution("gamma", shape=2.0, rate=8.0),
+                noise=distribution("inverse_gamma", shape=4.0, scale=0.4),
+            )
+        )
+    ),
+    "returns": Prior(
+        on=On(media="roi"),
+        parameters=FrozenMapping(
+            dict(
+                decay=distribution("uniform", low=0.1, high=0.8),
+                rate=distribution("truncated_normal", mean=1.0, sd=2.0, low=0.2, high=np.inf),
+                half_saturation=distribution("inverse_gamma", shape=3.0, scale=1.0),
+                roi=distribution("lognormal", mean_log=0.2, sd_log=0.9),
+                noise=distribution("exponential", rate=4.0),
+            )
+        ),
+    ),
+    "known": Prior(parameters=FrozenMapping({"decay": distribution("fixed", value=0.4)})),
+}
+
+
+@pytest.fixture(autouse=True)
+def x64() -> Iterator[None]:
+    with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def made(
+    prior: Prior, *, precision: str = "float64", chains: int = 8, lanes: int = 24, **model: Any
+) -> tuple[Structure, UnitBatch]:
+    units = (odd_unit(), odd_unit(seed=1, absent=(1,), gap=slice(20, 24)), odd_unit(seed=2, weeks=45))
+    panel = panel_of(*units)
+    spec = config.Spec(
+        data=panel.data,
+        model=config.Model(**model),
+        prior=prior,
+        inference=config.Inference(chains=chains),
+        compute=config.Compute(precision=precision, lanes=lanes),
+    )
+    structure = structure_of(spec, panel, 60)
+    return structure, stack([prepare(unit, panel, spec) for unit in units[: structure.units]], structure)
+
+
+def native_form(structure: Structure) -> Any:
+    form = native_block.form_of(structure, "cpu")
+    assert form is not None
+    return form
+
+
+def scattered(structure: Structure, batch: UnitBatch, spread: float) -> jax.Array:
+    random = np.random.default_rng(0)
+    centre = np.repeat(batch.centre, structure.chains, axis=-1)
+    return jnp.asarray(centre + spread * random.standard_normal(centre.shape), structure.dtype)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+@pytest.mark.parametrize("saturation", ["logistic", "hill", "none"])
+def test_the_density_is_the_one_in_xla(name: str, saturation: str) -> None:
+    structure, batch = made(PRIORS[name], saturation=saturation)
+    for spread in (0.3, 2.0, 6.0):
+        position = scattered(structure, batch, spread)
+        expected = evaluate_density(position, batch, batch.series(structure.chains), structure)
+        found = native_block.evaluate(native_form(structure), batch, position)
+        for ours, theirs in zip(found, expected, strict=True):
+            # A lane's numbers are sums of terms as large as its largest: far out they cancel.
+            size = np.max(np.abs(np.atleast_2d(theirs)), axis=0)
+            assert np.all(np.abs(ours - theirs) <= 1e-11 * size + 1e-10)
+
+
+@pytest.mark.parametrize("chains", [2, 3, 16])
+def test_any_number_of_chains_fills_its_lanes(chains: int) -> None:
+    structure, batch = made(PRIORS["default"], chains=chains, lanes=3 * chains)
+    position = scattered(structure, batch, 0.5)
+    expected = evaluate_density(position, batch, batch.series(structure.chains), structure)
+    found = native_block.evaluate(native_form(structure), batch, position)
+    np.testing.assert_allclose(found[1], expected.gradient, rtol=2e-11, atol=1e-10)
+
+
+def test_single_precision_is_near() -> None:
+    structure, batch = made(PRIORS["default"], precision="float32")
+    position = scattered(structure, batch, 1.0)
+    expected = evaluate_density(position, batch, batch.series(structure.chains), structure)
+    found = native_block.evaluate(native_form(structure), batch, position)
+    np.testing.assert_allclose(found[0], expected.value, rtol=2e-5)
+    np.testing.assert_allclose(found[1], expected.gradient, rtol=2e-3, atol=2e-2)
+
+
+def started(structure: Structure, batch: UnitBatch, capacity: int = 256) -> tuple[State, DrawBuffer]:
+    """Chains near the centre, with coordinates and a metric that have been learnt, and an empty buffer."""
+    units, chains, dimension = structure.units, structure.chains, structure.dimension
+    random = np.random.default_rng(1)
+    # By unit, so that the first ones are the same however many there are.
+    scale = 0.02 + 0.1 * random.random((units, dimension)).T
+    coordinates = SinhArcsinh(
+        location=jnp.asarray(np.asarray(batch.centre) - 0.3 * scale),
+        scale=jnp.asarray(scale),
+        skewness=jnp.asarray(0.3 * np.sin(np.arange(dimension * units)).reshape(units, dimension).T),
+        tail=jnp.asarray(1 + 0.3 * np.cos(np.arange(dimension * units)).reshape(units, dimension).T),
+    )
+    # Steps that are short for the posterior: long ones blow up differences in rounding.
+    factor = 0.2 * np.eye(dimension) + 0.04 * np.sin(np.arange(units * dimension**2)).reshape(
+        units, dimension, dimension
+    )
+    metric = metric_of(factor @ np.swapaxes(factor, 1, 2), structure.dtype)
+    position = jnp.repeat(batch.centre, chains, axis=-1) + 0.05 * jnp.sin(jnp.arange(units * chains))
+    evaluation = evaluate_density(position, batch, batch.series(chains), structure)
+    first = adaptation.first_adaptation(metric, jnp.full(units, 0.8))._replace(coordinates=coordinates)
+    keys = jnp.arange(2 * units, dtype=jnp.uint32).reshape(units, 2)
+    state = hmc.begin(position, tuple(evaluation), first, keys)  # pyright: ignore[reportArgumentType]
+    # Copies: both are consumed, and some of their arrays are the same one.
+    return jax.tree.map(jnp.copy, (state, compiled._empty_buffer(structure, capacity)))
+
+
+@pytest.mark.parametrize("chains", [3, 8])
+@pytest.mark.parametrize("name", ["default", "returns"])
+def test_a_block_is_the_one_in_xla(name: str, chains: int) -> None:
+    structure, batch = made(PRIORS[name], chains=chains, lanes=3 * chains)
+    form = native_form(structure)
+    reference = started(structure, batch)
+    for _ in range(2):
+        ours = jax.tree.map(jnp.copy, reference)
+        reference = compiled.advance(structure, batch, *reference)
+        ours = native_block.advance(form, compiled.TICKS, batch, *ours)
+        same, expected = (jax.tree.leaves(both) for both in (ours, reference))
+        for found, wanted in zip(same, expected, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6)
+    assert int(reference[1].filled.min()) > 8
+
+
+def test_draws_beyond_the_buffer_overwrite_its_last() -> None:
+    structure, batch = made(PRIORS["default"])
+    form, capacity = native_form(structure), compiled.TICKS
+    state, buffer = started(structure, batch, capacity=0)
+    for _ in range(8):
+        state, buffer = native_block.advance(form, compiled.TICKS, batch, state, buffer)
+    assert int(buffer.filled.min()) > capacity
+    assert bool(jnp.all(jnp.isfinite(buffer.rows)))
+
+
+def test_a_unit_moves_alone_as_among_others() -> None:
+    structure, batch = made(PRIORS["default"])
+    alone = replace(structure, units=1)
+    form = native_form(structure)
+    state, buffer = started(structure, batch)
+    first = jax.tree.map(lambda leaf: leaf, started(alone, _first(batch)))
+    for _ in range(2):
+        state, buffer = native_block.advance(form, compiled.TICKS, batch, state, buffer)
+        first = native_block.advance(form, compiled.TICKS, _first(batch), *first)
+    count = int(buffer.filled[0])
+    assert count == int(first[1].filled[0])
+    np.testing.assert_array_equal(buffer.rows[0, :count], first[1].rows[0, :count])
+
+
+def _first(batch: UnitBatch) -> UnitBatch:
+    return UnitBatch(
+        **{name: values[:1] if name == "basis" else values[..., :1] for name, values in batch._asdict().items()}
+    )
