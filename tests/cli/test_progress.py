@@ -16,6 +16,7 @@ class Event:
     active: int = 4
     phase: str = "sampling"
     elapsed: float = 30.0
+    left: float | None = None
 
 
 def console(*, terminal: bool) -> Console:
@@ -33,9 +34,9 @@ def test_elsewhere_plain_lines_now_and_then(monkeypatch: pytest.MonkeyPatch) -> 
     target = console(terminal=False)
     with showing(target) as show:
         for event in (
-            Event(done=1, ok=1),
+            Event(done=1, ok=1, left=270.0),
             Event(done=2, ok=2),
-            Event(done=5, ok=4),
+            Event(done=5, ok=4, left=30.0),
             Event(done=10, ok=8, elapsed=61),
         ):
             show(event)
@@ -50,7 +51,7 @@ def test_on_a_terminal_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     target = console(terminal=True)
     with showing(target) as show:
-        show(Event(done=5, ok=4, elapsed=4000.0))
+        show(Event(done=5, ok=4, elapsed=4000.0, left=4000.0))
     assert "5/10 units" in text(target)
     assert "4 ok, 1 not ok" in text(target)
     assert "1 h 06 min, about 1 h 06 min left" in text(target)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import mortal_writers
 
-SOME = ("plan", "report", "counterfactual", "sweep")
+SOME = ("plan", "report", "counterfactual")
 
 
 def killed(folder: Path, step: int, names: tuple[str, ...]) -> dict[str, int]:

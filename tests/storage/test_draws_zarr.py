@@ -58,6 +58,21 @@ def test_arrays_that_may_run_code_or_fill_memory_are_refused(tmp_path: Path, cha
         run.unit("acme", "DE").draws()
 
 
+@pytest.mark.parametrize("name", ["effect/c.0.0.0.0", "n_draws/c.0", "channel/c.0"])
+@pytest.mark.parametrize(
+    "frame", [b"\x28\xb5\x2f\xfd\xe0" + (1 << 40).to_bytes(8, "little"), b"\x28\xb5\x2f\xfd\x00\x58" + bytes(8)]
+)
+def test_chunks_that_unpack_to_more_than_they_hold_are_refused(tmp_path: Path, name: str, frame: bytes) -> None:
+    run = saved_run(tmp_path, Model())
+    path = run.path / "posterior.zarr" / name
+    data = path.read_bytes()
+    start = data.index(b"\x28\xb5\x2f\xfd")
+    path.write_bytes(data[:start] + frame + data[start + len(frame) :])
+    run = forged(run, name.partition("/")[0], {})
+    with pytest.raises(RunError, match=f"{name} wants .* bytes of memory"):
+        run.unit("acme", "DE").draws()
+
+
 def test_a_run_with_one_digest_for_all_draws_is_still_read_and_checked(tmp_path: Path) -> None:
     run = saved_run(tmp_path, Model())
     before = run.unit("acme", "DE").draws().draws["effect"]

@@ -12,7 +12,8 @@ import shutil
 import signal
 import sys
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,7 +33,7 @@ CHANGES = {"os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.trun
 """What Python's audit calls changes of the disk; besides there are files opened for writing and folders exchanged."""
 
 OUTPUTS = "mixfleet.storage.table_files:output_folder"
-FOLDER = "mixfleet.storage.atomic_files:make_folder"
+FILE = "mixfleet.storage.atomic_files:replace_bytes"
 
 DAY, OTHER_DAY = "2024-01-08", "2024-01-15"
 
@@ -97,7 +98,7 @@ WRITERS = {
         read=planned,
     ),
     "report": Writer(
-        earlier=of_run("report"), later=of_run("report", "--margin", "0.4"), begins=FOLDER, target="r/report.html"
+        earlier=of_run("report"), later=of_run("report", "--margin", "0.4"), begins=FILE, target="r/report.html"
     ),
     "forecast": Writer(
         earlier=of_run("forecast", "--weeks", "4"),
@@ -157,7 +158,7 @@ class Trials:
         self._copy = root / "before"
 
     def run(self) -> None:
-        """Both requests. Returns in forks that came to their end, and ends this process after the last trial."""
+        """Both requests. Ends this process after the last trial, and its forks after what they write."""
         invoke(self._root, self._writer.earlier)
         self._before = self._found()
         self._copied(self._target, self._copy)
@@ -171,11 +172,21 @@ class Trials:
                 self._try()
             except GoOn:
                 self._watch()
-            return real(*arguments, **keywords)
+            made = real(*arguments, **keywords)
+            if self._writer.begins == OUTPUTS:
+                return self._last(made)
+            os._exit(0)
 
         setattr(place, name, begin)
         invoke(self._root, self._writer.later)
-        assert self._dying_at >= 0, "the command never began to write"
+        raise AssertionError("the command never began to write")
+
+    @contextmanager
+    def _last(self, written: AbstractContextManager[Any]) -> Iterator[Any]:
+        """A fork ends with what it writes: what commands compute after that jax cannot do in a fork."""
+        with written as value:
+            yield value
+        os._exit(0)
 
     def _try(self) -> NoReturn:
         assert self._go_on(0) == 0

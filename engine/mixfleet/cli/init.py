@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from mixfleet.cli import printing
 from mixfleet.cli.console import AsJson, Terminal, errors_shown
 from mixfleet.data.guess import Guess, guess_settings
 from mixfleet.errors import ConfigError
@@ -32,8 +33,10 @@ def init(
         guess = guess_settings(table)
         _write(path, _text(table, guess), force=force)
         command = f"mixfleet fit --config-dir {shlex.quote(str(folder))} data={name} run.id={name}"
-        for line in (*guess.notes, f"settings: {path} (look over its guesses)", f"next: {command}"):
-            terminal.out.print(line, markup=False, highlight=False, soft_wrap=True)
+        unused = ", ".join(" ".join(name.split()) for name in guess.unused)
+        left = (f"not used: {unused}; name under channels or controls what moves the KPI",) if unused else ()
+        for line in (*guess.notes, *left, f"settings: {path} (look over its guesses)", f"next: {command}"):
+            terminal.out.print(printing.printable(line), markup=False, highlight=False, soft_wrap=True)
         terminal.finish({"command": "init", "settings": str(path), "next": command}, 0)
 
 

@@ -27,7 +27,9 @@ _SPEND = r"spend|spent|cost|costs|kosten|ausgaben|budget|invest(ment)?"
 _SHOWN = r"impressions?|impr?s?|clicks?|klicks|grps?|views"
 _MEDIA = (
     r"tv|search|social|radio|ooh|dooh|display|facebook|meta|google|youtube|tiktok|print|video|affiliate|newsletter|"
-    r"email|mail|sea|seo|banner|instagram|podcast|linkedin|pinterest|amazon|bing|media|kino|cinema|out of home"
+    r"email|mail|sea|seo|banner|instagram|podcast|linkedin|pinterest|amazon|bing|media|kino|cinema|out of home|"
+    r"suche|fernsehen|h(ö|oe)rfunk|plakate?|anzeigen?|zeitung(en)?|zeitschriften|prospekte?|beilagen?|werbung|mailings?|"
+    r"influencer|programmatic|retargeting|snapchat|twitter|flyers?|outdoor|press|presse|cine|prensa|affichage|television"
 )
 _CONTROL = (
     r"price|preis|promo(tion)?|discount|rabatt|temp(erature)?|temperatur|weather|wetter|holiday|feiertag|competitor"

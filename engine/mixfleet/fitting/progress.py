@@ -26,6 +26,8 @@ class Progress:
     phase: str
     elapsed: float
     """Seconds since the fit began."""
+    left: float | None = None
+    """Seconds that the rest will take at the pace since the first unit was done, which leaves compiling out."""
 
 
 OnEvent = Callable[[Progress], None]
@@ -35,8 +37,8 @@ def in_words(event: Progress) -> str:
     """How far a fit is and how long it will take."""
     counts = f"{event.done}/{event.total} units, {event.ok} ok, {event.done - event.ok} not ok"
     times = f"{event.active} active, {_duration(event.elapsed)}"
-    if 0 < event.done < event.total:
-        times += f", about {_duration(event.elapsed / event.done * (event.total - event.done))} left"
+    if event.left is not None:
+        times += f", about {_duration(event.left)} left"
     return f"{counts}, {times}"
 
 
@@ -72,10 +74,12 @@ class Tally:
         self._total, self._on_event = total, on_event
         self._done = self._ok = self._active = 0
         self._began = time.monotonic()
+        self._first: float | None = None
 
     def count(self, result: UnitResult) -> UnitResult:
         """The result, counted."""
         self._done += 1
+        self._first = self._first or time.monotonic()
         self._ok += result.status.startswith("ok")
         if self._done == self._total:
             self.show("finishing", active=0)
@@ -87,7 +91,7 @@ class Tally:
         """Tells how far the fit is."""
         self._active = active
         if self._on_event is not None:
-            elapsed = time.monotonic() - self._began
+            now = time.monotonic()
             self._on_event(
                 Progress(
                     done=self._done,
@@ -95,6 +99,13 @@ class Tally:
                     total=self._total,
                     active=active,
                     phase=phase,
-                    elapsed=elapsed,
+                    elapsed=now - self._began,
+                    left=self._left(now),
                 )
             )
+
+    def _left(self, now: float) -> float | None:
+        later = self._done - 1
+        if self._first is None or later < 1 or self._done == self._total:
+            return None
+        return (now - self._first) / later * (self._total - self._done)

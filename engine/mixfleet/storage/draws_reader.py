@@ -24,6 +24,8 @@ UNIT_NUMBERS = 1 << 28
 """Most numbers that one unit may have of a variable."""
 LABELS = 100_000
 """Most labels of an axis."""
+LABELS_BYTES = 64 << 20
+"""Most bytes of the labels of an axis."""
 
 _CODECS = frozenset({"bytes", "crc32c", "sharding_indexed", "vlen-utf8", "zstd"})
 _TYPES = ("float32", "int32", "string")
@@ -142,6 +144,8 @@ class Archive:
         files: dict[str, Buffer] = {
             key: self._file(f"{name}/{key}") for key in keys if f"{name}/{key}" in self._digests
         }
+        for key, data in files.items():
+            _refuse_bomb(f"{name}/{key}", data.to_bytes(), self._arrays[name])
         files["zarr.json"] = self._file(f"{name}/zarr.json")
         return zarr.open_array(MemoryStore(files), mode="r", zarr_format=3)
 
@@ -193,6 +197,39 @@ def _refuse_codecs(codecs: Any) -> None:
         settings = codec.get("configuration") or {}
         _refuse_codecs(settings.get("codecs", ()))
         _refuse_codecs(settings.get("index_codecs", ()))
+
+
+def _refuse_bomb(name: str, data: bytes, array: zarr.Array) -> None:
+    """Refuse a chunk that says it unpacks to more than the array's metadata say, for so much is reserved at once.
+
+    Raises:
+        ValueError: It does, or does not say how much it is.
+
+    References:
+        RFC 8878, section 3.1.1, of a Zstandard frame's header.
+    """
+    text = array.dtype.kind not in "fi"
+    most = LABELS_BYTES if text else math.prod(array.chunks) * array.dtype.itemsize
+    for start in _frames(data, array):
+        header = data[start : start + 14]
+        if header[:4] != b"\x28\xb5\x2f\xfd" or len(header) < 6:
+            raise ValueError(f"{name} is not compressed as the draws of a run are")
+        single, kind, dictionary = header[4] >> 5 & 1, header[4] >> 6, (0, 1, 2, 4)[header[4] & 3]
+        size = (single, 2, 4, 8)[kind]
+        place = 5 + (1 - single) + dictionary
+        told = int.from_bytes(header[place : place + size], "little") + (256 if kind == 1 else 0)
+        if not size or told > most:
+            raise ValueError(f"{name} wants {told:,} bytes of memory, at most {most:,} are in it")
+
+
+def _frames(data: bytes, array: zarr.Array) -> list[int]:
+    """Where the compressed chunks of a file begin: in a shard as the index at its end says."""
+    if array.shards is None:
+        return [0]
+    count = math.prod(whole // part for whole, part in zip(array.shards, array.chunks, strict=True))
+    index = np.frombuffer(data[-(16 * count + 4) : -4], "<u8").reshape(-1, 2)
+    there = index[index[:, 0] != np.iinfo(np.uint64).max]
+    return [int(start) for start, _ in there]
 
 
 def _axes(array: zarr.Array) -> tuple[str, ...]:

@@ -11,6 +11,10 @@ from mixfleet.data.parse import LARGEST_INTEGER, Fault
 from mixfleet.data.parsed_table import Column, ParsedTable
 from mixfleet.data.validation.finding import Finding, Severity, about_unit, unit_name
 
+LARGEST, SMALLEST = 1e30, 1e-30
+"""Draws are kept in single precision, which ends at 1e38: beyond these, sums over years and ratios of columns would be
+infinite or nothing."""
+
 NAMED_ROWS = 5
 """Rows that one message names; the others are counted."""
 
@@ -33,6 +37,7 @@ def check_cells(sheet: ParsedTable, data: config.Data) -> Iterator[Finding]:
     for column in all_columns(sheet):
         for fault, (rule, words) in _RULES.items():
             yield from _each_unit(sheet, column, column.fault == fault, rule, words, quote=True)
+        yield from _out_of_range(sheet, column)
     for column in needed_columns(sheet):
         yield from _missing(sheet, column, data)
     for column in (*media_columns(sheet), *reported_columns(sheet)):
@@ -114,6 +119,16 @@ def _each_unit(
         text = f"column {column.name}: {len(rows)} of {size} cells are {words}; "
         text += name_rows(sheet, rows, column, quote=quote)
         yield about_unit(rule, labels, text, column=column.name, severity=severity)
+
+
+def _out_of_range(sheet: ParsedTable, column: Column) -> Iterator[Finding]:
+    """Cells too large for single precision, and columns of a unit that are too small for it as a whole."""
+    size = np.nan_to_num(np.abs(column.values), nan=0.0, posinf=0.0)
+    words = f"beyond {LARGEST:g}, which single precision cannot hold: use a larger unit, such as millions"
+    yield from _each_unit(sheet, column, size > LARGEST, "out_of_range", words, quote=True)
+    highest = np.maximum.reduceat(size, sheet.start[:-1])[sheet.unit]
+    words = f"all below {SMALLEST:g}, which single precision cannot hold: use a smaller unit, or write 0"
+    yield from _each_unit(sheet, column, (size > 0) & (highest < SMALLEST), "out_of_range", words, quote=True)
 
 
 def _missing(sheet: ParsedTable, column: Column, data: config.Data) -> Iterator[Finding]:
