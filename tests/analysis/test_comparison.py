@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixfleet.config import Prior, RunConfig, Spec
+from mixfleet.config import Output, Prior, RunConfig, Spec
 from mixfleet.data.panel import Panel, Unit, read_panel
 from mixfleet.errors import ConfigError
 from mixfleet.fitting.driver import fit_units
@@ -41,7 +41,11 @@ def changed(panel: Panel, change: Callable[[Unit], Unit]) -> Panel:
 def settings(whole: Panel, tmp_path_factory: pytest.TempPathFactory) -> Spec:
     chosen = quick.settings(whole.data, max_draws=2000, ess_target=4000, ess_floor=400)
     return replace(
-        chosen, prior=Prior(on="effect"), run=RunConfig(root=str(tmp_path_factory.mktemp("runs")), id="base")
+        chosen,
+        prior=Prior(on="effect"),
+        # All draws: the Monte Carlo error of a thousand is a fifth of what one revised week moves.
+        output=Output(draws="full"),
+        run=RunConfig(root=str(tmp_path_factory.mktemp("runs")), id="base"),
     )
 
 

@@ -56,7 +56,7 @@ def test_of_a_linear_channel_a_test_is_a_prior(coordinate: str):
     spec = Spec(data=fleet.data, model=model, inference=LONG_RUN, output=Output(draws="full"))
 
     def draws(panel: Panel, effect: dict[str, Any]) -> Any:
-        prior = build(Prior, {"parameters": {"effect": effect}})
+        prior = build(Prior, {"on": "effect", "parameters": {"effect": effect}})
         return fitted(panel, replace(spec, prior=prior))
 
     told, by_test = draws(with_tests(panel, rows, model), {"family": "exponential", "rate": rate})

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from mixfleet.api import budget, fit
-from mixfleet.config import Inference, Pooling, RunConfig, Spec
+from mixfleet.config import Inference, Pooling, Prior, RunConfig, Spec
+from mixfleet.config.measures import On
 from mixfleet.data.panel import read_panel
 from mixfleet.evaluation import sbc
 from mixfleet.evaluation.sbc import calibrate
@@ -31,12 +32,16 @@ QUICK = Inference(chains=4, ess_target=400, ess_floor=200, rhat_max=1.03, max_dr
 THOROUGH = replace(QUICK, ess_target=1000, ess_floor=1000, max_draws=4096)
 """What a ratio of variances takes to be known to a tenth."""
 HELD_OUT = 26
+EFFECTS = Prior(on=On(media="effect", organic="effect"))
+"""Of truths and of fits: the widths of one fleet are told apart here, and draws hold effects."""
 SEEN = (0, 3, 5, 10, 20)
 
 
 @cache
 def markets(brands: int = 1, markets: int = 6) -> simulate.Simulated:
-    return simulate.fleet(brands=brands, markets=markets, weeks=80, channels=2, controls=1, seed=3, pooling=BRAND)
+    return simulate.fleet(
+        brands=brands, markets=markets, weeks=80, channels=2, controls=1, seed=3, prior=EFFECTS, pooling=BRAND
+    )
 
 
 def is_new(frame: pd.DataFrame) -> pd.Series:
@@ -60,7 +65,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         brands.append(frame[late | ~is_new(frame)].assign(brand=f"{seen:02d} weeks"))
     data = replace(markets().data, min_weeks=0, holdout=HELD_OUT)
     place = RunConfig(root=str(tmp_path_factory.mktemp("new")), id="r")
-    return fit(pd.concat(brands), Spec(data=data, pooling=BRAND, inference=THOROUGH, run=place))
+    return fit(pd.concat(brands), Spec(data=data, prior=EFFECTS, pooling=BRAND, inference=THOROUGH, run=place))
 
 
 def new_rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -133,7 +138,9 @@ def test_a_table_of_plans_goes_all_the_way(tmp_path: Path) -> None:
 def test_without_weeks_parameters_are_drawn_from_the_group() -> None:
     """Mean and variance of a pooled parameter are those of centre plus deviation, within Monte Carlo error."""
     data = replace(markets().data, min_weeks=0)
-    spec = Spec(data=data, pooling=BRAND, inference=replace(QUICK, max_draws=4000, ess_floor=1500, ess_target=1500))
+    inference = replace(QUICK, max_draws=4000, ess_floor=1500, ess_target=1500)
+    # What the draws hold of a channel's strength is its effect.
+    spec = Spec(data=data, prior=EFFECTS, pooling=BRAND, inference=inference)
     panel = read_panel(planned(markets()), data, pooling=BRAND)
     found: list[FinishedGroup] = []
     list(fit_units(panel, spec, on_group=found.append))

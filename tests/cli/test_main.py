@@ -1,7 +1,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,11 @@ from mixfleet.config import Model, Spec
 from mixfleet.errors import RunError
 from mixfleet.evaluation.sbc import Calibration
 from mixfleet.fitting import runner
+from mixfleet.fitting.progress import OnEvent, Progress
 from mixfleet.posterior.unit_result import UnitResult
 from mixfleet.run import Run
 from tests.support.saved_run import saved_run
 from tests.support.stub_engine import brands, engine, fleet, unit_result
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    done: int
-    ok: int
-    total: int
-    active: int
-    phase: str
-    elapsed: float
-
 
 _STUB = next(result for result in map(unit_result, brands(20)) if result.status != "failed")
 _HOLDOUT = {"holdout_crps": np.array([2.0]), "holdout_r2": np.array([0.5])}
@@ -62,7 +52,7 @@ class FakeFit:
         self.specs: list[Spec] = []
         self.failure: Callable[[Spec], BaseException | None] = lambda spec: None
 
-    def __call__(self, table: Any, spec: Spec, *, on_event: Callable[[Event], None]) -> Any:
+    def __call__(self, table: Any, spec: Spec, *, on_event: OnEvent) -> Any:
         assert table is None
         self.specs.append(spec)
         if failure := self.failure(spec):
@@ -74,7 +64,7 @@ class FakeFit:
     ) -> Iterator[UnitResult]:
         for i, unit in enumerate(panel.units):
             yield self.fate(i, replace(FITTED, labels=unit.labels))
-            on_event(Event(done=i + 1, ok=i + 1, total=self.units, active=2, phase="sampling", elapsed=i / 10))
+            on_event(Progress(done=i + 1, ok=i + 1, total=self.units, active=2, phase="sampling", elapsed=i / 10))
 
 
 @pytest.fixture

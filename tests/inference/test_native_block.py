@@ -29,6 +29,7 @@ pytestmark = pytest.mark.skipif(not native_library.available(), reason="needs th
 PRIORS = {
     "default": Prior(),
     "bounds": Prior(
+        on=On(media="effect"),
         parameters=FrozenMapping(
             dict(
                 decay=distribution("truncated_normal", mean=0.4, sd=0.3, low=0.0, high=0.95),
@@ -37,7 +38,7 @@ PRIORS = {
                 effect=distribution("gamma", shape=2.0, rate=8.0),
                 noise=distribution("inverse_gamma", shape=4.0, scale=0.4),
             )
-        )
+        ),
     ),
     "returns": Prior(
         on=On(media="roi"),

@@ -67,8 +67,8 @@ def test_a_fit_in_a_notebook_keeps_one_line(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setitem(sys.modules, "IPython.display", fake)
     listen = notebook_listener()
     assert listen is not None
-    for done in (1, 2):
-        listen(Progress(done=done, ok=done, total=2, active=1, phase="sampling", elapsed=3.0))
+    for done, left in ((1, 3.0), (2, None)):
+        listen(Progress(done=done, ok=done, total=2, active=1, phase="sampling", elapsed=3.0, left=left))
     assert lines == [
         "sampling: 1/2 units, 1 ok, 0 not ok, 1 active, 3 s, about 3 s left",
         "sampling: 2/2 units, 2 ok, 0 not ok, 1 active, 3 s",

@@ -81,7 +81,9 @@ def score_forecasts(fleet: Fleet, horizon: int) -> pa.Table:
         ):
             if len(days := {origins[labels] for labels in group.units}) == 1:
                 summed = dict.fromkeys((*fleet.keys, "status", "beyond"))
-                own = {name: value for name, value in head.items() if name != "excluded_units"}
+                own = {
+                    name: value for name, value in head.items() if name not in ("excluded_units", "included_statuses")
+                }
                 _add(long_table, {**summed, **own, "origin": days.pop()}, judged, horizon)
     return long_table.table()
 

@@ -108,7 +108,7 @@ def advance(form: Form, ticks: int, batch: UnitBatch, state: State, buffer: Buff
         transition=moved.transition,
         adaptation=state.adaptation._replace(stepping=learnt),
     )
-    return state, type(buffer)(*draws)
+    return state, jax.tree.unflatten(jax.tree.structure(buffer), tuple(draws))
 
 
 def _place(point: Point) -> Place:

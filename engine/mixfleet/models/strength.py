@@ -84,7 +84,9 @@ def strength_prior(
     on, families = spec.prior.on, strength_families(spec.prior, panel)
     spend = np.maximum(np.nansum(unit.spend[weeks], axis=0), 0.0)
     worth = float(np.mean(unit.value_per_kpi[weeks])) if weeks.any() else np.nan
-    ran, has_column = np.any(unit.media != 0, axis=0), has_spend(panel)
+    # Held-out weeks are not known yet: a channel that first runs there is absent.
+    known = np.flatnonzero(weeks)[-1] + 1 if weeks.any() else len(weeks)
+    ran, has_column = np.any(unit.media[:known] != 0, axis=0), has_spend(panel)
     money = (spend > 0) & (np.isfinite(worth) and worth > 0)
     total = (
         MEAN_KPI
@@ -128,8 +130,9 @@ def strength_families(prior: Prior, panel: Panel) -> tuple[str, ...]:
 
 def has_spend(panel: Panel) -> Bool[np.ndarray, " channel"]:
     """Which channels have a column of spend."""
-    unit = panel.units[0]
-    return np.asarray(np.isfinite(unit.spend[unit.observed]).any(axis=0))
+    # Asked of the settings: which unit stands first is to change nothing of the others.
+    paid = {channel.name: channel.spend is not None for channel in panel.data.channels}
+    return np.array([paid.get(name, False) for name in panel.channels])
 
 
 def _shares(spend: Float[np.ndarray, " channel"], ran: Bool[np.ndarray, " channel"]) -> Float[np.ndarray, " channel"]:
