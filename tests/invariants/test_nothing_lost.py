@@ -74,8 +74,8 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path, programs: Path, enviro
     settings = [
         *("data=simulated", "data.simulated.brands=12", "data.simulated.markets=4", "data.simulated.weeks=104"),
         *("data.simulated.channels=4", "data.simulated.controls=1", "data.simulated.ragged=true"),
-        *("inference.ladder=false", "inference.ess_target=200", "inference.ess_floor=100"),
-        *("inference.rhat_max=1.05", "inference.max_draws=512", "compute.lanes=32", "compute.devices=1"),
+        *("inference.ladder=false", "inference.ess_target=2000", "inference.ess_floor=100"),
+        *("inference.rhat_max=1.05", "inference.max_draws=1536", "compute.lanes=16", "compute.devices=1"),
         *(f"compute.cache_dir={programs}", f"run.root={tmp_path}", "run.id=r"),
     ]
     programs.chmod(0o700)
