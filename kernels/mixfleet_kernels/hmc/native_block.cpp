@@ -82,7 +82,7 @@ class Chunk {
 
  public:
   Chunk(const Block<T>& block, int64_t first, Arena& arena)
-      : b(block), m(block.model), first_(first), density(m, first, arena), vectors(density.vectors) {
+      : b(block), m(block.model), density(m, first, arena), vectors(density.vectors) {
     const auto rows = [&](int64_t count) { return arena.take<V>(count * vectors); };
     const int64_t d = m.dimension;
     for (OwnPlace<T>* place : {&here, &start}) {
@@ -345,7 +345,6 @@ class Chunk {
 
   const Block<T>& b;
   const Model<T>& m;
-  const int64_t first_;
   Density<T> density;
   const int64_t vectors;
   OwnPlace<T> here, start;
