@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from scipy.special import digamma, polygamma
 
 from mixfleet.inference import adaptation, hmc, initialization
-from mixfleet.inference.hmc import LogDensity, State, Trace
+from mixfleet.inference.hmc import HMCState, LogDensity, Trace
 from mixfleet.inference.random_numbers import threefry, uniforms
 from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 from tests.support import monte_carlo_error
@@ -64,7 +64,7 @@ SKEWED_VARIANCE = SKEWED_VARIANCE + np.array([0.64 * SKEWED_VARIANCE[1], 0, 0, 0
 
 def begun(
     log_density: LogDensity, position: Array, covariance: np.ndarray, *, step: float = 0.3, seed: int = 0
-) -> State:
+) -> HMCState:
     units = len(covariance)
     first = adaptation.first_adaptation(adaptation.metric_of(covariance, float), jnp.full(units, 0.8))
     stepping = first.stepping._replace(log_step=jnp.full(units, np.log(step)), adapting=jnp.zeros(units, bool))
@@ -72,18 +72,18 @@ def begun(
     return hmc.begin(position, log_density(position), first._replace(stepping=stepping), keys)
 
 
-def ticks(log_density: LogDensity, state: State, count: int) -> State:
+def ticks(log_density: LogDensity, state: HMCState, count: int) -> HMCState:
     """So many leapfrog steps within one trajectory."""
     state = state._replace(steps_left=jnp.full_like(state.steps_left, count + 1))
     return many_ticks(log_density, state, jnp.int32(count))
 
 
 @partial(jax.jit, static_argnums=0)
-def many_ticks(log_density: LogDensity, state: State, count: Array) -> State:
+def many_ticks(log_density: LogDensity, state: HMCState, count: Array) -> HMCState:
     return jax.lax.fori_loop(0, count, lambda _, state: hmc.advance(log_density, state, 1)[0], state)
 
 
-def energy(state: State) -> Array:
+def energy(state: HMCState) -> Array:
     return -state.here.value + 0.5 * jnp.sum(state.momentum * state.velocity, axis=0)
 
 
@@ -173,7 +173,7 @@ def test_momenta_have_the_metrics_inverse_for_their_covariance():
 
 
 class Sampled(NamedTuple):
-    state: State
+    state: HMCState
     draws: list[np.ndarray]
     """By unit: [chain, draw, coordinate]."""
     accept: np.ndarray
@@ -197,7 +197,7 @@ def of_unit(coordinates: SinhArcsinh, unit: int) -> SinhArcsinh:
     return SinhArcsinh(*(np.asarray(part)[:, unit] for part in coordinates))  # pyright: ignore[reportArgumentType]
 
 
-def learnt(state: State, windows: list[np.ndarray], *, mapped: bool) -> State:
+def learnt(state: HMCState, windows: list[np.ndarray], *, mapped: bool) -> HMCState:
     """The state after every unit has learnt from its window's draws."""
     old = jax.tree.map(np.asarray, state.adaptation)
     found = [
@@ -218,7 +218,7 @@ def learnt(state: State, windows: list[np.ndarray], *, mapped: bool) -> State:
     )
 
 
-def settled(state: State) -> State:
+def settled(state: HMCState) -> HMCState:
     everyone = jnp.ones(len(state.key), bool)
     stepping = adaptation.settle(state.adaptation.stepping, everyone)
     return state._replace(adaptation=state.adaptation._replace(stepping=stepping))

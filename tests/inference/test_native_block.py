@@ -17,7 +17,7 @@ from mixfleet.config.schema import FrozenMapping
 from mixfleet.inference import adaptation, compiled, hmc, native_block
 from mixfleet.inference.adaptation import metric_of
 from mixfleet.inference.compiled import DrawBuffer
-from mixfleet.inference.hmc import State
+from mixfleet.inference.hmc import HMCState
 from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 from mixfleet.models.batch import Structure, UnitBatch, prepare, stack, structure_of
 from mixfleet.models.log_density import evaluate_density
@@ -122,7 +122,7 @@ def test_single_precision_is_near() -> None:
     np.testing.assert_allclose(found[1], expected.gradient, rtol=2e-3, atol=2e-2)
 
 
-def started(structure: Structure, batch: UnitBatch, capacity: int = 256) -> tuple[State, DrawBuffer]:
+def started(structure: Structure, batch: UnitBatch, capacity: int = 256) -> tuple[HMCState, DrawBuffer]:
     """Chains near the centre, with coordinates and a metric that have been learnt, and an empty buffer."""
     units, chains, dimension = structure.units, structure.chains, structure.dimension
     random = np.random.default_rng(1)

@@ -12,7 +12,7 @@ from mixfleet.errors import ConfigError
 from mixfleet.fitting import group_driver
 from mixfleet.hierarchy import sampler
 from mixfleet.hierarchy.sampler import FinishedGroup
-from mixfleet.hierarchy.state import State
+from mixfleet.hierarchy.state import GibbsState
 from tests.support.quick import Labels, digests, fit, only, ragged_fleet, settings, with_units
 
 pytestmark = pytest.mark.usefixtures("programs")
@@ -126,7 +126,7 @@ def test_a_unit_that_diverges_too_often_goes_on_with_smaller_steps(monkeypatch: 
         usual(self, sweep)
         self.divergences[:] = [5, 0]
 
-    def followed(state: State, which: np.ndarray, factor: float) -> State:
+    def followed(state: GibbsState, which: np.ndarray, factor: float) -> GibbsState:
         after = smaller(state, which, factor)
         assert not np.asarray(after.unit_stepping.adapting).any()
         changes.append(np.asarray(after.unit_stepping.log_step - state.unit_stepping.log_step))

@@ -11,7 +11,7 @@ from mixfleet.config import Compute, Inference, Spec
 from mixfleet.data.panel import Panel
 from mixfleet.inference.certification import judge
 from mixfleet.inference.compiled import DrawBuffer
-from mixfleet.inference.draws import Draws, Judgement, Linear, inspect
+from mixfleet.inference.draws import Draws, Judgement, LinearCoefficients, inspect
 from mixfleet.inference.scheduler import Finished, Job
 from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch, prepare, stack, structure_of
 from mixfleet.models.log_density import evaluate_density
@@ -95,7 +95,7 @@ def drawn(panel: Panel, spec: Spec, *, count: int = 64, spread: float = 0.3, see
         balance=jnp.zeros((2, CHAINS)),
     )
     member = members[-1]
-    linear = Linear(jnp.asarray(member.loading), jnp.asarray(member.prior_mean))
+    linear = LinearCoefficients(jnp.asarray(member.loading), jnp.asarray(member.prior_mean))
     key = jax.random.key_data(jax.random.key(seed))
     found, judgement = inspect(structure, batch, buffer, linear, key, jnp.array([1]), jnp.int32(count), length=count)
     return Drawn(

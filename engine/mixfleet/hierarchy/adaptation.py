@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from mixfleet.hierarchy.gibbs import PooledProgram, Sweep
+from mixfleet.hierarchy.gibbs import GibbsSweep, PooledProgram
 from mixfleet.hierarchy.groups import Prepared, typical_media
 from mixfleet.hierarchy.likelihood_approximation import sites_of_draws, sites_of_mode
-from mixfleet.hierarchy.state import Group, State, adapting, settle, state_of
+from mixfleet.hierarchy.state import GibbsState, GroupData, adapting, settle, state_of
 from mixfleet.inference import initialization
 from mixfleet.inference.adaptation import HARDER_ACCEPT, Metric, metric_of, shrunken_covariance
 from mixfleet.models.batch import UnitBatch, stack
@@ -24,7 +24,9 @@ SETTLING = 3
 """Blocks after the last window, for the step sizes alone."""
 
 
-def begin(group: Prepared, program: PooledProgram, unit_keys: np.ndarray, key: np.ndarray) -> tuple[Group, State]:
+def begin(
+    group: Prepared, program: PooledProgram, unit_keys: np.ndarray, key: np.ndarray
+) -> tuple[GroupData, GibbsState]:
     """The group on its device, and where its chains begin: at the units' modes, hyperparameters from their sites."""
     pool, structure = group.pool, group.pool.structure
     batch: UnitBatch = jax.device_put(stack(group.alone, structure), program.device)
@@ -43,7 +45,7 @@ def begin(group: Prepared, program: PooledProgram, unit_keys: np.ndarray, key: n
         pool, np.asarray(batch.hyper), typical_media(group), mode, np.asarray(metric.covariance, float)
     )
     parts = (stack(group.members, structure), group.hierarchy, sites, group.columns)
-    data = Group(*jax.device_put(parts, program.device), unit_keys=keys, key=jnp.asarray(key))
+    data = GroupData(*jax.device_put(parts, program.device), unit_keys=keys, key=jnp.asarray(key))
     unit_metric = metric_of(covariance, structure.dtype)
     spread = initialization.scattered(unit_metric, keys, modes).reshape(by_unit.shape)
     pooled = np.zeros(structure.dimension, bool)
@@ -58,8 +60,8 @@ def begin(group: Prepared, program: PooledProgram, unit_keys: np.ndarray, key: n
 
 
 def warm_up(
-    group: Prepared, program: PooledProgram, data: Group, state: State, target_accept: float, stop: Event
-) -> tuple[Group, State, int]:
+    group: Prepared, program: PooledProgram, data: GroupData, state: GibbsState, target_accept: float, stop: Event
+) -> tuple[GroupData, GibbsState, int]:
     """The group and its state after a warm-up from where it stands, and the gradients of a chain that this took.
 
     Args:
@@ -70,7 +72,7 @@ def warm_up(
         target_accept: Acceptance that step sizes aim for.
         stop: Ends the warm-up at once, when set.
     """
-    state, window, gradients = adapting(state, target_accept), list[Sweep](), 0
+    state, window, gradients = adapting(state, target_accept), list[GibbsSweep](), 0
     diverged = np.zeros(group.pool.structure.units, bool)
     for block in range(1, WINDOWS[-1] + SETTLING + 1):
         if stop.is_set():
@@ -91,8 +93,8 @@ def warm_up(
 
 
 def _learn(
-    group: Prepared, program: PooledProgram, data: Group, state: State, window: list[Sweep]
-) -> tuple[Group, State]:
+    group: Prepared, program: PooledProgram, data: GroupData, state: GibbsState, window: list[GibbsSweep]
+) -> tuple[GroupData, GibbsState]:
     """Sites from a window of draws, and metrics from the same draws in the coordinates that the sites shape."""
     structure, old = group.pool.structure, data.sites
     told = [[np.asarray(part, float) for part in program.pulls(data, sweep)] for sweep in window]

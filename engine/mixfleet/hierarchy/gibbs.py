@@ -36,8 +36,8 @@ from mixfleet.hierarchy.shared_coefficients import (
 )
 from mixfleet.hierarchy.state import (
     EvaluatedPosition,
-    Group,
-    State,
+    GibbsState,
+    GroupData,
     group_shapes,
     hyper_dimension,
     stack_hyper,
@@ -52,7 +52,7 @@ from mixfleet.models.log_density import evaluate_density
 from mixfleet.models.priors.families import FAMILIES
 from mixfleet_kernels.likelihood import Series
 
-__all__ = ["SWEEPS", "PooledProgram", "Sweep", "pooled_program"]
+__all__ = ["SWEEPS", "GibbsSweep", "PooledProgram", "pooled_program"]
 
 SWEEPS = 16
 """Sweeps between two visits to the host."""
@@ -71,7 +71,7 @@ PRELUDE = 128
 """Sweeps over sites instead of data that the hyperparameters start with."""
 
 
-class Sweep(NamedTuple):
+class GibbsSweep(NamedTuple):
     """What one sweep left behind."""
 
     hyperparameters: Hyper
@@ -113,7 +113,7 @@ class PooledProgram:
         """The units' own density under their broad priors."""
         return EvaluatedPosition(position, *self._evaluate.result()(batch, position))
 
-    def prelude(self, group: Group, x: Array) -> tuple[Hyper, Hyper, EvaluatedPosition, Array]:
+    def prelude(self, group: GroupData, x: Array) -> tuple[Hyper, Hyper, EvaluatedPosition, Array]:
         """Hyperparameters drawn as if the sites were the data: the last, and the coordinates of all.
 
         Between them, those of the shared coefficients, and what is found at positions where all of these are.
@@ -124,15 +124,15 @@ class PooledProgram:
         """
         return self._prelude.result()(group, x)
 
-    def pulls(self, group: Group, sweep: Sweep) -> tuple[Array, Array]:
+    def pulls(self, group: GroupData, sweep: GibbsSweep) -> tuple[Array, Array]:
         """`sites.pulls` at each of `SWEEPS` draws, in the leading axis."""
         return self._pulls.result()(group, sweep)
 
-    def coordinates(self, group: Group, sweep: Sweep) -> tuple[Array, Array]:
+    def coordinates(self, group: GroupData, sweep: GibbsSweep) -> tuple[Array, Array]:
         """Coordinates of each of `SWEEPS` draws under the group's sites, in the leading axis."""
         return self._coordinates.result()(group, sweep)
 
-    def sweeps(self, group: Group, state: State) -> tuple[State, Sweep]:
+    def sweeps(self, group: GroupData, state: GibbsState) -> tuple[GibbsState, GibbsSweep]:
         """`SWEEPS` sweeps and what each left, in the leading axis."""
         return self._sweeps.result()(group, state)
 
@@ -143,7 +143,7 @@ def pooled_program(pool: Pool, device: Device) -> PooledProgram:
     return PooledProgram(pool, device)
 
 
-def _density(pool: Pool, group: Group, series: Series, shared: Hyper) -> Any:
+def _density(pool: Pool, group: GroupData, series: Series, shared: Hyper) -> Any:
     """The units' own density, given the hyperparameters of the coefficients that they share."""
     if pool.structure.shared:
         mean, covariance = prior(group.columns, shared, group.batch.variance)
@@ -155,7 +155,7 @@ def _density(pool: Pool, group: Group, series: Series, shared: Hyper) -> Any:
 
 
 @partial(jax.jit, static_argnums=0)
-def _prelude(pool: Pool, group: Group, x: Array) -> tuple[Hyper, Hyper, EvaluatedPosition, Array]:
+def _prelude(pool: Pool, group: GroupData, x: Array) -> tuple[Hyper, Hyper, EvaluatedPosition, Array]:
     structure, hierarchy, sites = pool.structure, group.hierarchy, group.sites
     rows, units, chains = pool.rows, structure.units, structure.chains
     numbers = hierarchies.uniform_rows(pool.levels, pool.types)
@@ -193,13 +193,13 @@ def _prelude(pool: Pool, group: Group, x: Array) -> tuple[Hyper, Hyper, Evaluate
 
 
 @partial(jax.jit, static_argnums=0)
-def _sweeps(pool: Pool, group: Group, state: State) -> tuple[State, Sweep]:
+def _sweeps(pool: Pool, group: GroupData, state: GibbsState) -> tuple[GibbsState, GibbsSweep]:
     series = group.batch.series(pool.structure.chains)
     return jax.lax.scan(lambda carried, _: _sweep(pool, group, series, carried), state, None, length=SWEEPS)
 
 
 @partial(jax.jit, static_argnums=0)
-def _pulls(pool: Pool, group: Group, sweep: Sweep) -> tuple[Array, Array]:
+def _pulls(pool: Pool, group: GroupData, sweep: GibbsSweep) -> tuple[Array, Array]:
     def of_draw(drawn: tuple[Array, Array]) -> tuple[Array, Array]:
         return pulls(pool, group.batch.hyper, group.sites.level, *drawn)
 
@@ -207,7 +207,7 @@ def _pulls(pool: Pool, group: Group, sweep: Sweep) -> tuple[Array, Array]:
 
 
 @partial(jax.jit, static_argnums=0)
-def _coordinates(pool: Pool, group: Group, sweep: Sweep) -> tuple[Array, Array]:
+def _coordinates(pool: Pool, group: GroupData, sweep: GibbsSweep) -> tuple[Array, Array]:
     def of_draw(drawn: tuple[Array, Hyper]) -> tuple[Array, Array]:
         x = coordinates(pool, group.hierarchy, group.sites, group.batch.hyper, *drawn)
         return x, hyper_coordinates(pool, group.hierarchy, group.sites, drawn[1])
@@ -215,7 +215,7 @@ def _coordinates(pool: Pool, group: Group, sweep: Sweep) -> tuple[Array, Array]:
     return jax.lax.map(of_draw, (sweep.fields[:, : pool.structure.dimension], sweep.hyperparameters))
 
 
-def _sweep(pool: Pool, group: Group, series: Series, state: State) -> tuple[State, Sweep]:
+def _sweep(pool: Pool, group: GroupData, series: Series, state: GibbsState) -> tuple[GibbsState, GibbsSweep]:
     units, chains = pool.structure.units, pool.structure.chains
     density = _density(pool, group, series, state.shared)
     moved_rows = hyper_dimension(pool)
@@ -233,7 +233,7 @@ def _sweep(pool: Pool, group: Group, series: Series, state: State) -> tuple[Stat
         state, extra = _redraw_shared(pool, group, series, state)
         hyper = jnp.concatenate([hyper, stack_hyper(pool, group.columns.hierarchy, state.shared)], axis=1)
     fields = jnp.concatenate([found.position, extra, (found.value + log_prior)[None], first.energy[None]])
-    return state._replace(number=state.number + 1), Sweep(
+    return state._replace(number=state.number + 1), GibbsSweep(
         hyperparameters=state.hyper,
         gradient=state.found.gradient.reshape(-1, units, chains),
         fields=fields.reshape(-1, units, chains),
@@ -245,8 +245,8 @@ def _sweep(pool: Pool, group: Group, series: Series, state: State) -> tuple[Stat
 
 
 def _move_units(
-    pool: Pool, group: Group, density: Any, state: State, length: Float[Array, ""]
-) -> tuple[State, TrajectoryEnd, Int[Array, ""]]:
+    pool: Pool, group: GroupData, density: Any, state: GibbsState, length: Float[Array, ""]
+) -> tuple[GibbsState, TrajectoryEnd, Int[Array, ""]]:
     """Units given the hyperparameters, each accepted on its own."""
     units, chains, dimension = pool.structure.units, pool.structure.chains, pool.structure.dimension
     uniform = uniforms(group.unit_keys, state.number, dimension + 1, units * chains, state.x.dtype)
@@ -269,8 +269,8 @@ def _move_units(
 
 
 def _move_hyper(
-    pool: Pool, group: Group, density: Any, state: State, uniform: Float[Array, "number chain"]
-) -> tuple[State, Int[Array, ""]]:
+    pool: Pool, group: GroupData, density: Any, state: GibbsState, uniform: Float[Array, "number chain"]
+) -> tuple[GibbsState, Int[Array, ""]]:
     """Hyperparameters given the coordinates, all units together."""
     rows, chains = hyper_dimension(pool), pool.structure.chains
     step = jnp.exp(state.hyper_stepping.log_step)
@@ -293,7 +293,7 @@ def _move_hyper(
     return state._replace(hyper=hyper, found=found, hyper_stepping=stepping), steps
 
 
-def _redraw_hyper(pool: Pool, group: Group, state: State) -> State:
+def _redraw_hyper(pool: Pool, group: GroupData, state: GibbsState) -> GibbsState:
     """Hyperparameters given the units' positions, which stay: their coordinates change."""
     numbers, rows, chains = hierarchies.uniform_rows(pool.levels, pool.types), pool.rows, pool.structure.chains
     position = state.found.position.reshape(-1, pool.structure.units, chains)
@@ -306,7 +306,9 @@ def _redraw_hyper(pool: Pool, group: Group, state: State) -> State:
     return state._replace(x=x.reshape(state.x.shape), hyper=hyper)
 
 
-def _redraw_shared(pool: Pool, group: Group, series: Series, state: State) -> tuple[State, Float[Array, "extra lane"]]:
+def _redraw_shared(
+    pool: Pool, group: GroupData, series: Series, state: GibbsState
+) -> tuple[GibbsState, Float[Array, "extra lane"]]:
     """The coefficients that units share, with their hyperparameters, given the units' positions.
 
     Also what a draw keeps: the projection of what these coefficients leave, and in its last rows the coefficients.
@@ -329,7 +331,7 @@ def _redraw_shared(pool: Pool, group: Group, series: Series, state: State) -> tu
     return state._replace(shared=shared.hyper, found=found), extra
 
 
-def _likelihood_summary(pool: Pool, group: Group, shared: Hyper, found: EvaluatedPosition) -> LikelihoodSummary:
+def _likelihood_summary(pool: Pool, group: GroupData, shared: Hyper, found: EvaluatedPosition) -> LikelihoodSummary:
     structure, by_unit = pool.structure, (pool.structure.units, pool.structure.chains)
     block = structure.layout.noise
     prior_data = jnp.repeat(group.batch.hyper[:, block.first], structure.chains, axis=-1)
@@ -339,7 +341,7 @@ def _likelihood_summary(pool: Pool, group: Group, shared: Hyper, found: Evaluate
     return likelihood_summary(group.columns, means, group.batch.variance, noise, projection)
 
 
-def _numbers_of_shared(pool: Pool, group: Group, number: Array, dtype: Any) -> tuple[Array, Array]:
+def _numbers_of_shared(pool: Pool, group: GroupData, number: Array, dtype: Any) -> tuple[Array, Array]:
     """Uniform numbers for `coefficients.redraw`."""
     structure, rows = pool.structure, pool.structure.shared
     parts = 2 if pool.levels else 1
@@ -353,7 +355,9 @@ Located = tuple[Float[Array, " lane"], Float[Array, "coordinate lane"], Any]
 """Value and gradient where coordinates lie, and what the units' density gave there."""
 
 
-def _of_units(pool: Pool, group: Group, hyper: Hyper, x: Array, density: Any) -> tuple[Located, Float[Array, " lane"]]:
+def _of_units(
+    pool: Pool, group: GroupData, hyper: Hyper, x: Array, density: Any
+) -> tuple[Located, Float[Array, " lane"]]:
     """The units' density at coordinates `x` given the hyperparameters, and that of their pooled parameters, in logs."""
     units, chains = pool.structure.units, pool.structure.chains
 
@@ -368,7 +372,7 @@ def _of_units(pool: Pool, group: Group, hyper: Hyper, x: Array, density: Any) ->
 
 
 def _of_hyper(
-    pool: Pool, group: Group, hyper: Hyper, x: Array, reference: Float[Array, " lane"], moved: Array, density: Any
+    pool: Pool, group: GroupData, hyper: Hyper, x: Array, reference: Float[Array, " lane"], moved: Array, density: Any
 ) -> Located:
     """The group's density of hyperparameters given the coordinates, relative to the units' values at `reference`."""
     units, chains = pool.structure.units, pool.structure.chains
@@ -395,7 +399,7 @@ def _share(values: Float[Array, " unit"], present: Float[Array, " unit"], share:
     return ordered[(share * (jnp.sum(present) - 1)).astype(jnp.int32)]
 
 
-def _abstract_state(pool: Pool, group: Group) -> State:
+def _abstract_state(pool: Pool, group: GroupData) -> GibbsState:
     """A state of the shapes that all states have."""
     structure = pool.structure
     position = hmc.lanes_of(group.batch.centre, structure.chains)

@@ -16,9 +16,9 @@ from jaxtyping import Bool, Float
 from mixfleet.config import Inference, Spec
 from mixfleet.data.panel import unit_id
 from mixfleet.hierarchy.adaptation import begin, warm_up
-from mixfleet.hierarchy.gibbs import SWEEPS, PooledProgram, Sweep, pooled_program
+from mixfleet.hierarchy.gibbs import SWEEPS, GibbsSweep, PooledProgram, pooled_program
 from mixfleet.hierarchy.groups import Prepared
-from mixfleet.hierarchy.state import Group, State, with_smaller_steps
+from mixfleet.hierarchy.state import GibbsState, GroupData, with_smaller_steps
 from mixfleet.inference import diagnostics
 from mixfleet.inference.adaptation import HARDER_ACCEPT
 from mixfleet.inference.certification import (
@@ -140,13 +140,13 @@ def _sample(group: Prepared, spec: Spec, device: Device, stop: Event) -> Finishe
 
 def _draw(
     program: PooledProgram,
-    data: Group,
-    state: State,
+    data: GroupData,
+    state: GibbsState,
     record: "_Record",
     inference: Inference,
     patience: int,
     stop: Event,
-) -> tuple[State, FinishedGroup | None]:
+) -> tuple[GibbsState, FinishedGroup | None]:
     """Draws until all of the group is certified, or will not be; the outcome is None when told to stop."""
     checks = [n for n in CHECKS if n < inference.max_draws] + [inference.max_draws]
     while not stop.is_set():
@@ -175,7 +175,7 @@ class _Record:
         self.gradients = gradients
         self.count = 0
 
-    def add(self, sweep: Sweep) -> None:
+    def add(self, sweep: GibbsSweep) -> None:
         self._fields.append(np.asarray(sweep.fields))
         self._hyper.append(np.asarray(sweep.hyper))
         self.divergences += np.asarray(sweep.diverged).sum(axis=(0, 2))

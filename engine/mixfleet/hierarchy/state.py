@@ -17,8 +17,8 @@ from mixfleet.models.batch import UnitBatch, batch_shapes
 
 __all__ = [
     "EvaluatedPosition",
-    "Group",
-    "State",
+    "GibbsState",
+    "GroupData",
     "adapting",
     "group_shapes",
     "hyper_dimension",
@@ -32,7 +32,7 @@ FIRST_HYPER_STEP = 0.2
 """Step size of the centres' and spreads' move before any, in units of the whitened posterior."""
 
 
-class Group(NamedTuple):
+class GroupData(NamedTuple):
     """The data of one group, on device."""
 
     batch: UnitBatch
@@ -52,7 +52,7 @@ class EvaluatedPosition(NamedTuple):
     extra: Float[Array, "extra lane"]
 
 
-class State(NamedTuple):
+class GibbsState(NamedTuple):
     """Where a group stands between two sweeps."""
 
     x: Float[Array, "coordinate lane"]
@@ -67,7 +67,7 @@ class State(NamedTuple):
     number: Int[Array, ""]
 
 
-def group_shapes(pool: Pool) -> Group:
+def group_shapes(pool: Pool) -> GroupData:
     """Shapes and types of a group of this structure."""
     structure, rows = pool.structure, pool.rows
     units, channels, shared = structure.units, structure.channels, structure.shared
@@ -81,7 +81,7 @@ def group_shapes(pool: Pool) -> Group:
         return Hierarchy(array(rows), array(rows), array(rows), used, keys, array(units), *by_type)
 
     by_row = array(rows, units)
-    return Group(
+    return GroupData(
         batch=batch_shapes(structure),
         hierarchy=hierarchy(rows, pool.types),
         sites=Sites(by_row, by_row, by_row, by_row, array(channels, units), array(channels, units)),
@@ -125,10 +125,10 @@ def state_of(
     shared: Hyper,
     unit_metric: Metric,
     hyper_metric: Metric,
-) -> State:
+) -> GibbsState:
     """The state before the first sweep."""
     dtype = pool.structure.dtype
-    return State(
+    return GibbsState(
         x=x,
         hyper=hyper,
         shared=shared,
@@ -141,7 +141,7 @@ def state_of(
     )
 
 
-def adapting(state: State, target_accept: float | None = None) -> State:
+def adapting(state: GibbsState, target_accept: float | None = None) -> GibbsState:
     """The state with the adaptation of step sizes begun again around the present ones.
 
     Args:
@@ -158,7 +158,7 @@ def adapting(state: State, target_accept: float | None = None) -> State:
     return state._replace(unit_stepping=again(state.unit_stepping), hyper_stepping=again(state.hyper_stepping))
 
 
-def settle(state: State) -> State:
+def settle(state: GibbsState) -> GibbsState:
     """The state with the averaged step sizes from now on."""
 
     def settled(stepping: Stepping) -> Stepping:
@@ -167,7 +167,7 @@ def settle(state: State) -> State:
     return state._replace(unit_stepping=settled(state.unit_stepping), hyper_stepping=settled(state.hyper_stepping))
 
 
-def with_smaller_steps(state: State, which: Bool[np.ndarray, " unit"], factor: float) -> State:
+def with_smaller_steps(state: GibbsState, which: Bool[np.ndarray, " unit"], factor: float) -> GibbsState:
     """The state with settled step sizes that are smaller by a factor in the units of `which`."""
     stepping = state.unit_stepping
     change = np.where(which, np.log(factor), 0).astype(stepping.log_step.dtype)

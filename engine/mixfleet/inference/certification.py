@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from mixfleet.config import Inference
 from mixfleet.inference.compiled import DrawBuffer
-from mixfleet.inference.draws import Draws, Judgement, Linear, inspect
+from mixfleet.inference.draws import Draws, Judgement, LinearCoefficients, inspect
 from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch
 
 __all__ = [
@@ -103,7 +103,9 @@ class Certified:
 def certify(sample: UnitSample, inference: Inference) -> Certified:
     """The unit's draws as parameters of the model, diagnosed and judged."""
     structure, member = sample.structure, sample.member
-    linear = Linear(np.asarray(member.loading, structure.dtype), np.asarray(member.prior_mean, structure.dtype))
+    linear = LinearCoefficients(
+        np.asarray(member.loading, structure.dtype), np.asarray(member.prior_mean, structure.dtype)
+    )
     drawn, judgement = inspect(
         structure,
         sample.batch,

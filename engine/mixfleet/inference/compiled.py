@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from mixfleet.inference import adaptation, hmc, initialization, native_block
 from mixfleet.inference.adaptation import Metric
-from mixfleet.inference.hmc import LogDensity, State, lanes_of
+from mixfleet.inference.hmc import HMCState, LogDensity, lanes_of
 from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 from mixfleet.models.batch import Structure, UnitBatch, batch_shapes
 from mixfleet.models.log_density import evaluate_density
@@ -89,7 +89,7 @@ class Program:
         """A draw buffer without draws."""
         return self._zeros(self._empty_buffer)
 
-    def empty_state(self) -> State:
+    def empty_state(self) -> HMCState:
         """A state to insert units into."""
         return self._zeros(self._empty_state)
 
@@ -103,13 +103,13 @@ class Program:
 
     def start(
         self, batch: UnitBatch, key: UInt32[np.ndarray, "unit 2"], target_accept: Float[np.ndarray, " unit"]
-    ) -> State:
+    ) -> HMCState:
         """Modes, Laplace metric and the first trajectories of a whole tile."""
         self._rehearsal.result()
         evaluate = partial(self._evaluate.result(), batch)
         return _start(self.structure, evaluate, batch.centre, self.put(key), self.put(target_accept))
 
-    def _rehearse(self, batch: UnitBatch, state: State) -> None:
+    def _rehearse(self, batch: UnitBatch, state: HMCState) -> None:
         """Starts nothing, under a density of zeros, so that all but the density is compiled beside it."""
         with jax.enable_x64(True), jax.default_device(self.device):
             here = self._zeros(state.here)
@@ -117,7 +117,7 @@ class Program:
             centre, key = self._zeros((batch.centre, state.key))
             _start(self.structure, lambda _: (here.value, here.gradient, here.extra.extra), centre, key, targets)
 
-    def advance(self, batch: UnitBatch, state: State, buffer: DrawBuffer) -> tuple[State, DrawBuffer]:
+    def advance(self, batch: UnitBatch, state: HMCState, buffer: DrawBuffer) -> tuple[HMCState, DrawBuffer]:
         """One block of `TICKS` gradients per lane; the draw buffer must have room for as many draws.
 
         Consumes its state and draw buffer.
@@ -131,13 +131,13 @@ class Program:
 
     def adapt(
         self,
-        state: State,
+        state: HMCState,
         buffer: DrawBuffer,
         learnt: tuple[SinhArcsinh, Metric],
         learn: Bool[np.ndarray, " unit"],
         settled: Bool[np.ndarray, " unit"],
         emptied: Bool[np.ndarray, " unit"],
-    ) -> tuple[State, DrawBuffer]:
+    ) -> tuple[HMCState, DrawBuffer]:
         """Adopts what some units have learnt, ends the adaptation of others, and empties the draw buffer of some.
 
         Consumes its state and draw buffer.
@@ -145,8 +145,8 @@ class Program:
         return self._adapt.result()(state, buffer, *self.put((learnt, learn, settled, emptied)))
 
     def insert(
-        self, state: State, staged: State, filled: Int[Array, " unit"], source: Int[np.ndarray, " unit"]
-    ) -> tuple[State, Int[Array, " unit"]]:
+        self, state: HMCState, staged: HMCState, filled: Int[Array, " unit"], source: Int[np.ndarray, " unit"]
+    ) -> tuple[HMCState, Int[Array, " unit"]]:
         """The state with unit `source[i]` of `staged` at place i, and the draws of each place, none where it is new.
 
         A negative source keeps what is there. Consumes its state.
@@ -192,7 +192,7 @@ def evaluate(structure: Structure, batch: UnitBatch, position: Array) -> tuple[A
     return _log_density(structure, batch)(position)
 
 
-def _abstract_state(structure: Structure, batch: UnitBatch, key: Array) -> State:
+def _abstract_state(structure: Structure, batch: UnitBatch, key: Array) -> HMCState:
     """A state of the shapes that all states have."""
     position = lanes_of(batch.centre, structure.chains)
     one = jnp.broadcast_to(
@@ -202,7 +202,7 @@ def _abstract_state(structure: Structure, batch: UnitBatch, key: Array) -> State
     return hmc.begin(position, _log_density(structure, batch)(position), first, key)
 
 
-def _start(structure: Structure, log_density: LogDensity, centre: Array, key: Array, target_accept: Array) -> State:
+def _start(structure: Structure, log_density: LogDensity, centre: Array, key: Array, target_accept: Array) -> HMCState:
     modes, values = initialization.optimise(log_density, centre, structure.chains, key)
     modes, values, metric = initialization.laplace(log_density, modes, values, structure.units)
     position, evaluation = initialization.scatter(log_density, modes, values, metric, key)
@@ -212,12 +212,12 @@ def _start(structure: Structure, log_density: LogDensity, centre: Array, key: Ar
 @jax.jit
 def _begin(
     position: Array, evaluation: tuple[Array, Array, Array], metric: Metric, target_accept: Array, key: Array
-) -> State:
+) -> HMCState:
     return hmc.begin(position, evaluation, adaptation.first_adaptation(metric, target_accept), key)
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=(2, 3))
-def advance(structure: Structure, batch: UnitBatch, state: State, buffer: DrawBuffer) -> tuple[State, DrawBuffer]:
+def advance(structure: Structure, batch: UnitBatch, state: HMCState, buffer: DrawBuffer) -> tuple[HMCState, DrawBuffer]:
     state, trace = hmc.advance(_log_density(structure, batch), state, TICKS)
     units, chains = structure.units, structure.chains
     draw = trace.original
@@ -258,13 +258,13 @@ def _window(rows: Array, filled: Array, place: Array) -> Float[Array, "draw fiel
 
 @partial(jax.jit, donate_argnums=(0, 1))
 def _adapt(
-    state: State,
+    state: HMCState,
     buffer: DrawBuffer,
     learnt: tuple[SinhArcsinh, Metric],
     learn: Array,
     settled: Array,
     emptied: Array,
-) -> tuple[State, DrawBuffer]:
+) -> tuple[HMCState, DrawBuffer]:
     state = hmc.adopt(state, *learnt, learn)
     stepping = adaptation.settle(state.adaptation.stepping, settled)
     return state._replace(adaptation=state.adaptation._replace(stepping=stepping)), buffer._replace(
@@ -275,7 +275,7 @@ def _adapt(
 
 
 @partial(jax.jit, donate_argnums=(0,))
-def _insert(state: State, staged: State, filled: Array, source: Array) -> tuple[State, Array]:
+def _insert(state: HMCState, staged: HMCState, filled: Array, source: Array) -> tuple[HMCState, Array]:
     which, source = source >= 0, jnp.maximum(source, 0)
     units = source.shape[0]
 
@@ -291,7 +291,7 @@ def _insert(state: State, staged: State, filled: Array, source: Array) -> tuple[
     metric = jax.tree.map(units_first, adaptation.metric, staged_adaptation.metric)
     rest = {
         name: jax.tree.map(units_last, getattr(state, name), getattr(staged, name))
-        for name in State._fields
+        for name in HMCState._fields
         if name not in ("key", "adaptation")
     }
     moved = adaptation._replace(
@@ -299,4 +299,4 @@ def _insert(state: State, staged: State, filled: Array, source: Array) -> tuple[
         metric=metric,
         stepping=jax.tree.map(units_last, adaptation.stepping, staged_adaptation.stepping),
     )
-    return State(key=units_first(state.key, staged.key), adaptation=moved, **rest), jnp.where(which, 0, filled)
+    return HMCState(key=units_first(state.key, staged.key), adaptation=moved, **rest), jnp.where(which, 0, filled)

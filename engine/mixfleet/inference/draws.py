@@ -13,7 +13,7 @@ from mixfleet.inference.compiled import COMPILER_OPTIONS, DrawBuffer
 from mixfleet.models.batch import Structure, UnitBatch
 from mixfleet.models.transforms import natural
 
-__all__ = ["Draws", "Judgement", "Linear", "inspect", "parameter_quantities"]
+__all__ = ["Draws", "Judgement", "LinearCoefficients", "inspect", "parameter_quantities"]
 
 
 COEFFICIENTS = 1
@@ -23,7 +23,7 @@ Values = Array | np.ndarray
 """On device, or brought to the host."""
 
 
-class Linear(NamedTuple):
+class LinearCoefficients(NamedTuple):
     """What it takes to draw one unit's linear coefficients."""
 
     loading: Float[Values, "column column"]
@@ -82,7 +82,7 @@ def inspect(
     structure: Structure,
     batch: UnitBatch,
     buffer: DrawBuffer,
-    linear: Linear,
+    linear: LinearCoefficients,
     key: UInt32[Array, "2"],
     places: Int[Array, " copy"],
     count: Int[Array, ""],
@@ -150,7 +150,7 @@ def _drawn(
     structure: Structure,
     own: UnitBatch,
     rows: Float[Array, "draw field chain"],
-    linear: Linear,
+    linear: LinearCoefficients,
     key: UInt32[Array, "2"],
 ) -> Draws:
     length, _, chains = rows.shape

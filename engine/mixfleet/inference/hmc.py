@@ -25,9 +25,9 @@ from mixfleet_kernels.reductions import sum_rows
 Chosen = TypeVar("Chosen")
 
 __all__ = [
+    "HMCState",
     "LogDensity",
     "Point",
-    "State",
     "Trace",
     "acceptance",
     "adopt",
@@ -64,7 +64,7 @@ class Point(NamedTuple):
     """Whatever else the density gave; arrays whose last axis is the lane."""
 
 
-class State(NamedTuple):
+class HMCState(NamedTuple):
     """Where a tile stands between two ticks."""
 
     here: Point
@@ -111,7 +111,7 @@ def begin(
     evaluation: tuple[Array, Array, Array],
     adaptation: Adaptation,
     key: UInt32[Array, "unit 2"],
-) -> State:
+) -> HMCState:
     """The state at the start of the first trajectory, with what the density says of the position.
 
     Args:
@@ -126,7 +126,7 @@ def begin(
     moved = adaptation.coordinates.move(original, gradient, lanes // units)
     point = _point_at(moved, original, adaptation.metric)
     empty = jnp.zeros_like(position)
-    state = State(
+    state = HMCState(
         here=point,
         start=point,
         momentum=empty,
@@ -141,7 +141,7 @@ def begin(
     return _set_off(state, point, _draws(state), jnp.ones(units, bool))
 
 
-def advance(log_density: LogDensity, state: State, ticks: int) -> tuple[State, Trace]:
+def advance(log_density: LogDensity, state: HMCState, ticks: int) -> tuple[HMCState, Trace]:
     """The state after `ticks` gradients of every lane, and the trace of each tick (leading axis).
 
     Args:
@@ -154,7 +154,7 @@ def advance(log_density: LogDensity, state: State, ticks: int) -> tuple[State, T
     return jax.lax.scan(lambda carried, _: _tick(mapped, carried), state, None, length=ticks)
 
 
-def adopt(state: State, coordinates: SinhArcsinh, metric: Metric, which: Bool[Array, " unit"]) -> State:
+def adopt(state: HMCState, coordinates: SinhArcsinh, metric: Metric, which: Bool[Array, " unit"]) -> HMCState:
     """The state in new coordinates and under a new metric in the units of `which`, whose chains stay where they are.
 
     Their running trajectories are abandoned, and the adaptation of their step sizes begins anew.
@@ -214,7 +214,7 @@ def energy_balance(accept: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     return jnp.where(accept < 1, accept, -1.0)
 
 
-def _tick(log_density: LogDensity, state: State) -> tuple[State, Trace]:
+def _tick(log_density: LogDensity, state: HMCState) -> tuple[HMCState, Trace]:
     units, lanes = state.key.shape[0], state.here.position.shape[1]
     chains = lanes // units
     step = lanes_of(jnp.exp(state.adaptation.stepping.log_step), chains)
@@ -252,7 +252,7 @@ def _tick(log_density: LogDensity, state: State) -> tuple[State, Trace]:
     return _set_off(moved, settled, _draws(moved), done), trace
 
 
-def _set_off(state: State, origin: Point, draws: _Draws, which: Bool[Array, " unit"]) -> State:
+def _set_off(state: HMCState, origin: Point, draws: _Draws, which: Bool[Array, " unit"]) -> HMCState:
     """Starts a trajectory at `origin` in the units of `which`; the others go on."""
     units, lanes = state.key.shape[0], origin.position.shape[1]
     chains = lanes // units
@@ -272,7 +272,7 @@ def _set_off(state: State, origin: Point, draws: _Draws, which: Bool[Array, " un
     )
 
 
-def _draws(state: State) -> _Draws:
+def _draws(state: HMCState) -> _Draws:
     """Random numbers of each unit's running trajectory, a function of its key and the trajectory's number."""
     coordinates, lanes = state.here.position.shape
     chains = lanes // state.key.shape[0]

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from mixfleet.inference import hmc
 from mixfleet.inference.adaptation import ADAPTATION_DECAY, ADAPTATION_DELAY, ADAPTATION_GAIN
-from mixfleet.inference.hmc import Point, State
+from mixfleet.inference.hmc import HMCState, Point
 from mixfleet.inference.sinh_arcsinh import Original
 from mixfleet.models.batch import Structure, UnitBatch
 from mixfleet.models.observation import OBSERVATIONS
@@ -69,7 +69,7 @@ def evaluate(form: Form, batch: UnitBatch, position: Float[Array, "coordinate la
 
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=(3, 4))
-def advance(form: Form, ticks: int, batch: UnitBatch, state: State, buffer: Buffer) -> tuple[State, Buffer]:
+def advance(form: Form, ticks: int, batch: UnitBatch, state: HMCState, buffer: Buffer) -> tuple[HMCState, Buffer]:
     """The state and draws after `ticks` gradients of every lane, as `Program.advance` has them; consumes both."""
     coordinates, metric, stepping = state.adaptation
     chains = Chains(

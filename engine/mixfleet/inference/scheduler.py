@@ -15,7 +15,7 @@ from mixfleet.inference.adaptation import Metric
 from mixfleet.inference.certification import UnitSample, Verdict, certify, past_saving
 from mixfleet.inference.compiled import TICKS, DrawBuffer, Program
 from mixfleet.inference.draws import Draws, Judgement
-from mixfleet.inference.hmc import State
+from mixfleet.inference.hmc import HMCState
 from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 from mixfleet.models.batch import PreparedUnit, UnitBatch, stack
 
@@ -140,8 +140,8 @@ class Slots:
         self._inference, self._jobs, self._finish, self._stop = inference, jobs, finish, stop
         self._occupants: list[_ActiveUnit] = []
         self._staged: deque[tuple[Job, list[int]]] = deque()
-        self._staged_state: State | None = None
-        self._state: State | None = None
+        self._staged_state: HMCState | None = None
+        self._state: HMCState | None = None
         self._buffer_of: DrawBuffer | None = None
         self._tile: UnitBatch | None = None
 

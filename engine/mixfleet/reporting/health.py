@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mixfleet.reporting.highlights import KINDS, SEVERITIES, Highlight
 from mixfleet.reporting.numbers import count
 
-__all__ = ["FAIL", "PASS", "REVIEW", "Group", "Health", "judge"]
+__all__ = ["FAIL", "PASS", "REVIEW", "Health", "RemarkGroup", "judge"]
 
 PASS, REVIEW, FAIL = "pass", "review", "fail"
 
@@ -18,7 +18,7 @@ MANY_FAIL = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class RemarkGroup:
     """Remarks of one kind."""
 
     kind: str
@@ -41,7 +41,7 @@ class Health:
 
     units: Mapping[tuple[str, ...], str]
     """Pass, review or fail, by unit, in the order of the status table."""
-    groups: tuple[Group, ...]
+    groups: tuple[RemarkGroup, ...]
     """Remarks by kind: problems first, and the kind that concerns most units first within a severity."""
 
     @property
@@ -80,7 +80,7 @@ def judge(units: Sequence[tuple[str, ...]], remarks: Iterable[Highlight]) -> Hea
     for remark in remarks:
         by_kind.setdefault(remark.kind, []).append(remark)
         worst[remark.unit] = min(worst[remark.unit], SEVERITIES.index(remark.severity))
-    groups = [Group(kind=kind, remarks=tuple(found)) for kind, found in by_kind.items()]
+    groups = [RemarkGroup(kind=kind, remarks=tuple(found)) for kind, found in by_kind.items()]
     order = list(KINDS)
     groups.sort(key=lambda group: (SEVERITIES.index(KINDS[group.kind].severity), -group.units, order.index(group.kind)))
     verdicts = {

@@ -31,7 +31,7 @@ _FLAT_KEYS: Any = {"name": "default", "separator": "."}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Extent:
+class ArchiveShape:
     """Shape of the archive: what must be known of all units before the first is written."""
 
     shapes: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Extent:
 
 def write_archive(
     folder: Path,
-    extent: Extent,
+    extent: ArchiveShape,
     keys: tuple[str, ...],
     labels: tuple[tuple[str, ...], ...],
     results: Iterator[UnitResult],
@@ -115,7 +115,7 @@ def _attributes(keys: tuple[str, ...]) -> dict[str, Any]:
     return {"keys": list(keys), "coordinates": " ".join(f"key_{i}" for i in range(len(keys)))}
 
 
-def _create_array(root: zarr.Group, name: str, extent: Extent, units: int) -> zarr.Array:
+def _create_array(root: zarr.Group, name: str, extent: ArchiveShape, units: int) -> zarr.Array:
     axes = extent.dims[name]
     inner = (*extent.shapes[name], *(len(extent.coords[axis]) for axis in axes))
     return root.create_array(
@@ -132,7 +132,7 @@ def _create_array(root: zarr.Group, name: str, extent: Extent, units: int) -> za
 
 
 def _write_coordinates(
-    root: zarr.Group, extent: Extent, keys: tuple[str, ...], labels: tuple[tuple[str, ...], ...]
+    root: zarr.Group, extent: ArchiveShape, keys: tuple[str, ...], labels: tuple[tuple[str, ...], ...]
 ) -> None:
     columns: list[tuple[str, Any, str, Any, dict[str, Any]]] = [
         ("n_chains", "int32", "unit", np.array([size[0] for size in extent.sizes], "int32"), {}),
@@ -155,7 +155,7 @@ def _write_coordinates(
         array[:] = values
 
 
-def _fill(name: str, shape: tuple[int, ...], block: list[UnitResult], extent: Extent) -> np.ndarray:
+def _fill(name: str, shape: tuple[int, ...], block: list[UnitResult], extent: ArchiveShape) -> np.ndarray:
     """The variable's draws [unit, chain, draw, ...] of a block of units, NaN where a unit has none."""
     values = np.full((len(block), *shape), np.nan, np.float32)
     for target, result in zip(values, block, strict=True):

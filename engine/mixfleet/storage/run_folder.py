@@ -35,7 +35,7 @@ from mixfleet.data.validation.finding import findings_table
 from mixfleet.errors import ConfigError, RunError
 from mixfleet.posterior.unit_result import STATUSES, UnitResult, thin_draws
 from mixfleet.storage import atomic_files
-from mixfleet.storage.draws_zarr import Extent, write_archive
+from mixfleet.storage.draws_zarr import ArchiveShape, write_archive
 from mixfleet.storage.journal import Parts, remove_parts
 from mixfleet.storage.lock import hold_lock
 from mixfleet.storage.manifest import (
@@ -50,7 +50,7 @@ from mixfleet.storage.manifest import (
     write_manifest,
 )
 from mixfleet.storage.output_folder import remove_stagings
-from mixfleet.storage.summary_tables import Summary, check_keys, write_table
+from mixfleet.storage.summary_tables import SummaryTables, check_keys, write_table
 
 ARCHIVE = "posterior.zarr"
 SUMMARY = "summary"
@@ -170,7 +170,7 @@ class RunFolder(_Folder):
         """
         if not self.finished:
             labels = self._labels()
-            extent = Extent()
+            extent = ArchiveShape()
             files = self._write_summary(labels, extent)
             if self._output.draws != "summary":
                 keys = self._panel.keys
@@ -187,12 +187,12 @@ class RunFolder(_Folder):
     def _results(self, labels: tuple[tuple[str, ...], ...]) -> Iterator[UnitResult]:
         return self.parts.read(unit_id(row) for row in labels)
 
-    def _write_summary(self, labels: tuple[tuple[str, ...], ...], extent: Extent) -> dict[str, Any]:
+    def _write_summary(self, labels: tuple[tuple[str, ...], ...], extent: ArchiveShape) -> dict[str, Any]:
         self._counts.clear()
         folder = self.path / SUMMARY
         atomic_files.make_own_folder(folder)
         atomic_files.remove_leftovers(folder)
-        summary = Summary(folder, self._panel.keys)
+        summary = SummaryTables(folder, self._panel.keys)
         try:
             for result in self._results(labels):
                 unit = unit_id(result.labels)

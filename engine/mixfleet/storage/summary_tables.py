@@ -32,7 +32,7 @@ _LATE_DIAGNOSTICS = ("ebfmi_min", "energy_balance")
 """Diagnostics that stand behind the columns other programs rely on."""
 
 
-class Summary:
+class SummaryTables:
     """The summary tables being written: `add` every unit in order, then `close`."""
 
     def __init__(self, folder: Path, keys: tuple[str, ...]) -> None:
