@@ -1,6 +1,7 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 
@@ -14,7 +15,12 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
+# Tests start some hundred processes: sources are compiled to bytecode once, also where the environment forbids it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 import jax
+
+sys.dont_write_bytecode = False
 
 # A silent broadcast between units and weeks would be a wrong answer; every rank change is written out.
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -1,6 +1,7 @@
 """Coordinates of pooled parameters: invertible, with the volume that they claim, for every family."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,15 +13,43 @@ from scipy import stats
 from mixfleet.config import Compute, Model, Pooling, Spec
 from mixfleet.errors import ConfigError
 from mixfleet.hierarchy import hyperparameters as hierarchies
+from mixfleet.hierarchy import reparameterization
 from mixfleet.hierarchy.groups import groups_of, prepared, typical_media
 from mixfleet.hierarchy.hyperparameters import Hyper
 from mixfleet.hierarchy.likelihood_approximation import sites_of_mode
-from mixfleet.hierarchy.reparameterization import coordinates, hyper_coordinates, place, place_hyper
 from mixfleet.models.batch import stack
 from tests.support.quick import ragged_fleet
 
 PANEL = ragged_fleet()
 CHAINS = 3
+
+# Compiled whole: one operation at a time, each of them would be a program of its own.
+place = jax.jit(reparameterization.place, static_argnums=0)
+coordinates = jax.jit(reparameterization.coordinates, static_argnums=0)
+place_hyper = jax.jit(reparameterization.place_hyper, static_argnums=0)
+hyper_coordinates = jax.jit(reparameterization.hyper_coordinates, static_argnums=0)
+
+
+@partial(jax.jit, static_argnums=0)
+def jacobian_of_place(pool, hierarchy, sites, rows, x, hyper, unit, chain):
+    """How the position of one unit in one chain moves with its own coordinates."""
+
+    def position(own: jax.Array) -> jax.Array:
+        moved = reparameterization.place(pool, hierarchy, sites, rows, x.at[:, unit, chain].set(own), hyper)
+        return moved.position[:, unit, chain]
+
+    return jax.jacfwd(position)(x[:, unit, chain])
+
+
+@partial(jax.jit, static_argnums=0)
+def jacobian_of_place_hyper(pool, hierarchy, sites, there, hyper, chain):
+    """How one chain's hyperparameters move with their coordinates."""
+
+    def placed(own: jax.Array) -> jax.Array:
+        found, _ = reparameterization.place_hyper(pool, hierarchy, sites, there.at[:, chain].set(own), hyper)
+        return hierarchies.moved(found)[:, chain]
+
+    return jax.jacfwd(placed)(there[:, chain])
 
 
 def settings(model: Model, **pooling: object) -> Spec:
@@ -85,12 +114,8 @@ def test_the_distribution_is_the_groups_and_the_volume_the_jacobians(name: str, 
     mean, spread = hierarchies.means(hierarchy, hyper), hierarchies.spreads(hierarchy, hyper)[0]
     for unit in (0, len(group.members) - 1):
         for chain in range(CHAINS):
-
-            def position(own: jax.Array, unit: int = unit, chain: int = chain) -> jax.Array:
-                moved = place(pool, hierarchy, sites, batch.hyper, x.at[:, unit, chain].set(own), hyper)
-                return moved.position[:, unit, chain]
-
-            _, log_volume = np.linalg.slogdet(jax.jacfwd(position)(x[:, unit, chain]))
+            jacobian = jacobian_of_place(pool, hierarchy, sites, batch.hyper, x, hyper, unit, chain)
+            _, log_volume = np.linalg.slogdet(jacobian)
             here = np.asarray(placed.position[:, unit, chain])
             theta = np.concatenate([here[own] for _, _, own in pool.slices()])
             broad = [
@@ -110,12 +135,9 @@ def test_hyperparameters_lead_back_to_coordinates(name: str, pooling: dict[str, 
     back, log_volume = place_hyper(group.pool, group.hierarchy, sites, there, zero_state)
     jax.tree.map(lambda found, expected: np.testing.assert_allclose(found, expected, atol=1e-9), back, hyper)
     for chain in range(CHAINS):
-
-        def placed(own: jax.Array, chain: int = chain) -> jax.Array:
-            found, _ = place_hyper(group.pool, group.hierarchy, sites, there.at[:, chain].set(own), hyper)
-            return hierarchies.moved(found)[:, chain]
-
-        _, expected = np.linalg.slogdet(jax.jacfwd(placed)(there[:, chain]))
+        _, expected = np.linalg.slogdet(
+            jacobian_of_place_hyper(group.pool, group.hierarchy, sites, there, hyper, chain)
+        )
         np.testing.assert_allclose(log_volume[chain], expected, rtol=1e-9)
 
 
