@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from mixfleet.evaluation.backtest import backtest
     from mixfleet.evaluation.prior_check import prior
+    from mixfleet.evaluation.readiness import readiness
     from mixfleet.evaluation.sbc import calibrate
     from mixfleet.run import open
     from mixfleet.simulation import fleet as simulate
@@ -51,6 +52,7 @@ __all__ = [
     "open",
     "preset",
     "prior",
+    "readiness",
     "simulate",
 ]
 
@@ -64,6 +66,7 @@ _HOMES = {
     "fit_shard": "api",
     "open": "run",
     "prior": "evaluation.prior_check",
+    "readiness": "evaluation.readiness",
     "simulate": "simulation.fleet",
 }
 """Module of each public name; the others live in `config`."""

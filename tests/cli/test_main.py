@@ -242,6 +242,8 @@ def test_a_check_of_the_example_finds_no_error() -> None:
     result = call("check", "data=example", "--json")
     assert result.exit_code == 0, result.output
     assert answer(result)["findings"]["error"] == 0
+    assert [row["verdict"] for row in answer(result)["readiness"]].count("alone") > 70
+    assert "units can be told alone; median readiness" in call("check", "data=example").output
 
 
 def test_a_check_with_a_unit_that_cannot_be_modelled_exits_1(tmp_path: Path) -> None:

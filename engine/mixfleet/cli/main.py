@@ -111,7 +111,7 @@ def check(
     config_name: ConfigName = PRIMARY,
     as_json: AsJson = False,
 ) -> None:
-    """Says what is wrong with a table, without fitting: mixfleet check data=example."""
+    """Says what is wrong with a table, and what it can tell, without fitting: mixfleet check data=example."""
     terminal = Terminal.of(as_json)
     with errors_shown(terminal):
         spec = compose_spec(_request(context, False, config_dir, config_name))
@@ -120,7 +120,10 @@ def check(
         findings = mixfleet.check(None, spec.data, spec.pooling, spec.model).to_dict("records")
         printing.print_findings(terminal.out, findings)
         found = printing.severities(findings)
-        terminal.finish({"command": "check", "findings": found}, SOME_NOT_OK if found["error"] else 0)
+        ready = mixfleet.readiness(None, spec)
+        printing.print_readiness(terminal.out, ready)
+        answer = {"command": "check", "findings": found, "readiness": ready.units.to_pylist()}
+        terminal.finish(answer, SOME_NOT_OK if found["error"] else 0)
 
 
 @app.command(context_settings=_OVERRIDES, epilog=_groups_help())

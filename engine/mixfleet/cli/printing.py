@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mixfleet.budgeting.plan import Plan
     from mixfleet.evaluation.backtest import Backtest
     from mixfleet.evaluation.prior_check import PriorCheck
+    from mixfleet.evaluation.readiness import Readiness
     from mixfleet.evaluation.sbc import Calibration
     from mixfleet.run import Run
 
@@ -24,6 +25,9 @@ LISTED_UNITS = 20
 """Most units whose reasons are printed; the status table names all."""
 
 SEVERITIES = ("error", "warning", "info")
+
+LISTED_VERDICTS = 5
+"""Most units of a verdict whose reasons are printed."""
 
 LISTED_FINDINGS = 40
 """Most findings that are printed."""
@@ -181,6 +185,24 @@ def print_prior(console: Console, found: "PriorCheck") -> None:
         _line(console, line)
     for line in found.warnings:
         _line(console, f"warning: {line}")
+
+
+def print_readiness(console: Console, found: "Readiness") -> None:
+    """Prints how many units can be told alone, and of the others the first few of each verdict with their reason."""
+    rows = found.units.to_pylist()
+    scores = [row["score"] for row in rows if row["score"] is not None]
+    median = f"; median readiness {statistics.median(scores):.0f} of 100" if scores else ""
+    alone = sum(row["verdict"] == "alone" for row in rows)
+    _line(console, f"{alone} of {len(rows)} units can be told alone{median}")
+    keys = found.units.column_names[: found.units.column_names.index("weeks")]
+    for verdict in dict.fromkeys(row["verdict"] for row in rows if row["verdict"] not in ("alone", "mend")):
+        own = [row for row in rows if row["verdict"] == verdict]
+        _line(console, f"{verdict}: {len(own)}")
+        for row in own[:LISTED_VERDICTS]:
+            name = " / ".join(printable(row[key]) for key in keys) or "the series"
+            _line(console, f"  {name}: {printable(row['reason'])}")
+        if len(own) > LISTED_VERDICTS:
+            _line(console, f"  and {len(own) - LISTED_VERDICTS} more: see mixfleet.readiness")
 
 
 def _median(values: Iterable[float | None]) -> float | None:
