@@ -13,9 +13,20 @@ from packaging.tags import sys_tags
 
 PACKAGE = Path(__file__).parent / "mixfleet_kernels"
 LIBRARY = PACKAGE / "libmixfleet_kernels.so"
-ENTRIES = ("native_library.cpp", "likelihood/native.cpp", "convergence/native.cpp", "hmc/native.cpp")
+ENTRIES = (
+    "native_library.cpp",
+    "likelihood/native.cpp",
+    "convergence/native.cpp",
+    "hmc/native.cpp",
+    "evidence/native.cpp",
+)
 """Compiled once, with XLA's headers."""
-PASSES = ("likelihood/native_lanes.cpp", "convergence/native_chains.cpp", "hmc/native_block.cpp")
+PASSES = (
+    "likelihood/native_lanes.cpp",
+    "convergence/native_chains.cpp",
+    "hmc/native_block.cpp",
+    "evidence/native_lanes.cpp",
+)
 """Compiled once per instruction set."""
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 FLAGS += ("-fPIC", "-fvisibility=hidden")

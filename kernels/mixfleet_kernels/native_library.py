@@ -14,11 +14,13 @@ LIBRARY = Path(__file__).with_name("libmixfleet_kernels.so")
 HANDLERS = (
     "mixfleet_likelihood_f32",
     "mixfleet_likelihood_f64",
+    "mixfleet_evidence_f32",
+    "mixfleet_evidence_f64",
     "mixfleet_convergence_f32",
     "mixfleet_convergence_f64",
     *(f"mixfleet_hmc_{operation}_{type}" for operation in ("density", "block") for type in ("f32", "f64")),
 )
-INTERFACE = 7
+INTERFACE = 8
 """What the library must say it speaks; part of every target's name, so that no cached program calls another."""
 
 
@@ -67,6 +69,8 @@ def _library() -> ctypes.CDLL | str:
         library.mixfleet_isa.restype = ctypes.c_char_p
         library.mixfleet_scratch_bytes.restype = ctypes.c_int64
         library.mixfleet_scratch_bytes.argtypes = [ctypes.c_int64] * 5
+        library.mixfleet_evidence_scratch_bytes.restype = ctypes.c_int64
+        library.mixfleet_evidence_scratch_bytes.argtypes = [ctypes.c_int64] * 4
         if library.mixfleet_interface() != INTERFACE:
             return "the native kernels were built from other sources: install mixfleet anew"
         for handler in HANDLERS:

@@ -14,6 +14,7 @@ from mixfleet.config import Prior
 from mixfleet.config.measures import On
 from mixfleet.config.priors import distribution
 from mixfleet.config.schema import FrozenMapping
+from mixfleet.data.panel import Panel
 from mixfleet.inference import adaptation, compiled, hmc, native_block
 from mixfleet.inference.adaptation import metric_of
 from mixfleet.inference.compiled import DrawBuffer
@@ -22,6 +23,7 @@ from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 from mixfleet.models.batch import Structure, UnitBatch, prepare, stack, structure_of
 from mixfleet.models.log_density import evaluate_density
 from mixfleet_kernels import native_library
+from tests.support.lift_tests import day, with_tests
 from tests.support.units import odd_unit, panel_of
 
 pytestmark = pytest.mark.skipif(not native_library.available(), reason="needs the native library")
@@ -63,19 +65,38 @@ def x64() -> Iterator[None]:
 
 
 def made(
-    prior: Prior, *, precision: str = "float64", chains: int = 8, lanes: int = 24, **model: Any
+    prior: Prior, *, precision: str = "float64", chains: int = 8, lanes: int = 24, lifts: bool = False, **model: Any
 ) -> tuple[Structure, UnitBatch]:
-    units = (odd_unit(), odd_unit(seed=1, absent=(1,), gap=slice(20, 24)), odd_unit(seed=2, weeks=45))
+    units = (
+        odd_unit(),
+        odd_unit(seed=1, absent=(1,), gap=slice(20, 24), labels=("other", "FR")),
+        odd_unit(seed=2, weeks=45, labels=("third", "IT")),
+    )
     panel = panel_of(*units)
+    form = config.Model(**model)
+    if lifts:
+        panel = with_tests(panel, lift_tests(panel), window=form.window)
+        units = panel.units
     spec = config.Spec(
         data=panel.data,
-        model=config.Model(**model),
+        model=form,
         prior=prior,
         inference=config.Inference(chains=chains),
         compute=config.Compute(precision=precision, lanes=lanes),
     )
     structure = structure_of(spec, panel, 60)
     return structure, stack([prepare(unit, panel, spec) for unit in units[: structure.units]], structure)
+
+
+def lift_tests(panel: Panel) -> list[dict[str, Any]]:
+    """One test of the first unit, of two channels together, and two of the last; the second has none."""
+    first, last = (dict(zip(panel.keys, panel.units[i].labels, strict=True)) | {"se": 200.0} for i in (0, 2))
+    both = {"start": day(panel, 20), "end": day(panel, 22, 6), "channel": "channel_0+channel_2"}
+    return [
+        {**first, **both, "factor": 0, "lift": -900},
+        {**last, "start": day(panel, 30), "end": day(panel, 33, 6), "channel": "channel_1", "factor": 2, "lift": 700},
+        {**last, "start": day(panel, 39), "end": day(panel, 39, 6), "channel": "channel_0", "factor": 2, "lift": 90},
+    ]
 
 
 def native_form(structure: Structure) -> Any:
@@ -102,6 +123,19 @@ def test_the_density_is_the_one_in_xla(name: str, saturation: str) -> None:
             # A lane's numbers are sums of terms as large as its largest: far out they cancel.
             size = np.max(np.abs(np.atleast_2d(theirs)), axis=0)
             assert np.all(np.abs(ours - theirs) <= 1e-11 * size + 1e-10)
+
+
+@pytest.mark.parametrize("model", [{}, {"saturation": "hill", "normalise": False, "coordinate": "effect"}])
+def test_lift_tests_are_those_in_xla(model: dict[str, Any]) -> None:
+    structure, batch = made(PRIORS["default"], lifts=True, **model)
+    without, alone = made(PRIORS["default"], **model)
+    position = scattered(structure, batch, 1.0)
+    expected = evaluate_density(position, batch, batch.series(structure.chains), structure)
+    found = native_block.evaluate(native_form(structure), batch, position)
+    np.testing.assert_allclose(found[0], expected.value, rtol=1e-11, atol=1e-9)
+    np.testing.assert_allclose(found[1], expected.gradient, rtol=1e-9, atol=1e-9)
+    told = found[0] - native_block.evaluate(native_form(without), alone, position)[0]
+    assert [bool(jnp.any(part != 0)) for part in told.reshape(3, -1)] == [True, False, True]
 
 
 @pytest.mark.parametrize("chains", [2, 3, 16])
@@ -149,9 +183,9 @@ def started(structure: Structure, batch: UnitBatch, capacity: int = 256) -> tupl
 
 
 @pytest.mark.parametrize("chains", [3, 8])
-@pytest.mark.parametrize("name", ["default", "returns"])
-def test_a_block_is_the_one_in_xla(name: str, chains: int) -> None:
-    structure, batch = made(PRIORS[name], chains=chains, lanes=3 * chains)
+@pytest.mark.parametrize(("name", "lifts"), [("default", False), ("default", True), ("returns", False)])
+def test_a_block_is_the_one_in_xla(name: str, lifts: bool, chains: int) -> None:
+    structure, batch = made(PRIORS[name], chains=chains, lanes=3 * chains, lifts=lifts)
     form = native_form(structure)
     reference = started(structure, batch)
     for _ in range(2):

@@ -33,7 +33,6 @@ def form_of(structure: Structure, platform: str) -> Form | None:
         or not native_library.available()
         or not OBSERVATIONS[structure.model.observation].marginal
         or len(forms) > 1
-        or structure.evidence.rows
         or structure.shared
         or not families <= set(FAMILIES)
     ):
@@ -59,6 +58,7 @@ def data_of(batch: UnitBatch) -> Data:
     return Data(
         *(batch.media, batch.kpi, batch.weight, batch.basis, batch.variance, batch.active),
         *(batch.hyper, batch.measure, batch.log_strength_unit),
+        *(batch.lift_media, batch.lift_weight, batch.lift_channel, batch.lift_test, batch.lift_estimate),
     )
 
 

@@ -15,7 +15,6 @@ from mixfleet.config.priors import OBSERVATION_PARAMETERS, Distribution
 from mixfleet.config.schema import FrozenMapping
 from mixfleet.data import scaling
 from mixfleet.data.panel import Panel, Unit
-from mixfleet.errors import ConfigError
 from mixfleet.models import baseline
 from mixfleet.models.media.term import MediaTerm, media_term
 from mixfleet.models.observation import OBSERVATIONS
@@ -169,12 +168,10 @@ def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
     """The structure of the program for the panel's units, of `weeks` weeks.
 
     Raises:
-        ConfigError: A prior that a channel's strength cannot have, or lift tests of a model whose channels differ.
+        ConfigError: A prior that a channel's strength cannot have.
     """
     term = media_term(spec.model, panel.channels)
     evidence = extent_of((unit.experiments for unit in panel.units), window=spec.model.window)
-    if evidence.rows and len(term.groups) > 1:
-        raise ConfigError("lift tests need one form for all channels: leave out one of the two", key="model.channels")
     families = [family_of(spec.prior.of(name)).name for name in sampled_parameters(spec.model)]
     chains = spec.inference.chains
     return Structure(

@@ -16,7 +16,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
 from mixfleet.models.batch import Structure, UnitBatch
-from mixfleet.models.evidence import evidence
+from mixfleet.models.evidence import log_evidence
 from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.priors.families import FAMILIES
 from mixfleet.models.strength import log_prob, log_strength_slope
@@ -72,5 +72,5 @@ def _log_posterior(
         value = value + jnp.sum(FAMILIES[part.family].log_prob(position[part.rows], hyper[:, part.rows]), axis=0)
     value = value + jnp.sum(norm.logpdf(along) + jnp.log(spread), axis=0)
     if structure.evidence.rows:
-        value = value + evidence(layout.to_slots(parameters.shape), effect, batch, structure).value
+        value = value + log_evidence(layout.to_slots(parameters.shape), effect, batch, structure)
     return value, jnp.concatenate([mean, along])

@@ -19,7 +19,7 @@ from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.parameters import Block
 from mixfleet.models.priors.families import FAMILIES, with_slope
 from mixfleet.models.strength import log_prob, log_strength, log_strength_slope
-from mixfleet.models.transforms import Evaluation, block_values, natural, response, windows
+from mixfleet.models.transforms import Evaluation, block_values, decay_of, natural, response, windows
 from mixfleet_kernels.likelihood import Series, likelihood
 from mixfleet_kernels.reductions import sum_rows
 
@@ -67,7 +67,7 @@ def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure
         strength_is_mean=as_mean,
         adstock_first=tuple(form.adstock_first for form in forms),
         unit_media=batch.media,
-        decay=_decay(slots, structure),
+        decay=decay_of(slots, structure),
         normalised=forms[0].normalise,
     )
     data = with_evidence(data, slots, batch, structure)
@@ -113,15 +113,6 @@ def _sum_of_priors(
     whole = [prior for prior in priors if len(prior) == structure.channels]
     part = [sum_rows(prior) for prior in priors if 0 < len(prior) < structure.channels]
     return sum(part, sum_rows(sum(whole, strength)))
-
-
-def _decay(
-    slots: tuple[Float[Array, "channel lane"], ...], structure: Structure
-) -> Float[Array, "channel lane"] | None:
-    """The decays where every window is geometric and of one kind, which the native kernel carries by recursion."""
-    forms = structure.term.forms
-    kinds = {(form.adstock, form.window, form.normalise) for form in forms}
-    return slots[0] if len(kinds) == 1 and forms[0].adstock == "geometric" else None
 
 
 def _sloped(

@@ -13,7 +13,7 @@ from mixfleet.models.strength import log_strength
 from mixfleet_kernels import adstock
 from mixfleet_kernels.likelihood import respond
 
-__all__ = ["Evaluation", "Natural", "block_values", "natural", "response", "windows"]
+__all__ = ["Evaluation", "Natural", "block_values", "decay_of", "natural", "response", "windows"]
 
 
 class Evaluation(NamedTuple):
@@ -104,3 +104,12 @@ def windows(
         parts.append((padded[0], (*padded[1:], *[nothing] * (count - known))))
     weights, tangents = joined(term, parts, 1)
     return weights, tangents, slots[count:]
+
+
+def decay_of(
+    slots: tuple[Float[Array, "channel lane"], ...], structure: Structure
+) -> Float[Array, "channel lane"] | None:
+    """The decays where every window is geometric and of one kind, which the native kernel carries by recursion."""
+    forms = structure.term.forms
+    kinds = {(form.adstock, form.window, form.normalise) for form in forms}
+    return slots[0] if len(kinds) == 1 and forms[0].adstock == "geometric" else None

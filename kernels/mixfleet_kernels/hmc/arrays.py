@@ -44,6 +44,15 @@ class Data(NamedTuple):
     hyper: Float[Array, "5 prior_column unit"]
     measure: Float[Array, "3 channel unit"]
     strength_unit: Float[Array, "channel unit"]
+    lift_media: Float[Array, "virtual path unit"]
+    """Of lift tests, as `mixfleet_kernels.evidence` takes them; no rows where no unit has tests."""
+    lift_weight: Float[Array, "lifted row unit"]
+    lift_channel: Float[Array, "row channel unit"]
+    """One where the row is the channel's."""
+    lift_test: Float[Array, "test row unit"]
+    """One where the row is the test's; there are as many tests as rows."""
+    lift_estimate: Float[Array, "2 test unit"]
+    """Estimate in standard deviations of the test, and the log of its density's constant."""
 
 
 class Evaluation(NamedTuple):

@@ -34,6 +34,8 @@ namespace {
 
 using Integers = ffi::Span<const int64_t>;
 
+constexpr size_t kData = 14;  // arrays of arrays.py's Data
+
 // All groups of one call, shared: a thread may come when all is done and the call is over.
 template <class Asked>
 class Groups {
@@ -103,16 +105,18 @@ class Arrays {
   size_t argument_ = 0, result_ = 0;
 };
 
-// Sizes: weeks, channels, columns, units, chains, window, dimension, prior columns. Form: saturation, first effect,
+// Sizes: weeks, channels, columns, units, chains, window, dimension, prior columns, and of lift tests virtual weeks,
+// those with a weight, and rows. Form: saturation, first effect,
 // first noise, noise's family, and whether the strength is the mean, windows sum to one, and priors are on measures.
 template <class T>
 bool describe(Integers sizes, Integers form, Integers first, Integers families, Integers strengths, Model<T>& m) {
-  if (sizes.size() != 8 || form.size() != 7 || first.size() != families.size() || first.size() < 1 ||
+  if (sizes.size() != 11 || form.size() != 7 || first.size() != families.size() || first.size() < 1 ||
       first.size() > mixfleet::kMostShapes || int64_t(strengths.size()) != sizes[1]) {
     return false;
   }
   m.weeks = sizes[0], m.channels = sizes[1], m.columns = sizes[2], m.units = sizes[3], m.chains = sizes[4];
   m.window = sizes[5], m.dimension = sizes[6], m.prior_columns = sizes[7];
+  m.virtual_weeks = sizes[8], m.lifted = sizes[9], m.rows = sizes[10];
   m.saturation = form[0], m.effect_first = form[1], m.noise_first = form[2], m.noise_family = form[3];
   m.strength_is_mean = form[4], m.normalised = form[5], m.measured = form[6];
   m.shapes = first.size();
@@ -123,8 +127,9 @@ bool describe(Integers sizes, Integers form, Integers first, Integers families, 
 
 template <class T>
 void take_data(Arrays& arrays, Model<T>& m) {
-  const T** const fixed[] = {&m.media,  &m.kpi,   &m.weight,  &m.basis,        &m.variance,
-                             &m.active, &m.hyper, &m.measure, &m.strength_unit};
+  const T** const fixed[] = {&m.media,      &m.kpi,           &m.weight,     &m.basis,     &m.variance,
+                             &m.active,     &m.hyper,         &m.measure,    &m.strength_unit,
+                             &m.lift_media, &m.lift_weight,   &m.lift_channel, &m.lift_test, &m.lift_estimate};
   for (const T** data : fixed) *data = arrays.in<T>();
 }
 
@@ -141,7 +146,7 @@ ffi::Error density(ffi::ThreadPool threads, ffi::RemainingArgs arguments, ffi::R
                    Integers form, Integers first, Integers families, Integers strengths) {
   Evaluation<T> asked{};
   Arrays arrays(arguments, results);
-  if (arguments.size() != 10 || results.size() != 3 || !describe(sizes, form, first, families, strengths, asked.model)) {
+  if (arguments.size() != kData + 1 || results.size() != 3 || !describe(sizes, form, first, families, strengths, asked.model)) {
     return wrong();
   }
   take_data(arrays, asked.model);
@@ -157,7 +162,7 @@ template <class T>
 ffi::Error block(ffi::ThreadPool threads, ffi::RemainingArgs arguments, ffi::RemainingRets results, Integers sizes,
                  Integers form, Integers first, Integers families, Integers strengths, int64_t ticks, int64_t most_steps,
                  double shortest, double longest, double divergence, double gain, double delay, double decay) {
-  constexpr size_t kConstant = 9 + 10, kChanged = 2 * 7 + 11 + 5;
+  constexpr size_t kConstant = kData + 10, kChanged = 2 * 7 + 11 + 5;
   Block<T> b{};
   Arrays arrays(arguments, results);
   if (arguments.size() != kConstant + kChanged || results.size() != kChanged || !describe(sizes, form, first, families, strengths, b.model)) {

@@ -39,6 +39,9 @@ struct Model {
 
   const T *media, *kpi, *weight, *basis, *variance, *active, *hyper, *measure, *strength_unit;
 
+  int64_t virtual_weeks, lifted, rows;  // of lift tests; no rows where there are none
+  const T *lift_media, *lift_weight, *lift_channel, *lift_test, *lift_estimate;
+
   int64_t lanes() const { return units * chains; }
   int64_t extras() const { return channels + columns; }
 };

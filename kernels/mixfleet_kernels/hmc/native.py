@@ -64,7 +64,10 @@ def _described(data: Data, position: Array, form: Form) -> dict[str, np.ndarray]
     noise, noise_family = form.noise
     flags = (form.strength_is_mean, form.normalised, form.measured)
     described = dict(
-        sizes=(weeks, channels, columns, units, lanes // units, form.window, dimension, prior_columns),
+        sizes=(
+            *(weeks, channels, columns, units, lanes // units, form.window, dimension, prior_columns),
+            *(data.lift_media.shape[0], *data.lift_weight.shape[:2]),
+        ),
         form=(SATURATIONS.index(form.saturation), form.effect_first, noise, FAMILIES.index(noise_family), *flags),
         first=[first for first, _ in form.shapes],
         families=[FAMILIES.index(family) for _, family in form.shapes],

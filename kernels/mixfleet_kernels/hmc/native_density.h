@@ -6,6 +6,7 @@
 
 #include <cstring>
 
+#include "../evidence/native.h"
 #include "native_priors.h"
 
 #define MIXFLEET_JOIN(name, isa) name##_##isa
@@ -14,12 +15,17 @@
 extern "C" void MIXFLEET_ENTRY(mixfleet_likelihood_f32, MIXFLEET_ISA)(const mixfleet::Problem<float>*);
 extern "C" void MIXFLEET_ENTRY(mixfleet_likelihood_f64, MIXFLEET_ISA)(const mixfleet::Problem<double>*);
 extern "C" int64_t mixfleet_scratch_bytes(int64_t, int64_t, int64_t, int64_t, int64_t);
+extern "C" void MIXFLEET_ENTRY(mixfleet_evidence_f32, MIXFLEET_ISA)(const mixfleet::LiftTests<float>*);
+extern "C" void MIXFLEET_ENTRY(mixfleet_evidence_f64, MIXFLEET_ISA)(const mixfleet::LiftTests<double>*);
+extern "C" int64_t mixfleet_evidence_scratch_bytes(int64_t, int64_t, int64_t, int64_t);
 
 namespace mixfleet {
 namespace {
 
 inline void pass(const Problem<float>& p) { MIXFLEET_ENTRY(mixfleet_likelihood_f32, MIXFLEET_ISA)(&p); }
 inline void pass(const Problem<double>& p) { MIXFLEET_ENTRY(mixfleet_likelihood_f64, MIXFLEET_ISA)(&p); }
+inline void pass(const LiftTests<float>& p) { MIXFLEET_ENTRY(mixfleet_evidence_f32, MIXFLEET_ISA)(&p); }
+inline void pass(const LiftTests<double>& p) { MIXFLEET_ENTRY(mixfleet_evidence_f64, MIXFLEET_ISA)(&p); }
 
 inline int64_t greatest_common_divisor(int64_t a, int64_t b) { return b == 0 ? a : greatest_common_divisor(b, a % b); }
 
@@ -73,6 +79,12 @@ class Density {
     media_ = arena.take<T>(m.weeks * m.channels * units);
     basis_ = arena.take<T>(units * m.weeks * m.columns);
     scratch_ = arena.take<char>(mixfleet_scratch_bytes(m.weeks, m.channels, m.columns, m.window, 1 + m.shapes));
+    if (m.rows == 0) return;
+    lift_media_ = arena.take<T>(m.virtual_weeks * 2 * m.rows * units);
+    lift_weight_ = arena.take<T>(m.lifted * m.rows * units);
+    lift_channel_ = arena.take<T>(m.rows * m.channels * units);
+    lift_test_ = arena.take<T>(m.rows * m.rows * units), lift_estimate_ = arena.take<T>(2 * m.rows * units);
+    lift_scratch_ = arena.take<char>(mixfleet_evidence_scratch_bytes(m.lifted, m.rows, m.window, 1 + m.shapes));
   }
 
   // Copies the units' data into the lanes.
@@ -86,12 +98,14 @@ class Density {
       std::memcpy(basis_ + u * weeks, m.basis + unit(u) * weeks, weeks * sizeof(T));
     }
     set_problem();
+    if (m.rows > 0) set_tests();
   }
 
   // Value, gradient and extra at the position.
   void evaluate() {
     for (int64_t v = 0; v < vectors; ++v) constrain(v);
     pass(problem_);
+    if (m.rows > 0) pass(tests_);
     for (int64_t v = 0; v < vectors; ++v) add_priors(v);
   }
 
@@ -149,6 +163,28 @@ class Density {
       p.mean_by_shape[j] = numbers(mean_by_shape_) + j * m.channels * lanes;
     }
     p.scratch = reinterpret_cast<T*>(scratch_);
+  }
+
+  // What lift tests say is added to what the series says.
+  void set_tests() {
+    const auto copy = [&](const T* from, int64_t count, T* to) {
+      for (int64_t i = 0; i < count; ++i) {
+        for (int64_t u = 0; u < units; ++u) to[i * units + u] = from[i * m.units + unit(u)];
+      }
+    };
+    copy(m.lift_media, m.virtual_weeks * 2 * m.rows, lift_media_), copy(m.lift_weight, m.lifted * m.rows, lift_weight_);
+    copy(m.lift_channel, m.rows * m.channels, lift_channel_), copy(m.lift_test, m.rows * m.rows, lift_test_);
+    copy(m.lift_estimate, 2 * m.rows, lift_estimate_);
+    LiftTests<T>& t = tests_ = {};
+    t.virtual_weeks = m.virtual_weeks, t.lifted = m.lifted, t.rows = m.rows;
+    t.channels = m.channels, t.lanes = lanes, t.units = units;
+    t.lags = m.window, t.tangents = 1, t.parameters = m.shapes - 1, t.family = m.saturation, t.normalised = m.normalised;
+    t.media = lift_media_, t.weight = lift_weight_;
+    t.channel = lift_channel_, t.test = lift_test_, t.estimate = lift_estimate_;
+    t.effect = numbers(effect_), t.weights = t.decay = numbers(parameter_);
+    for (int64_t j = 1; j < m.shapes; ++j) t.parameter[j - 1] = numbers(parameter_) + j * m.channels * lanes;
+    t.value = numbers(value), t.by_effect = numbers(by_effect_), t.scratch = reinterpret_cast<T*>(lift_scratch_);
+    for (int64_t j = 0; j < m.shapes; ++j) t.by_shape[j] = numbers(by_shape_) + j * m.channels * lanes;
   }
 
   // A prior's rows of data.
@@ -221,6 +257,9 @@ class Density {
   T *media_, *basis_;
   char* scratch_;
   Problem<T> problem_;
+  T *lift_media_, *lift_weight_, *lift_channel_, *lift_test_, *lift_estimate_;
+  char* lift_scratch_;
+  LiftTests<T> tests_;
 };
 
 }  // namespace

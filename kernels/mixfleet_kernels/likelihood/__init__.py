@@ -27,7 +27,17 @@ from mixfleet_kernels.likelihood import native, xla
 from mixfleet_kernels.likelihood.arrays import Likelihood, Response, Series
 from mixfleet_kernels.likelihood.xla import LEAST_MEAN_RESPONSE, expand, project, respond
 
-__all__ = ["LEAST_MEAN_RESPONSE", "Likelihood", "Response", "Series", "expand", "likelihood", "project", "respond"]
+__all__ = [
+    "LEAST_MEAN_RESPONSE",
+    "Likelihood",
+    "Response",
+    "Series",
+    "expand",
+    "likelihood",
+    "project",
+    "respond",
+    "why_not_native",
+]
 
 
 def likelihood(
@@ -70,7 +80,7 @@ def likelihood(
         RuntimeError: "native" was asked for and cannot run; says why.
     """
     forms = xla.by_channel(series.media.shape[1], family, adstock_first)
-    why_not = _why_not_native(forms)
+    why_not = why_not_native(forms)
     if implementation == "native" and why_not:
         raise RuntimeError(f"the native likelihood {why_not}: use implementation='xla'")
 
@@ -104,8 +114,8 @@ def likelihood(
     return run(series, weights, tangents, parameters, strength, log_noise, unit_media, decay)
 
 
-def _why_not_native(forms: list[tuple[str, bool]]) -> str:
-    """What keeps such channels out of the native pass; nothing where it takes them."""
+def why_not_native(forms: list[tuple[str, bool]]) -> str:
+    """What keeps channels of such saturations and orders out of the native pass; nothing where it takes them."""
     if strange := [family for family, _ in forms if family not in native.FAMILIES]:
         return f"has no saturation {strange[0]!r}"
     if not all(first for _, first in forms):

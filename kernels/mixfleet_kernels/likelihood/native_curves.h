@@ -147,5 +147,20 @@ struct Straight : Curve<T, 0> {  // "none"
   MIXFLEET_INLINE Shape<T, 0> operator()(V media) const { return {media, this->splat(1), {}}; }
 };
 
+// Calls `visit` with the curve of a family, a place in saturation.PARAMETERS.
+template <class T, class Visit>
+MIXFLEET_INLINE void with_curve(int64_t family, const typename Math<T>::V* parameter, Visit visit) {
+  switch (family) {
+    case 0: return visit(Logistic<T>(parameter));
+    case 1: return visit(Hill<T>(parameter));
+    case 2: return visit(Tanh<T>(parameter));
+    case 3: return visit(MichaelisMenten<T>(parameter));
+    case 4: return visit(Saturating<T>(parameter));
+    case 5: return visit(Root<T>(parameter));
+    case 6: return visit(Log<T>(parameter));
+    default: return visit(Straight<T>(parameter));
+  }
+}
+
 }  // namespace
 }  // namespace mixfleet

@@ -12,6 +12,7 @@
 #include "native.h"
 #include "native_carry.h"
 #include "native_curves.h"
+#include "native_vector.h"
 
 namespace mixfleet {
 namespace {
@@ -19,11 +20,16 @@ namespace {
 constexpr double kLogTwoPi = 1.83787706640934548356;
 
 template <class T>
-class Pass {
+class Pass : Vector<T> {
   using M = Math<T>;
   using V = typename M::V;
   using I = typename M::I;
-  static constexpr int kLanes = M::kLanes;
+  using Vector<T>::lane, Vector<T>::unit, Vector<T>::units, Vector<T>::load, Vector<T>::store;
+
+  template <int kUnits>
+  MIXFLEET_INLINE V spread(const T* value, int64_t stride) const {
+    return Vector<T>::template spread<kUnits>(value, stride);
+  }
 
  public:
   explicit Pass(const Problem<T>& problem) : p(problem), arrays(1 + p.tangents + p.parameters) {
@@ -56,9 +62,8 @@ class Pass {
   int64_t rows() const { return p.weeks + (p.window > kBlock ? p.window : kBlock); }
 
   void run() {
-    for (lane = p.begin; lane < p.end; lane += kLanes) {
-      held = p.end - lane < kLanes ? p.end - lane : kLanes;
-      find_units();
+    for (int64_t at = p.begin; at < p.end; at += M::kLanes) {
+      this->take(at, p.end, p.lanes / p.units);
       find_weeks();
       for (int64_t c = 0; c < p.channels; ++c) add_channel(c);
       finish();
@@ -66,19 +71,6 @@ class Pass {
   }
 
  private:
-  // A row's lanes; lanes beyond the last repeat it.
-  MIXFLEET_INLINE V load(const T* row) const {
-    V v;
-    if (held == kLanes) {
-      std::memcpy(&v, row + lane, sizeof v);
-    } else {
-      for (int64_t i = 0; i < kLanes; ++i) v[i] = row[lane + (i < held ? i : held - 1)];
-    }
-    return v;
-  }
-
-  MIXFLEET_INLINE void store(T* row, V v) const { std::memcpy(row + lane, &v, held * sizeof(T)); }
-
   // Weeks outside the likelihood add exact zeros: leave out those before the first and after the last.
   void find_weeks() {
     first = p.weeks;
@@ -103,26 +95,6 @@ class Pass {
 
   int64_t last_week() const { return end < p.weeks ? end : p.weeks; }
 
-  // Which units the lanes belong to.
-  void find_units() {
-    const int64_t chains = p.lanes / p.units;
-    unit = lane / chains;
-    units = (lane + held - 1) / chains - unit + 1;
-    for (int64_t i = 0; i < kLanes; ++i) {
-      const int64_t own = (lane + (i < held ? i : held - 1)) / chains - unit;
-      for (int64_t u = 1; u < units; ++u) of_unit[u][i] = own == u ? -1 : 0;
-    }
-  }
-
-  // The lanes' vector of a value that each unit has once; `stride` leads to the next unit's.
-  template <int kUnits>
-  MIXFLEET_INLINE V spread(const T* value, int64_t stride) const {
-    V v = M::splat(value[0]);
-    const int64_t count = kUnits == 0 ? units : kUnits;
-    for (int64_t u = 1; u < count; ++u) v = of_unit[u] ? M::splat(value[u * stride]) : v;
-    return v;
-  }
-
   void read_media(int64_t c, V scale) {
     units == 1 ? read_media<1>(c, scale) : units == 2 ? read_media<2>(c, scale) : read_media<0>(c, scale);
   }
@@ -138,16 +110,7 @@ class Pass {
   void add_channel(int64_t c) {
     V parameter[kMostParameters] = {};
     for (int64_t j = 0; j < p.parameters; ++j) parameter[j] = load(p.parameter[j] + c * p.lanes);
-    switch (p.family) {
-      case 0: return respond(c, Logistic<T>(parameter));
-      case 1: return respond(c, Hill<T>(parameter));
-      case 2: return respond(c, Tanh<T>(parameter));
-      case 3: return respond(c, MichaelisMenten<T>(parameter));
-      case 4: return respond(c, Saturating<T>(parameter));
-      case 5: return respond(c, Root<T>(parameter));
-      case 6: return respond(c, Log<T>(parameter));
-      default: return respond(c, Straight<T>(parameter));
-    }
+    with_curve<T>(p.family, parameter, [&](const auto& curve) { respond(c, curve); });
   }
 
   template <class Curve>
@@ -372,9 +335,6 @@ class Pass {
   V *window, *column, *weight, *residual, *pull, *projection, *shrunk, *solved, *pivot, *factor, *inverse;
   V *effect, *share_slope, *shapes, *factors;
   I* counts;
-  int64_t lane = 0, held = 0;    // this vector's first lane and how many it has
-  int64_t unit = 0, units = 0;   // the first lane's unit, and how many the lanes belong to
-  typename M::I of_unit[kLanes];  // mask of each one's lanes
   int64_t first = 0, end = 0;    // its weeks, a whole number of blocks
   V weeks = {};                  // in the likelihood, by weight
   V number = {};                 // of those that means are over

@@ -1,0 +1,205 @@
+// The pass itself: the responses to two paths of media, the weighted difference of the two with derivatives, and what a
+// test of it says.
+//
+// Compiled once per instruction set, which MIXFLEET_ISA names; native.cpp picks one at run time. Weeks without a weight
+// are not worked out: each row ends with the last one that some unit of the vector has a weight in.
+
+#include <cstdint>
+
+#include "native.h"
+
+#include "../likelihood/native_carry.h"
+#include "../likelihood/native_curves.h"
+#include "../likelihood/native_vector.h"
+
+namespace mixfleet {
+namespace {
+
+template <class T>
+class Evidence : Vector<T> {
+  using M = Math<T>;
+  using V = typename M::V;
+  using Vector<T>::lane, Vector<T>::held, Vector<T>::unit, Vector<T>::units, Vector<T>::load, Vector<T>::store;
+
+ public:
+  explicit Evidence(const LiftTests<T>& tests) : p(tests), arrays(1 + p.tangents + p.parameters) {
+    const uintptr_t start = (reinterpret_cast<uintptr_t>(p.scratch) + sizeof(V) - 1) & ~uintptr_t(sizeof(V) - 1);
+    V* free = reinterpret_cast<V*>(start);
+    const auto take = [&free](int64_t count) { return (free += count) - count; };
+    window = take((p.lags + 1) * 4);
+    column = take(p.lags + weeks());
+    weight = take(weeks());
+    response = take(weeks() * arrays);
+    lift = take(p.rows * arrays);
+    error = take(p.rows);
+    channel = reinterpret_cast<int64_t*>(take(2 * p.rows));
+    test = reinterpret_cast<int64_t*>(take(2 * p.rows));
+  }
+
+  void run() {
+    for (int64_t at = 0; at < p.lanes; at += M::kLanes) {
+      this->take(at, p.lanes, p.lanes / p.units);
+      find_rows();
+      for (int64_t r = 0; r < p.rows; ++r) add_row(r);
+      finish();
+    }
+  }
+
+ private:
+  // With room for a last block of weeks.
+  int64_t weeks() const { return p.lifted + kBlock; }
+
+  // Each unit's channel and test of every row; rows of no test have no lift, and any will do for them.
+  void find_rows() {
+    for (int64_t r = 0; r < p.rows; ++r) {
+      for (int64_t u = 0; u < units; ++u) {
+        const auto place = [&](const T* ones, int64_t count, int64_t stride) {
+          int64_t found = 0;
+          for (int64_t i = 0; i < count; ++i) found = ones[i * stride * p.units + unit + u] > 0 ? i : found;
+          return found;
+        };
+        channel[r * M::kLanes + u] = place(p.channel + r * p.channels * p.units, p.channels, 1);
+        test[r * M::kLanes + u] = place(p.test + r * p.units, p.rows, p.rows);
+      }
+    }
+  }
+
+  int64_t channel_of(int64_t r, int64_t i) const { return channel[r * M::kLanes + this->own(i)]; }
+
+  // What the row's channel has.
+  V load_row(const T* rows, int64_t r) const {
+    V v = {};
+    for (int64_t i = 0; i < M::kLanes; ++i) v[i] = rows[channel_of(r, i) * p.lanes + this->place(i)];
+    return v;
+  }
+
+  void add_to_row(T* rows, int64_t r, V v) const {
+    for (int64_t i = 0; i < held; ++i) rows[channel_of(r, i) * p.lanes + lane + i] += v[i];
+  }
+
+  V estimate(int64_t which, int64_t t) const {
+    return this->template spread<0>(p.estimate + (which * p.rows + t) * p.units + unit, 1);
+  }
+
+  void add_row(int64_t r) {
+    const T* own = p.weight + r * p.units + unit;
+    last = 0;
+    for (int64_t k = 0; k < p.lifted; ++k) {
+      for (int64_t u = 0; u < units; ++u) last = own[k * p.rows * p.units + u] != 0 ? k + 1 : last;
+    }
+    if (last == 0) {
+      for (int64_t j = 0; j < arrays; ++j) lift[r * arrays + j] = V{};
+      return;
+    }
+    for (int64_t k = 0; k < last; ++k) weight[k] = this->template spread<0>(own + k * p.rows * p.units, 1);
+    for (int64_t k = last; k < last + kBlock; ++k) weight[k] = V{};
+    V parameter[kMostParameters] = {};
+    for (int64_t j = 0; j < p.parameters; ++j) parameter[j] = load_row(p.parameter[j], r);
+    with_curve<T>(p.family, parameter, [&](const auto& curve) { respond(r, curve); });
+  }
+
+  void finish() {
+    for (int64_t t = 0; t < p.rows; ++t) error[t] = -estimate(0, t);
+    for (int64_t r = 0; r < p.rows; ++r) {
+      const V brought = load_row(p.effect, r) * lift[r * arrays];
+      for (int64_t i = 0; i < M::kLanes; ++i) error[test[r * M::kLanes + this->own(i)]][i] += brought[i];
+    }
+    V value = load(p.value);
+    for (int64_t t = 0; t < p.rows; ++t) value += estimate(1, t) - T(0.5) * error[t] * error[t];
+    store(p.value, value);
+    for (int64_t r = 0; r < p.rows; ++r) {
+      V pull = {};
+      for (int64_t i = 0; i < M::kLanes; ++i) pull[i] = -error[test[r * M::kLanes + this->own(i)]][i];
+      const V* of_row = lift + r * arrays;
+      const V pulled = pull * load_row(p.effect, r);
+      add_to_row(p.by_effect, r, pull * of_row[0]);
+      for (int64_t j = 1; j < arrays; ++j) add_to_row(p.by_shape[j - 1], r, pulled * of_row[j]);
+    }
+  }
+
+  template <class Curve>
+  void respond(int64_t r, const Curve& curve) {
+    if (p.decay) {
+      const V decay = load_row(p.decay, r);
+      V total = M::splat(1), by_decay = V{};
+      for (int64_t l = 1; p.normalised && l < p.lags; ++l) by_decay = total + decay * by_decay, total = 1 + decay * total;
+      scale = curve.scale / total, share_slope = -by_decay / total;
+      V *slope = window + p.lags + 1, *end = slope + p.lags + 1, *end_by = end + p.lags + 1;
+      Recursion<T> carry{decay, p.lags, window, slope, end, end_by};
+      carry.fill();
+      return add_lift<1>(r, curve, carry);
+    }
+    scale = curve.scale;
+    for (int64_t l = 0; l < p.lags; ++l) {
+      const int64_t place = l * p.channels * p.lanes;
+      window[l] = load_row(p.weights + place, r);
+      for (int64_t j = 0; j < p.tangents; ++j) window[(1 + j) * p.lags + l] = load_row(p.tangent[j] + place, r);
+    }
+    switch (p.tangents) {
+      case 0: return add_lift<0>(r, curve, Window<T, 0>{window, p.lags});
+      case 1: return add_lift<1>(r, curve, Window<T, 1>{window, p.lags});
+      default: return add_lift<2>(r, curve, Window<T, 2>{window, p.lags});
+    }
+  }
+
+  // Media of a path from the first week that carries over into the measured ones, which begin at `column + p.lags`.
+  void read_media(int64_t path) {
+    const int64_t first = p.virtual_weeks - p.lifted - p.lags;
+    column[0] = V{};
+    for (int64_t i = 1; i < p.lags + last; ++i) {
+      column[i] = scale * this->template spread<0>(p.media + ((first + i) * 2 * p.rows + path) * p.units + unit, 1);
+    }
+    for (int64_t i = p.lags + last; i < p.lags + last + kBlock; ++i) column[i] = V{};
+  }
+
+  template <int kTangents, class Curve, class Carry>
+  void add_lift(int64_t r, const Curve curve, const Carry carry) {
+    constexpr int kArrays = 1 + kTangents + Curve::kParameters;
+    V* const out = response;
+    const V* const counted = weight;
+    const int64_t before = p.lags;
+    V sum[kArrays] = {};
+    const auto each = [&](int64_t path, auto enter) MIXFLEET_INLINED {
+      read_media(path);
+      carry.each_week(column, before, before + (last + kBlock - 1) / kBlock * kBlock, [&](int64_t t, V carried, const V* tangent) MIXFLEET_INLINED {
+        const auto shape = curve(carried);
+        V row[kArrays] = {shape.value};
+        for (int j = 0; j < kTangents; ++j) row[1 + j] = shape.slope * tangent[j];
+        for (int j = 0; j < Curve::kParameters; ++j) row[1 + kTangents + j] = shape.by[j];
+        for (int j = 0; j < kArrays; ++j) enter(t - before, j, row[j]);
+      });
+    };
+    each(r, [&](int64_t k, int j, V value) MIXFLEET_INLINED { out[k * kArrays + j] = value; });
+    each(p.rows + r, [&](int64_t k, int j, V value) MIXFLEET_INLINED {
+      sum[j] += counted[k] * (out[k * kArrays + j] - value);
+    });
+    // What a recursion carries is divided by the sum of the window's weights, whose derivative is owed yet.
+    if (p.decay) sum[1] += share_slope * sum[Curve::kElastic == kValue ? 0 : 1 + kTangents + Curve::kElastic];
+    V* const made = lift + r * kArrays;
+    made[0] = sum[0];
+    for (int j = 0; j < kTangents; ++j) made[1 + j] = curve.slope_factor * sum[1 + j];
+    for (int j = 0; j < Curve::kParameters; ++j) made[1 + kTangents + j] = curve.factor[j] * sum[1 + kTangents + j];
+  }
+
+  const LiftTests<T>& p;
+  const int64_t arrays;  // value, by adstock, by saturation parameters
+  V *window, *column, *weight, *response;
+  V *lift, *error;  // [row][array]; [test], in its standard deviations
+  int64_t *channel, *test;  // [row][unit of the vector]
+  V scale = {}, share_slope = {};
+  int64_t last = 0;  // measured weeks of this row
+};
+
+}  // namespace
+}  // namespace mixfleet
+
+#define MIXFLEET_JOIN(name, isa) name##_##isa
+#define MIXFLEET_ENTRY(name, isa) MIXFLEET_JOIN(name, isa)
+
+extern "C" void MIXFLEET_ENTRY(mixfleet_evidence_f32, MIXFLEET_ISA)(const mixfleet::LiftTests<float>* tests) {
+  mixfleet::Evidence<float>(*tests).run();
+}
+
+extern "C" void MIXFLEET_ENTRY(mixfleet_evidence_f64, MIXFLEET_ISA)(const mixfleet::LiftTests<double>* tests) {
+  mixfleet::Evidence<double>(*tests).run();
+}
