@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mixfleet.config import Spec
-from mixfleet.config.priors import Distribution
+from mixfleet.config.priors import Distribution, distribution
 from mixfleet.data.panel import Panel, Unit
 from mixfleet.errors import ConfigError
 from mixfleet.hierarchy.hyperparameters import Hierarchy
@@ -19,7 +19,7 @@ from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit, Structure, padded_weeks, prepare, repadded, stack, structure_of
 from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.priors.families import ABOVE_A_BOUND, family_of, normal_rows
-from mixfleet.models.priors.moments import coordinate_moments
+from mixfleet.models.priors.moments import coordinate_moments, pooled_strength
 from mixfleet.models.strength import has_spend
 
 __all__ = ["Prepared", "groups_of", "pooled_settings", "prepared", "typical_media"]
@@ -107,9 +107,8 @@ def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> P
         strengths=structure.strengths if spec.pooling.effect is None else ("lognormal",) * structure.channels,
         shared=len(shared_places(spec)),
     )
-    moments = np.array([coordinate_moments(prior) for prior in priors]).reshape(-1, 2)
     scale = np.repeat([spec.pooling.scale(names[j]) or 0.0 for j in pooled], structure.channels)
-    broad = np.sqrt(moments[:, 1] ** 2 + (1 + len(keys)) * scale**2)
+    moments, broad = _centre_moments(priors, scale, 1 + len(keys), strengths=_strength_rows(pooled, structure))
     labels = tuple(tuple(sorted({unit.labels[panel.keys.index(key)] for unit in units})) for key in keys)
     levels = tuple(-(-len(ones) // LEVELS) * LEVELS for ones in labels)
     types, type_scale = _types(panel, spec, len(pooled))
@@ -211,6 +210,27 @@ def _centre_priors(panel: Panel, spec: Spec, pooled: tuple[int, ...]) -> list[Di
     return priors
 
 
+def _strength_rows(pooled: tuple[int, ...], structure: Structure) -> range:
+    """The rows of the pooled strengths, which stand last; none where those are not pooled."""
+    effect = len(structure.term.parameters)
+    count = structure.channels if effect in pooled else 0
+    return range(len(pooled) * structure.channels - count, len(pooled) * structure.channels)
+
+
+def _centre_moments(
+    priors: list[Distribution], scale: Float[np.ndarray, " row"], parts: int, *, strengths: range
+) -> tuple[Float[np.ndarray, "row 2"], Float[np.ndarray, " row"]]:
+    """Mean and standard deviation of each centre on the unconstrained scale, and the latter of a unit around it all."""
+    moments, broad = np.zeros((len(priors), 2)), np.zeros(len(priors))
+    for row, prior in enumerate(priors):
+        if row in strengths:
+            *moments[row], broad[row] = pooled_strength(prior, float(scale[row]), parts)
+        else:
+            moments[row] = coordinate_moments(prior)
+            broad[row] = np.sqrt(moments[row, 1] ** 2 + parts * scale[row] ** 2)
+    return moments, broad
+
+
 def _members(units: tuple[Unit, ...], panel: Panel, spec: Spec) -> list[PreparedUnit]:
     """The units prepared; none in which a pooled prior is on something else than in the others of their group."""
     members = [prepare(unit, panel, spec) for unit in units]
@@ -255,6 +275,10 @@ def _with_priors(
     if pool.effect_pooled:
         # Then the coordinate is the log of the measure itself.
         arrays["log_strength_unit"] = -member.strength.rows[2]
+        # What tables call the prior is that of a unit of the group.
+        rows = slice(len(mean) - len(member.strength.distributions), None)
+        implied = [distribution("lognormal", mean_log=m, sd_log=s) for m, s in zip(mean[rows], sd[rows], strict=True)]
+        member = replace(member, strength=member.strength._replace(distributions=tuple(implied)))
     return replace(member, arrays=arrays)
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from mixfleet import config
 from mixfleet.config.model import MediaForm
 from mixfleet.config.priors import PARAMETERS, Distribution
-from mixfleet.models.priors.moments import coordinate_moments
+from mixfleet.models.priors.moments import coordinate_moments, pooled_strength
 
 MEDIA_SHARE = 0.27
 """Share of sales that media bring in units with fixed truth."""
@@ -194,7 +194,14 @@ def draw_pooled(
     """
     centre, spread, around = {}, {}, {}
     for name, by_channel in distributions.items():
-        moments = np.array([_moments(distribution) for distribution in by_channel])
+        moments = np.array(
+            [
+                pooled_strength(distribution, pooling.scale(name) or 0.0, 1 + len(keys))[:2]
+                if name == "effect"
+                else _moments(distribution)
+                for distribution in by_channel
+            ]
+        )
         # Spreads of linear coefficients are told in standard deviations of their prior.
         unit = moments[:, 1] if PARAMETERS[name].linear else 1.0
         mean, sd = moments.T.copy()
