@@ -1,15 +1,26 @@
-"""What jax is told before it starts - where compiled programs are kept.
+"""Where work runs: the cores, threads on them, and where jax keeps compiled programs.
 
-It is told by environment variables, so this module loads no jax and a variable that the user has set wins.
+Jax is told by environment variables before it starts, so this module loads no jax and a variable that the user has set
+wins.
 """
 
 import os
 import stat
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Event
+from typing import TypeVar
 
 from mixfleet.config import Compute
 from mixfleet.errors import ConfigError
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.5
+"""How long who waits for threads waits at a time, to see whether one of them has failed."""
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 CACHE_FROM_SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
@@ -32,6 +43,32 @@ class CacheState:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_threads(
+    works: Sequence[Callable[[], None]], threads: int, outcomes: SimpleQueue[T], stop: Event
+) -> Generator[T | None]:
+    """What the works put into `outcomes`, as it comes, and None now and then while there is nothing.
+
+    It does not end by itself: whoever has enough closes it, which sets `stop` and waits for the works to end. An error
+    of one of them is raised here.
+    """
+    with ThreadPoolExecutor(threads, thread_name_prefix="mixfleet") as pool:
+        running = [pool.submit(work) for work in works]
+        try:
+            while True:
+                try:
+                    outcome = outcomes.get(timeout=POLL_SECONDS)
+                except Empty:
+                    for future in running:
+                        if future.done():
+                            future.result()
+                    outcome = None
+                yield outcome
+        finally:
+            stop.set()
+            for future in running:
+                future.cancel()
 
 
 def cache_folder(compute: Compute) -> Path:

@@ -1,14 +1,16 @@
 """Every unit of a panel, by structure, over all devices, up the ladder until certified or set aside."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
-from queue import Empty, SimpleQueue
+from functools import partial
+from queue import SimpleQueue
 from threading import Event
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mixfleet import runtime
 from mixfleet.config import Spec
 from mixfleet.data.panel import Panel, Unit, unit_id
 from mixfleet.fitting.devices import devices_of, workers_of
@@ -27,7 +29,7 @@ __all__ = ["fit_units"]
 if TYPE_CHECKING:
     from mixfleet.fitting.group_driver import OnGroup
 
-POLL_SECONDS, IDLE_SECONDS = 0.5, 0.05
+IDLE_SECONDS = 0.05
 
 
 def fit_units(
@@ -150,23 +152,14 @@ def _sample(
     # Before the threads, of which two would build the same one.
     for device in dict.fromkeys(places):
         program(structure, capacity_of(spec.inference), device)
-    with ThreadPoolExecutor(len(places), thread_name_prefix="mixfleet") as pool:
-        running = [pool.submit(work, device) for device in places]
-        try:
-            waiting = len(jobs)
-            while waiting:
-                tally.show(phase, active=sum(batch.active for batch in batches))
-                try:
-                    finished = outcomes.get(timeout=POLL_SECONDS)
-                except Empty:
-                    for future in running:
-                        if future.done():
-                            future.result()
-                    continue
+    waiting = len(jobs)
+    with closing(runtime.in_threads([partial(work, device) for device in places], len(places), outcomes, stop)) as done:
+        while waiting:
+            tally.show(phase, active=sum(batch.active for batch in batches))
+            finished = next(done)
+            if finished is not None:
                 waiting -= 1
                 yield finished
-        finally:
-            stop.set()
 
 
 def _job(unit: Unit, panel: Panel, spec: Spec) -> Job | UnitResult:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mixfleet.posterior.unit_result import UnitResult
+from mixfleet.posterior.unit_result import UnitResult, certified
 
 __all__ = ["OnEvent", "Progress", "Tally", "in_words", "notebook_listener"]
 
@@ -80,7 +80,7 @@ class Tally:
         """The result, counted."""
         self._done += 1
         self._first = self._first or time.monotonic()
-        self._ok += result.status.startswith("ok")
+        self._ok += certified(result.status)
         if self._done == self._total:
             self.show("finishing", active=0)
         else:

@@ -8,7 +8,6 @@
 | 3 | float64 NUTS |
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,6 +18,7 @@ import numpy as np
 from mixfleet.config import Spec
 from mixfleet.data.panel import Panel, Unit, unit_id
 from mixfleet.inference.adaptation import HARDER_ACCEPT
+from mixfleet.inference.random_numbers import hashed_key
 from mixfleet.inference.scheduler import Finished, Job
 from mixfleet.models.batch import Structure
 from mixfleet.posterior.model_checks.check import ModelCheck
@@ -48,8 +48,8 @@ def other_coordinate(spec: Spec) -> Spec:
 
 def keys_of(unit: Unit, spec: Spec, *, rung: int = 0, copies: int = 1) -> np.ndarray:
     """The unit's random keys: hashes of who it is, never of where it stands."""
-    texts = [f"{spec.inference.seed}:{rung}:{copy}:{unit_id(unit.labels)}" for copy in range(copies)]
-    return np.stack([np.frombuffer(hashlib.sha256(text.encode()).digest()[:8], np.uint32) for text in texts])
+    texts = [f"{rung}:{copy}:{unit_id(unit.labels)}" for copy in range(copies)]
+    return np.stack([hashed_key(spec.inference.seed, text) for text in texts])
 
 
 def status_of(finished: Finished, checks: Sequence[ModelCheck]) -> tuple[str, str]:

@@ -1,11 +1,11 @@
 """Sampler: groups of units, each as one joint posterior, until all of it is certified or set aside."""
 
-import hashlib
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
-from queue import Empty, SimpleQueue
+from functools import partial
+from queue import SimpleQueue
 from threading import Event
 
 import jax
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
+from mixfleet import runtime
 from mixfleet.config import Inference, Spec
 from mixfleet.data.panel import unit_id
 from mixfleet.hierarchy.adaptation import begin, warm_up
@@ -30,6 +31,7 @@ from mixfleet.inference.certification import (
     past_saving,
 )
 from mixfleet.inference.compiled import Device, DrawBuffer
+from mixfleet.inference.random_numbers import hashed_key
 from mixfleet.inference.scheduler import CHECKS, Finished, Job
 from mixfleet.models.batch import UnitBatch, stack
 
@@ -48,8 +50,6 @@ that their past chose their steps, doi:10.1239/jap/1183667414."""
 
 HARDER_RUNGS = 2
 """Rungs above the first, each a warm-up from where the chains stand, with smaller steps."""
-
-POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,27 +90,13 @@ def sample_groups(
     for group in queue:
         for device in dict.fromkeys(devices):
             pooled_program(group.pool, device)
-    with ThreadPoolExecutor(len(devices), thread_name_prefix="mixfleet") as pool:
-        running: list[Future[None]] = [
-            pool.submit(work, group, devices[i % len(devices)]) for i, group in enumerate(queue)
-        ]
-        try:
-            waiting = len(queue)
-            while waiting:
-                try:
-                    finished = outcomes.get(timeout=POLL_SECONDS)
-                except Empty:
-                    for future in running:
-                        if future.done():
-                            future.result()
-                    yield None
-                    continue
-                waiting -= 1
-                yield finished
-        finally:
-            stop.set()
-            for future in running:
-                future.cancel()
+    works = [partial(work, group, devices[i % len(devices)]) for i, group in enumerate(queue)]
+    waiting = len(queue)
+    with closing(runtime.in_threads(works, len(devices), outcomes, stop)) as finished_ones:
+        while waiting:
+            finished = next(finished_ones)
+            waiting -= finished is not None
+            yield finished
 
 
 def _sample(group: Prepared, spec: Spec, device: Device, stop: Event) -> FinishedGroup | None:
@@ -288,10 +274,7 @@ def _with_group(verdict: Verdict, told: str) -> Verdict:
 
 def _keys(group: Prepared, spec: Spec) -> tuple[np.ndarray, np.ndarray]:
     """Random keys of the units' own moves and of the shared ones: hashes of who they are."""
-
-    def hashed(text: str) -> np.ndarray:
-        return np.frombuffer(hashlib.sha256(f"{spec.inference.seed}:{text}".encode()).digest()[:8], np.uint32)
-
+    hashed = partial(hashed_key, spec.inference.seed)
     names = [unit_id(member.unit.labels) for member in group.members]
     padding = [f"padding {i}" for i in range(group.pool.structure.units - len(names))]
     own = np.stack([hashed(f"pooled:{name}") for name in names + padding])

@@ -7,16 +7,23 @@ References:
     Salmon, Moraes, Dror, Shaw (2011), Parallel random numbers: as easy as 1, 2, 3. doi:10.1145/2063384.2063405.
 """
 
+import hashlib
 import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
-__all__ = ["normals", "threefry", "uniforms"]
+__all__ = ["hashed_key", "normals", "threefry", "uniforms"]
 
 ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
 PARITY = 0x1BD11BDA
+
+
+def hashed_key(seed: int, name: str) -> UInt32[np.ndarray, "2"]:
+    """The key of whoever has this name: a hash of who it is, never of where it stands."""
+    return np.frombuffer(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], np.uint32)
 
 
 def threefry(
