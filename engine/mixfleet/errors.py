@@ -1,7 +1,18 @@
-"""Every exception a user can meet: one tree, each with the exit code of the command line."""
+"""Every exception a user can meet: one tree, each with the exit code of the command line; how messages count."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun: `1 week`, `1,200 weeks`, `0 series`.
+
+    Args:
+        number: How many.
+        one: The noun for one of them.
+        many: For none or several; by default with an s behind it.
+    """
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 class MixfleetError(Exception):

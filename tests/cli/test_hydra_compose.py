@@ -1,12 +1,17 @@
 import json
+import re
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from mixfleet.cli.hydra_compose import Request, compose_spec, groups, sweep_points
+from mixfleet.cli.hydra_compose import Request, compose_spec, groups, quoted, sweep_points
 from mixfleet.config import Channel, Spec, preset
 from mixfleet.config.presets import shipped_settings
 from mixfleet.errors import ConfigError
@@ -267,3 +272,57 @@ def test_searching_a_package_would_import_it(tmp_path: Path, monkeypatch: pytest
             compose_spec(asked_for("data=table", "hydra.searchpath=['pkg://planted_package']"))
     assert "planted_package" not in sys.modules
     assert compose_spec(asked_for("data=table")) == Spec()
+
+
+SIGNS = "ABCxyzÄöüß€ 0123456789().,&%#@!*+-/:;<=>?^_|~"
+NAMES = st.text(SIGNS, min_size=1, max_size=12).map(str.strip).filter(re.compile(r"[^0-9_.+\-eE]").search)
+"""Names that are no numbers."""
+
+
+def typed(name: str, *others: str) -> Any:
+    """What Hydra's grammar makes of a name, or of a list of names, that is typed without quotes."""
+    value = f"[{','.join((name, *others))}]" if others else name
+    parsed = OverridesParser.create().parse_override(quoted(f"data.kpi={value}")).value()
+    return [getattr(item, "text", item) for item in parsed] if isinstance(parsed, list) else parsed
+
+
+@settings(max_examples=200, deadline=None)
+@given(name=NAMES, other=NAMES)
+def test_every_name_reaches_the_settings_as_it_was_typed(name: str, other: str) -> None:
+    if "," not in name + other:
+        assert str(typed(name)) == name
+        assert list(map(str, typed(name, other))) == [name, other]
+    assert str(typed(f"'{name}'")) == name
+    assert list(map(str, typed(f"'{name}'", f"'{other}'"))) == [name, other]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.lists(NAMES, min_size=2, max_size=4, unique=True))
+def test_every_name_comes_through_yaml(tmp_path: Path, names: list[str]) -> None:
+    kpi, *channels = names
+    (tmp_path / "data").mkdir(exist_ok=True)
+    text = yaml.safe_dump(
+        {"path": "a.csv", "kpi": kpi, "channels": [{"name": name, "spend": name} for name in channels]}
+    )
+    (tmp_path / "data" / "mine.yaml").write_text(text)
+    data = compose_spec(Request(overrides=("data=mine",), folder=tmp_path)).data
+    assert (data.kpi, [channel.name for channel in data.channels]) == (kpi, channels)
+
+
+@pytest.mark.parametrize("name", ["NO", "on", "true", "null", "1e3", "1.50"])
+def test_a_name_that_becomes_something_else_is_read_or_refused_with_its_remedy(name: str) -> None:
+    table = ("data=table", "data.channels=[tv]")
+    if name in ("NO", "on"):
+        assert compose_spec(Request(overrides=(*table, quoted(f"data.kpi={name}")))).data.kpi == name
+    else:
+        with pytest.raises(ConfigError, match=r"data\.kpi: (.*put it in quotes|must be text, is None)"):
+            compose_spec(Request(overrides=(*table, quoted(f"data.kpi={name}"))))
+    typed = f"data.kpi='{name}'"
+    assert compose_spec(Request(overrides=(*table, typed))).data.kpi == name
+
+
+@pytest.mark.parametrize("column", ["date", "market", "kpi"])
+def test_what_names_rows_cannot_explain_the_kpi(column: str) -> None:
+    for override in (f"data.channels=[{column}]", f"data.controls=[{column}]", f"data.organic=[{column}]"):
+        with pytest.raises(ConfigError, match=f"'{column}' is the"):
+            compose_spec(Request(overrides=("data=table", "data.channels=[tv]", override)))

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mixfleet import config
-from mixfleet.cli.hydra_compose import Request, compose_spec, quoted_path
+from mixfleet.cli.hydra_compose import Request, compose_spec, quoted
 from mixfleet.cli.main import app
 from mixfleet.data.panel import read_panel
 from tests.data.test_reshape import TODAY, wide
@@ -78,7 +78,7 @@ def test_paths_are_taken_as_they_are(home, name):
             (home / name).touch()
         elif "," in name:
             continue
-        assert compose_spec(Request(overrides=("data=table", quoted_path(f"data.path={name}")))).data.path == name
+        assert compose_spec(Request(overrides=("data=table", quoted(f"data.path={name}")))).data.path == name
 
 
 def test_names_beyond_the_file_system_are_refused(home):

@@ -79,20 +79,42 @@ def groups(folder: Path | None = None) -> dict[str, tuple[str, ...]]:
     }
 
 
-def quoted_path(override: str) -> str:
-    """`data.path=sales (1).csv` with the quotes that Hydra's grammar wants; the shell has taken the user's own."""
+def quoted(override: str) -> str:
+    """`data.path=sales (1).csv` and `data.kpi=Umsätze` with the quotes that Hydra's grammar wants.
+
+    The shell has taken the user's own. A path, and what stands for one name or in a list of names, is quoted where the
+    grammar cannot read it as it is; what holds signs of the grammar itself is left to its message.
+    """
     key, given, value = override.partition("=")
-    if key != "data.path" or not given or value[:1] in ("'", '"', "["):
+    if not given or value[:1] in ("'", '"'):
         return override
-    if not os.path.exists(value):
-        try:
-            OverridesParser.create().parse_override(override)
-        except HydraException:
-            pass
-        else:
-            return override
-    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
-    return f"{key}='{escaped}'"
+    if key == "data.path":
+        as_it_is = value[:1] == "[" or (not os.path.exists(value) and _is_read(override))
+        return override if as_it_is else f"{key}={_in_quotes(value)}"
+    inside = value[1:-1] if value[:1] == "[" and value[-1:] == "]" else value
+    if _SIGNS.search(inside) or _is_read(override):
+        return override
+    if inside is value:
+        return f"{key}={_in_quotes(value)}"
+    names = [name.strip() for name in inside.split(",")]
+    return f"{key}=[{','.join(name if _is_read(f'x={name}') else _in_quotes(name) for name in names)}]"
+
+
+_SIGNS = re.compile(r"[\"'$\[\]{}\\\x00]")
+"""What a name is not quoted with unasked: quotes, interpolations, lists and mappings."""
+
+
+def _in_quotes(text: str) -> str:
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    return f"'{escaped}'"
+
+
+def _is_read(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
 
 
 def compose_spec(request: Request) -> Spec:
@@ -275,12 +297,14 @@ def _translated(error: Exception) -> ConfigError:
         return ConfigError(f"is required: {', '.join(f'{found[1]}={choice}' for choice in choices)}", key=found[1])
     if found := re.search(r"argument '([^=']+)=|Sweep parameters '([^=']+)=", text):
         key = found[1] or found[2]
-        return ConfigError("several values: add -m to sweep over them, or write [a,b] for a list", key=key)
+        words = "several values: add -m to sweep over them, write [a,b] for a list, or \"'a, b'\" for one name"
+        return ConfigError(words, key=key)
     if found := re.search(r"override ([\w.]+)=", text):
         return ConfigError("a list cannot take the place of a mapping, nor the reverse", key=found[1])
     if isinstance(error, OverrideParseException):
         _refuse_blanks_and_resolvers(error.override.partition("=")[2], error.override.partition("=")[0])
-        return ConfigError("cannot be read; write key=value, quoted where it has spaces or commas", key=error.override)
+        words = "cannot be read; write key=value, and a value with signs such as ' [ { $ = in quotes within quotes"
+        return ConfigError(f"{words}: \"data.kpi='net sales'\"", key=error.override)
     place = re.search(r"full_key: (\S+)", text)
     return ConfigError(" ".join(text.split()), key=place[1] if place else "")
 

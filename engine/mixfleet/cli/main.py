@@ -28,7 +28,7 @@ from mixfleet.cli import printing
 from mixfleet.cli.analysis import compare, counterfactual, export, forecast, report
 from mixfleet.cli.budget import budget
 from mixfleet.cli.console import INTERRUPTED, AsJson, Terminal, errors_shown
-from mixfleet.cli.hydra_compose import PRIMARY, Request, SweepPoint, compose_spec, groups, quoted_path, sweep_points
+from mixfleet.cli.hydra_compose import PRIMARY, Request, SweepPoint, compose_spec, groups, quoted, sweep_points
 from mixfleet.cli.init import init
 from mixfleet.cli.progress import showing
 from mixfleet.cli.sweep import PointOutcome, comparison, plan, run_sweep, write_comparison
@@ -212,7 +212,7 @@ def main() -> None:
 
 def _request(context: typer.Context, multirun: bool, config_dir: Path | None, config_name: str) -> Request:
     return Request(
-        overrides=tuple(map(quoted_path, context.args)), folder=config_dir, primary=config_name, multirun=multirun
+        overrides=tuple(map(quoted, context.args)), folder=config_dir, primary=config_name, multirun=multirun
     )
 
 

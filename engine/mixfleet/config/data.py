@@ -50,7 +50,7 @@ def _read_channels(value: Any, key: str) -> tuple[Channel, ...]:
 
 
 def _read_channel(value: Any, key: str) -> Channel:
-    if not isinstance(value, str | int):
+    if not isinstance(value, str | int | float):
         return schema.convert(value, Channel, key)
     name = schema.read_label(value, key)
     return Channel(name=name, spend=name)
@@ -160,7 +160,8 @@ class Data:
     can only be."""
 
     decimal: Literal["auto", "point", "comma"] = "auto"
-    """Decimal mark of numbers in text files; `auto`: a comma where the columns' cells can only be read so."""
+    """Decimal mark of numbers in text files; the other one then marks thousands, where it is used. `auto`: a comma
+    where the columns' cells can only be read so, and commas of thousands where some cells can have no others."""
 
     encoding: str | None = None
     """Encoding of text files, such as `cp1252` (Excel's own in western Europe); unset: UTF-8, or UTF-16 with its
@@ -233,8 +234,9 @@ class Data:
         names = [channel.name for channel in self.channels] + list(self.organic)
         _refuse_repeats(names, "data.channels")
         _refuse_repeats([*self.linear], "data.controls")
-        _refuse_repeats([*self.keys, self.date, self.kpi], "data.keys")
-        self._refuse_kpi_twice()
+        by_row = [self.channel_column] if self.layout == "long" else []
+        _refuse_repeats([*self.keys, self.date, self.kpi, *by_row], "data.keys")
+        self._refuse_named_twice()
         if self.date_format is not None and not _names_a_day(self.date_format):
             raise ConfigError(
                 f"must name day, month and year, such as DD.MM.YYYY, is {self.date_format!r}", key="data.date_format"
@@ -254,7 +256,8 @@ class Data:
         """Key columns of the results: those of the table, or one that names its only series."""
         return self.keys or (SERIES_KEY,)
 
-    def _refuse_kpi_twice(self) -> None:
+    def _refuse_named_twice(self) -> None:
+        """Refuses columns that explain the KPI and are the KPI, the date or a key."""
         media = [(f"data.channels.{c.name}", name) for c in self.channels for name in (c.spend, c.impressions)]
         single = [(f"data.{name}", getattr(self, name)) for name in ("population", "revenue_per_kpi")]
         lists = [
@@ -266,6 +269,9 @@ class Data:
                 raise ConfigError(
                     f"{column!r} is the KPI (data.kpi), which cannot explain itself: leave it out", key=key
                 )
+            if column == self.date or column in self.keys:
+                what = "the dates (data.date)" if column == self.date else "a key (data.keys)"
+                raise ConfigError(f"{column!r} is the column of {what}, which holds no numbers: leave it out", key=key)
 
 
 def _names_a_day(form: str) -> bool:

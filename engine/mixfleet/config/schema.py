@@ -90,6 +90,9 @@ def read_label(value: Any, key: str) -> Any:
     if isinstance(value, bool):
         words = "YAML and the command line read no, yes, on, off, true and false as true or false"
         raise ConfigError(f"must be a name, is {value!r}: {words}; put it in quotes: 'NO'", key=key)
+    if isinstance(value, float):
+        words = "YAML and the command line read 1e3 and 1.50 as numbers"
+        raise ConfigError(f"must be a name, is the number {value!r}: {words}; put it in quotes: '1e3'", key=key)
     return str(value) if isinstance(value, int) else value
 
 

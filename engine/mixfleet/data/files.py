@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Int
 
-from mixfleet.data.formats.csv_dialect import without_totals
+from mixfleet.data.formats.csv_dialect import without_remarks
 from mixfleet.data.formats.csv_file import read_csv
 from mixfleet.data.formats.parquet_file import ParquetTooLarge, read_parquet
 from mixfleet.data.formats.workbook import read_workbook
@@ -26,6 +28,10 @@ _CSV_SUFFIXES = frozenset({".csv", ".txt", ".tsv"})
 _PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
 _EXCEL_SUFFIXES = frozenset({".xlsx", ".xlsm"})
 _KNOWN = _CSV_SUFFIXES | _PARQUET_SUFFIXES | _EXCEL_SUFFIXES
+_KIND_REMEDIES = {
+    **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst", ".7z"), "it is compressed, unpack it"),
+    **dict.fromkeys((".xls", ".xlsb", ".ods", ".numbers"), "save it as .xlsx or as .csv"),
+}
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -42,12 +48,13 @@ class Part:
     """What its owner calls a row: row or line."""
     semicolons: bool = False
     """A text file whose cells semicolons separate, as where commas are decimal marks."""
+    left: Int[np.ndarray, " row"] | None = None
+    """Places that the rows had among all of the file, where some were passed over."""
 
     def where(self, row: int) -> str:
         """The words for a row counted from 0, such as `row 17` or `weekly.csv line 18`."""
-        if self.name is None:
-            return f"row {row + self.first}"
-        return f"{self.name} {self.word} {row + self.first}"
+        number = self.first + (row if self.left is None else int(self.left[row]))
+        return f"row {number}" if self.name is None else f"{self.name} {self.word} {number}"
 
 
 def find_files(pattern: str) -> list[Path]:
@@ -80,7 +87,8 @@ def find_files(pattern: str) -> list[Path]:
         raise refusal("file_missing", f"no file matches {pattern}: give a file, a folder or a glob")
     for file in found:
         if file.suffix.lower() not in _KNOWN:
-            raise refusal("file_kind", f"{file} is neither .csv, .xlsx nor .parquet: convert it to one of them")
+            remedy = _KIND_REMEDIES.get(file.suffix.lower(), "convert it to one of them")
+            raise refusal("file_kind", f"{file} is neither .csv, .xlsx nor .parquet: {remedy}")
     return found
 
 
@@ -130,11 +138,15 @@ def _read_inside(
         read = read_csv(path, columns, encoding=encoding)
         findings, semicolons = read.findings, read.delimiter == ";"
         part = Part(name=path.name, rows=read.rows, first=read.first, word="line", semicolons=semicolons)
-    kept, dropped = (part.rows, 0) if date is None else without_totals(part.rows, date)
-    if dropped:
-        message = f"{path}: {dropped} blank rows or totals at the end were passed over"
-        findings = (*findings, Finding(rule="total_rows", severity="info", message=message))
-    return replace(part, rows=kept), findings
+    if date is None:
+        return part, findings
+    kept, dropped = without_remarks(part.rows, date)
+    if not dropped:
+        return part, findings
+    first = part.where(int(np.flatnonzero(~kept)[0]))
+    message = f"{path}: passed over {', '.join(dropped)}, the first at {first}"
+    findings = (*findings, Finding(rule="total_rows", severity="info", message=message))
+    return replace(part, rows=part.rows.filter(pa.array(kept)), left=np.flatnonzero(kept)), findings
 
 
 def _read_parquet(path: Path, columns: Sequence[str]) -> pa.Table:

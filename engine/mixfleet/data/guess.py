@@ -1,5 +1,6 @@
 """Guess: what the columns of an unknown table mean, from their names and cells."""
 
+import codecs
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 
 from mixfleet.config.data import RESERVED
 from mixfleet.data.files import find_files
-from mixfleet.data.formats.csv_dialect import find_dialect, transcoded
+from mixfleet.data.formats.csv_dialect import find_dialect, foreign_text, transcoded
 from mixfleet.data.formats.date_format import DateFormats, date_formats, date_words
 from mixfleet.data.formats.workbook import header_of
 from mixfleet.data.parse import Fault, decimal_marks, read_days, read_numbers
@@ -56,7 +57,7 @@ def guess_settings(source: str) -> Guess:
         TableError: It cannot be read, or has no column of dates or none of numbers.
     """
     path = find_files(source)[0]
-    names, encoding = header(path)
+    names, encoding, told = header(path)
     table = read_table(source, names, encoding=encoding)
     whole = {name: [part.rows.column(name) for part in table.parts] for name in names}
     date, form = _date_column(whole)
@@ -95,26 +96,30 @@ def guess_settings(source: str) -> Guess:
     if currency := _currency(names):
         settings.append(("currency", currency, "Currency of spend."))
     unused = tuple(name for name in names if name not in used)
-    return Guess(settings=tuple(settings), unused=unused, notes=tuple(finding.message for finding in table.findings))
+    notes = (*told, *(finding.message for finding in table.findings))
+    return Guess(settings=tuple(settings), unused=unused, notes=notes)
 
 
-def header(path: Path) -> tuple[list[str], str | None]:
-    """Names of a file's columns, and the encoding of a text file that is none of UTF."""
+def header(path: Path) -> tuple[list[str], str | None, list[str]]:
+    """Names of a file's columns, the encoding of a text file that is none of UTF, and what to say of that."""
     if path.suffix.lower() in (".parquet", ".pq"):
-        return [name for name in pq.read_schema(path).names if not name.startswith("__")], None
+        return [name for name in pq.read_schema(path).names if not name.startswith("__")], None, []
     if path.suffix.lower() in (".xlsx", ".xlsm"):
-        return header_of(path), None
+        return header_of(path), None, []
     with path.open("rb") as file:
         raw = file.read(HEAD_BYTES)
-    encoding = None
+    encoding, told = None, []
     if not raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         try:
-            raw[:-4].decode("utf-8")
+            # A character that the reading cut in two is no fault.
+            codecs.getincrementaldecoder("utf-8")().decode(raw, final=len(raw) < HEAD_BYTES)
         except UnicodeDecodeError as error:
-            # An error at the very end may be a character that the reading cut in two.
-            encoding = "cp1252" if error.start < len(raw) - 8 else None
+            encoding = "cp1252"
+            line, text = foreign_text(raw, error.start)
+            words = f"is not UTF-8 and was read as cp1252: line {line} holds {text!r}"
+            told = [f"{path} {words}; where that is wrong, name the encoding in the settings"]
     names = find_dialect(transcoded(raw[: len(raw) // 2 * 2], encoding)[0], ()).header
-    return [name for name in dict.fromkeys(names) if name], encoding
+    return [name for name in dict.fromkeys(names) if name], encoding, told
 
 
 def _named(pattern: str, name: str) -> bool:
@@ -139,9 +144,11 @@ def _numeric(names: Sequence[str], whole: dict[str, list[pa.ChunkedArray]]) -> t
     """Columns of numbers, and whether their text has decimal commas."""
     marks = [decimal_marks(column) for name in names for column in whole[name]]
     comma = any(mark.comma for mark in marks) and not any(mark.point for mark in marks)
+    thousands = not comma and any(mark.thousands for mark in marks)
     found = []
     for name in names:
-        fault = np.concatenate([read_numbers(column, decimal_comma=comma).fault for column in whole[name]])
+        read = [read_numbers(column, decimal_comma=comma, thousands=thousands) for column in whole[name]]
+        fault = np.concatenate([numbers.fault for numbers in read])
         if (fault == Fault.NONE).any() and np.isin(fault, (Fault.NONE, Fault.MISSING)).mean() > 0.9:
             found.append(name)
     return found, comma

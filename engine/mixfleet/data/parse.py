@@ -3,7 +3,7 @@
 import datetime
 import enum
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,9 @@ class DecimalMarks:
     unclear: str | None
     """A cell whose mark may be of decimals or of thousands, such as 1.234."""
 
+    thousands: bool = False
+    """A cell has commas that can only be thousands marks, such as 1,234.50 or 1,234,567."""
+
 
 def decimal_marks(column: pa.ChunkedArray) -> DecimalMarks:
     """What the cells of a column tell of its decimal mark; nothing where it is no text."""
@@ -91,20 +94,25 @@ def decimal_marks(column: pa.ChunkedArray) -> DecimalMarks:
     comma = has(r"^[+-]?([0-9]{1,3}(\.[0-9]{3})+|[0-9]*),[0-9]+([eE][+-]?[0-9]+)?$") & ~unclear
     comma |= has(r"^[+-]?[1-9][0-9]{0,2}(\.[0-9]{3}){2,}$")
     point = has(r"^[+-]?([0-9]{1,3}(,[0-9]{3})+|[0-9]*)\.[0-9]+([eE][+-]?[0-9]+)?$") & ~unclear
+    thousands = has(r"^[+-]?[0-9]{1,3}(,[0-9]{3})+\.[0-9]*$") | has(r"^[+-]?[1-9][0-9]{0,2}(,[0-9]{3}){2,}$")
     cell = str(text[int(np.flatnonzero(unclear)[0])]) if unclear.any() else None
-    return DecimalMarks(comma=bool(comma.any()), point=bool(point.any()), unclear=cell)
+    found = DecimalMarks(comma=bool(comma.any()), point=bool((point | thousands).any()), unclear=cell)
+    return replace(found, thousands=bool(thousands.any()))
 
 
-def read_numbers(column: pa.ChunkedArray, *, decimal_comma: bool = False) -> Numbers:
-    """The column as float64. Text must be a plain decimal number: no currency, with a point and no thousands.
+def read_numbers(column: pa.ChunkedArray, *, decimal_comma: bool = False, thousands: bool = False) -> Numbers:
+    """The column as float64. Text must be a plain decimal number: no currency, with a point and no thousands marks.
 
     Args:
         column: Of any type.
         decimal_comma: Text has decimal commas, and points as thousands marks or none.
+        thousands: Text has decimal points, and commas as thousands marks or none.
     """
     column = _decoded(column)
     if decimal_comma and pa.types.is_large_string(column.type):
         column = _with_points(column)
+    elif thousands and pa.types.is_large_string(column.type):
+        column = _without_commas(column)
     kind = column.type
     if pa.types.is_null(kind):
         return _unread(len(column), Fault.MISSING)
@@ -164,6 +172,13 @@ def _with_points(column: pa.ChunkedArray) -> pa.ChunkedArray:
     european = pc.fill_null(pc.match_substring_regex(text, number), False)
     plain = pc.replace_substring(pc.replace_substring(text, ".", ""), ",", ".")
     return pc.if_else(european, plain, pc.replace_substring(column, ".", ","))
+
+
+def _without_commas(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Thousands marks left out where they stand before three digits each."""
+    text = pc.ascii_trim_whitespace(column)
+    grouped = pc.fill_null(pc.match_substring_regex(text, r"^[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?$"), False)
+    return pc.if_else(grouped, pc.replace_substring(text, ",", ""), column)
 
 
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:

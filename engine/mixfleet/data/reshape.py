@@ -1,6 +1,6 @@
 """From a wide or a long table to one sheet of parsed columns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +9,18 @@ from jaxtyping import Bool, Int
 
 from mixfleet import config
 from mixfleet.config.data import refuse_reserved
-from mixfleet.data.formats.date_format import date_formats, date_words, strptime_format
-from mixfleet.data.parse import NO_OFFSET, Days, Fault, Numbers, decimal_marks, read_days, read_labels, read_numbers
+from mixfleet.data.formats.date_format import date_advice, date_formats, date_words, strptime_format
+from mixfleet.data.parse import (
+    NO_OFFSET,
+    Days,
+    DecimalMarks,
+    Fault,
+    Numbers,
+    decimal_marks,
+    read_days,
+    read_labels,
+    read_numbers,
+)
 from mixfleet.data.parsed_table import Column, Media, ParsedTable
 from mixfleet.data.sources import Table
 from mixfleet.data.validation.finding import Finding, about_unit
@@ -57,11 +67,13 @@ def read_sheet(table: Table, data: config.Data) -> ParsedTable:
     words = [*data.keys, data.channel_column] if data.layout == "long" else [*data.keys]
     labels = {name: _labels(table, name, faults) for name in words}
     rest = [name for name in needed_columns(data) if name not in labels and name != data.date]
-    comma = _decimal_comma(table, rest, data, faults)
-    numbers = {name: _numbers(table, name, faults, comma=comma) for name in rest}
+    marks = {name: [decimal_marks(part.rows.column(name)) for part in table.parts] for name in rest}
+    comma = _decimal_comma(table, marks, data, faults)
+    grouped = not comma and (data.decimal == "point" or _have_thousands(marks))
+    numbers = {name: _numbers(table, name, faults, comma=comma, thousands=grouped) for name in rest}
     if faults:
         raise TableError("; ".join(fault.message for fault in faults), findings=faults)
-    remarks = [*told, *_comma_remark(comma and data.decimal == "auto")]
+    remarks = [*told, *_mark_remarks(comma and data.decimal == "auto", thousands=grouped and _have_thousands(marks))]
     names, unit = _units([labels[key] for key in data.keys] or [pa.chunked_array([[data.kpi] * table.rows])])
     order = np.lexsort((np.arange(len(unit)), days.values.view(np.int64), unit))
     same_unit, same_day = np.diff(unit[order]) == 0, np.diff(days.values.view(np.int64)[order]) == 0
@@ -269,16 +281,26 @@ def _units(keys: list[pa.ChunkedArray]) -> tuple[tuple[tuple[str, ...], ...], In
     return tuple(labels), unit
 
 
-def _comma_remark(found: bool) -> list[Finding]:
-    message = "numbers were read with decimal commas and, where there are any, points as thousands marks"
-    return [Finding(rule="decimal_comma", severity="info", message=message)] if found else []
+def _mark_remarks(comma: bool, *, thousands: bool) -> list[Finding]:
+    words = "numbers were read with decimal commas and, where there are any, points as thousands marks"
+    if thousands:
+        words = "numbers were read with decimal points and commas as thousands marks"
+    rule = "decimal_comma" if comma else "thousands_marks"
+    return [Finding(rule=rule, severity="info", message=words)] if comma or thousands else []
 
 
-def _decimal_comma(table: Table, names: Sequence[str], data: config.Data, faults: list[Finding]) -> bool:
+_Marks = Mapping[str, Sequence[DecimalMarks]]
+"""What the cells of each column tell of decimal marks, part by part."""
+
+
+def _have_thousands(marks: _Marks) -> bool:
+    return any(mark.thousands for of_column in marks.values() for mark in of_column)
+
+
+def _decimal_comma(table: Table, marks: _Marks, data: config.Data, faults: list[Finding]) -> bool:
     """Whether commas are decimal marks in the table's text."""
     if data.decimal != "auto":
         return data.decimal == "comma"
-    marks = {name: [decimal_marks(part.rows.column(name)) for part in table.parts] for name in names}
     each = [mark for of_column in marks.values() for mark in of_column]
     if any(mark.comma for mark in each) and not any(mark.point for mark in each):
         return True
@@ -295,8 +317,9 @@ def _decimal_comma(table: Table, names: Sequence[str], data: config.Data, faults
     return False
 
 
-def _numbers(table: Table, name: str, faults: list[Finding], *, comma: bool) -> Numbers:
-    parts = [read_numbers(part.rows.column(name), decimal_comma=comma) for part in table.parts]
+def _numbers(table: Table, name: str, faults: list[Finding], *, comma: bool, thousands: bool) -> Numbers:
+    columns = [part.rows.column(name) for part in table.parts]
+    parts = [read_numbers(column, decimal_comma=comma, thousands=thousands) for column in columns]
     numbers = Numbers(
         values=np.concatenate([part.values for part in parts]),
         fault=np.concatenate([part.fault for part in parts]),
@@ -338,7 +361,7 @@ def _days(table: Table, data: config.Data, faults: list[Finding]) -> tuple[Days,
         offset=np.concatenate([part.offset for part in parts]),
         clock=any(part.clock for part in parts),
     )
-    what = f"dates written {data.date_format or 'YYYY-MM-DD (or as data.date_format says)'}"
+    what = f"dates written {data.date_format or 'YYYY-MM-DD'}"
     _refuse_type(table, name, days.fault, what, faults)
     return days, told
 
@@ -361,7 +384,8 @@ def _refuse_type(table: Table, name: str, fault: np.ndarray, what: str, faults: 
     elif (fault == Fault.TEXT).any() and not (fault == Fault.NONE).any():
         row = int(np.flatnonzero(fault == Fault.TEXT)[0])
         cell = str(table.cell(row, name))[:40]
-        message = f"column {name} holds text such as {cell!r} ({table.where(row)}), needed are {what}: convert it"
+        remedy = date_advice(cell) if what.startswith("dates") else "convert it"
+        message = f"column {name} holds text such as {cell!r} ({table.where(row)}), needed are {what}: {remedy}"
         faults.append(_table_fault("column_text", name, message))
 
 

@@ -20,6 +20,8 @@ from tests.data.validation.test_checks import same_units
 FRAME = wide("DE", 'Öster "reich", und;\tmehr')
 PLAIN = read_panel(FRAME, DATA, today=TODAY)
 DELIMITERS = [",", ";", "\t", "|"]
+DATES = ["%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%Y%m%d", "%d-%m-%Y", "%d.%m.%y", "%m/%d/%y"]
+DATES += ["%d-%b-%y", "%d-%b-%Y", "%d %b %Y", "%b %d, %Y"]
 
 
 def written(
@@ -63,7 +65,7 @@ def same(panel: Panel, rounded: bool = False) -> bool:
 @given(
     delimiter=st.sampled_from(DELIMITERS),
     comma=st.booleans(),
-    date=st.sampled_from(["%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%Y%m%d", "%d-%m-%Y"]),
+    date=st.sampled_from(DATES),
     ends=st.sampled_from(["\n", "\r\n", "\r"]),
     quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "cp1252"]),
@@ -89,8 +91,62 @@ def test_every_dialect_is_read_back_equal(
     assert ("total_rows" in rules) == footer
 
 
-def test_thousands_marks_beside_decimal_commas(tmp_path):
-    assert same(read(tmp_path / "a.csv", written(";", comma=True, thousands=True).encode()), rounded=True)
+@pytest.mark.parametrize(("delimiter", "comma"), [(";", True), (";", False), (",", False), ("\t", True)])
+def test_thousands_marks_beside_decimal_marks(tmp_path, delimiter, comma):
+    panel = read(tmp_path / "a.csv", written(delimiter, comma=comma, thousands=True).encode())
+    assert same(panel, rounded=True)
+    assert ("decimal_comma" if comma else "thousands_marks") in {finding.rule for finding in panel.findings}
+
+
+def test_whole_numbers_with_thousands_marks_are_read_where_the_mark_is_named(tmp_path):
+    raw = FRAME.assign(kpi="1,250", tv="2,500", search="3").to_csv(index=False).encode()
+    (tmp_path / "a.csv").write_bytes(raw)
+    with pytest.raises(TableError, match="such as '1,250'"):
+        read_panel(tmp_path / "a.csv", DATA, today=TODAY)
+    found = read_panel(tmp_path / "a.csv", replace(DATA, decimal="point"), today=TODAY)
+    assert not any(finding.rule == "not_a_number" for finding in found.findings)
+
+
+def test_totals_and_headers_between_the_rows_are_passed_over(tmp_path):
+    head, *rows = written().splitlines()
+    half = len(rows) // 2
+    text = "\n".join([head, *rows[:half], "Subtotal,,,1,2,3", ",,,,,", head, *rows[half:], "Gesamt,,,2,4,6", ""])
+    panel = read(tmp_path / "a.csv", text.encode())
+    assert same(panel)
+    [said] = [finding.message for finding in panel.findings if finding.rule == "total_rows"]
+    assert f"blank rows (1), rows of totals (2), repeated headers (1), the first at a.csv line {half + 2}" in said
+    broken = text.replace(rows[-1], rows[-1].replace(rows[-1].split(",")[-1], "many"))
+    assert not same_rows_at_fault(read(tmp_path / "b.csv", broken.encode()), f"b.csv line {len(rows) + 4}")
+
+
+def same_rows_at_fault(panel: Panel, place: str) -> bool:
+    return not any(place in finding.message for finding in panel.findings)
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"PK\x03\x04rest", "call it .xlsx, or unpack it"),
+        (b"\x1f\x8brest", "is compressed"),
+        (b"\xd0\xcf\x11\xe0rest", "old Excel"),
+        (b"PAR1rest", "Parquet"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE html>", "web page"),
+        (written().encode("utf-16-le"), "data.encoding to utf-16-le"),
+        (written().encode("utf-16-be"), "data.encoding to utf-16-be"),
+        (written(" ").encode(), "one column only"),
+        (written().encode("cp1252"), "As cp1252.* read 'Öster.*data.encoding to cp1252"),
+    ],
+)
+def test_what_a_file_is_in_place_of_the_text_expected_is_said(tmp_path, raw, words):
+    with pytest.raises(TableError, match=words):
+        read(tmp_path / "a.csv", raw)
+
+
+def test_a_column_written_otherwise_is_named(tmp_path):
+    raw = FRAME.rename(columns={"kpi": "KPI ", "tv": "\u200btv"}).to_csv(index=False).encode()
+    with pytest.raises(TableError, match=r"no column kpi: it has 'KPI', name that.*no column tv: it has") as caught:
+        read(tmp_path / "a.csv", raw)
+    assert str(caught.value).count("its columns are") == 1
 
 
 def test_a_mark_of_decimals_or_thousands_is_asked_for(tmp_path):

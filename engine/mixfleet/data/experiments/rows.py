@@ -146,7 +146,7 @@ def _unused(name: str) -> Finding:
 
 def _names(source: Any) -> tuple[list[str], str | None]:
     if isinstance(source, str | Path):
-        return header(find_files(str(source))[0])
+        return header(find_files(str(source))[0])[:2]
     if hasattr(source, "columns") and not isinstance(source, pa.Table):
         return [str(name) for name in source.columns], None
     return list(source.column_names if isinstance(source, pa.Table) else pa.table(source).column_names), None

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pa_compute
 
@@ -20,7 +21,9 @@ HEADER_RECORDS = 20
 HEAD_BYTES = 1 << 18
 
 _TOTAL = re.compile(
-    r"\s*(grand[ -]?|overall )?(totals?|sums?|summe|gesamt|gesamtsumme|gesamtergebnis|insgesamt|totale|suma)\b", re.I
+    r"\s*(grand[ -]?|overall |sub[ -]?|zwischen)?"
+    r"(totals?|sums?|summe|gesamt|gesamtsumme|gesamtergebnis|insgesamt|totale|suma)\b",
+    re.I,
 )
 _FOOTNOTE = re.compile(r"\W*(source|quelle|note|hinweis|stand|as of|exported|exportiert|created)\b", re.I)
 
@@ -108,21 +111,35 @@ def is_footnote(text: str) -> bool:
     return any(pattern.match(text.strip('"')) for pattern in (_TOTAL, _FOOTNOTE))
 
 
-def without_totals(rows: pa.Table, date: str) -> tuple[pa.Table, int]:
-    """The rows without blank ones and totals at the end, and how many those were.
+def without_remarks(rows: pa.Table, date: str) -> tuple[np.ndarray, list[str]]:
+    """Which rows are of the table (bool by row), and words for those that are not: blank ones, totals, header again.
 
     A total is a row with a total's name in it and no date.
     """
-    count = rows.num_rows
-    while count and _is_total(rows, count - 1, date):
-        count -= 1
-    return rows.slice(0, count), rows.num_rows - count
+    kept = np.ones(rows.num_rows, bool)
+    if date not in rows.column_names or not rows.num_rows:
+        return kept, []
+    text = pc.fill_null(pc.utf8_trim_whitespace(pc.cast(rows.column(date), pa.string())), "")
+    odd = pc.or_(pc.or_(pc.equal(text, ""), pc.equal(text, date)), pc.match_substring_regex(text, "^[^0-9]*$"))
+    counts = {"blank rows": 0, "rows of totals": 0, "repeated headers": 0}
+    for row in np.flatnonzero(odd.to_numpy(zero_copy_only=False)):
+        cells = {name: str(rows.column(name)[int(row)].as_py() or "").strip() for name in rows.column_names}
+        if kind := _remark(cells, date):
+            kept[row], counts[kind] = False, counts[kind] + 1
+    return kept, [f"{kind} ({count})" for kind, count in counts.items() if count]
 
 
-def _is_total(rows: pa.Table, row: int, date: str) -> bool:
-    cells = {name: str(rows.column(name)[row].as_py() or "").strip() for name in rows.column_names}
+def _remark(cells: dict[str, str], date: str) -> str | None:
     if not any(cells.values()):
-        return True
-    if _TOTAL.match(cells.get(date, "")):
-        return True
-    return not cells.get(date, "") and any(_TOTAL.match(cell) for cell in cells.values())
+        return "blank rows"
+    if _TOTAL.match(cells[date]) or (not cells[date] and any(_TOTAL.match(cell) for cell in cells.values())):
+        return "rows of totals"
+    return "repeated headers" if all(name.strip() == cell for name, cell in cells.items()) else None
+
+
+def foreign_text(raw: bytes, place: int) -> tuple[int, str]:
+    """The line (from 1) of a byte that is not UTF-8, and how cp1252 reads the cell that it is in."""
+    line = raw.count(b"\n", 0, place) + 1
+    start = max(raw.rfind(sign, 0, place) for sign in (b"\n", b",", b";", b"\t", b"|", b'"')) + 1
+    cell = re.match(rb'[^\n\r,;\t|"]*', raw[start : start + 200])
+    return line, (cell[0] if cell else b"").decode("cp1252", "replace")[:40].strip()

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pa_compute
 import pyarrow.csv as pa_csv
 
-from mixfleet.data.formats.csv_dialect import Dialect, find_dialect, is_footnote, transcoded
+from mixfleet.data.formats.csv_dialect import Dialect, find_dialect, foreign_text, is_footnote, transcoded
 from mixfleet.data.validation.finding import Finding, refusal, require_columns
 from mixfleet.errors import TableError
 
@@ -77,7 +77,10 @@ def _as_utf8(path: Path, encoding: str | None) -> tuple[bytes, list[str]]:
     """The file's text as UTF-8, looked over block by block where it is so already."""
     with path.open("rb") as file:
         start = file.read(_BLOCK_BYTES)
-        plain = encoding is None and not start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        marked = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        if not marked and not (encoding or "").lower().startswith(("utf-16", "utf_16", "utf-32", "utf_32")):
+            _refuse_other_kind(path, start)
+        plain = encoding is None and not marked
         if plain and (b"\n" in start or b"\r" not in start):
             file.seek(0)
             _scan(path, file)
@@ -88,6 +91,28 @@ def _as_utf8(path: Path, encoding: str | None) -> tuple[bytes, list[str]]:
         raise refusal("file_encoding", f"{path} is not {encoding or 'UTF-16'}: {error}; set data.encoding") from error
     _scan(path, io.BytesIO(raw))
     return raw, done
+
+
+_OTHER_KINDS = (
+    (b"PK\x03\x04", "is a workbook or another archive: call it .xlsx, or unpack it"),
+    (b"\xd0\xcf\x11\xe0", "is a workbook of an old Excel: save it as .xlsx or as .csv"),
+    (b"\x1f\x8b", "is compressed: unpack it"),
+    (b"PAR1", "is a Parquet file: call it .parquet"),
+    (b"<", "is a web page or XML, no table: download or export it again"),
+)
+
+
+def _refuse_other_kind(path: Path, start: bytes) -> None:
+    """Refuses what is no text, whatever it is called, and UTF-16 that does not say so."""
+    for sign, words in _OTHER_KINDS:
+        if start[:64].removeprefix(codecs.BOM_UTF8).lstrip(b" \r\n\t").startswith(sign):
+            raise refusal("file_kind", f"{path} {words}")
+    head = np.frombuffer(start[: len(start) // 2 * 2][:4096], np.uint8)
+    if len(head) >= 8:
+        even, odd = float((head[::2] == 0).mean()), float((head[1::2] == 0).mean())
+        if abs(even - odd) > 0.5:
+            name = "utf-16-le" if odd > even else "utf-16-be"
+            raise refusal("file_encoding", f"{path} looks like UTF-16 without its mark: set data.encoding to {name}")
 
 
 def _scan(path: Path, file: BinaryIO) -> None:
@@ -102,10 +127,11 @@ def _scan(path: Path, file: BinaryIO) -> None:
         try:
             decoder.decode(block)
         except UnicodeDecodeError as error:
-            line = lines + error.object.count(b"\n", 0, error.start) + 1
+            line, text = foreign_text(error.object, error.start)
             message = (
-                f"{path} line {line}: the bytes are not UTF-8: save the file as UTF-8, or set data.encoding, which is "
-                "cp1252 for most files that Excel writes in western Europe"
+                f"{path} line {lines + line}: the bytes are not UTF-8. As cp1252, which Excel writes in western "
+                f"Europe, they read {text!r}: if that is right set data.encoding to cp1252, else name its encoding or "
+                "save the file as UTF-8"
             )
             raise refusal("file_encoding", message) from error
         ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))

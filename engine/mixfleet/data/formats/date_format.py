@@ -14,6 +14,12 @@ _FORMS = {
     r"\d{4}/\d{1,2}/\d{1,2}": ("%Y/%m/%d",),
     r"\d{4}\.\d{1,2}\.\d{1,2}": ("%Y.%m.%d",),
     r"\d{8}": ("%Y%m%d",),
+    r"\d{1,2}\.\d{1,2}\.\d{2}": ("%d.%m.%y",),
+    r"\d{1,2}/\d{1,2}/\d{2}": ("%d/%m/%y", "%m/%d/%y"),
+    r"\d{1,2}-[A-Za-z]{3}-\d{2}": ("%d-%b-%y",),
+    r"\d{1,2}-[A-Za-z]{3}-\d{4}": ("%d-%b-%Y",),
+    r"\d{1,2} [A-Za-z]{3} \d{4}": ("%d %b %Y",),
+    r"[A-Za-z]{3} \d{1,2}, \d{4}": ("%b %d, %Y",),
     r"\d{4}-\d{2}-\d{2}": (),
 }
 """Ways to write a date that are told apart by their look; the last is ISO's. Points mean day, month, year."""
@@ -52,6 +58,21 @@ def date_formats(columns: Iterable[pa.ChunkedArray]) -> DateFormats:
     return DateFormats(formats=formats, example=dates[0])
 
 
+_ADVICE = (
+    (r"[2-7]\d{4}(\.\d+)?", "these are day numbers of a spreadsheet: format the column as dates and export it again"),
+    (r"\d{7,13}", "these are seconds of a computer's clock: write them as dates"),
+    (r"(?i).*(\d{4}-?W\d{1,2}|week|woche|kw).*", "these are weeks without a day: give the first day of each week"),
+    (r"\d{4}[-/.]?\d{2}|\d{1,2}[-/.]\d{4}", "these are months: give weekly or daily data"),
+    (r"\S+ ?(-|to|bis|\u2013) ?\S+", "these are spans: give the first day of each"),
+)
+
+
+def date_advice(text: str) -> str:
+    """What to do about a column of dates that begins with this one, which nothing reads."""
+    remedy = "say how they are written in data.date_format, such as DD.MM.YYYY or '%d. %B %Y'"
+    return next((words for look, words in _ADVICE if re.fullmatch(look, text.strip())), remedy)
+
+
 def _day(text: str) -> str:
     match = _CLOCK.fullmatch(text)
     return text if match is None else match[1]
@@ -77,7 +98,9 @@ def strptime_format(words: str) -> str:
 
 
 def date_words(form: str) -> str:
-    """`%d.%m.%Y` as `DD.MM.YYYY`."""
+    """`%d.%m.%Y` as `DD.MM.YYYY`; with the name of a month as it is."""
+    if "%b" in form:
+        return form
     for token, directive in _TOKENS.items():
         form = form.replace(directive, token)
     return form

@@ -10,7 +10,7 @@ from mixfleet import config
 from mixfleet.config.data import FEWEST_WEEKS
 from mixfleet.data.parse import NO_OFFSET, Fault
 from mixfleet.data.parsed_table import ParsedTable
-from mixfleet.data.validation.cells import NAMED_ROWS, name_rows
+from mixfleet.data.validation.cells import NAMED_ROWS, empty_units, name_rows
 from mixfleet.data.validation.finding import Finding, Severity, about_unit
 
 LONGEST_GRID = 20_000
@@ -51,8 +51,9 @@ def check_calendar(
     usable[np.unique(sheet.unit[bad | out | irregular])] = False
     yield from _gaps(sheet, data, usable)
     lengths = _lengths(sheet, data, fitted & ~again & ~bad, seasonality, pooled=pooled)
-    # Of what does not follow in weeks nothing is fitted; its length is not what is wrong with it.
-    other = {sheet.labels[unit] for unit in np.unique(sheet.unit[irregular | _other_calendar(sheet, data)])}
+    # Of what has no dates, or does not follow in weeks, nothing is fitted; its length is not what is wrong with it.
+    odd = bad | out | again | irregular | _other_calendar(sheet, data)
+    other = {sheet.labels[unit] for unit in np.unique(sheet.unit[odd])}
     yield from (finding for finding in lengths if finding.unit not in other)
     # Weeks to come that claim no KPI are planned ones.
     future = ~bad & ~out & (sheet.dates > today) & (sheet.kpi.fault != Fault.MISSING)
@@ -131,6 +132,8 @@ def _frequency_remedy(dates: np.ndarray, usual: int) -> str:
         return f"this is monthly data, which cannot be fitted: {_SPREAD}"
     if usual == 1 and _business_days(dates):
         return "these are business days: add up to weeks"
+    if usual > 14:
+        return f"this is data of every {usual} days, which cannot be fitted: {_SPREAD}"
     return "set data.frequency to daily, or add up to weeks" if usual == 1 else "put every week on the same weekday"
 
 
@@ -238,7 +241,7 @@ def _lengths(
     sheet: ParsedTable, data: config.Data, fitted: Bool[np.ndarray, " row"], seasonality: int, *, pooled: bool
 ) -> Iterator[Finding]:
     count = np.add.reduceat(fitted, sheet.start[:-1], dtype=np.int64)
-    size = np.diff(sheet.start)
+    size, empty = np.diff(sheet.start), empty_units(sheet, sheet.kpi)
     least = data.min_weeks if pooled else max(data.min_weeks, FEWEST_WEEKS)
     for unit in np.flatnonzero(count < least):
         alone = not pooled and count[unit] < FEWEST_WEEKS
@@ -248,6 +251,11 @@ def _lengths(
             f"a hole within their carry-over), at least {least} are needed: give it a longer history, "
             f"merge it with another unit, or {remedy} data.min_weeks"
         )
+        if empty[unit]:
+            words = (
+                f"column {data.kpi} is empty in all of its {size[unit]} rows: give its KPI, leave the unit out, or "
+                f"{remedy} data.min_weeks"
+            )
         yield about_unit("too_few_weeks", sheet.labels[unit], words)
     year = YEAR_WEEKS * 7 // period_days(data)
     for unit in np.flatnonzero((count >= max(least, FEWEST_WEEKS)) & (count < year) & (seasonality > 0)):

@@ -21,7 +21,8 @@ NAMED_ROWS = 5
 _RULES: dict[Fault, tuple[str, str]] = {
     Fault.TEXT: (
         "not_a_number",
-        "not a number: write plain decimals with a point, no thousands mark, currency or blank",
+        "not a number: write plain decimals with a point, no currency or blank; where commas are thousands marks set "
+        "data.decimal to point",
     ),
     Fault.INFINITE: ("not_finite", "infinite: correct the cells or leave the unit out"),
     Fault.INTEGER: (

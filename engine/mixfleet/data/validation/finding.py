@@ -1,6 +1,7 @@
 """Findings: what the checks have to say about a table, one sentence per fault."""
 
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,18 +72,37 @@ def require_columns(names: Sequence[str], columns: Sequence[str], place: str) ->
     Raises:
         TableError: A column is missing or there twice; all faults at once.
     """
-    there = ", ".join(names[:30]) + (", ..." if len(names) > 30 else "")
     faults = []
     for column in columns:
-        count = list(names).count(column)
-        if count == 0:
-            message = f"{place} has no column {column}: name the right one in the data settings; it has {there}"
-            faults.append(Finding(rule="column_missing", severity="error", column=column, message=message))
-        if count > 1:
+        if (count := list(names).count(column)) > 1:
             message = f"{place} has {count} columns named {column}: rename or drop all but one"
             faults.append(Finding(rule="column_duplicate", severity="error", column=column, message=message))
+    missing = [column for column in columns if column not in names]
+    if missing and faults == [] and len(names) == 1 and len(missing) > 1:
+        message = f"{place} has one column only, {names[0][:60]!r}: separate cells by commas, semicolons, tabs or bars"
+        raise refusal("column_missing", message)
+    if missing:
+        faults = [*_missing_columns(names, missing, place), *faults]
     if faults:
         raise TableError("; ".join(fault.message for fault in faults), findings=faults)
+
+
+def _missing_columns(names: Sequence[str], missing: Sequence[str], place: str) -> Iterator[Finding]:
+    """One by one, with a name that differs only in how it is written; what is there is said once."""
+    there = ", ".join(name[:60] for name in names[:30]) + (", ..." if len(names) > 30 else "")
+    written = {_plain(name): name for name in reversed(names)}
+    for column in missing:
+        near = written.get(_plain(column))
+        remedy = "name the right one in the data settings" if near is None else f"it has {near!r}, name that"
+        message = f"{place} has no column {column}: {remedy}"
+        if column == missing[-1]:
+            message += f"; its columns are {there}"
+        yield Finding(rule="column_missing", severity="error", column=column, message=message)
+
+
+def _plain(name: str) -> str:
+    """A column's name without case, marks that nobody sees, and blanks."""
+    return "".join(sign for sign in unicodedata.normalize("NFKC", name).casefold() if sign.isalnum())
 
 
 def unit_name(labels: Sequence[str]) -> str:

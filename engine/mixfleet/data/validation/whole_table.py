@@ -182,8 +182,8 @@ def _same_series(sheet: ParsedTable, column: Column) -> list[Sequence[int]]:
         buckets[float(values[row])].append(int(unit[row]))
     found = []
     for bucket in buckets.values():
-        while len(bucket) > 1:
-            head, *others = bucket
+        while len(set(bucket)) > 1:
+            head, *others = dict.fromkeys(bucket)
             alike = [head, *(other for other in others if _agree(sheet, days, values, head, other))]
             if len(alike) > 1:
                 found.append(alike)
