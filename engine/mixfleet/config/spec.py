@@ -112,6 +112,13 @@ class RunConfig:
     """A finished run, or a folder of runs for the one finished last: units whose data and settings are the same there
     are taken from it, to the byte as they would be fitted again."""
 
+    metrics: str | None = None
+    """File for Prometheus' textfile collector (`*.prom`), replaced when the fit ends: units by status, share certified,
+    worst diagnostics, seconds, when."""
+
+    lineage: str | None = None
+    """File for an OpenLineage event, replaced when the fit ends: which data were read, which folder was written."""
+
     def __post_init__(self) -> None:
         schema.settle(self, key="run")
         if self.id is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", self.id):

@@ -13,6 +13,7 @@ from mixfleet import run as saved
 from mixfleet.config import Spec
 from mixfleet.data.frames import FrameKind
 from mixfleet.data.panel import Panel, unit_id
+from mixfleet.fitting import monitoring
 from mixfleet.fitting.executor import Executor
 from mixfleet.fitting.progress import OnEvent, Progress
 from mixfleet.fitting.shards import shard_of, sharded
@@ -54,6 +55,8 @@ def execute(
                 executor = _carrying(spec.run.base, panel, spec, executor, folder)
             _fill(panel, spec, executor, folder, on_event)
         folder.finish()
+        if spec.run.metrics is not None or spec.run.lineage is not None:
+            monitoring.write(read_run(folder.path), metrics_to=spec.run.metrics, lineage_to=spec.run.lineage)
         return saved.open(folder.path, frame=frame)
 
 

@@ -1,0 +1,97 @@
+"""What watches over fits is told when one ends: Prometheus metrics, and lineage as an OpenLineage event.
+
+References:
+    Prometheus text-based exposition format, for the textfile collector of its node exporter.
+    OpenLineage specification 2-0-2, https://openlineage.io/docs/spec/run-cycle.
+"""
+
+import json
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mixfleet.posterior.unit_result import certified
+from mixfleet.storage.atomic_files import replace_bytes
+from mixfleet.storage.reader import RunReader
+
+__all__ = ["lineage", "metrics", "write"]
+
+PRODUCER = "https://pypi.org/project/mixfleet"
+EVENT = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
+FACET = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunFacet"
+
+
+def write(run: RunReader, *, metrics_to: str | None, lineage_to: str | None) -> None:
+    """Replaces these files by what is to be said of a finished run.
+
+    Raises:
+        RunError: One of them cannot be written.
+    """
+    for path, said in ((metrics_to, metrics), (lineage_to, lineage)):
+        if path is not None:
+            replace_bytes(Path(path).expanduser(), said(run).encode())
+
+
+def metrics(run: RunReader) -> str:
+    """Gauges of a finished run: units by status, share certified, worst diagnostics, seconds, and when."""
+    status, counts = run.table("status").to_pylist(), run.manifest["counts"]
+    gauges: list[tuple[str, str, dict[str, str], float | None]] = [
+        ("units", "Units by status.", {"status": name}, count) for name, count in counts.items()
+    ]
+    share = sum(count for name, count in counts.items() if certified(name)) / max(1, len(status))
+    finished = datetime.fromisoformat(run.manifest["timings"]["finished"]).timestamp()
+    gauges += [
+        ("certified_share", "Share of units that passed every gate.", {}, share),
+        ("rhat_max", "Largest R-hat of a certified unit.", {}, _extreme(status, "rhat_max", max)),
+        ("ess_min", "Fewest effective draws of a certified unit.", {}, _extreme(status, "ess_bulk_min", min)),
+        ("fit_seconds", "Seconds of the last session of the fit.", {}, run.manifest["timings"]["session_seconds"]),
+        ("finished_timestamp_seconds", "When the fit ended.", {}, finished),
+        ("info", "Which run and version.", {"run": run.path.name, "version": run.manifest["versions"]["mixfleet"]}, 1),
+    ]
+    lines, told = [], set()
+    for name, meaning, labels, value in gauges:
+        if value is None:
+            continue
+        if name not in told:
+            lines += [f"# HELP mixfleet_{name} {meaning}", f"# TYPE mixfleet_{name} gauge"]
+            told.add(name)
+        inner = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
+        lines.append(f"mixfleet_{name}{{{inner}}} {value!r}" if inner else f"mixfleet_{name} {value!r}")
+    return "\n".join(lines) + "\n"
+
+
+def lineage(run: RunReader) -> str:
+    """The event that a run is complete: which data it read, and the folder that it wrote."""
+    manifest = run.manifest
+    data = manifest["config"]["data"]
+    source = {"namespace": "file", "name": str(Path(data["path"]).absolute())} if data["path"] else None
+    named = source or {"namespace": "mixfleet", "name": data["source"]}
+    result = {"counts": manifest["counts"], "result_sha256": manifest["result_sha256"]}
+    facet = {"_producer": PRODUCER, "_schemaURL": FACET, **result}
+    version = {"_producer": PRODUCER, "_schemaURL": FACET, "datasetVersion": manifest["fingerprint"]["data"]}
+    event: dict[str, Any] = {
+        "eventType": "COMPLETE",
+        "eventTime": manifest["timings"]["finished"],
+        "producer": PRODUCER,
+        "schemaURL": EVENT,
+        "run": {
+            "runId": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{run.path.absolute()}#{manifest['created']}")),
+            "facets": {"mixfleet_result": facet},
+        },
+        "job": {"namespace": "mixfleet", "name": "fit"},
+        "inputs": [{**named, "facets": {"version": version}}],
+        "outputs": [{"namespace": "file", "name": str(run.path.absolute()), "facets": {}}],
+    }
+    return json.dumps(event, indent=1) + "\n"
+
+
+def _extreme(rows: list[dict[str, Any]], column: str, extreme: Callable[[list[float]], float]) -> float | None:
+    """Of certified units."""
+    values = [row[column] for row in rows if certified(row["status"]) and row[column] is not None]
+    return extreme(values) if values else None
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
