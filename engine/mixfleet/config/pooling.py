@@ -47,8 +47,10 @@ class Pooling:
 
     On the scale that a parameter is sampled on (log, or probit between bounds), its value in a unit is the channel's
     centre, plus an effect of each key column's label where `by` names several, plus the unit's own deviation, each
-    normal with a learned scale. The centre has the parameter's prior; scales are half-normal. Where channels are of one
-    type their centres lie around the type's mean, which has the prior in their place, with a learned scale too.
+    normal with a learned scale. The centre has the parameter's prior; scales are half-normal. That of a channel's
+    strength has one so much narrower that a unit's strength, deviations included, has about the prior that is stated.
+    Where channels are of one type their centres lie around the type's mean, which has the prior in their place, with a
+    learned scale too.
     """
 
     by: Annotated[str | tuple[str, ...], Reads(_read_by)] = "none"
