@@ -214,6 +214,7 @@ class Run:
         plan = self._plan(insight, rates or {})
         page = compose_report(insight, self.table, self.manifest, plan, self._forecast())
         atomic_files.make_folder(path.parent)
+        atomic_files.remove_abandoned(path)
         atomic_files.replace_bytes(path, page.encode())
         return path
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mixfleet.config import Spec, build
+from mixfleet.config import Spec
 from mixfleet.data import scaling
 from mixfleet.data.experiments.experiment import read_experiments
 from mixfleet.data.panel import Unit
@@ -185,7 +185,7 @@ def read_fleet(reader: RunReader, draws: int, *, summed: frozenset[str] = CERTIF
     archive, keys = reader.archive, reader.keys
     if not reader.keeps_panel:
         raise RunError(f"run {reader.path} did not keep its table, an older mixfleet made it; fit again")
-    spec, panel, status = build(Spec, reader.manifest["config"]), reader.table("panel"), reader.table("status")
+    spec, panel, status = reader.spec, reader.table("panel"), reader.table("status")
     tests = read_experiments(reader.table("tests"), keys) if reader.keeps_tests else {}
     known = {unit.labels: replace(unit, experiments=tests.get(unit.labels, ())) for unit in read_units(panel, keys)}
     labels, statuses = reader.labels(), status["status"].to_pylist()

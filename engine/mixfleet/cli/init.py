@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import tempfile
 import unicodedata
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +13,8 @@ import yaml
 from mixfleet.cli import printing
 from mixfleet.cli.console import AsJson, Terminal, errors_shown
 from mixfleet.data.guess import Guess, guess_settings
-from mixfleet.errors import ConfigError
+from mixfleet.errors import ConfigError, RunError
+from mixfleet.storage import atomic_files
 
 SHIPPED = frozenset({"table", "example", "simulated"})
 
@@ -69,16 +69,14 @@ def _line(key: str, value: Any) -> str:
 
 def _write(path: Path, text: str, *, force: bool) -> None:
     """Whole or not at all, and over an existing file only where that is asked for."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    there = ConfigError(f"{path} is there already: --force writes over it", key="init")
+    atomic_files.make_folder(path.parent)
+    if force:
+        atomic_files.replace_bytes(path, text.encode())
+        return
+    if os.path.lexists(path):
+        raise there
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        if force:
-            os.replace(name, path)
-        else:
-            os.link(name, path)
-    except FileExistsError as error:
-        raise ConfigError(f"{path} is there already: --force writes over it", key="init") from error
-    finally:
-        Path(name).unlink(missing_ok=True)
+        atomic_files.publish_bytes(path, text.encode())
+    except RunError as error:
+        raise there if path.exists() else error from error

@@ -5,6 +5,8 @@ folder is forced to disk last. `publish` never overwrites, `replace` does where 
 """
 
 import errno
+import fcntl
+import glob
 import hashlib
 import io
 import os
@@ -46,6 +48,9 @@ class Draft(io.RawIOBase):
         self._descriptor = -1
         with naming_disk_errors(path, 0):
             self._descriptor = os.open(self._temporary, _CREATE, 0o644)
+        # Held as long as the file is being written: `remove_abandoned` goes by it.
+        with suppress(OSError):
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     @property
     def sha256(self) -> str:
@@ -218,6 +223,19 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.glob(f".*{TEMPORARY}*"):
         if path.is_symlink() or not path.is_dir():
             remove_file(path)
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove drafts of the file that killed processes left; those that somebody still writes stay."""
+    for draft in path.parent.glob(f".{glob.escape(path.name[:80])}{TEMPORARY}*"):
+        with suppress(OSError):
+            descriptor = os.open(draft, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    os.unlink(draft)
+            finally:
+                os.close(descriptor)
 
 
 def rename(old: Path, new: Path) -> None:

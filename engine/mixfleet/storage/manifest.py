@@ -190,6 +190,23 @@ def read_finished(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def of_another_version(folder: Path, manifest: Mapping[str, Any], words: str) -> RunError:
+    """The error for a finished run that another mixfleet wrote and this one cannot read; to be raised.
+
+    Args:
+        folder: The run's.
+        manifest: The run's.
+        words: What of it is other than here.
+    """
+    version, created = (str(manifest.get(name)) for name in ("versions", "created"))
+    versions = manifest.get("versions")
+    version = versions.get("mixfleet") if isinstance(versions, Mapping) else version
+    return RunError(
+        f"run {folder} was written by another mixfleet (version {version}, {created[:10]}; this is {__version__}): "
+        f"{words}. Open it with that one, or fit again with another run.id"
+    )
+
+
 def _is_whole(manifest: Mapping[str, Any]) -> bool:
     """Whether what readers rest on is there and of its kind; files lie in the run's folder."""
     keys, files, counts = (manifest.get(name) for name in ("keys", "files", "counts"))

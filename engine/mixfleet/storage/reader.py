@@ -9,11 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from mixfleet.config import Spec, build
 from mixfleet.data.formats.parquet_file import ParquetTooLarge, read_parquet
-from mixfleet.errors import RunError
+from mixfleet.errors import ConfigError, RunError
+from mixfleet.posterior.unit_result import TABLES
 from mixfleet.storage import atomic_files
 from mixfleet.storage.draws_reader import Archive, UnitDraws
-from mixfleet.storage.manifest import read_finished
+from mixfleet.storage.manifest import of_another_version, read_finished
 from mixfleet.storage.run_folder import ARCHIVE, LATEST, SUMMARY
 
 __all__ = ["RunReader", "read_run"]
@@ -72,6 +74,18 @@ class RunReader:
             raise RunError(f"run {self.path} kept no draws; fit with output.draws=thin or full")
         return Archive(self.path / ARCHIVE, self.manifest["files"], self.manifest["units"])
 
+    @functools.cached_property
+    def spec(self) -> Spec:
+        """The settings of the run.
+
+        Raises:
+            RunError: They are those of another version of the package.
+        """
+        try:
+            return build(Spec, self.manifest["config"])
+        except ConfigError as error:
+            raise of_another_version(self.path, self.manifest, f"its settings are not read here ({error})") from error
+
     def labels(self) -> list[tuple[str, ...]]:
         """Key values of every unit, in the order of the status table and of the store of draws."""
         status = self.table("status")
@@ -101,6 +115,8 @@ class RunReader:
 
     def _read(self, name: str) -> pa.Table:
         files, file = self.manifest["files"], f"{SUMMARY}/{name}.parquet"
+        if file not in files and name in TABLES:
+            raise of_another_version(self.path, self.manifest, f"it has no table {name!r}")
         if file not in files:
             raise RunError(f"run {self.path} has no table {name!r}")
         data = atomic_files.read_checked(self.path / file, files[file]["sha256"])

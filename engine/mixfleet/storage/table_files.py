@@ -12,6 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from mixfleet.errors import ConfigError
+from mixfleet.storage.atomic_files import naming_disk_errors
 from mixfleet.storage.output_folder import output_folder
 
 __all__ = ["FORMATS", "neutralised", "restored", "write_tables"]
@@ -98,13 +99,16 @@ def _workbook(tables: Mapping[str, pa.Table]) -> bytes:
         raise ConfigError("needs openpyxl: pip install 'mixfleet[excel]'", key="format") from error
     book = openpyxl.Workbook(write_only=True)
     names: list[str] = []
-    for name, table in tables.items():
-        if table.num_rows > EXCEL_ROWS:
-            raise ConfigError(f"table {name} has {table.num_rows} rows, too many for Excel; use parquet", key="format")
-        names.append(_sheet_name(name, names))
-        _fill(book.create_sheet(names[-1]), neutralised(table))
     file = io.BytesIO()
-    book.save(file)
+    # It keeps its sheets in temporary files until it is saved.
+    with naming_disk_errors(Path("the workbook's temporary file"), 0):
+        for name, table in tables.items():
+            if table.num_rows > EXCEL_ROWS:
+                said = f"table {name} has {table.num_rows:,} rows, too many for Excel; use parquet"
+                raise ConfigError(said, key="format")
+            names.append(_sheet_name(name, names))
+            _fill(book.create_sheet(names[-1]), neutralised(table))
+        book.save(file)
     return file.getvalue()
 
 
