@@ -1,5 +1,6 @@
 """Law 5: `ok` means that every gate was passed; who passes none is set aside in full view."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from mixfleet.fitting import driver, retries
 from mixfleet.inference import certification, nuts
 from mixfleet.inference.certification import Verdict, judge
 from mixfleet.inference.scheduler import Finished
-from tests.support.quick import fit, ragged_fleet, settings, simulated, with_units
+from tests.support.quick import digests, fit, ragged_fleet, settings, simulated, with_units
 
 pytestmark = pytest.mark.usefixtures("programs")
 FLEET = ragged_fleet()
@@ -115,6 +116,25 @@ def test_the_ladder_is_climbed_rung_by_rung(
     if status == "ok_fallback":
         assert (result.diagnostics["chains"], result.diagnostics["draws"]) == (nuts.CHAINS, 200)
     assert all(len(table) for table in result.tables.values())
+
+
+def test_a_unit_that_takes_too_long_is_given_up_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, refuse = failing(99)
+    monkeypatch.setattr(certification, "judge", refuse)
+    began = time.monotonic()
+    quick = settings(ONE.data, ladder=True, max_draws=2000, rung_seconds=1e-3)
+    result = fit(ONE, quick)[ONE.units[0].labels]
+    assert (result.status, result.rung) == ("quarantined", 2)
+    assert result.reason.endswith("float64 NUTS was given up after 0.001 s (inference.rung_seconds)")
+    assert "sampling was given up after 0.001 s (inference.rung_seconds)" in result.reason
+    assert result.diagnostics["draws"] < 2000
+    assert time.monotonic() - began < 120
+
+
+def test_what_is_certified_ends_the_same_however_little_time_it_has() -> None:
+    own = settings(ONE.data)
+    little = replace(own, inference=replace(own.inference, rung_seconds=1e-6))
+    assert digests(ONE, own) == digests(ONE, little)
 
 
 def test_chains_that_only_mix_badly_are_not_sent_to_nuts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,4 +113,4 @@ def test_units_on_the_last_rung_share_one_compilation(monkeypatch: pytest.Monkey
     with compilations() as seen:
         results = fit(with_units(FLEET, FLEET.units[:3]), settings(FLEET.data, ladder=True, max_draws=256))
     assert {result.rung for result in results.values()} == {retries.FALLBACK_RUNG}
-    assert seen["_draws"] == 1
+    assert (seen["_begun"], seen["_moved"]) == (1, 1)

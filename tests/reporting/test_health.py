@@ -36,3 +36,10 @@ def test_where_half_fail_the_fleet_does() -> None:
 
 def test_every_kind_says_what_to_do() -> None:
     assert all(kind.severity in SEVERITIES and kind.title and kind.step for kind in KINDS.values())
+
+
+def test_a_loosened_gate_is_a_reason_for_review() -> None:
+    gates = ["inference.rhat_max is 1.05, usually 1.01"]
+    found = judge([("acme", "DE")], [], loosened=gates)
+    assert found.verdict == "review"
+    assert found.reasons == [f"units are certified by a loosened gate: {gates[0]}"]

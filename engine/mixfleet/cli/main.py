@@ -299,6 +299,7 @@ def _answer(run: "Run", seconds: float) -> dict[str, Any]:
         "ok": ok,
         "not_ok": units - ok,
         "statuses": statuses,
+        "loosened": run.manifest.get("loosened", []),
         "carried": run.manifest.get("base", {}).get("carried", 0),
         "units_not_ok": [
             {name: row[name] for name in (*run.manifest["keys"], "status", "reason")}

@@ -44,6 +44,10 @@ class Inference:
     ladder: bool = True
     """Units that miss a gate are tried again, harder, before they are quarantined."""
 
+    rung_seconds: Annotated[float | None, Range(0.0, open=True)] = 600.0
+    """Seconds that one unit, or group of pooled ones, may take on one rung of the ladder, compiling left out: what is
+    not certified by then is judged by what it has, and float64 NUTS is given up. None: no limit."""
+
     def __post_init__(self) -> None:
         schema.settle(self, key="inference")
         if self.ess_target < self.ess_floor:

@@ -14,7 +14,7 @@ from mixfleet.data.panel import Panel, unit_id
 from mixfleet.errors import RunError
 from mixfleet.fitting.executor import Executor
 from mixfleet.fitting.progress import OnEvent
-from mixfleet.posterior.unit_result import DIAGNOSTICS, OPTIONAL_COLUMNS, TABLES, UnitResult
+from mixfleet.posterior.unit_result import DIAGNOSTICS, OPTIONAL_COLUMNS, TABLES, UnitResult, certified
 from mixfleet.storage.manifest import unit_fingerprints
 from mixfleet.storage.reader import RunReader
 from mixfleet.storage.result_bytes import digest
@@ -42,7 +42,12 @@ class Base:
                 f"run {self.reader.path} is of an earlier version and cannot be a base: fit once without run.base"
             )
         before = dict(zip(status["unit_id"].to_pylist(), status["inputs_digest"].to_pylist(), strict=True))
-        failed = {row["unit_id"] for row in self._rows if row["status"] == "failed"}
+        # Another time, on another machine, they may do better.
+        failed = {
+            row["unit_id"]
+            for row in self._rows
+            if row["status"] == "failed" or (not certified(row["status"]) and "inference.rung_seconds" in row["reason"])
+        }
         now = unit_fingerprints(panel, spec)
         return frozenset(unit for unit, inputs in now.items() if before.get(unit) == inputs and unit not in failed)
 

@@ -18,6 +18,7 @@ from mixfleet.fitting.memory import check_memory
 from mixfleet.fitting.progress import OnEvent, Tally
 from mixfleet.fitting.retries import FALLBACK_RUNG, RETRY_PLACES, harder, keys_of, other_coordinate, result_of
 from mixfleet.inference.adaptation import HARDER_ACCEPT
+from mixfleet.inference.certification import given_up
 from mixfleet.inference.compiled import Device, program
 from mixfleet.inference.scheduler import Finished, Job, Jobs, Slots, capacity_of
 from mixfleet.models.batch import Structure, padded_weeks, prepare, structure_of
@@ -120,7 +121,11 @@ def _climb(
         for structure, finished in still:
             tally.show("falling back to NUTS", active=1)
             key = keys_of(finished.job.member.unit, spec, rung=FALLBACK_RUNG)[0]
-            last, slow = nuts.sample(finished, structure, replace(spec.inference, target_accept=HARDER_ACCEPT), key)
+            sampled = nuts.sample(finished, structure, replace(spec.inference, target_accept=HARDER_ACCEPT), key)
+            if sampled is None:
+                verdict = given_up(finished.verdict, "float64 NUTS", spec.inference.rung_seconds or 0.0)
+                sampled = replace(finished, verdict=verdict), structure
+            last, slow = sampled
             yield tally.count(result_of(last, slow, panel, moved))
 
 

@@ -27,6 +27,7 @@ from mixfleet.inference.certification import (
     UnitSample,
     Verdict,
     certify,
+    given_up,
     judge_hyper,
     past_saving,
 )
@@ -135,13 +136,19 @@ def _draw(
 ) -> tuple[GibbsState, FinishedGroup | None]:
     """Draws until all of the group is certified, or will not be; the outcome is None when told to stop."""
     checks = [n for n in CHECKS if n < inference.max_draws] + [inference.max_draws]
+    began = time.monotonic()
     while not stop.is_set():
         state, sweep = program.sweeps(data, state)
         record.add(sweep)
         if record.count < checks[0]:
             continue
         checks = [n for n in checks if n > record.count]
-        finished = _judged(record, inference, np.asarray(data.unit_keys), patience, last=not checks)
+        late = inference.rung_seconds is not None and time.monotonic() - began > inference.rung_seconds
+        finished = _judged(record, inference, np.asarray(data.unit_keys), patience, last=late or not checks)
+        if finished is not None and late:
+            seconds = inference.rung_seconds or 0.0
+            units = [replace(unit, verdict=given_up(unit.verdict, "sampling", seconds)) for unit in finished.units]
+            finished = replace(finished, units=tuple(units))
         if finished is not None:
             return state, finished
         state = with_smaller_steps(state, record.diverging(), SMALLER)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
@@ -19,6 +19,7 @@ __all__ = [
     "UnitSample",
     "Verdict",
     "certify",
+    "given_up",
     "judge",
     "judge_hyper",
     "past_saving",
@@ -60,6 +61,14 @@ class Verdict:
     ebfmi_min: float
     energy_balance: float
     """Mean of `hmc.energy_balance` over all trajectories; NaN where it was not followed."""
+
+
+def given_up(verdict: Verdict, what: str, seconds: float) -> Verdict:
+    """The verdict on what took longer than it may, which says so unless it is passed."""
+    if verdict.passed:
+        return verdict
+    said = f"{what} was given up after {seconds:g} s (inference.rung_seconds)"
+    return replace(verdict, reason="; ".join(part for part in (verdict.reason, said) if part))
 
 
 @dataclass(frozen=True, kw_only=True)

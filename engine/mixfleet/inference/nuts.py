@@ -25,17 +25,19 @@ __all__ = ["sample"]
 CHAINS = 4
 WARMUP, DRAWS = 500, 600
 DEPTH = 8
+MOVES = 50
+"""Moves between two looks at the clock."""
 
 
 def sample(
     finished: Finished, structure: Structure, inference: Inference, key: np.ndarray
-) -> tuple[Finished, Structure]:
-    """The unit sampled anew, whatever the verdict, and the structure of its draws.
+) -> tuple[Finished, Structure] | None:
+    """The unit sampled anew, whatever the verdict, and the structure of its draws; None where it takes too long.
 
     Args:
         finished: The last failed attempt.
         structure: Its structure.
-        inference: Thresholds and target acceptance.
+        inference: Thresholds, target acceptance and the seconds that it may take, compiling left out.
         key: uint32[2].
     """
     began = time.monotonic()
@@ -45,7 +47,9 @@ def sample(
         batch = jax.tree.map(jnp.asarray, stack([member], alone))
         keys = jax.random.split(jnp.asarray(key), 3)
         modes, by_chain = _modes(batch, alone, keys[:1]), jax.random.split(keys[1], CHAINS)
-        kept = _draws(alone, batch, modes, by_chain, inference.target_accept, warmup=WARMUP, draws=DRAWS)
+        kept = _draws(alone, batch, (modes, by_chain), inference)
+        if kept is None:
+            return None
         buffer = _buffer_of(kept, batch, alone)
         sample = UnitSample(
             structure=alone,
@@ -83,39 +87,78 @@ class _Kept(NamedTuple):
     steps: Int[Array, "chain draw"]
 
 
-@partial(jax.jit, static_argnames=("structure", "warmup", "draws"))
 def _draws(
+    structure: Structure, batch: UnitBatch, starts: tuple[np.ndarray, UInt32[Array, "chain 2"]], inference: Inference
+) -> _Kept | None:
+    """Draws of one chain after the other; None once they have taken longer than they may."""
+    warmup, blocks, began = -(-WARMUP // MOVES), -(-DRAWS // MOVES), None
+    target, limit = inference.target_accept, inference.rung_seconds
+    chains = []
+    for mode, key in zip(*starts, strict=True):
+        state = _begun(structure, batch, jnp.asarray(mode), key, target, warmup=WARMUP)
+        kept = []
+        for block in range(warmup + blocks):
+            moves = min(MOVES, WARMUP - block * MOVES if block < warmup else DRAWS - (block - warmup) * MOVES)
+            state, new = _moved(structure, batch, state, target, warmup=WARMUP, moves=moves)
+            kept += [new] if block >= warmup else []
+            jax.block_until_ready(state.z)
+            # What compiling took, in the first block, is no fault of the unit's.
+            began = time.monotonic() if began is None else began
+            if limit is not None and time.monotonic() - began > limit:
+                return None
+        chains.append(jax.tree.map(lambda *parts: jnp.concatenate(parts), *kept))
+    return jax.tree.map(lambda *parts: jnp.stack(parts), *chains)
+
+
+@partial(jax.jit, static_argnames=("structure", "target_accept", "warmup"))
+def _begun(
     structure: Structure,
     batch: UnitBatch,
-    modes: Float[Array, "chain coordinate"],
-    keys: UInt32[Array, "chain 2"],
+    mode: Float[Array, " coordinate"],
+    key: UInt32[Array, "2"],
     target_accept: float,
     *,
     warmup: int,
-    draws: int,
-) -> _Kept:
-    """Draws of one chain after the other. The unit is an argument, so that all units of a structure share a program."""
+) -> HMCState:
+    """A chain before its first move. The unit is an argument, so that all units of a structure share a program."""
+    return _sampler(structure, batch, mode, key, target_accept, warmup)[0]
+
+
+@partial(jax.jit, static_argnames=("structure", "target_accept", "warmup", "moves"))
+def _moved(
+    structure: Structure, batch: UnitBatch, state: HMCState, target_accept: float, *, warmup: int, moves: int
+) -> tuple[HMCState, _Kept]:
+    """A chain so many moves later, and the draws on the way."""
+    # `move` goes by settings that it shares with the beginning; what begins here anew is used by nothing.
+    move = _sampler(structure, batch, state.z, state.rng_key, target_accept, warmup)[1]
+
+    def draw(state: HMCState, _: None) -> tuple[HMCState, _Kept]:
+        state = move(state, (batch,), {})
+        return state, _Kept(state.z, state.energy, state.diverging, state.num_steps)
+
+    return jax.lax.scan(draw, state, None, length=moves)
+
+
+def _sampler(
+    structure: Structure,
+    batch: UnitBatch,
+    mode: Float[Array, " coordinate"],
+    key: UInt32[Array, "2"],
+    target_accept: float,
+    warmup: int,
+) -> tuple[HMCState, Callable[..., HMCState]]:
+    """The state of a chain that begins there, and what moves it."""
     begin, move = hmc(potential_fn_gen=partial(_potential, structure), algo="NUTS")
-
-    def chain(started: tuple[Array, Array]) -> _Kept:
-        state = begin(
-            started[0],
-            warmup,
-            dense_mass=True,
-            target_accept_prob=target_accept,
-            max_tree_depth=DEPTH,
-            model_args=(batch,),
-            rng_key=started[1],
-        )
-
-        def draw(state: HMCState, _: None) -> tuple[HMCState, _Kept]:
-            state = move(state, (batch,), {})
-            return state, _Kept(state.z, state.energy, state.diverging, state.num_steps)
-
-        state, _ = jax.lax.scan(lambda state, _: (move(state, (batch,), {}), None), state, None, length=warmup)
-        return jax.lax.scan(draw, state, None, length=draws)[1]
-
-    return jax.lax.map(chain, (modes, keys))
+    state = begin(
+        mode,
+        warmup,
+        dense_mass=True,
+        target_accept_prob=target_accept,
+        max_tree_depth=DEPTH,
+        model_args=(batch,),
+        rng_key=key,
+    )
+    return state, move
 
 
 def _modes(

@@ -12,7 +12,7 @@ import numpy as np
 from mixfleet.config import Inference
 from mixfleet.inference import adaptation
 from mixfleet.inference.adaptation import Metric
-from mixfleet.inference.certification import UnitSample, Verdict, certify, past_saving
+from mixfleet.inference.certification import UnitSample, Verdict, certify, given_up, past_saving
 from mixfleet.inference.compiled import TICKS, DrawBuffer, Program
 from mixfleet.inference.draws import Draws, Judgement
 from mixfleet.inference.hmc import HMCState
@@ -274,8 +274,16 @@ class Slots:
         later = [i for i, check in enumerate(checks) if check > count]
         return next((i for i in later if checks[i] >= needed), later[-1] if later else len(checks))
 
-    def _over(self, job: Job, verdict: Verdict, count: int, divergences: int) -> bool:
-        """Whether more draws are not needed, or will not help."""
+    def _late(self, unit: _ActiveUnit) -> bool:
+        limit = self._inference.rung_seconds
+        return limit is not None and time.monotonic() - unit.started > limit
+
+    def _over(self, unit: _ActiveUnit, verdict: Verdict, count: int, divergences: int) -> bool:
+        """Whether more draws are not needed, will not help, or would take too long."""
+        job = unit.job
+        # What is certified ends as it would with all the time there is.
+        if self._late(unit) and not verdict.passed:
+            return True
         most, ess = self._inference.max_draws, min(verdict.ess_bulk_min, verdict.ess_tail_min)
         if past_saving(divergences, most * job.copies * self._structure.chains):
             return True
@@ -310,8 +318,10 @@ class Slots:
         certified = certify(sample, self._inference)
         verdict = certified.verdict
         active_unit.check = self._next_check(job, count, min(verdict.ess_bulk_min, verdict.ess_tail_min))
-        if active_unit.check < len(self._checks(job)) and not self._over(job, verdict, count, divergences):
+        if active_unit.check < len(self._checks(job)) and not self._over(active_unit, verdict, count, divergences):
             return
+        if self._late(active_unit):
+            verdict = given_up(verdict, "sampling", self._inference.rung_seconds or 0.0)
         self._occupants.remove(active_unit)
         self._finish(
             Finished(

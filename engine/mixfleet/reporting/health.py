@@ -43,6 +43,8 @@ class Health:
     """Pass, review or fail, by unit, in the order of the status table."""
     groups: tuple[RemarkGroup, ...]
     """Remarks by kind: problems first, and the kind that concerns most units first within a severity."""
+    loosened: tuple[str, ...] = ()
+    """Gates of certification that were wider than the usual ones, in words."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -56,24 +58,26 @@ class Health:
         counts = self.counts
         if counts[FAIL] >= MANY_FAIL * len(self.units):
             return FAIL
-        return REVIEW if counts[REVIEW] or counts[FAIL] else PASS
+        return REVIEW if counts[REVIEW] or counts[FAIL] or self.loosened else PASS
 
     @property
     def reasons(self) -> list[str]:
-        """One line for each kind of problem and doubt, with how many units it concerns."""
-        return [
+        """One line for each loosened gate, and each kind of problem and doubt with how many units it concerns."""
+        gates = [f"units are certified by a loosened gate: {gate}" for gate in self.loosened]
+        return gates + [
             f"{count(group.units, 'unit')}: {KINDS[group.kind].title}"
             for group in self.groups
             if KINDS[group.kind].severity in VERDICT_OF
         ]
 
 
-def judge(units: Sequence[tuple[str, ...]], remarks: Iterable[Highlight]) -> Health:
+def judge(units: Sequence[tuple[str, ...]], remarks: Iterable[Highlight], *, loosened: Sequence[str] = ()) -> Health:
     """The verdicts that remarks lead to.
 
     Args:
         units: Labels of every unit of the table.
         remarks: What `highlights` found.
+        loosened: Gates that were wider than the usual ones, as the manifest names them.
     """
     by_kind: dict[str, list[Highlight]] = {}
     worst = dict.fromkeys(units, len(SEVERITIES))
@@ -87,4 +91,4 @@ def judge(units: Sequence[tuple[str, ...]], remarks: Iterable[Highlight]) -> Hea
         unit: VERDICT_OF.get(SEVERITIES[place], PASS) if place < len(SEVERITIES) else PASS
         for unit, place in worst.items()
     }
-    return Health(units=verdicts, groups=tuple(groups))
+    return Health(units=verdicts, groups=tuple(groups), loosened=tuple(loosened))

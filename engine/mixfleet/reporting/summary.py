@@ -105,7 +105,7 @@ def summarise(
     terms = Terms.of(manifest)
     units = [tuple(row[key] for key in keys) for row in found["status"]]
     remarks = highlights(**found, keys=keys)  # pyright: ignore[reportArgumentType]
-    health = judge(units, remarks)
+    health = judge(units, remarks, loosened=manifest.get("loosened", ()))
     days = [unit.dates[unit.observed] for unit in fleet.units if unit.observed.any()]
     sentences = [
         *_brought(insight, terms),

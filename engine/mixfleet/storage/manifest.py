@@ -32,8 +32,9 @@ _NO_RESULT = {
     "run": None,
     "compute": ("devices", "memory_limit_gib", "cache_dir", "shard"),
     "data": ("path", "experiments"),
+    "inference": ("rung_seconds",),
 }
-"""Settings that change no number of a result: whole groups (None) or some of a group."""
+"""Settings that change no number of a certified result: whole groups (None) or some of a group."""
 
 
 @dataclass(frozen=True, kw_only=True)
