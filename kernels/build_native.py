@@ -19,6 +19,7 @@ ENTRIES = (
     "convergence/native.cpp",
     "hmc/native.cpp",
     "evidence/native.cpp",
+    "response/native.cpp",
 )
 """Compiled once, with XLA's headers."""
 PASSES = (
@@ -26,6 +27,7 @@ PASSES = (
     "convergence/native_chains.cpp",
     "hmc/native_block.cpp",
     "evidence/native_lanes.cpp",
+    "response/native_draws.cpp",
 )
 """Compiled once per instruction set."""
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")

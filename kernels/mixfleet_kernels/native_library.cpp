@@ -6,8 +6,8 @@
 
 #define MIXFLEET_API extern "C" __attribute__((visibility("default")))
 
-// What library.py expects: goes up whenever arguments, results or attributes of an operation change.
-MIXFLEET_API int64_t mixfleet_interface() { return 8; }
+// What native_library.py expects: goes up whenever arguments, results or attributes of an operation change.
+MIXFLEET_API int64_t mixfleet_interface() { return 9; }
 
 MIXFLEET_API const char* mixfleet_isa() {
   switch (mixfleet::isa()) {

@@ -1,4 +1,4 @@
-"""The native library: every operation that is also written in C++, called from compiled programs on CPU.
+"""The native library: every operation that is also written in C++, called from compiled programs or from the host.
 
 It is built with the package where there is a C++ compiler. It is loaded on first use and runs the copy of each
 operation made for the processor's vector instructions; bits may differ from one instruction set to another.
@@ -18,9 +18,9 @@ HANDLERS = (
     "mixfleet_evidence_f64",
     "mixfleet_convergence_f32",
     "mixfleet_convergence_f64",
-    *(f"mixfleet_hmc_{operation}_{type}" for operation in ("density", "block") for type in ("f32", "f64")),
 )
-INTERFACE = 8
+"""Operations that compiled programs call; the host calls the others by their names."""
+INTERFACE = 9
 """What the library must say it speaks; part of every target's name, so that no cached program calls another."""
 
 

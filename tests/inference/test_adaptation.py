@@ -4,11 +4,18 @@ import numpy as np
 import pytest
 from scipy.stats import skew
 
-from mixfleet.inference.adaptation import learn, shrunken_covariance
+from mixfleet.inference.adaptation import Metric, Window, learn, shrunken_covariance
 from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 
 COORDINATES, CHAINS = 4, 8
 MIXING = np.random.default_rng(0).standard_normal((COORDINATES, COORDINATES))
+
+
+def learnt(
+    draws: np.ndarray, coordinates: SinhArcsinh, covariance: np.ndarray, *, mapped: bool
+) -> tuple[SinhArcsinh, Metric] | None:
+    [found] = learn([Window(draws, coordinates, covariance, mapped)])
+    return found
 
 
 def window(draws: int, seed: int = 1) -> np.ndarray:
@@ -35,7 +42,7 @@ KNOWN = np.diag([1e-4, 1.0, 100.0, 1e6])
 
 def test_a_metric_holds_a_covariance_with_its_factors():
     draws = window(40)
-    found = learn(draws, (unmapped(), KNOWN), mapped=False)
+    found = learnt(draws, unmapped(), KNOWN, mapped=False)
     assert found is not None
     coordinates, metric = found
     count = 40 * CHAINS
@@ -48,7 +55,7 @@ def test_a_metric_holds_a_covariance_with_its_factors():
 
 def test_mapped_draws_are_nearer_to_a_normals():
     draws = window(2000)
-    found = learn(draws, (unmapped(), np.cov(flat(draws))), mapped=True)
+    found = learnt(draws, unmapped(), np.cov(flat(draws)), mapped=True)
     assert found is not None
     coordinates, metric = found
     mapped = by_draw(coordinates).inverse(flat(draws))
@@ -61,10 +68,10 @@ def test_mapped_draws_are_nearer_to_a_normals():
 def test_few_draws_keep_what_is_known_in_the_new_coordinates():
     """From four draws of each chain comes nearly what many draws would say."""
     many, few = window(4000), window(4, seed=2)
-    told = learn(many, (unmapped(), np.cov(flat(many))), mapped=True)
+    told = learnt(many, unmapped(), np.cov(flat(many)), mapped=True)
     assert told is not None
     coordinates, metric = told
-    found = learn(few, (coordinates, np.asarray(metric.covariance)), mapped=True)
+    found = learnt(few, coordinates, np.asarray(metric.covariance), mapped=True)
     assert found is not None
     mapped = by_draw(found[0]).inverse(flat(many))
     factor = np.linalg.cholesky(np.cov(mapped))
@@ -75,8 +82,8 @@ def test_few_draws_keep_what_is_known_in_the_new_coordinates():
 @pytest.mark.parametrize("mapped", [True, False])
 def test_what_is_learnt_does_not_depend_on_the_order_of_memory(mapped: bool):
     draws = window(30).astype(np.float32)
-    found = learn(draws, (unmapped(), KNOWN), mapped=mapped)
-    again = learn(np.asfortranarray(draws), (unmapped(), KNOWN), mapped=mapped)
+    found = learnt(draws, unmapped(), KNOWN, mapped=mapped)
+    again = learnt(np.asfortranarray(draws), unmapped(), KNOWN, mapped=mapped)
     assert found is not None
     assert again is not None
     for one, other in zip((*found[0], *found[1]), (*again[0], *again[1]), strict=True):
@@ -87,6 +94,17 @@ def test_what_is_learnt_does_not_depend_on_the_order_of_memory(mapped: bool):
 def test_nothing_is_learnt_from_draws_that_stand_still_or_are_no_numbers(value: float):
     draws = window(30)
     draws[:, 1] = value
-    assert learn(draws, (unmapped(), KNOWN), mapped=True) is None
-    assert (learn(draws, (unmapped(), KNOWN), mapped=False) is None) == (not np.isfinite(value))
-    assert learn(draws[:0], (unmapped(), KNOWN), mapped=True) is None
+    assert learnt(draws, unmapped(), KNOWN, mapped=True) is None
+    assert (learnt(draws, unmapped(), KNOWN, mapped=False) is None) == (not np.isfinite(value))
+    assert learnt(draws[:0], unmapped(), KNOWN, mapped=True) is None
+
+
+def test_a_unit_learns_alone_what_it_learns_among_others():
+    draws = [window(count, seed) for seed, count in enumerate((24, 30, 9))]
+    windows = [Window(own, unmapped(), KNOWN, mapped) for own, mapped in zip(draws, (True, False, True), strict=True)]
+    for together, own in zip(learn(windows), windows, strict=True):
+        [alone] = learn([own])
+        assert together is not None
+        assert alone is not None
+        for one, other in zip((*together[0], *together[1]), (*alone[0], *alone[1]), strict=True):
+            np.testing.assert_array_equal(one, other)

@@ -15,14 +15,17 @@ from mixfleet.config.measures import On
 from mixfleet.config.priors import distribution
 from mixfleet.config.schema import FrozenMapping
 from mixfleet.data.panel import Panel
-from mixfleet.inference import adaptation, compiled, hmc, native_block
+from mixfleet.inference import adaptation, compiled, draws, hmc
 from mixfleet.inference.adaptation import metric_of
-from mixfleet.inference.compiled import DrawBuffer
-from mixfleet.inference.hmc import HMCState
+from mixfleet.inference.hmc import TICKS, DrawBuffer, HMCState
+from mixfleet.inference.native_block import NativeProgram, data_of, form_of
+from mixfleet.inference.random_numbers import normals, uniforms
 from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 from mixfleet.models.batch import Structure, UnitBatch, prepare, stack, structure_of
 from mixfleet.models.log_density import evaluate_density
+from mixfleet_kernels import hmc as kernels
 from mixfleet_kernels import native_library
+from mixfleet_kernels.hmc import Evaluation
 from tests.support.lift_tests import day, with_tests
 from tests.support.units import odd_unit, panel_of
 
@@ -99,10 +102,19 @@ def lift_tests(panel: Panel) -> list[dict[str, Any]]:
     ]
 
 
-def native_form(structure: Structure) -> Any:
-    form = native_block.form_of(structure, "cpu")
+def native(structure: Structure, capacity: int = 256) -> NativeProgram:
+    form = form_of(structure, "cpu")
     assert form is not None
-    return form
+    return NativeProgram(structure, form, capacity, None)
+
+
+def found_natively(structure: Structure, batch: UnitBatch, position: Any) -> Evaluation:
+    return kernels.evaluate(data_of(native(structure).put(batch)), np.asarray(position), native(structure).form)
+
+
+def on_host(tree: Any) -> Any:
+    """Copies, which native code may change."""
+    return jax.tree.map(np.array, tree)
 
 
 def scattered(structure: Structure, batch: UnitBatch, spread: float) -> jax.Array:
@@ -118,7 +130,7 @@ def test_the_density_is_the_one_in_xla(name: str, saturation: str) -> None:
     for spread in (0.3, 2.0, 6.0):
         position = scattered(structure, batch, spread)
         expected = evaluate_density(position, batch, batch.series(structure.chains), structure)
-        found = native_block.evaluate(native_form(structure), batch, position)
+        found = found_natively(structure, batch, position)
         for ours, theirs in zip(found, expected, strict=True):
             # A lane's numbers are sums of terms as large as its largest: far out they cancel.
             size = np.max(np.abs(np.atleast_2d(theirs)), axis=0)
@@ -131,11 +143,11 @@ def test_lift_tests_are_those_in_xla(model: dict[str, Any]) -> None:
     without, alone = made(PRIORS["default"], **model)
     position = scattered(structure, batch, 1.0)
     expected = evaluate_density(position, batch, batch.series(structure.chains), structure)
-    found = native_block.evaluate(native_form(structure), batch, position)
+    found = found_natively(structure, batch, position)
     np.testing.assert_allclose(found[0], expected.value, rtol=1e-11, atol=1e-9)
     np.testing.assert_allclose(found[1], expected.gradient, rtol=1e-9, atol=1e-9)
-    told = found[0] - native_block.evaluate(native_form(without), alone, position)[0]
-    assert [bool(jnp.any(part != 0)) for part in told.reshape(3, -1)] == [True, False, True]
+    told = found[0] - found_natively(without, alone, position)[0]
+    assert [bool(np.any(part != 0)) for part in told.reshape(3, -1)] == [True, False, True]
 
 
 @pytest.mark.parametrize("chains", [2, 3, 16])
@@ -143,7 +155,7 @@ def test_any_number_of_chains_fills_its_lanes(chains: int) -> None:
     structure, batch = made(PRIORS["default"], chains=chains, lanes=3 * chains)
     position = scattered(structure, batch, 0.5)
     expected = evaluate_density(position, batch, batch.series(structure.chains), structure)
-    found = native_block.evaluate(native_form(structure), batch, position)
+    found = found_natively(structure, batch, position)
     np.testing.assert_allclose(found[1], expected.gradient, rtol=2e-11, atol=1e-10)
 
 
@@ -151,7 +163,7 @@ def test_single_precision_is_near() -> None:
     structure, batch = made(PRIORS["default"], precision="float32")
     position = scattered(structure, batch, 1.0)
     expected = evaluate_density(position, batch, batch.series(structure.chains), structure)
-    found = native_block.evaluate(native_form(structure), batch, position)
+    found = found_natively(structure, batch, position)
     np.testing.assert_allclose(found[0], expected.value, rtol=2e-5)
     np.testing.assert_allclose(found[1], expected.gradient, rtol=2e-3, atol=2e-2)
 
@@ -186,37 +198,116 @@ def started(structure: Structure, batch: UnitBatch, capacity: int = 256) -> tupl
 @pytest.mark.parametrize(("name", "lifts"), [("default", False), ("default", True), ("returns", False)])
 def test_a_block_is_the_one_in_xla(name: str, lifts: bool, chains: int) -> None:
     structure, batch = made(PRIORS[name], chains=chains, lanes=3 * chains, lifts=lifts)
-    form = native_form(structure)
+    program = native(structure)
     reference = started(structure, batch)
     for _ in range(2):
-        ours = jax.tree.map(jnp.copy, reference)
+        ours = on_host(reference)
         reference = compiled.advance(structure, batch, *reference)
-        ours = native_block.advance(form, compiled.TICKS, batch, *ours)
-        same, expected = (jax.tree.leaves(both) for both in (ours, reference))
-        for found, wanted in zip(same, expected, strict=True):
-            np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6)
+        ours = program.advance(program.put(batch), *ours)
+        assert_the_same(ours, reference)
     assert int(reference[1].filled.min()) > 8
+
+
+def assert_the_same(found: Any, expected: Any, tolerance: float = 1e-6) -> None:
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+def test_what_is_learnt_is_adopted_as_in_xla() -> None:
+    structure, batch = made(PRIORS["default"])
+    program, (state, buffer) = native(structure), started(structure, batch)
+    state, buffer = compiled.advance(structure, batch, state, buffer)
+    own_state, own_buffer = on_host((state, buffer))
+    random = np.random.default_rng(2)
+    scale = 0.1 + random.random((structure.dimension, structure.units))
+    coordinates = SinhArcsinh(np.asarray(batch.centre), scale, 0.2 * scale, 1 + 0.1 * scale)  # pyright: ignore[reportArgumentType]
+    metric = metric_of(np.stack([(0.1 + u) * np.eye(structure.dimension) for u in range(structure.units)]), float)
+    learn, settled, emptied = (
+        np.array([True, False, True]),
+        np.array([True, False, False]),
+        np.array([False, True, True]),
+    )
+    expected = compiled._adapt(state, buffer, (coordinates, metric), learn, settled, emptied)
+    found = program.adapt(own_state, own_buffer, (coordinates, metric), learn, settled, emptied)
+    assert_the_same(found[0], expected[0], 1e-9)
+    for name in ("filled", "divergences", "balance"):
+        np.testing.assert_allclose(getattr(found[1], name), getattr(expected[1], name), atol=1e-9)
+
+
+def test_units_are_inserted_as_in_xla() -> None:
+    structure, batch = made(PRIORS["default"])
+    program, (state, _) = native(structure), started(structure, batch)
+    staged = jax.tree.map(lambda leaf: leaf + jnp.ones_like(leaf), state)
+    source = np.array([-1, 2, 0], np.int32)
+    filled = np.array([3, 4, 5], np.int32)
+    found = program.insert(on_host(state), on_host(staged), filled.copy(), source)
+    assert_the_same(found, compiled._insert(state, staged, filled, source), 0)
+
+
+def test_chains_start_where_they_do_in_xla() -> None:
+    structure, batch = made(PRIORS["default"])
+    program, keys = native(structure), np.arange(2 * structure.units, dtype=np.uint32).reshape(-1, 2)
+    aims = np.full(structure.units, 0.8)
+
+    def density(position: Any) -> Any:
+        return compiled.evaluate(structure, batch, jnp.asarray(position))
+
+    expected = compiled._start(structure, density, batch.centre, keys, aims)  # pyright: ignore[reportArgumentType]
+    assert_the_same(program.start(program.put(batch), keys, aims), expected, 1e-5)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+@pytest.mark.parametrize("model", [{}, {"saturation": "hill", "coordinate": "effect"}])
+def test_draws_are_read_and_judged_as_in_xla(name: str, model: dict[str, Any]) -> None:
+    structure, batch = made(PRIORS[name], **model)
+    position = np.asarray(scattered(structure, batch, 0.3))
+    count, chains = 64, structure.chains
+    rows = np.random.default_rng(1).normal(1.0, 0.1, (structure.units, count + 8, structure.rows.count, chains))
+    moved = 0.1 * np.random.default_rng(2).standard_normal((structure.units, count + 8, structure.dimension, chains))
+    rows[:, :, : structure.dimension] = (
+        moved + np.moveaxis(position.reshape(-1, structure.units, chains), 1, 0)[:, None]
+    )
+    nothing = np.zeros(structure.units, np.int32)
+    buffer = DrawBuffer(rows, nothing, nothing, nothing, nothing)  # pyright: ignore[reportArgumentType]
+    columns = structure.columns
+    linear = draws.LinearCoefficients(np.arange(columns**2).reshape(columns, columns) / columns, np.ones(columns))
+    key, places = np.array([3, 4], np.uint32), np.array([1, 2], np.int32)
+    own = (structure, batch, buffer, linear, key, places)
+    found = draws.inspect_on_host(*own, count)
+    expected = draws.inspect(*own, np.int32(count), length=count + 8)
+    for ours, theirs in zip(found[0], expected[0], strict=True):
+        np.testing.assert_allclose(ours, np.asarray(theirs)[..., :count, :], rtol=1e-9, atol=1e-9)
+    assert_the_same(found[1], expected[1], 1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_random_numbers_are_those_of_xla(dtype: str) -> None:
+    key, tolerance = np.array([5, 6], np.uint32), 2e-6 if dtype == "float32" else 1e-13
+    expected = normals(uniforms(key[None], 7, 9, 13, jnp.dtype(dtype)))  # pyright: ignore[reportArgumentType]
+    np.testing.assert_allclose(
+        kernels.normals(key, 7, 9 * 13, dtype).reshape(9, 13), expected, rtol=tolerance, atol=tolerance
+    )
 
 
 def test_draws_beyond_the_buffer_overwrite_its_last() -> None:
     structure, batch = made(PRIORS["default"])
-    form, capacity = native_form(structure), compiled.TICKS
-    state, buffer = started(structure, batch, capacity=0)
+    program = native(structure)
+    state, buffer = on_host(started(structure, batch, capacity=0))
     for _ in range(8):
-        state, buffer = native_block.advance(form, compiled.TICKS, batch, state, buffer)
-    assert int(buffer.filled.min()) > capacity
-    assert bool(jnp.all(jnp.isfinite(buffer.rows)))
+        state, buffer = program.advance(program.put(batch), state, buffer)
+    assert int(buffer.filled.min()) > TICKS
+    assert np.all(np.isfinite(buffer.rows))
 
 
 def test_a_unit_moves_alone_as_among_others() -> None:
     structure, batch = made(PRIORS["default"])
     alone = replace(structure, units=1)
-    form = native_form(structure)
-    state, buffer = started(structure, batch)
-    first = jax.tree.map(lambda leaf: leaf, started(alone, _first(batch)))
+    together, single = native(structure), native(alone)
+    state, buffer = on_host(started(structure, batch))
+    first = on_host(started(alone, _first(batch)))
     for _ in range(2):
-        state, buffer = native_block.advance(form, compiled.TICKS, batch, state, buffer)
-        first = native_block.advance(form, compiled.TICKS, _first(batch), *first)
+        state, buffer = together.advance(together.put(batch), state, buffer)
+        first = single.advance(single.put(_first(batch)), *first)
     count = int(buffer.filled[0])
     assert count == int(first[1].filled[0])
     np.testing.assert_array_equal(buffer.rows[0, :count], first[1].rows[0, :count])

@@ -82,7 +82,7 @@ def test_the_map_of_its_own_quantiles_is_found():
     location, scale = random.normal(0, 10, 12), np.exp(random.normal(0, 3, 12))
     z = ndtri((np.arange(4000) + 0.5) / 4000)
     draws = location[:, None] + scale[:, None] * np.sinh((np.arcsinh(z) + skewness[:, None]) / tail[:, None])
-    found = fit(random.permuted(draws, axis=1))
+    [found] = fit([random.permuted(draws, axis=1)])
     normal = SinhArcsinh(*(part[:, None] for part in found)).inverse(draws)
     # A little is left to the penalties.
     assert np.max(np.abs(normal - z)[:, 40:-40]) < 0.06
@@ -90,7 +90,7 @@ def test_the_map_of_its_own_quantiles_is_found():
 
 def test_normal_draws_are_left_nearly_as_they_are():
     draws = np.random.default_rng(4).standard_normal((10, 20_000)) * 3 + 7
-    found = fit(draws)
+    [found] = fit([draws])
     assert np.max(np.abs(found.skewness)) < 0.06
     assert np.max(np.abs(np.log(found.tail))) < 0.1
     normal = SinhArcsinh(*(part[:, None] for part in found)).inverse(draws)
@@ -100,7 +100,7 @@ def test_normal_draws_are_left_nearly_as_they_are():
 def test_wild_draws_stay_within_the_bounds():
     random = np.random.default_rng(5)
     draws = np.stack([random.standard_cauchy(300) ** 3, np.exp(4 * random.standard_normal(300)), np.arange(300) > 290])
-    found = fit(draws)
+    [found] = fit([draws])
     assert np.all(np.abs(found.skewness) <= BOUNDS[0])
     assert np.all(np.abs(np.log(found.tail)) <= BOUNDS[1] + 1e-12)
     assert np.all(np.isfinite(found[:2]))
@@ -109,7 +109,7 @@ def test_wild_draws_stay_within_the_bounds():
 
 def test_draws_without_a_spread_have_no_map_and_spoil_no_other():
     good = np.random.default_rng(6).standard_normal(50)
-    found = fit(np.stack([good, np.full(50, 2.0)]))
+    [found] = fit([np.stack([good, np.full(50, 2.0)])])
     assert np.all(np.isnan([found.location[1], found.scale[1]]))
-    for part, alone in zip(found, fit(good[None]), strict=True):
+    for part, alone in zip(found, fit([good[None]])[0], strict=True):
         np.testing.assert_allclose(part[0], alone[0], rtol=1e-6)

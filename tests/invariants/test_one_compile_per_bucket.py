@@ -6,16 +6,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import jax
 import pytest
 from jax import monitoring
 
 from mixfleet.config import Output, Override, Prior, preset
 from mixfleet.config.priors import distribution
 from mixfleet.fitting import driver, retries
-from mixfleet.inference import certification, nuts, scheduler
+from mixfleet.inference import certification, native_block, nuts, scheduler
 from mixfleet.inference import compiled as programs
 from mixfleet.inference.certification import Verdict, judge
 from mixfleet.models.batch import padded_weeks
+from mixfleet_kernels import native_library
 from tests.support.quick import ENOUGH, fit, ragged_fleet, settings, with_units
 
 pytestmark = pytest.mark.usefixtures("programs")
@@ -42,6 +44,7 @@ def compilations() -> Iterator[Counter[str]]:
 def test_ragged_units_share_one_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len({len(unit.dates) for unit in FLEET.units}) > 2
     assert len({padded_weeks(len(unit.dates)) for unit in FLEET.units}) == 1
+    monkeypatch.setattr(native_block, "form_of", lambda *_: None)
     monkeypatch.setattr(driver, "workers_of", lambda devices: devices * 3)
     asked: Counter[str] = Counter()
     compiled = programs.compiled
@@ -58,6 +61,17 @@ def test_ragged_units_share_one_compilation(monkeypatch: pytest.MonkeyPatch) -> 
     # None where an earlier test of this process has compiled them.
     assert all(seen[name] <= 1 for name in PARTS)
     assert programs.program.cache_info().misses == 1
+    programs.program.cache_clear()
+
+
+@pytest.mark.skipif(not native_library.available(), reason="needs the native library")
+def test_a_fit_in_native_code_compiles_nothing() -> None:
+    programs.program.cache_clear()
+    jax.clear_caches()
+    with compilations() as seen:
+        results = fit(FLEET)
+    assert all(result.tables["roi"] for result in results.values())
+    assert not seen
 
 
 def test_what_is_data_compiles_nothing() -> None:

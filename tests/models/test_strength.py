@@ -10,7 +10,7 @@ from mixfleet.data.panel import Panel
 from mixfleet.errors import ConfigError
 from mixfleet.models.batch import prepare, structure_of
 from mixfleet.models.media.term import media_term
-from mixfleet.posterior.prior_draws import prior_value
+from mixfleet.posterior.prior_draws import prior_response
 from tests.support.units import odd_unit, panel_of
 
 WORTH = 2.5
@@ -28,9 +28,9 @@ def panel() -> Panel:
 def brought(panel: Panel, spec: Spec) -> np.ndarray:
     """Value that each channel brings over the fitted weeks under the prior, by draw."""
     member = prepare(panel.units[0], panel, spec)
-    value = np.zeros(len(member.arrays["media"]))
-    value[: len(member.fitted)] = np.where(member.fitted, WORTH, 0.0)
-    return prior_value(member, member.arrays["media"], value, media_term(Model(), panel.channels))
+    value = np.zeros((len(member.arrays["media"]), 1))
+    value[: len(member.fitted), 0] = np.where(member.fitted, WORTH, 0.0)
+    return prior_response(member, member.arrays["media"], value, media_term(Model(), panel.channels)).total[0]
 
 
 def test_a_prior_of_roi_is_the_roi_that_tables_have(panel: Panel):

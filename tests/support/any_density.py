@@ -118,7 +118,8 @@ class _Chains:
             if block in ends:
                 old = jax.tree.map(np.asarray, state.adaptation)
                 known = SinhArcsinh(*(part[:, 0] for part in old.coordinates)), old.metric.covariance[0]
-                found = adaptation.learn(np.concatenate(window)[-WINDOW_ROWS:], known, mapped=block > ends[0])
+                draws = np.concatenate(window)[-WINDOW_ROWS:]
+                [found] = adaptation.learn([adaptation.Window(draws, *known, mapped=block > ends[0])])
                 if found is not None:
                     coordinates, metric = found
                     coordinates = jax.tree.map(lambda part: jnp.asarray(part)[:, None], coordinates)

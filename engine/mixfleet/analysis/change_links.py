@@ -139,7 +139,7 @@ def _evaluated(
 ) -> tuple[Float[np.ndarray, "channel draw"], Float[np.ndarray, "week draw"]]:
     """Return of each channel on what was spent, and the expected KPI of the unit's weeks."""
     weights, price = value_weights(series.counted, series.value)
-    sums, media = map(np.asarray, decompose(series.media, weights, series.curves, term=fleet.term))
+    sums, media, _ = decompose(series.media, weights, series.curves, term=fleet.term)
     spend = np.nansum(np.where(series.counted[:, None], series.spend, 0.0), axis=0)
     returns = sums[-1] * price / np.where(spend > 0, spend, np.nan)[:, None]
     weeks = len(unit.dates)

@@ -4,6 +4,8 @@ References:
     Hoffman and Gelman (2014), The No-U-Turn Sampler, section 3.2 (dual averaging), arXiv:1111.4246.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,12 +15,14 @@ from jaxtyping import Array, Bool, Float
 
 from mixfleet.inference import sinh_arcsinh
 from mixfleet.inference.sinh_arcsinh import SinhArcsinh
+from mixfleet_kernels.dtypes import library_of
 
 __all__ = [
     "HARDER_ACCEPT",
     "Adaptation",
     "Metric",
     "Stepping",
+    "Window",
     "adapt_step",
     "first_adaptation",
     "first_stepping",
@@ -112,26 +116,42 @@ def first_adaptation(metric: Metric, target_accept: Float[Array, " unit"]) -> Ad
     )
 
 
-def learn(
-    draws: Float[np.ndarray, "draw coordinate chain"],
-    known: tuple[SinhArcsinh, Float[np.ndarray, "coordinate coordinate"]],
-    *,
-    mapped: bool,
-) -> tuple[SinhArcsinh, Metric] | None:
-    """Coordinates and metric of one unit from a window's draws, on the host; None where the draws allow none.
+class Window(NamedTuple):
+    """What one unit learns from."""
 
-    Args:
-        draws: In the model's own coordinates.
-        known: Coordinates [coordinate] and covariance in them that made the draws.
-        mapped: Coordinates are fitted to the draws; else they stay as they are.
+    draws: Float[np.ndarray, "draw coordinate chain"]
+    """In the model's own coordinates."""
+    coordinates: SinhArcsinh
+    """That made the draws; each part [coordinate]."""
+    covariance: Float[np.ndarray, "coordinate coordinate"]
+    """In those coordinates, of the metric that made them."""
+    mapped: bool
+    """Coordinates are fitted to the draws; else they stay as they are."""
+
+
+def learn(windows: Sequence[Window]) -> list[tuple[SinhArcsinh, Metric] | None]:
+    """Coordinates and metric of units from a window's draws each, on the host; None where the draws allow none.
+
+    No unit's depend on the others.
     """
-    if draws.size == 0 or not np.all(np.isfinite(draws)):
-        return None
-    flat = np.ascontiguousarray(np.moveaxis(draws, 1, 0), float).reshape(draws.shape[1], -1)
-    coordinates, covariance = known
+    usable = [window.draws.size > 0 and bool(np.all(np.isfinite(window.draws))) for window in windows]
+    flat = [
+        np.ascontiguousarray(np.moveaxis(window.draws, 1, 0), float).reshape(window.draws.shape[1], -1)
+        for window in windows
+    ]
+    fitted = [i for i, window in enumerate(windows) if usable[i] and window.mapped]
+    maps = dict(zip(fitted, sinh_arcsinh.fit([flat[i] for i in fitted]) if fitted else (), strict=True))
+    every = enumerate(windows)
+    return [_learnt(window, flat[i], maps.get(i)) if usable[i] else None for i, window in every]
+
+
+def _learnt(
+    window: Window, flat: Float[np.ndarray, "coordinate draw"], fitted: SinhArcsinh | None
+) -> tuple[SinhArcsinh, Metric] | None:
+    coordinates, covariance = window.coordinates, window.covariance
     positions = _by_draw(coordinates).inverse(flat)
-    if mapped:
-        coordinates, before = sinh_arcsinh.fit(flat), positions.std(axis=1)
+    if fitted is not None:
+        coordinates, before = fitted, positions.std(axis=1)
         positions = _by_draw(coordinates).inverse(flat)
         with np.errstate(divide="ignore", invalid="ignore"):
             stretch = positions.std(axis=1) / before
@@ -162,20 +182,21 @@ def shrunken_covariance(scatter: Any, draws: Any, known: Any) -> Any:
 
 def first_stepping(units: int, target_accept: Float[Array, " unit"]) -> Stepping:
     """Step sizes before any trajectory."""
-    log_step = jnp.full(units, jnp.log(FIRST_STEP), target_accept.dtype)
-    return restarted(log_step, jnp.ones(units, bool), target_accept)
+    library = library_of(target_accept)
+    log_step = library.full(units, math.log(FIRST_STEP), target_accept.dtype)
+    return restarted(log_step, library.ones(units, bool), target_accept)
 
 
 def restarted(
     log_step: Float[Array, " unit"], adapting: Bool[Array, " unit"], target_accept: Float[Array, " unit"]
 ) -> Stepping:
     """Adaptation from the beginning, around these step sizes."""
-    nothing = jnp.zeros_like(log_step)
+    nothing = library_of(log_step).zeros_like(log_step)
     return Stepping(
         log_step=log_step,
         log_average=log_step,
         shortfall=nothing,
-        centre=log_step + jnp.log(2.0).astype(log_step.dtype),
+        centre=log_step + log_step.dtype.type(math.log(2.0)),
         updates=nothing,
         adapting=adapting,
         target_accept=target_accept,
@@ -198,7 +219,7 @@ def adapt_step(stepping: Stepping, done: Bool[Array, " unit"], accept: Float[Arr
 def settle(stepping: Stepping, which: Bool[Array, " unit"]) -> Stepping:
     """The stepping with adaptation over in the units of `which`: the averaged step size holds from now on."""
     return stepping._replace(
-        log_step=jnp.where(which, stepping.log_average, stepping.log_step),
+        log_step=library_of(stepping.log_step).where(which, stepping.log_average, stepping.log_step),
         adapting=stepping.adapting & ~which,
     )
 

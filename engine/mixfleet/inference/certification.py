@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, Int, UInt32
 from numpy.typing import ArrayLike
 
 from mixfleet.config import Inference
-from mixfleet.inference.compiled import DrawBuffer
-from mixfleet.inference.draws import Draws, Judgement, LinearCoefficients, inspect
+from mixfleet.inference.draws import Draws, Judgement, LinearCoefficients, inspect, inspect_on_host
+from mixfleet.inference.hmc import DrawBuffer
 from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch
 
 __all__ = [
@@ -115,16 +115,12 @@ def certify(sample: UnitSample, inference: Inference) -> Certified:
     linear = LinearCoefficients(
         np.asarray(member.loading, structure.dtype), np.asarray(member.prior_mean, structure.dtype)
     )
-    drawn, judgement = inspect(
-        structure,
-        sample.batch,
-        sample.buffer,
-        linear,
-        sample.key,
-        sample.places,
-        np.int32(sample.count),
-        length=sample.length,
-    )
+    own = (structure, sample.batch, sample.buffer, linear)
+    if isinstance(sample.buffer.rows, np.ndarray):
+        drawn, judgement = inspect_on_host(*own, np.asarray(sample.key), sample.places, sample.count)
+    else:
+        count = np.int32(sample.count)
+        drawn, judgement = inspect(*own, sample.key, sample.places, count, length=sample.length)
     judgement = Judgement(*(np.asarray(part) for part in judgement))
     verdict = judge(
         judgement,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,19 +12,13 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from mixfleet.inference import adaptation, hmc, initialization, native_block
 from mixfleet.inference.adaptation import Metric
-from mixfleet.inference.hmc import HMCState, LogDensity, lanes_of
+from mixfleet.inference.hmc import TICKS, WINDOW_ROWS, DrawBuffer, HMCState, LogDensity, lanes_of
+from mixfleet.inference.native_block import NativeProgram
 from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 from mixfleet.models.batch import Structure, UnitBatch, batch_shapes
 from mixfleet.models.log_density import evaluate_density
 
 __all__ = ["COMPILER_OPTIONS", "TICKS", "Device", "DrawBuffer", "Program", "compiled", "evaluate", "program"]
-
-TICKS = 64
-"""Gradients of every lane between two visits to the host."""
-
-WINDOW_ROWS = 256
-"""Draws per chain, the latest, that a warm-up learns from at most."""
-
 
 COMPILER_OPTIONS = {"xla_cpu_multi_thread_eigen": False}
 """One thread per program on CPU: tiles already share the cores."""
@@ -36,27 +30,16 @@ Device = Any
 """A `jax.Device`, which jax declares as a variable that no annotation may use."""
 
 
-class DrawBuffer(NamedTuple):
-    """Draws of a tile's units so far; a row holds position, extra, log density and energy of every chain."""
-
-    rows: Float[Array, "unit draw field chain"]
-    filled: Int[Array, " unit"]
-    """Draws per chain so far."""
-    divergences: Int[Array, " unit"]
-    accept: Float[Array, " unit"]
-    """Mean acceptance of the last block."""
-    balance: Float[Array, "unit chain"]
-    """Sum over the draws of `hmc.energy_balance`."""
-
-
 class Program:
     """The functions of one structure on one device, compiled once, several at a time, whatever the units are.
+
+    `native_block.NativeProgram` has the same functions, for the host.
 
     A function waits for its own compilation alone, so the first units start while later steps still compile.
     """
 
     def __init__(self, structure: Structure, capacity: int, device: Device) -> None:
-        self.structure, self.capacity, self.device = structure, capacity, device
+        self.structure, self.capacity, self.device, self.form = structure, capacity, device, None
         place = jax.sharding.SingleDeviceSharding(device)
 
         def shapes(tree: Any) -> Any:
@@ -70,13 +53,8 @@ class Program:
             key = jax.ShapeDtypeStruct((structure.units, 2), jnp.uint32, sharding=place)
             state = shapes(jax.eval_shape(partial(_abstract_state, structure), batch, key))
             buffer = shapes(jax.eval_shape(partial(_empty_buffer, structure, capacity)))
-        form = native_block.form_of(structure, device.platform)
-        if form is None:
-            self._evaluate = compiled(evaluate, structure, batch, state.here.position)
-            self._advance = compiled(advance, structure, batch, state, buffer)
-        else:
-            self._evaluate = compiled(native_block.evaluate, form, batch, state.here.position)
-            self._advance = compiled(native_block.advance, form, TICKS, batch, state, buffer)
+        self._evaluate = compiled(evaluate, structure, batch, state.here.position)
+        self._advance = compiled(advance, structure, batch, state, buffer)
         learnt = shapes(jax.eval_shape(lambda state: state.adaptation[:2], state))
         number = jax.ShapeDtypeStruct((), jnp.int32, sharding=place)
         self._window = compiled(_window, buffer.rows, buffer.filled, number)
@@ -155,9 +133,10 @@ class Program:
 
 
 @lru_cache(maxsize=16)
-def program(structure: Structure, capacity: int, device: Device) -> Program:
-    """The program of a structure on a device; the same one for every run of this process."""
-    return Program(structure, capacity, device)
+def program(structure: Structure, capacity: int, device: Device) -> Program | NativeProgram:
+    """The program of a structure on a device, native where there is one; the same for every run of this process."""
+    form = native_block.form_of(structure, device.platform)
+    return Program(structure, capacity, device) if form is None else NativeProgram(structure, form, capacity, device)
 
 
 def compiled(function: Any, *arguments: Any) -> "Future[Callable[..., Any]]":

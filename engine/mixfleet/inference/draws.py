@@ -1,7 +1,7 @@
 """Draws: one unit's rows of a draw buffer as parameters of the model, judged and ready for the host."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,15 +9,21 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from mixfleet.inference import diagnostics
-from mixfleet.inference.compiled import COMPILER_OPTIONS, DrawBuffer
+from mixfleet.inference.compiled import COMPILER_OPTIONS
+from mixfleet.inference.hmc import DrawBuffer
+from mixfleet.inference.random_numbers import normals, uniforms
 from mixfleet.models.batch import Structure, UnitBatch
-from mixfleet.models.transforms import natural
+from mixfleet.models.parameters import Block
+from mixfleet.models.transforms import Natural, natural
+from mixfleet_kernels import hmc as kernels
+from mixfleet_kernels.convergence import convergence_on_host
+from mixfleet_kernels.dtypes import library_of
 
-__all__ = ["Draws", "Judgement", "LinearCoefficients", "inspect", "parameter_quantities"]
+__all__ = ["Draws", "Judgement", "LinearCoefficients", "inspect", "inspect_on_host", "parameter_quantities"]
 
 
-COEFFICIENTS = 1
-"""What a unit's key is folded with to draw its coefficients; the sampler's own draws fold it otherwise."""
+COEFFICIENTS = 2**32 - 3
+"""Number that no trajectory reaches, for the random draws of a unit's coefficients."""
 
 Values = Array | np.ndarray
 """On device, or brought to the host."""
@@ -95,34 +101,93 @@ def inspect(
     """
     copies = [jax.lax.dynamic_index_in_dim(buffer.rows, place, keepdims=False)[:length] for place in places]
     rows = jnp.concatenate(copies, axis=-1)
-    own = _only(batch, places[0])
-    drawn = _drawn(structure, own, rows, linear, jax.random.fold_in(key, COEFFICIENTS))
+    chains, own = rows.shape[-1], _only(batch, places[0])
+    fields = jnp.moveaxis(rows, 1, 0).reshape(-1, length * chains)
+    hyper = jnp.repeat(own.hyper, length * chains, axis=-1)
+    parameters = natural(structure.rows.position(fields), hyper, structure, own)
+    numbers = normals(uniforms(key[None], COEFFICIENTS, length * structure.columns, chains, rows.dtype))
+    drawn = _drawn(structure, own, fields, parameters, numbers.reshape(length, -1, chains), linear)
+    quantities = _quantities(structure, own, drawn)
+    judged = diagnostics.diagnose(quantities, count)
+    valid = jnp.arange(length) < count
+    same = (drawn.value[1:] == drawn.value[:-1]) & valid[1:, None]
+    judgement = Judgement(
+        *judged,
+        ebfmi=diagnostics.ebfmi(structure.rows.energy(jnp.moveaxis(rows, 1, 0)).T, count),
+        repeated=jnp.sum(same, axis=0) / jnp.maximum(count - 1, 1),
+        finite=jnp.all(jnp.where(valid[:, None], jnp.isfinite(quantities), True)),
+    )
+    return drawn, judgement
+
+
+def inspect_on_host(
+    structure: Structure,
+    batch: UnitBatch,
+    buffer: DrawBuffer,
+    linear: LinearCoefficients,
+    key: UInt32[np.ndarray, "2"],
+    places: Int[np.ndarray, " copy"],
+    count: int,
+) -> tuple[Draws, Judgement]:
+    """As `inspect`, of arrays of numpy and in native code; of a model that has a `native_block.form_of`."""
+    rows = np.concatenate([np.asarray(buffer.rows[place, :count]) for place in places], axis=-1)
+    chains, place = rows.shape[-1], int(places[0])
+    fields = np.ascontiguousarray(np.moveaxis(rows, 1, 0)).reshape(rows.shape[1], -1)
+    first = slice(place, place + 1)
+    parts: Any = {name: part[first] if name == "basis" else part[..., first] for name, part in batch._asdict().items()}
+    own = UnitBatch(**parts)
+    numbers = kernels.normals(key, COEFFICIENTS, count * structure.columns * chains, rows.dtype)
+    parameters = _natural_on_host(structure, own, fields)
+    drawn = _drawn(structure, own, fields, parameters, numbers.reshape(count, -1, chains), linear)
+    quantities = _quantities(structure, own, drawn)
+    energy = np.asarray(structure.rows.energy(fields), float).reshape(count, chains)
+    centred = energy - energy.sum(axis=0) / count
+    judgement = Judgement(
+        *convergence_on_host(quantities),
+        ebfmi=np.square(np.diff(energy, axis=0)).sum(axis=0) / np.square(centred).sum(axis=0),
+        repeated=np.sum(drawn.value[1:] == drawn.value[:-1], axis=0) / max(count - 1, 1),  # pyright: ignore[reportArgumentType]
+        finite=np.all(np.isfinite(quantities)),  # pyright: ignore[reportArgumentType]
+    )
+    return drawn, judgement
+
+
+def _natural_on_host(structure: Structure, own: UnitBatch, fields: Float[np.ndarray, "field lane"]) -> Natural:
+    layout, hyper = structure.layout, np.asarray(own.hyper)[..., 0]
+    blocks = (*layout.sampled, *layout.observation)
+    rows = np.concatenate([np.arange(block.first, block.first + block.size) for block in blocks])
+    families = [block.family for block in blocks for _ in range(block.size)]
+    found = dict(zip(rows.tolist(), kernels.constrained(families, hyper[:, rows], fields[rows]), strict=True))
+
+    def values(block: Block) -> Any:
+        if block.fixed:
+            return np.broadcast_to(hyper[0, block.rows, None], (block.size, fields.shape[1]))
+        return np.stack([found[row] for row in range(block.first, block.first + block.size)])
+
+    strength = kernels.log_strengths(structure.strengths, fields[layout.effect.rows])
+    return Natural(
+        shape=tuple(values(block) for block in layout.shapes),
+        strength=np.exp(strength + own.log_strength_unit),  # pyright: ignore[reportArgumentType]
+        observation=tuple(values(block)[0] for block in layout.observation),
+    )
+
+
+def _quantities(structure: Structure, own: UnitBatch, drawn: Draws) -> Any:
+    """All that is judged."""
+    library = library_of(drawn.value)
     # A channel that is absent contributes zero in every draw, and no diagnostic is defined on a constant.
     present = own.active[..., None] > 0
-    total = jnp.where(jnp.any(present), jnp.sum(drawn.contribution, axis=0), drawn.observation[0])
-    quantities = jnp.concatenate(
+    total = library.where(library.any(present), library.sum(drawn.contribution, axis=0), drawn.observation[0])
+    return library.concatenate(
         [
             *_judged(structure, drawn.shape),
             drawn.effect,
-            jnp.where(present, drawn.contribution, drawn.effect),
+            library.where(present, drawn.contribution, drawn.effect),
             drawn.observation,
             drawn.coefficients,
             total[None],
             drawn.value[None],
         ]
     )
-    judged = diagnostics.diagnose(quantities, count)
-    valid = jnp.arange(length) < count
-    same = (drawn.value[1:] == drawn.value[:-1]) & valid[1:, None]
-    judgement = Judgement(
-        rhat=judged.rhat,
-        ess_bulk=judged.ess_bulk,
-        ess_tail=judged.ess_tail,
-        ebfmi=diagnostics.ebfmi(structure.rows.energy(jnp.moveaxis(rows, 1, 0)).T, count),
-        repeated=jnp.sum(same, axis=0) / jnp.maximum(count - 1, 1),
-        finite=jnp.all(jnp.where(valid[:, None], jnp.isfinite(quantities), True)),
-    )
-    return drawn, judgement
 
 
 def _judged(
@@ -149,41 +214,39 @@ def _only(batch: UnitBatch, unit: Int[Array, ""]) -> UnitBatch:
 def _drawn(
     structure: Structure,
     own: UnitBatch,
-    rows: Float[Array, "draw field chain"],
+    fields: Float[Values, "field lane"],
+    parameters: Natural,
+    numbers: Float[Values, "draw column chain"],
     linear: LinearCoefficients,
-    key: UInt32[Array, "2"],
 ) -> Draws:
-    length, _, chains = rows.shape
-    lanes = length * chains
-    fields = jnp.moveaxis(rows, 1, 0).reshape(-1, lanes)
-    position, mean_response = structure.rows.position(fields), structure.rows.mean_response(fields)
-    projection = structure.rows.projection(fields)
-    parameters = natural(position, jnp.repeat(own.hyper, lanes, axis=-1), structure, own)
+    """Parameters and, from standard normal numbers, coefficients."""
+    library, (length, _, chains) = library_of(fields), numbers.shape
+    mean_response, projection = structure.rows.mean_response(fields), structure.rows.projection(fields)
     if structure.model.coordinate == "effect":
         effect, contribution = parameters.strength, parameters.strength * mean_response
     else:
         effect, contribution = parameters.strength / mean_response, parameters.strength
-
     s2 = parameters.observation[0] ** 2
     total = s2 + own.variance
-    white = jax.random.normal(key, (structure.columns, lanes), rows.dtype)
-    along = jnp.sqrt(own.variance) * projection / total + jnp.sqrt(s2 / total) * white
+    white = library.moveaxis(numbers, 1, 0).reshape(projection.shape)
+    along = library.sqrt(own.variance) * projection / total + library.sqrt(s2 / total) * white
     if structure.layout.coefficients is not None:
         along = projection
     if structure.shared:
         # Pooled coefficients were drawn by the sampler.
-        along = along.at[-structure.shared :].set(projection[-structure.shared :])
-    coefficients = jnp.asarray(linear.prior_mean)[:, None] + jnp.matmul(linear.loading, along, precision="highest")
+        along = library.concatenate([along[: -structure.shared], projection[-structure.shared :]])
+    loaded = library.einsum("ij,jl->il", linear.loading, along, **({} if library is np else {"precision": "highest"}))
+    coefficients = linear.prior_mean[:, None] + loaded
 
-    def by_draw(values: Array) -> Array:
+    def by_draw(values: Values) -> Any:
         return values.reshape(*values.shape[:-1], length, chains)
 
-    nothing = jnp.zeros((0, structure.channels, lanes), rows.dtype)
+    nothing = library.zeros((0, structure.channels, length * chains), fields.dtype)
     return Draws(
         shape=by_draw(structure.layout.wide(parameters.shape) if parameters.shape else nothing),
         effect=by_draw(effect),
         contribution=by_draw(contribution * own.active),
-        observation=by_draw(jnp.stack(parameters.observation)),
+        observation=by_draw(library.stack(parameters.observation)),
         coefficients=by_draw(coefficients),
         value=by_draw(structure.rows.log_density(fields)),
     )

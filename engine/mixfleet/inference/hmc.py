@@ -25,6 +25,9 @@ from mixfleet_kernels.reductions import sum_rows
 Chosen = TypeVar("Chosen")
 
 __all__ = [
+    "TICKS",
+    "WINDOW_ROWS",
+    "DrawBuffer",
     "HMCState",
     "LogDensity",
     "Point",
@@ -41,6 +44,12 @@ __all__ = [
 
 MAX_STEPS = 64
 """Leapfrog steps of one trajectory at most: a bound on the work of a unit whose step size collapses."""
+
+TICKS = 64
+"""Gradients of every lane between two visits to the host."""
+
+WINDOW_ROWS = 256
+"""Draws per chain, the latest, that a warm-up learns from at most."""
 
 QUARTER_TURN = 1.5707963
 """Length of trajectory, in units of the whitened posterior, after which a Gaussian's draws are independent."""
@@ -93,6 +102,19 @@ class Trace(NamedTuple):
     energy: Float[Array, " lane"]
     accept: Float[Array, " lane"]
     diverged: Bool[Array, " lane"]
+
+
+class DrawBuffer(NamedTuple):
+    """Draws of a tile's units so far; a row holds position, extra, log density and energy of every chain."""
+
+    rows: Float[Array, "unit draw field chain"]
+    filled: Int[Array, " unit"]
+    """Draws per chain so far."""
+    divergences: Int[Array, " unit"]
+    accept: Float[Array, " unit"]
+    """Mean acceptance of the last block."""
+    balance: Float[Array, "unit chain"]
+    """Sum over the draws of `energy_balance`."""
 
 
 class _Draws(NamedTuple):

@@ -6,16 +6,14 @@ References:
     Kingma and Ba (2015), Adam: a method for stochastic optimization, arXiv:1412.6980.
 """
 
-from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Array, Float, UInt32
 
 from mixfleet.inference.adaptation import Metric, metric_of
 from mixfleet.inference.hmc import LogDensity
-from mixfleet.inference.random_numbers import normals, uniforms
+from mixfleet.inference.random_numbers import white_numbers
 
 __all__ = ["laplace", "optimise", "scatter", "scattered"]
 
@@ -60,7 +58,7 @@ def optimise(
         key: uint32[unit, 2].
     """
     position = np.repeat(np.asarray(centre), chains, axis=1)
-    position = position + 0.5 * _white_numbers(key, JITTERING, position)
+    position = position + 0.5 * _white_numbers(key, JITTERING, position).reshape(position.shape)
     best, top = position, np.full(position.shape[1], -np.inf, position.dtype)
     mean, square = np.zeros_like(position), np.zeros_like(position)
     with np.errstate(all="ignore"):
@@ -154,15 +152,11 @@ def scatter(
 
 def scattered(metric: Metric, key: Any, like: Lanes) -> Lanes:
     """Normal numbers with the metric's covariance, of the shape and type of `like`."""
-    numbers = _white_numbers(key, SCATTERING, like).reshape(len(like), len(metric.upper), -1)
+    numbers = _white_numbers(key, SCATTERING, like)
     return np.einsum("uji,juk->iuk", np.asarray(metric.upper), numbers).reshape(like.shape)
 
 
-def _white_numbers(key: UInt32[Array | np.ndarray, "unit 2"], number: int, like: Lanes) -> Lanes:
-    """Standard normal numbers of the shape and type of `like`, drawn before the first trajectory."""
-    return np.asarray(_white(key, np.uint32(number), *like.shape, like.dtype.name))
-
-
-@partial(jax.jit, static_argnums=(2, 3, 4))
-def _white(key: Array, number: Array, rows: int, lanes: int, dtype: str) -> Array:
-    return normals(uniforms(key, number, rows, lanes, jax.numpy.dtype(dtype)))
+def _white_numbers(key: UInt32[Array | np.ndarray, "unit 2"], number: int, like: Lanes) -> np.ndarray:
+    """Standard normal numbers [coordinate, unit, chain] of the type of `like`, drawn before the first trajectory."""
+    coordinates, lanes = like.shape
+    return white_numbers(key, number, coordinates, lanes // len(key), like.dtype.name)

@@ -9,13 +9,16 @@ References:
 
 import hashlib
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
-__all__ = ["hashed_key", "normals", "threefry", "uniforms"]
+from mixfleet_kernels import hmc, native_library
+
+__all__ = ["hashed_key", "normals", "threefry", "uniforms", "white_numbers"]
 
 ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
 PARITY = 0x1BD11BDA
@@ -64,3 +67,18 @@ def uniforms(
 def normals(uniform: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Standard normal numbers from uniform ones."""
     return math.sqrt(2) * jax.lax.erf_inv(2 * uniform - 1)
+
+
+def white_numbers(
+    key: UInt32[Array | np.ndarray, "unit 2"], number: int, rows: int, chains: int, dtype: str
+) -> Float[np.ndarray, "row unit chain"]:
+    """Standard normal numbers of each unit's trajectory `number`, on the host; in native code where there is any."""
+    if native_library.available():
+        own = [hmc.normals(one, number, rows * chains, dtype) for one in np.asarray(key)]
+        return np.stack([values.reshape(rows, chains) for values in own], axis=1)
+    return np.asarray(_white(key, np.uint32(number), rows, len(key) * chains, dtype)).reshape(rows, len(key), chains)
+
+
+@partial(jax.jit, static_argnums=(2, 3, 4))
+def _white(key: Array, number: Array, rows: int, lanes: int, dtype: str) -> Array:
+    return normals(uniforms(key, number, rows, lanes, jnp.dtype(dtype)))

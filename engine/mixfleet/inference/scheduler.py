@@ -11,11 +11,12 @@ import numpy as np
 
 from mixfleet.config import Inference
 from mixfleet.inference import adaptation
-from mixfleet.inference.adaptation import Metric
+from mixfleet.inference.adaptation import Metric, Window
 from mixfleet.inference.certification import UnitSample, Verdict, certify, given_up, past_saving
-from mixfleet.inference.compiled import TICKS, DrawBuffer, Program
+from mixfleet.inference.compiled import Program
 from mixfleet.inference.draws import Draws, Judgement
-from mixfleet.inference.hmc import HMCState
+from mixfleet.inference.hmc import TICKS, DrawBuffer, HMCState
+from mixfleet.inference.native_block import NativeProgram
 from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 from mixfleet.models.batch import PreparedUnit, UnitBatch, stack
 
@@ -130,7 +131,7 @@ class Slots:
 
     def __init__(
         self,
-        program: Program,
+        program: Program | NativeProgram,
         inference: Inference,
         jobs: Jobs,
         finish: Callable[[Finished], None],
@@ -237,6 +238,7 @@ class Slots:
         learn, settled, emptied = (np.zeros(units, bool) for _ in range(3))
         coordinates = SinhArcsinh(*np.zeros((4, dimension, units), self._structure.dtype))  # pyright: ignore[reportArgumentType]
         metric = Metric(*np.zeros((3, units, dimension, dimension), self._structure.dtype))  # pyright: ignore[reportArgumentType]
+        windows: dict[int, Window] = {}
         for active_unit in warming:
             patience = active_unit.job.patience
             ends = [patience * window for window in WINDOWS]
@@ -244,24 +246,31 @@ class Slots:
             settled[active_unit.places] = active_unit.sampling
             emptied[active_unit.places] = active_unit.sampling or active_unit.blocks in (ends[0], ends[-1])
             for place in active_unit.places if active_unit.blocks in ends else ():
-                old = self._state.adaptation
-                known = SinhArcsinh(*(np.asarray(part)[:, place] for part in old.coordinates))  # pyright: ignore[reportArgumentType]
-                found = adaptation.learn(
-                    self._program.window(self._buffer_of, place),
-                    (known, np.asarray(old.metric.covariance)[place].astype(float)),
-                    mapped=active_unit.blocks > ends[0],
-                )
-                # What allows nothing better leaves the unit as it was.
-                learn[place] = found is not None
-                if found is not None:
-                    for part, own in zip(coordinates, found[0], strict=True):
-                        part[:, place] = own
-                    for part, own in zip(metric, found[1], strict=True):
-                        part[place] = own
+                windows[place] = self._window(place, mapped=active_unit.blocks > ends[0])
+        for place, found in zip(windows, adaptation.learn(list(windows.values())), strict=True):
+            # What allows nothing better leaves the unit as it was.
+            learn[place] = found is not None
+            if found is not None:
+                for part, own in zip(coordinates, found[0], strict=True):
+                    part[:, place] = own
+                for part, own in zip(metric, found[1], strict=True):
+                    part[place] = own
         if np.any(learn | emptied):
             self._state, self._buffer_of = self._program.adapt(
                 self._state, self._buffer_of, (coordinates, metric), learn, settled, emptied
             )
+
+    def _window(self, place: int, *, mapped: bool) -> Window:
+        """What the unit at a place learns from."""
+        assert self._state is not None
+        assert self._buffer_of is not None
+        known = self._state.adaptation
+        return Window(
+            draws=self._program.window(self._buffer_of, place),
+            coordinates=SinhArcsinh(*(np.asarray(part)[:, place] for part in known.coordinates)),  # pyright: ignore[reportArgumentType]
+            covariance=np.asarray(known.metric.covariance)[place].astype(float),
+            mapped=mapped,
+        )
 
     def _checks(self, job: Job) -> list[int]:
         last = self._inference.max_draws

@@ -8,7 +8,7 @@ References:
     Jones and Pewsey (2009), Sinh-arcsinh distributions, doi:10.1093/biomet/asp053.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import ndtri
 
+from mixfleet_kernels.dtypes import library_of
 from mixfleet_kernels.reductions import sum_rows
 
 __all__ = ["LogDensity", "Original", "SinhArcsinh", "fit", "identity"]
@@ -29,6 +30,10 @@ LEVELS = np.array([0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95,
 NORMAL = ndtri(LEVELS)
 WEIGHTS = np.exp(-0.125 * NORMAL**2)
 """Of the quantiles' errors, which grow towards the tails."""
+
+ARCSINH, SIZE = np.arcsinh(NORMAL), np.sqrt(np.sum(WEIGHTS**2))
+ONE = WEIGHTS / SIZE
+"""The direction of the location, of length one."""
 
 PENALTIES = np.array([0.7, 1.4])
 """What a unit of skewness, and of the tail's logarithm, counts for against errors in shares of the draws' range, over
@@ -90,16 +95,17 @@ class SinhArcsinh(NamedTuple):
 
     def inverse(self, x: Any) -> Any:
         """The z of x. Of arrays of numpy or jax alike."""
-        np_ = np if isinstance(x, np.ndarray) else jnp
-        return np_.sinh(self.tail * np_.arcsinh((x - self.location) / self.scale) - self.skewness)
+        library = library_of(x)
+        return library.sinh(self.tail * library.arcsinh((x - self.location) / self.scale) - self.skewness)
 
     def _lanes(self, chains: int) -> "SinhArcsinh":
-        return SinhArcsinh(*(jnp.repeat(part, chains, axis=-1) for part in self))
+        return SinhArcsinh(*(library_of(part).repeat(part, chains, axis=-1) for part in self))
 
     def _at(self, z: Array) -> _Slope:
-        root = jnp.sqrt(1 + z * z)
-        arcsinh = jnp.where(z < 0, -1, 1).astype(z.dtype) * jnp.log(jnp.abs(z) + root)
-        growth = jnp.exp((arcsinh + self.skewness) / self.tail)
+        library = library_of(z)
+        root = library.sqrt(1 + z * z)
+        arcsinh = library.where(z < 0, -1, 1).astype(z.dtype) * library.log(library.abs(z) + root)
+        growth = library.exp((arcsinh + self.skewness) / self.tail)
         sinh, cosh = 0.5 * (growth - 1 / growth), 0.5 * (growth + 1 / growth)
         return _Slope(
             position=self.location + self.scale * sinh,
@@ -115,39 +121,54 @@ def _mapped(there: _Slope, value: Array, gradient: Array, extra: Any) -> tuple[A
 
 def identity(coordinates: int, units: int, dtype: Any) -> SinhArcsinh:
     """The map that leaves everything where it is."""
-    zero, one = jnp.zeros((coordinates, units), dtype), jnp.ones((coordinates, units), dtype)
-    return SinhArcsinh(zero, one, zero, one)
+    zero, one = np.zeros((coordinates, units), dtype), np.ones((coordinates, units), dtype)
+    return SinhArcsinh(zero, one, zero, one)  # pyright: ignore[reportArgumentType]
 
 
-def fit(draws: Float[np.ndarray, "coordinate draw"]) -> SinhArcsinh:
-    """The maps that take the quantiles of one unit's draws nearest to a normal's, on the host; each part [coordinate].
+def fit(draws: Sequence[Float[np.ndarray, "coordinate draw"]]) -> list[SinhArcsinh]:
+    """The maps that take the quantiles of units' draws nearest to a normal's, on the host; each part [coordinate].
 
     By least squares: location and scale are solved for, skewness and tail found by damped Gauss-Newton steps. A
-    coordinate whose draws are constant has no map: its location and scale are NaN.
+    coordinate whose draws are constant has no map: its location and scale are NaN. No unit's maps depend on the others.
 
     Args:
-        draws: Finite.
+        draws: Of each unit, finite.
     """
-    ordered = np.sort(draws, axis=1)
-    at = LEVELS * (ordered.shape[1] - 1)
-    below = at.astype(int)
-    above = np.minimum(below + 1, ordered.shape[1] - 1)
-    quantiles = ordered[:, below] + (at - below) * (ordered[:, above] - ordered[:, below])
+    quantiles = np.concatenate([_quantiles(own) for own in draws])
     spread = quantiles[:, -1] - quantiles[:, 0]
     spread = np.where(spread > 0, spread, np.nan)[:, None]
     target = np.nan_to_num(WEIGHTS * quantiles / spread)
-    penalties = PENALTIES / np.sqrt(draws.shape[1])
-    best, damping = _fitted(np.zeros((len(draws), 2)), target, penalties), np.full(len(draws), 1e-3)
+    penalties = np.concatenate([np.tile(PENALTIES / np.sqrt(own.shape[1]), (len(own), 1)) for own in draws])
+    best, damping = _fitted(np.zeros((len(target), 2)), target, penalties), np.full(len(target), 1e-3)
     for _ in range(ITERATIONS):
-        transposed = np.swapaxes(best.jacobian, 1, 2)
-        normal = transposed @ best.jacobian + damping[:, None, None] * np.eye(2)
-        step = -np.linalg.solve(normal, transposed @ best.error[..., None])[..., 0]
+        step = _step(best, damping)
         tried = _fitted(np.clip(best.theta + np.clip(step, -LONGEST, LONGEST), -BOUNDS, BOUNDS), target, penalties)
         better = (tried.loss < best.loss) & (tried.scale > 0)
         best = _Fitted(*(np.where(_across(better, new), new, old) for new, old in zip(tried, best, strict=True)))
         damping = np.where(better, damping / 3, damping * 4)
     location, scale = best.location * spread[:, 0], best.scale * spread[:, 0]
-    return SinhArcsinh(location, scale, best.theta[:, 0], np.exp(best.theta[:, 1]))  # pyright: ignore[reportArgumentType]
+    parts = (location, scale, best.theta[:, 0], np.exp(best.theta[:, 1]))
+    ends = np.cumsum([len(own) for own in draws])
+    return [SinhArcsinh(*own) for own in zip(*(np.split(part, ends[:-1]) for part in parts), strict=True)]
+
+
+def _quantiles(draws: Float[np.ndarray, "coordinate draw"]) -> Float[np.ndarray, "coordinate level"]:
+    ordered = np.sort(draws, axis=1)
+    at = LEVELS * (ordered.shape[1] - 1)
+    below = at.astype(int)
+    above = np.minimum(below + 1, ordered.shape[1] - 1)
+    return ordered[:, below] + (at - below) * (ordered[:, above] - ordered[:, below])
+
+
+def _step(best: "_Fitted", damping: Float[np.ndarray, " coordinate"]) -> Float[np.ndarray, "coordinate 2"]:
+    """The damped Gauss-Newton step of two numbers, by Cramer's rule."""
+    by_skewness, by_tail = np.moveaxis(best.jacobian, 2, 0)
+    (a, b, u), (_, c, v) = (
+        [np.einsum("cr,cr->c", one, other) for other in (by_skewness, by_tail, best.error)]
+        for one in (by_skewness, by_tail)
+    )
+    a, c = a + damping, c + damping
+    return np.stack([b * v - c * u, b * u - a * v], axis=1) / (a * c - b * b)[:, None]
 
 
 def _across(which: np.ndarray, like: np.ndarray) -> np.ndarray:
@@ -174,26 +195,27 @@ class _Fitted(NamedTuple):
 def _fitted(
     theta: Float[np.ndarray, "coordinate 2"],
     target: Float[np.ndarray, "coordinate level"],
-    penalties: Float[np.ndarray, " 2"],
+    penalties: Float[np.ndarray, "coordinate 2"],
 ) -> _Fitted:
     tail = np.exp(theta[:, 1:])
-    moved = (np.arcsinh(NORMAL) + theta[:, :1]) / tail
-    sinh = WEIGHTS * np.sinh(moved)
+    moved = (ARCSINH + theta[:, :1]) / tail
+    grown = 0.5 * np.exp(moved)
+    shrunk = 0.25 / grown
+    sinh = WEIGHTS * (grown - shrunk)
     # The plane of location and scale, by two vectors at right angles.
-    one = WEIGHTS / np.linalg.norm(WEIGHTS)
-    along = sinh @ one
-    rest = sinh - along[:, None] * one
-    length = np.linalg.norm(rest, axis=1)
+    along = np.einsum("cr,r->c", sinh, ONE)
+    rest = sinh - along[:, None] * ONE
+    length = np.sqrt(np.einsum("cr,cr->c", rest, rest))
     other = rest / length[:, None]
 
     def off(values: np.ndarray) -> np.ndarray:
-        values = values - (values @ one)[:, None] * one
+        values = values - np.einsum("cr,r->c", values, ONE)[:, None] * ONE
         return values - np.einsum("cr,cr->c", values, other)[:, None] * other
 
     scale = np.einsum("cr,cr->c", target, other) / length
-    location = (target @ one - scale * along) / np.linalg.norm(WEIGHTS)
-    growth = scale[:, None] * WEIGHTS * np.cosh(moved)
-    by_penalty = np.broadcast_to(np.diag(penalties), (len(theta), 2, 2))
+    location = (np.einsum("cr,r->c", target, ONE) - scale * along) / SIZE
+    growth = scale[:, None] * WEIGHTS * (grown + shrunk)
+    by_penalty = penalties[:, :, None] * np.eye(2)
     by_theta = np.stack([-off(growth / tail), off(growth * moved)], axis=2)
     return _Fitted(
         theta=theta,

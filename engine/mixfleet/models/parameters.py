@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
 from mixfleet.config import Model
 from mixfleet.config.model import MediaForm
 from mixfleet.config.priors import OBSERVATION_PARAMETERS
 from mixfleet.models.media.term import MediaTerm
+from mixfleet_kernels.dtypes import library_of
 
 __all__ = ["Block", "DrawRows", "ParameterLayout", "parameter_layout", "sampled_parameters"]
 
@@ -146,7 +147,7 @@ class ParameterLayout:
             else:
                 nothing = jnp.full((channels, *own.shape[1:]), jnp.nan, own.dtype)
                 found.append(nothing.at[np.array(block.channels, int)].set(own))
-        return jnp.stack(found)
+        return library_of(found[0]).stack(found)
 
 
 def _adstock(form: MediaForm) -> tuple[str, ...]:
@@ -212,23 +213,23 @@ class DrawRows:
         """How many there are: position, mean responses, projection, log density and energy."""
         return self.coordinates + self.channels + self.columns + 2
 
-    def position(self, fields: Shaped[Array, "field *rest"]) -> Shaped[Array, "coordinate *rest"]:
+    def position(self, fields: Any) -> Any:
         """Sampled coordinates."""
         return fields[: self.coordinates]
 
-    def mean_response(self, fields: Shaped[Array, "field *rest"]) -> Shaped[Array, "channel *rest"]:
+    def mean_response(self, fields: Any) -> Any:
         """Response of each channel, averaged over the weeks of the likelihood."""
         return fields[self.coordinates : self.coordinates + self.channels]
 
-    def projection(self, fields: Shaped[Array, "field *rest"]) -> Shaped[Array, "column *rest"]:
+    def projection(self, fields: Any) -> Any:
         """Of the residual onto the baseline's basis; of a coefficient that is sampled, its value along it."""
         first = self.coordinates + self.channels
         return fields[first : first + self.columns]
 
-    def log_density(self, fields: Shaped[Array, "field *rest"]) -> Shaped[Array, "*rest"]:
+    def log_density(self, fields: Any) -> Any:
         """Log posterior density."""
         return fields[-2]
 
-    def energy(self, fields: Shaped[Array, "field *rest"]) -> Shaped[Array, "*rest"]:
+    def energy(self, fields: Any) -> Any:
         """Energy of the trajectory that ended in the draw."""
         return fields[-1]

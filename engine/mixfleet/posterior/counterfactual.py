@@ -13,10 +13,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from mixfleet.config.model import MediaForm
-from mixfleet.models.media import Curves, FormGroup, MediaTerm, by_form, in_chunks, saturated, window
+from mixfleet.models.media import Curves, FormGroup, MediaTerm, by_form, in_chunks, native_form, saturated, window
 from mixfleet_kernels import adstock
+from mixfleet_kernels.response import Response, respond
 
-__all__ = ["Difference", "by_window", "contributions", "decompose", "responses", "value_weights", "weekly", "whole"]
+__all__ = ["Difference", "by_window", "contributions", "decompose", "value_weights", "weekly", "whole"]
 
 CHUNK = 100
 """Draws that are evaluated at once: so few that a unit's response stays in the processor's cache."""
@@ -68,30 +69,36 @@ def value_weights(
     return (weights[:, :1], float(prices[0])) if len(prices) == 1 else (weights, 1.0)
 
 
-@partial(jax.jit, static_argnames="term")
 def decompose(
-    media: Float[Array | np.ndarray, "week channel"],
-    weights: Float[Array | np.ndarray, "week weight"],
+    media: Float[np.ndarray, "week channel"],
+    weights: Float[np.ndarray, "week weight"],
     curves: Curves,
     *,
     term: MediaTerm,
-) -> tuple[Float[Array, "weight channel draw"], Float[Array, "week draw"]]:
-    """What each channel brings under each weight of the weeks, and what all bring together week by week."""
+) -> Response:
+    """What each channel brings under each weight of the weeks, and what all bring together week by week.
 
-    def of_chunk(part: Curves) -> tuple[Array, Array]:
-        value = _values(media, part, term)
-        sums = _weighed(value, _for_all(weights, media)) * part.effect[:, None]
-        return jnp.moveaxis(sums, 1, 0), jnp.einsum("ctd,cd->td", value, part.effect)
-
-    return in_chunks(of_chunk, curves, size=CHUNK)
+    In native code where it has the form, which needs no program compiled; else in XLA.
+    """
+    if (form := native_form(term)) is None:
+        return Response(*map(np.asarray, _decompose(media, weights, curves, term=term)))
+    decay, *parameters = np.asarray(curves.shape)
+    return respond(
+        *(np.asarray(media), np.asarray(weights), decay, tuple(parameters), np.asarray(curves.effect)),
+        family=form.saturation,
+        window=form.window,
+        normalised=form.normalise,
+    )
 
 
 @partial(jax.jit, static_argnames="term")
-def responses(
-    media: Float[Array | np.ndarray, "week channel"], curves: Curves, *, term: MediaTerm
-) -> Float[Array, "channel week draw"]:
-    """KPI that each channel brings, week by week."""
-    return in_chunks(lambda part: _values(media, part, term) * part.effect[:, None], curves, size=CHUNK)
+def _decompose(media: Array, weights: Array, curves: Curves, *, term: MediaTerm) -> tuple[Array, Array, Array]:
+    def of_chunk(part: Curves) -> tuple[Array, Array, Array]:
+        value = _values(media, part, term) * part.effect[:, None]
+        return jnp.moveaxis(_weighed(value, _for_all(weights, media)), 1, 0), jnp.sum(value, axis=0), value
+
+    total, together, apart = in_chunks(of_chunk, curves, size=CHUNK)
+    return total, together, jnp.mean(apart, axis=-1).T
 
 
 @partial(jax.jit, static_argnames="term")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -10,9 +11,9 @@ from mixfleet.models.batch import PreparedUnit
 from mixfleet.models.media import Curves
 from mixfleet.models.media.term import MediaTerm
 from mixfleet.models.priors.moments import DRAWS, moments, prior_sample
-from mixfleet.posterior.counterfactual import contributions
+from mixfleet.posterior.counterfactual import decompose
 
-__all__ = ["Drawn", "prior_contributions", "prior_curves", "prior_value", "strength_moments"]
+__all__ = ["Drawn", "PriorResponse", "prior_contributions", "prior_response", "strength_moments"]
 
 Drawn = Mapping[str, Float[np.ndarray, "channel sample"]]
 """Draws in place of those of a unit's own prior, by parameter; under `effect` of what the strengths' priors are on."""
@@ -20,20 +21,29 @@ Drawn = Mapping[str, Float[np.ndarray, "channel sample"]]
 ITS_OWN: Drawn = MappingProxyType({})
 
 
-def prior_curves(
-    member: PreparedUnit, media: Float[np.ndarray, "week channel"], term: MediaTerm, drawn: Drawn = ITS_OWN
-) -> Curves:
-    """Draws of the channels' curves from a unit's prior; `media` are scaled and may be padded.
+class PriorResponse(NamedTuple):
+    """What a unit's prior says of its media, by draw."""
+
+    effect: Float[np.ndarray, "channel sample"]
+    """In KPI."""
+    total: Float[np.ndarray, "weight channel sample"]
+    """KPI under each weight of the weeks."""
+
+
+def prior_response(
+    member: PreparedUnit,
+    media: Float[np.ndarray, "week channel"],
+    weights: Float[np.ndarray, "week weight"],
+    term: MediaTerm,
+) -> PriorResponse:
+    """Draws from a unit's prior; `media` are scaled and may be padded.
 
     Where the prior is on what a channel brings, the effect is what brings so much with the curve of the same draw.
     """
-    measure, (a, b, c) = _measures(member, drawn), member.strength.rows[:, :, None]
-    curves = Curves(_shapes(member, term, drawn), np.ones(measure.shape))
-    if not b.any():
-        # An effect is drawn as it is, whatever the curves are.
-        return curves._replace(effect=np.exp(-c) * measure * member.scale.kpi)
-    response = _mean_response(member, media, curves, term)
-    return curves._replace(effect=np.exp((np.log(measure) - b * np.log(response) - c) / a) * member.scale.kpi)
+    measure, (a, b, c) = _measures(member, ITS_OWN), member.strength.rows[:, :, None]
+    share, *found = _responses(member, media, weights, _shapes(member, term, ITS_OWN), term)
+    effect = np.exp((np.log(measure) - b * np.log(_positive(member, share)) - c) / a) * member.scale.kpi
+    return PriorResponse(effect, effect * np.array(found))
 
 
 def prior_contributions(
@@ -46,9 +56,9 @@ def prior_contributions(
     measure, (a, b, c) = _measures(member, drawn), member.strength.rows[:, :, None]
     brought = np.exp((np.log(measure) - c) / a) * member.scale.kpi
     if not b.all():
-        curves = Curves(_shapes(member, term, drawn), np.ones(measure.shape))
-        response = _mean_response(member, member.arrays["media"], curves, term)
-        brought = np.where(b == 0, response, 1.0) * brought
+        media, shape = member.arrays["media"], _shapes(member, term, drawn)
+        response = _responses(member, media, np.zeros((len(media), 0)), shape, term)[0]
+        brought = np.where(b == 0, _positive(member, response), 1.0) * brought
     return brought * member.arrays["active"][:, None]
 
 
@@ -68,31 +78,31 @@ def _measures(member: PreparedUnit, drawn: Drawn) -> Float[np.ndarray, "channel 
     return np.array([prior_sample(prior, place, c) for c, prior in enumerate(member.strength.distributions)])
 
 
-def _mean_response(
-    member: PreparedUnit, media: Float[np.ndarray, "week channel"], curves: Curves, term: MediaTerm
+def _responses(
+    member: PreparedUnit,
+    media: Float[np.ndarray, "week channel"],
+    weights: Float[np.ndarray, "week weight"],
+    shape: Float[np.ndarray, "parameter channel sample"],
+    term: MediaTerm,
+) -> Float[np.ndarray, "weight channel sample"]:
+    """Of curves of effect one: the mean over the weeks that contributions are told of, then the sum by weight."""
+    share = np.zeros((len(media), 1))
+    share[: len(member.contribution_weeks), 0] = member.contribution_weeks / member.contribution_weeks.sum()
+    curves = Curves(shape, np.ones(shape.shape[1:]))
+    return decompose(media, np.concatenate([share, weights], axis=1), curves, term=term).total
+
+
+def _positive(
+    member: PreparedUnit, response: Float[np.ndarray, "channel sample"]
 ) -> Float[np.ndarray, "channel sample"]:
-    """Of curves of effect one, over the weeks that contributions are told of; one of absent channels."""
-    share = np.zeros((len(media), 1, 1))
-    share[: len(member.contribution_weeks), 0, 0] = member.contribution_weeks / member.contribution_weeks.sum()
-    response = np.asarray(contributions(media, share, curves, term=term), float)[0]
+    """Mean responses, of which those of absent channels are one."""
     return np.where(member.arrays["active"][:, None] > 0, np.maximum(response, np.finfo(np.float32).tiny), 1.0)
 
 
-def prior_value(
-    member: PreparedUnit,
-    media: Float[np.ndarray, "week channel"],
-    value: Float[np.ndarray, " week"],
-    term: MediaTerm,
-) -> Float[np.ndarray, "channel sample"]:
-    """Value that each channel would bring under the prior, with what a KPI is worth by week; zero in others."""
-    curves = prior_curves(member, media, term)
-    return np.asarray(contributions(media, value[:, None, None], curves, term=term))[0]
-
-
-def strength_moments(member: PreparedUnit, term: MediaTerm) -> list[tuple[float, float]]:
+def strength_moments(member: PreparedUnit, prior: PriorResponse) -> list[tuple[float, float]]:
     """Mean and standard deviation of each channel's effect under the prior, on the model's scale."""
     strength = member.strength
     if not strength.rows[1].any():
         return [moments(prior) for prior in strength.distributions]
-    effect = np.asarray(prior_curves(member, member.arrays["media"], term).effect) / member.scale.kpi
+    effect = prior.effect / member.scale.kpi
     return list(zip(effect.mean(axis=1).tolist(), effect.std(axis=1).tolist(), strict=True))

@@ -43,8 +43,7 @@ def response_curves(unit: Unit, scale: Scale, curves: Curves, term: MediaTerm, *
         points: How many levels.
     """
     grid, cost = levels(points), scale.media * media_price(unit)
-    media = np.broadcast_to(grid[:, None, None], (points, 1, len(cost)))
-    draws = Curves(curves.shape[:, None], curves.effect[None])
+    media = np.broadcast_to(grid[:, None], (points, len(cost)))
     with jax.enable_x64(True):
-        kpi, slope = (np.moveaxis(np.asarray(part)[:, 0], 0, 1) for part in steady(media, draws, term=term))
+        kpi, slope = (np.moveaxis(part, 0, 1) for part in steady(media, curves, term=term))
     return ResponseCurves(np.outer(cost, grid), kpi, slope / cost[:, None, None])

@@ -24,7 +24,7 @@ from mixfleet.posterior.counterfactual import decompose, value_weights
 from mixfleet.posterior.fit_quality import predictive, weekly_fit
 from mixfleet.posterior.model_checks.check import ModelCheck, check_columns
 from mixfleet.posterior.model_checks.judge import checked_unit, judge_model
-from mixfleet.posterior.prior_draws import prior_value, strength_moments
+from mixfleet.posterior.prior_draws import prior_response, strength_moments
 from mixfleet.posterior.response_curves import response_curves
 from mixfleet.posterior.statistics import QUANTILES, statistics
 from mixfleet.posterior.unit_result import UnitResult, thin_draws
@@ -69,20 +69,26 @@ def unit_result(
         unit, member.scale, picked, spec.model, keys=panel.keys, counted=counted, weeks=structure.weeks
     )
     weights, price = value_weights(series.counted, series.value)
-    sums, media = map(np.asarray, decompose(series.media, weights, series.curves, term=structure.term))
+    within = np.zeros((len(series.media), 1))
+    within[: len(member.fitted), 0] = member.fitted
+    brought = decompose(series.media, np.concatenate([weights, within], axis=1), series.curves, term=structure.term)
+    worth = np.where(series.counted, series.value, 0.0)[:, None]
+    prior = prior_response(member, series.media, np.concatenate([worth, within], axis=1), structure.term)
     known = counted & np.isfinite(unit.kpi)
-    weekly, quality = weekly_fit(unit, predictive(unit, series, media, spec.model), known, spec.data.holdout or 0)
+    weekly, quality = weekly_fit(
+        unit, predictive(unit, series, brought.weekly, spec.model), known, spec.data.holdout or 0
+    )
     tables: dict[str, dict[str, np.ndarray]] = {
-        "params": _params(fitted, natural, structure, panel, spec),
-        "contributions": _contributions(series, sums[0], panel, spec),
+        "params": _params(fitted, natural, strength_moments(member, prior), structure, panel, spec),
+        "contributions": _contributions(series, brought.total[0], panel, spec),
         "curves": _curves(member, series, structure, panel, spec),
         "fit": quality,
         "weekly": weekly,
     }
-    roi = _roi(member, series, sums[-1] * price, structure, panel)
+    roi = _roi(series, brought.total[-2] * price, prior.total[0], panel)
     if roi:
         tables["roi"] = roi
-    checks = judge_model(checked_unit(member, series, spec, panel.channels, structure.term))
+    checks = judge_model(checked_unit(member, series, brought, prior.total[1], spec, panel.channels))
     if checks:
         tables["checks"] = check_columns(checks)
     status, reason = judged(checks)
@@ -135,7 +141,12 @@ def _natural(fitted: Finished, spec: Spec) -> dict[str, np.ndarray]:
 
 
 def _params(
-    fitted: Finished, natural: dict[str, np.ndarray], structure: Structure, panel: Panel, spec: Spec
+    fitted: Finished,
+    natural: dict[str, np.ndarray],
+    strengths: list[tuple[float, float]],
+    structure: Structure,
+    panel: Panel,
+    spec: Spec,
 ) -> dict[str, np.ndarray]:
     """One row for each parameter and channel that has it, then the observation's and the baseline's."""
     member = fitted.job.member
@@ -150,7 +161,7 @@ def _params(
 
     priors = zip(member.priors, list(own.values())[:-1], strict=True)
     prior = [moments(by_channel[c]) for by_channel, places in priors for c in places]
-    prior += strength_moments(member, structure.term)
+    prior += strengths
     prior += [moments(spec.prior.distribution(name, unit=_names(member, panel))) for name in shared]
     prior = np.array(prior)
     factors = [_unit_factor(name, member)[places] for name, places in own.items()]
@@ -210,10 +221,9 @@ def _contributions(
 
 
 def _roi(
-    member: PreparedUnit,
     series: UnitSeries,
     returned: Float[np.ndarray, "channel draw"],
-    structure: Structure,
+    prior: Float[np.ndarray, "channel sample"],
     panel: Panel,
 ) -> dict[str, np.ndarray]:
     """Incremental value per unit of spend over the weeks that count; empty where nothing was spent."""
@@ -221,13 +231,12 @@ def _roi(
     paid = np.flatnonzero(spend > 0)
     if not len(paid) or not np.all(np.isfinite(series.value[series.counted])):
         return {}
-    value = np.where(series.counted, series.value, 0.0)
-    prior = prior_value(member, series.media, value, structure.term)[paid] / spend[paid, None]
+    own, before = (statistics(by_draw[paid] / spend[paid, None], SHORT_QUANTILES) for by_draw in (returned, prior))
     return {
         "channel": np.array([panel.channels[c] for c in paid], object),
-        **statistics(returned[paid] / spend[paid, None], SHORT_QUANTILES),
+        **own,
         "spend": spend[paid],
-        **{f"prior_{name}": values for name, values in statistics(prior, SHORT_QUANTILES).items()},
+        **{f"prior_{name}": values for name, values in before.items()},
     }
 
 

@@ -15,9 +15,10 @@ from jaxtyping import Array, Float, Int
 from mixfleet_kernels import native_library
 from mixfleet_kernels.convergence import native, xla
 from mixfleet_kernels.convergence.arrays import Convergence
+from mixfleet_kernels.convergence.native import convergence_on_host
 from mixfleet_kernels.implementation import choose
 
-__all__ = ["Convergence", "convergence"]
+__all__ = ["Convergence", "convergence", "convergence_on_host"]
 
 
 def convergence(

@@ -1,4 +1,4 @@
-// The entry from XLA: buffers to pointers, and the copy of the diagnostics that this processor runs best.
+// The entries from XLA and from the host: buffers to pointers, and the copy of the diagnostics that this processor runs best.
 //
 // No threads: every tile of the engine brings its own.
 
@@ -24,6 +24,22 @@ constexpr ffi::DataType kType = sizeof(T) == 4 ? ffi::DataType::F32 : ffi::DataT
 
 using Numbers = ffi::Result<ffi::BufferR1<ffi::F64>>;
 
+constexpr const char* kNoMemory = "no memory to sort the draws of one quantity in";
+constexpr const char* kTooMany = "more than 2**32 draws of one quantity";
+
+// What went wrong; null when nothing did.
+template <class T>
+const char* diagnose(const Chains<T>& chains) {
+  if (2 * chains.half * chains.chains > std::numeric_limits<uint32_t>::max()) return kTooMany;
+  if (chains.half < 2) {
+    for (double* numbers : {chains.rhat, chains.ess_bulk, chains.ess_tail}) {
+      std::fill_n(numbers, chains.quantities, std::numeric_limits<double>::quiet_NaN());
+    }
+    return nullptr;
+  }
+  return judge(chains) ? nullptr : kNoMemory;
+}
+
 template <class T>
 ffi::Error convergence(ffi::BufferR3<kType<T>> draws, ffi::BufferR0<ffi::S32> count, Numbers rhat, Numbers ess_bulk,
                        Numbers ess_tail) {
@@ -37,17 +53,9 @@ ffi::Error convergence(ffi::BufferR3<kType<T>> draws, ffi::BufferR0<ffi::S32> co
                    rhat->typed_data(),
                    ess_bulk->typed_data(),
                    ess_tail->typed_data()};
-  if (2 * chains.half * chains.chains > std::numeric_limits<uint32_t>::max()) {
-    return ffi::Error::InvalidArgument("more than 2**32 draws of one quantity");
-  }
-  if (chains.half < 2) {
-    for (double* numbers : {chains.rhat, chains.ess_bulk, chains.ess_tail}) {
-      std::fill_n(numbers, chains.quantities, std::numeric_limits<double>::quiet_NaN());
-    }
-    return ffi::Error::Success();
-  }
-  return judge(chains) ? ffi::Error::Success()
-                       : ffi::Error(ffi::ErrorCode::kResourceExhausted, "no memory to sort the draws of one quantity in");
+  const char* trouble = diagnose(chains);
+  if (trouble == nullptr) return ffi::Error::Success();
+  return ffi::Error(trouble == kNoMemory ? ffi::ErrorCode::kResourceExhausted : ffi::ErrorCode::kInvalidArgument, trouble);
 }
 
 template <class T>
@@ -66,3 +74,13 @@ MIXFLEET_API XLA_FFI_Error* mixfleet_convergence_f32(XLA_FFI_CallFrame*);
 MIXFLEET_API XLA_FFI_Error* mixfleet_convergence_f64(XLA_FFI_CallFrame*);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mixfleet_convergence_f32, convergence<float>, binding<float>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mixfleet_convergence_f64, convergence<double>, binding<double>());
+
+// Sizes: quantities, draws, chains, and how many draws are judged. What went wrong; null when nothing did.
+#define MIXFLEET_HOST(suffix, type)                                                                                  \
+  MIXFLEET_API const char* mixfleet_diagnose_##suffix(const int64_t* sizes, const type* values, double* rhat, double* ess_bulk, \
+                                                      double* ess_tail) {                                           \
+    return diagnose(Chains<type>{sizes[0], sizes[1], sizes[2], sizes[3] / 2, values, rhat, ess_bulk, ess_tail});     \
+  }
+
+MIXFLEET_HOST(f32, float)
+MIXFLEET_HOST(f64, double)

@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo of many units in native code: the log density, and a block of leapfrog steps.
+"""Hamiltonian Monte Carlo of many units in native code, on the host: the log density, and a block of leapfrog steps.
 
 One call moves every unit's chains by a block of steps, each group of units in one thread from the first step to the
 last, with its numbers in that core's caches. The engine's own functions in XLA do the same for every model and device
@@ -9,7 +9,7 @@ References:
 """
 
 from mixfleet_kernels.hmc.arrays import Chains, Data, Draws, Evaluation, Form, Geometry, Place, Tuning
-from mixfleet_kernels.hmc.native import FAMILIES, advance, evaluate
+from mixfleet_kernels.hmc.native import FAMILIES, advance, constrained, evaluate, log_strengths, normals
 
 __all__ = [
     "FAMILIES",
@@ -22,5 +22,8 @@ __all__ = [
     "Place",
     "Tuning",
     "advance",
+    "constrained",
     "evaluate",
+    "log_strengths",
+    "normals",
 ]

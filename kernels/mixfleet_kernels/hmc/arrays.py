@@ -5,7 +5,8 @@ A lane is one chain of one unit; the lanes of a unit stand together, so `lane = 
 
 from typing import NamedTuple
 
-from jaxtyping import Array, Bool, Float, Int, UInt32
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt32
 
 __all__ = ["Chains", "Data", "Draws", "Evaluation", "Form", "Geometry", "Place", "Tuning"]
 
@@ -35,66 +36,66 @@ class Form(NamedTuple):
 class Data(NamedTuple):
     """The units' data."""
 
-    media: Float[Array, "week channel unit"]
-    kpi: Float[Array, "week unit"]
-    weight: Float[Array, "week unit"]
-    basis: Float[Array, "unit week column"]
-    variance: Float[Array, "column unit"]
-    active: Float[Array, "channel unit"]
-    hyper: Float[Array, "5 prior_column unit"]
-    measure: Float[Array, "3 channel unit"]
-    strength_unit: Float[Array, "channel unit"]
-    lift_media: Float[Array, "virtual path unit"]
+    media: Float[np.ndarray, "week channel unit"]
+    kpi: Float[np.ndarray, "week unit"]
+    weight: Float[np.ndarray, "week unit"]
+    basis: Float[np.ndarray, "unit week column"]
+    variance: Float[np.ndarray, "column unit"]
+    active: Float[np.ndarray, "channel unit"]
+    hyper: Float[np.ndarray, "5 prior_column unit"]
+    measure: Float[np.ndarray, "3 channel unit"]
+    strength_unit: Float[np.ndarray, "channel unit"]
+    lift_media: Float[np.ndarray, "virtual path unit"]
     """Of lift tests, as `mixfleet_kernels.evidence` takes them; no rows where no unit has tests."""
-    lift_weight: Float[Array, "lifted row unit"]
-    lift_channel: Float[Array, "row channel unit"]
+    lift_weight: Float[np.ndarray, "lifted row unit"]
+    lift_channel: Float[np.ndarray, "row channel unit"]
     """One where the row is the channel's."""
-    lift_test: Float[Array, "test row unit"]
+    lift_test: Float[np.ndarray, "test row unit"]
     """One where the row is the test's; there are as many tests as rows."""
-    lift_estimate: Float[Array, "2 test unit"]
+    lift_estimate: Float[np.ndarray, "2 test unit"]
     """Estimate in standard deviations of the test, and the log of its density's constant."""
 
 
 class Evaluation(NamedTuple):
     """The log density of every lane."""
 
-    value: Float[Array, " lane"]
-    gradient: Float[Array, "coordinate lane"]
-    extra: Float[Array, "extra lane"]
+    value: Float[np.ndarray, " lane"]
+    gradient: Float[np.ndarray, "coordinate lane"]
+    extra: Float[np.ndarray, "extra lane"]
     """Mean response by channel, then the projection by column."""
 
 
 class Geometry(NamedTuple):
     """What a block of trajectories leaves as it is."""
 
-    key: UInt32[Array, "unit 2"]
-    location: Float[Array, "coordinate unit"]
-    scale: Float[Array, "coordinate unit"]
-    skewness: Float[Array, "coordinate unit"]
-    tail: Float[Array, "coordinate unit"]
+    key: UInt32[np.ndarray, "unit 2"]
+    location: Float[np.ndarray, "coordinate unit"]
+    scale: Float[np.ndarray, "coordinate unit"]
+    skewness: Float[np.ndarray, "coordinate unit"]
+    tail: Float[np.ndarray, "coordinate unit"]
     """Of the sinh-arcsinh coordinates that the chains move in."""
-    covariance: Float[Array, "unit coordinate coordinate"]
-    upper: Float[Array, "unit coordinate coordinate"]
+    covariance: Float[np.ndarray, "unit coordinate coordinate"]
+    upper: Float[np.ndarray, "unit coordinate coordinate"]
     """Its upper Cholesky factor."""
-    inverse: Float[Array, "unit coordinate coordinate"]
+    inverse: Float[np.ndarray, "unit coordinate coordinate"]
     """Inverse of its lower Cholesky factor."""
-    adapting: Bool[Array, " unit"]
-    target_accept: Float[Array, " unit"]
+    adapting: Bool[np.ndarray, " unit"]
+    target_accept: Float[np.ndarray, " unit"]
 
 
 class Place(NamedTuple):
     """Where every lane stands in its adapted coordinates, with all that is known there."""
 
-    position: Float[Array, "coordinate lane"]
-    gradient: Float[Array, "coordinate lane"]
-    push: Float[Array, "coordinate lane"]
+    position: Float[np.ndarray, "coordinate lane"]
+    gradient: Float[np.ndarray, "coordinate lane"]
+    push: Float[np.ndarray, "coordinate lane"]
     """Covariance times gradient."""
-    value: Float[Array, " lane"]
-    original: Float[Array, "coordinate lane"]
+    value: Float[np.ndarray, " lane"]
+    original: Float[np.ndarray, "coordinate lane"]
     """The position in the model's own coordinates."""
-    density: Float[Array, " lane"]
+    density: Float[np.ndarray, " lane"]
     """Log density there."""
-    extra: Float[Array, "extra lane"]
+    extra: Float[np.ndarray, "extra lane"]
 
 
 class Chains(NamedTuple):
@@ -102,28 +103,28 @@ class Chains(NamedTuple):
 
     here: Place
     start: Place
-    momentum: Float[Array, "coordinate lane"]
-    velocity: Float[Array, "coordinate lane"]
-    start_energy: Float[Array, " lane"]
-    threshold: Float[Array, " lane"]
-    steps_left: Int[Array, " unit"]
-    transition: Int[Array, " unit"]
-    log_step: Float[Array, " unit"]
-    log_average: Float[Array, " unit"]
-    shortfall: Float[Array, " unit"]
-    centre: Float[Array, " unit"]
-    updates: Float[Array, " unit"]
+    momentum: Float[np.ndarray, "coordinate lane"]
+    velocity: Float[np.ndarray, "coordinate lane"]
+    start_energy: Float[np.ndarray, " lane"]
+    threshold: Float[np.ndarray, " lane"]
+    steps_left: Int[np.ndarray, " unit"]
+    transition: Int[np.ndarray, " unit"]
+    log_step: Float[np.ndarray, " unit"]
+    log_average: Float[np.ndarray, " unit"]
+    shortfall: Float[np.ndarray, " unit"]
+    centre: Float[np.ndarray, " unit"]
+    updates: Float[np.ndarray, " unit"]
 
 
 class Draws(NamedTuple):
     """The draws so far; a row holds position, extra, log density and energy of every chain."""
 
-    rows: Float[Array, "unit draw field chain"]
-    filled: Int[Array, " unit"]
-    divergences: Int[Array, " unit"]
-    accept: Float[Array, " unit"]
+    rows: Float[np.ndarray, "unit draw field chain"]
+    filled: Int[np.ndarray, " unit"]
+    divergences: Int[np.ndarray, " unit"]
+    accept: Float[np.ndarray, " unit"]
     """Mean acceptance of the last block."""
-    balance: Float[Array, "unit chain"]
+    balance: Float[np.ndarray, "unit chain"]
 
 
 class Tuning(NamedTuple):

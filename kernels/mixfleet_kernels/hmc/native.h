@@ -81,6 +81,29 @@ struct Block {
   T* rows;
   int32_t *filled, *divergences;
   T *accept, *balance;
+
+  // [unit]: those that first set off anew from where their last trajectory began; null for none.
+  const bool* setting_off;
+};
+
+// Standard normal numbers of the places of one unit's trajectory.
+template <class T>
+struct Numbers {
+  const uint32_t* key;
+  uint32_t number;
+  int64_t count;
+  T* made;
+};
+
+// One unit's coordinates of many draws, and the parameters there; or the logs of strengths in their units.
+template <class T>
+struct Values {
+  int64_t rows, lanes;
+  bool strengths;
+  const int64_t* family;  // [row]
+  const T* hyper;         // [kHyperRows, row]
+  const T* position;      // [row, lane]
+  T* made;                // [row, lane]
 };
 
 // A group of units, from `first` on, of what was asked.

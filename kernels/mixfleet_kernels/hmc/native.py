@@ -1,16 +1,16 @@
-"""The native density and block of HMC, called from compiled programs on CPU."""
+"""The native density and block of HMC, and what is asked of a unit's draws, called from the host."""
 
-from typing import Any
+import ctypes
+from collections.abc import Iterable, Sequence
 
-import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Bool, Float, UInt32
 
 from mixfleet_kernels import native_library
 from mixfleet_kernels.hmc.arrays import Chains, Data, Draws, Evaluation, Form, Geometry, Tuning
 from mixfleet_kernels.likelihood.native import FAMILIES as SATURATIONS
 
-__all__ = ["FAMILIES", "advance", "evaluate"]
+__all__ = ["FAMILIES", "advance", "constrained", "evaluate", "log_strengths", "normals"]
 
 FAMILIES = (
     *("fixed", "half_normal", "lognormal", "gamma", "inverse_gamma", "exponential", "lower_truncated_normal"),
@@ -19,58 +19,113 @@ FAMILIES = (
 """Prior families in the order in which `native.h` numbers them."""
 
 
-def evaluate(data: Data, position: Float[Array, "coordinate lane"], form: Form) -> Evaluation:
+def evaluate(data: Data, position: Float[np.ndarray, "coordinate lane"], form: Form) -> Evaluation:
     """Log density of every lane, its gradient and what is kept with a draw."""
-    _, channels, _ = data.media.shape
-    dimension, lanes = position.shape
-    sizes = ((lanes,), (dimension, lanes), (channels + data.basis.shape[-1], lanes))
-    made = jax.ffi.ffi_call(
-        _target("density", position.dtype), tuple(jax.ShapeDtypeStruct(size, position.dtype) for size in sizes)
-    )(*data, position, **_described(data, position, form))
-    return Evaluation(*made)
+    position = np.ascontiguousarray(position, data.media.dtype)
+    channels, (dimension, lanes) = data.media.shape[1], position.shape
+    sizes = (lanes,), (dimension, lanes), (channels + data.basis.shape[-1], lanes)
+    made = Evaluation(*(np.empty(size, position.dtype) for size in sizes))
+    described = _described(data, dimension, lanes, form)
+    _operation("density", position.dtype)(_numbers(described), _addresses((*data, position, *made)))
+    return made
 
 
 def advance(
-    data: Data, geometry: Geometry, chains: Chains, draws: Draws, form: Form, tuning: Tuning
-) -> tuple[Chains, Draws]:
-    """Chains and draws after `tuning.ticks` leapfrog steps of every lane; in place where the caller donates them."""
-    position = chains.here.position
-    leaves, tree = jax.tree.flatten((chains, draws))
-    first = len(data) + len(geometry)
-    made = jax.ffi.ffi_call(
-        _target("block", position.dtype),
-        tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves),
-        input_output_aliases={first + i: i for i in range(len(leaves))},
-    )(
-        *(*data, *geometry, *leaves),
-        **_described(data, position, form),
-        ticks=np.int64(tuning.ticks),
-        most_steps=np.int64(tuning.most_steps),
-        **{name: np.float64(value) for name, value in tuning._asdict().items() if name not in ("ticks", "most_steps")},
+    data: Data,
+    geometry: Geometry,
+    chains: Chains,
+    draws: Draws,
+    form: Form,
+    tuning: Tuning,
+    setting_off: Bool[np.ndarray, " unit"] | None = None,
+) -> None:
+    """Moves chains and draws by `tuning.ticks` leapfrog steps of every lane, in place.
+
+    Args:
+        data: The units' data.
+        geometry: What stays as it is.
+        chains: Between two ticks.
+        draws: So far.
+        form: What the density is made of.
+        tuning: Constants of the sampler.
+        setting_off: Units that first set off anew, in the coordinates and under the metric of `geometry`, from the
+            original position of `chains.start`, of which density and extra are known, and as gradient the one by it.
+    """
+    dimension, lanes = chains.here.position.shape
+    arrays = [*data, *geometry, *chains.here, *chains.start, *chains[2:], *draws]
+    described, counts = _described(data, dimension, lanes, form), (tuning.ticks, tuning.most_steps, draws.rows.shape[1])
+    constants = np.array(tuning[2:], np.float64)
+    _operation("block", chains.here.position.dtype)(
+        *(_numbers(described), _numbers(counts), ctypes.c_void_p(constants.ctypes.data)),
+        _addresses([*arrays, setting_off]),
     )
-    return jax.tree.unflatten(tree, made)
 
 
-def _target(operation: str, dtype: Any) -> str:
-    native_library.loaded()
-    return native_library.target(f"mixfleet_hmc_{operation}_f{8 * np.dtype(dtype).itemsize}")
+def normals(key: UInt32[np.ndarray, "2"], number: int, count: int, dtype: np.typing.DTypeLike) -> np.ndarray:
+    """Standard normal numbers of a unit's trajectory `number`, the first `count` of its places."""
+    made, key = np.empty(count, dtype), np.ascontiguousarray(key, np.uint32)
+    operation = _operation("normals", made.dtype)
+    operation(_address(key), ctypes.c_uint32(number), ctypes.c_int64(count), _address(made))
+    return made
 
 
-def _described(data: Data, position: Array, form: Form) -> dict[str, np.ndarray]:
-    """Sizes and form as the library's attributes."""
+def constrained(
+    families: Sequence[str], hyper: Float[np.ndarray, "5 row"], position: Float[np.ndarray, "row lane"]
+) -> Float[np.ndarray, "row lane"]:
+    """The parameters at coordinates with priors of such families and data."""
+    return _values(families, hyper, position)
+
+
+def log_strengths(
+    families: Sequence[str], position: Float[np.ndarray, "channel lane"]
+) -> Float[np.ndarray, "channel lane"]:
+    """Logarithms of strengths in their units."""
+    return _values(families, None, position)
+
+
+def _values(families: Sequence[str], hyper: np.ndarray | None, position: np.ndarray) -> np.ndarray:
+    position = np.ascontiguousarray(position)
+    made = np.empty_like(position)
+    if hyper is not None:
+        hyper = np.ascontiguousarray(hyper, position.dtype)
+    _operation("values", position.dtype)(
+        *(ctypes.c_int64(position.shape[0]), ctypes.c_int64(position.shape[1]), ctypes.c_bool(hyper is None)),
+        _numbers([FAMILIES.index(family) for family in families]),
+        *(_address(hyper), _address(position), _address(made)),
+    )
+    return made
+
+
+def _operation(name: str, dtype: np.dtype) -> "ctypes._NamedFuncPointer":
+    return getattr(native_library.loaded(), f"mixfleet_hmc_{name}_f{8 * dtype.itemsize}")
+
+
+def _described(data: Data, dimension: int, lanes: int, form: Form) -> list[int]:
+    """Sizes and form as the library reads them."""
     weeks, channels, units = data.media.shape
-    dimension, lanes = position.shape
-    columns, prior_columns = data.basis.shape[-1], data.hyper.shape[1]
     noise, noise_family = form.noise
-    flags = (form.strength_is_mean, form.normalised, form.measured)
-    described = dict(
-        sizes=(
-            *(weeks, channels, columns, units, lanes // units, form.window, dimension, prior_columns),
-            *(data.lift_media.shape[0], *data.lift_weight.shape[:2]),
-        ),
-        form=(SATURATIONS.index(form.saturation), form.effect_first, noise, FAMILIES.index(noise_family), *flags),
-        first=[first for first, _ in form.shapes],
-        families=[FAMILIES.index(family) for _, family in form.shapes],
-        strengths=[FAMILIES.index(family) for family in form.strengths],
-    )
-    return {name: np.array(values, np.int64) for name, values in described.items()}
+    return [
+        *(weeks, channels, data.basis.shape[-1], units, lanes // units, form.window, dimension, data.hyper.shape[1]),
+        *(data.lift_media.shape[0], *data.lift_weight.shape[:2]),
+        *(SATURATIONS.index(form.saturation), form.effect_first, noise, FAMILIES.index(noise_family)),
+        *(form.strength_is_mean, form.normalised, form.measured, len(form.shapes)),
+        *(first for first, _ in form.shapes),
+        *(FAMILIES.index(family) for _, family in form.shapes),
+        *(FAMILIES.index(family) for family in form.strengths),
+    ]
+
+
+def _numbers(values: Sequence[int]) -> "ctypes.Array[ctypes.c_int64]":
+    return (ctypes.c_int64 * len(values))(*values)
+
+
+def _address(array: np.ndarray | None) -> ctypes.c_void_p:
+    if array is None:
+        return ctypes.c_void_p(None)
+    assert array.flags.c_contiguous
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def _addresses(arrays: Iterable[np.ndarray | None]) -> "ctypes.Array[ctypes.c_void_p]":
+    places = [_address(array) for array in arrays]
+    return (ctypes.c_void_p * len(places))(*places)

@@ -1,4 +1,5 @@
 // A block of Hamiltonian Monte Carlo: inference/hmc.py's ticks of a group of units, from first to last in one thread.
+// Beside it what is asked before and after: the density, random numbers, draws as parameters.
 //
 // Compiled once per instruction set, which MIXFLEET_ISA names; native.cpp picks one at run time.
 
@@ -100,8 +101,9 @@ class Chunk {
   }
 
   void run() {
-    density.load();
+    if (b.ticks > 0) density.load();
     read();
+    begin();
     for (int64_t tick = 0; tick < b.ticks; ++tick) advance();
     write();
   }
@@ -234,6 +236,39 @@ class Chunk {
     keep(density.extra, m.extras(), here.extra);
     times(b.covariance, kFull, here.gradient, here.push);
     kick();
+  }
+
+  // Sets off anew, in the coordinates and under the metric that are given, where the units' last trajectory began.
+  void begin() {
+    bool some = false;
+    for (int64_t u = 0; u < density.units; ++u) some |= done[u] = b.setting_off && b.setting_off[unit(u)];
+    if (!some) return;
+    for (int64_t v = 0; v < vectors; ++v) {
+      over[v] = I{};
+      for (int64_t u = 0; u < density.units; ++u) if (done[u]) over[v] |= mask[v * density.units + u];
+      V volume = {};
+      for (int64_t at = v; at < m.dimension * vectors; at += vectors) {
+        const V z = mapped(start.original[at], at);
+        const Mapped<T> there(z, location[at], scale[at], skewness[at], tail[at]);
+        volume += M::log(there.slope);
+        const V steep = start.gradient[at] * there.slope + there.bend;
+        start.position[at] = over[v] ? z : start.position[at];
+        start.gradient[at] = over[v] ? steep : start.gradient[at];
+      }
+      start.value[v] = over[v] ? start.density[v] + volume : start.value[v];
+    }
+    times(b.covariance, kFull, start.gradient, product);
+    choose(over, product, start.push, m.dimension, start.push);
+    each_row([&](V* at, V* from, int64_t rows) { choose(over, from, at, rows, at); });
+    set_off(over);
+  }
+
+  // The inverse of the sinh-arcsinh map.
+  V mapped(V x, int64_t at) const {
+    const V y = (x - location[at]) / scale[at], size = M::abs(y);
+    const V turned = tail[at] * M::flip(M::log(size + M::sqrt(1 + size * size)), y) - skewness[at];
+    const V growth = M::exp(turned).value;
+    return T(0.5) * (growth - 1 / growth);
   }
 
   void advance() {
@@ -387,6 +422,39 @@ void run_density(const Evaluation<T>& asked, int64_t first) {
   density.write(density.extra, asked.model.extras(), asked.extra);
 }
 
+template <class T>
+void draw_normals(const Numbers<T>& asked) {
+  using M = Math<T>;
+  Threefry<T> random;
+  for (int i = 0; i < M::kLanes; ++i) {
+    for (int k = 0; k < 2; ++k) random.key[k][i] = asked.key[k];
+    random.number[i] = asked.number, random.place[i] = uint32_t(i);
+  }
+  for (int64_t first = 0; first < asked.count; first += M::kLanes) {
+    // Row after row of so many lanes: the places follow one another.
+    const typename M::V normal = Quantile<T>::of(random.uniform(uint32_t(first / M::kLanes), uint32_t(M::kLanes)));
+    const int64_t held = asked.count - first < M::kLanes ? asked.count - first : M::kLanes;
+    std::memcpy(asked.made + first, &normal, held * sizeof(T));
+  }
+}
+
+template <class T>
+void find_values(const Values<T>& asked) {
+  using M = Math<T>;
+  using V = typename M::V;
+  for (int64_t r = 0; r < asked.rows; ++r) {
+    V h[kHyperRows] = {};
+    for (int k = 0; k < kHyperRows && !asked.strengths; ++k) h[k] = M::splat(asked.hyper[k * asked.rows + r]);
+    for (int64_t first = 0; first < asked.lanes; first += M::kLanes) {
+      const int64_t held = asked.lanes - first < M::kLanes ? asked.lanes - first : M::kLanes;
+      V u = {};
+      std::memcpy(&u, asked.position + r * asked.lanes + first, held * sizeof(T));
+      const V found = asked.strengths ? Strength<T>(asked.family[r], u).log_value : Prior<T>(asked.family[r], u, h).value;
+      std::memcpy(asked.made + r * asked.lanes + first, &found, held * sizeof(T));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace mixfleet
 
@@ -397,6 +465,12 @@ void run_density(const Evaluation<T>& asked, int64_t first) {
   extern "C" void MIXFLEET_ENTRY(mixfleet_density_##suffix, MIXFLEET_ISA)(                                          \
       const mixfleet::Work<mixfleet::Evaluation<type>>* w) {                                                        \
     mixfleet::run_density(*w->asked, w->first);                                                                      \
+  }                                                                                                                 \
+  extern "C" void MIXFLEET_ENTRY(mixfleet_normals_##suffix, MIXFLEET_ISA)(const mixfleet::Numbers<type>* asked) {    \
+    mixfleet::draw_normals(*asked);                                                                                 \
+  }                                                                                                                 \
+  extern "C" void MIXFLEET_ENTRY(mixfleet_values_##suffix, MIXFLEET_ISA)(const mixfleet::Values<type>* asked) {      \
+    mixfleet::find_values(*asked);                                                                                  \
   }                                                                                                                 \
   extern "C" int64_t MIXFLEET_ENTRY(mixfleet_group_##suffix, MIXFLEET_ISA)(const int64_t* chains) {                 \
     return mixfleet::group_units<type>(*chains);                                                                    \

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from mixfleet.config import Spec
+from mixfleet.posterior.counterfactual import decompose
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS
 from mixfleet.posterior.model_checks.judge import checked_unit, judge_model
+from mixfleet.posterior.prior_draws import prior_response
 from mixfleet.posterior.summarize import unit_result
 from mixfleet.posterior.unit_series import series_variables, unit_series
 from tests.support.drawn import drawn
@@ -189,7 +191,10 @@ def test_a_fit_makes_what_the_checks_look_at() -> None:
             counted=found.member.fitted,
             weeks=found.structure.weeks,
         )
-        unit = checked_unit(found.member, series, found.spec, found.panel.channels, found.structure.term)
+        fitted = np.pad(found.member.fitted * 1.0, (0, found.structure.weeks - len(found.member.fitted)))[:, None]
+        brought = decompose(series.media, fitted, series.curves, term=found.structure.term)
+        prior = prior_response(found.member, series.media, fitted, found.structure.term)
+        unit = checked_unit(found.member, series, brought, prior.total[0], found.spec, found.panel.channels)
     assert unit.marginal is not None
     # The residual given a draw of the coefficients, and the marginal one, tell of the same media.
     design = found.member.design @ found.member.prior_mean

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from mixfleet.analysis.breakdown import by_unit
 from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.posterior_draws import Fleet
-from mixfleet.models.media import Curves, MediaTerm, steady, windows
+from mixfleet.models.media import MediaTerm, steady, windows
 from mixfleet.posterior.media_prices import media_price
 from mixfleet.posterior.response_curves import levels, response_curves
 from mixfleet.posterior.statistics import statistics
@@ -89,8 +89,7 @@ def lags(fleet: Fleet) -> pa.Table:
 
 def _shapes(fleet: Fleet, place: int, series: UnitSeries) -> dict[str, Float[np.ndarray, "channel draw"]]:
     with jax.enable_x64(True):
-        curves = Curves(series.shape[:, None], series.effect[None])
-        usual = np.asarray(steady(_usual(series)[None, None], curves, term=fleet.term)[0])[0, 0]
+        usual = steady(_usual(series)[None], series.curves, term=fleet.term)[0][0]
     weights = _weights(fleet, series)
     total = weights.sum(axis=0)
     late = np.einsum("lcd,l->cd", weights, np.arange(len(weights))) / total

@@ -74,7 +74,7 @@ def experiments(fleet: Fleet) -> pa.Table:
         if not own:
             return []
         weights, price = value_weights(series.counted, series.value)
-        value = np.asarray(decompose(series.media, weights, series.curves, term=fleet.term)[0][-1]) * price
+        value = decompose(series.media, weights, series.curves, term=fleet.term).total[-1] * price
         spend = np.nansum(series.spend[series.counted], axis=0)
         return [_row(test, lifts(test, fleet.scales[place], series, fleet.term), value, spend) for test in own]
 

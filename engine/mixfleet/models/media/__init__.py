@@ -5,7 +5,7 @@ precision of its arguments.
 """
 
 from mixfleet.models.media.registration import register_adstock, register_saturation
-from mixfleet.models.media.response import Curves, by_form, in_chunks, saturated, steady, window, windows
+from mixfleet.models.media.response import Curves, by_form, in_chunks, native_form, saturated, steady, window, windows
 from mixfleet.models.media.term import FormGroup, MediaTerm, joined, media_term
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "in_chunks",
     "joined",
     "media_term",
+    "native_form",
     "register_adstock",
     "register_saturation",
     "saturated",

@@ -14,9 +14,10 @@ from jaxtyping import Array, Float
 
 from mixfleet.config.model import MediaForm
 from mixfleet.models.media.term import FormGroup, MediaTerm, joined
-from mixfleet_kernels import adstock, saturation
+from mixfleet_kernels import adstock, native_library, saturation
+from mixfleet_kernels.response import FAMILIES, saturate
 
-__all__ = ["Curves", "by_form", "in_chunks", "saturated", "steady", "window", "windows"]
+__all__ = ["Curves", "by_form", "in_chunks", "native_form", "saturated", "steady", "window", "windows"]
 
 
 class Curves(NamedTuple):
@@ -68,12 +69,30 @@ def saturated(
     return saturation.value_and_partials(form.saturation, media, parameters)[:2]
 
 
-@partial(jax.jit, static_argnames="term")
-def steady(
-    levels: Float[Array, "level unit channel"], curves: Curves, *, term: MediaTerm
-) -> tuple[Float[Array, "level unit channel draw"], Float[Array, "level unit channel draw"]]:
-    """Weekly KPI with media held at each level for ever, and its derivative by the level."""
+def native_form(term: MediaTerm) -> MediaForm | None:
+    """The form of all channels where native code has it: geometric windows, then one of the library's saturations."""
+    form = term.forms[0]
+    known = form.adstock == "geometric" and form.adstock_first and form.saturation in FAMILIES
+    return form if known and len(term.groups) == 1 and native_library.available() else None
 
+
+def steady(
+    levels: Float[np.ndarray, "level channel"], curves: Curves, *, term: MediaTerm
+) -> tuple[Float[np.ndarray, "level channel draw"], Float[np.ndarray, "level channel draw"]]:
+    """One unit's weekly KPI with media held at each level for ever, and its derivative by the level.
+
+    In native code where it has the form, which needs no program compiled; else in XLA.
+    """
+    if (form := native_form(term)) is None:
+        kpi, slope = _steady(levels, curves, term=term)
+        return np.asarray(kpi), np.asarray(slope)
+    decay, *parameters = np.asarray(curves.shape)
+    gain = np.ones_like(decay) if form.normalise else np.sum(decay ** np.arange(form.window)[:, None, None], axis=0)
+    return saturate(levels, gain, tuple(parameters), np.asarray(curves.effect), family=form.saturation)
+
+
+@partial(jax.jit, static_argnames="term")
+def _steady(levels: Array, curves: Curves, *, term: MediaTerm) -> tuple[Array, Array]:
     def of_form(group: FormGroup, own: Curves) -> tuple[Array, Array]:
         # At a steady level the window only multiplies: before the saturation or after it.
         gain, own_levels = jnp.sum(window(own, group.form), axis=0)[None], group.own(levels, -1)

@@ -8,7 +8,7 @@ are those of the whole fit, which makes the check mild, never loud.
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS, ModelCheck, concluded, untested
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Marginal, settled
@@ -34,7 +34,7 @@ def forecast_check(unit: CheckedUnit) -> ModelCheck:
     errors = np.stack([block_errors(unit.marginal, places[places < block[0]], block) for block in blocks])
     own = settled(errors, 1.0)
     size = float(np.sqrt(np.mean(own**2)))
-    threshold = max(float(np.sqrt(chi2.isf(FALSE_ALARMS, count) / count)), TOO_SURE)
+    threshold = max(float(np.sqrt(chdtri(count, FALSE_ALARMS) / count)), TOO_SURE)
     said = (
         f"the last {count} quarters came {size:.1f} times as far from what the weeks before said as intervals allow: "
         "forecasts are too sure; use model=moving, or a control for what changed"

@@ -1,14 +1,11 @@
 """All checks of one unit's model, from what its fit knows."""
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from mixfleet.config import Spec
 from mixfleet.models.batch import PreparedUnit
-from mixfleet.models.media import Curves
-from mixfleet.models.media.term import MediaTerm
 from mixfleet.models.observation import OBSERVATIONS
-from mixfleet.posterior.counterfactual import responses
 from mixfleet.posterior.model_checks.check import ModelCheck
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Marginal
 from mixfleet.posterior.model_checks.forecasts import forecast_check
@@ -16,8 +13,8 @@ from mixfleet.posterior.model_checks.levels import level_checks
 from mixfleet.posterior.model_checks.omissions import omission_checks
 from mixfleet.posterior.model_checks.residuals import residual_checks
 from mixfleet.posterior.model_checks.single_weeks import single_week_checks
-from mixfleet.posterior.prior_draws import prior_curves
 from mixfleet.posterior.unit_series import UnitSeries
+from mixfleet_kernels.response import Response
 
 __all__ = ["checked_unit", "judge_model"]
 
@@ -44,23 +41,28 @@ def judge_model(unit: CheckedUnit) -> tuple[ModelCheck, ...]:
 
 
 def checked_unit(
-    member: PreparedUnit, series: UnitSeries, spec: Spec, channels: tuple[str, ...], term: MediaTerm
+    member: PreparedUnit,
+    series: UnitSeries,
+    brought: Response,
+    prior_contribution: Float[np.ndarray, "channel sample"],
+    spec: Spec,
+    channels: tuple[str, ...],
 ) -> CheckedUnit:
     """What the checks look at.
 
     Args:
         member: The unit as its fit saw it.
         series: Its data and draws.
+        brought: What its channels bring, their sum over the weeks of the likelihood as the last one.
+        prior_contribution: That sum under the prior.
         spec: All settings.
         channels: Their names.
-        term: Form of each channel's response.
     """
     unit, fitted, weeks = member.unit, member.fitted, len(member.unit.dates)
-    series = _some(series)
-    by_channel = np.asarray(responses(series.media, series.curves, term=term))[:, :weeks]
-    media = by_channel.sum(axis=0)
-    expected = np.einsum("tj,jd->td", series.design[:weeks], series.coefficients) + media
-    noise = series.observation[0]
+    kept = _some(series.effect.shape[-1])
+    media = brought.weekly[:weeks, kept]
+    expected = np.einsum("tj,jd->td", series.design[:weeks], series.coefficients[:, kept]) + media
+    noise = series.observation[0, kept]
     residual = np.where(fitted[:, None], (np.nan_to_num(unit.kpi)[:, None] - expected) / noise, 0.0)
     return CheckedUnit(
         dates=unit.dates.astype("datetime64[D]"),
@@ -72,21 +74,12 @@ def checked_unit(
         kpi_scale=member.scale.kpi,
         channels=channels,
         media=unit.media,
-        response=by_channel.mean(axis=-1).T,
-        contribution=np.einsum("ctd,t->cd", by_channel, fitted.astype(float)),
-        prior_contribution=_prior(member, series, fitted, term),
+        response=brought.mean[:weeks],
+        contribution=brought.total[-1][:, kept],
+        prior_contribution=prior_contribution,
         season=365 if spec.data.frequency == "daily" else 52,
         marginal=_marginal(member, media, noise, spec),
     )
-
-
-def _prior(
-    member: PreparedUnit, series: UnitSeries, fitted: Bool[np.ndarray, " week"], term: MediaTerm
-) -> Float[np.ndarray, "channel sample"]:
-    curves = prior_curves(member, series.media, term)
-    some = Curves(curves.shape[..., :DRAWS], curves.effect[..., :DRAWS])
-    values = np.asarray(responses(series.media, some, term=term))[:, : len(fitted)]
-    return np.einsum("ctd,t->cd", values, fitted.astype(float))
 
 
 def _marginal(
@@ -104,9 +97,6 @@ def _marginal(
     )
 
 
-def _some(series: UnitSeries) -> UnitSeries:
-    """The same with fewer draws."""
-    total = series.effect.shape[-1]
-    kept = (np.arange(min(DRAWS, total)) * total) // min(DRAWS, total)
-    drawn = ("shape", "effect", "coefficients", "observation")
-    return series._replace(**{name: getattr(series, name)[..., kept] for name in drawn})
+def _some(total: int) -> np.ndarray:
+    """Places of the draws that the checks look at."""
+    return (np.arange(min(DRAWS, total)) * total) // min(DRAWS, total)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import chi2
+from scipy.special import chdtrc, chdtri
 
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS, ModelCheck, concluded, untested
 from mixfleet.posterior.model_checks.checked_unit import LEAST_LEFT, CheckedUnit, settled
@@ -59,8 +59,10 @@ def omission_checks(unit: CheckedUnit) -> Iterator[ModelCheck]:
         found += _of_channel(unit, int(c))
     found += _of_pairs(unit)
     kinds = {one.kind: [other for other in found if other.kind == one.kind] for one in found}
+    # What lasts makes every direction vary more; it is said once, by the check of autocorrelation.
+    lasting = max(1.0, long_run_variance(unit)[0])
     for kind, candidates in kinds.items():
-        yield _worst(unit, kind, candidates)
+        yield _worst(unit, kind, candidates, lasting)
 
 
 def score_test(
@@ -95,18 +97,16 @@ def _tests(one: _Candidate, residual: Float[np.ndarray, "week draw"]) -> list[tu
     return [(float(score**2), 1) for score in scores[(size > 0) & np.isfinite(scores)]]
 
 
-def _worst(unit: CheckedUnit, kind: str, candidates: list[_Candidate]) -> ModelCheck:
+def _worst(unit: CheckedUnit, kind: str, candidates: list[_Candidate], lasting: float) -> ModelCheck:
     """Of one kind's candidates the least likely, judged as the least likely of so many."""
-    # What lasts makes every direction vary more; it is said once, by the check of autocorrelation.
-    lasting = max(1.0, long_run_variance(unit)[0])
     tests = [(one, value / lasting, count) for one in candidates for value, count in _tests(one, unit.residual)]
     tests = [test for test in tests if test[2]]
     if not tests:
         return untested(kind)
-    chosen, value, count = min(tests, key=lambda test: float(chi2.sf(test[1], test[2])))
+    chosen, value, count = min(tests, key=lambda test: float(chdtrc(test[2], test[1])))
     # In shares of the noise's variance, beyond the part that chance alone explains.
     explained = (value - count) / unit.weeks
-    significant = (chi2.isf(FALSE_ALARMS / len(tests), count) - count) / unit.weeks
+    significant = (chdtri(count, FALSE_ALARMS / len(tests)) - count) / unit.weeks
     threshold = float(max(significant, MATERIAL))
     said = f"{chosen.statement} (explains {explained:.0%} of the noise)"
     return concluded(kind, explained, threshold, said, about=chosen.about)

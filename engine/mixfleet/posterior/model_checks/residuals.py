@@ -9,7 +9,7 @@ References:
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS, ModelCheck, concluded, untested
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit
@@ -49,8 +49,8 @@ LONG_VARIANCE, LONG_KURTOSIS = 1.8, 6.0
 kurtosis of independent normal numbers, times the square root of how many: `python -m benchmarks.model_checks constants`
 finds both anew, for 40 to 700."""
 
-ONE_SIDED = float(norm.isf(FALSE_ALARMS))
-TWO_SIDED = float(norm.isf(FALSE_ALARMS / 2))
+ONE_SIDED = -float(ndtri(FALSE_ALARMS))
+TWO_SIDED = -float(ndtri(FALSE_ALARMS / 2))
 
 
 def residual_checks(unit: CheckedUnit) -> Iterator[ModelCheck]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from mixfleet.posterior.importance import BAD_TAIL, pareto_smoothed
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS, ModelCheck, concluded, untested
@@ -59,12 +59,12 @@ def single_week_checks(unit: CheckedUnit) -> Iterator[ModelCheck]:
 
 def _kpi_outlier(unit: CheckedUnit) -> ModelCheck:
     miss = unit.miss[unit.fitted]
-    spread = float(np.median(np.abs(miss - np.median(miss)))) / norm.ppf(0.75)
+    spread = float(np.median(np.abs(miss - np.median(miss)))) / float(ndtri(0.75))
     if not spread > 0:
         return untested("kpi_outlier")
     distance = np.abs(miss) / spread
     place = int(np.argmax(distance))
-    expected = float(norm.isf(FALSE_ALARMS / (2 * unit.weeks))) * (1 + 2 / np.sqrt(unit.weeks))
+    expected = -float(ndtri(FALSE_ALARMS / (2 * unit.weeks))) * (1 + 2 / np.sqrt(unit.weeks))
     threshold = max(expected, OUTLIER)
     week = np.flatnonzero(unit.fitted)[place]
     many = int(np.sum(distance > threshold))
