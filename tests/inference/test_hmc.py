@@ -200,10 +200,10 @@ def of_unit(coordinates: SinhArcsinh, unit: int) -> SinhArcsinh:
 def learnt(state: HMCState, windows: list[np.ndarray], *, mapped: bool) -> HMCState:
     """The state after every unit has learnt from its window's draws."""
     old = jax.tree.map(np.asarray, state.adaptation)
-    found = [
-        adaptation.learn(draws, (of_unit(old.coordinates, unit), old.metric.covariance[unit]), mapped=mapped)
-        for unit, draws in enumerate(windows)
-    ]
+    known = [(of_unit(old.coordinates, unit), old.metric.covariance[unit]) for unit in range(len(windows))]
+    found = adaptation.learn(
+        [adaptation.Window(draws, *own, mapped=mapped) for draws, own in zip(windows, known, strict=True)]
+    )
     # What allows nothing better leaves the unit as it was.
     kept = [
         both or (of_unit(old.coordinates, unit), jax.tree.map(lambda part, unit=unit: part[unit], old.metric))

@@ -267,7 +267,7 @@ def _responses(
     for i in range(len(quantiles)):
         shape[i, :, 1 + 2 * i : 3 + 2 * i] = quantiles[i, :, 1:]
     curves = Curves(shape, np.ones(shape.shape[1:]))
-    found = np.asarray(responses(member.arrays["media"], curves, term=term), float)[:, : len(member.fitted)]
+    found = responses(member.arrays["media"], curves, term=term)[:, : len(member.fitted)]
     mean = np.maximum(found[:, member.contribution_weeks].mean(axis=1, keepdims=True), np.finfo(np.float32).tiny)
     value = (found / mean)[:, member.fitted]
     slopes = [(value[..., 1 + 2 * i] - value[..., 2 + 2 * i]).T / (2 * STEP) for i in range(len(quantiles))]

@@ -17,7 +17,7 @@ from mixfleet.models.media import Curves, FormGroup, MediaTerm, by_form, in_chun
 from mixfleet_kernels import adstock
 from mixfleet_kernels.response import Response, respond
 
-__all__ = ["Difference", "by_window", "contributions", "decompose", "value_weights", "weekly", "whole"]
+__all__ = ["Difference", "by_window", "contributions", "decompose", "responses", "value_weights", "weekly", "whole"]
 
 CHUNK = 100
 """Draws that are evaluated at once: so few that a unit's response stays in the processor's cache."""
@@ -99,6 +99,15 @@ def _decompose(media: Array, weights: Array, curves: Curves, *, term: MediaTerm)
 
     total, together, apart = in_chunks(of_chunk, curves, size=CHUNK)
     return total, together, jnp.mean(apart, axis=-1).T
+
+
+def responses(
+    media: Float[np.ndarray, "week channel"], curves: Curves, *, term: MediaTerm
+) -> Float[np.ndarray, "channel week draw"]:
+    """KPI that each channel brings week by week, of a few draws, one after another."""
+    none, draws = np.zeros((len(media), 0)), np.shape(curves.effect)[-1]
+    each = (Curves(curves.shape[..., d : d + 1], curves.effect[..., d : d + 1]) for d in range(draws))
+    return np.stack([decompose(media, none, one, term=term).mean.T for one in each], axis=-1)
 
 
 @partial(jax.jit, static_argnames="term")

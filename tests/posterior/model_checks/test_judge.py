@@ -201,7 +201,7 @@ def test_a_fit_makes_what_the_checks_look_at() -> None:
     media = (found.member.arrays["kpi"][: len(unit.kpi)] + design * unit.fitted)[:, None] - unit.marginal.residual
     whole = np.where(unit.fitted[:, None], media - design[:, None], 0.0).sum(axis=0) * scale.kpi
     np.testing.assert_allclose(whole, unit.contribution.sum(axis=0), rtol=1e-6, atol=1e-6 * scale.kpi)
-    np.testing.assert_allclose(unit.response[unit.fitted].sum(axis=0), unit.contribution.mean(axis=1), rtol=1e-9)
+    np.testing.assert_allclose(unit.response[unit.fitted].sum(axis=0), brought.total[0].mean(axis=1), rtol=1e-9)
     again = unit.residual * unit.noise + unit.expected
     np.testing.assert_allclose(again, np.broadcast_to(unit.kpi[:, None], again.shape), rtol=1e-6)
     assert set(result.tables["checks"]["kind"]) >= {"unexplained", "autocorrelation", "forecast"}
