@@ -69,15 +69,12 @@ def unit_result(
         unit, member.scale, picked, spec.model, keys=panel.keys, counted=counted, weeks=structure.weeks
     )
     weights, price = value_weights(series.counted, series.value)
-    within = np.zeros((len(series.media), 1))
-    within[: len(member.fitted), 0] = member.fitted
-    brought = decompose(series.media, np.concatenate([weights, within], axis=1), series.curves, term=structure.term)
-    worth = np.where(series.counted, series.value, 0.0)[:, None]
-    prior = prior_response(member, series.media, np.concatenate([worth, within], axis=1), structure.term)
-    known = counted & np.isfinite(unit.kpi)
-    weekly, quality = weekly_fit(
-        unit, predictive(unit, series, brought.weekly, spec.model), known, spec.data.holdout or 0
-    )
+    within = np.pad(member.fitted * 1.0, (0, structure.weeks - len(member.fitted)))
+    brought = decompose(series.media, np.column_stack([weights, within]), series.curves, term=structure.term)
+    worth = np.where(series.counted, series.value, 0.0)
+    prior = prior_response(member, series.media, np.column_stack([worth, within]), structure.term)
+    foretold, known = predictive(unit, series, brought.weekly, spec.model), counted & np.isfinite(unit.kpi)
+    weekly, quality = weekly_fit(unit, foretold, known, spec.data.holdout or 0)
     tables: dict[str, dict[str, np.ndarray]] = {
         "params": _params(fitted, natural, strength_moments(member, prior), structure, panel, spec),
         "contributions": _contributions(series, brought.total[0], panel, spec),
@@ -85,11 +82,9 @@ def unit_result(
         "fit": quality,
         "weekly": weekly,
     }
-    roi = _roi(series, brought.total[-2] * price, prior.total[0], panel)
-    if roi:
+    if roi := _roi(series, brought.total[-2] * price, prior.total[0], panel):
         tables["roi"] = roi
-    checks = judge_model(checked_unit(member, series, brought, prior.total[1], spec, panel.channels))
-    if checks:
+    if checks := judge_model(checked_unit(member, series, brought, prior.total[1], spec, panel.channels)):
         tables["checks"] = check_columns(checks)
     status, reason = judged(checks)
     if spec.output.draws == "summary":
