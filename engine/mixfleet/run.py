@@ -134,6 +134,10 @@ class Run:
         """Every check of every unit's model; see `mixfleet.posterior.model_checks`."""
         return to_frame(self.table("checks"), self.frame)
 
+    def structures(self) -> Any:
+        """What each structure of an averaged fit says of each unit's ROI by itself, its score and its weight."""
+        return to_frame(self.table("structures"), self.frame)
+
     def findings(self) -> Any:
         """What the checks had to say about the table."""
         return to_frame(self.table("findings"), self.frame)

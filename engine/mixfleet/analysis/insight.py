@@ -276,6 +276,21 @@ class Insight:
         """Every check of every unit's model: statistic, threshold, verdict and, where it is not passed, a statement."""
         return self._framed(self.tables("checks"))
 
+    def structures(self) -> Any:
+        """What each structure of an averaged fit says of ROI by itself, by unit and channel, its score and its weight.
+
+        Raises:
+            ConfigError: The run averaged none.
+        """
+        if not self.averaged:
+            raise ConfigError("this run has one structure: name several", key="model.structures")
+        return self._framed(self.tables("structures"))
+
+    @property
+    def averaged(self) -> bool:
+        """Whether several structures were averaged."""
+        return bool(self.fleet.spec.model.structures)
+
     def pooling(self) -> Any:
         """How far each unit borrowed from its group, by parameter and channel, and where the variance lies.
 
@@ -346,7 +361,11 @@ class Insight:
             for name, by in groups.items() if platform_reports.reports(self.fleet) else ():
                 found[f"calibration{name}{ending}"] = arrow.calibration(by, period)
         found["carry_over"] = arrow.carry_over()
-        some = (*(("pooling",) if self.pooled else ()), *(("experiments",) if self.tested else ()))
+        some = (
+            *(("structures",) if self.averaged else ()),
+            *(("pooling",) if self.pooled else ()),
+            *(("experiments",) if self.tested else ()),
+        )
         for name in ("curves", "shapes", "lags", "overlap", "movement", "fit", "checks", *some, "left_out"):
             found[name] = getattr(arrow, name)()
         return found

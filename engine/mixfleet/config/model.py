@@ -16,7 +16,10 @@ from mixfleet.config.priors import (
 from mixfleet.config.schema import FrozenMapping, Label, OneOf, Range
 from mixfleet.errors import ConfigError
 
-__all__ = ["ChannelForm", "MediaForm", "Model"]
+__all__ = ["STRUCTURE", "ChannelForm", "MediaForm", "MediaStructure", "Model"]
+
+STRUCTURE = "structure"
+"""Name of what an averaged fit has beside parameters of curves: the place of a draw's structure among the model's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,8 @@ class MediaForm:
     saturation: str
     adstock_first: bool
     window_convention: str
+    alternatives: "tuple[MediaForm, ...]" = ()
+    """The forms of each structure, where a fit averages over several: a draw has the form that its structure says."""
 
     @property
     def window_options(self) -> dict[str, Any]:
@@ -53,7 +58,9 @@ class MediaForm:
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Adstock's, then saturation's."""
+        """Adstock's, then saturation's; with alternatives the place of the draw's, then those of all of them."""
+        if self.alternatives:
+            return (STRUCTURE, *dict.fromkeys(name for form in self.alternatives for name in form.parameters))
         return self.adstock_parameters + self.saturation_parameters
 
 
@@ -73,6 +80,17 @@ class ChannelForm:
 
     def __post_init__(self) -> None:
         schema.settle(self, key="model.channels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaStructure:
+    """One of the structures that a fit averages over: what it has otherwise than `Model` says."""
+
+    adstock: Annotated[str, OneOf(ADSTOCK_PARAMETERS)] | None = None
+    saturation: Annotated[str, OneOf(SATURATION_PARAMETERS)] | None = None
+
+    def __post_init__(self) -> None:
+        schema.settle(self, key="model.structures")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +118,10 @@ class Model:
     has them. `meridian`: KPI and controls in standard deviations around their means, media in multiples of the median
     of the periods with any; a unit alone has no need of its population there, which cancels. Fitted periods measure
     all but how far controls move."""
+
+    structures: tuple[MediaStructure, ...] = ()
+    """Structures that are all fitted and averaged, unit by unit, by how well they tell weeks that they have not seen:
+    `[{saturation: logistic}, {saturation: hill}]`. Without any the model is the one structure."""
 
     channels: FrozenMapping[Label, ChannelForm] = FrozenMapping()
     """Channels whose media act otherwise than those of the others, by name: `{search: {adstock: none}}`."""
@@ -137,6 +159,37 @@ class Model:
                     key=f"model.channels.{name}.window",
                 )
 
+        self._refuse_structures()
+
+    def _refuse_structures(self) -> None:
+        if len(self.structures) == 1:
+            raise ConfigError("names one structure: name several, or set the model's own", key="model.structures")
+        names = self.structure_names
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ConfigError(f"has {twice[0]!r} twice", key="model.structures")
+
+    def refuse_structures(self) -> None:
+        """Refuses to be several models.
+
+        Raises:
+            ConfigError: There are structures to average.
+        """
+        if self.structures:
+            raise ConfigError("only a fit averages structures: name one here", key="model.structures")
+
+    @property
+    def alternatives(self) -> "tuple[Model, ...]":
+        """The model of each structure that is averaged over; without any the model itself."""
+        if not self.structures:
+            return (self,)
+        given = [{name: value for name, value in vars(one).items() if value is not None} for one in self.structures]
+        return tuple(dataclasses.replace(self, structures=(), **own) for own in given)
+
+    @property
+    def structure_names(self) -> tuple[str, ...]:
+        """A name of each of `alternatives`, such as `geometric, hill`."""
+        return tuple(f"{model.adstock}, {model.saturation}" for model in self.alternatives)
+
     @property
     def baseline_terms(self) -> tuple[Term, ...]:
         """The terms of the linear block, in order. Behind them stand the table's controls, then its treatments."""
@@ -153,8 +206,11 @@ class Model:
 
     def form(self, channel: str | None = None) -> MediaForm:
         """The form of a channel's response; without a name, that of channels without an exception."""
+        if self.structures:
+            forms = tuple(model.form(channel) for model in self.alternatives)
+            return dataclasses.replace(forms[0], alternatives=forms)
         own = self.channels.get(channel) if channel is not None else None
-        names = [field.name for field in dataclasses.fields(MediaForm)]
+        names = [field.name for field in dataclasses.fields(ChannelForm)]
         here = {name: getattr(self, name) for name in names}
         if own is not None:
             here |= {name: getattr(own, name) for name in names if getattr(own, name) is not None}
@@ -174,8 +230,11 @@ class Model:
     def channel_parameters(self) -> tuple[str, ...]:
         """Names of the parameters that channels have: adstock's, saturation's, then `effect`.
 
-        With exceptions in `channels` not every channel has all of them.
+        With exceptions in `channels` not every channel has all of them; with `structures` not every draw.
         """
+        if self.structures:
+            curves = [name for model in self.alternatives for name in model.channel_parameters[:-1]]
+            return (STRUCTURE, *dict.fromkeys(curves), "effect")
         forms = [self.form(), *(self.form(name) for name in self.channels)]
         adstocks = [name for form in forms for name in form.adstock_parameters]
         saturations = [name for form in forms for name in form.saturation_parameters]

@@ -150,6 +150,7 @@ class Spec:
                     keys = ", ".join(self.data.unit_keys)
                     raise ConfigError(f"is no key column; those are {keys}", key=f"prior.overrides[{i}].unit.{column}")
         self._refuse_terms()
+        self._refuse_structures()
         by = self.pooling.by
         for column in (by,) if isinstance(by, str) else by:
             if column not in ("none", "crossed", *self.data.unit_keys):
@@ -159,6 +160,19 @@ class Spec:
             if unknown := [column for column in columns if column not in self.data.unit_keys]:
                 keys = ", ".join(self.data.unit_keys)
                 raise ConfigError(f"{unknown[0]!r} is no key column ({keys})", key=f"pooling.keys.{family}")
+
+    def _refuse_structures(self) -> None:
+        """Refuses settings under which structures cannot be averaged."""
+        if not self.model.structures:
+            return
+        for key, unset, why in (
+            ("pooling.by", self.pooling.by == "none", "weighs units of a group together, which must share a structure"),
+            ("model.observation", self.model.observation == "normal", "has no exact density of a week left out"),
+            ("compute.shard", self.compute.shard is None, "knows only some of the units, and weights are of all"),
+            ("run.base", self.run.base is None, "has units alone, and weights are of all"),
+        ):
+            if not unset:
+                raise ConfigError(f"{why}: leave it or model.structures out", key=key)
 
     def _refuse_terms(self) -> None:
         """Refuses terms of the baseline that do not go with the table or the pooling."""

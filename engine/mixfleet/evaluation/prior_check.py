@@ -75,6 +75,7 @@ def prior(
         TableError: The table cannot be read at all, or lacks a column.
     """
     panel, settings, _ = fit_inputs(table, read_settings(spec, groups))
+    settings.model.refuse_structures()
     pooled = _pooled_draws(panel, settings)
     rows = [row for unit in panel.units for row in _of_unit(prepare(unit, panel, settings), panel, settings, pooled)]
     units = [row for row in rows if row["channel"] == ALL]

@@ -55,7 +55,7 @@ class Base:
         """The results of these units, by id, as they were committed; one whose bytes are not is left out."""
         for position, row in enumerate(self._rows):
             if row["unit_id"] in units:
-                result = self._rebuilt(position, row)
+                result = self.result(position)
                 if digest(result) == row["digest"]:
                     yield result
 
@@ -78,7 +78,9 @@ class Base:
             found[name] = spans
         return found
 
-    def _rebuilt(self, position: int, row: dict[str, Any]) -> UnitResult:
+    def result(self, position: int) -> UnitResult:
+        """The result of the unit at a position of the status table."""
+        row = self._rows[position]
         labels = tuple(str(row[key]) for key in self.reader.keys)
         tables = {}
         for name, spans in self._spans.items():

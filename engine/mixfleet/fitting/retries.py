@@ -25,7 +25,16 @@ from mixfleet.posterior.model_checks.check import ModelCheck
 from mixfleet.posterior.summarize import unit_result
 from mixfleet.posterior.unit_result import UnitResult
 
-__all__ = ["FALLBACK_RUNG", "RETRY_PLACES", "harder", "keys_of", "other_coordinate", "result_of", "status_of"]
+__all__ = [
+    "FALLBACK_RUNG",
+    "RETRY_PLACES",
+    "harder",
+    "keys_of",
+    "other_coordinate",
+    "result_of",
+    "status_from",
+    "status_of",
+]
 
 RETRY_PLACES = 4
 """Places of a tile in which a unit is sampled anew on the rungs above the first, as so many more chains."""
@@ -59,11 +68,25 @@ def status_of(finished: Finished, checks: Sequence[ModelCheck]) -> tuple[str, st
         finished: Its draws, judged.
         checks: Of its model.
     """
-    unit, verdict, rung = finished.job.member.unit, finished.verdict, finished.job.rung
+    verdict = finished.verdict
+    unit, rung = finished.job.member.unit, finished.job.rung
+    return status_from(unit, checks, passed=verdict.passed, reason=verdict.reason, rung=rung)
+
+
+def status_from(unit: Unit, checks: Sequence[ModelCheck], *, passed: bool, reason: str, rung: int) -> tuple[str, str]:
+    """What became of a unit, and why it is not plain ok.
+
+    Args:
+        unit: With what the checks of the table found.
+        checks: Of its model.
+        passed: Whether its draws passed every gate.
+        reason: What is to be said of them, if anything.
+        rung: On which they were made.
+    """
     misfits, doubts = ([c.statement for c in checks if c.verdict == kind] for kind in ("misfit", "doubt"))
-    notes = [verdict.reason, *misfits, *(finding.message for finding in unit.warnings), *doubts]
+    notes = [reason, *misfits, *(finding.message for finding in unit.warnings), *doubts]
     warned = "; ".join(note for note in notes if note)
-    if not verdict.passed:
+    if not passed:
         return "quarantined", warned
     if misfits:
         return "misfit", warned

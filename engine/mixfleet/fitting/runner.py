@@ -18,7 +18,7 @@ from mixfleet.fitting.executor import Executor
 from mixfleet.fitting.progress import OnEvent, Progress
 from mixfleet.fitting.shards import shard_of, sharded
 from mixfleet.posterior.unit_result import UnitResult
-from mixfleet.storage.reader import read_run
+from mixfleet.storage.reader import RunReader, read_run
 from mixfleet.storage.run_folder import ResultStore, RunFolder, open_run_folder, open_shard_folder
 
 COMMIT_UNITS = 32
@@ -51,7 +51,9 @@ def execute(
     """
     with open_run_folder(panel, spec, devices=devices) as folder:
         if not folder.finished:
-            if spec.run.base is not None:
+            if spec.model.structures:
+                executor = _averaging(panel, executor, devices, folder)
+            elif spec.run.base is not None:
                 executor = _carrying(spec.run.base, panel, spec, executor, folder)
             _fill(panel, spec, executor, folder, on_event)
         folder.finish()
@@ -80,6 +82,15 @@ def execute_shard(
             _fill(own, spec, sharded(executor, panel), folder, on_event)
         folder.finish()
         return folder.path
+
+
+def _averaging(panel: Panel, executor: Executor, devices: tuple[str, ...], folder: RunFolder) -> Executor:
+    from mixfleet.fitting.averaging import averaging  # few fits average structures
+
+    def fit_run(spec: Spec, on_event: OnEvent | None) -> RunReader:
+        return read_run(execute(panel, spec, executor, devices=devices, on_event=on_event).path)
+
+    return averaging(str(folder.path), fit_run)
 
 
 def _carrying(path: str, panel: Panel, spec: Spec, executor: Executor, folder: RunFolder) -> Executor:

@@ -5,7 +5,7 @@ which they are kept and by the functions that read them back, so that it says th
 saved run; a run that stores no draws says the same too.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from mixfleet.inference.draws import parameter_quantities
 from mixfleet.inference.scheduler import Finished
 from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit, Structure
+from mixfleet.models.media.term import MediaTerm
 from mixfleet.models.priors.moments import moments
 from mixfleet.posterior.counterfactual import decompose, value_weights
 from mixfleet.posterior.fit_quality import predictive, weekly_fit
@@ -38,7 +39,7 @@ from mixfleet.posterior.unit_series import (
     unit_series,
 )
 
-__all__ = ["unit_result"]
+__all__ = ["kept_series", "told_weeks", "unit_result", "unit_tables"]
 
 SHORT_QUANTILES = ("q05", "q50", "q95")
 
@@ -63,34 +64,16 @@ def unit_result(
     member = fitted.job.member
     natural = _natural(fitted, spec)
     draws, dims, coords = _draws(fitted, natural, panel, spec)
-    picked = {name: evenly_spaced(draws[name], SUMMARY_DRAWS) for name in series_variables(spec.model)}
-    unit, counted = member.unit, _counted(member, spec)
-    series = unit_series(
-        unit, member.scale, picked, spec.model, keys=panel.keys, counted=counted, weeks=structure.weeks
-    )
-    weights, price = value_weights(series.counted, series.value)
-    within = np.pad(member.fitted * 1.0, (0, structure.weeks - len(member.fitted)))
-    brought = decompose(series.media, np.column_stack([weights, within]), series.curves, term=structure.term)
-    worth = np.where(series.counted, series.value, 0.0)
-    prior = prior_response(member, series.media, np.column_stack([worth, within]), structure.term)
-    foretold, known = predictive(unit, series, brought.weekly, spec.model), counted & np.isfinite(unit.kpi)
-    weekly, quality = weekly_fit(unit, foretold, known, spec.data.holdout or 0)
-    tables: dict[str, dict[str, np.ndarray]] = {
-        "params": _params(fitted, natural, strength_moments(member, prior), structure, panel, spec),
-        "contributions": _contributions(series, brought.total[0], panel, spec),
-        "curves": _curves(member, series, structure, panel, spec),
-        "fit": quality,
-        "weekly": weekly,
-    }
-    if roi := _roi(series, brought.total[-2] * price, prior.total[0], panel):
-        tables["roi"] = roi
-    if checks := judge_model(checked_unit(member, series, brought, prior.total[1], spec, panel.channels)):
-        tables["checks"] = check_columns(checks)
+    series = kept_series(member, draws, panel, spec, weeks=structure.weeks)
+    prior = prior_response(member, series.media, told_weeks(member, series), structure.term)
+    params = _params(fitted, natural, strength_moments(member, prior), structure, panel, spec)
+    tables, checks = unit_tables(member, series, prior.total, structure.term, panel, spec)
+    tables = {"params": params, **tables}
     status, reason = judged(checks)
     if spec.output.draws == "summary":
         draws, dims, coords = {}, {}, {}
     return UnitResult(
-        labels=unit.labels,
+        labels=member.unit.labels,
         status=status,
         reason=reason,
         rung=fitted.job.rung,
@@ -100,6 +83,64 @@ def unit_result(
         dims=dims,
         coords=coords,
     )
+
+
+def kept_series(
+    member: PreparedUnit,
+    draws: Mapping[str, Float[np.ndarray, "chain draw ..."]],
+    panel: Panel,
+    spec: Spec,
+    *,
+    weeks: int,
+) -> UnitSeries:
+    """The arrays behind a unit's tables, of draws as they are kept; padded to so many weeks."""
+    picked = {name: evenly_spaced(draws[name], SUMMARY_DRAWS) for name in series_variables(spec.model)}
+    counted = _counted(member, spec)
+    return unit_series(member.unit, member.scale, picked, spec.model, keys=panel.keys, counted=counted, weeks=weeks)
+
+
+def told_weeks(member: PreparedUnit, series: UnitSeries) -> Float[np.ndarray, "week 2"]:
+    """What a KPI is worth in the weeks that count, and which weeks are in the likelihood."""
+    within = np.pad(member.fitted * 1.0, (0, len(series.counted) - len(member.fitted)))
+    return np.column_stack([np.where(series.counted, series.value, 0.0), within])
+
+
+def unit_tables(
+    member: PreparedUnit,
+    series: UnitSeries,
+    prior: Float[np.ndarray, "2 channel sample"],
+    term: MediaTerm,
+    panel: Panel,
+    spec: Spec,
+) -> tuple[dict[str, dict[str, np.ndarray]], tuple[ModelCheck, ...]]:
+    """Every table of a unit that follows from its kept draws, and the checks of its model.
+
+    Args:
+        member: The unit as its fit saw it.
+        series: Its data and draws.
+        prior: What each channel would bring under the prior, weighed by `told_weeks`.
+        term: Form of each channel's response.
+        panel: Names of channels and keys.
+        spec: All settings.
+    """
+    unit, counted = member.unit, _counted(member, spec)
+    weights, price = value_weights(series.counted, series.value)
+    within = told_weeks(member, series)[:, 1]
+    brought = decompose(series.media, np.column_stack([weights, within]), series.curves, term=term)
+    foretold, known = predictive(unit, series, brought.weekly, spec.model), counted & np.isfinite(unit.kpi)
+    weekly, quality = weekly_fit(unit, foretold, known, spec.data.holdout or 0)
+    tables: dict[str, dict[str, np.ndarray]] = {
+        "contributions": _contributions(series, brought.total[0], panel, spec),
+        "curves": _curves(member, series, term, panel, spec),
+        "fit": quality,
+        "weekly": weekly,
+    }
+    if roi := _roi(series, brought.total[-2] * price, prior[0], panel):
+        tables["roi"] = roi
+    checks = judge_model(checked_unit(member, series, brought, prior[1], spec, panel.channels))
+    if checks:
+        tables["checks"] = check_columns(checks)
+    return tables, checks
 
 
 def _diagnostics(fitted: Finished) -> dict[str, float]:
@@ -236,11 +277,11 @@ def _roi(
 
 
 def _curves(
-    member: PreparedUnit, series: UnitSeries, structure: Structure, panel: Panel, spec: Spec
+    member: PreparedUnit, series: UnitSeries, term: MediaTerm, panel: Panel, spec: Spec
 ) -> dict[str, np.ndarray]:
     """Weekly response at steady spend, from nothing to half again the highest week; media where nothing is paid."""
     points = spec.output.curve_points
-    found = response_curves(member.unit, member.scale, series.curves, structure.term, points=points)
+    found = response_curves(member.unit, member.scale, series.curves, term, points=points)
     return {
         "channel": np.repeat(np.array(panel.channels, object), points),
         "spend": found.spend.ravel(),

@@ -62,6 +62,15 @@ TABLES: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
             "verdict": "text",
             "statement": "text",
         },
+        "structures": {
+            "structure": "text",
+            "fitted": "text",
+            "channel": "text",
+            "weight": "float",
+            "log_score": "float",
+            "unsure_weeks": "float",
+            **_STATISTICS,
+        },
         "fit": {**_ACCURACY, **{f"holdout_{name}": structure for name, structure in _ACCURACY.items()}},
         "weekly": {
             "date": "date",

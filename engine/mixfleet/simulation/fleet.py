@@ -123,7 +123,11 @@ def from_config(
     and of three thousand. With `truth: prior` the table carries the KPI scale, so that the prior holds
     exactly for the scaled KPI; such a KPI may be negative in part. With `truth: fixed` media bring 27 % of
     sales and the scale is the largest KPI, as for any table.
+
+    Raises:
+        ConfigError: The model has several structures.
     """
+    model.refuse_structures()
     names = channel_names(simulation.channels)
     controls = tuple(f"control_{i + 1}" for i in range(simulation.controls))
     pairs = [

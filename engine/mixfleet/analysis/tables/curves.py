@@ -8,6 +8,7 @@ from jaxtyping import Float
 from mixfleet.analysis.breakdown import by_unit
 from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.posterior_draws import Fleet
+from mixfleet.config.model import STRUCTURE
 from mixfleet.models.media import MediaTerm, steady, windows
 from mixfleet.posterior.media_prices import media_price
 from mixfleet.posterior.response_curves import levels, response_curves
@@ -63,7 +64,8 @@ def shapes(fleet: Fleet) -> pa.Table:
     def work(place: int, series: UnitSeries) -> dict[str, dict[str, np.ndarray]]:
         return {measure: statistics(values) for measure, values in _shapes(fleet, place, series).items()}
 
-    halved = np.array([form.saturation in _HALF for form in fleet.term.forms])
+    forms = [form.alternatives or (form,) for form in fleet.term.forms]
+    halved = np.array([all(one.saturation in _HALF for one in own) for own in forms])
     for place, head, measures in by_unit(fleet, work):
         for measure, values in measures.items():
             axes, where = {"channel": fleet.channels}, _ran(fleet, place)
@@ -107,9 +109,12 @@ def _halves(term: MediaTerm, series: UnitSeries) -> Float[np.ndarray, "channel d
     """Media at which each channel's curve reaches half of its ceiling; NaN where it has none."""
     half = np.full(series.effect.shape, np.nan)
     for c, form in enumerate(term.forms):
-        if form.saturation in _HALF:
-            rows = [term.parameters.index(name) for name in form.saturation_parameters]
-            half[c] = _HALF[form.saturation](*series.shape[rows, c])
+        for number, one in enumerate(form.alternatives or (form,)):
+            if one.saturation in _HALF:
+                rows = [term.parameters.index(name) for name in one.saturation_parameters]
+                found = _HALF[one.saturation](*series.shape[rows, c])
+                own = series.shape[term.parameters.index(STRUCTURE), c] == number if form.alternatives else True
+                half[c] = np.where(own, found, half[c])
     return half
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mixfleet.config.model import MediaForm
+from mixfleet.config.model import STRUCTURE, MediaForm
 from mixfleet.models.media.term import FormGroup, MediaTerm, joined
 from mixfleet_kernels import adstock, native_library, saturation
 from mixfleet_kernels.response import FAMILIES, saturate
@@ -42,6 +42,8 @@ def by_form(term: MediaTerm, curves: Curves, function: Callable[[FormGroup, Curv
 
 def window(curves: Curves, form: MediaForm) -> Float[Array, "window *unit channel draw"]:
     """Weights of the carry-over window by lag."""
+    if form.alternatives:
+        return _of_structure(curves, form, [window(*own) for own in _alternatives(curves, form)])
     parameters = tuple(curves.shape[: len(form.adstock_parameters)])
     found = adstock.weights(form.adstock, parameters, **form.window_options)
     # A family without parameters has one window for all.
@@ -65,13 +67,39 @@ def saturated(
     media: Float[Array, "*week channel draw"], curves: Curves, form: MediaForm, *, week: int
 ) -> tuple[Float[Array, "*week channel draw"], Float[Array, "*week channel draw"]]:
     """The saturation of media and its derivative; `week` is the axis of the media that draws do not have."""
+    if form.alternatives:
+        found = [saturated(media, *own, week=week) for own in _alternatives(curves, form)]
+        return _of_structure(curves, form, found, week=week)
     parameters = tuple(jnp.expand_dims(parameter, week) for parameter in curves.shape[len(form.adstock_parameters) :])
     return saturation.value_and_partials(form.saturation, media, parameters)[:2]
+
+
+def _alternatives(curves: Curves, form: MediaForm) -> list[tuple[Curves, MediaForm]]:
+    """Each structure's form of the channels, and the draws of its parameters; NaN in draws of another structure."""
+    places = {name: place for place, name in enumerate(form.parameters)}
+    rows = [np.array([places[name] for name in own.parameters], int) for own in form.alternatives]
+    return [(curves._replace(shape=curves.shape[own]), one) for own, one in zip(rows, form.alternatives, strict=True)]
+
+
+def _of_structure(curves: Curves, form: MediaForm, found: list[Any], *, week: int | None = None) -> Any:
+    """What was found under each structure, picked draw by draw."""
+    place = jnp.asarray(curves.shape[form.parameters.index(STRUCTURE)])
+    place = place if week is None else jnp.expand_dims(place, week)
+
+    def pick(*values: Array) -> Array:
+        chosen = values[0]
+        for number, other in enumerate(values[1:], start=1):
+            chosen = jnp.where(place == number, other, chosen)
+        return chosen
+
+    return jax.tree.map(pick, *found)
 
 
 def native_form(term: MediaTerm) -> MediaForm | None:
     """The form of all channels where native code has it: geometric windows, then one of the library's saturations."""
     form = term.forms[0]
+    if form.alternatives:
+        return None
     known = form.adstock == "geometric" and form.adstock_first and form.saturation in FAMILIES
     return form if known and len(term.groups) == 1 and native_library.available() else None
 

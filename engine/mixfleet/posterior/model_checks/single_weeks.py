@@ -17,7 +17,7 @@ from mixfleet.posterior.importance import BAD_TAIL, pareto_smoothed
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS, ModelCheck, concluded, untested
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Marginal
 
-__all__ = ["LeftOut", "left_out", "single_week_checks"]
+__all__ = ["LeftOut", "left_out", "single_week_checks", "week_log_density"]
 
 OUTLIER, TYPO = 12.0, 25.0
 """Robust standard deviations of a week's miss that go unsaid, and that no event explains."""
@@ -100,7 +100,7 @@ def _media_spike(unit: CheckedUnit) -> ModelCheck:
 
 def _decisive(unit: CheckedUnit) -> ModelCheck:
     """How far a channel's contribution moves without one week, by weighing the draws anew."""
-    log_density = _log_density(unit)
+    log_density = week_log_density(unit)
     spread = np.where(unit.fitted, log_density.std(axis=1), -1.0)
     ran = np.flatnonzero(unit.contribution.std(axis=1) > 0)
     if not len(ran) or not spread.max() > 0:
@@ -123,7 +123,7 @@ def _decisive(unit: CheckedUnit) -> ModelCheck:
     return concluded("decisive_week", statistic, MOVED, said, misfit=DECIDED, about=f"{name}, {day}")
 
 
-def _log_density(unit: CheckedUnit) -> Float[np.ndarray, "week draw"]:
+def week_log_density(unit: CheckedUnit) -> Float[np.ndarray, "week draw"]:
     """Of each week given the draw and, where the baseline is integrated out, the other weeks; up to a constant."""
     if unit.marginal is None:
         # Given the noise of the draw too, which is a share of what the residual is measured in.
