@@ -107,7 +107,7 @@ def _diagnostics(fits: Sequence[StructureFit], used: Sequence[StructureFit], dra
     worst = {"rhat_max": max, "ess_bulk_min": min, "ess_tail_min": min, "ebfmi_min": min, "energy_balance": max}
     found = {name: of(one.get(name, np.nan) for one in own) for name, of in worst.items()}
     found |= {name: sum(one.get(name, 0) for one in every) for name in ("divergences", "gradients", "seconds")}
-    return {name: value for name, value in found.items() if np.isfinite(value)} | {"draws": draws, "chains": 1}
+    return {name: value for name, value in found.items() if np.isfinite(value)} | {"draws": float(draws), "chains": 1.0}
 
 
 def shares(weights: Float[np.ndarray, " structure"], total: int) -> Int[np.ndarray, " structure"]:
