@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from mixfleet.config import schema
@@ -190,7 +191,7 @@ class Model:
         """A name of each of `alternatives`, such as `geometric, hill`."""
         return tuple(f"{model.adstock}, {model.saturation}" for model in self.alternatives)
 
-    @property
+    @cached_property
     def baseline_terms(self) -> tuple[Term, ...]:
         """The terms of the linear block, in order. Behind them stand the table's controls, then its treatments."""
         trend = (Linear(),) if self.trend == "linear" else ()
