@@ -76,11 +76,12 @@ def score_test(
     """
     size = np.sqrt(np.sum(directions**2, axis=0))
     kept = directions[:, size > 0] / size[size > 0]
-    left, strength, _ = np.linalg.svd(kept, full_matrices=False)
-    basis = left[:, strength > 1e-3 * strength[:1].max(initial=0.0)]
-    if not basis.shape[1]:
+    # The directions' principal axes, from their products with one another: few, where weeks are many.
+    strength, axes = np.linalg.eigh(kept.T @ kept)
+    used = strength > 1e-6 * strength[-1:].max(initial=0.0)
+    if not used.any():
         return np.nan, 0
-    scores = basis.T @ residual
+    scores = (axes[:, used] / np.sqrt(strength[used])).T @ (kept.T @ residual)
     mean = scores.mean(axis=1)
     within = (scores - mean[:, None]) @ (scores - mean[:, None]).T / scores.shape[1]
     share, axes = np.linalg.eigh(np.eye(len(within)) - within)
