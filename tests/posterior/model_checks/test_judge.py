@@ -10,11 +10,12 @@ from mixfleet.config import Spec
 from mixfleet.posterior.counterfactual import decompose
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS
 from mixfleet.posterior.model_checks.judge import checked_unit, judge_model
+from mixfleet.posterior.model_checks.residuals import too_narrow
 from mixfleet.posterior.prior_draws import prior_response
 from mixfleet.posterior.summarize import unit_result
 from mixfleet.posterior.unit_series import series_variables, unit_series
 from tests.support.drawn import drawn
-from tests.support.regressions import Drawn, Fault, regression, replaced, saturated
+from tests.support.regressions import SCALE, Drawn, Fault, regression, replaced, saturated
 from tests.support.units import odd_unit, panel_of
 
 UNITS, MOST_ALARMS = 300, 7
@@ -23,11 +24,19 @@ UNITS, MOST_ALARMS = 300, 7
 PLANTED = 20
 
 
-def _autocorrelated(drawn: Drawn) -> np.ndarray:
-    errors = drawn.errors.copy()
-    for week in range(1, len(errors)):
-        errors[week] = 0.7 * errors[week - 1] + np.sqrt(1 - 0.7**2) * drawn.errors[week]
-    return errors
+def _lasting(values: np.ndarray, share: float) -> np.ndarray:
+    """Standard normal numbers of which a share is the period before's."""
+    found = values.copy()
+    for week in range(1, len(found)):
+        found[week] = share * found[week - 1] + np.sqrt(1 - share**2) * values[week]
+    return found
+
+
+def _autocorrelated(drawn: Drawn) -> Drawn:
+    """Campaigns that last, and errors that last as long."""
+    media = np.exp(0.7 * _lasting(drawn.rng.standard_normal(drawn.media.shape), 0.8))
+    errors = _lasting(drawn.errors, 0.8)
+    return Drawn(drawn.rng, media, saturated(media), drawn.effect, drawn.baseline, drawn.noise, errors)
 
 
 def _uneven(drawn: Drawn) -> np.ndarray:
@@ -79,7 +88,7 @@ def _step(size: float) -> Fault:
 
 FAULTS: dict[str, tuple[str, Fault]] = {
     # The kinds, any of which is right.
-    "autocorrelation of 0.7": ("autocorrelation", replaced("errors", _autocorrelated)),
+    "autocorrelation of 0.8 in errors and media": ("autocorrelation", _autocorrelated),
     "noise that grows steeply with the level": ("uneven_noise heavy_tails kpi_outlier", replaced("errors", _uneven)),
     "Student-t with 1.5 degrees": (
         "heavy_tails kpi_outlier",
@@ -205,3 +214,19 @@ def test_a_fit_makes_what_the_checks_look_at() -> None:
     again = unit.residual * unit.noise + unit.expected
     np.testing.assert_allclose(again, np.broadcast_to(unit.kpi[:, None], again.shape), rtol=1e-6)
     assert set(result.tables["checks"]["kind"]) >= {"unexplained", "autocorrelation", "forecast"}
+
+
+def test_intervals_are_too_narrow_by_the_factor_that_is_said() -> None:
+    truths: list[float] = []
+
+    def noted(drawn: Drawn) -> Drawn:
+        lasting = _autocorrelated(drawn)
+        truths.append(float(lasting.effect[0] * saturated(lasting.media)[:, 0].sum()) * SCALE)
+        return lasting
+
+    units = [regression(seed, fault=noted) for seed in range(150)]
+    tv = [unit.contribution[0] for unit in units]
+    away = [(own.mean() - truth) / own.std() for own, truth in zip(tv, truths, strict=True)]
+    said = np.mean([too_narrow(unit)[0] for unit in units])
+    assert np.sqrt(np.mean(np.square(away))) == pytest.approx(said, rel=0.15)
+    assert said > 1.3

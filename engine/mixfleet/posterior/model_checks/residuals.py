@@ -3,18 +3,22 @@
 References:
     Newey, West (1987), A simple, positive semi-definite, heteroskedasticity and autocorrelation consistent covariance
     matrix, doi:10.2307/1913610.
+    Cochrane, Orcutt (1949), Application of least squares regression to relationships containing auto-correlated error
+    terms, doi:10.1080/01621459.1949.10483290.
     Harvey (1976), Estimating regression models with multiplicative heteroscedasticity, doi:10.2307/1913974.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
+from jaxtyping import Float
+from scipy.signal import lfilter
 from scipy.special import ndtri
 
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS, ModelCheck, concluded, untested
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit
 
-__all__ = ["long_run_variance", "residual_checks"]
+__all__ = ["long_run_variance", "residual_checks", "too_narrow"]
 
 LEAST_LEFT = 0.5
 """Share of the variance of a sum of products that its posterior mean is taken to have at least."""
@@ -22,9 +26,17 @@ LEAST_LEFT = 0.5
 LAGS = 4
 """Periods back that short autocorrelation is looked for."""
 
-WIDER, MUCH_WIDER = 1.6, 6.0
-"""Long-run variance of the residuals, in multiples of the model's, at which intervals are too narrow to go unsaid
-(sds by 26 %), and at which they mislead."""
+NARROW = float(ndtri(0.95) / ndtri(0.9))
+"""Factor by which a channel's interval is too narrow from which on it is said: one of 90 % holds less than 80 %."""
+
+MUCH_LASTING = 6.0
+"""Long-run variance of the residuals, in multiples of the model's, at which they mislead."""
+
+STRONGEST, HALVINGS = 0.95, 10
+"""Correlation of errors that is looked for at most, and how often the place of it is halved."""
+
+TOLD = 1e-6
+"""Share of a column that the others must leave for its coefficient to be told from theirs."""
 
 YEARLY = 0.25
 """Correlation with the residuals a year before that goes unsaid."""
@@ -89,13 +101,84 @@ def long_run_variance(unit: CheckedUnit) -> tuple[float, float]:
 
 
 def _autocorrelation(unit: CheckedUnit) -> ModelCheck:
+    """By how much misses that last make intervals of media too narrow, where they last by more than chance."""
     inflation, sd = long_run_variance(unit)
-    threshold = max(1 + ONE_SIDED * sd * (1 + LONG_VARIANCE / np.sqrt(unit.weeks)), WIDER)
+    if not len(unit.channels) or inflation < 1 + ONE_SIDED * sd * (1 + LONG_VARIANCE / np.sqrt(unit.weeks)):
+        return concluded("autocorrelation", 1.0, NARROW, "")
+    factors = too_narrow(unit)
+    worst = int(np.argmax(factors))
+    about, factor = unit.channels[worst], float(factors[worst])
     statement = (
-        f"neighbouring periods' misses go the same way: intervals are too narrow by a factor of "
-        f"{np.sqrt(max(inflation, 1)):.1f}; add what lasts (a control, model=moving), or trust wider intervals"
+        f"neighbouring periods' misses go the same way (correlation {_lag_one(unit):.2f} from one to the next), and so "
+        f"do the media of {about}: its interval is too narrow by a factor of {factor:.1f}; add what lasts (a control, "
+        "model=moving), or trust wider intervals"
     )
-    return concluded("autocorrelation", inflation, threshold, statement, misfit=MUCH_WIDER)
+    misfit = NARROW if inflation >= MUCH_LASTING else np.inf
+    return concluded("autocorrelation", factor, NARROW, statement, misfit=misfit, about=about)
+
+
+def too_narrow(unit: CheckedUnit) -> Float[np.ndarray, " channel"]:
+    """By how much each channel's interval is too narrow: the standard deviation of its error, in posterior ones.
+
+    Errors are taken for autoregressive of order one. Residuals of a model with p columns last less than its errors, and
+    vary less: the errors' correlation is the one under which residuals would last as they do, and a coefficient's
+    variance is x'Rx for what x the other columns do not tell of the channel, over what residuals say of the noise
+    (Cochrane and Orcutt 1949). The part of the posterior that is the prior's is none of it.
+    """
+    response, fitted = unit.response[unit.fitted], unit.fitted
+    ran = np.flatnonzero(np.ptp(response, axis=0) > 0)
+    level = np.ones((unit.weeks, 1)) if unit.marginal is None else unit.marginal.basis[fitted]
+    media = response[:, ran] / np.sqrt(np.sum(response[:, ran] ** 2, axis=0))
+    columns, triangle = np.linalg.qr(np.column_stack([media, level[:, np.any(level != 0, axis=0)]]))
+    known = np.abs(np.diagonal(triangle)) > TOLD
+    factors = np.ones(len(unit.channels))
+    if not known.all():
+        return factors
+    correlation, left = _error_correlation(columns, _lag_one(unit))
+    alone = columns @ np.linalg.solve(triangle, np.eye(len(triangle))).T[:, : len(ran)]
+    size = np.sum(alone**2, axis=0)
+    inflation = np.sum(alone * _carried(alone, correlation), axis=0) / size / left * (unit.weeks - len(triangle))
+    posterior, prior = unit.contribution[ran].var(axis=1), unit.prior_contribution[ran].var(axis=1)
+    share = np.where(prior > 0, np.minimum(posterior / np.where(prior > 0, prior, 1.0), 1.0), 1.0)
+    factors[ran] = np.sqrt(share + (1 - share) * np.maximum(inflation, 1.0))
+    return factors
+
+
+def _lag_one(unit: CheckedUnit) -> float:
+    """Correlation of the residuals' posterior means from one fitted period to the next."""
+    mean = unit.residual[unit.fitted].mean(axis=1)
+    return float(mean[1:] @ mean[:-1] / (mean @ mean))
+
+
+def _carried(columns: Float[np.ndarray, "week column"], correlation: float) -> Float[np.ndarray, "week column"]:
+    """R @ columns for R[i, j] = correlation ** |i - j|, in one pass each way."""
+    passes = (lfilter([1.0], [1.0, -correlation], own, axis=0) for own in (columns, columns[::-1]))
+    forward, backward = passes
+    return forward + backward[::-1] - columns
+
+
+def _error_correlation(columns: Float[np.ndarray, "week column"], observed: float) -> tuple[float, float]:
+    """The errors' correlation under which residuals have the one that was observed, and those residuals' squares.
+
+    Args:
+        columns: Of the model, orthonormal.
+        observed: Correlation of residuals from one week to the next.
+    """
+    low, high, correlation, left, weeks = 0.0, STRONGEST, STRONGEST, 0.0, len(columns)
+    for step in range(HALVINGS):
+        correlation = high if step == 0 else (low + high) / 2
+        carried = _carried(columns, correlation)
+        among = columns.T @ carried
+        left = weeks - float(np.trace(among))
+        both = np.sum(columns[:-1] * carried[1:]) + np.sum(carried[:-1] * columns[1:])
+        follows = (weeks - 1) * correlation - both + np.sum(columns[:-1] @ among * columns[1:])
+        if follows < observed * left:
+            low = correlation
+            if step == 0:
+                break
+        else:
+            high = correlation
+    return correlation, left
 
 
 def _weekdays(unit: CheckedUnit) -> ModelCheck:
