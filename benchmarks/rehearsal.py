@@ -100,7 +100,7 @@ def _spoiled(rows: pd.DataFrame, bad: np.ndarray) -> pd.DataFrame:
     rows.loc[bad & (way == 1), "kpi"] = 7.0
     rows.loc[bad & (way == 2) & (week == 60), "kpi"] = 1e300
     rows.loc[bad & (way == 3) & (week == 70), spends[0]] = -1e9
-    return rows[~(bad & (way == 4) & (week > 10) & (week < 95))]
+    return rows.drop(index=rows.index[bad & (way == 4) & (week > 10) & (week < 95)])
 
 
 def _command(folder: Path, table: Path, data: object) -> list[str]:
