@@ -21,6 +21,7 @@ from mixfleet.analysis.periods import Windows, read_period
 from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.analysis.tables import (
     collinearity,
+    confounding,
     experiments,
     forecast,
     platform_reports,
@@ -275,6 +276,16 @@ class Insight:
     def checks(self) -> Any:
         """Every check of every unit's model: statistic, threshold, verdict and, where it is not passed, a statement."""
         return self._framed(self.tables("checks"))
+
+    def confounding(self, break_even: float = 1.0) -> Any:
+        """How strong a cause that the table lacks would have to be to turn whether a channel pays for itself.
+
+        By unit and paid channel: `correlation` with what is left of KPI and media; see `confounding.confounding`.
+
+        Args:
+            break_even: Return on a unit of spend from which on a channel pays, such as one over the margin.
+        """
+        return self._framed(confounding.confounding(self.fleet, self.tables("roi"), break_even))
 
     def structures(self) -> Any:
         """What each structure of an averaged fit says of ROI by itself, by unit and channel, its score and its weight.
