@@ -16,7 +16,7 @@ from mixfleet.analysis.economics import EconomicsOptions
 from mixfleet.analysis.posterior_draws import Fleet, read_fleet
 from mixfleet.data.formats.parquet_file import ParquetTooLarge, read_parquet
 from mixfleet.data.frames import FrameKind, to_frame
-from mixfleet.errors import ConfigError, RunError
+from mixfleet.errors import ConfigError, RunError, counted
 from mixfleet.posterior.unit_result import CERTIFIED, certified, summed_statuses
 from mixfleet.posterior.unit_series import SUMMARY_DRAWS
 from mixfleet.storage import atomic_files
@@ -72,7 +72,7 @@ class Run:
     def __repr__(self) -> str:
         """Counts by status."""
         counts = ", ".join(f"{count} {status}" for status, count in self.counts.items())
-        return f"<mixfleet run {self.path}: {self.manifest['units']} units, {counts or 'none'}>"
+        return f"<mixfleet run {self.path}: {counted(self.manifest['units'], 'unit')}, {counts or 'none'}>"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: where it is, how many units can be used, and what to ask next."""

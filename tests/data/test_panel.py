@@ -306,7 +306,7 @@ def test_daily_tables():
 
 
 def test_organic_treatments_and_value():
-    frame = FLEET.table.to_pandas().assign(letters=3.0, price=lambda f: 9 + f["kpi"] / 7, worth=2.5)
+    frame = FLEET.table.to_pandas().assign(letters=3.0, price=lambda f: 9 + np.arange(len(f)) % 7, worth=2.5)
     frame.loc[::2, "letters"] = 1.0
     data = replace(
         FLEET.data, organic=("letters",), treatments=(config.Treatment(name="price"),), revenue_per_kpi="worth"

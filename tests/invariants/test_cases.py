@@ -88,7 +88,7 @@ def test_check_ignores_model(case: Case) -> None:
     }
     assert "5 of 87 periods can be fitted" in said[9].output
     assert (said[9].exit_code, said[1].exit_code) == (1, 0)
-    assert "0 error" in said[1].output
+    assert "0 errors" in said[1].output
     assert all("set model.seasonality to 0" not in one.output for one in said.values())
 
 

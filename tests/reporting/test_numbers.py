@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mixfleet.reporting.numbers import amount, count, listing, money, percent
+from mixfleet.errors import counted
+from mixfleet.reporting.numbers import amount, listing, money, percent
 
 EXAMPLES = {
     0.0: "0",
@@ -48,5 +49,9 @@ def test_the_page_writes_numbers_the_same_way() -> None:
 def test_currencies_and_nouns_agree() -> None:
     assert money(1234.0, "EUR") == "1234 EUR"
     assert money(1234.0, "") == "1234"
-    assert (count(1, "unit"), count(2_000, "unit"), count(2, "body", "bodies")) == ("1 unit", "2,000 units", "2 bodies")
+    assert (counted(1, "unit"), counted(2_000, "unit"), counted(2, "body", "bodies")) == (
+        "1 unit",
+        "2,000 units",
+        "2 bodies",
+    )
     assert listing(["a", "b", "c"], 2) == "a, b and 1 more"

@@ -32,7 +32,7 @@ from mixfleet.analysis.tables import curves as curve_tables
 from mixfleet.analysis.tables.predictive import fit_by_group
 from mixfleet.analysis.tables.returns import appraise
 from mixfleet.data.frames import FrameKind, to_frame
-from mixfleet.errors import ConfigError
+from mixfleet.errors import ConfigError, counted
 from mixfleet.models.baseline import components
 from mixfleet.posterior.statistics import statistics
 
@@ -69,7 +69,7 @@ class Insight:
         """Whom it is about, and what can be asked."""
         fleet, asked = self.fleet, "roi, contributions, marginal_roi, media, waterfall, forecast, curves, shapes, fit"
         units = len(fleet.units)
-        return f"<mixfleet insight: {units} unit{'s' * (units != 1)}, {len(fleet.channels)} channels; ask {asked}>"
+        return f"<mixfleet insight: {counted(units, 'unit')}, {counted(len(fleet.channels), 'channel')}; ask {asked}>"
 
     def valued(self, **economics: Unpack[EconomicsOptions]) -> "Insight":
         """The same with profit by a margin, LTV:CAC and payback by a customer's value; see `Economics` for the fields.

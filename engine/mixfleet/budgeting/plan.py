@@ -17,7 +17,7 @@ from mixfleet.budgeting.outcome import SpendOutcome
 from mixfleet.budgeting.solvers.lagrangian import Allocation
 from mixfleet.data.formats.parquet_file import read_parquet
 from mixfleet.data.frames import FrameKind, to_frame
-from mixfleet.errors import ConfigError, RunError
+from mixfleet.errors import ConfigError, RunError, counted
 from mixfleet.posterior.statistics import statistics
 from mixfleet.storage.output_folder import read_output
 from mixfleet.storage.table_files import write_tables
@@ -104,7 +104,7 @@ class Plan:
         credited, apart = (self.totals.get(name, ()) for name in ("credited_cells", "cells_paid_apart"))
         told = (
             ("not planned, as their data end long before those of the other units", closed),
-            (f"fewer than {self.totals['weeks']} weeks are known, so today's spend is the mean of those", few),
+            (f"fewer than {counted(self.totals['weeks'], 'week')} known, so today's spend is the mean of those", few),
             ("kept as they are, as credit notes outweigh what was spent", credited),
             ("billed in other weeks than they ran in, so today's spend is what ran at the usual price", apart),
         )

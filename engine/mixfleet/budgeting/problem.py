@@ -25,7 +25,7 @@ from mixfleet.budgeting.solvers.lagrangian import (
 )
 from mixfleet.budgeting.solvers.linear_program import BudgetPool, Constraint, Joint
 from mixfleet.budgeting.spend_grid import Levels
-from mixfleet.errors import ConfigError
+from mixfleet.errors import ConfigError, counted
 
 __all__ = ["GRID_DRAWS", "Problem"]
 
@@ -190,7 +190,7 @@ class Problem:
         low, high = (float(levels[pool.cells, end].sum()) for end in (0, -1))
         locked = int(self.limits.locked[self.planned[pool.cells]].sum())
         where = f" for {pool.name}" if pool.name else ""
-        kept = f"; {locked} cells are locked" if locked else ""
+        kept = f"; {counted(locked, 'cell is', 'cells are')} locked" if locked else ""
         slack = 1e-9 * max(abs(total), high)
         if total < low - slack:
             raise ConfigError(

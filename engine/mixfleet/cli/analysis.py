@@ -11,6 +11,7 @@ from mixfleet import runtime
 from mixfleet.cli import printing
 from mixfleet.cli.budget import read_number
 from mixfleet.cli.console import AsJson, Exclude, Include, RunPath, Terminal, errors_shown, open_run
+from mixfleet.errors import counted
 from mixfleet.storage.table_files import write_tables
 
 __all__ = ["compare", "counterfactual", "export", "forecast", "report"]
@@ -98,7 +99,7 @@ def compare(
         files = write_tables(tables, out or run.path / "changes", "csv", name="changes")
         counts = dict(Counter(found.units["change"].to_pylist()))
         said = ", ".join(f"{count} {change}" for change, count in sorted(counts.items()))
-        terminal.out.print(f"units: {said or 'none'}; {len(found.alerts)} alerts", markup=False)
+        terminal.out.print(f"units: {said or 'none'}; {counted(len(found.alerts), 'alert')}", markup=False)
         if found.not_split:
             terminal.out.print(f"changes are not split: {found.not_split}", markup=False, soft_wrap=True)
         for line in found.alerts:

@@ -55,8 +55,9 @@ class Terminal:
     @staticmethod
     def of(as_json: bool) -> "Terminal":
         """With `as_json`, what people read goes to stderr as well."""
-        err = Console(stderr=True)
-        return Terminal(as_json=as_json, out=err if as_json else Console(), err=err)
+        # Users' names are printed as they are, :a: and the like too.
+        err = Console(stderr=True, emoji=False)
+        return Terminal(as_json=as_json, out=err if as_json else Console(emoji=False), err=err)
 
     def finish(self, answer: Mapping[str, Any], code: int) -> None:
         """Writes the JSON line, where it is asked for, and ends the command."""

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from mixfleet.errors import counted
 from mixfleet.posterior.unit_result import certified
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ LISTED_FINDINGS = 40
 def print_run(console: Console, run: "Run", *, seconds: float) -> None:
     """Prints how many units have which status, why some are not ok, and where the run is."""
     rows = status_rows(run)
-    table = Table("status", "units", "share", title=f"{len(rows)} units in {seconds:.1f} s", title_justify="left")
+    table = Table(
+        "status", "units", "share", title=f"{counted(len(rows), 'unit')} in {seconds:.1f} s", title_justify="left"
+    )
     for status, count in counts(rows).items():
         table.add_row(status, str(count), f"{count / len(rows):.1%}")
     console.print(table)
@@ -77,13 +80,14 @@ def _amount(value: float) -> str:
 
 
 def print_findings(console: Console, findings: Sequence[Mapping[str, Any]]) -> None:
-    """Prints findings (mappings of severity, rule, message), errors first, and how many there are."""
-    ordered = sorted(findings, key=lambda finding: SEVERITIES.index(finding["severity"]))
+    """Prints findings (mappings of severity, rule, message), causes and errors first, and how many there are."""
+    # Two spellings of one name come first: much of the rest follows from them.
+    ordered = sorted(findings, key=lambda one: (one["rule"] != "key_similar", SEVERITIES.index(one["severity"])))
     for finding in ordered[:LISTED_FINDINGS]:
         _line(console, f"{finding['severity']:<7}  {finding['rule']}: {finding['message']}")
     if len(ordered) > LISTED_FINDINGS:
         _line(console, f"and {len(ordered) - LISTED_FINDINGS} more")
-    _line(console, ", ".join(f"{count} {severity}" for severity, count in severities(findings).items()))
+    _line(console, ", ".join(counted(count, severity) for severity, count in severities(findings).items()))
 
 
 def severities(findings: Iterable[Mapping[str, Any]]) -> dict[str, int]:
@@ -257,7 +261,10 @@ def print_plan(console: Console, plan: "Plan", files: Sequence[Path]) -> None:
         shown.add_row(Text(printable(str(channel))), *numbers)
     console.print(shown)
     gain, totals = plan.totals["gain"], plan.totals
-    _line(console, f"spend {totals['spend_today']:,.0f} -> {totals['spend_plan']:,.0f} over {totals['units']} units")
+    _line(
+        console,
+        f"spend {totals['spend_today']:,.0f} -> {totals['spend_plan']:,.0f} over {counted(totals['units'], 'unit')}",
+    )
     _line(console, f"{plan.gain_words} {gain['mean']:+,.0f}, 90 % interval {gain['q05']:+,.0f} to {gain['q95']:+,.0f}")
     if totals["gap_share"] == totals["gap_share"] and totals["gap_share"] < float("inf"):
         other = "plan of the candidate weeks" if totals["flighting"] == "free" else "plan"

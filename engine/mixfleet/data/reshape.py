@@ -24,7 +24,7 @@ from mixfleet.data.parse import (
 from mixfleet.data.parsed_table import Column, Media, ParsedTable
 from mixfleet.data.sources import Table
 from mixfleet.data.validation.finding import Finding, about_unit
-from mixfleet.errors import TableError
+from mixfleet.errors import TableError, counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,9 +144,10 @@ def _column(rows: _Rows, numbers: Numbers, name: str, conflicts: list[Finding]) 
         conflicts.append(about_unit("conflicting_rows", rows.labels[unit], words, column=name))
     filled = (fault == Fault.MISSING) & (fault[spoken] != Fault.MISSING)
     if filled.any():
+        place = rows.table.where(int(rows.order[np.flatnonzero(filled)[0]]))
         message = (
-            f"column {name} is empty in {np.sum(filled)} rows of dates that have its value in another row: that one "
-            f"value is the date's; the first is {rows.table.where(int(rows.order[np.flatnonzero(filled)[0]]))}"
+            f"column {name} is empty in {counted(int(np.sum(filled)), 'row')} of dates that have its value in another "
+            f"row: that one value is the date's; the first is {place}"
         )
         conflicts.append(Finding(rule="value_once", severity="info", column=name, message=message))
     return Column(name=name, values=value[worst], fault=fault[worst], row=rows.order[worst], source=name)

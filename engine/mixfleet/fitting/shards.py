@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mixfleet.config import Spec
 from mixfleet.data.panel import Panel, unit_id
-from mixfleet.errors import RunError
+from mixfleet.errors import RunError, counted
 from mixfleet.fitting.executor import Executor
 from mixfleet.fitting.progress import OnEvent
 from mixfleet.models.batch import padded_weeks
@@ -94,6 +94,6 @@ def collected(folders: list[Path]) -> Executor:
                 wanted.difference_update(own)
                 yield from parts.read(own)
         if wanted:
-            raise RunError(f"{len(wanted)} units are in no shard: the shards were cut from another table")
+            raise RunError(f"no shard holds {counted(len(wanted), 'unit')}: the shards were cut from another table")
 
     return fit

@@ -9,7 +9,8 @@ import numpy as np
 from mixfleet.analysis.breakdown import ALL_CHANNELS
 from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.budgeting.plan import KEPT, Plan
-from mixfleet.reporting.numbers import amount, count, money, percent, span
+from mixfleet.errors import counted
+from mixfleet.reporting.numbers import amount, money, percent, span
 
 __all__ = ["Sentence", "Terms", "counterfactual_answer", "forecast_answer", "gained", "plan_answer", "planned_spend"]
 
@@ -91,7 +92,7 @@ def plan_answer(plan: Plan, terms: Terms) -> Iterator[Sentence]:
     chance = f"better than today's in {percent(totals['probability_better'])} of the draws"
     sure = "" if totals["probability_better"] >= SETTLED else ", which is not certain"
     text = (
-        f"Over the next {count(totals['weeks'], 'week')} spend {total}, {where}: "
+        f"Over the next {counted(totals['weeks'], 'week')} spend {total}, {where}: "
         f"that brings {amount(gain['mean'])} {gained(totals['maximise'], terms)} (90 %: "
         f"{span(gain['q05'], gain['q95'])}; {chance}{sure})."
     )
@@ -195,7 +196,7 @@ def counterfactual_answer(rows: Sequence[Mapping[str, Any]], terms: Terms) -> It
     yield Sentence(topic="next", text=text)
     if own["excluded"]:
         yield Sentence(
-            topic="doubt", text=f"Left out, as their numbers cannot be used: {count(own['excluded'], 'unit')}."
+            topic="doubt", text=f"Left out, as their numbers cannot be used: {counted(own['excluded'], 'unit')}."
         )
 
 

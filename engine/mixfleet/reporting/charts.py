@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from mixfleet.analysis.insight import Insight
 from mixfleet.budgeting.plan import KEPT, Plan
-from mixfleet.errors import ConfigError
+from mixfleet.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     import altair as alt
@@ -25,7 +25,7 @@ class Figure:
 
     def __repr__(self) -> str:
         """How much it shows."""
-        return f"<mixfleet figure of {len(self.frame)} rows; .chart is Altair's, .frame what it shows>"
+        return f"<mixfleet figure of {counted(len(self.frame), 'row')}; .chart is Altair's, .frame what it shows>"
 
     def _repr_mimebundle_(self, *_: Any, **__: Any) -> dict[str, Any]:
         """The chart's specification, which notebooks draw themselves, without a network."""

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mixfleet.errors import counted
 from mixfleet.reporting.highlights import KINDS, SEVERITIES, Highlight
-from mixfleet.reporting.numbers import count
 
 __all__ = ["FAIL", "PASS", "REVIEW", "Health", "RemarkGroup", "judge"]
 
@@ -65,7 +65,7 @@ class Health:
         """One line for each loosened gate, and each kind of problem and doubt with how many units it concerns."""
         gates = [f"units are certified by a loosened gate: {gate}" for gate in self.loosened]
         return gates + [
-            f"{count(group.units, 'unit')}: {KINDS[group.kind].title}"
+            f"{counted(group.units, 'unit')}: {KINDS[group.kind].title}"
             for group in self.groups
             if KINDS[group.kind].severity in VERDICT_OF
         ]

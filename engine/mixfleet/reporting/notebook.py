@@ -4,6 +4,7 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
+from mixfleet.errors import counted
 from mixfleet.reporting.glossary import STATUS_WORDS
 
 __all__ = ["run_html"]
@@ -19,5 +20,5 @@ def run_html(path: str, manifest: Mapping[str, Any], counts: Mapping[str, int]) 
         for status, number in counts.items()
     )
     asked = ", ".join(f"<code>{html.escape(one)}</code>" for one in ASK)
-    title = f"{manifest['units']} units in <code>{html.escape(path)}</code>"
+    title = f"{counted(manifest['units'], 'unit')} in <code>{html.escape(path)}</code>"
     return f"<p><b>mixfleet run</b>: {title}</p><table>{rows}</table><p>Ask {asked}.</p>"

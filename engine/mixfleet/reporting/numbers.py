@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-__all__ = ["amount", "count", "listing", "money", "percent", "span"]
+__all__ = ["amount", "listing", "money", "percent", "span"]
 
 NOTHING = "\u2013"
 """What stands where there is no number."""
@@ -42,11 +42,6 @@ def percent(value: float | None) -> str:
 def span(low: float, high: float) -> str:
     """Both ends of an interval."""
     return f"{amount(low)} to {amount(high)}"
-
-
-def count(number: int, noun: str, nouns: str | None = None) -> str:
-    """A number of things: 1 unit, 2 units."""
-    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 
 
 def listing(names: Sequence[str], most: int = 5) -> str:

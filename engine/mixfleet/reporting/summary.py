@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from mixfleet.analysis.insight import Insight
 from mixfleet.budgeting.plan import Plan
+from mixfleet.errors import counted
 from mixfleet.reporting.answers import Sentence, Terms, plan_answer
 from mixfleet.reporting.health import FAIL, REVIEW, Health, judge
 from mixfleet.reporting.highlights import KINDS, Highlight, highlights
-from mixfleet.reporting.numbers import amount, count, listing, percent, span
+from mixfleet.reporting.numbers import amount, listing, percent, span
 
 __all__ = ["Summary", "evidence", "summarise"]
 
@@ -195,12 +196,12 @@ def _doubt(insight: Insight, terms: Terms, health: Health) -> Sentence:
     found = []
     failed = [" / ".join(unit) for unit, verdict in health.units.items() if verdict == FAIL]
     if failed:
-        found.append(f"Do not use {count(len(failed), 'unit')} ({listing(failed, 3)}), which no total holds.")
+        found.append(f"Do not use {counted(len(failed), 'unit')} ({listing(failed, 3)}), which no total holds.")
     for group in health.groups:
         names = [" / ".join(unit) for unit in group.units_of(health.units, REVIEW)]
         if KINDS[group.kind].severity == "doubt" and names:
             such = f", such as {names[0]}" if len(names) > 1 else f" ({names[0]})"
-            found.append(f"Use {count(len(names), 'unit')} with care{such}: {KINDS[group.kind].title}.")
+            found.append(f"Use {counted(len(names), 'unit')} with care{such}: {KINDS[group.kind].title}.")
             break
     found.append(_test_first(insight, terms))
     return Sentence(topic="doubt", text=" ".join(part for part in found if part) or "No check found a doubt.")

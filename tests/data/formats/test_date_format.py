@@ -36,7 +36,7 @@ def test_one_slip_does_not_turn_the_column():
     frame = dated("%d/%m/%Y")
     frame.loc[4, "date"] = "31/02/2024"
     [rejected] = read_panel(frame, DATA, today=TODAY).rejected
-    assert "1 unreadable dates" in rejected.reason
+    assert "1 date unreadable" in rejected.reason
     assert "'31/02/2024'" in rejected.reason
 
 

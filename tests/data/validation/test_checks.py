@@ -191,7 +191,7 @@ def test_scales_must_be_positive_and_constant():
 
 def test_what_enters_as_its_logarithm_must_be_positive():
     frame = poison.clean_fleet().table.to_pandas()
-    frame["price"] = np.where((frame["market"] == "market_001") | (frame.index % 9 > 0), 2.0 + frame["kpi"], 0.0)
+    frame["price"] = np.where((frame["market"] == "market_001") | (frame.index % 9 > 0), 2.0 + frame.index % 7, 0.0)
     treatments = ({"name": "price", "form": "log"},)
     data = replace(poison.clean_fleet().data, treatments=treatments)  # pyright: ignore[reportArgumentType]
     panel = read_panel(frame, data, today=TODAY)

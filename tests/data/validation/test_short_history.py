@@ -62,7 +62,7 @@ def test_a_group_without_two_others_lends_nothing(fleet: simulate.Simulated) -> 
     frame = table(fleet, 0)
     frame = frame[(frame["brand"] == "brand_002") | (frame["market"] != "market_002")]
     [refused] = read(frame, fleet.data).rejected
-    assert "1 units of its group" in refused.reason
+    assert "1 unit of its group" in refused.reason
     assert not read(frame, fleet.data, Pooling(by="crossed")).rejected
 
 

@@ -76,3 +76,44 @@ def test_spellings_of_one_name_come_first_with_what_follows():
 
 def test_a_plain_table_has_no_such_finding():
     assert rules(read_panel(wide("DE", "FR", "IT"), DATA, today=TODAY)) == set()
+
+
+def explained(**columns: object) -> dict[str, str]:
+    """Severity by rule of what is found where these are columns of the table; numbers are controls."""
+    frame = wide("DE")
+    rng = np.random.default_rng(3)
+    frame["noise"] = rng.normal(size=len(frame))
+    for name, make in columns.items():
+        frame[name] = make(frame) if callable(make) else make
+    controls = tuple(name for name in columns if name not in ("kpi", "tv"))
+    found = read_panel(frame, replace(DATA, controls=controls), today=TODAY).findings
+    return {finding.rule: finding.severity for finding in found}
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"net": lambda f: f.kpi / 1.19},
+        {"net": lambda f: 100 + 2 * f.kpi},
+        {"net": lambda f: -f.kpi},
+        {"online": lambda f: 0.4 * f.kpi + 30 * f.noise, "store": lambda f: f.kpi - f.online},
+        {"a": lambda f: f.noise, "b": lambda f: f.kpi + 3 * f.noise},
+    ],
+)
+def test_what_the_kpi_is_computed_from_is_no_explanation(columns: dict[str, object]) -> None:
+    assert explained(**columns)["kpi_among_columns"] == "error"
+
+
+@pytest.mark.parametrize("net", [lambda f: (f.kpi / 1.19).round(0), lambda f: np.log(f.kpi), lambda f: f.kpi + f.noise])
+def test_a_near_copy_of_the_kpi_is_doubted(net: object) -> None:
+    assert explained(net=net)["kpi_near_copy"] == "warning"
+
+
+def test_columns_beside_the_kpi_are_not_doubted() -> None:
+    found = explained(rain=lambda f: f.noise, half=lambda f: f.kpi + f.kpi.std() * f.noise[::-1].to_numpy())
+    assert not found.keys() & {"kpi_among_columns", "kpi_near_copy", "running_total"}
+
+
+@pytest.mark.parametrize("column", ["kpi", "tv"])
+def test_a_running_total_is_doubted(column: str) -> None:
+    assert explained(**{column: lambda f: f[column].cumsum()})["running_total"] == "warning"

@@ -15,7 +15,7 @@ from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.analysis.tables.given_rows import Rows, read_rows
 from mixfleet.data.extrapolation import beyond
 from mixfleet.data.panel import Unit
-from mixfleet.errors import ConfigError
+from mixfleet.errors import ConfigError, counted
 from mixfleet.models.baseline import furthest
 from mixfleet.posterior.media_prices import media_price
 from mixfleet.posterior.statistics import statistics
@@ -65,7 +65,7 @@ def look_further(fleet: Fleet, plan: Any = None, controls: Any = None, weeks: in
     reach = furthest(fleet.spec.model)
     if reach is not None and ahead + (fleet.spec.data.holdout or 0) > reach:
         raise ConfigError(
-            f"the baseline reaches {reach} periods after the fitted ones, and {ahead} are asked for: "
+            f"the baseline reaches {counted(reach, 'period')} after the fitted ones, and {ahead} are asked for: "
             "fit with a larger `ahead` of its term",
             key="forecast.weeks",
         )

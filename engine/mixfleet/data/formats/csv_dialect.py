@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pa_compute
 
+from mixfleet.errors import counted
+
 pc: Any = pa_compute  # its functions are made at run time, unseen by type checkers
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -46,7 +48,7 @@ class Dialect:
         """What is not as in a plain file of commas."""
         found = [] if self.delimiter == "," else [f"cells are separated by {DELIMITERS[self.delimiter]}"]
         if self.titles:
-            found.append(f"{self.titles} lines above the header were passed over")
+            found.append(f"passed over {counted(self.titles, 'line')} above the header")
         return found
 
 

@@ -14,7 +14,7 @@ import pyarrow.csv as pa_csv
 
 from mixfleet.data.formats.csv_dialect import Dialect, find_dialect, foreign_text, is_footnote, transcoded
 from mixfleet.data.validation.finding import Finding, refusal, require_columns
-from mixfleet.errors import TableError
+from mixfleet.errors import TableError, counted
 
 pc: Any = pa_compute  # its functions are made at run time, unseen by type checkers
 
@@ -68,7 +68,7 @@ def read_csv(path: Path, columns: Sequence[str], *, encoding: str | None = None)
         remarks.insert(0, Finding(rule="csv_dialect", severity="info", message=f"{path}: {'; '.join(words)}"))
     rows, footnotes = _parse(path, raw, dialect, columns)
     if footnotes:
-        message = f"{path}: {footnotes} lines of remarks below the rows were passed over"
+        message = f"{path}: passed over {counted(footnotes, 'line')} of remarks below the rows"
         remarks.append(Finding(rule="footnotes", severity="info", message=message))
     return CsvRows(rows=rows, first=dialect.first, delimiter=dialect.delimiter, findings=tuple(remarks))
 
@@ -192,8 +192,8 @@ def _broken_line(path: Path, row: pa_csv.InvalidRow, first: int) -> Finding:
     return Finding(
         rule="file_broken",
         severity="error",
-        message=f"{path} line {(row.number or 0) + first - 1} has {row.actual_columns} cells, the header "
-        f"{row.expected_columns}: the file is cut off or a quote is not closed, write it again",
+        message=f"{path} line {(row.number or 0) + first - 1} has {counted(row.actual_columns or 0, 'cell')}, the "
+        f"header {row.expected_columns}: the file is cut off or a quote is not closed, write it again",
     )
 
 

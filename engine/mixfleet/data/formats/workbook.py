@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from mixfleet.data.formats.csv_dialect import HEADER_RECORDS
 from mixfleet.data.validation.finding import Finding, refusal, require_columns
+from mixfleet.errors import counted
 
 SHEET_ROWS = 500_000
 """Most rows of a sheet."""
@@ -80,7 +81,9 @@ def _best_sheet(path: Path, book: Any, columns: Sequence[str]) -> tuple[pa.Table
             raise refusal("file_too_large", f"{path} has more than {SHEET_ROWS:,} rows: use Parquet or split it")
         for name, column in where.items():
             cells[name].append(row[column] if column < len(row) else None)
-    words = f"{path}: sheet {title!r} was read" + (f", {place} rows above its header passed over" if place else "")
+    words = f"{path}: sheet {title!r} was read" + (
+        f", {counted(place, 'row')} above its header passed over" if place else ""
+    )
     told = Finding(rule="workbook", severity="info", message=words)
     return pa.table({name: pa.array(cells[name], pa.large_string()) for name in columns}), place + 2, (told,)
 

@@ -12,6 +12,7 @@ from mixfleet.data.parse import NO_OFFSET, Fault
 from mixfleet.data.parsed_table import ParsedTable
 from mixfleet.data.validation.cells import NAMED_ROWS, empty_units, name_rows
 from mixfleet.data.validation.finding import Finding, Severity, about_unit
+from mixfleet.errors import counted
 
 LONGEST_GRID = 20_000
 """Most periods between a unit's first and last date, holes included."""
@@ -37,9 +38,9 @@ def check_calendar(
 ) -> Iterator[Finding]:
     """Findings about dates."""
     bad = sheet.date_fault != Fault.NONE
-    yield from _rows_at_fault(sheet, data, bad, "date_unreadable", "unreadable dates: write YYYY-MM-DD")
+    yield from _rows_at_fault(sheet, data, bad, "date_unreadable", "unreadable: write YYYY-MM-DD")
     out = ~bad & ((sheet.dates < FIRST_DATE) | (sheet.dates >= LAST_DATE))
-    words = f"dates outside {FIRST_DATE} to {LAST_DATE}: correct them"
+    words = f"outside {FIRST_DATE} to {LAST_DATE}: correct them"
     yield from _rows_at_fault(sheet, data, out, "date_range", words)
     yield from _zones(sheet, data)
     irregular = _off_grid(sheet, data, bad | out)
@@ -57,7 +58,7 @@ def check_calendar(
     yield from (finding for finding in lengths if finding.unit not in other)
     # Weeks to come that claim no KPI are planned ones.
     future = ~bad & ~out & (sheet.dates > today) & (sheet.kpi.fault != Fault.MISSING)
-    words = f"dates after today ({today}): leave out what has not happened yet"
+    words = f"after today ({today}): leave out what has not happened yet"
     yield from _rows_at_fault(sheet, data, future, "date_future", words, severity="warning")
 
 
@@ -72,7 +73,8 @@ def _rows_at_fault(
 ) -> Iterator[Finding]:
     for unit, rows in sheet.by_unit(mask):
         cell = str(sheet.table.cell(int(sheet.row[rows[0]]), data.date))[:40]
-        text = f"column {data.date}: {len(rows)} {words}; {name_rows(sheet, rows)}; the first reads {cell!r}"
+        text = f"column {data.date}: {counted(len(rows), 'date')} {words}; {name_rows(sheet, rows)}"
+        text += f"; the first reads {cell!r}"
         yield about_unit(rule, sheet.labels[unit], text, column=data.date, severity=severity)
 
 
@@ -105,7 +107,7 @@ def _frequency(sheet: ParsedTable, data: config.Data, irregular: np.ndarray) -> 
         usual = int(np.median(np.diff(dates).astype(int)))
         words = (
             f"column {data.date}: {len(rows)} of {len(dates)} dates do not follow in weeks (usually "
-            f"{usual} days apart): {_frequency_remedy(dates, usual)}; {name_rows(sheet, rows)}"
+            f"{counted(usual, 'day')} apart): {_frequency_remedy(dates, usual)}; {name_rows(sheet, rows)}"
         )
         yield about_unit("date_frequency", sheet.labels[unit], words, column=data.date)
 
@@ -146,7 +148,7 @@ def _duplicates(sheet: ParsedTable, again: np.ndarray) -> Iterator[Finding]:
     for unit, rows in sheet.by_unit(again):
         both = np.unique(np.concatenate([rows - 1, rows]))
         words = (
-            f"{len(rows)} rows repeat a date: keep one of each, or name the key column that tells them "
+            f"repeated dates in {counted(len(rows), 'row')}: keep one of each, or name the key column that tells them "
             f"apart; {name_rows(sheet, both)}"
         )
         yield about_unit("duplicate_row", sheet.labels[unit], words)
@@ -221,8 +223,8 @@ def without_planned_rows(sheet: ParsedTable, data: config.Data, *, today: np.dat
     findings = []
     for unit, rows in sheet.by_unit(planned):
         words = (
-            f"the last {len(rows)} periods, from {sheet.dates[rows[0]]} on, have no {data.kpi}: they are not fitted; "
-            "as a plan of media to come give them to mixfleet forecast RUN --plan FILE"
+            f"the last {counted(len(rows), 'period')}, from {sheet.dates[rows[0]]} on, without {data.kpi}: not "
+            "fitted; as a plan of media to come give them to mixfleet forecast RUN --plan FILE"
         )
         findings.append(about_unit("planned_rows", sheet.labels[unit], words, column=data.kpi, severity="info"))
     return replace(sheet.keep(~planned), findings=(*sheet.findings, *findings))

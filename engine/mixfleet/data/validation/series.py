@@ -11,6 +11,7 @@ from mixfleet.data.parse import Fault
 from mixfleet.data.parsed_table import Column, Media, ParsedTable
 from mixfleet.data.validation.cells import empty_units, name_rows
 from mixfleet.data.validation.finding import Finding, Severity, about_unit
+from mixfleet.errors import counted
 
 COLLINEAR = 0.999
 """Correlation above which two columns cannot be told apart."""
@@ -161,7 +162,7 @@ def _outliers(sheet: ParsedTable) -> Iterator[Finding]:
     for i, rows in sheet.by_unit((score > OUTLIER) & (sheet.kpi.fault == Fault.NONE)):
         name = sheet.kpi.name
         words = (
-            f"column {name}: {len(rows)} outliers, up to {score[rows].max():.0f} robust deviations from the "
+            f"column {name}: {counted(len(rows), 'outlier')}, up to {score[rows].max():.0f} robust deviations from the "
             "rows around: correct them, or add a control for what happened then; "
             f"{name_rows(sheet, rows, sheet.kpi, quote=True)}"
         )
@@ -176,7 +177,8 @@ def _columns_against_rows(sheet: ParsedTable, fitted: Bool[np.ndarray, " row"]) 
     unknown = 1 + PER_CHANNEL * running + len(sheet.linear)
     for unit in np.flatnonzero((unknown > rows) & (rows >= FEWEST_WEEKS)):
         words = (
-            f"{running[unit]} channels, each with a carry-over, a curve and a strength, and {len(sheet.linear)} "
-            f"controls for {rows[unit]} rows: most of the result is the prior; join channels or give a longer history"
+            f"{counted(int(running[unit]), 'channel')}, each with a carry-over, a curve and a strength, and "
+            f"{counted(len(sheet.linear), 'control')} for {rows[unit]} rows: most of the result is the "
+            "prior; join channels or give a longer history"
         )
         yield _say(sheet, unit, "more_columns_than_rows", "warning", None, words)

@@ -7,6 +7,7 @@ from mixfleet import config
 from mixfleet.config.data import FEWEST_WEEKS
 from mixfleet.data.parsed_table import ParsedTable
 from mixfleet.data.validation.finding import Finding, about_unit
+from mixfleet.errors import counted
 
 __all__ = ["lend"]
 
@@ -50,7 +51,8 @@ def lend(
                 findings.append(about_unit("few_weeks", labels, fault))
                 continue
             moved = ", moved by what few weeks say" if weeks[unit] else ""
-            words = f"{weeks[unit] or 'no'} periods of KPI to fit: its posterior is its group's prediction{moved}"
+            known = counted(int(weeks[unit]), "period") if weeks[unit] else "no periods"
+            words = f"{known} of KPI to fit: its posterior is its group's prediction{moved}"
             if sheet.kpi_scale is None:
                 size, how = next((size, how) for size, how in yardsticks if np.all(size[[unit, *lenders]] > 0))
                 lent[unit] = size[unit] * np.median(scale[lenders] / size[lenders])
@@ -83,7 +85,7 @@ def _refused(rows: int, lenders: int) -> str:
         return "a single row: give at least two periods, such as those that are planned"
     if lenders < LENDERS:
         return (
-            f"fewer than {FEWEST_WEEKS} periods of KPI to fit, and {lenders} units of its group have more: at least "
-            f"{LENDERS} are needed; choose a wider pooling.by, or leave the unit out"
+            f"fewer than {FEWEST_WEEKS} periods of KPI to fit, and {counted(lenders, 'unit')} of its group with more: "
+            f"at least {LENDERS} are needed; choose a wider pooling.by, or leave the unit out"
         )
     return ""

@@ -13,6 +13,8 @@ from mixfleet.data.validation.finding import Finding, about_unit, unit_name
 
 EXACT = 1e-8
 """Relative difference up to which a number counts as computed from others; files are written with rounding."""
+NEAR_COPY = 0.995
+"""Correlation with the KPI from which on a column says almost the same."""
 FEWEST_ROWS = 8
 """Rows below which things may be equal by chance."""
 NAMED_UNITS = 5
@@ -20,7 +22,10 @@ NAMED_UNITS = 5
 
 def check_whole_table(sheet: ParsedTable, data: config.Data) -> Iterator[Finding]:
     """Findings that only a look at several columns or units together can see."""
-    yield from _kpi_among_columns(sheet)
+    found = [*_kpi_among_columns(sheet)]
+    yield from found
+    yield from _kpi_from_columns(sheet, {finding.unit for finding in found})
+    yield from _running_totals(sheet)
     yield from _channel_sums(sheet)
     yield from _unit_sums(sheet, data)
     yield from _repeated_series(sheet)
@@ -86,6 +91,55 @@ def _kpi_among_columns(sheet: ParsedTable) -> Iterator[Finding]:
                 names = f"{columns[i][0]} and {columns[j][0]}"
                 words = f"the KPI is the product of {names}, which leaves nothing to explain: leave one of them out"
                 yield about_unit("kpi_among_columns", sheet.labels[place], words, column=columns[i][1].name)
+
+
+def _kpi_from_columns(sheet: ParsedTable, told: set[tuple[str, ...] | None]) -> Iterator[Finding]:
+    """Controls that the KPI is computed from, as its parts, or that say almost the same, in units not `told` of."""
+    columns = _named_columns(sheet)
+    usable = _complete(sheet, sheet.kpi) & _varies(sheet, sheet.kpi)
+    usable &= np.array([labels not in told for labels in sheet.labels], bool)
+    for place in np.flatnonzero(usable & (np.diff(sheet.start) >= max(FEWEST_ROWS, 3 + len(columns)))):
+        own = slice(sheet.start[place], sheet.start[place + 1])
+        kpi = sheet.kpi.values[own] - sheet.kpi.values[own].mean()
+        block = np.stack([column.values[own] for _, column in columns], axis=1) if columns else np.zeros((len(kpi), 0))
+        block = block - block.mean(axis=0)
+        size = np.abs(block).max(axis=0)
+        there = np.isfinite(size) & (size > 0)
+        block = block[:, there] / size[there]
+        names = [columns[i] for i in np.flatnonzero(there)]
+        weight = np.linalg.lstsq(block, kpi, rcond=None)[0]
+        parts = [i for i in range(len(names)) if np.abs(weight[i] * block[:, i]).max() > 1e-3 * np.abs(kpi).max()]
+        left = kpi - block[:, parts] @ weight[parts]
+        # A media column may by chance be in steps as the KPI is; a control is not.
+        derived = any(np.flatnonzero(there)[i] >= len(sheet.channels) for i in parts)
+        if derived and np.abs(left).max() <= 1e-6 * np.abs(kpi).max():
+            said = " and ".join(names[i][0] for i in parts)
+            words = f"the KPI is computed from {said}, which leaves nothing to explain: leave out what it is made of"
+            yield about_unit("kpi_among_columns", sheet.labels[place], words, column=names[parts[0]][1].name)
+            continue
+        alike = (block.T @ kpi) / np.sqrt(np.sum(block**2, axis=0) * np.sum(kpi**2))
+        control = np.flatnonzero(there) >= len(sheet.channels)
+        for i in np.flatnonzero(control & (np.abs(alike) > NEAR_COPY)):
+            words = (
+                f"{names[i][0]} says almost the same as the KPI (correlation {alike[i]:.4f}, column "
+                f"{names[i][1].name}): if it is measured with the KPI or follows from it leave it out, for it leaves "
+                "media nothing to explain"
+            )
+            yield about_unit("kpi_near_copy", sheet.labels[place], words, column=names[i][1].name, severity="warning")
+
+
+def _running_totals(sheet: ParsedTable) -> Iterator[Finding]:
+    """KPI and spend that never fall and nearly always rise: sums since some day in place of each period's own."""
+    paid = [channel.spend for channel in sheet.channels if channel.spend is not None]
+    for column in {column.name: column for column in (sheet.kpi, *paid)}.values():
+        for place in np.flatnonzero(_complete(sheet, column) & (np.diff(sheet.start) >= 2 * FEWEST_ROWS)):
+            steps = np.diff(column.values[sheet.start[place] : sheet.start[place + 1]])
+            if np.all(steps >= 0) and np.mean(steps > 0) > 0.9:
+                words = (
+                    f"column {column.name} never falls from one period to the next: if it is a running total give what "
+                    "each period adds"
+                )
+                yield about_unit("running_total", sheet.labels[place], words, column=column.name, severity="warning")
 
 
 def _channel_sums(sheet: ParsedTable) -> Iterator[Finding]:

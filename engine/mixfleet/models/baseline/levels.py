@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mixfleet.config.baseline import HSGP, Knots, Piecewise, RandomWalk
-from mixfleet.errors import ConfigError
+from mixfleet.errors import ConfigError, counted
 from mixfleet.models.baseline.calendar import DAYS_PER_YEAR, Calendar
 
 __all__ = ["gaussian_process", "knots", "piecewise", "random_walk", "trend"]
@@ -85,7 +85,7 @@ def _places(term: Piecewise | Knots, calendar: Calendar) -> Float[np.ndarray, " 
 def _refuse_longer(term: Piecewise | Knots | RandomWalk, calendar: Calendar) -> None:
     if calendar.fitted_weeks - 1 > term.over:
         raise ConfigError(
-            f"{_unit(calendar)}reaches {term.over} periods back, of {calendar.fitted_weeks} that are fitted: "
+            f"{_unit(calendar)}reaches {counted(term.over, 'period')} back, of {calendar.fitted_weeks} fitted: "
             f"set over: {calendar.fitted_weeks - 1}",
             key=f"model.baseline.{term.term}.over",
         )

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import ndtri
 
+from mixfleet.errors import counted
 from mixfleet.posterior.importance import BAD_TAIL, pareto_smoothed
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS, ModelCheck, concluded, untested
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Marginal
@@ -68,7 +69,7 @@ def _kpi_outlier(unit: CheckedUnit) -> ModelCheck:
     threshold = max(expected, OUTLIER)
     week = np.flatnonzero(unit.fitted)[place]
     many = int(np.sum(distance > threshold))
-    others = f", and {many - 1} others are beyond {threshold:.1f}" if many > 1 else ""
+    others = f", and beyond {threshold:.1f} {counted(many - 1, 'other')}" if many > 1 else ""
     expected_kpi = float(unit.expected[week].mean())
     said = (
         f"the KPI of {unit.dates[week]} is {unit.kpi[week]:,.4g} where {expected_kpi:,.4g} is expected, "
