@@ -62,8 +62,8 @@ def _rates(units: int, seed: int) -> None:
         run = mf.fit(
             fleet.table.to_pandas(), data=fleet.data, inference={"ess_target": 800}, run={"root": folder, "id": "r"}
         )
-        checks = run.checks()
-    print(run.status["status"].value_counts().to_string())
+        checks, status = run.checks(), run.status["status"]
+    print(status.value_counts().to_string())
     print(_by_kind(checks).to_string())
 
 
