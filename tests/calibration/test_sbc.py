@@ -113,6 +113,7 @@ KNOWN = build(Prior, {"parameters": {"slope": {"family": "fixed", "value": 1.5}}
     "changes",
     [
         {"prior": Prior(on=On(media="roi"))},
+        {"prior": Prior(on=On(media="mroi"))},
         {"prior": Prior(on=On(media="contribution"))},
         {"prior": Prior(on=On(media="effect"))},
         {"model": preset("model", "moving")},
@@ -121,7 +122,17 @@ KNOWN = build(Prior, {"parameters": {"slope": {"family": "fixed", "value": 1.5}}
         {"model": PROCESS},
         {"model": Model(saturation="hill"), "prior": KNOWN},
     ],
-    ids=["roi", "contribution", "effect", "moving_baseline", "mixed_forms", "dated_terms", "hsgp", "fixed_values"],
+    ids=[
+        "roi",
+        "mroi",
+        "contribution",
+        "effect",
+        "moving_baseline",
+        "mixed_forms",
+        "dated_terms",
+        "hsgp",
+        "fixed_values",
+    ],
 )
 def test_ranks_of_other_parts_are_uniform(changes: dict[str, Any]):
     found = calibrate(replace(settings(), **changes))

@@ -1,6 +1,9 @@
+import datetime
+
 import pytest
 
 from mixfleet.config import Prior, build, preset, to_mapping
+from mixfleet.config.measures import On
 from mixfleet.errors import ConfigError
 
 
@@ -36,8 +39,19 @@ def test_a_prior_that_no_channel_has_is_refused(prior: dict[str, object], key: s
 
 @pytest.mark.parametrize(
     ("on", "message"),
-    [("roas", "must be one of effect"), ({"organic": "roi"}, "no spend"), ({"media": "mroi"}, "must be one of")],
+    [("roas", "must be one of effect"), ({"organic": "roi"}, "no spend"), ({"media": "margin"}, "must be one of")],
 )
 def test_what_no_prior_is_on_is_refused(on: object, message: str):
     with pytest.raises(ConfigError, match=message):
         build(Prior, {"on": on}, key="prior")
+
+
+def test_returns_may_be_about_some_days() -> None:
+    on = build(On, {"media": "roi", "start": datetime.date(2024, 1, 1), "end": "2024-03-31"})
+    assert (on.start, on.end, on.of_changes) == ("2024-01-01", "2024-03-31", True)
+    assert build(On, {"media": "mroi"}).of_changes
+    assert not build(On, {"media": "media_share", "start": "2024-01-01"}).of_changes
+    with pytest.raises(ConfigError, match="lies before the start"):
+        build(On, {"start": "2024-02-01", "end": "2024-01-01"})
+    with pytest.raises(ConfigError, match="must be a day such as 2024-01-31"):
+        build(On, {"start": "last week"})

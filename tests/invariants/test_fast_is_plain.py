@@ -22,7 +22,7 @@ from mixfleet.data.panel import Panel, Unit
 from mixfleet.inference import native_block
 from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch, prepare, stack, structure_of
 from mixfleet.models.log_density import Evaluation, evaluate_density
-from mixfleet.models.reference import Priors, Series, media_mix, saturated_adstock, unit_arguments
+from mixfleet.models.reference import Priors, Series, measured_response, media_mix, saturated_adstock, unit_arguments
 from tests.support.terms import EVERY_TERM
 from tests.support.units import odd_unit, panel_of
 
@@ -119,6 +119,26 @@ CASES = {
         unit=odd_unit(weeks=70, gap=slice(22, 24), absent=(1,), value_per_kpi=3.0),
         holdout=6,
         prior=prior(on=On(media="roi"), overrides=(override("roi", 0, mean_log=0.5, sd_log=0.3),)),
+    ),
+    "marginal_returns": Case(
+        model=config.Model(saturation="hill", adstock="delayed"),
+        unit=odd_unit(weeks=66, value_per_kpi=1.5, absent=(2,)),
+        holdout=5,
+        prior=prior(on=On(media="mroi", channels=FrozenMapping({"channel_1": "media_share"}))),
+    ),
+    "returns_of_some_days": Case(
+        model=config.Model(coordinate="effect"),
+        unit=odd_unit(weeks=70, gap=slice(22, 24), value_per_kpi=3.0, channels=4),
+        prior=prior(
+            on=On(
+                media="roi",
+                channels=FrozenMapping({"channel_1": "mroi", "channel_2": "cost_per_kpi", "channel_3": "contribution"}),
+                start="2020-08-03",
+                end="2020-11-30",
+            ),
+            cost_per_kpi=distribution("inverse_gamma", shape=3, scale=4),
+            roi=distribution("gamma", shape=2, rate=1),
+        ),
     ),
     "measures_of_several_families": Case(
         model=config.Model(saturation="hill", adstock_first=False, normalise=False),
@@ -258,6 +278,8 @@ class Setting:
                 values = values.at[c].set(bounded(self.priors.channel[name][c], position[row]))
             found[name], first = values, first + len(places)
         measures, mean = {}, self.mean_response({**found, **self.fixed()})
+        about = measured_response(self.series, self.priors, {**found, **self.fixed()}, self.case.model)
+        about = jnp.where(about > 0, about, 1.0)
         strength = jnp.exp(jnp.asarray(self.member.arrays["log_strength_unit"]))
         for measure, places in self.priors.measured.items():
             u, own = position[first:-1][np.array(places)], np.array(places)
@@ -265,7 +287,7 @@ class Setting:
             lognormal = self.priors.channel[measure][0].family == "lognormal"
             value = strength[own] * (jnp.exp(u) if lognormal else u * norm.cdf(u) + norm.pdf(u))
             effect = value if self.case.model.coordinate == "effect" else value / mean[own]
-            brought = effect * mean[own] / self.priors.one[own]
+            brought = effect * about[own] / self.priors.one[own]
             measures[measure] = {"effect": effect, "cost_per_kpi": 1 / brought}.get(measure, brought)
         return {**found, **measures, "noise": bounded(self.priors.observation["noise"], position[-1])[None]}
 

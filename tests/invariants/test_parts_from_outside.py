@@ -194,14 +194,17 @@ def bounded(support: tuple[float, float], u: jax.Array) -> jax.Array:
     return low + (high - low) * norm.cdf(u) if np.isfinite(high) else low + jnp.exp(u)
 
 
-def setting_of(model: Mapping[str, Any], parameters: Mapping[str, Any]) -> Setting:
+EFFECT = On(media="effect")
+
+
+def setting_of(model: Mapping[str, Any], parameters: Mapping[str, Any], *, on: On = EFFECT) -> Setting:
     unit = odd_unit(weeks=58, channels=2)
     panel = panel_of(unit)
     spec = Spec(
         data=panel.data,
         model=Model(**model),
         # So that the change of variables below is short; what else a prior may be on has cases in test_fast_is_plain.
-        prior=Prior(parameters=FrozenMapping(parameters), on=On(media="effect")),
+        prior=Prior(parameters=FrozenMapping(parameters), on=on),
         compute=Compute(lanes=POINTS, precision="float64"),
         inference=Inference(chains=POINTS),
     )
@@ -243,10 +246,11 @@ def test_the_density_is_the_plain_models(name: str) -> None:
     np.testing.assert_array_less(np.max(np.abs(found.gradient - gradient), axis=0) / steepest, 1e-9)
 
 
-def test_sampled_coefficients_are_the_integrated_ones() -> None:
+@pytest.mark.parametrize("on", [EFFECT, On(media="mroi")], ids=["effect", "mroi"])
+def test_sampled_coefficients_are_the_integrated_ones(on: On) -> None:
     """Law 11: the sheared density is the collapsed one times that of the white numbers."""
     with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
-        collapsed, sheared = setting_of({}, {}), setting_of({"observation": "sampled_normal"}, {})
+        collapsed, sheared = (setting_of({"observation": o}, {}, on=on) for o in ("normal", "sampled_normal"))
         positions = positions_of(sheared)
         block = sheared.structure.layout.coefficients
         assert block is not None

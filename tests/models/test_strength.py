@@ -9,7 +9,10 @@ from mixfleet.config import Model, Prior, Spec, build
 from mixfleet.data.panel import Panel
 from mixfleet.errors import ConfigError
 from mixfleet.models.batch import prepare, structure_of
+from mixfleet.models.media import Curves
 from mixfleet.models.media.term import media_term
+from mixfleet.posterior import prior_draws
+from mixfleet.posterior.counterfactual import contributions
 from mixfleet.posterior.prior_draws import prior_response
 from tests.support.units import odd_unit, panel_of
 
@@ -43,6 +46,47 @@ def test_a_prior_of_cost_per_kpi_is_in_money(panel: Panel):
     spec = spec_of(panel, on="cost_per_kpi", parameters={"cost_per_kpi": {"from": {"low": 2, "high": 8}}})
     cost = panel.units[0].spend.sum(axis=0)[:, None] / brought(panel, spec) * WORTH
     np.testing.assert_allclose(np.quantile(cost, [0.05, 0.95]), (2, 8), rtol=0.15)
+
+
+def about_days(days: slice, factor: float, panel: Panel, prior: dict[str, object]) -> np.ndarray:
+    """Value that a change of media on some days brings per unit of spend that it adds, under the prior, by draw."""
+    spec = spec_of(panel, **prior)
+    member, unit = prepare(panel.units[0], panel, spec), panel.units[0]
+    term, media = media_term(Model(), panel.channels), member.arrays["media"]
+    effect = prior_draws.prior_response(member, media, np.zeros((len(media), 1)), term).effect
+    curves = Curves(prior_draws._shapes(member, term, {}), effect)
+    changed = media.copy()
+    changed[days] *= factor
+    worth = np.zeros((len(media), 1, 1))
+    worth[: len(member.fitted), 0, 0] = np.where(member.fitted, WORTH, 0.0)
+    value = [np.asarray(contributions(path, worth, curves, term=term), float)[0] for path in (changed, media)]
+    rows = np.arange(len(unit.dates))[days]
+    spent = np.nansum(unit.spend[rows[member.fitted[rows]]], axis=0)
+    return (value[0] - value[1]) / ((factor - 1) * spent[:, None])
+
+
+def test_a_prior_of_mroi_is_the_return_of_one_more_per_cent(panel: Panel):
+    mroi = about_days(slice(0, 60), 1.01, panel, {"on": "mroi"})
+    np.testing.assert_allclose(np.log(mroi).mean(axis=1), -0.2, atol=4 * 0.9 / 512**0.5)
+    np.testing.assert_allclose(np.log(mroi).std(axis=1), 0.9, rtol=0.15)
+
+
+def test_a_prior_of_some_days_is_about_what_their_media_brought(panel: Panel):
+    dates = panel.units[0].dates
+    on = {"media": "roi", "start": str(dates[20]), "end": str(dates[29])}
+    roi = about_days(slice(20, 30), 0.0, panel, {"on": on})
+    np.testing.assert_allclose(np.log(roi).mean(axis=1), 0.2, atol=4 * 0.9 / 512**0.5)
+    np.testing.assert_allclose(np.log(roi).std(axis=1), 0.9, rtol=0.15)
+
+
+def test_a_channel_without_spend_on_those_days_counts_as_organic(panel: Panel):
+    spend = panel.units[0].spend.copy()
+    spend[20:30, 1] = 0.0
+    unit = replace(panel.units[0], spend=spend, media=spend)
+    dates = unit.dates
+    on = {"media": "roi", "start": str(dates[20]), "end": str(dates[29])}
+    own = panel_of(unit)
+    assert prepare(unit, own, spec_of(own, on=on)).strength.measures == ("roi", "contribution", "roi")
 
 
 def test_a_prior_of_contribution_is_a_share_of_the_kpi(panel: Panel):

@@ -193,6 +193,7 @@ PARAMETERS: dict[str, Parameter] = {
     "contribution": _channel(distribution("half_normal", sd=0.1)),
     "media_share": _channel(distribution("half_student_t", df=4, scale=0.36)),
     "roi": _channel(distribution("lognormal", mean_log=0.2, sd_log=0.9)),
+    "mroi": _channel(distribution("lognormal", mean_log=-0.2, sd_log=0.9)),
     "cost_per_kpi": _channel(distribution("lognormal", mean_log=0, sd_log=2)),
     "noise": Parameter(level="unit", support=(0.0, math.inf), default=distribution("half_normal", sd=0.2)),
     "intercept": _linear(0.5, 0.5),

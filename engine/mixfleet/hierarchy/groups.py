@@ -63,11 +63,14 @@ def pooled_settings(spec: Spec) -> Spec:
     """The settings with which a pooled unit is prepared: pooled strengths are sampled as what their priors are on.
 
     Raises:
-        ConfigError: Priors of pooled strengths are on effects and on contributions side by side, or on a cost.
+        ConfigError: Priors of pooled strengths are on effects and on contributions side by side, on a cost, or on
+            what a change of media brings.
     """
     if spec.pooling.effect is None:
         return spec
     measures = spec.prior.on.possible
+    if spec.prior.on.of_changes:
+        raise ConfigError("cannot be pooled on mroi or on the media of some days: put the prior on roi", key="prior.on")
     if "cost_per_kpi" in measures:
         raise ConfigError("cannot be pooled on cost_per_kpi: put the prior on roi", key="prior.on")
     if "effect" in measures and len(measures) > 1:

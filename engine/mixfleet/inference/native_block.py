@@ -29,6 +29,7 @@ def form_of(structure: Structure, platform: str) -> Form | None:
         or not native_library.available()
         or not OBSERVATIONS[structure.model.observation].marginal
         or len(forms) > 1
+        or structure.changes
         or structure.shared
         or not families <= set(FAMILIES)
     ):

@@ -68,6 +68,8 @@ class Structure:
     measured: bool
     """Whether some strength's prior is on something else than its effect."""
     dtype: str
+    changes: bool = False
+    """Whether some strength's prior is on what a change of media brings."""
     shared: int = 0
     """Columns whose coefficients are pooled: the last directions of the basis, of no variance of their own, are theirs,
     and a draw keeps their coefficients where it keeps the projection along the others."""
@@ -109,6 +111,10 @@ class UnitBatch(NamedTuple):
     """Prior data of each sampled coordinate, from `PriorFamily.encode`; then of each known value."""
     measure: Float[Array, "3 channel unit"]
     """What each channel's prior is on, from `strength.StrengthPrior`."""
+    changed_media: Float[Array, "change_week channel unit"]
+    """Media as the priors of strengths have them changed; of no week where none is on a change."""
+    change_weight: Float[Array, "change_week channel unit"]
+    """What each week's change of the response counts for."""
     log_strength_unit: Float[Array, "channel unit"]
     """What the strength's coordinate is measured in: the log of its value, in mean contribution or effect, at 0."""
     centre: Float[Array, "coordinate unit"]
@@ -187,6 +193,7 @@ def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
         strengths=strength_families(spec.prior, panel),
         measured=spec.prior.on.possible != ("effect",),
         dtype=spec.compute.precision,
+        changes=spec.prior.on.of_changes,
         evidence=evidence,
     )
 
@@ -228,7 +235,7 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         "variance": variance,
         "active": active,
         "hyper": hyper,
-        "measure": strength.rows,
+        **_measured(strength, media * active, weeks if spec.prior.on.of_changes else 0),
         "log_strength_unit": strength_unit,
         "centre": centre,
         **virtual_weeks(unit.experiments, measured, window=model.window),
@@ -245,6 +252,12 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         strength=strength,
         arrays=arrays,
     )
+
+
+def _measured(strength: StrengthPrior, media: Float[np.ndarray, "week channel"], weeks: int) -> dict[str, np.ndarray]:
+    """What a batch holds of what priors are on; no week of changes where none is on one."""
+    changed, weight = _pad(strength.changed * media, weeks), _pad(strength.weight, weeks)
+    return {"measure": strength.rows, "changed_media": changed, "change_weight": weight}
 
 
 def _curve_priors(spec: Spec, panel: Panel, names: dict[str, str]) -> tuple[tuple[Distribution, ...], ...]:
@@ -278,7 +291,9 @@ def _prior_data(
 
 def repadded(member: PreparedUnit, weeks: int) -> PreparedUnit:
     """The member padded to more weeks than it needs alone, beside longer ones."""
-    longer = {name: _pad(member.arrays[name], weeks) for name in ("media", "kpi", "weight", "basis")}
+    by_week = ["media", "kpi", "weight", "basis"]
+    by_week += ["changed_media", "change_weight"] * (len(member.arrays["change_weight"]) > 0)
+    longer = {name: _pad(member.arrays[name], weeks) for name in by_week}
     return replace(member, arrays={**member.arrays, **longer})
 
 
@@ -326,6 +341,8 @@ def batch_shapes(structure: Structure) -> UnitBatch:
         active=(channels, units),
         hyper=(HYPER_ROWS, structure.layout.prior_columns, units),
         measure=(3, channels, units),
+        changed_media=(weeks if structure.changes else 0, channels, units),
+        change_weight=(weeks if structure.changes else 0, channels, units),
         log_strength_unit=(channels, units),
         centre=(structure.dimension, units),
     )
@@ -390,4 +407,7 @@ def _centre(prior: Distribution) -> float:
 
 
 def _pad(values: np.ndarray, weeks: int) -> np.ndarray:
+    """The values with zeros behind, up to a length; of none nothing."""
+    if weeks == 0:
+        return values[:0]
     return np.concatenate([values, np.zeros((weeks - len(values), *values.shape[1:]))])

@@ -64,7 +64,12 @@ def _log_posterior(
 
     u = position[layout.effect.rows]
     by_effect, by_mean, offset = jnp.repeat(batch.measure, chains, axis=-1)
-    log_measure = by_effect * jnp.log(effect) + by_mean * jnp.log(mean) + offset
+    about = mean
+    if structure.changes:
+        changed, change = (jnp.repeat(v, chains, axis=-1) for v in (batch.changed_media, batch.change_weight))
+        brought = jnp.sum(change * (response(changed, parameters.shape, structure) - shape), axis=0)
+        about = jnp.where(jnp.any(change != 0, axis=0), jnp.maximum(brought, LEAST_MEAN_RESPONSE), mean)
+    log_measure = by_effect * jnp.log(effect) + by_mean * jnp.log(about) + offset
     priors = log_prob(log_measure, hyper[:, layout.effect.rows], structure.strengths)
     priors = priors + log_strength_slope(u, structure.strengths)
     value = jnp.sum(jnp.where(series.weight > 0, series.weight * by_week, 0.0), axis=0) + jnp.sum(priors, axis=0)
@@ -72,5 +77,5 @@ def _log_posterior(
         value = value + jnp.sum(FAMILIES[part.family].log_prob(position[part.rows], hyper[:, part.rows]), axis=0)
     value = value + jnp.sum(norm.logpdf(along) + jnp.log(spread), axis=0)
     if structure.evidence.rows:
-        value = value + log_evidence(layout.to_slots(parameters.shape), effect, batch, structure)
+        value = value + jnp.asarray(log_evidence(layout.to_slots(parameters.shape), effect, batch, structure))
     return value, jnp.concatenate([mean, along])

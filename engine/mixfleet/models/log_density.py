@@ -19,8 +19,8 @@ from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.parameters import Block
 from mixfleet.models.priors.families import FAMILIES, with_slope
 from mixfleet.models.strength import log_prob, log_strength, log_strength_slope
-from mixfleet.models.transforms import Evaluation, block_values, decay_of, natural, response, windows
-from mixfleet_kernels.likelihood import Series, likelihood
+from mixfleet.models.transforms import Evaluation, block_values, decay_of, measured_response, natural, response, windows
+from mixfleet_kernels.likelihood import Likelihood, Series, likelihood
 from mixfleet_kernels.reductions import sum_rows
 
 __all__ = ["Evaluation", "evaluate_density", "natural", "response"]
@@ -74,15 +74,17 @@ def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure
     log_mean = jnp.log(data.mean_response)
     log_effect = log_value - log_mean if as_mean else log_value
     by_effect, by_mean, offset = _measure(batch, chains, structure)
-    log_measure = by_effect * log_effect + by_mean * log_mean + offset if structure.measured else log_effect
+    about, about_by_shape = data.mean_response, data.mean_by_shape
+    if structure.changes:
+        about, about_by_shape = measured_response(slots, about, about_by_shape, series.media, batch, structure)
+    log_measure = by_effect * log_effect + by_mean * jnp.log(about) + offset if structure.measured else log_effect
     own_hyper = hyper[:, layout.effect.rows]
     effect_prior, measure_slope = _with_slope(lambda x: log_prob(x, own_hyper, structure.strengths), log_measure)
     # d/d log(effect) of everything: the coordinate moves the effect one to one in logarithms, and, where it is the
     # mean contribution, each shape parameter moves the effect against the mean response.
     by_log_effect = data.by_effect * data.effect + by_effect * measure_slope
     through_mean = by_log_effect if as_mean else jnp.zeros_like(by_log_effect)
-    through_mean = (through_mean - by_mean * measure_slope) / data.mean_response * series.active
-    by_slot = [direct - through_mean * mean for direct, mean in zip(data.by_shape, data.mean_by_shape, strict=True)]
+    by_slot = _by_slot(data, (about, about_by_shape), (through_mean, by_mean * measure_slope), series, structure)
     by_block = zip(layout.shapes, layout.from_slots(by_slot), drawn, strict=True)
     by_value = [gradient * slope for block, gradient, (_, slope) in by_block if not block.fixed]
     by_shape = [gradient + slope for gradient, (_, slope) in zip(by_value, prior, strict=True)]
@@ -92,6 +94,35 @@ def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure
         gradient=jnp.concatenate([*by_shape, by_log_effect * bent_slope + jacobian_slope, by_noise[None]]),
         extra=jnp.concatenate([data.mean_response, data.projection]),
     )
+
+
+def _by_slot(
+    data: Likelihood,
+    about: tuple[Array, tuple[Array, ...]],
+    through: tuple[Float[Array, "channel lane"], Float[Array, "channel lane"]],
+    series: Series,
+    structure: Structure,
+) -> list[Float[Array, "channel lane"]]:
+    """Gradient by the curves' parameters, at the coordinates of the strengths.
+
+    Args:
+        data: The likelihood, which gives it at constant effects.
+        about: The response that the measures are proportional to, and its derivatives.
+        through: What moves with the log of the mean response, against it, and with that of the response above.
+        series: The data.
+        structure: The program's structure.
+    """
+    against, along = through
+    if not structure.changes:
+        # Both are the mean response.
+        against = against - along
+    against = against / data.mean_response * series.active
+    found = [own - against * mean for own, mean in zip(data.by_shape, data.mean_by_shape, strict=True)]
+    if not structure.changes:
+        return found
+    value, partials = about
+    along = along / value * series.active
+    return [own + along * partial for own, partial in zip(found, partials, strict=True)]
 
 
 def _noise(block: Block, position: Array, hyper: Array) -> tuple[Float[Array, " lane"], ...]:

@@ -74,6 +74,8 @@ class Priors:
     """By measure of strength (`config.measures`), the channels whose prior is on it."""
     one: Float[np.ndarray, " channel"]
     """Mean contribution over the fitted weeks, on the model's scale, at which the channel's measure is one."""
+    changes: Mapping[int, tuple[Float[np.ndarray, " week"], Float[np.ndarray, " week"]]]
+    """By channel whose prior is on a change of its media: the media with it, and what each week's change counts for."""
     observation: Mapping[str, Distribution]
     """By parameter of the observation, `noise` first."""
     coefficient_mean: Float[np.ndarray, " column"]
@@ -144,6 +146,7 @@ def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Priors
         channels=panel.channels,
     )
     on, one = _measures(unit, panel, spec, measured, fitted)
+    changes = _changes(unit, panel, spec, measured, fitted)
     having = {name: range(len(panel.channels)) for name in model.channel_parameters[:-1]} | dict(on)
     priors = Priors(
         channel={
@@ -152,6 +155,7 @@ def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Priors
         },
         measured=on,
         one=one,
+        changes=changes,
         observation={
             name: spec.prior.distribution(name, unit=names) for name in OBSERVATION_PARAMETERS[model.observation]
         },
@@ -190,7 +194,8 @@ def media_and_observation(
         for name, prior in priors.observation.items()
     }
     response = saturated_adstock(jnp.asarray(series.media), parameters, model, series.channels)
-    effect = _effects(parameters, response[series.fitted].mean(axis=0), priors)
+    mean = measured_response(series, priors, parameters, model)
+    effect = _effects(parameters, mean, priors)
     if "effect" not in parameters:
         numpyro.deterministic("effect", effect)
     by_channel = response * effect[None]
@@ -209,7 +214,7 @@ def _measures(
     unit: Unit, panel: Panel, spec: Spec, measured: scaling.Scale, fitted: Bool[np.ndarray, " week"]
 ) -> tuple[dict[str, list[int]], Float[np.ndarray, " channel"]]:
     """Channels by what their prior is on, and the mean contribution at which each measure is one."""
-    spend = np.nansum(unit.spend[fitted], axis=0)
+    spend, paid = np.nansum(unit.spend[fitted], axis=0), np.nansum(unit.spend[_days(unit, spec, fitted)], axis=0)
     weeks, worth = fitted.sum(), unit.value_per_kpi[fitted].mean()
     kpi = np.abs(unit.kpi[fitted]).sum() if unit.kpi_scale is None else 0.5 * unit.kpi_scale * weeks
     ran = (unit.media != 0).any(axis=0)
@@ -217,9 +222,11 @@ def _measures(
     on: dict[str, list[int]] = {}
     one = np.ones(len(panel.channels))
     for c, channel in enumerate(panel.channels):
-        measure = spec.prior.on.measure(channel, spend=bool(spend[c] > 0 or not ran[c]))
+        measure = spec.prior.on.measure(channel, spend=bool(paid[c] > 0 or not ran[c]))
         on.setdefault(measure, []).append(c)
         if not ran[c]:
+            one[c] = weeks * measured.kpi
+        elif _of_change(measure, spec):
             one[c] = weeks * measured.kpi
         elif measure == "media_share":
             each = 1 / (free.sum() + (spend > 0).sum())
@@ -229,6 +236,49 @@ def _measures(
             one[c] = {"contribution": kpi, "roi": spend[c] / worth, "cost_per_kpi": spend[c]}[measure]
     # From KPI of all fitted weeks to a week's on the model's scale.
     return on, one / weeks / measured.kpi
+
+
+def measured_response(
+    series: Series, priors: Priors, parameters: Mapping[str, Float[Array, " channel"]], model: Model
+) -> Float[Array, " channel"]:
+    """The response that each channel's measure is proportional to: its mean, or what a change of its media brings."""
+    response = saturated_adstock(jnp.asarray(series.media), parameters, model, series.channels)
+    found = response[series.fitted].mean(axis=0)
+    for c, (path, worth) in priors.changes.items():
+        other = saturated_adstock(jnp.asarray(series.media).at[:, c].set(path), parameters, model, series.channels)
+        found = found.at[c].set(jnp.sum(jnp.asarray(worth) * (other - response)[:, c]))
+    return found
+
+
+def _days(unit: Unit, spec: Spec, fitted: Bool[np.ndarray, " week"]) -> Bool[np.ndarray, " week"]:
+    """Fitted weeks whose media returns and costs are about."""
+    days = fitted.copy()
+    for day, keeps in ((spec.prior.on.start, np.greater_equal), (spec.prior.on.end, np.less_equal)):
+        if day is not None:
+            days &= keeps(unit.dates, np.datetime64(day))
+    return days
+
+
+def _of_change(measure: str, spec: Spec) -> bool:
+    return measure == "mroi" or (spec.prior.on.dated and measure in ("roi", "cost_per_kpi"))
+
+
+def _changes(
+    unit: Unit, panel: Panel, spec: Spec, measured: scaling.Scale, fitted: Bool[np.ndarray, " week"]
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """The media of the channels whose prior is on a change, with it, and what a week's response to it counts for.
+
+    That is in KPI or money per spend: the measure is the effect times the sum over the weeks.
+    """
+    found, days, media = {}, _days(unit, spec, fitted), measured.scaled_media(unit)
+    for c, channel in enumerate(panel.channels):
+        spend = np.nansum(unit.spend[days, c])
+        measure = spec.prior.on.measure(channel, spend=bool(spend > 0))
+        if media[:, c].any() and _of_change(measure, spec):
+            more = 0.01 if measure == "mroi" else -1.0
+            worth = np.where(fitted, 1.0 if measure == "cost_per_kpi" else unit.value_per_kpi, 0.0)
+            found[c] = media[:, c] * (1 + more * days), worth * measured.kpi / (more * spend)
+    return found
 
 
 def _effects(

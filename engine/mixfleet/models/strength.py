@@ -7,9 +7,11 @@ them, the measure is
     log measure = a * log effect + b * log(mean response) + c
 
 where (a, b) is (1, 0) for the effect itself, (1, 1) for multiples of the mean contribution and (-1, -1) for a cost per
-KPI, and c holds the unit's spend, KPI and scale. All three are data: they may differ by unit and channel. Given the
-parameters of the curves, log measure moves with the log of the effect, and with that of the mean contribution, one to
-one or minus one to one, so a density of the measure's logarithm is one of either, and no Jacobian is owed.
+KPI, and c holds the unit's spend, KPI and scale. Where a measure is about a change of media, such as one more per cent
+of them or none of them on some days, the change of the response stands in place of its mean. All of it is data: it may
+differ by unit and channel. Given the parameters of the curves, log measure moves with the log of the effect, and with
+that of the mean contribution, one to one or minus one to one, so a density of the measure's logarithm is one of either,
+and no Jacobian is owed.
 
 References:
     Jin, Wang, Sun, Chan, Koehler (2017), Bayesian methods for media mix modeling with carryover and shape effects.
@@ -25,6 +27,7 @@ from jaxtyping import Array, Bool, Float
 
 from mixfleet.config import Prior, Spec
 from mixfleet.config.elicitation import elicited
+from mixfleet.config.measures import OF_SPEND, On
 from mixfleet.config.priors import FAMILIES as FORMS
 from mixfleet.config.priors import PARAMETERS, Distribution, distribution
 from mixfleet.data.panel import Panel, Unit
@@ -44,6 +47,9 @@ __all__ = [
     "strength_prior",
 ]
 
+MARGIN = 0.01
+"""Share of a channel's media that a marginal return is of."""
+
 MEAN_KPI = 0.5
 """Mean KPI in shares of its scale, where the scale is prescribed or lent and so no share of the unit's own KPI."""
 
@@ -57,6 +63,11 @@ class StrengthPrior(NamedTuple):
     """Of the measures, in the table's money."""
     rows: Float[np.ndarray, "3 channel"]
     """a, b and c of each channel's measure."""
+    changed: Float[np.ndarray, "week channel"]
+    """Each channel's media with what its measure is about changed, in shares of what they were: one where it is about
+    all that the channel brings."""
+    weight: Float[np.ndarray, "week channel"]
+    """What the change of each week's response counts for; zero where there is none."""
 
     def typical(self, mean_response: Float[np.ndarray, " channel"]) -> Float[np.ndarray, " channel"]:
         """Effects in the middle of the priors, were this the mean response."""
@@ -83,11 +94,13 @@ def strength_prior(
     names = dict(zip(panel.keys, unit.labels, strict=True))
     on, families = spec.prior.on, strength_families(spec.prior, panel)
     spend = np.maximum(np.nansum(unit.spend[weeks], axis=0), 0.0)
-    worth = float(np.mean(unit.value_per_kpi[weeks])) if weeks.any() else np.nan
+    about = weeks & _days_about(unit.dates, on)
+    paid = np.maximum(np.nansum(unit.spend[about], axis=0), 0.0)
+    worth = float(np.mean(unit.value_per_kpi[about])) if about.any() else np.nan
     # Held-out weeks are not known yet: a channel that first runs there is absent.
     known = np.flatnonzero(weeks)[-1] + 1 if weeks.any() else len(weeks)
     ran, has_column = np.any(unit.media[:known] != 0, axis=0), has_spend(panel)
-    money = (spend > 0) & (np.isfinite(worth) and worth > 0)
+    money = (paid > 0) & (np.isfinite(worth) and worth > 0)
     total = (
         MEAN_KPI
         if unit.kpi_scale is not None
@@ -98,15 +111,39 @@ def strength_prior(
     for c, (channel, family) in enumerate(zip(panel.channels, families, strict=True)):
         measure = on.measure(channel, spend=bool(money[c] or (has_column[c] and not ran[c])))
         prior = spec.prior.distribution(measure, unit=names, channel=channel)
-        bought = spend[c] / (weeks.sum() * scale.kpi) if money[c] else 1.0
-        one = {"contribution": total, "media_share": total * shares[c], "roi": bought / worth, "cost_per_kpi": bought}
+        bought = paid[c] / (about.sum() * scale.kpi) if money[c] else 1.0
+        one = {"contribution": total, "media_share": total * shares[c], "cost_per_kpi": bought}
+        one |= dict.fromkeys(("roi", "mroi"), bought / worth)
         sign = -1.0 if measure == "cost_per_kpi" else 1.0
         # Of a channel that the unit lacks it is the effect that has the prior, whatever that is called.
         offset = -sign * np.log(one[measure]) if ran[c] and measure != "effect" else 0.0
         rows.append((sign, float(measure != "effect") * sign, offset))
         measures.append(measure)
         distributions.append(prior if family_of(prior).name == family else _in_family(prior, family, measure))
-    return StrengthPrior(tuple(measures), tuple(distributions), np.array(rows).T)
+    changes = [_change(unit, measure if ran[c] else "effect", on, weeks, about) for c, measure in enumerate(measures)]
+    changed, weight = (np.stack(part, axis=1) for part in zip(*changes, strict=True))
+    return StrengthPrior(tuple(measures), tuple(distributions), np.array(rows).T, changed, weight)
+
+
+def _days_about(dates: np.ndarray, on: On) -> Bool[np.ndarray, " week"]:
+    """Weeks whose media returns and costs are about."""
+    first, last = (None if day is None else np.datetime64(day) for day in (on.start, on.end))
+    return (True if first is None else dates >= first) & (np.ones(len(dates), bool) if last is None else dates <= last)
+
+
+def _change(
+    unit: Unit, measure: str, on: On, weeks: Bool[np.ndarray, " week"], about: Bool[np.ndarray, " week"]
+) -> tuple[Float[np.ndarray, " week"], Float[np.ndarray, " week"]]:
+    """Media in shares of what they were, and what each week's response to that change counts for.
+
+    Such that the weighted change of the response is the mean response that a measure of the whole has.
+    """
+    marginal = measure == "mroi"
+    if not marginal and not (on.dated and measure in OF_SPEND):
+        return np.ones(len(weeks)), np.zeros(len(weeks))
+    share = MARGIN if marginal else -1.0
+    worth = np.ones(len(weeks)) if measure == "cost_per_kpi" else np.nan_to_num(unit.value_per_kpi)
+    return 1 + share * about, weeks * worth / (share * about.sum() * worth[about].mean())
 
 
 def strength_families(prior: Prior, panel: Panel) -> tuple[str, ...]:

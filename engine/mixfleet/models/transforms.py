@@ -11,9 +11,9 @@ from mixfleet.models.parameters import Block
 from mixfleet.models.priors.families import FAMILIES
 from mixfleet.models.strength import log_strength
 from mixfleet_kernels import adstock
-from mixfleet_kernels.likelihood import respond
+from mixfleet_kernels.likelihood import LEAST_MEAN_RESPONSE, respond
 
-__all__ = ["Evaluation", "Natural", "block_values", "decay_of", "natural", "response", "windows"]
+__all__ = ["Evaluation", "Natural", "block_values", "decay_of", "measured_response", "natural", "response", "windows"]
 
 
 class Evaluation(NamedTuple):
@@ -80,6 +80,42 @@ def response(
         parameters=parameters,
         adstock_first=tuple(form.adstock_first for form in structure.term.forms),
     ).value
+
+
+def measured_response(
+    slots: tuple[Float[Array, "channel lane"], ...],
+    mean: Float[Array, "channel lane"],
+    mean_by_shape: tuple[Float[Array, "channel lane"], ...],
+    media: Float[Array, "week channel lane"],
+    batch: UnitBatch,
+    structure: Structure,
+) -> tuple[Float[Array, "channel lane"], tuple[Float[Array, "channel lane"], ...]]:
+    """What the measures of strengths are proportional to, at an effect of one, and its derivatives by slot.
+
+    That is the mean response, given with its own derivatives, or the weighted change of the response.
+    """
+    chains = media.shape[-1] // batch.media.shape[-1]
+    changed, weight = (jnp.repeat(values, chains, axis=-1) for values in (batch.changed_media, batch.change_weight))
+    weights, tangents, parameters = windows(slots, media.shape[1:], structure)
+    forms = structure.term.forms
+    before, after = (
+        respond(
+            path,
+            weights=weights,
+            tangents=tangents,
+            family=tuple(form.saturation for form in forms),
+            parameters=parameters,
+            adstock_first=tuple(form.adstock_first for form in forms),
+        )
+        for path in (media, changed)
+    )
+    some = jnp.any(weight != 0, axis=0)
+
+    def change(whole: Array, before: Array, after: Array) -> Array:
+        return jnp.where(some, jnp.sum(weight * (after - before), axis=0), whole)
+
+    value = jnp.maximum(change(mean, before.value, after.value), LEAST_MEAN_RESPONSE)
+    return value, tuple(map(change, mean_by_shape, before.partials, after.partials))
 
 
 def windows(

@@ -5,13 +5,13 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from mixfleet.models.batch import PreparedUnit
 from mixfleet.models.media import Curves
 from mixfleet.models.media.term import MediaTerm
 from mixfleet.models.priors.moments import DRAWS, moments, prior_sample
-from mixfleet.posterior.counterfactual import decompose
+from mixfleet.posterior.counterfactual import contributions, decompose
 
 __all__ = ["Drawn", "PriorResponse", "prior_contributions", "prior_response", "strength_moments"]
 
@@ -41,8 +41,10 @@ def prior_response(
     Where the prior is on what a channel brings, the effect is what brings so much with the curve of the same draw.
     """
     measure, (a, b, c) = _measures(member, ITS_OWN), member.strength.rows[:, :, None]
-    share, *found = _responses(member, media, weights, _shapes(member, term, ITS_OWN), term)
-    effect = np.exp((np.log(measure) - b * np.log(_positive(member, share)) - c) / a) * member.scale.kpi
+    shape = _shapes(member, term, ITS_OWN)
+    share, *found = _responses(member, media, weights, shape, term)
+    about = _about(member, media, _positive(member, share), shape, term)
+    effect = np.exp((np.log(measure) - b * np.log(about) - c) / a) * member.scale.kpi
     return PriorResponse(effect, effect * np.array(found))
 
 
@@ -55,10 +57,13 @@ def prior_contributions(
     """
     measure, (a, b, c) = _measures(member, drawn), member.strength.rows[:, :, None]
     brought = np.exp((np.log(measure) - c) / a) * member.scale.kpi
-    if not b.all():
+    changed = _of_changes(member)
+    if not b.all() or changed.any():
         media, shape = member.arrays["media"], _shapes(member, term, drawn)
-        response = _responses(member, media, np.zeros((len(media), 0)), shape, term)[0]
-        brought = np.where(b == 0, _positive(member, response), 1.0) * brought
+        response = _positive(member, _responses(member, media, np.zeros((len(media), 0)), shape, term)[0])
+        # What all media bring goes with what a change of them does as the responses do.
+        per_change = response / _about(member, media, response, shape, term)
+        brought = np.where(b == 0, response, np.where(changed, per_change, 1.0)) * brought
     return brought * member.arrays["active"][:, None]
 
 
@@ -97,6 +102,30 @@ def _positive(
 ) -> Float[np.ndarray, "channel sample"]:
     """Mean responses, of which those of absent channels are one."""
     return np.where(member.arrays["active"][:, None] > 0, np.maximum(response, np.finfo(np.float32).tiny), 1.0)
+
+
+def _of_changes(member: PreparedUnit) -> Bool[np.ndarray, "channel 1"]:
+    """Channels whose measure is about a change of media."""
+    return np.any(member.strength.weight != 0, axis=0, keepdims=True).T
+
+
+def _about(
+    member: PreparedUnit,
+    media: Float[np.ndarray, "week channel"],
+    mean: Float[np.ndarray, "channel sample"],
+    shape: Float[np.ndarray, "parameter channel sample"],
+    term: MediaTerm,
+) -> Float[np.ndarray, "channel sample"]:
+    """The mean response or, where the measure is about a change of media, the weighted change of the response."""
+    some, strength = _of_changes(member), member.strength
+    if not some.any():
+        return mean
+    weight, changed = np.zeros((len(media), 1, media.shape[1])), np.array(media, float)
+    weight[: len(strength.weight), 0] = strength.weight
+    changed[: len(strength.weight)] *= strength.changed
+    curves = Curves(shape, np.ones(shape.shape[1:]))
+    before, after = (np.asarray(contributions(path, weight, curves, term=term), float)[0] for path in (media, changed))
+    return np.where(some, np.maximum(after - before, np.finfo(np.float32).tiny), mean)
 
 
 def strength_moments(member: PreparedUnit, prior: PriorResponse) -> list[tuple[float, float]]:

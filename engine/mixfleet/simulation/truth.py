@@ -121,6 +121,7 @@ def with_effects(
         channels: Names of the media.
     """
     response = saturated_adstock(media, truth.channel, model, channels).mean(axis=0)
+    more = saturated_adstock(1.01 * media, truth.channel, model, channels).mean(axis=0)
     effect = truth.channel["effect"].copy()
     mean_spend = spend / len(media) / kpi_scale
     for c in np.flatnonzero(response > 0).tolist():
@@ -129,6 +130,7 @@ def with_effects(
             "contribution": 0.5 * effect[c],
             "media_share": 0.5 * effect[c] * spend[c] / spend.sum(),
             "roi": effect[c] * mean_spend[c],
+            "mroi": effect[c] * 0.01 * mean_spend[c] * response[c] / (more[c] - response[c]),
             "cost_per_kpi": mean_spend[c] / effect[c],
         }[measures[c]]
         effect[c] = brought / response[c]
