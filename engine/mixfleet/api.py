@@ -222,6 +222,7 @@ def checked_panel(table: TableSource | None, settings: Spec, experiments: TableS
         settings.data,
         seasonality=model.yearly_order,
         window=model.window,
+        link=model.link,
         pooling=settings.pooling,
         experiments=experiments,
     )

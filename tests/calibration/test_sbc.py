@@ -120,6 +120,7 @@ KNOWN = build(Prior, {"parameters": {"slope": {"family": "fixed", "value": 1.5}}
         {"model": MIXED},
         {"model": DATED},
         {"model": PROCESS},
+        {"model": Model(link="log")},
         {"model": Model(saturation="hill"), "prior": KNOWN},
     ],
     ids=[
@@ -131,6 +132,7 @@ KNOWN = build(Prior, {"parameters": {"slope": {"family": "fixed", "value": 1.5}}
         "mixed_forms",
         "dated_terms",
         "hsgp",
+        "log_link",
         "fixed_values",
     ],
 )

@@ -154,6 +154,13 @@ def test_what_is_wrong_is_named(key: str, value: Any, problem: str) -> None:
     assert str(caught.value).startswith(f"{key}: ")
 
 
+def test_what_a_log_link_does_not_know_is_refused() -> None:
+    for more, key in (({"prior": {"on": "roi"}}, "prior.on"), ({"data": {"experiments": "t.csv"}}, "data.experiments")):
+        with pytest.raises(ConfigError, match=r"model\.link=log") as caught:
+            build(Spec, {"model": {"link": "log"}, **more})
+        assert caught.value.key == key
+
+
 def test_a_setting_that_is_wrong_in_python_is_named_too() -> None:
     with pytest.raises(ConfigError, match=r"inference\.chains: must be between"):
         Inference(chains=0)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mixfleet.config import Spec, Treatment
+from mixfleet.config import Model, Spec, Treatment
 from mixfleet.data.panel import Unit
 from mixfleet.data.scaling import lent_spread, likelihood_weeks, measure
 from mixfleet.models.batch import prepare
@@ -147,7 +147,7 @@ def test_a_treatment_that_never_moved_brings_nothing():
 
 
 def test_scales_of_the_peers():
-    pymc, meridian = (measure(UNIT, FITTED, 8, convention=name) for name in ("pymc_marketing", "meridian"))
+    pymc, meridian = (measure(UNIT, FITTED, 8, model=Model(scaling=name)) for name in ("pymc_marketing", "meridian"))
     usual = measure(UNIT, FITTED, 8)
     assert (pymc.kpi, pymc.kpi_shift) == (usual.kpi, 0.0)
     np.testing.assert_array_equal(pymc.media, usual.media)
@@ -161,3 +161,13 @@ def test_scales_of_the_peers():
     for scale in (pymc, meridian):
         np.testing.assert_array_equal(scale.reference, usual.control_mean)
         np.testing.assert_array_equal(scale.usual_controls, usual.control_mean)
+
+
+def test_under_a_log_link_the_logarithm_is_scaled():
+    usual, log = measure(UNIT, FITTED, 8), measure(UNIT, FITTED, 8, model=Model(link="log"))
+    known = UNIT.observed
+    np.testing.assert_allclose(log.scaled_kpi(UNIT)[known], np.log(usual.scaled_kpi(UNIT)[known]), atol=1e-14)
+    assert np.all(log.scaled_kpi(UNIT)[~known] == 0.0)
+    both = measure(UNIT, FITTED, 8, model=Model(link="log", scaling="meridian"))
+    scaled = both.scaled_kpi(UNIT)[FITTED]
+    np.testing.assert_allclose([scaled.mean(), scaled.std()], [0.0, 1.0], atol=1e-11)

@@ -51,6 +51,19 @@ def test_the_usual_prior_is_sane_and_says_so(table: pd.DataFrame):
     assert check.statements[0].endswith("medians over 2 units")
 
 
+def test_under_a_log_link_media_never_bring_all(table: pd.DataFrame):
+    check = found(table, model={"link": "log"})
+    row, added = of(check, ALL), stats.t(4, scale=0.36)
+    # One prior for all would be 1 - exp(-half-t); three of them, each in proportion to spend, spread less.
+    assert row["below_all"] == 1.0
+    assert 0.5 * added.ppf(0.75) < -np.log1p(-row["share_q50"]) < 1.5 * added.ppf(0.75)
+    one = found(table, model={"link": "log"}, prior={"on": "contribution"})
+    log_sold = -np.log1p(-of(one, "tv")[["share_q05", "share_q50", "share_q95"]].astype(float))
+    np.testing.assert_allclose(log_sold, stats.halfnorm(scale=0.1).ppf([0.05, 0.5, 0.95]), rtol=0.25)
+    sold, row = table[table["market"] == "DE"], of(one, "tv")
+    np.testing.assert_allclose(row["share_q50"], row["roi_q50"] * row["spend"] / sold["kpi"].sum(), rtol=1e-9)
+
+
 def test_a_prior_on_effects_draws_the_curves(table: pd.DataFrame):
     """A curve's mean response lies between nothing and the effect."""
     share = of(found(table, prior={"on": "effect"}), "tv")["share_q95"]

@@ -190,6 +190,9 @@ CASES = {
         ),
         unit=odd_unit(channels=4),
     ),
+    "log_link": Case(
+        model=config.Model(link="log"), unit=odd_unit(weeks=70, gap=slice(22, 24), absent=(1,)), holdout=5
+    ),
     "preset_pymc_marketing": Case(
         model=config.preset("model", "pymc_marketing"), prior=config.preset("prior", "pymc_marketing")
     ),

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mixfleet.config import Output, RunConfig
+from mixfleet.analysis.breakdown import ALL_CHANNELS
+from mixfleet.config import Model, Output, RunConfig
 from mixfleet.fitting.driver import fit_units
 from mixfleet.fitting.runner import execute
 from mixfleet.run import Run
@@ -22,7 +23,7 @@ STATISTICS = ["mean", "sd", "q05", "q50", "q95"]
 SAME = 1e-9
 
 
-def fitted(root: Path, holdout: int | None, output: Output) -> Run:
+def fitted(root: Path, holdout: int | None, output: Output, model: Model | None = None) -> Run:
     panel = ragged_fleet()
     priced = tuple(
         # Prices that change, so that value is no multiple of the KPI.
@@ -30,13 +31,14 @@ def fitted(root: Path, holdout: int | None, output: Output) -> Run:
         for unit in panel.units[:3]
     )
     panel = replace(panel, units=priced, data=replace(panel.data, holdout=holdout))
-    spec = replace(settings(panel.data), output=output, run=RunConfig(root=str(root), id="r"))
+    spec = replace(settings(panel.data), model=model or Model(), output=output, run=RunConfig(root=str(root), id="r"))
     return execute(panel, spec, fit_units)
 
 
-@pytest.fixture(scope="module", params=[None, 8], ids=["whole", "holdout"])
+@pytest.fixture(scope="module", params=[(None, "identity"), (8, "identity"), (8, "log")], ids=str)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return fitted(tmp_path_factory.mktemp("runs"), request.param, Output(curve_points=7))
+    holdout, link = request.param
+    return fitted(tmp_path_factory.mktemp("runs"), holdout, Output(curve_points=7), Model(link=link))
 
 
 def same(left: pd.DataFrame, right: pd.DataFrame, on: list[str], columns: list[str]) -> None:
@@ -103,8 +105,40 @@ def _channels(piece: Any) -> list[tuple[float, ...]]:
     return [tuple(one["roi"][:3]) for one in piece["channels"].values() if "roi" in one]
 
 
+def test_what_no_media_would_lose_is_what_they_returned(run: Run) -> None:
+    """By channel, and of all together, which is no sum of channels where they multiply each other."""
+    fleet = run.fleet()
+    nothing = [
+        {**dict(zip(KEYS, unit.labels, strict=True)), "channel": name, "date": day, "spend": 0.0}
+        for unit in fleet.units
+        for c, name in enumerate(fleet.channels)
+        if np.nansum(unit.spend[:, c]) > 0
+        for day in unit.dates
+    ]
+    lost = run.insight.counterfactual(pd.DataFrame(nothing)).query("measure == 'value'")
+    lost = lost.assign(mean=-lost["mean"] / lost["spend_actual"], q05=-lost["q95"] / lost["spend_actual"])
+    alone = lost[lost["channel"] != ALL_CHANNELS]
+    columns = ["mean", "q05"]
+    returned = run.insight.roi()
+    np.testing.assert_allclose(
+        alone.merge(returned, on=[*KEYS, "channel"])[["mean_x", "q05_x"]],
+        alone.merge(returned, on=[*KEYS, "channel"])[["mean_y", "q05_y"]],
+        rtol=1e-6,
+    )
+    together = lost[lost["channel"] == ALL_CHANNELS].merge(run.insight.whole_roi(), on=KEYS)
+    assert len(together) == len(fleet.units)
+    for name in columns:
+        np.testing.assert_allclose(together[f"{name}_x"], together[f"{name}_y"], rtol=1e-6)
+    sums = (returned["mean"] * returned["spend"]).groupby([returned[key] for key in KEYS]).sum().to_numpy()
+    whole = (together["mean_y"] * together["spend_actual"]).to_numpy()
+    if fleet.spec.model.link == "log":
+        assert np.all(whole < sums)
+    else:
+        np.testing.assert_allclose(whole, sums, rtol=1e-6)
+
+
 def test_a_run_without_draws_says_the_same(run: Run, tmp_path: Path) -> None:
-    holdout = run.fleet().spec.data.holdout
-    bare = fitted(tmp_path, holdout, Output(curve_points=7, draws="summary"))
+    spec = run.fleet().spec
+    bare = fitted(tmp_path, spec.data.holdout, Output(curve_points=7, draws="summary"), spec.model)
     for name in ("roi", "contributions", "curves", "params", "fit", "weekly"):
         assert bare.table(name).equals(run.table(name)), name

@@ -100,6 +100,28 @@ def test_the_truth_explains_the_kpi_up_to_the_noise(adstock_name, saturation_nam
         assert np.abs(residual).max() < 5
 
 
+@pytest.mark.parametrize("known", ["prior", "fixed"])
+def test_under_a_log_link_the_truth_explains_the_logarithm(known):
+    model = config.Model(link="log")
+    fleet = simulate.fleet(brands=2, markets=1, weeks=104, channels=3, truth=known, model=model)
+    for unit in read_panel(fleet.table, fleet.data, link="log").units:
+        truth = rows_of(fleet.truth, *unit.labels)
+        linear = rows_of(fleet.truth_linear, *unit.labels)
+        values = dict(zip(linear["column"].to_pylist(), linear["value"].to_pylist(), strict=True))
+        scale = measure(unit, np.ones(len(unit.dates), bool), model=model)
+        assert np.exp(scale.kpi_shift) == pytest.approx(values["kpi_scale"])
+        design = baseline.design(unit.dates, scale.scaled_controls(unit), model=model, fitted_weeks=len(unit.dates))
+        fit = design @ [values[name] for name in baseline.column_names(model, fleet.data)]
+        rows = {name: np.array(truth[name].to_pylist()) for name in (*model.channel_parameters, "contribution")}
+        parts = saturated_adstock(scale.scaled_media(unit), rows, model) * rows["effect"]
+        fit = fit + parts.sum(axis=1)
+        residual = (np.log(unit.kpi / values["kpi_scale"]) - fit) / values["noise"]
+        assert 0.75 < residual.std() < 1.25
+        with_it = np.exp(fit + values["noise"] ** 2 / 2)[:, None]
+        missing = (with_it * (1 - np.exp(-parts))).sum(axis=0) * values["kpi_scale"]
+        np.testing.assert_allclose(missing, rows["contribution"], rtol=1e-9)
+
+
 @pytest.mark.parametrize("name", SATURATIONS)
 @pytest.mark.parametrize("first", [True, False])
 def test_curves_equal_the_kernels_references(name, first):

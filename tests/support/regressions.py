@@ -77,6 +77,7 @@ def posterior(rng: np.random.Generator, kpi: np.ndarray, media: np.ndarray) -> C
     by_channel = saturated(media)[:, :, None] * found[6:]
     prior = np.abs(MEAN[6:, None] + SD[6:, None] * rng.standard_normal((2, 500)))
     return CheckedUnit(
+        log_link=False,
         dates=np.datetime64("2022-01-03") + 7 * time,
         fitted=np.ones(weeks, bool),
         kpi=kpi * SCALE,

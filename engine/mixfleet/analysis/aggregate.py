@@ -14,12 +14,11 @@ from jaxtyping import Bool, Float, Int
 
 from mixfleet.analysis.periods import Windows
 from mixfleet.analysis.posterior_draws import Fleet
-from mixfleet.config import Model
-from mixfleet.data.panel import Unit
 from mixfleet.models.baseline import component_rows
 from mixfleet.models.media import Curves, MediaTerm
 from mixfleet.posterior import counterfactual
-from mixfleet.posterior.fit_quality import weekly_noise
+from mixfleet.posterior.counterfactual import log_link
+from mixfleet.posterior.fit_quality import predictive, weekly_noise
 from mixfleet.posterior.unit_series import UnitSeries, baseline_sums
 
 __all__ = ["Aggregation", "Group", "Totals", "gather", "keep", "totals"]
@@ -37,11 +36,16 @@ class Totals(NamedTuple):
     """KPI, whenever it came, that there would not be without the window's media; of paid channels only."""
     returned: Float[np.ndarray, "window channel draw"]
     """Its value."""
+    returned_by_all: Float[np.ndarray, "window draw"]
+    """Value that there would not be without the window's media of any paid channel: the sum of `returned` where
+    contributions are one, less than it where channels multiply each other."""
     marginal: Float[np.ndarray, "window channel draw"]
     """Change of `incremental` per 100 % more of the window's media, at the margin."""
     marginal_returned: Float[np.ndarray, "window channel draw"]
     worth: Float[np.ndarray, "rate window channel draw"]
     """`incremental` at each of the unit's rates."""
+    worth_of_all: Float[np.ndarray, "rate window draw"]
+    """The same of all paid channels together, as `returned_by_all`."""
     marginal_worth: Float[np.ndarray, "rate window channel draw"]
     carry_in: Float[np.ndarray, "window channel draw"]
     """KPI in the window's weeks that earlier media brought."""
@@ -55,8 +59,8 @@ class Totals(NamedTuple):
     """Unit-weeks that count."""
 
     DRAWN = (
-        *("contribution", "incremental", "returned", "marginal", "marginal_returned"),
-        *("worth", "marginal_worth", "carry_in", "carry_out", "noise"),
+        *("contribution", "incremental", "returned", "returned_by_all", "marginal", "marginal_returned"),
+        *("worth", "worth_of_all", "marginal_worth", "carry_in", "carry_out", "noise"),
     )
 
 
@@ -163,7 +167,7 @@ def _walk(
     def work(place: int, series: UnitSeries) -> tuple[Totals, Any]:
         account = _account(fleet, place, series, windows, span if returns else 0, money[place])
         if chance:
-            account = account._replace(noise=_noise(fleet.units[place], series, windows, fleet.spec.model))
+            account = account._replace(noise=_noise(fleet, place, series, windows))
         return account, summarise(account)
 
     return fleet.walk(work)
@@ -172,7 +176,7 @@ def _walk(
 def _account(
     fleet: Fleet, place: int, series: UnitSeries, windows: Windows, span: int, rates: Float[np.ndarray, " rate"]
 ) -> Totals:
-    media, counted, curves, term = series.media, series.counted, series.curves, fleet.term
+    counted = series.counted
     dates = fleet.units[place].dates
     index = np.full(fleet.weeks, -1)
     index[: len(dates)] = windows.index(dates)
@@ -180,26 +184,26 @@ def _account(
     within = (inside & counted[:, None]).astype(float)
     spend = np.einsum("tw,tc->wc", within, np.nan_to_num(series.spend))
     paid = np.nan_to_num(np.where(counted[:, None], series.spend, 0.0).sum(axis=0)) > 0
-    linear = baseline_sums(series, within, component_rows(fleet.spec.model, fleet.spec.data))
-    with jax.enable_x64(True):
-        if span or windows.kind == "all":
-            weights, price = counterfactual.value_weights(counted, series.value)
-            found = _differences(media, weights, index, inside, curves, windows, term=term, span=span)
-        else:
-            value = np.asarray(counterfactual.contributions(media, within[:, :, None], curves, term=term))
-            found, price, paid = (value, *(value[None, :, :0],) * 2, value[:, :0]), 1.0, paid[:0]
-    contribution, lost, slope, inner = map(np.asarray, found)
-    carry_in, carry_out = contribution[:, : inner.shape[1]] - inner, lost[0] - inner
+    returns = bool(span) or windows.kind == "all"
+    weights, price = counterfactual.value_weights(counted, series.value) if returns else (within, 1.0)
+    told = _multiplied if series.log_link else _added
+    contribution, found, of_all = told(fleet, series, within, weights if returns else None, index, windows, span, paid)
+    present, lost, slope, inner = found
+    paid = paid if returns else paid[:0]
+    carry_in, carry_out = np.subtract(present[:, : inner.shape[1]], inner), np.subtract(lost[0], inner)
     # The last weight is that of money, or the only one where money follows from KPI by one price.
     lost, slope = lost * paid[:, None], slope * paid[:, None]
+    of_all = lost.sum(axis=2) if of_all is None else of_all
     by_rate = rates[:, None, None, None]
     return Totals(
-        contribution=np.concatenate([contribution, linear], axis=1),
+        contribution=contribution,
         incremental=lost[0],
         returned=lost[-1] * price,
+        returned_by_all=of_all[-1] * price,
         marginal=slope[0],
         marginal_returned=slope[-1] * price,
         worth=by_rate * lost[0],
+        worth_of_all=by_rate[..., 0] * of_all[0],
         marginal_worth=by_rate * slope[0],
         carry_in=carry_in,
         carry_out=carry_out,
@@ -208,6 +212,67 @@ def _account(
         kpi=within.T @ series.kpi,
         weeks=within.sum(axis=0).astype(int),
     )
+
+
+class _Told(NamedTuple):
+    """What a unit's components brought."""
+
+    contribution: Float[np.ndarray, "window component draw"]
+    found: counterfactual.Difference
+    """Of no channel where there are no weights."""
+    of_all: Float[np.ndarray, "weight window draw"] | None
+    """What would be missing without any paid channel; None where it is the sum over them."""
+
+
+def _added(
+    fleet: Fleet,
+    series: UnitSeries,
+    within: Float[np.ndarray, "week window"],
+    weights: Float[np.ndarray, "week weight"] | None,
+    index: Int[np.ndarray, " week"],
+    windows: Windows,
+    span: int,
+    paid: Bool[np.ndarray, " channel"],
+) -> _Told:
+    """Contributions by component, and what windows make of a difference."""
+    del paid
+    linear = baseline_sums(series, within, component_rows(fleet.spec.model, fleet.spec.data))
+    with jax.enable_x64(True):
+        if weights is None:
+            media, curves = series.media, series.curves
+            brought = counterfactual.contributions(media, within[:, :, None], curves, term=fleet.term)
+            found = _of_no_channel(np.asarray(brought))
+        else:
+            inside = index[:, None] == np.arange(len(windows.names))
+            found = _differences(
+                series.media, weights, index, inside, series.curves, windows, term=fleet.term, span=span
+            )
+    return _Told(np.concatenate([found.contribution, linear], axis=1), found, None)
+
+
+def _multiplied(
+    fleet: Fleet,
+    series: UnitSeries,
+    within: Float[np.ndarray, "week window"],
+    weights: Float[np.ndarray, "week weight"] | None,
+    index: Int[np.ndarray, " week"],
+    windows: Windows,
+    span: int,
+    paid: Bool[np.ndarray, " channel"],
+) -> _Told:
+    """The same under a log link."""
+    del span
+    parts = log_link.logarithms(series, component_rows(fleet.spec.model, fleet.spec.data), fleet.term)
+    contribution = log_link.shares(parts, within)
+    if weights is None:
+        return _Told(contribution, _of_no_channel(contribution), None)
+    found, of_all = log_link.differences(series, parts, weights, index, len(windows.names), paid, fleet.term)
+    return _Told(contribution, found, of_all)
+
+
+def _of_no_channel(contribution: Float[np.ndarray, "window channel draw"]) -> counterfactual.Difference:
+    nothing = contribution[:, :0]
+    return counterfactual.Difference(contribution, nothing[None], nothing[None], nothing)
 
 
 def _differences(
@@ -230,9 +295,15 @@ def _differences(
     return counterfactual.Difference(*map(np.asarray, found))
 
 
-def _noise(unit: Unit, series: UnitSeries, windows: Windows, model: Model) -> Float[np.ndarray, "window draw"]:
+def _noise(fleet: Fleet, place: int, series: UnitSeries, windows: Windows) -> Float[np.ndarray, "window draw"]:
+    unit, model = fleet.units[place], fleet.spec.model
     inside = windows.index(unit.dates) == np.arange(len(windows.names))[:, None]
-    return (inside & series.counted[: len(unit.dates)]).astype(float) @ weekly_noise(unit, series.observation, model)
+    within = (inside & series.counted[: len(unit.dates)]).astype(float)
+    if not series.log_link:
+        return within @ weekly_noise(unit, series.observation, model)
+    with jax.enable_x64(True):
+        media = np.asarray(counterfactual.weekly(series.media, series.curves, term=fleet.term))
+    return within @ predictive(unit, series, media, model).noise
 
 
 def _longest(index: Int[np.ndarray, " week"]) -> int:

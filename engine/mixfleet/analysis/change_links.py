@@ -63,7 +63,7 @@ def why_not(before: Fleet, after: Fleet) -> str:
         return "the runs have other channels, controls or terms of the baseline"
     if before.spec.model != after.spec.model:
         return "the runs have other models"
-    if before.spec.model.observation != "normal":
+    if before.spec.model.observation != "normal" or before.spec.model.link != "identity":
         return "the KPI is not normal around its expectation"
     for spec in (before.spec, after.spec):
         if spec.pooling.by != "none":

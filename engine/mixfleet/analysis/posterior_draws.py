@@ -196,7 +196,7 @@ def read_fleet(reader: RunReader, draws: int, *, summed: frozenset[str] = CERTIF
     window, holdout = spec.model.window, spec.data.holdout or 0
     fitted = (scaling.likelihood_weeks(unit, window=window, holdout=holdout) for unit in units)
     scales = tuple(
-        scaling.measure(unit, weeks, holdout, treatments=spec.data.treatments, convention=spec.model.scaling)
+        scaling.measure(unit, weeks, holdout, treatments=spec.data.treatments, model=spec.model)
         for unit, weeks in zip(units, fitted, strict=True)
     )
     return Fleet(

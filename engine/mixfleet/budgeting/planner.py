@@ -36,6 +36,11 @@ def plan_budget(fleet: Fleet, **request: Unpack[BudgetOptions]) -> Plan:
         remedy = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
         raise ConfigError(f"unknown option; {remedy}", key=f"budget.{unknown[0]}")
     asked = BudgetRequest(**request)
+    if fleet.spec.model.link == "log":
+        raise ConfigError(
+            "log makes channels multiply each other, of which no plan knows yet: see curves and counterfactual returns",
+            key="model.link",
+        )
     problem = Problem.of(asked, _spend_outcome(fleet, asked))
     decision = problem.decide(problem.total)
     said = {"aim": asked.aim, "maximise": asked.maximise, "flighting": asked.flighting}

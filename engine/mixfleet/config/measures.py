@@ -44,6 +44,9 @@ class On:
 
     The usual one is `media_share`: media then bring about the same before any data, however many channels there are,
     and a channel as much as its part of the spend. An `effect` has the same prior in a channel of any spend.
+
+    With `model.link=log` all are of the KPI's logarithm: a `media_share` of 0.3 means that media add 0.3 to it in the
+    mean period, without which 1 - exp(-0.3) = 26 % of the KPI would be missing. It so never is more than all of it.
     """
 
     media: _Measure = "media_share"

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypedDict, TypeVar
 from mixfleet.config import schema
 from mixfleet.config.baseline import Fourier
 from mixfleet.config.data import Data
+from mixfleet.config.measures import OF_SPEND
 from mixfleet.config.model import Model
 from mixfleet.config.pooling import MOVES_THE_LEVEL, Pooling
 from mixfleet.config.presets import read_settings, shipped_settings
@@ -151,6 +152,7 @@ class Spec:
                     raise ConfigError(f"is no key column; those are {keys}", key=f"prior.overrides[{i}].unit.{column}")
         self._refuse_terms()
         self._refuse_structures()
+        self._refuse_log_link()
         by = self.pooling.by
         for column in (by,) if isinstance(by, str) else by:
             if column not in ("none", "crossed", *self.data.unit_keys):
@@ -168,11 +170,25 @@ class Spec:
         for key, unset, why in (
             ("pooling.by", self.pooling.by == "none", "weighs units of a group together, which must share a structure"),
             ("model.observation", self.model.observation == "normal", "has no exact density of a week left out"),
+            ("model.link", self.model.link == "identity", "has no parts that add up over structures"),
             ("compute.shard", self.compute.shard is None, "knows only some of the units, and weights are of all"),
             ("run.base", self.run.base is None, "has units alone, and weights are of all"),
         ):
             if not unset:
                 raise ConfigError(f"{why}: leave it or model.structures out", key=key)
+
+    def _refuse_log_link(self) -> None:
+        """Refuses what a model in which all multiplies does not know."""
+        if self.model.link != "log":
+            return
+        if money := [measure for measure in self.prior.on.possible if measure in OF_SPEND]:
+            raise ConfigError(
+                f"{money[0]} is not known to model.link=log, where what a channel brings depends on all the rest: use "
+                "media_share, contribution or effect, which are then of the KPI's logarithm",
+                key="prior.on",
+            )
+        if self.data.experiments.path is not None:
+            raise ConfigError("lift tests are not known to model.link=log", key="data.experiments")
 
     def _refuse_terms(self) -> None:
         """Refuses terms of the baseline that do not go with the table or the pooling."""

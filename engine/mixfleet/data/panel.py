@@ -104,6 +104,7 @@ def read_panel(
     seasonality: int = _MODEL.seasonality,
     window: int = _MODEL.window,
     pooling: config.Pooling = _ALONE,
+    link: str = _MODEL.link,
     today: np.datetime64 | None = None,
     experiments: Any = None,
 ) -> Panel:
@@ -117,6 +118,7 @@ def read_panel(
         seasonality: Fourier order of the model to come; histories below a year are then doubtful.
         window: Carry-over window of the model to come; it decides which weeks after a hole can be fitted.
         pooling: Which units share hyperparameters; a group lends a unit of few weeks its KPI scale.
+        link: Of the model to come; the KPI of a logarithm must be above zero.
         today: Day after which dates count as future; the clock's when not given.
         experiments: Table of lift tests, or its path; by default what `data.experiments.path` says.
 
@@ -130,7 +132,9 @@ def read_panel(
         raise _for_one_series(error, data) from error
     now = np.datetime64("today", "D") if today is None else today
     sheet = without_planned_rows(read_sheet(table, data), data, today=now)
-    findings, lent = check_sheet(sheet, data, seasonality=seasonality, window=window, pooling=pooling, today=now)
+    findings, lent = check_sheet(
+        sheet, data, seasonality=seasonality, window=window, pooling=pooling, link=link, today=now
+    )
     by_unit: dict[tuple[str, ...], list[Finding]] = {}
     for finding in findings:
         if finding.unit is not None:

@@ -7,10 +7,13 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mixfleet.config.data import FEWEST_WEEKS, Treatment
+from mixfleet.config.model import Model
 from mixfleet.data.panel import Unit
 from mixfleet.data.validation.calendar import weeks_to_fit
 
 __all__ = ["MEDIA_POWERS", "Scale", "is_new", "known_weeks", "lent_spread", "likelihood_weeks", "measure"]
+
+_MODEL = Model()
 
 MEDIA_POWERS = {"half_saturation": 1, "scale": 1, "rate": -1}
 """Saturation parameters that the table has in the media's unit, or in one over it."""
@@ -25,6 +28,8 @@ class Scale:
     `meridian` the standard deviation."""
     kpi_shift: float
     """KPI at which the scaled one is zero: its mean under the convention `meridian`, else 0."""
+    log_link: bool
+    """Whether the model has the KPI's logarithm, as the scale and the shift then are of it."""
     media: Float[np.ndarray, " channel"]
     """Highest media of a week, or the median of those with any; 1.0 for an absent channel."""
     control_mean: Float[np.ndarray, " linear"]
@@ -53,7 +58,8 @@ class Scale:
 
     def scaled_kpi(self, unit: Unit) -> Float[np.ndarray, " week"]:
         """KPI less its shift in shares of the scale; zero where not observed."""
-        return np.nan_to_num(unit.kpi - self.kpi_shift, nan=0.0) / self.kpi
+        kpi = _log_kpi(unit.kpi) if self.log_link else unit.kpi
+        return np.nan_to_num(kpi - self.kpi_shift, nan=0.0) / self.kpi
 
     def scaled_media(self, unit: Unit) -> Float[np.ndarray, "week channel"]:
         """Media in shares of each channel's scale."""
@@ -108,7 +114,7 @@ def measure(
     holdout: int = 0,
     *,
     treatments: Sequence[Treatment] = (),
-    convention: str = "max",
+    model: Model = _MODEL,
 ) -> Scale:
     """The scale of a unit, from the weeks `fitted`, so that held-out weeks tell nothing of what is to be foretold.
 
@@ -123,13 +129,13 @@ def measure(
         fitted: Weeks of the likelihood.
         holdout: Last weeks that are held out, over which the trend goes on.
         treatments: What the last columns of the controls are.
-        convention: What `Model.scaling` says.
+        model: Its scaling and link.
     """
     few = is_new(fitted)
     seen = unit.observed if few else fitted
     past = np.arange(len(seen)) <= np.flatnonzero(seen)[-1]
-    media = _media_scale(np.where(past[:, None], unit.media, 0.0), convention)
-    kpi, shift = _kpi_scale(unit, fitted, convention)
+    media = _media_scale(np.where(past[:, None], unit.media, 0.0), model.scaling)
+    kpi, shift = _kpi_scale(unit, fitted, model)
     log = np.zeros(unit.controls.shape[1], bool)
     log[len(log) - len(treatments) :] = [treatment.form == "log" for treatment in treatments]
     controls = _logged(unit.controls[unit.observed], log)
@@ -141,10 +147,11 @@ def measure(
     treated = own.T[len(log) - len(treatments) :]
     baselines = [_baseline(treatment, column) for treatment, column in zip(treatments, treated, strict=True)]
     reference = np.concatenate([mean[: len(mean) - len(treatments)], baselines])
-    as_they_are = convention == "pymc_marketing"
+    as_they_are = model.scaling == "pymc_marketing"
     return Scale(
         kpi=kpi,
         kpi_shift=shift,
+        log_link=model.link == "log",
         media=np.where(media > 0, media, 1.0),
         control_mean=np.zeros(len(mean)) if as_they_are else mean,
         control_sd=np.where(constant | as_they_are, 1.0, sd),
@@ -157,14 +164,19 @@ def measure(
     )
 
 
-def _kpi_scale(unit: Unit, fitted: Bool[np.ndarray, " week"], convention: str) -> tuple[float, float]:
-    """Divisor and shift of the KPI."""
-    if unit.kpi_scale is not None:
-        return unit.kpi_scale, 0.0
-    kpi = unit.kpi[fitted]
-    if convention == "meridian":
+def _kpi_scale(unit: Unit, fitted: Bool[np.ndarray, " week"], model: Model) -> tuple[float, float]:
+    """Divisor and shift of the KPI; under a log link of its logarithm, whose shift does what a divisor does of it."""
+    kpi, log = unit.kpi[fitted], model.link == "log"
+    if unit.kpi_scale is None and model.scaling == "meridian":
+        kpi = _log_kpi(kpi) if log else kpi
         return float(kpi.std()), float(kpi.mean())
-    return float(np.max(np.abs(kpi))), 0.0
+    scale = unit.kpi_scale if unit.kpi_scale is not None else float(np.max(np.abs(kpi)))
+    return (1.0, float(np.log(scale))) if log else (scale, 0.0)
+
+
+def _log_kpi(kpi: Float[np.ndarray, " week"]) -> Float[np.ndarray, " week"]:
+    """The logarithm, and NaN where there is none: such a KPI is refused where the table is read."""
+    return np.log(np.where(kpi > 0, kpi, np.nan))
 
 
 def _media_scale(media: Float[np.ndarray, "week channel"], convention: str) -> Float[np.ndarray, " channel"]:

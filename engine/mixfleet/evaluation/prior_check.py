@@ -13,6 +13,7 @@ from mixfleet.config import SettingGroups, Spec
 from mixfleet.config.priors import Distribution
 from mixfleet.data.frames import FrameKind, frame_kind, to_frame
 from mixfleet.data.panel import Panel, Unit
+from mixfleet.data.scaling import Scale
 from mixfleet.data.sources import TableSource
 from mixfleet.data.validation.finding import unit_name
 from mixfleet.models.batch import PreparedUnit, prepare
@@ -93,8 +94,13 @@ def _of_unit(member: PreparedUnit, panel: Panel, spec: Spec, pooled: Drawn) -> l
     brought = prior_contributions(member, media_term(spec.model, panel.channels), pooled)
     spend = np.maximum(np.nansum(unit.spend[weeks], axis=0), 0.0)
     worth = float(np.mean(unit.value_per_kpi[weeks]))
-    share = brought / _mean_kpi(unit, weeks, member.scale.kpi)
-    value, runs = brought * weeks.sum() * worth, np.flatnonzero(member.arrays["active"])
+    kpi, whole = _mean_kpi(unit, weeks, member.scale), brought.sum(axis=0)
+    if member.scale.log_link:
+        # What is added to the logarithm of an average week: of its KPI, what would be missing without.
+        share, all_share = -np.expm1(-brought), -np.expm1(-whole)
+    else:
+        share, all_share = brought / kpi, whole / kpi
+    whole_kpi, runs = kpi * weeks.sum() * worth, np.flatnonzero(member.arrays["active"])
 
     def row(channel: str, on: str | None, share: np.ndarray, value: np.ndarray, spend: float) -> dict[str, Any]:
         roi = value / spend if spend > 0 and np.isfinite(worth) else None
@@ -107,16 +113,20 @@ def _of_unit(member: PreparedUnit, panel: Panel, spec: Spec, pooled: Drawn) -> l
         }
 
     rows = [
-        row(panel.channels[c], member.strength.measures[c], share[c], value[c], float(spend[c])) for c in runs.tolist()
+        row(panel.channels[c], member.strength.measures[c], share[c], share[c] * whole_kpi, float(spend[c]))
+        for c in runs.tolist()
     ]
-    paid = spend > 0
-    return [*rows, row(ALL, None, share.sum(axis=0), value[paid].sum(axis=0), float(spend.sum()))]
+    by_paid = brought[spend > 0].sum(axis=0)
+    paid = -np.expm1(-by_paid) if member.scale.log_link else by_paid / kpi
+    return [*rows, row(ALL, None, all_share, paid * whole_kpi, float(spend.sum()))]
 
 
-def _mean_kpi(unit: Unit, weeks: Bool[np.ndarray, " week"], scale: float) -> float:
+def _mean_kpi(unit: Unit, weeks: Bool[np.ndarray, " week"], scale: Scale) -> float:
     """Of a unit whose KPI is not known yet, what the priors take for it."""
     known = unit.kpi[weeks & np.isfinite(unit.kpi)]
-    return float(abs(known.mean())) if len(known) and known.mean() != 0 else MEAN_KPI * scale
+    if len(known) and known.mean() != 0:
+        return float(abs(known.mean()))
+    return MEAN_KPI * (float(np.exp(scale.kpi_shift)) if scale.log_link else scale.kpi)
 
 
 def _quantiles(name: str, values: Float[np.ndarray, " sample"] | None) -> dict[str, float | None]:

@@ -119,6 +119,9 @@ def _of_channels(member: PreparedUnit, panel: Panel, expected: _Expected) -> lis
     unit, weeks = member.unit, member.contribution_weeks
     spend = np.maximum(np.nansum(unit.spend[weeks], axis=0), 0.0)
     money = float(np.mean(unit.value_per_kpi[weeks])) * member.scale.kpi * weeks.sum()
+    if member.scale.log_link:
+        # A little more of the logarithm is that share of the KPI.
+        money *= float(np.nanmean(np.where(weeks, unit.kpi, np.nan)))
 
     def row(c: int) -> dict[str, Any]:
         paid = spend[c] > 0 and np.isfinite(money)

@@ -93,6 +93,7 @@ def calibrate(spec: Spec, *, on_event: OnEvent | None = None) -> Calibration:
         fleet.data,
         seasonality=model.yearly_order,
         window=model.window,
+        link=model.link,
         pooling=spec.pooling,
         experiments=fleet.experiments,
     )
@@ -136,7 +137,7 @@ def _rank_unit(result: UnitResult, unit: Unit, truth: _Values, panel: Panel, spe
     likelihood, the KPI of the last week had it come again, and the product of the noise and the media's contribution.
     """
     weeks = scaling.likelihood_weeks(unit, window=spec.model.window, holdout=0)
-    factors = scaling.measure(unit, weeks, treatments=spec.data.treatments, convention=spec.model.scaling)
+    factors = scaling.measure(unit, weeks, treatments=spec.data.treatments, model=spec.model)
     media, columns = factors.scaled_media(unit), simulate.design(unit.dates, unit.controls, spec.model)
     present = np.flatnonzero(unit.media.any(axis=0))
     kpi = factors.scaled_kpi(unit)

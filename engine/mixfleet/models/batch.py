@@ -15,6 +15,7 @@ from mixfleet.config.priors import OBSERVATION_PARAMETERS, Distribution
 from mixfleet.config.schema import FrozenMapping
 from mixfleet.data import scaling
 from mixfleet.data.panel import Panel, Unit
+from mixfleet.errors import ConfigError
 from mixfleet.models import baseline
 from mixfleet.models.media.term import MediaTerm, media_term
 from mixfleet.models.observation import OBSERVATIONS
@@ -178,6 +179,8 @@ def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
     """
     term = media_term(spec.model, panel.channels)
     evidence = extent_of((unit.experiments for unit in panel.units), window=spec.model.window)
+    if evidence.rows and spec.model.link == "log":
+        raise ConfigError("log does not know lift tests: leave out one of the two", key="model.link")
     families = [family_of(spec.prior.of(name)).name for name in sampled_parameters(spec.model)]
     chains = spec.inference.chains
     return Structure(
@@ -187,7 +190,7 @@ def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
         units=max(1, spec.compute.lanes // chains),
         chains=chains,
         # Columns and scales are data: neither terms nor their dates make another program.
-        model=replace(spec.model, baseline=(), channels=FrozenMapping(), scaling="max"),
+        model=replace(spec.model, baseline=(), channels=FrozenMapping(), scaling="max", link="identity"),
         term=term,
         families=tuple(families),
         strengths=strength_families(spec.prior, panel),
@@ -204,7 +207,7 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
     holdout = spec.data.holdout or 0
     fitted = scaling.likelihood_weeks(unit, window=model.window, holdout=holdout)
     contribution_weeks = fitted if fitted.any() else scaling.known_weeks(unit, window=model.window)
-    measured = scaling.measure(unit, fitted, holdout, treatments=spec.data.treatments, convention=model.scaling)
+    measured = scaling.measure(unit, fitted, holdout, treatments=spec.data.treatments, model=model)
     names = dict(zip(panel.keys, unit.labels, strict=True))
     controls = measured.scaled_controls(unit)
     design = baseline.design(unit.dates, controls, model=model, fitted_weeks=measured.trend_weeks, unit=names)

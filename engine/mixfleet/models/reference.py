@@ -133,7 +133,7 @@ def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Priors
     """A unit of the panel as `media_mix` takes it."""
     model, holdout = spec.model, spec.data.holdout or 0
     fitted = scaling.likelihood_weeks(unit, window=model.window, holdout=holdout)
-    measured = scaling.measure(unit, fitted, holdout, treatments=spec.data.treatments, convention=model.scaling)
+    measured = scaling.measure(unit, fitted, holdout, treatments=spec.data.treatments, model=model)
     controls = measured.scaled_controls(unit)
     names = dict(zip(panel.keys, unit.labels, strict=True))
     mean, sd = baseline.column_priors(model, spec.data, spec.prior, names)
@@ -217,6 +217,9 @@ def _measures(
     spend, paid = np.nansum(unit.spend[fitted], axis=0), np.nansum(unit.spend[_days(unit, spec, fitted)], axis=0)
     weeks, worth = fitted.sum(), unit.value_per_kpi[fitted].mean()
     kpi = np.abs(unit.kpi[fitted]).sum() if unit.kpi_scale is None else 0.5 * unit.kpi_scale * weeks
+    if spec.model.link == "log":
+        # A share is then what is added to the logarithm of a mean week.
+        kpi = 1.0 * weeks
     ran = (unit.media != 0).any(axis=0)
     free = ran & (spend == 0)
     on: dict[str, list[int]] = {}

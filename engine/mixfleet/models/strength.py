@@ -101,11 +101,13 @@ def strength_prior(
     known = np.flatnonzero(weeks)[-1] + 1 if weeks.any() else len(weeks)
     ran, has_column = np.any(unit.media[:known] != 0, axis=0), has_spend(panel)
     money = (paid > 0) & (np.isfinite(worth) and worth > 0)
-    total = (
-        MEAN_KPI
-        if unit.kpi_scale is not None
-        else float(np.mean(np.abs(scale.scaled_kpi(unit)[weeks] + scale.kpi_shift / scale.kpi)))
-    )
+    if scale.log_link:
+        # What media add to the logarithm is a share as it stands.
+        total = 1.0 / scale.kpi
+    elif unit.kpi_scale is not None:
+        total = MEAN_KPI
+    else:
+        total = float(np.mean(np.abs(scale.scaled_kpi(unit)[weeks] + scale.kpi_shift / scale.kpi)))
     shares = _shares(spend, ran)
     measures, distributions, rows = [], [], []
     for c, (channel, family) in enumerate(zip(panel.channels, families, strict=True)):

@@ -28,20 +28,29 @@ def predictive(unit: Unit, series: UnitSeries, media: Float[np.ndarray, "week dr
     Args:
         unit: The unit.
         series: Its data and draws.
-        media: What all channels together bring, from `counterfactual.weekly`.
+        media: What all channels together bring, from `counterfactual.weekly`; under a log link in log KPI, of which the
+            expectation is the mean, above the median.
         model: Says what family the KPI has around its expectation.
     """
     weeks = len(unit.dates)
     # No product of matrices by a library whose own threads would wait for those of a walk over a fleet.
     expected = np.einsum("tj,jd->td", series.design[:weeks], series.coefficients)
     expected += media[:weeks]
-    return Predictive(expected, weekly_noise(unit, series.observation, model))
+    noise = weekly_noise(unit, series.observation, model)
+    if series.log_link:
+        expected += 0.5 * series.observation[0] ** 2
+        expected = np.exp(expected, out=expected)
+        noise = expected * np.expm1(noise - 0.5 * series.observation[0] ** 2)
+    return Predictive(expected, noise)
 
 
 def weekly_noise(
     unit: Unit, parameters: Float[np.ndarray, "parameter draw"], model: Model
 ) -> Float[np.ndarray, "week draw"]:
-    """Noise of a unit's weeks, drawn anew: the same whatever is planned and whoever else is there."""
+    """Noise of a unit's weeks, drawn anew: the same whatever is planned and whoever else is there.
+
+    Under a log link it is that of the logarithm.
+    """
     rng = np.random.default_rng(int(unit_id(unit.labels)[:12], 16))
     return OBSERVATIONS[model.observation].noise(rng, (len(unit.dates), parameters.shape[1]), tuple(parameters))
 

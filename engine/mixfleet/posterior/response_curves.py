@@ -32,7 +32,15 @@ def levels(points: int) -> Float[np.ndarray, " level"]:
     return np.linspace(0.0, HIGHEST, points)
 
 
-def response_curves(unit: Unit, scale: Scale, curves: Curves, term: MediaTerm, *, points: int) -> ResponseCurves:
+def response_curves(
+    unit: Unit,
+    scale: Scale,
+    curves: Curves,
+    term: MediaTerm,
+    *,
+    points: int,
+    level: Float[np.ndarray, "channel draw"] | None = None,
+) -> ResponseCurves:
     """Response to media held at each of `levels` for ever.
 
     Args:
@@ -41,9 +49,12 @@ def response_curves(unit: Unit, scale: Scale, curves: Curves, term: MediaTerm, *
         curves: Its draws.
         term: Form of each channel's response.
         points: How many levels.
+        level: Under a log link, the mean KPI of a week had the channel not been there, which its media multiply.
     """
     grid, cost = levels(points), scale.media * media_price(unit)
     media = np.broadcast_to(grid[:, None], (points, len(cost)))
     with jax.enable_x64(True):
         kpi, slope = (np.moveaxis(part, 0, 1) for part in steady(media, curves, term=term))
+    if level is not None:
+        kpi, slope = level[:, None] * np.expm1(kpi), level[:, None] * np.exp(kpi) * slope
     return ResponseCurves(np.outer(cost, grid), kpi, slope / cost[:, None, None])

@@ -21,7 +21,7 @@ from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit, Structure
 from mixfleet.models.media.term import MediaTerm
 from mixfleet.models.priors.moments import moments
-from mixfleet.posterior.counterfactual import decompose, value_weights
+from mixfleet.posterior.counterfactual import decompose, log_link, value_weights
 from mixfleet.posterior.fit_quality import predictive, weekly_fit
 from mixfleet.posterior.model_checks.check import ModelCheck, check_columns
 from mixfleet.posterior.model_checks.judge import checked_unit, judge_model
@@ -100,9 +100,13 @@ def kept_series(
 
 
 def told_weeks(member: PreparedUnit, series: UnitSeries) -> Float[np.ndarray, "week 2"]:
-    """What a KPI is worth in the weeks that count, and which weeks are in the likelihood."""
+    """What a KPI is worth in the weeks that count, and which weeks are in the likelihood.
+
+    Under a log link what the whole KPI of such a week is worth.
+    """
     within = np.pad(member.fitted * 1.0, (0, len(series.counted) - len(member.fitted)))
-    return np.column_stack([np.where(series.counted, series.value, 0.0), within])
+    value = series.value * np.nan_to_num(series.kpi) if series.log_link else series.value
+    return np.column_stack([np.where(series.counted, value, 0.0), within])
 
 
 def unit_tables(
@@ -129,13 +133,21 @@ def unit_tables(
     brought = decompose(series.media, np.column_stack([weights, within]), series.curves, term=term)
     foretold, known = predictive(unit, series, brought.weekly, spec.model), counted & np.isfinite(unit.kpi)
     weekly, quality = weekly_fit(unit, foretold, known, spec.data.holdout or 0)
+    rows, within_all = baseline.component_rows(spec.model, spec.data), series.counted[:, None].astype(float)
+    returned, prior_returned = brought.total[-2], prior[0]
+    if series.log_link:
+        parts = log_link.logarithms(series, rows, term)
+        components, returned = log_link.shares(parts, within_all)[0], log_link.missing(parts, weights)[-1]
+        prior_returned = log_link.missing_on_average(prior[0], float(told_weeks(member, series)[:, 0].sum()))
+    else:
+        components = np.concatenate([brought.total[0], baseline_sums(series, within_all, rows)[0]])
     tables: dict[str, dict[str, np.ndarray]] = {
-        "contributions": _contributions(series, brought.total[0], panel, spec),
+        "contributions": _contributions(series, components, panel, spec),
         "curves": _curves(member, series, term, panel, spec),
         "fit": quality,
         "weekly": weekly,
     }
-    if roi := _roi(series, brought.total[-2] * price, prior[0], panel):
+    if roi := _roi(series, returned * price, prior_returned, panel):
         tables["roi"] = roi
     checks = judge_model(checked_unit(member, series, brought, prior[1], spec, panel.channels))
     if checks:
@@ -241,12 +253,10 @@ def _counted(member: PreparedUnit, spec: Spec) -> Bool[np.ndarray, " week"]:
 
 
 def _contributions(
-    series: UnitSeries, channels: Float[np.ndarray, "channel draw"], panel: Panel, spec: Spec
+    series: UnitSeries, brought: Float[np.ndarray, "component draw"], panel: Panel, spec: Spec
 ) -> dict[str, np.ndarray]:
     """Contributions in KPI over the weeks that count, by channel and by component of the baseline."""
-    rows = baseline.component_rows(spec.model, spec.data)
-    linear = baseline_sums(series, series.counted[:, None].astype(float), rows)[0]
-    found = statistics(np.concatenate([channels, linear]), SHORT_QUANTILES)
+    found = statistics(brought, SHORT_QUANTILES)
     total = float(np.sum(np.nan_to_num(series.kpi)))
     names = (*panel.channels, *baseline.components(spec.model, spec.data))
     return {
@@ -281,7 +291,8 @@ def _curves(
 ) -> dict[str, np.ndarray]:
     """Weekly response at steady spend, from nothing to half again the highest week; media where nothing is paid."""
     points = spec.output.curve_points
-    found = response_curves(member.unit, member.scale, series.curves, term, points=points)
+    level = log_link.usual_level(series, baseline.component_rows(spec.model, spec.data), term)
+    found = response_curves(member.unit, member.scale, series.curves, term, points=points, level=level)
     return {
         "channel": np.repeat(np.array(panel.channels, object), points),
         "spend": found.spend.ravel(),

@@ -53,6 +53,8 @@ class UnitSeries(NamedTuple):
     """In KPI, for the columns of `design`."""
     observation: Float[np.ndarray, "parameter draw"]
     """Parameters of the observation; its scale, in KPI, comes first."""
+    log_link: bool = False
+    """Whether effects, coefficients and noise are of the KPI's logarithm: see `posterior.counterfactual.log_link`."""
 
     @property
     def curves(self) -> "Curves":
@@ -142,4 +144,5 @@ def unit_series(
         effect=own["effect"],
         coefficients=coefficients,
         observation=np.stack([own[name] for name in OBSERVATION_PARAMETERS[model.observation]]),
+        log_link=scale.log_link,
     )

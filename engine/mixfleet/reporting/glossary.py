@@ -8,7 +8,8 @@ GLOSSARY: Mapping[str, str] = {
     "unit": "One brand in one market, or whatever the key columns name: one KPI series with its media.",
     "KPI": "What is explained: revenue, or a count such as orders or new customers.",
     "incremental": "What would not have come without the media: the model's KPI with them, less the KPI without them.",
-    "contribution": "The incremental KPI of a channel in the weeks shown, whenever its media ran.",
+    "contribution": "The incremental KPI of a channel in the weeks shown, whenever its media ran; where channels "
+    "multiply each other, its share of what all media brought together.",
     "ROI, ROAS": "Incremental revenue per unit of money spent. ROAS is the same where the KPI is revenue; 1 means that "
     "revenue equals spend.",
     "marginal ROI": "What the last unit of money returned. It decides where the next one should go; ROI does not.",

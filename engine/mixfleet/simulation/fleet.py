@@ -1,7 +1,7 @@
 """Fleets drawn from known parameters, with the truth beside the table."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -259,12 +259,12 @@ def _simulate_unit(
         of_unit = {"media": scaled, "spend": spend.sum(axis=0), "kpi_scale": sales}
         truth = with_effects(truth, on, model=model, channels=names, **of_unit)
     parts = saturated_adstock(scaled, truth.channel, model, names) * truth.channel["effect"]
-    kpi = parts.sum(axis=1) + columns @ truth.linear + truth.noise * noise.standard_normal(len(dates))
+    kpi, parts = _kpi(parts, columns @ truth.linear, truth.noise, noise.standard_normal(len(dates)), model)
     scale = sales
     if simulation.truth == "fixed":
         # The model will take the largest KPI for its scale; the truth is told on that scale.
         top = float(np.abs(kpi).max())
-        truth, parts, kpi, scale = _rescaled(truth, top), parts / top, kpi / top, sales * top
+        truth, parts, kpi, scale = _rescaled(truth, top, model), parts / top, kpi / top, sales * top
     return _Unit(
         labels=labels,
         dates=dates,
@@ -276,6 +276,22 @@ def _simulate_unit(
         kpi_scale=scale,
         contribution=parts.sum(axis=0) * scale,
     )
+
+
+def _kpi(
+    parts: Float[np.ndarray, "week channel"],
+    level: Float[np.ndarray, " week"],
+    sd: float,
+    chance: Float[np.ndarray, " week"],
+    model: config.Model,
+) -> tuple[Float[np.ndarray, " week"], Float[np.ndarray, "week channel"]]:
+    """The KPI, and what each channel brought of it."""
+    expected = parts.sum(axis=1) + level
+    if model.link == "identity":
+        return expected + sd * chance, parts
+    # Of the mean of the log-normal, what would be missing without the channel.
+    mean = np.exp(expected + 0.5 * sd**2)
+    return np.exp(expected + sd * chance), mean[:, None] * (1 - np.exp(-parts))
 
 
 def _with_pooled(
@@ -340,7 +356,9 @@ def _pooled_by(labels: tuple[str, ...], pooling: config.Pooling) -> tuple[tuple[
     return (), [(key, own[key]) for key in keys]
 
 
-def _rescaled(truth: Truth, top: float) -> Truth:
+def _rescaled(truth: Truth, top: float, model: config.Model) -> Truth:
+    if model.link == "log":
+        return replace(truth, linear=np.concatenate([truth.linear[:1] - np.log(top), truth.linear[1:]]))
     channel = {**truth.channel, "effect": truth.channel["effect"] / top}
     return Truth(channel=channel, linear=truth.linear / top, noise=truth.noise / top)
 

@@ -116,7 +116,8 @@ def with_effects(
         measures: Of each channel, one of `config.measures.MEASURES`.
         media: Scaled media, a column of zeros for an absent channel, of which the effect itself is taken for drawn.
         spend: Of all weeks.
-        kpi_scale: KPI on the table's scale that is one on the model's. Prescribed as it is, half of it counts as mean.
+        kpi_scale: KPI on the table's scale that is one on the model's. Prescribed as it is, half of it counts as mean;
+            under a log link shares are of the logarithm, and so their own.
         model: Its curves.
         channels: Names of the media.
     """
@@ -124,11 +125,12 @@ def with_effects(
     more = saturated_adstock(1.01 * media, truth.channel, model, channels).mean(axis=0)
     effect = truth.channel["effect"].copy()
     mean_spend = spend / len(media) / kpi_scale
+    whole = 1.0 if model.link == "log" else 0.5
     for c in np.flatnonzero(response > 0).tolist():
         brought = {
             "effect": effect[c] * response[c],
-            "contribution": 0.5 * effect[c],
-            "media_share": 0.5 * effect[c] * spend[c] / spend.sum(),
+            "contribution": whole * effect[c],
+            "media_share": whole * effect[c] * spend[c] / spend.sum(),
             "roi": effect[c] * mean_spend[c],
             "mroi": effect[c] * 0.01 * mean_spend[c] * response[c] / (more[c] - response[c]),
             "cost_per_kpi": mean_spend[c] / effect[c],

@@ -199,3 +199,12 @@ def test_what_enters_as_its_logarithm_must_be_positive():
     assert "no logarithm" in panel.rejected[0].reason
     data = replace(data, treatments=("price",))  # pyright: ignore[reportArgumentType]
     assert not read_panel(frame, data, today=TODAY).rejected
+
+
+def test_the_kpi_of_a_logarithm_must_be_positive():
+    frame = poison.clean_fleet().table.to_pandas()
+    frame.loc[(frame["market"] == "market_001") & (frame.index % 9 == 0), "kpi"] = 0.0
+    panel = read_panel(frame, poison.clean_fleet().data, link="log", today=TODAY)
+    assert {rejected.labels[1] for rejected in panel.rejected} == {"market_001"}
+    assert "model.link=log" in panel.rejected[0].reason
+    assert len(read_panel(frame, poison.clean_fleet().data, today=TODAY).rejected) == 0

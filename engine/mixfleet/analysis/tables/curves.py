@@ -9,7 +9,9 @@ from mixfleet.analysis.breakdown import by_unit
 from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.config.model import STRUCTURE
+from mixfleet.models.baseline import component_rows
 from mixfleet.models.media import MediaTerm, steady, windows
+from mixfleet.posterior.counterfactual.log_link import usual_level
 from mixfleet.posterior.media_prices import media_price
 from mixfleet.posterior.response_curves import levels, response_curves
 from mixfleet.posterior.statistics import statistics
@@ -37,7 +39,8 @@ def curves(fleet: Fleet, points: int) -> pa.Table:
 
     def work(place: int, series: UnitSeries) -> dict[str, np.ndarray]:
         unit, scale = fleet.units[place], fleet.scales[place]
-        found = response_curves(unit, scale, series.curves, fleet.term, points=points)
+        level = usual_level(series, component_rows(fleet.spec.model, fleet.spec.data), fleet.term)
+        found = response_curves(unit, scale, series.curves, fleet.term, points=points, level=level)
         return {
             "spend": found.spend,
             **statistics(found.kpi),

@@ -15,7 +15,8 @@ from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.periods import Windows
 from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.errors import ConfigError
-from mixfleet.posterior.counterfactual import contributions
+from mixfleet.models.baseline import component_rows
+from mixfleet.posterior.counterfactual import contributions, log_link
 from mixfleet.posterior.statistics import statistics
 from mixfleet.posterior.unit_series import UnitSeries
 
@@ -92,8 +93,13 @@ def _platform_report(fleet: Fleet, place: int, series: UnitSeries, windows: Wind
     within = inside[:, :, None] & np.concatenate([known, known.any(axis=1, keepdims=True)], axis=1)[:, None, :]
     padded = np.zeros((fleet.weeks, len(windows.names), channels))
     padded[:weeks] = within[..., :-1]
-    with jax.enable_x64(True):
-        brought = np.asarray(contributions(series.media, padded, series.curves, term=fleet.term))
+    if series.log_link:
+        # Shares, as of contributions: what single channels would be missed for would not add up.
+        parts = log_link.logarithms(series, component_rows(fleet.spec.model, fleet.spec.data), fleet.term)
+        brought = np.stack([log_link.shares(parts, padded[:, :, c])[:, c] for c in range(channels)], axis=1)
+    else:
+        with jax.enable_x64(True):
+            brought = np.asarray(contributions(series.media, padded, series.curves, term=fleet.term))
     sums = np.einsum("twc,tc->wc", padded[:weeks], np.nan_to_num(reported))
     return PlatformReport(
         reported=with_all(sums),

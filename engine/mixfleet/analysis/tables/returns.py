@@ -35,15 +35,15 @@ def appraise(account: Totals, economics: Economics) -> dict[str, Any]:
                 "marginal_roi": account.marginal_returned / spend,
                 "cpik": spend / account.incremental,
                 "marginal_cpik": spend / account.marginal,
-                "whole_roi": account.returned.sum(axis=1) / whole,
+                "whole_roi": account.returned_by_all / whole,
                 "whole_marginal_roi": account.marginal_returned.sum(axis=1) / whole,
                 "carry_in": account.carry_in,
                 "carry_out": account.carry_out,
             }
             found |= {name: statistics(values) for name, values in ratios.items()}
         found["worth"] = economics.measure(account.worth, account.marginal_worth, account.spend)
-        worth, marginal = account.worth.sum(axis=2), account.marginal_worth.sum(axis=2)
-        found["whole_worth"] = economics.measure(worth, marginal, account.spend.sum(axis=1))
+        marginal = account.marginal_worth.sum(axis=2)
+        found["whole_worth"] = economics.measure(account.worth_of_all, marginal, account.spend.sum(axis=1))
     return found
 
 

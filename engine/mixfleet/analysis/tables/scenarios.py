@@ -13,7 +13,8 @@ from mixfleet.analysis.periods import Windows
 from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.analysis.tables.given_rows import read_rows
 from mixfleet.errors import ConfigError
-from mixfleet.posterior.counterfactual import contributions
+from mixfleet.models.baseline import component_rows
+from mixfleet.posterior.counterfactual import contributions, log_link
 from mixfleet.posterior.media_prices import past_prices
 from mixfleet.posterior.statistics import statistics
 from mixfleet.posterior.unit_series import UnitSeries
@@ -39,7 +40,8 @@ def alternative(fleet: Fleet, plan: Any, by: Any, windows: Windows) -> pa.Table:
     """Two rows per subject, window and channel: the `kpi` and its `value` that the plan would have added.
 
     A week's change counts in the week in which it comes, carry-over of earlier weeks of the plan included. Money buys
-    media at the price of the week that it is planned for.
+    media at the price of the week that it is planned for. Where channels multiply each other (`model.link=log`) a
+    channel's row is of its plan alone, and that of all channels, of the whole plan, is not their sum.
 
     Args:
         fleet: Of a finished run.
@@ -82,18 +84,31 @@ def _change(
     media = series.media.copy()
     # The scale is that of the media that ran, on which the unit was fitted.
     media[:weeks][named] = (planned / past_prices(unit) / fleet.scales[place].media)[named]
-    weights = np.zeros((fleet.weeks, 2 * len(windows.names), 1))
-    weights[:weeks, :, 0] = np.concatenate([within, within * series.value[:weeks, None]], axis=1)
-    with jax.enable_x64(True):
-        now, then = (
-            np.asarray(contributions(one, weights, series.curves, term=fleet.term)) for one in (series.media, media)
-        )
-    kpi, value = np.split(with_all(then - now), 2)
+    weights = np.zeros((fleet.weeks, 2 * len(windows.names)))
+    weights[:weeks] = np.concatenate([within, within * series.value[:weeks, None]], axis=1)
+    kpi, value = np.split(_changed(fleet, series, media, weights), 2)
     paid = np.nan_to_num(unit.spend)
     actual, asked = (
         np.einsum("tw,tc->wc", within.astype(float), spend) for spend in (paid, np.where(named, planned, paid))
     )
     return Change(kpi, value, with_all(actual), with_all(asked), within.sum(axis=0).astype(float))
+
+
+def _changed(
+    fleet: Fleet, series: UnitSeries, media: Float[np.ndarray, "week channel"], weights: Float[np.ndarray, "week sum"]
+) -> Float[np.ndarray, "sum channel draw"]:
+    """Weighted sums of what other media change; where channels multiply, each alone and then all together."""
+    if series.log_link:
+        parts = log_link.logarithms(series, component_rows(fleet.spec.model, fleet.spec.data), fleet.term)
+        added = log_link.by_channel(series, media, fleet.term) - parts.media
+        added = np.concatenate([added, added.sum(axis=0, keepdims=True)])
+        return np.einsum("ts,ctd->scd", weights, np.expm1(added) * parts.expected, optimize=True)
+    with jax.enable_x64(True):
+        now, then = (
+            np.asarray(contributions(one, weights[:, :, None], series.curves, term=fleet.term))
+            for one in (series.media, media)
+        )
+    return with_all(then - now)
 
 
 def _spends(fleet: Fleet, plan: Any) -> list[Float[np.ndarray, "week channel"]]:

@@ -32,7 +32,7 @@ _RULES: dict[Fault, tuple[str, str]] = {
 }
 
 
-def check_cells(sheet: ParsedTable, data: config.Data) -> Iterator[Finding]:
+def check_cells(sheet: ParsedTable, data: config.Data, *, link: str) -> Iterator[Finding]:
     """Findings about cells and labels."""
     yield from _labels(sheet, data)
     for column in all_columns(sheet):
@@ -54,7 +54,11 @@ def check_cells(sheet: ParsedTable, data: config.Data) -> Iterator[Finding]:
     count = data.kpi_type == "count"
     words = "negative: correct them" if count else "negative: right for returns, wrong otherwise"
     severity: Severity = "warning" if count else "info"
-    yield from _each_unit(sheet, sheet.kpi, sheet.kpi.values < 0, "negative_kpi", words, severity=severity)
+    if link == "log":
+        words = "not above 0, of which model.link=log takes the logarithm: correct them, or use the identity link"
+        yield from _each_unit(sheet, sheet.kpi, sheet.kpi.values <= 0, "kpi_not_positive", words)
+    else:
+        yield from _each_unit(sheet, sheet.kpi, sheet.kpi.values < 0, "negative_kpi", words, severity=severity)
     for column in sheet.linear:
         if column.name in {treatment.name for treatment in data.treatments if treatment.form == "log"}:
             words = "not above 0, of which there is no logarithm: correct them, or leave `form: log` out"

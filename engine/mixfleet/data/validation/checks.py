@@ -23,6 +23,7 @@ def check_sheet(
     seasonality: int,
     window: int,
     pooling: config.Pooling,
+    link: str,
     today: np.datetime64,
 ) -> tuple[tuple[Finding, ...], Float[np.ndarray, " unit"]]:
     """All findings: those of the whole table first, then by unit, errors before warnings; and what `lend` lends."""
@@ -30,7 +31,7 @@ def check_sheet(
     findings: list[Finding] = [
         *sheet.table.findings,
         *sheet.findings,
-        *check_cells(sheet, data),
+        *check_cells(sheet, data, link=link),
         *check_calendar(sheet, data, seasonality=seasonality, pooled=pooling.by != "none", fitted=fitted, today=today),
         *check_series(sheet, fitted=fitted),
         *check_whole_table(sheet, data),

@@ -53,6 +53,8 @@ class CheckedUnit:
     """Standard deviation of the noise, in KPI."""
     kpi_scale: float
     """KPI that is 1 on the model's scale."""
+    log_link: bool
+    """Whether all that is said to be in KPI is in its logarithm."""
     channels: Sequence[str]
     media: Float[np.ndarray, "week channel"]
     """Weeks that were not fitted too."""
@@ -71,6 +73,10 @@ class CheckedUnit:
     def weeks(self) -> int:
         """Weeks that were fitted."""
         return int(self.fitted.sum())
+
+    def in_kpi(self, value: float | np.floating | np.ndarray) -> float:
+        """A value of `kpi` or `expected` in the table's units."""
+        return float(np.exp(value)) if self.log_link else float(value)
 
     @cached_property
     def miss(self) -> Float[np.ndarray, " week"]:

@@ -63,15 +63,20 @@ def checked_unit(
     media = brought.weekly[:weeks, kept]
     expected = np.einsum("tj,jd->td", series.design[:weeks], series.coefficients[:, kept]) + media
     noise = series.observation[0, kept]
-    residual = np.where(fitted[:, None], (np.nan_to_num(unit.kpi)[:, None] - expected) / noise, 0.0)
+    kpi = np.nan_to_num(unit.kpi)
+    if series.log_link:
+        # The model is of the logarithm, and so are its checks.
+        kpi = np.log(np.where(fitted, kpi, 1.0))
+    residual = np.where(fitted[:, None], (kpi[:, None] - expected) / noise, 0.0)
     return CheckedUnit(
         dates=unit.dates.astype("datetime64[D]"),
         fitted=fitted,
-        kpi=np.where(fitted, np.nan_to_num(unit.kpi), 0.0),
+        kpi=np.where(fitted, kpi, 0.0),
         expected=np.where(fitted[:, None], expected, 0.0),
         residual=residual,
         noise=noise,
         kpi_scale=member.scale.kpi,
+        log_link=series.log_link,
         channels=channels,
         media=unit.media,
         response=brought.mean[:weeks],

@@ -59,7 +59,7 @@ def _unexplained(unit: CheckedUnit) -> ModelCheck:
 def _negative_baseline(unit: CheckedUnit) -> ModelCheck:
     baseline = unit.kpi[unit.fitted].sum() - unit.contribution.sum(axis=0)
     share = float(np.mean(baseline < 0))
-    if np.mean(unit.kpi[unit.fitted] < 0) > BELOW_ZERO:
+    if unit.log_link or np.mean(unit.kpi[unit.fitted] < 0) > BELOW_ZERO:
         return untested("negative_baseline")
     said = (
         f"sales without media would be below zero with probability {share:.0%}: media get the credit of something "
@@ -70,7 +70,7 @@ def _negative_baseline(unit: CheckedUnit) -> ModelCheck:
 
 def _prior(unit: CheckedUnit) -> ModelCheck:
     total = float(unit.kpi[unit.fitted].sum())
-    if not total > 0 or not unit.prior_contribution.size:
+    if unit.log_link or not total > 0 or not unit.prior_contribution.size:
         return untested("prior_beyond_kpi")
     share = float(np.mean(unit.prior_contribution.sum(axis=0) > total))
     said = (

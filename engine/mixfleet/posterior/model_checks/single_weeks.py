@@ -70,9 +70,9 @@ def _kpi_outlier(unit: CheckedUnit) -> ModelCheck:
     week = np.flatnonzero(unit.fitted)[place]
     many = int(np.sum(distance > threshold))
     others = f", and beyond {threshold:.1f} {counted(many - 1, 'other')}" if many > 1 else ""
-    expected_kpi = float(unit.expected[week].mean())
+    kpi, expected_kpi = unit.in_kpi(unit.kpi[week]), unit.in_kpi(unit.expected[week].mean())
     said = (
-        f"the KPI of {unit.dates[week]} is {unit.kpi[week]:,.4g} where {expected_kpi:,.4g} is expected, "
+        f"the KPI of {unit.dates[week]} is {kpi:,.4g} where {expected_kpi:,.4g} is expected, "
         f"{distance[place]:.0f} standard deviations away{others}: correct it, or add a control for what happened"
     )
     day = str(unit.dates[week])

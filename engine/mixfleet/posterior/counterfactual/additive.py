@@ -17,7 +17,17 @@ from mixfleet.models.media import Curves, FormGroup, MediaTerm, by_form, in_chun
 from mixfleet_kernels import adstock
 from mixfleet_kernels.response import Response, respond
 
-__all__ = ["Difference", "by_window", "contributions", "decompose", "responses", "value_weights", "weekly", "whole"]
+__all__ = [
+    "Difference",
+    "by_week",
+    "by_window",
+    "contributions",
+    "decompose",
+    "responses",
+    "value_weights",
+    "weekly",
+    "whole",
+]
 
 CHUNK = 100
 """Draws that are evaluated at once: so few that a unit's response stays in the processor's cache."""
@@ -120,6 +130,29 @@ def weekly(
         return jnp.einsum("ctd,cd->td", _values(media, part, term), part.effect)
 
     return in_chunks(of_chunk, curves, size=CHUNK)
+
+
+@partial(jax.jit, static_argnames="term")
+def by_week(
+    media: Float[Array | np.ndarray, "week channel"],
+    moved: Float[Array | np.ndarray, "week channel"],
+    curves: Curves,
+    *,
+    term: MediaTerm,
+) -> tuple[Float[Array, "channel week draw"], Float[Array, "channel week draw"]]:
+    """What each channel brings week by week, and its slope by a part of its media."""
+
+    def of_form(group: FormGroup, part: Curves) -> tuple[Array, Array]:
+        lags, moving = window(part, group.form), group.own(moved, 1)
+        found = _respond(group.own(media, 1), part, lags, group.form)
+        if group.form.adstock_first:
+            slope = found.derivative * _spread(moving, lags)
+        else:
+            slope = _carried(found.derivative * moving.T[:, :, None], lags)
+        effect = part.effect[:, None]
+        return found.value * effect, slope * effect
+
+    return in_chunks(lambda part: by_form(term, part, of_form, axis=0), curves, size=CHUNK)
 
 
 @partial(jax.jit, static_argnames="term")
