@@ -23,6 +23,7 @@ from mixfleet.inference import native_block
 from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch, prepare, stack, structure_of
 from mixfleet.models.log_density import Evaluation, evaluate_density
 from mixfleet.models.reference import Priors, Series, measured_response, media_mix, saturated_adstock, unit_arguments
+from mixfleet_kernels import hmc as native_hmc
 from tests.support.terms import EVERY_TERM
 from tests.support.units import odd_unit, panel_of
 
@@ -266,7 +267,8 @@ class Setting:
         form = native_block.form_of(replace(self.structure, chains=POINTS), "cpu")
         if form is not None:
             # Far out, terms as large as a lane's largest number cancel.
-            for ours, theirs in zip(native_block.evaluate(form, self.batch, lanes), found, strict=True):
+            data = native_block.data_of(jax.tree.map(np.ascontiguousarray, self.batch))
+            for ours, theirs in zip(native_hmc.evaluate(data, np.asarray(lanes), form), found, strict=True):
                 size = np.max(np.abs(np.atleast_2d(theirs)), axis=0)
                 assert np.all(np.abs(ours - theirs) <= 1e-10 * size + 1e-9)
         return Evaluation(found.value[POINTS:], found.gradient[:, POINTS:], found.extra[:, POINTS:])

@@ -72,7 +72,7 @@ def test_killed_at_random_moments(
 
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path, programs: Path, environment: dict[str, str]) -> None:
     settings = [
-        *("data=simulated", "data.simulated.brands=12", "data.simulated.markets=4", "data.simulated.weeks=104"),
+        *("data=simulated", "data.simulated.brands=60", "data.simulated.markets=4", "data.simulated.weeks=104"),
         *("data.simulated.channels=4", "data.simulated.controls=1", "data.simulated.ragged=true"),
         *("inference.ladder=false", "inference.ess_target=2000", "inference.ess_floor=100"),
         *("inference.rhat_max=1.05", "inference.max_draws=1536", "compute.lanes=16", "compute.devices=1"),
@@ -95,8 +95,8 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path, programs: Path, enviro
     fitted: list[int] = []
     composed = compose_spec(Request(overrides=tuple(settings), folder=None, primary=PRIMARY, multirun=False))
     run = mixfleet.fit(None, composed, on_event=lambda event: fitted.append(event.total))
-    assert 0 < fitted[0] < 48
-    assert run.table("status").num_rows == len(set(run.table("status")["unit_id"].to_pylist())) == 48
+    assert 0 < fitted[0] < 240
+    assert run.table("status").num_rows == len(set(run.table("status")["unit_id"].to_pylist())) == 240
     assert not (folder / "_PARTIAL").exists()
 
 

@@ -14,7 +14,7 @@ from mixfleet.inference import adaptation, diagnostics, hmc, initialization
 from mixfleet.inference.certification import Verdict, judge
 from mixfleet.inference.compiled import TICKS, WINDOW_ROWS
 from mixfleet.inference.draws import Judgement
-from mixfleet.inference.hmc import LogDensity, State, Trace
+from mixfleet.inference.hmc import HMCState, LogDensity, Trace
 from mixfleet.inference.scheduler import CHECKS, PATIENCE, SETTLING, WINDOWS
 from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 
@@ -102,7 +102,7 @@ class _Chains:
         assert verdict is not None
         return Sampled(draws=draws, verdict=verdict, divergences=divergences, rung=rung)
 
-    def _begin(self, rung: int, accept: float) -> State:
+    def _begin(self, rung: int, accept: float) -> HMCState:
         key = jnp.array([[self._inference.seed, rung]], jnp.uint32)
         centre = jnp.zeros((self._coordinates, 1))
         modes, values = initialization.optimise(self._evaluate, centre, self._inference.chains, key)
@@ -110,7 +110,7 @@ class _Chains:
         position, evaluation = initialization.scatter(self._evaluate, modes, values, metric, key)
         return hmc.begin(position, evaluation, adaptation.first_adaptation(metric, jnp.full(1, accept)), key)
 
-    def _warm(self, state: State, patience: int) -> State:
+    def _warm(self, state: HMCState, patience: int) -> HMCState:
         here, window, ends = jnp.ones(1, bool), [], [patience * last for last in WINDOWS]
         for block in range(1, patience * (WINDOWS[-1] + SETTLING) + 1):
             state, trace = self._advance(state)
