@@ -17,7 +17,7 @@ from mixfleet.data.experiments.placement import with_experiments
 from mixfleet.data.panel import Panel, read_panel
 from mixfleet.data.scaling import likelihood_weeks, measure
 from mixfleet.fitting.driver import fit_units
-from mixfleet.models.priors.moments import coordinate_moments
+from mixfleet.models.priors.moments import pooled_strength
 from mixfleet.models.reference import unit_arguments
 from mixfleet.posterior.unit_result import UnitResult
 from mixfleet.simulation import fleet as simulate
@@ -99,7 +99,7 @@ def test_a_test_in_one_market_moves_the_others_as_the_joint_model_says():
     fleet = simulate.fleet(
         brands=1, markets=MARKETS, weeks=52, channels=1, controls=0, model=LINEAR, truth="fixed", seed=11
     )
-    prior = build(Prior, {"parameters": {"noise": {"family": "half_normal", "sd": NOISY}}})
+    prior = build(Prior, {"on": "effect", "parameters": {"noise": {"family": "half_normal", "sd": NOISY}}})
     # So noisy that each market needs the others.
     table = fleet.table.to_pandas()
     table["kpi"] += NOISY * table["kpi"].mean() * np.random.default_rng(5).standard_normal(len(table))
@@ -144,7 +144,8 @@ def log_effects(result: UnitResult, panel: Panel) -> np.ndarray:
 def joint_effects(panel: Panel, spec: Spec) -> np.ndarray:
     """Log effects of the markets by NUTS on all of them at once."""
     units = [unit_arguments(unit, panel, spec) for unit in panel.units]
-    mean, sd = coordinate_moments(units[0][1].channel["effect"][0])
+    # Without key columns a unit lies around the centre by one part, its own.
+    mean, sd, _ = pooled_strength(units[0][1].channel["effect"][0], spec.pooling.scale("effect") or 0.0, 1)
 
     def model() -> None:
         centre = numpyro.sample("centre", dist.Normal(mean, sd))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
-from numpyro.infer import MCMC, NUTS, init_to_median
+from numpyro.infer import MCMC, NUTS, init_to_uniform
 
 from mixfleet.config import Inference, Model, Output, Spec
 from mixfleet.data import scaling
@@ -131,7 +131,7 @@ def sampled(panel: Panel, spec: Spec, *, seed: int = 0) -> Draws:
     """Draws of the plain model by numpyro's NUTS."""
     series, priors = unit_arguments(panel.units[0], panel, spec)
     step = NUTS(
-        collapsed_media_mix, dense_mass=True, target_accept_prob=0.95, init_strategy=init_to_median(num_samples=15)
+        collapsed_media_mix, dense_mass=True, target_accept_prob=0.95, init_strategy=init_to_uniform(radius=0.5)
     )
     chains = MCMC(
         step,
