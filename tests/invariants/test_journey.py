@@ -33,6 +33,8 @@ def german(path: Path) -> None:
     """As Excel in German writes it: a title, capital column names, DD/MM/YYYY, decimal commas, a total."""
     frame = wide("DE", "AT").assign(PREIS=9.5)
     frame["PREIS"] += frame.index % 7 / 10
+    # Sales that media and price explain, or no model of them could be used.
+    frame["kpi"] += 2.0 * frame["tv"] + 1.5 * frame["search"] - 20 * frame["PREIS"]
     frame["date"] = frame["date"].dt.strftime("%d/%m/%Y")
     frame.columns = ["MARKE", "LAND", "DATUM", "UMSATZ", "TV", "SUCHE", "PREIS"]
     sums = {name: frame[name].sum() for name in ("UMSATZ", "TV", "SUCHE")}
