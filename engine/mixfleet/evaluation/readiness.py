@@ -23,6 +23,7 @@ from mixfleet.data.frames import FrameKind, frame_kind, to_frame
 from mixfleet.data.panel import Panel, Rejection
 from mixfleet.data.sources import TableSource
 from mixfleet.data.validation.calendar import YEAR_WEEKS, period_days
+from mixfleet.errors import counted
 from mixfleet.evaluation.readiness_parts import PARTS, score_parts
 from mixfleet.models.batch import PreparedUnit, prepare
 from mixfleet.models.media import Curves
@@ -70,6 +71,14 @@ class Readiness:
         return to_frame(self.units, self.frame)
 
 
+class _Shared(NamedTuple):
+    """What a verdict rests on besides the unit."""
+
+    year: int
+    pooled: bool
+    mates: Mapping[tuple[str, ...], int]
+
+
 class _Expected(NamedTuple):
     """Standard deviations of mean contributions, in shares of the KPI's scale."""
 
@@ -97,13 +106,14 @@ def readiness(
     """
     panel, settings, _ = fit_inputs(table, read_settings(spec, groups))
     term = media_term(settings.model, panel.channels)
+    shared = _Shared(_year(panel, settings), settings.pooling.by != "none", _mates(panel, settings))
     units, channels = [], []
     for unit in panel.units:
         member = prepare(unit, panel, settings)
         labels = dict(zip(panel.keys, unit.labels, strict=True))
         expected = _expected(member, term)
         own = _of_channels(member, panel, expected)
-        units.append({**labels, **_of_unit(member, panel, settings, expected, own)})
+        units.append({**labels, **_of_unit(member, shared, expected, own)})
         channels.extend({**labels, **row} for row in own)
     for refused in panel.rejected:
         labels = dict(zip(panel.keys, refused.labels, strict=True))
@@ -133,13 +143,13 @@ def _of_channels(member: PreparedUnit, panel: Panel, expected: _Expected) -> lis
 
 
 def _of_unit(
-    member: PreparedUnit, panel: Panel, spec: Spec, expected: _Expected, channels: Sequence[Mapping[str, Any]]
+    member: PreparedUnit, shared: _Shared, expected: _Expected, channels: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     parts = score_parts(member)
     weeks = int(member.fitted.sum())
     left = expected.total / expected.prior_total if expected.prior_total > 0 else None
-    needed = _weeks_needed(weeks, left, _year(panel, spec))
-    verdict, reason = _verdict(member, panel, spec, left, needed, channels)
+    needed = _weeks_needed(weeks, left, shared.year)
+    verdict, reason = _verdict(member, shared, left, needed, channels)
     return {
         "weeks": weeks,
         "score": 100.0 * float(np.prod(list(parts.values())) ** (1 / len(parts))),
@@ -174,8 +184,7 @@ def _weeks_needed(weeks: int, left: float | None, year: int) -> int | None:
 
 def _verdict(
     member: PreparedUnit,
-    panel: Panel,
-    spec: Spec,
+    shared: _Shared,
     left: float | None,
     needed: int | None,
     channels: Sequence[Mapping[str, Any]],
@@ -184,14 +193,13 @@ def _verdict(
     if left is None:
         return "wait", "no channel runs in these weeks"
     known = f"its {weeks} weeks would leave {left:.0%} of the prior's uncertainty about all media"
-    if left <= ENOUGH and weeks >= _year(panel, spec):
+    if left <= ENOUGH and weeks >= shared.year:
         return "alone", known
     if left <= ENOUGH:
         known = f"its {weeks} weeks are less than a year, in which media cannot be told from seasons"
-    mates = _mates(member, panel, spec)
-    if mates:
-        how = "it shares with" if spec.pooling.by != "none" else "pooling.by lets it share with"
-        return "pooled", f"{known}: {how} {mates} other {'unit' if mates == 1 else 'units'}"
+    if mates := shared.mates[member.unit.labels]:
+        how = "it shares with" if shared.pooled else "pooling.by lets it share with"
+        return "pooled", f"{known}: {how} {counted(mates, 'other unit')}"
     if needed is not None and needed <= PATIENCE * weeks:
         return "wait", f"{known}: wait until there are about {needed} weeks"
     paid = [row for row in channels if row["roi_sd"] is not None]
@@ -201,14 +209,11 @@ def _verdict(
     return "test", f"{known}, and more weeks like these add little: run a lift test of {first['channel']}"
 
 
-def _mates(member: PreparedUnit, panel: Panel, spec: Spec) -> int:
-    """Other units that this one shares with, or could."""
-    if spec.pooling.by == "none":
-        return len(panel.units) - 1
+def _mates(panel: Panel, spec: Spec) -> dict[tuple[str, ...], int]:
+    """How many other units each one shares with or, where nothing is pooled, could share with."""
     labels = [unit.labels for unit in panel.units]
-    groups = spec.pooling.groups(panel.keys, labels).values()
-    own = labels.index(member.unit.labels)
-    return next((len(places) for places in groups if own in places), 1) - 1
+    groups = [range(len(labels))] if spec.pooling.by == "none" else spec.pooling.groups(panel.keys, labels).values()
+    return {labels[place]: len(group) - 1 for group in groups for place in group}
 
 
 def _expected(member: PreparedUnit, term: MediaTerm) -> _Expected:
