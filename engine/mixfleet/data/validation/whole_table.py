@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from mixfleet import config
 from mixfleet.data.parse import Fault
@@ -98,7 +98,8 @@ def _kpi_from_columns(sheet: ParsedTable, told: set[tuple[str, ...] | None]) -> 
     columns = _named_columns(sheet)
     usable = _complete(sheet, sheet.kpi) & _varies(sheet, sheet.kpi)
     usable &= np.array([labels not in told for labels in sheet.labels], bool)
-    for place in np.flatnonzero(usable & (np.diff(sheet.start) >= max(FEWEST_ROWS, 3 + len(columns)))):
+    usable &= np.diff(sheet.start) >= max(FEWEST_ROWS, 3 + len(columns))
+    for place in np.flatnonzero(usable & _nearly_explained(sheet)):
         own = slice(sheet.start[place], sheet.start[place + 1])
         kpi = sheet.kpi.values[own] - sheet.kpi.values[own].mean()
         block = np.stack([column.values[own] for _, column in columns], axis=1) if columns else np.zeros((len(kpi), 0))
@@ -128,13 +129,34 @@ def _kpi_from_columns(sheet: ParsedTable, told: set[tuple[str, ...] | None]) -> 
             yield about_unit("kpi_near_copy", sheet.labels[place], words, column=names[i][1].name, severity="warning")
 
 
+def _nearly_explained(sheet: ParsedTable) -> Bool[np.ndarray, " unit"]:
+    """Units whose KPI may follow from their columns or from one alone, from all units' products of columns at once."""
+    first, columns = sheet.start[:-1], [column.values for _, column in _named_columns(sheet)]
+    values = np.stack([*columns, sheet.kpi.values], axis=1)
+    values = values - (np.add.reduceat(values, first) / np.diff(sheet.start)[:, None])[sheet.unit]
+    size = np.maximum.reduceat(np.abs(values), first)
+    known = np.isfinite(size) & (size > 0)
+    values = np.where(known[sheet.unit], values / np.where(known, size, 1.0)[sheet.unit], 0.0)
+    square = np.stack([own.T @ own for own in np.split(values, first[1:])])
+    inner, total = square[:, :-1, -1], square[:, -1, -1]
+    weight = (np.linalg.pinv(square[:, :-1, :-1], rcond=1e-13, hermitian=True) @ inner[..., None])[..., 0]
+    norm = np.sqrt(np.diagonal(square, axis1=1, axis2=2)[:, len(sheet.channels) : -1] * total[:, None])
+    alike = np.abs(inner[:, len(sheet.channels) :]) > 0.999 * NEAR_COPY * norm
+    return (total - np.sum(weight * inner, axis=1) <= 1e-6 * total) | np.any(alike & (norm > 0), axis=1)
+
+
 def _running_totals(sheet: ParsedTable) -> Iterator[Finding]:
     """KPI and spend that never fall and nearly always rise: sums since some day in place of each period's own."""
     paid = [channel.spend for channel in sheet.channels if channel.spend is not None]
     for column in {column.name: column for column in (sheet.kpi, *paid)}.values():
-        for place in np.flatnonzero(_complete(sheet, column) & (np.diff(sheet.start) >= 2 * FEWEST_ROWS)):
-            steps = np.diff(column.values[sheet.start[place] : sheet.start[place + 1]])
-            if np.all(steps >= 0) and np.mean(steps > 0) > 0.9:
+        # The step into a unit's first row is none of its own.
+        steps = np.diff(column.values, prepend=np.nan)
+        steps[sheet.start[:-1]] = np.nan
+        falls = np.logical_or.reduceat(steps < 0, sheet.start[:-1])
+        rises = np.add.reduceat((steps > 0).astype(int), sheet.start[:-1])
+        rows = np.diff(sheet.start)
+        for place in np.flatnonzero(_complete(sheet, column) & (rows >= 2 * FEWEST_ROWS) & ~falls):
+            if rises[place] > 0.9 * (rows[place] - 1):
                 words = (
                     f"column {column.name} never falls from one period to the next: if it is a running total give what "
                     "each period adds"
