@@ -1,5 +1,6 @@
 """Build hook: compiles the native kernels where a C++ compiler is found, and goes on without it elsewhere."""
 
+import hashlib
 import os
 import platform
 import shutil
@@ -13,6 +14,8 @@ from packaging.tags import sys_tags
 
 PACKAGE = Path(__file__).parent / "mixfleet_kernels"
 LIBRARY = PACKAGE / "libmixfleet_kernels.so"
+MADE_OF = PACKAGE / "libmixfleet_kernels.sha256"
+"""The digest of all that the library beside it was made of: it is not made twice."""
 ENTRIES = (
     "native_library.cpp",
     "likelihood/native.cpp",
@@ -76,6 +79,9 @@ def build() -> str:
     include = Path(jaxlib.__file__).parent / "include"
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     sets = INSTRUCTION_SETS if x86 else {"plain": ()}
+    made_of = _digest(program, jaxlib.__version__, sets)
+    if LIBRARY.is_file() and MADE_OF.is_file() and MADE_OF.read_text() == made_of:
+        return ""
     with tempfile.TemporaryDirectory() as folder:
         commands = [(*FLAGS, "-I", str(include), str(PACKAGE / source)) for source in ENTRIES]
         commands += [
@@ -89,8 +95,19 @@ def build() -> str:
         linked = LIBRARY.with_name(f"{LIBRARY.stem}.{os.getpid()}.so")
         trouble = trouble or _run([(program, "-shared", *objects, "-o", str(linked))])
         if not trouble:
+            MADE_OF.unlink(missing_ok=True)
             linked.replace(LIBRARY)
+            MADE_OF.write_text(made_of)
     return trouble
+
+
+def _digest(program: str, jaxlib: str, sets: dict[str, tuple[str, ...]]) -> str:
+    """SHA-256 of sources, flags and the versions of compiler and headers, in hexadecimal digits."""
+    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    digest = hashlib.sha256(repr((version, jaxlib, FLAGS, ENTRIES, PASSES, sets)).encode())
+    for path in sorted({*PACKAGE.rglob("*.cpp"), *PACKAGE.rglob("*.h")}):
+        digest.update(repr((path.relative_to(PACKAGE).as_posix(), path.read_bytes())).encode())
+    return digest.hexdigest()
 
 
 def _run(commands: list[tuple[str, ...]]) -> str:
