@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def build() -> str:
     include = Path(jaxlib.__file__).parent / "include"
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     sets = INSTRUCTION_SETS if x86 else {"plain": ()}
-    made_of = _digest(program, jaxlib.__version__, sets)
+    made_of = _digest(program, version("jaxlib"), sets)
     if LIBRARY.is_file() and MADE_OF.is_file() and MADE_OF.read_text() == made_of:
         return ""
     with tempfile.TemporaryDirectory() as folder:
@@ -101,10 +102,10 @@ def build() -> str:
     return trouble
 
 
-def _digest(program: str, jaxlib: str, sets: dict[str, tuple[str, ...]]) -> str:
+def _digest(program: str, headers: str, sets: dict[str, tuple[str, ...]]) -> str:
     """SHA-256 of sources, flags and the versions of compiler and headers, in hexadecimal digits."""
-    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
-    digest = hashlib.sha256(repr((version, jaxlib, FLAGS, ENTRIES, PASSES, sets)).encode())
+    compiler_version = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    digest = hashlib.sha256(repr((compiler_version, headers, FLAGS, ENTRIES, PASSES, sets)).encode())
     for path in sorted({*PACKAGE.rglob("*.cpp"), *PACKAGE.rglob("*.h")}):
         digest.update(repr((path.relative_to(PACKAGE).as_posix(), path.read_bytes())).encode())
     return digest.hexdigest()

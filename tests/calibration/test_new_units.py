@@ -73,6 +73,7 @@ def new_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_few_weeks_are_certified_with_a_warning(run: Run) -> None:
     status = new_rows(run.status)
     assert set(status["status"]) == {"ok_warn"}
@@ -84,6 +85,7 @@ def test_few_weeks_are_certified_with_a_warning(run: Run) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_more_weeks_narrow_predictions_and_returns(run: Run) -> None:
     weekly = new_rows(run.weekly())
     weekly = weekly[weekly["date"].isin(sorted(weekly["date"].unique())[-HELD_OUT:])]
@@ -99,6 +101,7 @@ def test_more_weeks_narrow_predictions_and_returns(run: Run) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_what_is_not_known_is_not_said(run: Run) -> None:
     quality = new_rows(run.fit_quality()).iloc[0]
     assert np.isnan(quality["r2"])
@@ -167,6 +170,7 @@ def test_without_weeks_parameters_are_drawn_from_the_group() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_predictions_of_units_without_weeks_cover(tmp_path: Path) -> None:
     """Weeks of a unit err together: of 16 units with a coverage between none and all few are needed to tell."""
     fleet = markets(brands=16, markets=4)

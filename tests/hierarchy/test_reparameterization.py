@@ -68,7 +68,7 @@ TYPES = {"first": PANEL.channels[1:3]}
 CASES: list[Any] = [(name, {}) for name in ("logistic", "hill")]
 CASES += [pytest.param(name, {}, marks=pytest.mark.nightly) for name in ("straight", "delayed", "weibull")]
 CASES += [pytest.param("hill", {name: None}, marks=pytest.mark.nightly) for name in ("saturation", "effect")]
-CASES += [("hill", {"types": TYPES})]
+CASES += [pytest.param("hill", {"types": TYPES}, marks=pytest.mark.nightly)]
 
 
 @pytest.fixture(autouse=True)

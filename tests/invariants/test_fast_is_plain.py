@@ -24,6 +24,7 @@ from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch, prepare, s
 from mixfleet.models.log_density import Evaluation, evaluate_density
 from mixfleet.models.reference import Priors, Series, measured_response, media_mix, saturated_adstock, unit_arguments
 from mixfleet_kernels import hmc as native_hmc
+from tests.support.reference import at_each
 from tests.support.terms import EVERY_TERM
 from tests.support.units import odd_unit, panel_of
 
@@ -368,8 +369,15 @@ def bounded(distribution: Distribution, u: jax.Array) -> jax.Array:
     return low + jnp.exp(u)
 
 
-LONG = ("weibull_cdf_exponential", "geometric_log_effect")
-"""Nothing but two more curves: left to the long runs."""
+LONG = (
+    "weibull_cdf_exponential",
+    "geometric_log_effect",
+    "none_root",
+    "mixed_orders_fixed",
+    "measures_of_several_families",
+    "windows_of_pymc_marketing",
+)
+"""More of curves, measures and windows that other cases or the kernels' own tests hold: left to the long runs."""
 
 
 def made_ready(case: Case, panel: Panel) -> Setting:
@@ -392,7 +400,7 @@ def made_ready(case: Case, panel: Panel) -> Setting:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in CASES],
+    params=[pytest.param(name, marks=pytest.mark.nightly if name in LONG else ()) for name in CASES],
 )
 def setting(request: pytest.FixtureRequest) -> Setting:
     case = CASES[request.param]
@@ -422,9 +430,7 @@ def test_value_gradient_and_coefficients_are_the_plain_models(setting: Setting):
             "mean_response": setting.mean_response({**setting.fixed(), **setting.parameters(u)}),
         }
 
-    # One point after the other: LAPACK's batched calls in jax can wait for ever for threads that they hold themselves.
-    points = (positions.T, projection.T, white.T)
-    mapped = jax.block_until_ready(jax.jit(partial(jax.lax.map, at_point))(points))
+    mapped = at_each(at_point, (positions.T, projection.T, white.T))
     expected = jax.tree.map(lambda values: jnp.moveaxis(values, 0, -1), mapped)
     assert np.all(np.isfinite(fast.value))
     for value in expected["values"]:

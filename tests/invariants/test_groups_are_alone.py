@@ -79,7 +79,9 @@ def test_a_family_has_effects_of_the_keys_that_it_is_given() -> None:
         assert sources["effect"] == sources["seasonality"] == {"unit", "brand", "market"}
 
 
-@pytest.mark.parametrize("by", ["brand", pytest.param("crossed", marks=(pytest.mark.slow, pytest.mark.nightly))])
+@pytest.mark.slow
+@pytest.mark.nightly
+@pytest.mark.parametrize("by", ["brand", "crossed"])
 def test_the_baseline_alone_is_pooled(by: str) -> None:
     results = fit(FLEET, pooled(by=by, effect=None, adstock=None, saturation=None))
     for result in results.values():
@@ -146,6 +148,8 @@ def test_a_unit_that_diverges_too_often_goes_on_with_smaller_steps(monkeypatch: 
     assert all(not np.any(later) for later in changes[1:])
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_channels_of_one_type_have_a_variance_of_their_own() -> None:
     results = fit(FLEET, pooled(by="crossed", types={"first": ["tv", "search"]}))
     for result in results.values():

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -26,6 +25,7 @@ from mixfleet.models.parameters import sampled_parameters
 from mixfleet.models.priors import families
 from mixfleet_kernels import adstock, saturation
 from tests.support.quick import digests, fit, ragged_fleet, settings, with_units
+from tests.support.reference import at_each
 from tests.support.units import odd_unit, panel_of
 
 POINTS = 256
@@ -234,8 +234,7 @@ def test_the_density_is_the_plain_models(name: str) -> None:
         def at_point(point: tuple[jax.Array, jax.Array]) -> Any:
             return jax.value_and_grad(setting.log_joint, argnums=(0, 1))(*point)
 
-        # One point after the other: LAPACK's batched calls in jax can wait for ever for their own threads.
-        value, (by_own, by_white) = jax.tree.map(np.asarray, jax.jit(partial(jax.lax.map, at_point))((own.T, white.T)))
+        value, (by_own, by_white) = jax.tree.map(np.asarray, at_each(at_point, (own.T, white.T)))
         found = jax.tree.map(np.asarray, found)
     # Where coefficients are integrated out, the white numbers are standard normal and nothing else.
     rest = stats.norm.logpdf(np.asarray(white)).sum(axis=0) if block is None else 0.0
@@ -274,7 +273,7 @@ def test_padding_is_nothing(name: str) -> None:
 
 
 @pytest.mark.usefixtures("programs")
-@pytest.mark.parametrize("name", ["saturation", "all"])
+@pytest.mark.parametrize("name", [pytest.param("saturation", marks=pytest.mark.nightly), "all"])
 def test_a_fit_is_certified_and_alone_is_together(name: str) -> None:
     model, parameters = CASES[name]
     fleet = ragged_fleet()

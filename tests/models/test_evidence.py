@@ -18,6 +18,7 @@ from mixfleet.config.schema import FrozenMapping
 from mixfleet.models.evidence import log_evidence
 from tests.invariants.test_fast_is_plain import Case, Setting, made_ready, prior
 from tests.support.lift_tests import day, with_tests
+from tests.support.reference import at_each
 from tests.support.units import odd_unit, panel_of
 
 WEEKS = 60
@@ -86,9 +87,9 @@ SHORT = ("geometric_logistic", "hill_effect", "families_by_channel")
 @pytest.mark.parametrize(
     ("name", "on"),
     [
-        *(pytest.param(name, "effect", marks=() if name in SHORT else pytest.mark.slow) for name in MODELS),
+        *(pytest.param(name, "effect", marks=() if name in SHORT else pytest.mark.nightly) for name in MODELS),
         ("geometric_logistic", "roi"),
-        pytest.param("hill_effect", "roi", marks=pytest.mark.slow),
+        pytest.param("hill_effect", "roi", marks=pytest.mark.nightly),
         pytest.param("geometric_logistic", "media_share", marks=pytest.mark.slow),
     ],
 )
@@ -96,8 +97,7 @@ def test_value_and_gradient_are_the_plain_models(name: str, on: str):
     made = setting(MODELS[name], on)
     positions = made.positions()
     fast = jax.block_until_ready(made.fast(positions))
-    both = jax.jit(partial(jax.lax.map, jax.value_and_grad(partial(made.plain, dense=False))))
-    values, gradients = jax.block_until_ready(both(positions.T))
+    values, gradients = at_each(jax.value_and_grad(partial(made.plain, dense=False)), positions.T)
     assert np.all(np.isfinite(fast.value))
     assert np.all(np.isfinite(fast.gradient))
     np.testing.assert_array_less(np.abs(fast.value - values) / (1 + np.abs(values)), 1e-10)
