@@ -5,14 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from mixfleet import config
 from mixfleet.config import Output, Pooling, Prior, Spec
-from mixfleet.data.panel import Panel, unit_id
+from mixfleet.data.panel import Panel, read_panel, unit_id
 from mixfleet.data.validation.finding import Finding
 from mixfleet.errors import RunError
 from mixfleet.fitting.runner import execute
 from mixfleet.run import Run
+from mixfleet.storage.manifest import unit_fingerprints
 from tests.support.stub_engine import brands, engine, fleet, spec, tree_sha256
 
 PANEL = fleet(brands(12), [("z", "z")])
@@ -83,6 +86,27 @@ def test_a_changed_unit_alone_is_fitted(changes: dict, tmp_path: Path) -> None:
     _, fitted = tonight(later(PANEL, CHANGED, **changes), base)
     assert set(fitted) - set(failed(base)) == {CHANGED} - set(failed(base))
     assert CHANGED in fitted
+
+
+def test_rows_of_other_units_move_no_unit(tmp_path: Path) -> None:
+    # Messages name the outlier and the unknown KPI by file and line.
+    data = config.Data(keys=("market",), channels=(config.Channel(name="tv", spend="tv"),), gaps="absent")
+    rng = np.random.default_rng(2)
+    dates = pd.date_range("2022-01-03", periods=60, freq="7D")
+    one = pd.DataFrame({"market": "b", "date": dates, "kpi": rng.gamma(50, 1, 60), "tv": rng.gamma(2, 1, 60)})
+    one.loc[30, "kpi"], one.loc[40, "kpi"] = 10_000.0, np.nan
+    both = pd.concat([one.assign(market="c", kpi=rng.gamma(50, 1, 60)), one])
+
+    def inputs(table: pd.DataFrame, name: str) -> tuple[str, ...]:
+        table.to_csv(tmp_path / name, index=False)
+        panel = read_panel(str(tmp_path / name), data)
+        unit = next(unit for unit in panel.units if unit.labels == ("b",))
+        assert {f.rule for f in unit.warnings if name in f.message} == {"kpi_unknown", "kpi_outlier"}
+        return unit_fingerprints(panel, Spec(data=data))[unit_id(unit.labels)], *(f.statement for f in unit.warnings)
+
+    before = inputs(both, "before.csv")
+    assert before == inputs(pd.concat([both[both.market == "c"].assign(market="a"), both]), "after.csv")
+    assert any("2022-10-10" in statement for statement in before)
 
 
 def test_units_that_come_are_fitted_and_those_that_go_are_gone(tmp_path: Path) -> None:

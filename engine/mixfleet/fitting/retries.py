@@ -84,7 +84,7 @@ def status_from(unit: Unit, checks: Sequence[ModelCheck], *, passed: bool, reaso
         rung: On which they were made.
     """
     misfits, doubts = ([c.statement for c in checks if c.verdict == kind] for kind in ("misfit", "doubt"))
-    notes = [reason, *misfits, *(finding.message for finding in unit.warnings), *doubts]
+    notes = [reason, *misfits, *(finding.statement for finding in unit.warnings), *doubts]
     warned = "; ".join(note for note in notes if note)
     if not passed:
         return "quarantined", warned

@@ -101,7 +101,7 @@ def unit_fingerprints(panel: Panel, spec: Spec) -> dict[str, str]:
         _take(total, [other for other in overrides if other["unit"].items() <= labels.items()])
         _take_unit(total, unit)
         # What was found about a unit becomes its status and reason.
-        _take(total, [finding.message for finding in unit.warnings])
+        _take(total, [finding.statement for finding in unit.warnings])
         _take(total, _experiments_sha256(replace(panel, units=(unit,))))
         own[unit_id(unit.labels)] = total.hexdigest()
     if spec.pooling.by == "none":

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from mixfleet import config
 from mixfleet.data.experiments.experiment import Experiment
 from mixfleet.data.experiments.rows import Faulty, Row, read_rows
-from mixfleet.data.validation.finding import Finding, about_unit, unit_name
+from mixfleet.data.validation.finding import Finding, Severity, about_unit, unit_name
 from mixfleet.errors import TableError
 
 if TYPE_CHECKING:
@@ -76,18 +76,19 @@ def with_experiments(
     panel = _Panel(units=units, channels=channels, data=data, window=window, days=days)
     found: dict[tuple[str, ...], list[Experiment]] = {}
     faults: list[Finding] = []
-    for number, row in enumerate(rows):
+    for row in rows:
         try:
             unit = _unit_of(row, panel, rejected)
             if unit is None:
                 message = f"{row.where}: the unit was rejected, so the test says nothing"
                 findings.append(Finding(rule="experiment_unit", severity="info", unit=row.unit, message=message))
                 continue
-            test = _placed(row, unit, panel, row.texts.get("name", f"test {number + 1}"))
+            own = found.setdefault(unit.labels, [])
+            test = _placed(row, unit, panel, row.texts.get("name", f"test {len(own) + 1}"))
             if (held := _held_out(row, unit, test, data)) is not None:
                 findings.append(held)
                 continue
-            found.setdefault(unit.labels, []).append(test)
+            own.append(test)
             findings += _remarks(row, unit, test, panel)
         except Faulty as error:
             faults.append(row.fault(error))
@@ -381,29 +382,33 @@ def _steady(
 
 
 def _remarks(row: Row, unit: "Unit", test: Experiment, panel: _Panel) -> Iterator[Finding]:
+    def remark(rule: str, words: str, severity: Severity) -> Finding:
+        found = about_unit(rule, unit.labels, f"{row.where}: {words}", severity=severity)
+        return replace(found, kept=about_unit(rule, unit.labels, f"lift test {test.name}: {words}").message)
+
     for place, name in zip(test.places, test.channels, strict=True):
         if not np.any(unit.media[:, place] != 0):
-            words = f"{row.where}: the unit never ran {name}, so the test is all that is known of it"
-            yield about_unit("experiment_absent", unit.labels, words, severity="warning")
+            words = f"the unit never ran {name}, so the test is all that is known of it"
+            yield remark("experiment_absent", words, "warning")
     if test.estimate * np.sign((test.test - test.control).sum()) < -DOUBTFUL * test.sd:
         words = (
-            f"{row.where}: the estimate says that media cost sales. It is the KPI under test less the KPI without, so "
+            "the estimate says that media cost sales. It is the KPI under test less the KPI without, so "
             "below zero where media were cut: check its sign"
         )
-        yield about_unit("experiment_sign", unit.labels, words, severity="warning")
+        yield remark("experiment_sign", words, "warning")
     if not test.start:
         return
     begin = np.datetime64(test.start)
     share = _share(unit, begin, np.datetime64(test.end), panel.days)
     if len(panel.units) == 1 and np.any(np.isfinite(unit.kpi[share > 0])):
         words = (
-            f"{row.where}: the KPI of {test.start} to {test.end} is in the fit as well. If the lift was worked out "
+            f"the KPI of {test.start} to {test.end} is in the fit as well. If the lift was worked out "
             "from this very series, the same periods count twice: leave the test out, or empty the KPI of those days"
         )
-        yield about_unit("experiment_twice", unit.labels, words, severity="warning")
+        yield remark("experiment_twice", words, "warning")
     if begin < unit.dates[0] + np.timedelta64(panel.days * (panel.window - 1), "D") and panel.window > 1:
-        words = f"{row.where}: media before {unit.dates[0]} would carry over into the test, and count as none"
-        yield about_unit("experiment_early", unit.labels, words, severity="info")
+        words = f"media before {unit.dates[0]} would carry over into the test, and count as none"
+        yield remark("experiment_early", words, "info")
     if np.any((share > 0) & (share < 1)):
-        words = f"{row.where}: the test has some days only of its first or last period, which moves by their share"
-        yield about_unit("experiment_share", unit.labels, words, severity="info")
+        words = "the test has some days only of its first or last period, which moves by their share"
+        yield remark("experiment_share", words, "info")

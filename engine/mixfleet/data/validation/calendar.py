@@ -73,9 +73,9 @@ def _rows_at_fault(
 ) -> Iterator[Finding]:
     for unit, rows in sheet.by_unit(mask):
         cell = str(sheet.table.cell(int(sheet.row[rows[0]]), data.date))[:40]
-        text = f"column {data.date}: {counted(len(rows), 'date')} {words}; {name_rows(sheet, rows)}"
-        text += f"; the first reads {cell!r}"
-        yield about_unit(rule, sheet.labels[unit], text, column=data.date, severity=severity)
+        text = f"column {data.date}: {counted(len(rows), 'date')} {words}; the first reads {cell!r}"
+        named = name_rows(sheet, rows)
+        yield about_unit(rule, sheet.labels[unit], text, column=data.date, severity=severity, rows=named)
 
 
 def _zones(sheet: ParsedTable, data: config.Data) -> Iterator[Finding]:
@@ -107,9 +107,10 @@ def _frequency(sheet: ParsedTable, data: config.Data, irregular: np.ndarray) -> 
         usual = int(np.median(np.diff(dates).astype(int)))
         words = (
             f"column {data.date}: {len(rows)} of {len(dates)} dates do not follow in weeks (usually "
-            f"{counted(usual, 'day')} apart): {_frequency_remedy(dates, usual)}; {name_rows(sheet, rows)}"
+            f"{counted(usual, 'day')} apart): {_frequency_remedy(dates, usual)}"
         )
-        yield about_unit("date_frequency", sheet.labels[unit], words, column=data.date)
+        named = name_rows(sheet, rows)
+        yield about_unit("date_frequency", sheet.labels[unit], words, column=data.date, rows=named)
 
 
 def _other_calendar(sheet: ParsedTable, data: config.Data) -> Bool[np.ndarray, " row"]:
@@ -149,9 +150,9 @@ def _duplicates(sheet: ParsedTable, again: np.ndarray) -> Iterator[Finding]:
         both = np.unique(np.concatenate([rows - 1, rows]))
         words = (
             f"repeated dates in {counted(len(rows), 'row')}: keep one of each, or name the key column that tells them "
-            f"apart; {name_rows(sheet, both)}"
+            "apart"
         )
-        yield about_unit("duplicate_row", sheet.labels[unit], words)
+        yield about_unit("duplicate_row", sheet.labels[unit], words, rows=name_rows(sheet, both))
 
 
 def _gaps(sheet: ParsedTable, data: config.Data, usable: np.ndarray) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from mixfleet import config
 from mixfleet.data.parse import LARGEST_INTEGER, Fault
 from mixfleet.data.parsed_table import Column, ParsedTable
-from mixfleet.data.validation.finding import Finding, Severity, about_unit, unit_name
+from mixfleet.data.validation.finding import Finding, NamedRows, Severity, about_unit, unit_name
 
 LARGEST, SMALLEST = 1e30, 1e-30
 """Draws are kept in single precision, which ends at 1e38: beyond these, sums over years and ratios of columns would be
@@ -96,16 +96,19 @@ def empty_units(sheet: ParsedTable, column: Column) -> np.ndarray:
 
 def name_rows(
     sheet: ParsedTable, rows: Int[np.ndarray, " some"], column: Column | None = None, *, quote: bool = False
-) -> str:
+) -> NamedRows:
     """Words for rows of the sheet: place in the table and date, with the cell itself where `quote`."""
-    words = []
+    words, dates = [], []
     for i in rows[:NAMED_ROWS]:
         row = int(sheet.row[i] if column is None else column.row[i])
-        day = "" if np.isnat(sheet.dates[i]) else f" ({sheet.dates[i]})"
+        day = ""
+        if not np.isnat(sheet.dates[i]):
+            day = f" ({sheet.dates[i]})"
+            dates.append(str(sheet.dates[i]))
         cell = f" {str(sheet.table.cell(row, column.source))[:40]!r}" if quote and column is not None else ""
         words.append(f"{sheet.table.where(row)}{day}{cell}")
     more = f" and {len(rows) - NAMED_ROWS} more" if len(rows) > NAMED_ROWS else ""
-    return ", ".join(words) + more
+    return NamedRows(places=", ".join(words) + more, dates=", ".join(dates) + more if dates else "")
 
 
 def _each_unit(
@@ -121,9 +124,9 @@ def _each_unit(
     for unit, rows in sheet.by_unit(mask):
         labels = sheet.labels[unit]
         size = sheet.start[unit + 1] - sheet.start[unit]
-        text = f"column {column.name}: {len(rows)} of {size} cells are {words}; "
-        text += name_rows(sheet, rows, column, quote=quote)
-        yield about_unit(rule, labels, text, column=column.name, severity=severity)
+        text = f"column {column.name}: {len(rows)} of {size} cells are {words}"
+        named = name_rows(sheet, rows, column, quote=quote)
+        yield about_unit(rule, labels, text, column=column.name, severity=severity, rows=named)
 
 
 def _out_of_range(sheet: ParsedTable, column: Column) -> Iterator[Finding]:
@@ -201,5 +204,5 @@ def _labels(sheet: ParsedTable, data: config.Data) -> Iterator[Finding]:
                 rows = np.arange(sheet.start[unit], sheet.start[unit + 1])
                 fault = "is empty" if label == "" else "holds a NUL character"
                 rule = "key_empty" if label == "" else "key_nul"
-                words = f"key {key} {fault}: name the unit; {name_rows(sheet, rows)}"
-                yield about_unit(rule, labels, words, column=key)
+                words = f"key {key} {fault}: name the unit"
+                yield about_unit(rule, labels, words, column=key, rows=name_rows(sheet, rows))

@@ -26,6 +26,14 @@ class Finding:
     """Column of the table, None where no single column is meant."""
     message: str
     """What is wrong, where, and the remedy."""
+    kept: str = ""
+    """What the unit's result says of it: the message with dates in place of the table's rows, which rows of other
+    units move. Empty where the message names no row."""
+
+    @property
+    def statement(self) -> str:
+        """The message as it becomes part of a result."""
+        return self.kept or self.message
 
 
 def findings_table(findings: Iterable[Finding]) -> pa.Table:
@@ -42,6 +50,16 @@ def findings_table(findings: Iterable[Finding]) -> pa.Table:
     )
 
 
+@dataclass(frozen=True)
+class NamedRows:
+    """Rows of a table in words."""
+
+    places: str
+    """By file and line, with the date."""
+    dates: str
+    """By date only; empty where none of them has one."""
+
+
 def about_unit(
     rule: str,
     labels: tuple[str, ...],
@@ -49,10 +67,13 @@ def about_unit(
     *,
     column: str | None = None,
     severity: Severity = "error",
+    rows: NamedRows | None = None,
 ) -> Finding:
-    """A finding about one unit; `words` say what is wrong, where, and the remedy; its name leads them in."""
-    message = f"unit {unit_name(labels)}: {words}"
-    return Finding(rule=rule, severity=severity, unit=labels, column=column, message=message)
+    """A finding about one unit: `words` say what is wrong and the remedy, its name leads them in, `rows` say where."""
+    message = kept = f"unit {unit_name(labels)}: {words}"
+    if rows is not None:
+        message, kept = f"{message}; {rows.places}", f"{message}; {rows.dates}" if rows.dates else message
+    return Finding(rule=rule, severity=severity, unit=labels, column=column, message=message, kept=kept)
 
 
 def refusal(rule: str, message: str, column: str | None = None) -> TableError:

@@ -163,10 +163,10 @@ def _outliers(sheet: ParsedTable) -> Iterator[Finding]:
         name = sheet.kpi.name
         words = (
             f"column {name}: {counted(len(rows), 'outlier')}, up to {score[rows].max():.0f} robust deviations from the "
-            "rows around: correct them, or add a control for what happened then; "
-            f"{name_rows(sheet, rows, sheet.kpi, quote=True)}"
+            "rows around: correct them, or add a control for what happened then"
         )
-        yield _say(sheet, i, "kpi_outlier", "warning", name, words)
+        named = name_rows(sheet, rows, sheet.kpi, quote=True)
+        yield about_unit("kpi_outlier", sheet.labels[i], words, column=name, severity="warning", rows=named)
 
 
 def _columns_against_rows(sheet: ParsedTable, fitted: Bool[np.ndarray, " row"]) -> Iterator[Finding]:
