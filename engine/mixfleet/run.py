@@ -391,11 +391,19 @@ class SavedUnit:
         own = [pc.field(key) == label for key, label in self.labels.items()]
         return table.filter(functools.reduce(operator.and_, own))
 
-    def to_datatree(self) -> "xr.DataTree":
+    def to_datatree(self, *, full: bool = False) -> "xr.DataTree":
         """The unit as ArviZ and xarray know it: groups `posterior`, `sample_stats` (`lp`), `observed_data`.
 
         Status and reason are attributes of the tree and of its posterior, so that a quarantined unit says so
         wherever it is printed. Groups for which the run kept nothing are absent.
+
+        Args:
+            full: Also what ArviZ's `loo`, predictive checks and `psense` look at: `log_likelihood`, `log_prior`,
+                `posterior_predictive`, `prior` and `prior_predictive`. Data and predictions are then of the weeks that
+                were fitted. A pooled unit's prior is its group's, and has no groups here.
+
+        Raises:
+            RunError: The full tree of a run that kept no draws or no table.
         """
         import xarray as xr  # takes a second, and tables are read without it
 
@@ -412,6 +420,13 @@ class SavedUnit:
         if weekly.num_rows:
             dates = weekly["date"].to_numpy().astype("datetime64[ns]")
             groups["observed_data"] = xr.Dataset({"kpi": ("date", weekly["kpi"].to_numpy())}, {"date": dates})
+        if full:
+            from mixfleet.analysis.inference_groups import inference_groups  # draws of curves need jax
+
+            fleet = self.run.fleet(draws=1)
+            if "posterior" in groups:
+                place = [unit.labels for unit in fleet.units].index(tuple(self.labels.values()))
+                groups |= inference_groups(fleet, place, groups["posterior"])
         return xr.DataTree.from_dict(groups)
 
 

@@ -9,7 +9,7 @@ References:
     Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling, arXiv:1507.02646.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -18,14 +18,13 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mixfleet.analysis.posterior_draws import Fleet
-from mixfleet.config import Spec
 from mixfleet.data import scaling
 from mixfleet.data.panel import Unit
 from mixfleet.data.scaling import MEDIA_POWERS, Scale
 from mixfleet.models import baseline
-from mixfleet.models.priors.families import FAMILIES
 from mixfleet.posterior.counterfactual import decompose, value_weights
 from mixfleet.posterior.importance import BAD_TAIL, pareto_smoothed
+from mixfleet.posterior.log_densities import log_prior_of
 from mixfleet.posterior.unit_series import UnitSeries
 
 __all__ = ["LINKS", "Link", "UnitLinks", "changes", "why_not"]
@@ -179,9 +178,10 @@ def _log_prior(
         for i, name in enumerate(spec.model.channel_parameters[:-1]):
             if spec.model.has(name, channel):
                 value = series.shape[i, c] * (own.media[c] / scale.media[c]) ** MEDIA_POWERS.get(name, 0)
-                total += _log_density(spec, name, labels, channel, value)
-        total += _log_density(spec, "effect", labels, channel, series.effect[c] / scale.kpi)
-    total += _log_density(spec, "noise", labels, None, series.observation[0] / scale.kpi)
+                total += log_prior_of(spec.prior.distribution(name, unit=labels, channel=channel), value)
+        effect = spec.prior.distribution("effect", unit=labels, channel=channel)
+        total += log_prior_of(effect, series.effect[c] / scale.kpi)
+    total += log_prior_of(spec.prior.distribution("noise", unit=labels), series.observation[0] / scale.kpi)
     coefficients = _on_scale(fleet, unit, series, scale)
     varies = np.ones(len(coefficients), bool)
     varies[len(varies) - len(scale.control_varies) :] = scale.control_varies
@@ -209,12 +209,3 @@ def _on_scale(fleet: Fleet, unit: Unit, series: UnitSeries, scale: Scale) -> Flo
         return np.full(found.shape, np.nan)
     found[len(found) - linear :] *= scale.control_sd[:, None]
     return found / scale.kpi
-
-
-def _log_density(
-    spec: Spec, parameter: str, labels: Mapping[str, str], channel: str | None, values: Float[np.ndarray, " draw"]
-) -> Float[np.ndarray, " draw"]:
-    prior = spec.prior.distribution(parameter, unit=labels, channel=channel)
-    if prior.family == "fixed":
-        return np.zeros(len(values))
-    return FAMILIES[prior.family].frozen(**prior.hyperparameters).logpdf(values)

@@ -13,7 +13,15 @@ from mixfleet.models.media.term import MediaTerm
 from mixfleet.models.priors.moments import DRAWS, moments, prior_sample
 from mixfleet.posterior.counterfactual import contributions, decompose
 
-__all__ = ["Drawn", "PriorResponse", "prior_contributions", "prior_response", "strength_moments"]
+__all__ = [
+    "Drawn",
+    "PriorResponse",
+    "prior_contributions",
+    "prior_response",
+    "prior_shapes",
+    "strength_moments",
+    "strength_response",
+]
 
 Drawn = Mapping[str, Float[np.ndarray, "channel sample"]]
 """Draws in place of those of a unit's own prior, by parameter; under `effect` of what the strengths' priors are on."""
@@ -41,11 +49,11 @@ def prior_response(
     Where the prior is on what a channel brings, the effect is what brings so much with the curve of the same draw.
     """
     measure, (a, b, c) = _measures(member, ITS_OWN), member.strength.rows[:, :, None]
-    shape = _shapes(member, term, ITS_OWN)
+    shape = prior_shapes(member, term)
     share, *found = _responses(member, media, weights, shape, term)
     about = _about(member, media, _positive(member, share), shape, term)
     effect = np.exp((np.log(measure) - b * np.log(about) - c) / a) * member.scale.kpi
-    return PriorResponse(effect, effect * np.array(found))
+    return PriorResponse(effect, effect * np.reshape(found, (-1, *effect.shape)))
 
 
 def prior_contributions(
@@ -59,7 +67,7 @@ def prior_contributions(
     brought = np.exp((np.log(measure) - c) / a) * member.scale.kpi
     changed = _of_changes(member)
     if not b.all() or changed.any():
-        media, shape = member.arrays["media"], _shapes(member, term, drawn)
+        media, shape = member.arrays["media"], prior_shapes(member, term, drawn)
         response = _positive(member, _responses(member, media, np.zeros((len(media), 0)), shape, term)[0])
         # What all media bring goes with what a change of them does as the responses do.
         per_change = response / _about(member, media, response, shape, term)
@@ -67,7 +75,22 @@ def prior_contributions(
     return brought * member.arrays["active"][:, None]
 
 
-def _shapes(member: PreparedUnit, term: MediaTerm, drawn: Drawn) -> Float[np.ndarray, "parameter channel sample"]:
+def strength_response(
+    member: PreparedUnit, shape: Float[np.ndarray, "parameter channel sample"], term: MediaTerm
+) -> Float[np.ndarray, "channel sample"]:
+    """What the priors of strengths are about, of curves of effect one: the mean response, or its change.
+
+    With it a measure and an effect lead to one another as `models.strength` says.
+    """
+    media = member.arrays["media"]
+    mean = _responses(member, media, np.zeros((len(media), 0)), shape, term)[0]
+    return _about(member, media, _positive(member, mean), shape, term)
+
+
+def prior_shapes(
+    member: PreparedUnit, term: MediaTerm, drawn: Drawn = ITS_OWN
+) -> Float[np.ndarray, "parameter channel sample"]:
+    """Draws of the curves' parameters, on the model's scale."""
     shape = [
         drawn[name] if name in drawn else [prior_sample(prior, i, c) for c, prior in enumerate(row)]
         for i, (name, row) in enumerate(zip(term.parameters, member.priors, strict=True))

@@ -56,6 +56,10 @@ class _Folded:
     def ppf(self, probability: np.ndarray) -> np.ndarray:
         return self._t.ppf((1 + np.asarray(probability)) / 2)
 
+    def logpdf(self, values: np.ndarray) -> np.ndarray:
+        """Of values from zero up."""
+        return math.log(2) + self._t.logpdf(values)
+
     def mean(self) -> float:
         """Infinite for one degree of freedom and fewer."""
         if self._df <= 1:

@@ -1,0 +1,119 @@
+"""Log densities at kept draws: what a unit's prior says of each parameter, and the likelihood of each week.
+
+Draws come in the table's units, as they are kept. Densities are of the parameters that have priors: of a channel's
+strength that of the measure its prior is on, of the baseline that of its scaled columns.
+"""
+
+from collections.abc import Mapping
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.stats import norm
+
+from mixfleet.config import Model, Spec
+from mixfleet.config.priors import OBSERVATION_PARAMETERS, Distribution
+from mixfleet.data.panel import Panel, Unit
+from mixfleet.data.scaling import MEDIA_POWERS, Scale
+from mixfleet.models import baseline
+from mixfleet.models.batch import PreparedUnit
+from mixfleet.models.media import media_term
+from mixfleet.models.observation import OBSERVATIONS, SampledObservation
+from mixfleet.models.priors.families import FAMILIES
+from mixfleet.posterior.prior_draws import strength_response
+from mixfleet.posterior.unit_series import UnitSeries
+
+__all__ = ["Draws", "log_likelihood", "log_prior", "log_prior_of", "scaled_coefficients", "scaled_shapes"]
+
+Draws = Mapping[str, Float[np.ndarray, "draw ..."]]
+"""By variable, in the table's units."""
+
+
+def log_prior(member: PreparedUnit, draws: Draws, panel: Panel, spec: Spec) -> dict[str, Float[np.ndarray, "draw ..."]]:
+    """Log density of each parameter's prior at draws of an unpooled unit; a prior that is fixed has none.
+
+    Args:
+        member: The unit.
+        draws: Of every parameter.
+        panel: Names of keys and channels.
+        spec: Its priors.
+
+    Returns:
+        By variable, in the shape of its draws; under `effect` of what the strengths' priors are on.
+    """
+    names = dict(zip(panel.keys, member.unit.labels, strict=True))
+    term, scale, strength = media_term(spec.model, panel.channels), member.scale, member.strength
+    shape = scaled_shapes(draws, scale, spec.model)
+    found: dict[str, np.ndarray] = {}
+    for name, values, priors in zip(term.parameters, shape, member.priors, strict=True):
+        own = [
+            log_prior_of(prior, value) if spec.model.has(name, channel) else np.zeros(len(value))
+            for channel, prior, value in zip(panel.channels, priors, values, strict=True)
+        ]
+        if any(np.any(density != 0) for density in own):
+            found[name] = np.stack(own, axis=-1)
+    with jax.enable_x64(True):
+        response = strength_response(member, shape, term)
+    a, b, c = strength.rows[:, :, None]
+    measure = np.exp(a * np.log(draws["effect"].T / scale.kpi) + b * np.log(response) + c)
+    of_measures = map(log_prior_of, strength.distributions, measure)
+    found["effect"] = np.stack([*of_measures], axis=-1)
+    for name in OBSERVATION_PARAMETERS[spec.model.observation]:
+        unit = scale.kpi if name == "noise" else 1.0
+        found[name] = log_prior_of(spec.prior.distribution(name, unit=names), np.asarray(draws[name], float) / unit)
+    mean, sd = baseline.column_priors(spec.model, spec.data, spec.prior, names)
+    found["coefficients"] = norm.logpdf(scaled_coefficients(draws, scale), mean, sd)
+    return found
+
+
+def log_prior_of(prior: Distribution, values: Float[np.ndarray, " draw"]) -> Float[np.ndarray, " draw"]:
+    """Log density of a prior; zero where it is fixed, so that there is nothing to say."""
+    if prior.family == "fixed":
+        return np.zeros(len(values))
+    return FAMILIES[prior.family].frozen(**prior.hyperparameters).logpdf(np.asarray(values, float))
+
+
+def log_likelihood(
+    unit: Unit,
+    series: UnitSeries,
+    media: Float[np.ndarray, "week draw"],
+    weeks: Bool[np.ndarray, " week"],
+    model: Model,
+) -> Float[np.ndarray, "draw week"]:
+    """Log density of the KPI of the chosen weeks, one by one; lift tests are not in it.
+
+    Args:
+        unit: In the table's units.
+        series: Its data and draws.
+        media: What all channels together bring, from `counterfactual.weekly`; in log KPI under a log link.
+        weeks: The chosen ones, of all of the unit's.
+        model: Says what family the KPI has around its expectation.
+    """
+    count = len(weeks)
+    expected = np.einsum("tj,jd->td", series.design[:count], series.coefficients) + media[:count]
+    kpi = unit.kpi[weeks, None]
+    value = np.log(kpi) if series.log_link else kpi
+    family = OBSERVATIONS[model.observation]
+    if family.marginal:
+        found = norm.logpdf(value, expected[weeks], series.observation[0])
+    else:
+        with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
+            lanes = jnp.asarray(value), jnp.asarray(expected[weeks]), tuple(map(jnp.asarray, series.observation))
+            found = np.asarray(cast("SampledObservation", family).log_prob(*lanes))
+    return (found - np.log(kpi) if series.log_link else found).T
+
+
+def scaled_shapes(draws: Draws, scale: Scale, model: Model) -> Float[np.ndarray, "parameter channel draw"]:
+    """Parameters of the curves on the model's scale."""
+    names = model.channel_parameters[:-1]
+    own = [np.asarray(draws[name], float) / scale.media ** MEDIA_POWERS.get(name, 0) for name in names]
+    return np.moveaxis(np.array(own), 1, -1) if own else np.zeros((0, *draws["effect"].T.shape))
+
+
+def scaled_coefficients(draws: Draws, scale: Scale) -> Float[np.ndarray, "draw column"]:
+    """The baseline's coefficients on the model's scale."""
+    coefficients = np.array(draws["coefficients"], float)
+    coefficients[:, 0] -= scale.kpi_shift
+    return np.linalg.solve(scale.column_mixing(coefficients.shape[1]), coefficients.T).T
