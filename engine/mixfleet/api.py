@@ -28,10 +28,10 @@ from mixfleet.data.sources import TableSource
 from mixfleet.data.validation.finding import findings_table
 from mixfleet.errors import ConfigError
 from mixfleet.fitting.driver import fit_units
-from mixfleet.fitting.executor import Executor
+from mixfleet.fitting.executors.executor import Executor
+from mixfleet.fitting.executors.shards import collected, shard_folders
 from mixfleet.fitting.progress import OnEvent, notebook_listener
 from mixfleet.fitting.runner import execute, execute_shard
-from mixfleet.fitting.shards import collected, shard_folders
 from mixfleet.models import baseline
 from mixfleet.run import Run, open
 from mixfleet.simulation import fleet as simulate

@@ -10,7 +10,7 @@ from mixfleet.config import Channel, Data, Model, Output, RunConfig, Spec
 from mixfleet.data import scaling
 from mixfleet.data.panel import Panel, Rejection, Unit, unit_id
 from mixfleet.data.scaling import MEDIA_POWERS
-from mixfleet.fitting.executor import Executor
+from mixfleet.fitting.executors.executor import Executor
 from mixfleet.fitting.runner import execute
 from mixfleet.models import baseline
 from mixfleet.posterior.model_checks.check import ModelCheck, check_columns

@@ -11,7 +11,7 @@ from mixfleet.config import Channel, Data, Output, RunConfig, Spec
 from mixfleet.data.panel import Panel, Rejection, Unit, unit_id
 from mixfleet.data.validation.finding import Finding
 from mixfleet.fitting import runner
-from mixfleet.fitting.executor import Executor
+from mixfleet.fitting.executors.executor import Executor
 from mixfleet.posterior.unit_result import TABLES, UnitResult
 
 CHANNELS = ("tv", "search")

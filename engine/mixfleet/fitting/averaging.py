@@ -20,8 +20,8 @@ from jaxtyping import Float
 
 from mixfleet.config import Spec
 from mixfleet.data.panel import Panel, Unit, unit_id
-from mixfleet.fitting.carry import Base
-from mixfleet.fitting.executor import Executor
+from mixfleet.fitting.executors.carry import Base
+from mixfleet.fitting.executors.executor import Executor
 from mixfleet.fitting.progress import OnEvent, Progress
 from mixfleet.fitting.retries import status_from
 from mixfleet.models.batch import prepare

@@ -14,9 +14,9 @@ from mixfleet.config import Spec
 from mixfleet.data.frames import FrameKind
 from mixfleet.data.panel import Panel, unit_id
 from mixfleet.fitting import monitoring
-from mixfleet.fitting.executor import Executor
+from mixfleet.fitting.executors.executor import Executor
+from mixfleet.fitting.executors.shards import shard_of, sharded
 from mixfleet.fitting.progress import OnEvent, Progress
-from mixfleet.fitting.shards import shard_of, sharded
 from mixfleet.posterior.unit_result import UnitResult
 from mixfleet.storage.reader import RunReader, read_run
 from mixfleet.storage.run_folder import ResultStore, RunFolder, open_run_folder, open_shard_folder
@@ -94,7 +94,7 @@ def _averaging(panel: Panel, executor: Executor, devices: tuple[str, ...], folde
 
 
 def _carrying(path: str, panel: Panel, spec: Spec, executor: Executor, folder: RunFolder) -> Executor:
-    from mixfleet.fitting.carry import Base, carrying  # few fits have a base
+    from mixfleet.fitting.executors.carry import Base, carrying  # few fits have a base
 
     base = Base(read_run(path))
     same = base.same(panel, spec)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from mixfleet.config import Spec
 from mixfleet.data.panel import Panel, unit_id
 from mixfleet.errors import RunError
-from mixfleet.fitting.executor import Executor
+from mixfleet.fitting.executors.executor import Executor
 from mixfleet.fitting.progress import OnEvent
 from mixfleet.posterior.unit_result import DIAGNOSTICS, OPTIONAL_COLUMNS, TABLES, UnitResult, certified
 from mixfleet.storage.manifest import unit_fingerprints

@@ -7,7 +7,7 @@ from pathlib import Path
 from mixfleet.config import Spec
 from mixfleet.data.panel import Panel, unit_id
 from mixfleet.errors import RunError, counted
-from mixfleet.fitting.executor import Executor
+from mixfleet.fitting.executors.executor import Executor
 from mixfleet.fitting.progress import OnEvent
 from mixfleet.models.batch import padded_weeks
 from mixfleet.posterior.unit_result import UnitResult

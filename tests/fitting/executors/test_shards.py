@@ -8,8 +8,8 @@ import pytest
 from mixfleet.config import Pooling, Spec
 from mixfleet.data.panel import Panel, unit_id
 from mixfleet.errors import ConfigError, RunError
+from mixfleet.fitting.executors.shards import collected, shard_folders, shard_of
 from mixfleet.fitting.runner import execute, execute_shard
-from mixfleet.fitting.shards import collected, shard_folders, shard_of
 from tests.support.stub_engine import brands, engine, fleet, spec, tree_sha256
 
 PANEL = fleet(brands(23), [("z", "z")])
