@@ -228,7 +228,12 @@ def _drawn(
         effect, contribution = parameters.strength / mean_response, parameters.strength
     s2 = parameters.observation[0] ** 2
     total = s2 + own.variance
-    white = library.moveaxis(numbers, 1, 0).reshape(projection.shape)
+    # The second half of the chains has the first half's numbers with the other sign (Hammersley, Morton 1956,
+    # doi:10.1017/S0305004100031455): means over draws of what only the prior knows, such as a control that first moves
+    # in a forecast, have next to no Monte Carlo error.
+    half = numbers[..., : chains // 2]
+    mirrored = library.concatenate([half, -half, numbers[..., 2 * (chains // 2) :]], axis=-1)
+    white = library.moveaxis(mirrored, 1, 0).reshape(projection.shape)
     along = library.sqrt(own.variance) * projection / total + library.sqrt(s2 / total) * white
     if structure.layout.coefficients is not None:
         along = projection
