@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mixfleet.simulation import fleet as simulate
 
 __all__ = [
+    "Business",
     "Channel",
     "Compute",
     "Data",

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 import jax
 import pyarrow as pa
 
+from mixfleet.analysis.selectors import by_unit
 from mixfleet.config import (
     GROUPS,
+    Business,
     Data,
     Model,
     Pooling,
@@ -167,7 +169,8 @@ def fit_inputs(table: TableSource | None, settings: Spec, experiments: TableSour
     """What `fit` fits.
 
     Raises:
-        ConfigError: A term of the baseline cannot have its dates, or does not go with a unit.
+        ConfigError: A term of the baseline cannot have its dates, or does not go with a unit; or `business` names what
+            the table does not have.
         TableError: The table cannot be read at all, or lacks a column; or a lift test cannot be used.
     """
     truth = None
@@ -177,7 +180,16 @@ def fit_inputs(table: TableSource | None, settings: Spec, experiments: TableSour
         table, truth, experiments = simulated.table, simulated.truth, simulated.experiments
         settings = replace(settings, data=_simulated_data(settings.data, simulated.data))
     panel = checked_panel(table, settings, experiments)
+    _check_business(panel, settings.business)
     return FitInputs(panel, replace(settings, model=baseline.fitting(settings.model, panel)), truth)
+
+
+def _check_business(panel: Panel, business: Business) -> None:
+    """Refuses money that names no unit of the table or says nothing about one, before hours are spent on a fit."""
+    fitted, rejected = ([unit.labels for unit in units] for units in (panel.units, panel.rejected))
+    for name in ("margin", "customer_value", "rates"):
+        if numbers := getattr(business, name):
+            by_unit(numbers, panel.keys, fitted, absent=rejected, key=f"business.{name}")
 
 
 def check(

@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixfleet.analysis.economics import EconomicsOptions
+from mixfleet.analysis.economics import Economics, EconomicsOptions
+from mixfleet.analysis.exchange_rates import unit_rates
 from mixfleet.analysis.posterior_draws import Fleet, read_fleet
+from mixfleet.config import Business, build, to_mapping
 from mixfleet.data.formats.parquet_file import ParquetTooLarge, read_parquet
 from mixfleet.data.frames import FrameKind, to_frame
 from mixfleet.errors import ConfigError, RunError, counted
@@ -97,6 +99,32 @@ class Run:
         return self._reader.keeps_draws
 
     @property
+    def business(self) -> Business:
+        """What a KPI and a currency are worth, and when a year begins: what report, plan and export rest on.
+
+        Raises:
+            RunError: What was said of it after the fit cannot be read.
+        """
+        return self._reader.business
+
+    def keep(self, **business: Any) -> "Run":
+        """The same run with these business settings in place of those it has, which are kept in its folder.
+
+        Args:
+            **business: Fields of `mixfleet.config.Business`; what is not named stays.
+
+        Raises:
+            ConfigError: A setting is wrong, names a unit that the run does not have, or says nothing about one.
+            RunError: They cannot be written.
+        """
+        kept = build(Business, {**to_mapping(self.business), **business}, key="business")
+        labels = self._reader.labels()
+        Economics.of(kept).per_kpi(self._reader.keys, labels)
+        unit_rates(kept.rates, self._reader.keys, labels, key="business.rates")
+        self._reader.keep_business(kept)
+        return replace(self)
+
+    @property
     def keeps_tests(self) -> bool:
         """Whether lift tests were fitted and draws were kept, so that `insight.experiments` can compare them."""
         return self._reader.keeps_tests and self._reader.keeps_draws
@@ -152,7 +180,9 @@ class Run:
         # Starts jax, in which response curves are evaluated; tables are read without it.
         from mixfleet.analysis.insight import Insight
 
-        return Insight(fleet=self.fleet(), tables=self.table, frame=self.frame)
+        fleet, kept = self.fleet(), Economics.of(self.business)
+        insight = Insight(fleet=fleet, tables=self.table, frame=self.frame)
+        return insight.valued(**{name: getattr(kept, name) for name in ("margin", "customer_value", "retention")})
 
     @property
     def plot(self) -> "Plots":
@@ -177,6 +207,24 @@ class Run:
         plan = plan_budget(self.fleet(), **request)
         totals = {**plan.totals, "result_sha256": self.manifest["result_sha256"]}
         return replace(plan, totals=totals, frame=self.frame)
+
+    def finance(self, plan: "Plan | None" = None, by: Sequence[str] = ()) -> Any:
+        """A plan beside today's spend continued and last year, in lines that add up; see `budgeting.finance.finance`.
+
+        Args:
+            plan: By default the one in the run's folder, or else the usual one.
+            by: Key columns to sum by; by default all is one sum.
+
+        Raises:
+            ConfigError: There is nothing to plan.
+            RunError: As for `insight`.
+        """
+        from mixfleet.budgeting.finance import finance
+
+        plan = plan or self._plan(self.insight, self.business.rates)
+        if plan is None:
+            raise ConfigError("there is nothing to plan: no spend, or no certified unit", key="finance")
+        return to_frame(finance(plan, self.insight, by), self.frame)
 
     def summary(self, plan: "Plan | None" = None, **economics: Unpack[EconomicsOptions]) -> "Summary":
         """The run in four sentences, and pass, review or fail with reasons; its text is what `mixfleet fit` prints.
@@ -213,9 +261,9 @@ class Run:
         """
         from mixfleet.reporting.html import compose_report
 
-        insight = replace(self.insight.valued(**economics), frame="pyarrow")
+        insight, rates = replace(self.insight.valued(**economics), frame="pyarrow"), rates or self.business.rates
         path = Path(out) if out is not None else self.path / "report.html"
-        plan = self._plan(insight, rates or {})
+        plan = self._plan(insight, rates)
         page = compose_report(insight, self.table, self.manifest, plan, self._forecast())
         atomic_files.make_folder(path.parent)
         atomic_files.remove_abandoned(path)
@@ -293,10 +341,10 @@ class Run:
         """
         from mixfleet.reporting.workbook import front_sheets, plan_tables
 
-        insight = self.insight.valued(**economics)
-        plan, forecast = self._plan(insight, rates or {}), self._forecast()
+        insight, rates = self.insight.valued(**economics), rates or self.business.rates
+        plan, forecast = self._plan(insight, rates), self._forecast()
         front = front_sheets(self.summary(plan, **economics), self.manifest) if kind == "xlsx" else {}
-        planned = {} if plan is None else plan_tables(plan)
+        planned = {} if plan is None else plan_tables(plan, insight)
         found = {} if forecast is None else {"forecast": forecast}
         if (changes := self._changes()) is not None:
             found |= {"changes": changes.roi, "change_links": changes.links, "changed_units": changes.units}
@@ -323,7 +371,8 @@ class Run:
         Raises:
             RunError: The run kept no draws, or an older version made it that did not keep the table.
         """
-        return read_fleet(self._reader, draws, summed=self.summed)
+        fleet = read_fleet(self._reader, draws, summed=self.summed)
+        return replace(fleet, spec=replace(fleet.spec, business=self.business))
 
     def table(self, name: str) -> pa.Table:
         """A summary table as Arrow, by file name without suffix.

@@ -164,3 +164,17 @@ def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     result = call("report", tmp_path)
     assert result.exit_code == 2
     assert "no run folder" in result.output
+
+
+def test_money_is_kept_with_a_run_on_the_command_line(run: Run) -> None:
+    try:
+        money = ("--margin", "0.4", "--rate", "market=FR:0.5", "--rate", "1")
+        found = answer(call("business", run.path, *money, "--json"))
+        assert found["rates"] == {"market=FR": 0.5, "all": 1.0}
+        planned = answer(call("budget", run.path, "--out", run.path / "b", "--json"))
+        assert planned["maximise"] == "profit"
+        shown = call("business", run.path)
+        assert "margin: {'all': 0.4}" in shown.output
+        assert "customer_value: not said" in shown.output
+    finally:
+        (run.path / "business.json").unlink(missing_ok=True)

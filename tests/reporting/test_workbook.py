@@ -25,8 +25,8 @@ def test_a_workbook_begins_with_the_answer(run: Run, tmp_path: Path) -> None:
     finally:
         shutil.rmtree(run.path / "budget")
     book = openpyxl.load_workbook(path)
-    assert book.sheetnames[:8] == [
-        *("cover", "summary", "plan", "plan_by_week"),
+    assert book.sheetnames[:11] == [
+        *("cover", "summary", "plan", "finance", "finance_by_brand", "finance_by_market", "plan_by_week"),
         *("plan_frontier", "plan_experiments", "roi", "status"),
     ]
     said = [row[1].value for row in book["summary"].iter_rows(min_row=2)]
@@ -36,6 +36,7 @@ def test_a_workbook_begins_with_the_answer(run: Run, tmp_path: Path) -> None:
     assert (cover["data from"], cover["brand"]) == ("2023-11-06", "acme, bolt, core")
     for sheet, column, expected in (
         ("plan", "spend_plan", plan.table()),
+        ("finance", "plan", run.finance(plan)),
         ("roi", "mean", run.roi()),
         ("returns_total", "q05", run.insight.returns(by=())),
     ):

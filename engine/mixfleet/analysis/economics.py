@@ -1,6 +1,6 @@
 """What a KPI earns - a margin, or what a new customer brings over time - and what media are worth by it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mixfleet.analysis.selectors import ALL, by_unit
-from mixfleet.config import Data
+from mixfleet.config import Business, Data
 from mixfleet.errors import ConfigError
 from mixfleet.posterior.statistics import statistics
 
@@ -59,6 +59,12 @@ class Economics:
         if not len(self.retention) or not all(0 < share <= 1 for share in self.retention):
             raise ConfigError(f"must be shares above 0 and up to 1, is {self.retention}", key="economics.retention")
 
+    @staticmethod
+    def of(business: Business) -> "Economics":
+        """What the settings of a run say."""
+        margin, value = business.margin or None, business.customer_value or None
+        return Economics(margin=margin, customer_value=value, retention=business.retention)
+
     @property
     def given(self) -> tuple[str, ...]:
         """What there is: margin, customer_value, both or none."""
@@ -83,8 +89,15 @@ class Economics:
         found = {"margin": PROFIT_MEASURES, "customer_value": CUSTOMER_MEASURES}
         return {name: text for one in self.given for name, text in found[one].items()}
 
-    def per_kpi(self, keys: Sequence[str], units: Sequence[tuple[str, ...]]) -> Float[np.ndarray, "unit given"]:
+    def per_kpi(
+        self, keys: Sequence[str], units: Sequence[tuple[str, ...]], absent: Collection[tuple[str, ...]] = ()
+    ) -> Float[np.ndarray, "unit given"]:
         """Money that one KPI earns in each unit, by what is given; a customer's over all periods.
+
+        Args:
+            keys: Key columns.
+            units: Labels of the units.
+            absent: Labels of others of the table, which a selector may name too.
 
         Raises:
             ConfigError: A selector cannot be read or fits no unit, or a unit fits none.
@@ -92,7 +105,8 @@ class Economics:
         factors = {"margin": 1.0, "customer_value": float(np.sum(self.retention))}
         found = np.empty((len(units), len(self.given)))
         for i, name in enumerate(self.given):
-            found[:, i] = by_unit(self._numbers(name), keys, units, key=f"economics.{name}") * factors[name]
+            numbers, key = self._numbers(name), f"economics.{name}"
+            found[:, i] = by_unit(numbers, keys, units, absent=absent, key=key) * factors[name]
         return found
 
     def measure(

@@ -1,6 +1,6 @@
 """What money of each unit is in the currency of a plan."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -12,7 +12,12 @@ __all__ = ["unit_rates"]
 
 
 def unit_rates(
-    rates: Mapping[str, float], keys: Sequence[str], units: Sequence[tuple[str, ...]], *, key: str
+    rates: Mapping[str, float],
+    keys: Sequence[str],
+    units: Sequence[tuple[str, ...]],
+    *,
+    absent: Collection[tuple[str, ...]] = (),
+    key: str,
 ) -> Float[np.ndarray, " unit"]:
     """The common currency per currency of each unit; one where no rates are given.
 
@@ -20,6 +25,7 @@ def unit_rates(
         rates: Selector ("market=US", or "all") to rate; the last one that fits a unit holds.
         keys: Key columns.
         units: Labels of each unit.
+        absent: Labels of others of the table, which a selector may name too.
         key: What to call the rates in errors.
 
     Raises:
@@ -28,4 +34,4 @@ def unit_rates(
     for selector, rate in rates.items():
         if not 0 < rate < np.inf:
             raise ConfigError(f"{selector}: must be above zero, is {rate}", key=key)
-    return by_unit(rates, keys, units, key=key) if rates else np.ones(len(units))
+    return by_unit(rates, keys, units, absent=absent, key=key) if rates else np.ones(len(units))

@@ -12,6 +12,7 @@ from typing import Any, Unpack
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from jaxtyping import Float
 
 from mixfleet.analysis.aggregate import Aggregation, Totals, keep
 from mixfleet.analysis.breakdown import read_by, subjects
@@ -74,16 +75,22 @@ class Insight:
     def valued(self, **economics: Unpack[EconomicsOptions]) -> "Insight":
         """The same with profit by a margin, LTV:CAC and payback by a customer's value; see `Economics` for the fields.
 
+        What is not given is as kept with the run.
+
         Raises:
             ConfigError: A number is no money or no share, not every unit has one, or a customer's value is given where
                 the KPI is revenue.
         """
-        given = Economics(**economics)
+        given = replace(self.economics, **economics)
         if given == self.economics:
             return self
         given.check_kpi(self.fleet.spec.data)
-        given.per_kpi(self.fleet.keys, [unit.labels for unit in self.fleet.units])
+        self._per_kpi(given)
         return replace(self, economics=given, _ledgers={})
+
+    def _per_kpi(self, economics: Economics) -> Float[np.ndarray, "unit given"]:
+        labels = [unit.labels for unit in self.fleet.units]
+        return economics.per_kpi(self.fleet.keys, labels, self.fleet.missing)
 
     def contributions(self, by: Any = None, period: Any = "all") -> Any:
         """KPI by channel, by component of the baseline and by treatment, its share of the KPI that came, and weeks.
@@ -197,7 +204,7 @@ class Insight:
         of weeks (`weeks_before`, `weeks_after`; of a group unit-weeks) all is per week, as the column `per` says; where
         one of them holds none there is no number.
         """
-        windows = read_period([before, after], [unit.dates for unit in self.fleet.units])
+        windows = self._windows([before, after])
         first, then = (0, 1) if np.datetime64(before[0]) <= np.datetime64(after[0]) else (1, 0)
         names = (*self.fleet.channels, *components(self.fleet.spec.model, self.fleet.spec.data), "unexplained")
 
@@ -229,7 +236,7 @@ class Insight:
         and `beyond` those that go far outside what the fit has seen, of which its priors tell.
         """
         future = forecast.look_further(self.fleet, plan, controls, weeks)
-        windows = read_period(period, [unit.dates[-future.fleet.ahead :] for unit in future.fleet.units])
+        windows = self._windows(period, [unit.dates[-future.fleet.ahead :] for unit in future.fleet.units])
         parts = components(self.fleet.spec.model, self.fleet.spec.data)
         kinds = ["channel"] * len(self.fleet.channels) + self._kinds(parts) + ["total"] * 2
         axes = {"period": windows.names, "component": (*self.fleet.channels, *parts, "expected", "kpi")}
@@ -408,8 +415,9 @@ class Insight:
             long_table.add(head, {"period": windows.names}, {**summary[measure], "spend": spend}, where=spend > 0)
         return self._framed(long_table.table())
 
-    def _windows(self, period: Any) -> Windows:
-        return read_period(period, [unit.dates for unit in self.fleet.units])
+    def _windows(self, period: Any, dates: Sequence[np.ndarray] | None = None) -> Windows:
+        every = [unit.dates for unit in self.fleet.units] if dates is None else dates
+        return read_period(period, every, self.fleet.spec.business.fiscal_year_start)
 
     def _kinds(self, parts: Sequence[str]) -> list[str]:
         """Of components beside the channels: treatments, and what is not decided."""
@@ -425,7 +433,7 @@ class Insight:
         with_returns, key = ((windows.names, flag, tuple(groupings)) for flag in (True, returns))
         summarise = partial(appraise, economics=self.economics)
         if with_returns not in self._ledgers and key not in self._ledgers:
-            rates = self.economics.per_kpi(self.fleet.keys, [unit.labels for unit in self.fleet.units])
+            rates = self._per_kpi(self.economics)
             self._ledgers[key] = keep(self.fleet, windows, groupings, summarise, returns=returns, rates=rates)
         return subjects(self.fleet, columns, self._ledgers.get(with_returns) or self._ledgers[key], summarise)
 

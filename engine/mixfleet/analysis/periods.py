@@ -25,6 +25,8 @@ class Windows:
     """One of `PERIODS`, or `custom`."""
     names: tuple[str, ...]
     """E.g. 2026, 2026-Q3, 2026-07, the date of the week, or 2026-01-01..2026-03-31."""
+    year_starts: int = 1
+    """Month in which a year begins."""
     limits: tuple[tuple[np.datetime64, np.datetime64], ...] = ()
     """First and last day of each window of kind `custom`."""
 
@@ -37,15 +39,17 @@ class Windows:
             for i, (first, last) in enumerate(self.limits):
                 found[(dates >= first) & (dates <= last)] = i
             return found
-        return np.searchsorted(np.array(self.names), _names(dates, self.kind))
+        return np.searchsorted(np.array(self.names), _names(dates, self.kind, self.year_starts))
 
 
-def read_period(period: Any, dates: Sequence[Shaped[np.ndarray, " week"]]) -> Windows:
+def read_period(period: Any, dates: Sequence[Shaped[np.ndarray, " week"]], year_starts: int = 1) -> Windows:
     """The windows that `period` means for units with these dates.
 
     Args:
         period: One of `PERIODS`; a pair of days (ISO text, date or datetime64), first and last; or a list of pairs.
         dates: Dates of every unit.
+        year_starts: Month in which a year begins. Years and quarters of other years than the calendar's are named for
+            the calendar year in which they end: FY2026, FY2026-Q1.
 
     Raises:
         ConfigError: It is none of these, or pairs overlap.
@@ -58,7 +62,8 @@ def read_period(period: Any, dates: Sequence[Shaped[np.ndarray, " week"]]) -> Wi
         if period == WHOLE:
             return Windows(kind=WHOLE, names=(WHOLE,))
         every = np.unique(np.concatenate(dates)) if dates else np.zeros(0, "M8[D]")
-        return Windows(kind=period, names=tuple(np.unique(_names(every, period)).tolist()))
+        names = tuple(np.unique(_names(every, period, year_starts)).tolist())
+        return Windows(kind=period, names=names, year_starts=year_starts)
     pairs = list(period)
     if len(pairs) == 2 and not isinstance(pairs[0], list | tuple):
         pairs = [tuple(pairs)]
@@ -76,14 +81,16 @@ def _day(value: Any) -> np.datetime64:
         raise ConfigError(f"{value!r} is no day such as 2026-03-31", key="period") from error
 
 
-def _names(dates: np.ndarray, kind: str) -> np.ndarray:
+def _names(dates: np.ndarray, kind: str, year_starts: int) -> np.ndarray:
     days = dates.astype("datetime64[D]")
     if kind == "week":
         return days.astype(str)
-    if kind == "year":
-        return days.astype("datetime64[Y]").astype(str)
     months = days.astype("datetime64[M]")
     if kind == "month":
         return months.astype(str)
-    quarter = months.astype(int) % 12 // 3 + 1
-    return np.char.add(np.char.add(days.astype("datetime64[Y]").astype(str), "-Q"), quarter.astype(str))
+    fiscal = months + (13 - year_starts) % 12
+    years = np.char.add("FY" if year_starts > 1 else "", fiscal.astype("datetime64[Y]").astype(str))
+    if kind == "year":
+        return years
+    quarter = fiscal.astype(int) % 12 // 3 + 1
+    return np.char.add(np.char.add(years, "-Q"), quarter.astype(str))

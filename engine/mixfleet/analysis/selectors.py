@@ -1,18 +1,15 @@
 """Which rows of a table somebody means, as column=label,column=label."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from mixfleet.config.business import ALL
 from mixfleet.errors import ConfigError
 
 __all__ = ["ALL", "by_unit", "read_selector"]
-
-ALL = "all"
-"""The selector that everything fits."""
-
 
 _PAIR = re.compile(r'\s*([^=,"]+?)\s*=\s*(?:"([^"]*)"|(.*?))\s*(?:,(?=[^=,]+=)|$)', re.DOTALL)
 """A comma ends a label only where another column follows it, so that labels with commas need no quotes."""
@@ -42,16 +39,28 @@ def read_selector(text: str, *, key: str) -> dict[str, str]:
 
 
 def by_unit(
-    numbers: Mapping[str, float], keys: Sequence[str], units: Sequence[tuple[str, ...]], *, key: str
+    numbers: Mapping[str, float],
+    keys: Sequence[str],
+    units: Sequence[tuple[str, ...]],
+    *,
+    absent: Collection[tuple[str, ...]] = (),
+    key: str,
 ) -> Float[np.ndarray, " unit"]:
     """The number of each unit: that of the last selector that fits it.
+
+    Args:
+        numbers: By selector.
+        keys: Key columns.
+        units: Labels of the units.
+        absent: Labels of others of the table, which a selector may name too.
+        key: What to call the numbers in errors.
 
     Raises:
         ConfigError: A selector cannot be read or fits no unit, or a unit fits none.
     """
     found = np.full(len(units), np.nan)
     for selector, number in numbers.items():
-        found[_fits(selector, keys, units, key=key)] = number
+        found[_fits(selector, keys, (*units, *absent), key=key)[: len(units)]] = number
     if len(left := np.flatnonzero(np.isnan(found))):
         raise ConfigError(f'says nothing about {" / ".join(units[left[0]])}; "{ALL}" is every unit', key=key)
     return found

@@ -58,7 +58,8 @@ class Plan:
     marginal ROI, and what is binding. A unit that is not certified keeps its spend and has no outcome, and so does a
     channel whose credit notes outweigh its spend; a unit that is closed is not there."""
     weekly: pa.Table
-    """One row per unit, channel and coming week: keys, status, channel, date, spend in the unit's currency."""
+    """One row per unit, channel and coming week: keys, status, channel, date, spend and today's spend continued, in the
+    unit's currency."""
     totals: dict[str, Any]
     """Of all planned cells together: see `make_plan`."""
     extra: Mapping[str, pa.Table] = field(default_factory=dict)
@@ -286,9 +287,13 @@ def _weekly(spend_outcome: SpendOutcome, decision: Decision) -> pa.Table:
     names = {
         name: np.repeat(np.array(values, object), spend_outcome.weeks) for name, values in spend_outcome.names().items()
     }
-    own = (decision.weekly / spend_outcome.rate[spend_outcome.unit][:, None]).reshape(-1)
+    rate = spend_outcome.rate[spend_outcome.unit][:, None]
+    own, today = (
+        (weekly / rate).reshape(-1)
+        for weekly in (decision.weekly, spend_outcome.pattern * spend_outcome.today[:, None])
+    )
     converted = {"spend_converted": decision.weekly.reshape(-1)} if spend_outcome.converted else {}
-    return pa.table({**names, "date": pa.array(days, pa.date32()), "spend": own, **converted})
+    return pa.table({**names, "date": pa.array(days, pa.date32()), "spend": own, **converted, "spend_today": today})
 
 
 def _row(draws: Float[np.ndarray, " draw"]) -> dict[str, float]:

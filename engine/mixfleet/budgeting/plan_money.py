@@ -22,11 +22,9 @@ def usual_request(insight: Insight, rates: Mapping[str, float]) -> BudgetOptions
     Raises:
         ConfigError: A rate is none, a selector fits no unit, or a unit has no rate.
     """
-    unit_rates(rates, insight.fleet.keys, [unit.labels for unit in insight.fleet.units], key=RATES)
-    margin = insight.economics.margin
-    request: BudgetOptions = {"rates": rates}
-    if margin is not None:
-        request |= {"maximise": "profit", "margin": margin}
+    fleet, margin = insight.fleet, insight.economics.margin
+    unit_rates(rates, fleet.keys, [unit.labels for unit in fleet.units], absent=fleet.missing, key=RATES)
+    request: BudgetOptions = {"rates": rates, "maximise": "outcome" if margin is None else "profit", "margin": margin}
     BudgetRequest(**request)
     return request
 
@@ -39,8 +37,10 @@ def money_notes(plan: Plan, insight: Insight, rates: Mapping[str, float]) -> lis
     """
     units = [unit.labels for unit in insight.fleet.units]
     keys, given = insight.fleet.keys, insight.economics.given
-    margins = insight.economics.per_kpi(keys, units)[:, given.index("margin")] if "margin" in given else None
-    rate = unit_rates(rates, keys, units, key=RATES) if rates else None
+    absent = insight.fleet.missing
+    worth = insight.economics.per_kpi(keys, units, absent)
+    margins = worth[:, given.index("margin")] if "margin" in given else None
+    rate = unit_rates(rates, keys, units, absent=absent, key=RATES) if rates else None
     return [*_about_margins(plan, insight, margins), *_about_rates(plan, insight, rate)]
 
 

@@ -15,6 +15,7 @@ from mixfleet.budgeting.plan import Plan, make_plan
 from mixfleet.budgeting.problem import Problem
 from mixfleet.budgeting.request import BudgetOptions, BudgetRequest
 from mixfleet.budgeting.value_of_information import experiment_values
+from mixfleet.config import Business
 from mixfleet.errors import ConfigError
 
 __all__ = ["plan_budget"]
@@ -35,7 +36,7 @@ def plan_budget(fleet: Fleet, **request: Unpack[BudgetOptions]) -> Plan:
         near = difflib.get_close_matches(unknown[0], known, n=1)
         remedy = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
         raise ConfigError(f"unknown option; {remedy}", key=f"budget.{unknown[0]}")
-    asked = BudgetRequest(**request)
+    asked = BudgetRequest(**_completed(request, fleet.spec.business))
     if fleet.spec.model.link == "log":
         raise ConfigError(
             "log makes channels multiply each other, of which no plan knows yet: see curves and counterfactual returns",
@@ -51,12 +52,25 @@ def plan_budget(fleet: Fleet, **request: Unpack[BudgetOptions]) -> Plan:
     return replace(plan, extra=extra)
 
 
+def _completed(request: BudgetOptions, kept: Business) -> BudgetOptions:
+    """The request with what the run knows of money where the request does not say it."""
+    found: BudgetOptions = {"rates": kept.rates, **request}
+    if not kept.margin:
+        return found
+    by_total = request.get("aim", "mean") == "mean" or request.get("total") is not None
+    said = ("maximise", "margin", "target_roi", "target_marginal_roi", "target_outcome")
+    profit = request.get("maximise") == "profit" and request.get("margin") is None
+    if profit or (by_total and all(request.get(name) is None for name in said)):
+        found |= {"maximise": "profit", "margin": kept.margin}
+    return found
+
+
 def _spend_outcome(fleet: Fleet, asked: BudgetRequest) -> SpendOutcome:
     units = [unit.labels for unit in fleet.units]
-    rate = unit_rates(asked.rates, fleet.keys, units, key="budget.rates")
+    rate = unit_rates(asked.rates, fleet.keys, units, absent=fleet.missing, key="budget.rates")
     worth = None
     if asked.maximise == "profit":
-        worth = Economics(margin=asked.margin).per_kpi(fleet.keys, units)[:, 0] * rate
+        worth = Economics(margin=asked.margin).per_kpi(fleet.keys, units, fleet.missing)[:, 0] * rate
     elif asked.maximise == "kpi":
         worth = np.ones(len(units))
     return outcome_of_spend(fleet, asked.weeks, even=asked.flighting == "even", rate=rate, worth=worth)

@@ -100,11 +100,12 @@ class BudgetRequest:
     """Selector to the least spend of each of its cells that is not off; off it can be where its limits let it."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Selector of units ("market=US", "all") to the plan's currency per currency of theirs. Every unit needs one;
-    without any, all money is of one currency. What is said of single cells (`bounds_money`, `steps`, `flights`) is in
-    their own currency, all other money in the plan's."""
+    without any, those kept with the run hold (`business.rates`), or all money is of one currency. What is said of
+    single cells (`bounds_money`, `steps`, `flights`) is in their own currency, all other money in the plan's."""
     maximise: Maximand = "outcome"
     """`outcome`, money where the table says what a KPI is worth; `profit`, `margin` of the KPI less the spend, which
-    without a total or target is spent until the last unit of money earns itself; `kpi`, such as customers."""
+    without a total or target is spent until the last unit of money earns itself; `kpi`, such as customers. Where a
+    margin is kept with the run (`business.margin`) profit is the default, but for targets and aims beyond the mean."""
     margin: float | Mapping[str, float] | None = None
     """Earned per KPI before media are paid, in all units or by selector; a share where the KPI is revenue."""
     aim: Aim = "mean"

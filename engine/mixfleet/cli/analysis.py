@@ -14,7 +14,7 @@ from mixfleet.cli.console import AsJson, Exclude, Include, RunPath, Terminal, er
 from mixfleet.errors import counted
 from mixfleet.storage.table_files import write_tables
 
-__all__ = ["compare", "counterfactual", "export", "forecast", "report"]
+__all__ = ["business", "compare", "counterfactual", "export", "forecast", "report"]
 
 ALERTED = 1
 """Exit code of a comparison with alerts."""
@@ -80,6 +80,28 @@ def export(
         for path in files:
             printing.print_path(terminal.out, "table", path)
         terminal.finish({"command": "export", "files": [str(path) for path in files]}, 0)
+
+
+def business(
+    run: RunPath,
+    margin: Margin = None,
+    customer_value: CustomerValue = None,
+    retention: Retention = None,
+    rate: Rate = None,
+    fiscal_year_start: Annotated[int | None, typer.Option(help="Month in which the business' year begins.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keeps with a run what report, plan and export take money to be: mixfleet business RUN --margin 0.4."""
+    terminal = Terminal.of(as_json)
+    with errors_shown(terminal):
+        opened = mixfleet.open(run)
+        given = _economics(margin, customer_value, retention)
+        given |= {"rates": _rates(rate)} if rate else {}
+        given |= {} if fiscal_year_start is None else {"fiscal_year_start": fiscal_year_start}
+        kept = mixfleet.config.to_mapping(opened.keep(**given).business if given else opened.business)
+        for name, value in kept.items():
+            terminal.out.print(f"{name}: {value or 'not said'}", markup=False, highlight=False)
+        terminal.finish({"command": "business", **kept}, 0)
 
 
 def compare(

@@ -87,7 +87,7 @@ OPTIONS = {
     "steps": Option("Spends are multiples.", "step", "channel=tv:1000", _number),
     "flights": Option("Nothing, or at least so much.", "flight", "channel=tv:50000", _number),
     "rates": Option("Plan's currency per unit's: 1 for all, then others.", "rate", "market=US:0.92", _number),
-    "maximise": Option("outcome, profit or kpi."),
+    "maximise": Option("outcome, profit or kpi; profit where the run has a margin."),
     "margin": Option("Earned per KPI, for profit: 0.4 for all, then others.", "margin", "market=DE:0.3", _number),
     "aim": Option("mean, cvar, quantile, mean_less_spread or beat_today."),
     "level": Option("Share of the worst draws that cvar and quantile look at."),
@@ -102,6 +102,9 @@ OPTIONS = {
 }
 """By field of `BudgetRequest`; a test holds the two lists equal."""
 
+KEPT_WITH_THE_RUN = "maximise"
+"""Field that follows from what is kept with the run where nobody says it."""
+
 
 def _signature() -> inspect.Signature:
     """The command's parameters: the run, one option for each field with the field's default, and where to write."""
@@ -115,6 +118,8 @@ def _signature() -> inspect.Signature:
         repeated = option.read is not None or get_origin(hints[field.name]) is Sequence
         typed = list[str] | None if repeated else _scalar(hints[field.name])
         default = None if repeated else field.default
+        if field.name == KEPT_WITH_THE_RUN:
+            typed, default = str | None, None
         parameters.append((field.name, Annotated[typed, typer.Option(flag, help=text)], default))
     out = Annotated[Path | None, typer.Option(help="Folder of the plan; budget/ in the run by default.")]
     parameters += [("out", out, None), ("include", Include, None), ("exclude", Exclude, None)]
@@ -168,5 +173,8 @@ def _request(given: Mapping[str, Any]) -> BudgetOptions:
             request[field] = dict(option.read(text, option.form, field) for text in request[field] or ())
         elif field in ("lock", "within", "lock_weeks"):
             request[field] = tuple(request[field] or ())
-    request["margin"] = request["margin"] or None
+    # What is kept with the run holds where nothing is said.
+    for field in ("margin", "rates", KEPT_WITH_THE_RUN):
+        if not request[field]:
+            del request[field]
     return cast(BudgetOptions, request)

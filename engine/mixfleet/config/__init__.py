@@ -1,5 +1,6 @@
 """Config: every setting of a run, frozen, hashable dataclasses with defaults and checks."""
 
+from mixfleet.config.business import Business
 from mixfleet.config.data import Channel, Data, Simulation, Treatment
 from mixfleet.config.experiments import Experiments
 from mixfleet.config.model import Model
@@ -10,6 +11,7 @@ from mixfleet.config.spec import GROUPS, Compute, Inference, Output, RunConfig, 
 
 __all__ = [
     "GROUPS",
+    "Business",
     "Channel",
     "Compute",
     "Data",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
 from mixfleet.config import schema
 from mixfleet.config.baseline import Fourier
+from mixfleet.config.business import Business
 from mixfleet.config.data import Data
 from mixfleet.config.measures import OF_SPEND
 from mixfleet.config.model import Model
@@ -141,6 +142,7 @@ class Spec:
     inference: Inference = Inference()
     compute: Compute = Compute()
     output: Output = Output()
+    business: Business = Business()
     run: RunConfig = RunConfig()
 
     def __post_init__(self) -> None:
@@ -231,6 +233,7 @@ class SettingGroups(TypedDict, total=False):
     inference: Setting[Inference]
     compute: Setting[Compute]
     output: Setting[Output]
+    business: Setting[Business]
     run: Setting[RunConfig]
 
 

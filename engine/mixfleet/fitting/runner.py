@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from mixfleet import run as saved
-from mixfleet.config import Spec
+from mixfleet.config import Business, Spec
 from mixfleet.data.frames import FrameKind
 from mixfleet.data.panel import Panel, unit_id
 from mixfleet.fitting import monitoring
@@ -57,8 +57,11 @@ def execute(
                 executor = _carrying(spec.run.base, panel, spec, executor, folder)
             _fill(panel, spec, executor, folder, on_event)
         folder.finish()
+        reader = read_run(folder.path)
+        if spec.business not in (Business(), reader.business):
+            reader.keep_business(spec.business)
         if spec.run.metrics is not None or spec.run.lineage is not None:
-            monitoring.write(read_run(folder.path), metrics_to=spec.run.metrics, lineage_to=spec.run.lineage)
+            monitoring.write(reader, metrics_to=spec.run.metrics, lineage_to=spec.run.lineage)
         return saved.open(folder.path, frame=frame)
 
 

@@ -5,6 +5,7 @@ at it; the page's script draws them. Every text of the table's goes through JSON
 markup.
 """
 
+import calendar
 import html
 import json
 import math
@@ -416,9 +417,12 @@ def _provenance(manifest: Mapping[str, Any]) -> list[list[str]]:
 
 def _said(insight: Insight) -> list[list[str]]:
     """What the reader said that a KPI earns, as the numbers about money rest on it."""
-    given = insight.economics.given
+    given, kept = insight.economics.given, insight.fleet.spec.business
     names = (*given, "retention") if "customer_value" in given else given
-    return [[name.replace("_", " "), str(getattr(insight.economics, name))] for name in names]
+    said = [[name.replace("_", " "), str(getattr(insight.economics, name))] for name in names]
+    rates = [["exchange rates", str(kept.rates)]] if kept.rates else []
+    year = [["fiscal year begins in", calendar.month_name[kept.fiscal_year_start]]]
+    return said + rates + (year if kept.fiscal_year_start > 1 else [])
 
 
 def _interval(row: Mapping[str, Any]) -> list[float]:

@@ -132,7 +132,8 @@ def summarise(
 def _break_even(insight: Insight, terms: Terms) -> float | None:
     margin = insight.economics.margin
     if margin is not None:
-        return 1 / margin if isinstance(margin, float | int) else None
+        numbers = set(margin.values() if isinstance(margin, Mapping) else (margin,))
+        return 1 / numbers.pop() if len(numbers) == 1 else None
     return 1.0 if terms.valued else None
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from mixfleet.analysis.insight import Insight
+from mixfleet.budgeting.finance import finance
 from mixfleet.budgeting.plan import Plan
 from mixfleet.reporting.glossary import GLOSSARY, STATUS_WORDS
 from mixfleet.reporting.highlights import KINDS
@@ -20,6 +22,7 @@ TOPICS = {
 }
 SHEETS = {
     "summary": "the answer in sentences, the verdict on the models, and what to do about each doubt",
+    "finance": "the plan beside today's spend continued and last year: spend, KPI and profit, in lines that add up",
     "plan": "spend today and planned by unit and channel, its gain, and what binds it",
     "roi": "return on spend by unit and channel",
     "status": "each unit, whether it can be used, and why not",
@@ -56,11 +59,16 @@ def front_sheets(said: Summary, manifest: Mapping[str, Any]) -> dict[str, pa.Tab
     return {"cover": _two_columns(("about", "words"), cover), "summary": _two_columns(("about", "answer"), rows)}
 
 
-def plan_tables(plan: Plan) -> dict[str, pa.Table]:
+def plan_tables(plan: Plan, insight: Insight) -> dict[str, pa.Table]:
     """Tables of a plan by name; those that it may hold besides have names of their own beside the run's."""
+    keys = insight.fleet.keys
+    groups = {"finance": (), **{f"finance_by_{key}": (key,) for key in keys if len(keys) > 1}}
+    # A plan of an earlier version does not hold today's weeks.
+    told = "spend_today" in plan.weekly.column_names
+    sheets = {name: finance(plan, insight, by) for name, by in groups.items() if told}
     extra = {f"plan_{name}": table for name, table in plan.extra.items()}
     notes = {"plan_notes": pa.table({"note": plan.notes})} if plan.notes else {}
-    return {"plan": plan.cells, "plan_by_week": plan.weekly, **extra, **notes}
+    return {"plan": plan.cells, **sheets, "plan_by_week": plan.weekly, **extra, **notes}
 
 
 def _remedy(kind: str) -> str:

@@ -30,6 +30,7 @@ _PACKAGES = ("numpy", "jax", "jaxlib", "numpyro", "pyarrow", "zarr")
 
 _NO_RESULT = {
     "run": None,
+    "business": None,
     "compute": ("devices", "memory_limit_gib", "cache_dir", "shard"),
     "data": ("path", "experiments"),
     "inference": ("rung_seconds",),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mixfleet.config import Spec, build
+from mixfleet.config import Business, Spec, build, to_mapping
 from mixfleet.data.formats.parquet_file import ParquetTooLarge, read_parquet
 from mixfleet.errors import ConfigError, RunError
 from mixfleet.posterior.unit_result import TABLES
@@ -18,7 +18,10 @@ from mixfleet.storage.draws_reader import Archive, UnitDraws
 from mixfleet.storage.manifest import of_another_version, read_finished
 from mixfleet.storage.run_folder import ARCHIVE, LATEST, SUMMARY
 
-__all__ = ["RunReader", "read_run"]
+__all__ = ["BUSINESS", "RunReader", "read_run"]
+
+BUSINESS = "business.json"
+"""File of the business settings that were changed after the fit."""
 
 
 def read_run(path: str | Path) -> "RunReader":
@@ -85,6 +88,30 @@ class RunReader:
             return build(Spec, self.manifest["config"])
         except ConfigError as error:
             raise of_another_version(self.path, self.manifest, f"its settings are not read here ({error})") from error
+
+    @functools.cached_property
+    def business(self) -> Business:
+        """What was said last of money and years: after the fit, or else by its settings.
+
+        Raises:
+            RunError: The file of what was said after the fit cannot be read.
+        """
+        file = self.path / BUSINESS
+        if not file.exists():
+            return self.spec.business
+        try:
+            return build(Business, json.loads(file.read_bytes()), key="business")
+        except (OSError, ValueError, RecursionError, ConfigError) as error:
+            raise RunError(f"{file} cannot be read: {error}; repeat mixfleet business, or remove it") from error
+
+    def keep_business(self, business: Business) -> None:
+        """Leave in the run's folder what is said of money and years.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        text = json.dumps(to_mapping(business), indent=1, ensure_ascii=True)
+        atomic_files.replace_bytes(self.path / BUSINESS, text.encode())
 
     def labels(self) -> list[tuple[str, ...]]:
         """Key values of every unit, in the order of the status table and of the store of draws."""
