@@ -209,7 +209,7 @@ class Run:
         return replace(plan, totals=totals, frame=self.frame)
 
     def finance(self, plan: "Plan | None" = None, by: Sequence[str] = ()) -> Any:
-        """A plan beside today's spend continued and last year, in lines that add up; see `budgeting.finance.finance`.
+        """A plan beside today's spend continued and last year, in lines that add up; see `analysis.finance.finance`.
 
         Args:
             plan: By default the one in the run's folder, or else the usual one.
@@ -219,12 +219,12 @@ class Run:
             ConfigError: There is nothing to plan.
             RunError: As for `insight`.
         """
-        from mixfleet.budgeting.finance import finance
+        from mixfleet.analysis.finance import finance
 
         plan = plan or self._plan(self.insight, self.business.rates)
         if plan is None:
             raise ConfigError("there is nothing to plan: no spend, or no certified unit", key="finance")
-        return to_frame(finance(plan, self.insight, by), self.frame)
+        return to_frame(finance(plan.cells, plan.weekly, self.insight, by), self.frame)
 
     def summary(self, plan: "Plan | None" = None, **economics: Unpack[EconomicsOptions]) -> "Summary":
         """The run in four sentences, and pass, review or fail with reasons; its text is what `mixfleet fit` prints.

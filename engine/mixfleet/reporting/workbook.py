@@ -5,8 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from mixfleet.analysis.finance import finance
 from mixfleet.analysis.insight import Insight
-from mixfleet.budgeting.finance import finance
 from mixfleet.budgeting.plan import Plan
 from mixfleet.reporting.glossary import GLOSSARY, STATUS_WORDS
 from mixfleet.reporting.highlights import KINDS
@@ -65,7 +65,7 @@ def plan_tables(plan: Plan, insight: Insight) -> dict[str, pa.Table]:
     groups = {"finance": (), **{f"finance_by_{key}": (key,) for key in keys if len(keys) > 1}}
     # A plan of an earlier version does not hold today's weeks.
     told = "spend_today" in plan.weekly.column_names
-    sheets = {name: finance(plan, insight, by) for name, by in groups.items() if told}
+    sheets = {name: finance(plan.cells, plan.weekly, insight, by) for name, by in groups.items() if told}
     extra = {f"plan_{name}": table for name, table in plan.extra.items()}
     notes = {"plan_notes": pa.table({"note": plan.notes})} if plan.notes else {}
     return {"plan": plan.cells, **sheets, "plan_by_week": plan.weekly, **extra, **notes}

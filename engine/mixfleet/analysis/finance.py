@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from mixfleet.analysis.exchange_rates import unit_rates
 from mixfleet.analysis.insight import Insight
-from mixfleet.budgeting.plan import Plan
 from mixfleet.errors import RunError
 
 __all__ = ["finance"]
@@ -29,7 +28,7 @@ Lines = Mapping[tuple[str, str], np.ndarray]
 """By measure and line: a unit's number in each of `COLUMNS`."""
 
 
-def finance(plan: Plan, insight: Insight, by: Sequence[str] = ()) -> pa.Table:
+def finance(cells: pa.Table, weekly: pa.Table, insight: Insight, by: Sequence[str] = ()) -> pa.Table:
     """Spend, KPI and, where a KPI has a margin, profit of the coming weeks, by line; all are means.
 
     Columns: `last_year`, what the same weeks of the year before spent and brought; `today`, what is expected if the
@@ -42,18 +41,19 @@ def finance(plan: Plan, insight: Insight, by: Sequence[str] = ()) -> pa.Table:
     Money is in the currency of the plan's rates.
 
     Args:
-        plan: Of this run.
+        cells: Of a plan, one row per unit and channel.
+        weekly: Of the same plan, one row per unit, channel and coming week.
         insight: Of the run that the plan was made from.
         by: Key columns to sum by; by default all is one sum.
 
     Raises:
         RunError: An earlier version made the plan.
     """
-    if "spend_today" not in plan.weekly.column_names:
+    if "spend_today" not in weekly.column_names:
         raise RunError("the plan was made by an earlier version, without today's weeks: repeat mixfleet budget")
     arrow, keys = replace(insight, frame="pyarrow"), insight.fleet.keys
     sums: dict[tuple[str, ...], dict[tuple[str, str], np.ndarray]] = defaultdict(dict)
-    for labels, lines in _units(plan, arrow).items():
+    for labels, lines in _units(cells, weekly, arrow).items():
         group = sums[tuple(labels[keys.index(key)] for key in by)]
         for line, values in lines.items():
             group[line] = group.get(line, 0.0) + values
@@ -83,17 +83,17 @@ def _row(head: Mapping[str, str], values: np.ndarray) -> dict[str, Any]:
     return {**head, **columns, "plan_less_today": plan - today, "plan_less_last_year": plan - last_year}
 
 
-def _units(plan: Plan, insight: Insight) -> dict[tuple[str, ...], Lines]:
+def _units(cells: pa.Table, weekly: pa.Table, insight: Insight) -> dict[tuple[str, ...], Lines]:
     """Every fitted unit's lines, in the plan's currency."""
     fleet = insight.fleet
-    days = plan.weekly["date"].to_numpy().astype("M8[D]")
+    days = weekly["date"].to_numpy().astype("M8[D]")
     window = (days.min() - YEAR, days.max() - YEAR)
-    ahead = {name: insight.forecast(_spends(plan, name)) for name in ("spend_today", "spend")}
+    ahead = {name: insight.forecast(_spends(weekly, name)) for name in ("spend_today", "spend")}
     now, then = (_by_unit(ahead[name], fleet.keys) for name in ("spend_today", "spend"))
     before = _by_unit(insight.contributions(period=window), fleet.keys)
     came = _by_unit(insight.media(period=window), fleet.keys)
-    earned, rate = _margins(plan, insight), _rates(plan, insight)
-    spent = _spent(plan, insight, window)
+    earned, rate = _margins(cells, insight), _rates(cells, insight)
+    spent = _spent(weekly, insight, window)
     found = {}
     for unit, included in zip(fleet.units, fleet.included, strict=True):
         own = unit.labels
@@ -125,10 +125,10 @@ def _left_out(lines: Lines, kpi: float) -> dict[tuple[str, str], np.ndarray]:
     return {("spend", LEFT_OUT): spend, ("kpi", LEFT_OUT): np.array([kpi, np.nan, np.nan])}
 
 
-def _spends(plan: Plan, name: str) -> pa.Table:
+def _spends(weekly: pa.Table, name: str) -> pa.Table:
     """The plan's weeks with another column as what is spent, of units that have yet to come."""
-    columns = [column for column in plan.weekly.column_names if not column.startswith("spend")]
-    table = plan.weekly.select([*columns, name])
+    columns = [column for column in weekly.column_names if not column.startswith("spend")]
+    table = weekly.select([*columns, name])
     return table.rename_columns([*columns, "spend"])
 
 
@@ -147,7 +147,7 @@ def _weeks(rows: Sequence[Mapping[str, Any]]) -> float:
     return next((row["weeks"] for row in rows), 0)
 
 
-def _spent(plan: Plan, insight: Insight, window: tuple[Any, Any]) -> dict[tuple[str, ...], dict[str, np.ndarray]]:
+def _spent(weekly: pa.Table, insight: Insight, window: tuple[Any, Any]) -> dict[tuple[str, ...], dict[str, np.ndarray]]:
     """Spend by unit and channel in each of `COLUMNS`, in the unit's currency."""
     fleet = insight.fleet
     found: dict[tuple[str, ...], dict[str, np.ndarray]] = {unit.labels: {} for unit in fleet.units}
@@ -156,18 +156,18 @@ def _spent(plan: Plan, insight: Insight, window: tuple[Any, Any]) -> dict[tuple[
         for name, spent in zip(fleet.channels, np.nansum(unit.spend[inside], axis=0).tolist(), strict=True):
             if np.any(unit.spend[:, fleet.channels.index(name)] > 0):
                 found[unit.labels][name] = np.array([spent, 0.0, 0.0])
-    for row in plan.weekly.to_pylist():
+    for row in weekly.to_pylist():
         own = found[tuple(row[key] for key in fleet.keys)]
         own.setdefault(row["channel"], np.zeros(3))[1:] += (row["spend_today"], row["spend"])
     return found
 
 
-def _rates(plan: Plan, insight: Insight) -> dict[tuple[str, ...], tuple[float, float]]:
+def _rates(cells: pa.Table, insight: Insight) -> dict[tuple[str, ...], tuple[float, float]]:
     """What a unit's KPI and its spend are multiplied by to be in the plan's currency."""
     fleet, data = insight.fleet, insight.fleet.spec.data
     money = data.kpi_type == "revenue" and data.revenue_per_kpi is None
-    converted = "rate" in plan.cells.column_names
-    own = {tuple(row[key] for key in fleet.keys): row["rate"] for row in plan.cells.to_pylist() if converted}
+    converted = "rate" in cells.column_names
+    own = {tuple(row[key] for key in fleet.keys): row["rate"] for row in cells.to_pylist() if converted}
     kept = unit_rates(
         fleet.spec.business.rates if converted else {},
         fleet.keys,
@@ -179,12 +179,12 @@ def _rates(plan: Plan, insight: Insight) -> dict[tuple[str, ...], tuple[float, f
     return {labels: (rate if money else 1.0, rate) for labels, rate in by_unit.items()}
 
 
-def _margins(plan: Plan, insight: Insight) -> dict[tuple[str, ...], float]:
+def _margins(cells: pa.Table, insight: Insight) -> dict[tuple[str, ...], float]:
     """What a KPI of each unit earns in the plan's currency, where somebody said it."""
     economics, fleet = insight.economics, insight.fleet
     if "margin" not in economics.given:
         return {}
-    rates = _rates(plan, insight)
+    rates = _rates(cells, insight)
     units = [unit.labels for unit in fleet.units]
     margins = economics.per_kpi(fleet.keys, units, fleet.missing)[:, economics.given.index("margin")]
     # Of a KPI that is money, the lines are converted already.
