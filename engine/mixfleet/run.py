@@ -12,20 +12,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixfleet.analysis.economics import Economics, EconomicsOptions
-from mixfleet.analysis.exchange_rates import unit_rates
+from mixfleet.analysis.economics import Economics, EconomicsOptions, unit_rates
 from mixfleet.analysis.posterior_draws import Fleet, read_fleet
 from mixfleet.config import Business, build, to_mapping
-from mixfleet.data.formats.parquet_file import ParquetTooLarge, read_parquet
 from mixfleet.data.frames import FrameKind, to_frame
 from mixfleet.errors import ConfigError, RunError, counted
 from mixfleet.posterior.unit_result import CERTIFIED, certified, summed_statuses
 from mixfleet.posterior.unit_series import SUMMARY_DRAWS
 from mixfleet.storage import atomic_files
 from mixfleet.storage.draws_reader import UnitDraws
-from mixfleet.storage.output_folder import read_output
 from mixfleet.storage.reader import RunReader, read_run
-from mixfleet.storage.table_files import write_tables
+from mixfleet.storage.table_files import read_table, write_tables
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -264,7 +261,7 @@ class Run:
         insight, rates = replace(self.insight.valued(**economics), frame="pyarrow"), rates or self.business.rates
         path = Path(out) if out is not None else self.path / "report.html"
         plan = self._plan(insight, rates)
-        page = compose_report(insight, self.table, self.manifest, plan, self._forecast())
+        page = compose_report(insight, self.table, self.manifest, plan, read_table(self.path / "forecast", "forecast"))
         atomic_files.make_folder(path.parent)
         atomic_files.remove_abandoned(path)
         atomic_files.replace_bytes(path, page.encode())
@@ -342,7 +339,7 @@ class Run:
         from mixfleet.reporting.workbook import front_sheets, plan_tables
 
         insight, rates = self.insight.valued(**economics), rates or self.business.rates
-        plan, forecast = self._plan(insight, rates), self._forecast()
+        plan, forecast = self._plan(insight, rates), read_table(self.path / "forecast", "forecast")
         front = front_sheets(self.summary(plan, **economics), self.manifest) if kind == "xlsx" else {}
         planned = {} if plan is None else plan_tables(plan, insight)
         found = {} if forecast is None else {"forecast": forecast}
@@ -350,17 +347,6 @@ class Run:
             found |= {"changes": changes.roi, "change_links": changes.links, "changed_units": changes.units}
         first = {**front, **planned, **({"roi": self.table("roi")} if front else {}), "status": self.table("status")}
         return write_tables({**first, **found, **insight.everything()}, Path(folder), kind, name=f"tables_{kind}")
-
-    def _forecast(self) -> pa.Table | None:
-        """What `mixfleet forecast` left in the run's folder, if anything."""
-        folder, remedy = self.path / "forecast", "repeat mixfleet forecast, or remove it"
-        if not folder.exists():
-            return None
-        files = read_output(folder, "forecast", remedy)
-        try:
-            return read_parquet(files["forecast.parquet"])
-        except (KeyError, OSError, ParquetTooLarge, pa.ArrowException) as error:
-            raise RunError(f"{folder} holds no forecast that can be read: {error}; {remedy}") from error
 
     def fleet(self, draws: int = 1000) -> Fleet:
         """The units' data and draws as arrays.

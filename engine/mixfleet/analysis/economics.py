@@ -1,4 +1,4 @@
-"""What a KPI earns - a margin, or what a new customer brings over time - and what media are worth by it."""
+"""What a KPI earns - a margin, or what a new customer brings over time -, what media are worth, and currencies."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from mixfleet.config import Business, Data
 from mixfleet.errors import ConfigError
 from mixfleet.posterior.statistics import statistics
 
-__all__ = ["CUSTOMER_MEASURES", "PROFIT_MEASURES", "Economics", "EconomicsOptions"]
+__all__ = ["CUSTOMER_MEASURES", "PROFIT_MEASURES", "Economics", "EconomicsOptions", "unit_rates"]
 
 PROFIT_MEASURES = {
     "profit": "margin of the incremental KPI less the spend",
@@ -157,3 +157,29 @@ class Economics:
         if value is None:
             return {}
         return value if isinstance(value, Mapping) else {ALL: value}
+
+
+def unit_rates(
+    rates: Mapping[str, float],
+    keys: Sequence[str],
+    units: Sequence[tuple[str, ...]],
+    *,
+    absent: Collection[tuple[str, ...]] = (),
+    key: str,
+) -> Float[np.ndarray, " unit"]:
+    """The common currency per currency of each unit; one where no rates are given.
+
+    Args:
+        rates: Selector ("market=US", or "all") to rate; the last one that fits a unit holds.
+        keys: Key columns.
+        units: Labels of each unit.
+        absent: Labels of others of the table, which a selector may name too.
+        key: What to call the rates in errors.
+
+    Raises:
+        ConfigError: A rate is none, a selector fits no unit, or a unit has no rate.
+    """
+    for selector, rate in rates.items():
+        if not 0 < rate < np.inf:
+            raise ConfigError(f"{selector}: must be above zero, is {rate}", key=key)
+    return by_unit(rates, keys, units, absent=absent, key=key) if rates else np.ones(len(units))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mixfleet.analysis.exchange_rates import unit_rates
+from mixfleet.analysis.economics import unit_rates
 from mixfleet.analysis.insight import Insight
 from mixfleet.errors import RunError
 

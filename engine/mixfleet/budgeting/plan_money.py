@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from jaxtyping import Float
 
-from mixfleet.analysis.exchange_rates import unit_rates
+from mixfleet.analysis.economics import unit_rates
 from mixfleet.analysis.insight import Insight
 from mixfleet.budgeting.plan import Plan
 from mixfleet.budgeting.request import BudgetOptions, BudgetRequest

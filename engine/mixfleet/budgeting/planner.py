@@ -6,8 +6,7 @@ from typing import Unpack
 
 import numpy as np
 
-from mixfleet.analysis.economics import Economics
-from mixfleet.analysis.exchange_rates import unit_rates
+from mixfleet.analysis.economics import Economics, unit_rates
 from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.budgeting.frontier import efficient_frontier
 from mixfleet.budgeting.outcome import SpendOutcome, outcome_of_spend

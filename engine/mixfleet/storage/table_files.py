@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from mixfleet.errors import ConfigError
+from mixfleet.data.formats.parquet_file import ParquetTooLarge, read_parquet
+from mixfleet.errors import ConfigError, RunError
 from mixfleet.storage.atomic_files import naming_disk_errors
-from mixfleet.storage.output_folder import output_folder
+from mixfleet.storage.output_folder import output_folder, read_output
 
-__all__ = ["FORMATS", "neutralised", "restored", "write_tables"]
+__all__ = ["FORMATS", "neutralised", "read_table", "restored", "write_tables"]
 
 FORMATS = ("csv", "parquet", "xlsx")
 
@@ -76,6 +77,22 @@ def write_tables(
         for file_name, data in (more or {}).items():
             outputs.write(file_name, data)
     return [folder / file for file in outputs.digests]
+
+
+def read_table(folder: Path, name: str) -> pa.Table | None:
+    """The table that the command of this name left as Parquet in its folder; None where there is no folder.
+
+    Raises:
+        RunError: It cannot be read.
+    """
+    remedy = f"repeat mixfleet {name}, or remove it"
+    if not folder.exists():
+        return None
+    files = read_output(folder, name, remedy)
+    try:
+        return read_parquet(files[f"{name}.parquet"])
+    except (KeyError, OSError, ParquetTooLarge, pa.ArrowException) as error:
+        raise RunError(f"{folder} holds no {name} that can be read: {error}; {remedy}") from error
 
 
 def neutralised(table: pa.Table) -> pa.Table:
