@@ -235,6 +235,7 @@ def checked_panel(table: TableSource | None, settings: Spec, experiments: TableS
         seasonality=model.yearly_order,
         window=model.window,
         link=model.link,
+        trend=model.has_trend,
         pooling=settings.pooling,
         experiments=experiments,
     )

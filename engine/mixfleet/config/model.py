@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from mixfleet.config import schema
-from mixfleet.config.baseline import Fourier, Intercept, Linear, Registered, Term, Terms
+from mixfleet.config.baseline import Fourier, Intercept, Linear, Piecewise, Registered, Term, Terms
 from mixfleet.config.priors import (
     ADSTOCK_PARAMETERS,
     BASELINE_TERMS,
@@ -206,6 +206,11 @@ class Model:
         seasons = (Fourier(order=self.seasonality),) if self.seasonality else ()
         given = self.baseline or (Intercept(), *trend, *seasons)
         return (*given, *(Registered(term=name) for name in self.terms))
+
+    @property
+    def has_trend(self) -> bool:
+        """Whether a straight line over all weeks is among the terms of the baseline."""
+        return any(isinstance(term, Linear | Piecewise) for term in self.baseline_terms)
 
     @property
     def yearly_order(self) -> int:

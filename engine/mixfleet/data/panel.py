@@ -105,6 +105,7 @@ def read_panel(
     window: int = _MODEL.window,
     pooling: config.Pooling = _ALONE,
     link: str = _MODEL.link,
+    trend: bool = _MODEL.has_trend,
     today: np.datetime64 | None = None,
     experiments: Any = None,
 ) -> Panel:
@@ -119,6 +120,7 @@ def read_panel(
         window: Carry-over window of the model to come; it decides which weeks after a hole can be fitted.
         pooling: Which units share hyperparameters; a group lends a unit of few weeks its KPI scale.
         link: Of the model to come; the KPI of a logarithm must be above zero.
+        trend: Whether the model to come has a straight line; a control that is one is then superfluous.
         today: Day after which dates count as future; the clock's when not given.
         experiments: Table of lift tests, or its path; by default what `data.experiments.path` says.
 
@@ -133,7 +135,7 @@ def read_panel(
     now = np.datetime64("today", "D") if today is None else today
     sheet = without_planned_rows(read_sheet(table, data), data, today=now)
     findings, lent = check_sheet(
-        sheet, data, seasonality=seasonality, window=window, pooling=pooling, link=link, today=now
+        sheet, data, seasonality=seasonality, window=window, pooling=pooling, link=link, trend=trend, today=now
     )
     by_unit: dict[tuple[str, ...], list[Finding]] = {}
     for finding in findings:

@@ -94,6 +94,7 @@ def calibrate(spec: Spec, *, on_event: OnEvent | None = None) -> Calibration:
         seasonality=model.yearly_order,
         window=model.window,
         link=model.link,
+        trend=model.has_trend,
         pooling=spec.pooling,
         experiments=fleet.experiments,
     )

@@ -7,6 +7,8 @@ from mixfleet import config
 from mixfleet.data.parsed_table import ParsedTable
 from mixfleet.data.validation.calendar import check_calendar, fitted_rows
 from mixfleet.data.validation.cells import check_cells, similar_labels
+from mixfleet.data.validation.correlations import correlations
+from mixfleet.data.validation.dependence import check_dependence
 from mixfleet.data.validation.finding import Finding
 from mixfleet.data.validation.later_periods import check_later_periods
 from mixfleet.data.validation.series import check_series
@@ -24,17 +26,19 @@ def check_sheet(
     window: int,
     pooling: config.Pooling,
     link: str,
+    trend: bool,
     today: np.datetime64,
 ) -> tuple[tuple[Finding, ...], Float[np.ndarray, " unit"]]:
     """All findings: those of the whole table first, then by unit, errors before warnings; and what `lend` lends."""
-    fitted = fitted_rows(sheet, data, window)
+    fitted, moving = fitted_rows(sheet, data, window), correlations(sheet)
     findings: list[Finding] = [
         *sheet.table.findings,
         *sheet.findings,
         *check_cells(sheet, data, link=link),
         *check_calendar(sheet, data, seasonality=seasonality, pooled=pooling.by != "none", fitted=fitted, today=today),
-        *check_series(sheet, fitted=fitted),
-        *check_whole_table(sheet, data),
+        *check_series(sheet, moving, fitted=fitted),
+        *check_whole_table(sheet, moving, data),
+        *check_dependence(sheet, moving, trend=trend),
     ]
     refused = {finding.unit for finding in findings if finding.severity == "error"}
     usable = np.array([labels not in refused for labels in sheet.labels], bool)

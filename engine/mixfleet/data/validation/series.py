@@ -10,13 +10,14 @@ from mixfleet.config.data import FEWEST_WEEKS
 from mixfleet.data.parse import Fault
 from mixfleet.data.parsed_table import Column, Media, ParsedTable
 from mixfleet.data.validation.cells import empty_units, name_rows
+from mixfleet.data.validation.correlations import CONSTANT, Correlations
 from mixfleet.data.validation.finding import Finding, Severity, about_unit
 from mixfleet.errors import counted
 
 COLLINEAR = 0.999
 """Correlation above which two columns cannot be told apart."""
-CONSTANT = 1e-9
-"""Range relative to the largest value below which a column counts as constant."""
+NEAR_COPY = 0.98
+"""Correlation above which a channel can hardly be told from another column."""
 OUTLIER = 20.0
 """Robust z above which one KPI value is called an outlier."""
 OUTLIER_WINDOW = 9
@@ -26,14 +27,14 @@ PER_CHANNEL = 3
 """Numbers that a channel is described by."""
 
 
-def check_series(sheet: ParsedTable, *, fitted: Bool[np.ndarray, " row"]) -> Iterator[Finding]:
+def check_series(sheet: ParsedTable, moving: Correlations, *, fitted: Bool[np.ndarray, " row"]) -> Iterator[Finding]:
     """Findings about whole series of a unit."""
     yield from _kpi_level(sheet, fitted)
     for channel in sheet.channels:
         yield from _channel_level(sheet, channel)
     for column in sheet.linear:
         yield from _control_level(sheet, column)
-    yield from _collinear(sheet)
+    yield from _collinear(sheet, moving)
     yield from _outliers(sheet)
     yield from _columns_against_rows(sheet, fitted)
 
@@ -106,41 +107,28 @@ def _control_level(sheet: ParsedTable, column: Column) -> Iterator[Finding]:
         yield _say(sheet, unit, "control_constant", "info", column.name, words)
 
 
-def _collinear(sheet: ParsedTable) -> Iterator[Finding]:
+def _collinear(sheet: ParsedTable, moving: Correlations) -> Iterator[Finding]:
     """Pairs of media or control columns that move together."""
-    channels = [(channel.name, channel.media) for channel in sheet.channels]
-    columns = [*channels, *((column.name, column) for column in sheet.linear)]
-    if len(columns) < 2:
-        return
-    unit = sheet.unit
-    size = np.diff(sheet.start)[unit]
-    parts = []
-    for _, column in columns:
-        zero, constant = _constant(sheet, column)
-        broken = np.logical_or.reduceat(column.fault != Fault.NONE, sheet.start[:-1])
-        low, high = _extremes(sheet, column)
-        scale = np.where(zero | constant | broken, np.inf, np.fmax(np.abs(low), np.abs(high)))
-        value = np.nan_to_num(column.values) / scale[unit]
-        value -= (np.add.reduceat(value, sheet.start[:-1]))[unit] / size
-        norm = np.sqrt(np.add.reduceat(value**2, sheet.start[:-1]))
-        parts.append(value / np.where(norm > 0, norm, 1.0)[unit])
-    stacked = np.stack(parts, axis=1)
-    above = np.triu(np.ones((len(columns), len(columns)), bool), 1)
-    for i, (a, b) in enumerate(zip(sheet.start[:-1], sheet.start[1:], strict=True)):
-        block = stacked[a:b]
-        # With one or two rows every pair is collinear; such a unit is refused for its length.
-        if b - a < 3:
-            continue
-        correlation = block.T @ block
-        for first, second in np.argwhere(above & (np.abs(correlation) > COLLINEAR)):
-            names = columns[first][0], columns[second][0]
-            words = (
-                f"{names[0]} and {names[1]} move together (correlation {correlation[first, second]:.5f}): "
-                "only their sum is known, how it splits is the prior; join them or vary them apart"
+    count = len(moving.columns)
+    # Two controls that move together leave media and ROI as they are.
+    limit = np.where(np.arange(count) < moving.channels, NEAR_COPY, COLLINEAR)[:, None]
+    above = np.triu(np.ones((count, count), bool), 1)
+    # With one or two rows every pair is collinear; such a unit is refused for its length.
+    enough = (np.diff(sheet.start) >= 3)[:, None, None]
+    for unit, a, b in np.argwhere(above & enough & (np.abs(moving.matrix[:, :count, :count]) > limit)):
+        correlation, names = moving.matrix[unit, a, b], (moving.columns[a][0], moving.columns[b][0])
+        if abs(correlation) > COLLINEAR:
+            move, known = "move together", "only their sum is known, how it splits is the prior"
+        else:
+            move, known = (
+                "nearly move together",
+                "little more than their sum is known, how it splits is mostly the prior",
             )
-            # Two controls that move together leave media and ROI as they are.
-            severity: Severity = "warning" if first < len(channels) else "info"
-            yield _say(sheet, i, "collinear", severity, columns[first][1].name, words)
+        words = (
+            f"{names[0]} and {names[1]} {move} (correlation {correlation:.5f}): {known}; join them or vary them apart"
+        )
+        severity: Severity = "warning" if a < moving.channels else "info"
+        yield _say(sheet, unit, "collinear", severity, moving.columns[a][1].name, words)
 
 
 def _outliers(sheet: ParsedTable) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from mixfleet import config
 from mixfleet.data.parse import Fault
 from mixfleet.data.parsed_table import Column, ParsedTable
+from mixfleet.data.validation.correlations import Correlations
 from mixfleet.data.validation.finding import Finding, about_unit, unit_name
 
 EXACT = 1e-8
@@ -20,13 +21,13 @@ FEWEST_ROWS = 8
 NAMED_UNITS = 5
 
 
-def check_whole_table(sheet: ParsedTable, data: config.Data) -> Iterator[Finding]:
+def check_whole_table(sheet: ParsedTable, moving: Correlations, data: config.Data) -> Iterator[Finding]:
     """Findings that only a look at several columns or units together can see."""
     found = [*_kpi_among_columns(sheet)]
     yield from found
-    yield from _kpi_from_columns(sheet, {finding.unit for finding in found})
+    yield from _kpi_from_columns(sheet, moving, {finding.unit for finding in found})
     yield from _running_totals(sheet)
-    yield from _channel_sums(sheet)
+    yield from _channel_sums(sheet, moving)
     yield from _unit_sums(sheet, data)
     yield from _repeated_series(sheet)
 
@@ -93,13 +94,13 @@ def _kpi_among_columns(sheet: ParsedTable) -> Iterator[Finding]:
                 yield about_unit("kpi_among_columns", sheet.labels[place], words, column=columns[i][1].name)
 
 
-def _kpi_from_columns(sheet: ParsedTable, told: set[tuple[str, ...] | None]) -> Iterator[Finding]:
+def _kpi_from_columns(sheet: ParsedTable, moving: Correlations, told: set[tuple[str, ...] | None]) -> Iterator[Finding]:
     """Controls that the KPI is computed from, as its parts, or that say almost the same, in units not `told` of."""
     columns = _named_columns(sheet)
     usable = _complete(sheet, sheet.kpi) & _varies(sheet, sheet.kpi)
     usable &= np.array([labels not in told for labels in sheet.labels], bool)
     usable &= np.diff(sheet.start) >= max(FEWEST_ROWS, 3 + len(columns))
-    for place in np.flatnonzero(usable & _nearly_explained(sheet)):
+    for place in np.flatnonzero(usable & _nearly_explained(moving)):
         own = slice(sheet.start[place], sheet.start[place + 1])
         kpi = sheet.kpi.values[own] - sheet.kpi.values[own].mean()
         block = np.stack([column.values[own] for _, column in columns], axis=1) if columns else np.zeros((len(kpi), 0))
@@ -129,20 +130,13 @@ def _kpi_from_columns(sheet: ParsedTable, told: set[tuple[str, ...] | None]) -> 
             yield about_unit("kpi_near_copy", sheet.labels[place], words, column=names[i][1].name, severity="warning")
 
 
-def _nearly_explained(sheet: ParsedTable) -> Bool[np.ndarray, " unit"]:
-    """Units whose KPI may follow from their columns or from one alone, from all units' products of columns at once."""
-    first, columns = sheet.start[:-1], [column.values for _, column in _named_columns(sheet)]
-    values = np.stack([*columns, sheet.kpi.values], axis=1)
-    values = values - (np.add.reduceat(values, first) / np.diff(sheet.start)[:, None])[sheet.unit]
-    size = np.maximum.reduceat(np.abs(values), first)
-    known = np.isfinite(size) & (size > 0)
-    values = np.where(known[sheet.unit], values / np.where(known, size, 1.0)[sheet.unit], 0.0)
-    square = np.stack([own.T @ own for own in np.split(values, first[1:])])
-    inner, total = square[:, :-1, -1], square[:, -1, -1]
-    weight = (np.linalg.pinv(square[:, :-1, :-1], rcond=1e-13, hermitian=True) @ inner[..., None])[..., 0]
-    norm = np.sqrt(np.diagonal(square, axis1=1, axis2=2)[:, len(sheet.channels) : -1] * total[:, None])
-    alike = np.abs(inner[:, len(sheet.channels) :]) > 0.999 * NEAR_COPY * norm
-    return (total - np.sum(weight * inner, axis=1) <= 1e-6 * total) | np.any(alike & (norm > 0), axis=1)
+def _nearly_explained(moving: Correlations) -> Bool[np.ndarray, " unit"]:
+    """Units whose KPI may follow from their columns or from one alone, from all units' correlations at once."""
+    count = len(moving.columns)
+    inner = moving.matrix[:, :count, count]
+    weight = (np.linalg.pinv(moving.matrix[:, :count, :count], rcond=1e-13, hermitian=True) @ inner[..., None])[..., 0]
+    alike = np.abs(inner[:, moving.channels :]) > 0.999 * NEAR_COPY
+    return (1.0 - np.sum(weight * inner, axis=1) <= 1e-6) | np.any(alike, axis=1)
 
 
 def _running_totals(sheet: ParsedTable) -> Iterator[Finding]:
@@ -164,16 +158,15 @@ def _running_totals(sheet: ParsedTable) -> Iterator[Finding]:
                 yield about_unit("running_total", sheet.labels[place], words, column=column.name, severity="warning")
 
 
-def _channel_sums(sheet: ParsedTable) -> Iterator[Finding]:
+def _channel_sums(sheet: ParsedTable, moving: Correlations) -> Iterator[Finding]:
     """A channel that is the sum of others, whose money would count twice."""
     media = [channel.media for channel in sheet.channels]
     if len(media) < 3:
         return
-    values = np.nan_to_num(np.stack([column.values for column in media], axis=1))
-    for place, (first, last) in enumerate(zip(sheet.start[:-1], sheet.start[1:], strict=True)):
-        block = values[first:last]
-        if len(block) < max(FEWEST_ROWS, len(media)) or not np.isfinite(block).all():
-            continue
+    enough = np.diff(sheet.start) >= max(FEWEST_ROWS, len(media))
+    for place in np.flatnonzero(enough & moving.singular(range(len(media)))):
+        own = slice(sheet.start[place], sheet.start[place + 1])
+        block = np.stack([np.nan_to_num(column.values[own]) for column in media], axis=1)
         if found := _sum_of_others(block):
             total, parts = found
             named = " and ".join(sheet.channels[part].name for part in parts)
@@ -186,10 +179,6 @@ def _sum_of_others(block: Float[np.ndarray, "row channel"]) -> tuple[int, list[i
     size = np.abs(block).max(axis=0)
     running = np.flatnonzero(size > 0)
     if len(running) < 3:
-        return None
-    scaled = block[:, running] / size[running]
-    # Where no direction is all but empty there is no sum to look for.
-    if np.linalg.eigvalsh(scaled.T @ scaled)[0] > 1e-9 * len(block):
         return None
     for total in sorted(running, key=lambda channel: -block[:, channel].sum()):
         others = [int(channel) for channel in running if channel != total]
