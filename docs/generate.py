@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mixfleet.budgeting.request import BudgetRequest
-from mixfleet.config import GROUPS
+from mixfleet.config import GROUPS, Cluster
 from mixfleet.config.data import Channel, Simulation
 from mixfleet.config.experiments import Experiments
 from mixfleet.config.schema import Range
@@ -20,7 +20,10 @@ from mixfleet.reporting.glossary import glossary_markdown
 
 FOLDER = Path(__file__).parent
 
-NESTED = {"data": (("channels.NAME", Channel), ("experiments", Experiments), ("simulated", Simulation))}
+NESTED = {
+    "data": (("channels.NAME", Channel), ("experiments", Experiments), ("simulated", Simulation)),
+    "compute": (("ray", Cluster),),
+}
 """Groups within groups."""
 
 

@@ -82,7 +82,7 @@ def fit(
     settings = read_settings(spec, groups)
     if settings.compute.shard is not None:
         raise ConfigError("a part of a fleet is no run: fit it by fit_shard", key="compute.shard")
-    return _executed(table, settings, fit_units, experiments, on_event)
+    return _executed(table, settings, _executor(settings), experiments, on_event)
 
 
 def fit_shard(
@@ -110,7 +110,7 @@ def fit_shard(
         raise ConfigError("goes with whole runs only: leave it or compute.shard out", key="run.base")
     inputs = fit_inputs(table, settings, experiments)
     listener = on_event or notebook_listener()
-    return execute_shard(inputs.panel, inputs.spec, fit_units, devices=_devices(), on_event=listener)
+    return execute_shard(inputs.panel, inputs.spec, _executor(settings), devices=_devices(), on_event=listener)
 
 
 def collect(path: str | Path, table: TableSource | None = None, *, experiments: TableSource | None = None) -> Run:
@@ -150,6 +150,14 @@ def _executed(
     if inputs.truth is not None:
         write_table(finished.path / "truth.parquet", inputs.truth)
     return finished
+
+
+def _executor(settings: Spec) -> Executor:
+    if settings.compute.executor == "local":
+        return fit_units
+    from mixfleet.fitting.executors.ray_cluster import on_ray  # few fits are shared out
+
+    return on_ray
 
 
 def _devices() -> tuple[str, ...]:

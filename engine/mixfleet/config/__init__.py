@@ -7,12 +7,24 @@ from mixfleet.config.model import Model
 from mixfleet.config.pooling import Pooling
 from mixfleet.config.priors import Override, Prior
 from mixfleet.config.schema import build, to_mapping
-from mixfleet.config.spec import GROUPS, Compute, Inference, Output, RunConfig, Setting, SettingGroups, Spec, preset
+from mixfleet.config.spec import (
+    GROUPS,
+    Cluster,
+    Compute,
+    Inference,
+    Output,
+    RunConfig,
+    Setting,
+    SettingGroups,
+    Spec,
+    preset,
+)
 
 __all__ = [
     "GROUPS",
     "Business",
     "Channel",
+    "Cluster",
     "Compute",
     "Data",
     "Experiments",

@@ -19,7 +19,18 @@ from mixfleet.config.priors import Prior
 from mixfleet.config.schema import Range, Reads, build, read_label
 from mixfleet.errors import ConfigError
 
-__all__ = ["GROUPS", "Compute", "Inference", "Output", "RunConfig", "Setting", "SettingGroups", "Spec", "preset"]
+__all__ = [
+    "GROUPS",
+    "Cluster",
+    "Compute",
+    "Inference",
+    "Output",
+    "RunConfig",
+    "Setting",
+    "SettingGroups",
+    "Spec",
+    "preset",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +71,29 @@ class Inference:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """How `compute.executor=ray` shares a fleet out; changes no result."""
+
+    address: str | None = None
+    """Of a running Ray cluster, `auto` for this machine's; unset: `RAY_ADDRESS`, or Ray started for this fit alone."""
+
+    units: Annotated[int, Range(1)] = 64
+    """Units of one task, or so many that whole pooled groups make. A worker that is lost costs its task."""
+
+    cpus: Annotated[int, Range(1)] = 1
+    """Cores, and threads, of one task."""
+
+    gpus: Annotated[float, Range(0.0)] = 0.0
+    """GPUs of one task."""
+
+    retries: Annotated[int, Range(0)] = 4
+    """How often a task whose worker or machine was lost is given to another one."""
+
+    def __post_init__(self) -> None:
+        schema.settle(self, key="compute.ray")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Compute:
     """Where and how to compute; changes no result beyond the rounding of `precision` and `lanes`."""
 
@@ -67,6 +101,10 @@ class Compute:
     """Chains of different units that one compiled program moves at once."""
 
     devices: Literal["all"] | Annotated[int, Range(1)] = "all"
+
+    threads: Annotated[int | None, Range(1)] = None
+    """Threads that move units' chains on CPU; unset: one for each core."""
+
     precision: Literal["float32", "float64"] = "float32"
     memory_limit_gib: Annotated[float, Range(0.0, open=True)] = 4.0
 
@@ -75,6 +113,11 @@ class Compute:
 
     shard: str | None = None
     """`i/n`, i from 0: only this of n parts of the fleet is fitted, for `mixfleet collect` to put together."""
+
+    executor: Literal["local", "ray"] = "local"
+    """This process, or workers of a Ray cluster (extra `ray`); results are saved by this process either way."""
+
+    ray: Cluster = Cluster()
 
     def __post_init__(self) -> None:
         schema.settle(self, key="compute")

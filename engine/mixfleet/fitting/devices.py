@@ -23,8 +23,8 @@ def devices_of(spec: Spec) -> list[Device]:
     return there[:wanted]
 
 
-def workers_of(devices: list[Device]) -> list[Device]:
-    """The device of each thread that moves a tile: on CPU one thread per core, else one per device."""
+def workers_of(devices: list[Device], threads: int | None = None) -> list[Device]:
+    """The device of each thread that moves a tile: on CPU so many, or one per core, else one per device."""
     if devices[0].platform != "cpu":
         return devices
-    return devices * max(1, runtime.cores() // len(devices))
+    return devices * max(1, (threads or runtime.cores()) // len(devices))

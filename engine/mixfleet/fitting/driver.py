@@ -64,7 +64,7 @@ def fit_units(
     groups = {n: [u for u in units if _kind(u, spec) == n] for n in _kinds(units, spec)}
     structures = {n: structure_of(spec, replace(panel, units=tuple(own)), n.weeks) for n, own in groups.items()}
     for structure in structures.values():
-        check_memory(structure, spec, len(workers_of(devices)))
+        check_memory(structure, spec, len(workers_of(devices, spec.compute.threads)))
 
     unfinished: list[tuple[Structure, Finished]] = []
     for n, members in groups.items():
@@ -153,7 +153,7 @@ def _sample(
             stop.wait(IDLE_SECONDS)
 
     batches: list[Slots] = []
-    places = workers_of(devices)[: -(-sum(job.copies for job in jobs) // structure.units)]
+    places = workers_of(devices, spec.compute.threads)[: -(-sum(job.copies for job in jobs) // structure.units)]
     # Before the threads, of which two would build the same one.
     for device in dict.fromkeys(places):
         program(structure, capacity_of(spec.inference), device)

@@ -49,10 +49,10 @@ def fit_groups(
             reason = f"the linear block of a unit of the group cannot be decomposed: {error}"
             failed = [member.labels for member in members if member.labels in wanted]
             yield from (tally.count(UnitResult(labels=one, status="failed", reason=reason)) for one in failed)
-    _check_memory(groups, spec, len(workers_of(devices)))
+    _check_memory(groups, spec, len(workers_of(devices, spec.compute.threads)))
     waiting = sum(len(group.members) for group in groups)
     settings = pooled_settings(spec)
-    for finished in sample_groups(groups, spec, workers_of(devices), Event()):
+    for finished in sample_groups(groups, spec, workers_of(devices, spec.compute.threads), Event()):
         tally.show("sampling", active=waiting)
         if finished is None:
             continue

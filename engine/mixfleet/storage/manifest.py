@@ -31,7 +31,7 @@ _PACKAGES = ("numpy", "jax", "jaxlib", "numpyro", "pyarrow", "zarr")
 _NO_RESULT = {
     "run": None,
     "business": None,
-    "compute": ("devices", "memory_limit_gib", "cache_dir", "shard"),
+    "compute": ("devices", "threads", "memory_limit_gib", "cache_dir", "shard", "executor", "ray"),
     "data": ("path", "experiments"),
     "inference": ("rung_seconds",),
 }

@@ -121,7 +121,7 @@ class _Folder:
 
     def commit(self, results: Iterable[UnitResult]) -> None:
         """Save finished units; see `ResultStore.commit`."""
-        kept = [_as_stored(result, self._output) for result in results]
+        kept = [as_stored(result, self._output) for result in results]
         self.parts.add(kept)
         self.log("committed", units=len(kept), total=len(self.parts.units))
 
@@ -329,7 +329,8 @@ def _make_run_folder(root: Path, run_id: str | None) -> Path:
         return path
 
 
-def _as_stored(result: UnitResult, output: Output) -> UnitResult:
+def as_stored(result: UnitResult, output: Output) -> UnitResult:
+    """The result with the draws that a run keeps of it; of one that is so already, itself."""
     if output.draws == "full":
         return result
     if output.draws == "summary":

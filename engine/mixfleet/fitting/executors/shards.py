@@ -16,11 +16,16 @@ from mixfleet.storage.lock import hold_lock
 from mixfleet.storage.manifest import Fingerprint, read_manifest
 from mixfleet.storage.run_folder import DONE, PARTS, SHARDS, refuse_other
 
-__all__ = ["collected", "shard_folders", "shard_of", "sharded"]
+__all__ = ["collected", "shard_folders", "shard_of", "sharded", "shards_of"]
 
 
 def shard_of(panel: Panel, spec: Spec, part: int, parts: int) -> frozenset[str]:
-    """Ids of the units of one of `parts` shards; the same on every machine.
+    """Ids of the units of one of `parts` shards; the same on every machine."""
+    return shards_of(panel, spec, parts)[part]
+
+
+def shards_of(panel: Panel, spec: Spec, parts: int) -> list[frozenset[str]]:
+    """Ids of the units of each of `parts` shards; the same on every machine.
 
     What is sampled together stays together: a pooled group, or a unit alone. Units of one padded length stand side by
     side, so that a shard compiles few programs, and shards have as even a number of units as their groups allow.
@@ -35,13 +40,12 @@ def shard_of(panel: Panel, spec: Spec, part: int, parts: int) -> frozenset[str]:
         weeks = max(padded_weeks(len(panel.units[place].dates)) for place in group)
         return -weeks, hashlib.sha256("".join(sorted(ids[place] for place in group)).encode()).hexdigest()
 
-    chosen, before = set(), 0
+    shards, before = [set[str]() for _ in range(parts)], 0
     for group in sorted(groups, key=order):
         # By the middle of the group, so that every one is in exactly one shard.
-        if (2 * before + len(group)) * parts // (2 * len(ids)) == part:
-            chosen.update(ids[place] for place in group)
+        shards[(2 * before + len(group)) * parts // (2 * len(ids))].update(ids[place] for place in group)
         before += len(group)
-    return frozenset(chosen)
+    return [frozenset(shard) for shard in shards]
 
 
 def sharded(executor: Executor, whole: Panel) -> Executor:
