@@ -104,6 +104,11 @@ DATED = build(
     },
 )
 PROCESS = build(Model, {"baseline": [{"term": "intercept"}, {"term": "hsgp", "basis": 12}]})
+SIGNED = build(Model, {"signs": {"control_1": "negative", "trend": "positive"}})
+LAWS = {
+    "seasonality": {"family": "laplace", "mean": 0, "scale": 0.05},
+    "control": {"family": "student_t", "df": 4, "mean": 0, "scale": 0.1},
+}
 KNOWN = build(Prior, {"parameters": {"slope": {"family": "fixed", "value": 1.5}}})
 
 
@@ -122,6 +127,7 @@ KNOWN = build(Prior, {"parameters": {"slope": {"family": "fixed", "value": 1.5}}
         {"model": PROCESS},
         {"model": Model(link="log")},
         {"model": Model(saturation="hill"), "prior": KNOWN},
+        {"model": SIGNED, "prior": build(Prior, {"parameters": LAWS})},
     ],
     ids=[
         "roi",
@@ -134,6 +140,7 @@ KNOWN = build(Prior, {"parameters": {"slope": {"family": "fixed", "value": 1.5}}
         "hsgp",
         "log_link",
         "fixed_values",
+        "signs_and_laws_of_coefficients",
     ],
 )
 def test_ranks_of_other_parts_are_uniform(changes: dict[str, Any]):

@@ -181,8 +181,8 @@ def test_a_setting_that_is_wrong_in_python_is_named_too() -> None:
         ("exponent", {"family": "gamma", "shape": 1, "rate": 1}, "between 0 and 1"),
         ("rate", {"family": "normal", "mean": 0, "sd": 1}, "positive"),
         ("effect", {"family": "truncated_normal", "mean": 0, "sd": 1, "low": -1, "high": 1}, "positive"),
-        ("trend", {"family": "half_normal", "sd": 1}, "must be normal"),
-        ("seasonality", {"family": "uniform", "low": -1, "high": 1}, "must be normal"),
+        ("trend", {"family": "half_normal", "sd": 1}, "must be one of normal"),
+        ("seasonality", {"family": "uniform", "low": -1, "high": 1}, "must be one of normal"),
         ("delay", {"family": "uniform", "low": 2, "high": 2}, r"must be below high \(2\)"),
     ],
 )

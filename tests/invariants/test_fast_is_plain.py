@@ -192,6 +192,20 @@ CASES = {
         ),
         unit=odd_unit(channels=4),
     ),
+    "signs_and_laws_of_coefficients": Case(
+        model=config.Model(signs={"control_0": "negative", "control_1": "positive", "trend": "positive"}),
+        unit=odd_unit(weeks=70, linear=3, gap=slice(22, 24), absent=(1,)),
+        holdout=5,
+        prior=prior(
+            seasonality=distribution("laplace", mean=0.01, scale=0.05),
+            trend=distribution("student_t", df=4, mean=-0.1, scale=0.2),
+            overrides=(override("control", mean=-0.02), override("trend", scale=0.3)),
+        ),
+    ),
+    "every_coefficient_sampled": Case(
+        model=config.Model(seasonality=0, trend="none", signs={"intercept": "positive", "control_0": "positive"}),
+        prior=prior(control=distribution("laplace", mean=0.0, scale=0.1)),
+    ),
     "log_link": Case(
         model=config.Model(link="log"), unit=odd_unit(weeks=70, gap=slice(22, 24), absent=(1,)), holdout=5
     ),
@@ -257,7 +271,7 @@ class Setting:
         # Where a log coordinate is concerned, 0.5 is a factor of 5 either way at three standard deviations.
         priors = [self.priors.channel[name][c] for name, places in self.sampled() for c in places]
         width = np.array([1.0 if np.isfinite(distribution.support[1]) else 0.5 for distribution in priors])
-        width = np.concatenate([width, np.full(self.structure.channels, 1.5), [0.5]])
+        width = np.concatenate([width, np.full(self.structure.channels, 1.5), [0.5], np.full(self.structure.apart, 2)])
         spread = width[:, None] * random.standard_normal((self.structure.dimension, POINTS))
         return jnp.asarray(self.member.arrays["centre"][:, None] + spread)
 
@@ -288,14 +302,29 @@ class Setting:
         about = jnp.where(about > 0, about, 1.0)
         strength = jnp.exp(jnp.asarray(self.member.arrays["log_strength_unit"]))
         for measure, places in self.priors.measured.items():
-            u, own = position[first:-1][np.array(places)], np.array(places)
+            u, own = position[first : first + channels][np.array(places)], np.array(places)
             # A lognormal strength has no mass at zero for a ramp to bend towards.
             lognormal = self.priors.channel[measure][0].family == "lognormal"
             value = strength[own] * (jnp.exp(u) if lognormal else u * norm.cdf(u) + norm.pdf(u))
             effect = value if self.case.model.coordinate == "effect" else value / mean[own]
             brought = effect * about[own] / self.priors.one[own]
             measures[measure] = {"effect": effect, "cost_per_kpi": 1 / brought}.get(measure, brought)
-        return {**found, **measures, "noise": bounded(self.priors.observation["noise"], position[-1])[None]}
+        noise = bounded(self.priors.observation["noise"], position[first + channels])[None]
+        return {**found, **measures, "noise": noise, **self.columns(position[first + channels + 1 :])}
+
+    def columns(self, coordinates: jax.Array) -> Parameters:
+        """Coefficients that are sampled, by the family of their prior."""
+        places = [k for _, own in self.structure.linear for k in own]
+        found = {}
+        for k, u in zip(places, coordinates, strict=True):
+            unit, law = self.column_unit(places.index(k)), self.priors.sampled[k]
+            value = unit * (u * norm.cdf(u) + norm.pdf(u)) if law.sign else unit * u
+            assert unit * law.sign >= 0
+            found[f"coefficient_{k}"] = value[None]
+        return found
+
+    def column_unit(self, place: int) -> float:
+        return float(self.member.arrays["hyper"][3, self.structure.layout.linear[0].first + place])
 
     def plain(self, position: jax.Array, *, dense: bool) -> jax.Array:
         """The plain model's density of the position: marginal density plus the log determinant of the map."""
@@ -310,7 +339,8 @@ class Setting:
             strengths = jnp.zeros(self.structure.channels)
             for measure, places in self.priors.measured.items():
                 strengths = strengths.at[np.array(places)].set(found[measure])
-            return jnp.concatenate([*own, strengths, found["noise"]])
+            columns = [found[f"coefficient_{k}"] for _, own in self.structure.linear for k in own]
+            return jnp.concatenate([*own, strengths, found["noise"], *columns])
 
         # No parameter depends on a later coordinate, so the determinant is the diagonal's product; NaN if one did.
         jacobian = jax.jacfwd(flat)(position)
@@ -323,8 +353,12 @@ class Setting:
         variance, loading = jnp.asarray(self.member.arrays["variance"]), jnp.asarray(self.member.loading)
         total = parameters["noise"] ** 2 + variance
         sd = parameters["noise"] / jnp.sqrt(total)
-        gamma = jnp.asarray(self.member.prior_mean) + loading @ (jnp.sqrt(variance) * projection / total + sd * white)
-        log_prior = jnp.sum(norm.logpdf(white) - jnp.log(sd)) - np.linalg.slogdet(self.member.loading)[1]
+        along, apart = jnp.sqrt(variance) * projection / total + sd * white, self.structure.apart
+        log_prior = norm.logpdf(white) - jnp.log(sd)
+        if apart:
+            along, log_prior = jnp.concatenate([along[:-apart], projection[-apart:]]), log_prior[:-apart]
+        gamma = jnp.asarray(self.member.prior_mean) + loading @ along
+        log_prior = jnp.sum(log_prior) - np.linalg.slogdet(self.member.loading)[1]
         sites, _ = self.log_probabilities(parameters, gamma)
         return sum(sites.values(), start=self.log_determinant(position)) - log_prior
 
@@ -343,8 +377,11 @@ class Setting:
         sites, trace = self.log_probabilities(parameters, jnp.zeros(self.structure.columns))
         fitted, priors = self.series.fitted, self.priors
         design = jnp.asarray(self.series.design[fitted])
-        mean = trace["media"]["value"][fitted] + design @ jnp.asarray(priors.coefficient_mean)
-        variance, factor = jnp.full(len(mean), parameters["noise"][0] ** 2), design * priors.coefficient_sd
+        centre, sd = jnp.asarray(priors.coefficient_mean), jnp.asarray(priors.coefficient_sd)
+        for k in priors.sampled:
+            centre, sd = centre.at[k].set(parameters[f"coefficient_{k}"][0]), sd.at[k].set(0.0)
+        mean = trace["media"]["value"][fitted] + design @ centre
+        variance, factor = jnp.full(len(mean), parameters["noise"][0] ** 2), design * sd
         likelihood = (
             dist.MultivariateNormal(mean, jnp.diag(variance) + factor @ factor.T)
             if dense
@@ -356,7 +393,8 @@ class Setting:
 
     def log_probabilities(self, parameters: Parameters, coefficients: jax.Array) -> tuple[Parameters, Any]:
         arguments = (self.series, self.priors, self.case.model)
-        values = {**parameters, "coefficients": coefficients}
+        rest = np.array([k for k in range(self.structure.columns) if k not in self.priors.sampled], int)
+        values = {**parameters, "coefficients": coefficients[rest]}
         for name, places in self.sampled():
             values[name] = values[name][jnp.array(places)]
         return compute_log_probs(media_mix, arguments, {}, values)

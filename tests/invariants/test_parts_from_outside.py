@@ -245,11 +245,15 @@ def test_the_density_is_the_plain_models(name: str) -> None:
     np.testing.assert_array_less(np.max(np.abs(found.gradient - gradient), axis=0) / steepest, 1e-9)
 
 
-@pytest.mark.parametrize("on", [EFFECT, On(media="mroi")], ids=["effect", "mroi"])
-def test_sampled_coefficients_are_the_integrated_ones(on: On) -> None:
+@pytest.mark.parametrize(
+    ("on", "model"),
+    [(EFFECT, {}), (On(media="mroi"), {}), (EFFECT, {"signs": {"control_0": "negative"}})],
+    ids=["effect", "mroi", "signs"],
+)
+def test_sampled_coefficients_are_the_integrated_ones(on: On, model: dict[str, Any]) -> None:
     """Law 11: the sheared density is the collapsed one times that of the white numbers."""
     with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
-        collapsed, sheared = (setting_of({"observation": o}, {}, on=on) for o in ("normal", "sampled_normal"))
+        collapsed, sheared = (setting_of({"observation": o, **model}, {}, on=on) for o in ("normal", "sampled_normal"))
         positions = positions_of(sheared)
         block = sheared.structure.layout.coefficients
         assert block is not None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mixfleet.models.batch import decompose
+from mixfleet.models.baseline.decomposition import decompose
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Marginal
 
 DRAWS, WARM_UP = 200, 30

@@ -185,9 +185,8 @@ def _log_prior(
     coefficients = _on_scale(fleet, unit, series, scale)
     varies = np.ones(len(coefficients), bool)
     varies[len(varies) - len(scale.control_varies) :] = scale.control_varies
-    mean, sd = baseline.column_priors(spec.model, spec.data, spec.prior, labels)
-    away = ((coefficients - mean[:, None]) / sd[:, None])[varies]
-    return total - 0.5 * np.sum(away**2, axis=0) - np.log(sd[varies]).sum()
+    laws = baseline.column_laws(spec.model, spec.data, spec.prior, labels)
+    return total + sum(law.log_prob(coefficients[k]) for k, law in enumerate(laws) if varies[k])
 
 
 def _on_scale(fleet: Fleet, unit: Unit, series: UnitSeries, scale: Scale) -> Float[np.ndarray, "column draw"]:

@@ -120,8 +120,9 @@ def _prior(member: PreparedUnit, fleet: Fleet) -> dict[str, Float[np.ndarray, "d
     for i, name in enumerate(OBSERVATION_PARAMETERS[spec.model.observation], len(term.parameters) + 2):
         drawn = prior_sample(spec.prior.distribution(name, unit=names), i, 0)
         found[name] = drawn * scale.kpi if name == "noise" else drawn
-    mean, sd = baseline.column_priors(spec.model, spec.data, spec.prior, names)
-    standard = np.random.default_rng(0).standard_normal((len(mean), DRAWS))
-    found["coefficients"] = scale.column_mixing(len(mean)) @ (mean[:, None] + sd[:, None] * standard)
+    laws = baseline.column_laws(spec.model, spec.data, spec.prior, names)
+    standard = np.random.default_rng(0).standard_normal((len(laws), DRAWS))
+    drawn = np.stack([law.from_normal(values) for law, values in zip(laws, standard, strict=True)])
+    found["coefficients"] = scale.column_mixing(len(laws)) @ drawn
     found["coefficients"][0] += scale.kpi_shift
     return {name: np.moveaxis(values, -1, 0) for name, values in found.items()}

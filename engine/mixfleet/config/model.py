@@ -139,6 +139,10 @@ class Model:
     terms: tuple[Annotated[str, OneOf(BASELINE_TERMS)], ...] = ()
     """Further terms of the baseline, registered with `mixfleet.models.baseline.register`."""
 
+    signs: FrozenMapping[Label, Literal["positive", "negative"]] = FrozenMapping()
+    """Columns of the baseline, such as controls and treatments, whose coefficient can only be above or below zero:
+    `{price: negative}`. Its prior is cut there, and it is sampled, as one with a prior that is not normal is."""
+
     observation: Annotated[str, OneOf(OBSERVATION_PARAMETERS)] = "normal"
     """Family of the KPI around what is expected of it."""
 

@@ -34,6 +34,8 @@ class FamilyForm:
 
 FAMILIES: dict[str, FamilyForm] = {
     "normal": FamilyForm(("mean", "sd"), lambda _: (-math.inf, math.inf)),
+    "laplace": FamilyForm(("mean", "scale"), lambda _: (-math.inf, math.inf)),
+    "student_t": FamilyForm(("df", "mean", "scale"), lambda _: (-math.inf, math.inf)),
     "half_normal": FamilyForm(("sd",)),
     "half_student_t": FamilyForm(("df", "scale")),
     "lognormal": FamilyForm(("mean_log", "sd_log")),
@@ -47,6 +49,9 @@ FAMILIES: dict[str, FamilyForm] = {
     "fixed": FamilyForm(("value",), lambda h: (h["value"], h["value"])),
 }
 """Families by name; `mixfleet.models.priors.families.register` adds to them."""
+
+OF_COEFFICIENTS = ("normal", "laplace", "student_t")
+"""Families that a coefficient of the baseline may have."""
 
 _SIGNED = {"mean", "mean_log", "shift", "low", "high", "value"}
 
@@ -167,7 +172,7 @@ class Parameter:
 
     @property
     def linear(self) -> bool:
-        """Whether it is a coefficient of the linear block, which is integrated out and so is normal."""
+        """Whether it is a coefficient of the linear block: integrated out where normal, else sampled."""
         return self.support == (-math.inf, math.inf)
 
 
@@ -264,8 +269,10 @@ def check_support(parameter: str, distribution: Distribution, *, key: str) -> No
         ConfigError: A prior of the wrong kind.
     """
     known = PARAMETERS[parameter]
-    if known.linear and distribution.family != "normal":
-        raise ConfigError(f"must be normal, is {distribution.family}", key=f"{key}.family")
+    if known.linear and distribution.family not in OF_COEFFICIENTS:
+        raise ConfigError(f"must be one of {', '.join(OF_COEFFICIENTS)}, is {distribution.family}", key=f"{key}.family")
+    if known.linear and distribution.hyperparameters.get("df", math.inf) <= 2:
+        raise ConfigError("must be above 2, so that the prior has a standard deviation", key=f"{key}.df")
     if distribution.family == "fixed" and (known.level != "channel" or parameter == "effect"):
         raise ConfigError(
             f"{parameter} cannot be fixed, only the parameters of adstock and saturation can; a narrow prior says "

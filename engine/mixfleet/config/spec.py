@@ -198,6 +198,7 @@ class Spec:
         self._refuse_terms()
         self._refuse_structures()
         self._refuse_log_link()
+        self._refuse_sampled_coefficients()
         by = self.pooling.by
         for column in (by,) if isinstance(by, str) else by:
             if column not in ("none", "crossed", *self.data.unit_keys):
@@ -234,6 +235,17 @@ class Spec:
             )
         if self.data.experiments.path is not None:
             raise ConfigError("lift tests are not known to model.link=log", key="data.experiments")
+
+    def _refuse_sampled_coefficients(self) -> None:
+        """Refuses coefficients that are sampled where all have to be integrated out."""
+        parameters = dict.fromkeys(term.parameter for term in self.model.baseline_terms)
+        parameters |= dict.fromkeys(["control"] * bool(self.data.controls) + ["treatment"] * bool(self.data.treatments))
+        odd = [f"prior.parameters.{name}" for name in parameters if self.prior.of(name).family != "normal"]
+        for key in (*(f"model.signs.{name}" for name in self.model.signs), *odd):
+            if self.pooling.by != "none":
+                raise ConfigError("cannot be pooled: such a coefficient is a unit's own", key=key)
+            if self.model.structures:
+                raise ConfigError("is not known to model.structures, which need every coefficient normal", key=key)
 
     def _refuse_terms(self) -> None:
         """Refuses terms of the baseline that do not go with the table or the pooling."""

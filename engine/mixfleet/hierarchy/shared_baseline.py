@@ -17,7 +17,8 @@ from mixfleet.data.scaling import is_new
 from mixfleet.hierarchy.hyperparameters import Hierarchy
 from mixfleet.hierarchy.shared_coefficients import Columns
 from mixfleet.models import baseline
-from mixfleet.models.batch import PreparedUnit, decompose
+from mixfleet.models.baseline.decomposition import decompose
+from mixfleet.models.batch import PreparedUnit
 
 __all__ = ["SharedColumns", "shared_columns", "shared_places", "split"]
 

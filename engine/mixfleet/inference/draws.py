@@ -237,9 +237,9 @@ def _drawn(
     along = library.sqrt(own.variance) * projection / total + library.sqrt(s2 / total) * white
     if structure.layout.coefficients is not None:
         along = projection
-    if structure.shared:
-        # Pooled coefficients were drawn by the sampler.
-        along = library.concatenate([along[: -structure.shared], projection[-structure.shared :]])
+    if known := structure.shared or structure.apart:
+        # Pooled coefficients, and those of a known sign or of no normal prior, were drawn by the sampler.
+        along = library.concatenate([along[:-known], projection[-known:]])
     loaded = library.einsum("ij,jl->il", linear.loading, along, **({} if library is np else {"precision": "highest"}))
     coefficients = linear.prior_mean[:, None] + loaded
 

@@ -31,6 +31,7 @@ def form_of(structure: Structure, platform: str) -> Form | None:
         or len(forms) > 1
         or structure.changes
         or structure.shared
+        or structure.apart
         or not families <= set(FAMILIES)
     ):
         return None

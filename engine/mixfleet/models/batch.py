@@ -17,10 +17,12 @@ from mixfleet.data import scaling
 from mixfleet.data.panel import Panel, Unit
 from mixfleet.errors import ConfigError
 from mixfleet.models import baseline
+from mixfleet.models.baseline.decomposition import LinearBlock, Pilot, linear_block, pilot
 from mixfleet.models.media.term import MediaTerm, media_term
 from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.parameters import DrawRows, ParameterLayout, parameter_layout, sampled_parameters
-from mixfleet.models.priors.families import HYPER_ROWS, family_of
+from mixfleet.models.priors.columns import ColumnFamily
+from mixfleet.models.priors.families import FAMILIES, HYPER_ROWS, family_of
 from mixfleet.models.strength import StrengthPrior, strength_families, strength_prior
 from mixfleet.models.virtual_weeks import ARRAYS, Extent, extent_of, no_virtual_weeks, virtual_weeks
 from mixfleet_kernels.likelihood import Series
@@ -30,7 +32,6 @@ __all__ = [
     "Structure",
     "UnitBatch",
     "batch_shapes",
-    "decompose",
     "padded_weeks",
     "prepare",
     "repadded",
@@ -45,9 +46,6 @@ unit's arithmetic never depends on its company; few, so that a fleet needs few p
 FAINT = 2.0**-40
 """Weight of the weeks of a unit that has none to fit: too little to say anything beside a prior, in single precision
 too, and enough for the means over those weeks that a draw keeps."""
-
-NEGLIGIBLE = 1e-24
-"""Relative variance below which a direction of the linear block is rounding, and left out of the basis."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +64,8 @@ class Structure:
     """Prior family of each of `parameters.sampled_parameters(model)`."""
     strengths: tuple[str, ...]
     """Prior family of each channel's strength."""
+    linear: tuple[tuple[str, tuple[int, ...]], ...]
+    """By prior family, the columns whose coefficients are sampled; the basis has their directions last."""
     measured: bool
     """Whether some strength's prior is on something else than its effect."""
     dtype: str
@@ -85,8 +85,15 @@ class Structure:
     @cached_property
     def layout(self) -> ParameterLayout:
         """Where each sampled coordinate of a unit stands."""
-        sampled = 0 if OBSERVATIONS[self.model.observation].marginal else self.columns
-        return parameter_layout(self.term, self.model.observation, self.families, sampled_columns=sampled)
+        sampled = 0 if OBSERVATIONS[self.model.observation].marginal else self.columns - self.apart
+        return parameter_layout(
+            self.term, self.model.observation, self.families, linear=self.linear, sampled_columns=sampled
+        )
+
+    @property
+    def apart(self) -> int:
+        """Columns that are not integrated out with the others, each sampled as it is."""
+        return sum(len(places) for _, places in self.linear)
 
     @property
     def rows(self) -> DrawRows:
@@ -107,6 +114,8 @@ class UnitBatch(NamedTuple):
     weight: Float[Array, "week unit"]
     basis: Float[Array, "unit week column"]
     variance: Float[Array, "column unit"]
+    along: Float[Array, "column sampled unit"]
+    """Columns whose coefficients are sampled, along the basis."""
     active: Float[Array, "channel unit"]
     hyper: Float[Array, "row column unit"]
     """Prior data of each sampled coordinate, from `PriorFamily.encode`; then of each known value."""
@@ -194,6 +203,7 @@ def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
         term=term,
         families=tuple(families),
         strengths=strength_families(spec.prior, panel),
+        linear=baseline.sampled_blocks(spec.model, spec.data, spec.prior),
         measured=spec.prior.on.possible != ("effect",),
         dtype=spec.compute.precision,
         changes=spec.prior.on.of_changes,
@@ -209,13 +219,9 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
     contribution_weeks = fitted if fitted.any() else scaling.known_weeks(unit, window=model.window)
     measured = scaling.measure(unit, fitted, holdout, treatments=spec.data.treatments, model=model)
     names = dict(zip(panel.keys, unit.labels, strict=True))
-    controls = measured.scaled_controls(unit)
-    design = baseline.design(unit.dates, controls, model=model, fitted_weeks=measured.trend_weeks, unit=names)
-    mean, sd = baseline.column_priors(model, spec.data, spec.prior, names)
     weight = np.where(fitted, 1.0, FAINT * contribution_weeks)
-    basis, variance, loading = decompose(design * fitted[:, None], sd)
-
-    kpi = (measured.scaled_kpi(unit) - design @ mean) * fitted
+    design, linear = _linear(unit, fitted, measured, names, spec)
+    kpi = (measured.scaled_kpi(unit) - design @ linear.mean) * fitted
     media = measured.scaled_media(unit)
     term = media_term(model, panel.channels)
     active = _reaches(media, contribution_weeks, [1 if form.adstock == "none" else form.window for form in term.forms])
@@ -224,18 +230,21 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
     shared = tuple(spec.prior.distribution(name, unit=names) for name in OBSERVATION_PARAMETERS[model.observation])
     # The mean response of an absent channel counts as one: its effect, and so its prior, is what is sampled.
     response = np.where(active > 0, np.maximum((media * active)[contribution_weeks].mean(axis=0), 1e-6), 1.0)
-    error = np.maximum(_effect_error(kpi, media * active, basis, fitted, strength.typical(response)), 1e-9)
+    error = np.maximum(_effect_error(kpi, media * active, linear.basis, fitted, strength.typical(response)), 1e-9)
     strength_unit = np.log(error if model.coordinate == "effect" else error * response)
-    sampled_columns = 0 if OBSERVATIONS[model.observation].marginal else len(sd)
-    hyper, centre = _prior_data(_layout(spec, term, sampled_columns), (*priors, strength.distributions), shared)
+    layout = _layout(spec, term, columns=len(linear.mean))
+    hyper, centre = _prior_data(layout, (*priors, strength.distributions), shared)
+    if linear.laws:
+        _add_columns(hyper, centre, layout, linear, pilot(linear, kpi, fitted))
     weeks = padded_weeks(len(unit.dates))
     arrays = {
         # Media of a new unit's later weeks are on a scale of their own already, and predictions are to hold them.
         "media": _pad(media if scaling.is_new(fitted) else media * active, weeks),
         "kpi": _pad(kpi, weeks),
         "weight": _pad(weight, weeks),
-        "basis": _pad(basis, weeks),
-        "variance": variance,
+        "basis": _pad(linear.basis, weeks),
+        "variance": linear.variance,
+        "along": linear.along,
         "active": active,
         "hyper": hyper,
         **_measured(strength, media * active, weeks if spec.prior.on.of_changes else 0),
@@ -249,8 +258,8 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         fitted=fitted,
         contribution_weeks=contribution_weeks,
         design=design,
-        loading=loading,
-        prior_mean=mean,
+        loading=linear.loading,
+        prior_mean=linear.mean,
         priors=priors,
         strength=strength,
         arrays=arrays,
@@ -271,9 +280,39 @@ def _curve_priors(spec: Spec, panel: Panel, names: dict[str, str]) -> tuple[tupl
     )
 
 
-def _layout(spec: Spec, term: MediaTerm, sampled_columns: int) -> ParameterLayout:
+def _linear(
+    unit: Unit, fitted: Bool[np.ndarray, " week"], measured: scaling.Scale, names: dict[str, str], spec: Spec
+) -> tuple[Float[np.ndarray, "week column"], LinearBlock]:
+    """The linear block in every week of the unit, and along the basis of those that are fitted."""
+    model, weeks = spec.model, measured.trend_weeks
+    design = baseline.design(unit.dates, measured.scaled_controls(unit), model=model, fitted_weeks=weeks, unit=names)
+    sampled = [k for _, places in baseline.sampled_blocks(model, spec.data, spec.prior) for k in places]
+    laws = baseline.column_laws(model, spec.data, spec.prior, names)
+    return design, linear_block(design * fitted[:, None], laws, sampled)
+
+
+def _layout(spec: Spec, term: MediaTerm, *, columns: int) -> ParameterLayout:
     families = [family_of(spec.prior.of(name)).name for name in sampled_parameters(spec.model)]
-    return parameter_layout(term, spec.model.observation, families, sampled_columns=sampled_columns)
+    linear = baseline.sampled_blocks(spec.model, spec.data, spec.prior)
+    rest = columns - sum(len(places) for _, places in linear)
+    integrated, observation = OBSERVATIONS[spec.model.observation].marginal, spec.model.observation
+    return parameter_layout(term, observation, families, linear=linear, sampled_columns=0 if integrated else rest)
+
+
+def _add_columns(
+    hyper: Float[np.ndarray, "row column"],
+    centre: Float[np.ndarray, " coordinate"],
+    layout: ParameterLayout,
+    linear: LinearBlock,
+    own: Pilot,
+) -> None:
+    """Writes what is known of the coefficients that are sampled into the prior's data and the start."""
+    columns = range(layout.linear[0].first, layout.linear[0].first + len(linear.laws))
+    for column, law, unit, start in zip(columns, linear.laws, own.unit, own.start, strict=True):
+        family = FAMILIES[law.family]
+        assert isinstance(family, ColumnFamily), "coefficients have families of their own"
+        hyper[:, column] = family.column_rows(law.prior.values, float(unit))
+        centre[column] = start
 
 
 def _prior_data(
@@ -341,6 +380,7 @@ def batch_shapes(structure: Structure) -> UnitBatch:
         weight=(weeks, units),
         basis=(units, weeks, columns),
         variance=(columns, units),
+        along=(columns, structure.apart, units),
         active=(channels, units),
         hyper=(HYPER_ROWS, structure.layout.prior_columns, units),
         measure=(3, channels, units),
@@ -353,22 +393,6 @@ def batch_shapes(structure: Structure) -> UnitBatch:
     sizes |= {name: (*room[name].shape, units) for name in ARRAYS}
     structs = {name: jax.ShapeDtypeStruct(size, structure.dtype) for name, size in sizes.items()}
     return UnitBatch(**structs)  # pyright: ignore[reportArgumentType]
-
-
-def decompose(
-    design: Float[np.ndarray, "week column"], sd: Float[np.ndarray, " column"]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Basis, variances and loading of `design diag(sd) = basis diag(sqrt(variance)) rotation'`."""
-    columns = design.shape[1]
-    left, singular, right = np.linalg.svd(design * sd, full_matrices=False)
-    basis = np.zeros((design.shape[0], columns))
-    variance = np.zeros(columns)
-    used = singular**2 > NEGLIGIBLE * singular[0] ** 2 if singular[0] > 0 else np.zeros(len(singular), bool)
-    basis[:, : len(singular)] = np.where(used, left, 0.0)
-    variance[: len(singular)] = np.where(used, singular**2, 0.0)
-    # The full rotation: directions that the data never touch keep their prior.
-    rotation = np.linalg.svd(design * sd, full_matrices=True)[2] if len(singular) < columns else right
-    return basis, variance, sd[:, None] * rotation.T
 
 
 def _reaches(

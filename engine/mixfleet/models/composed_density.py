@@ -20,7 +20,7 @@ from mixfleet.models.evidence import log_evidence
 from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.priors.families import FAMILIES
 from mixfleet.models.strength import log_prob, log_strength_slope
-from mixfleet.models.transforms import Evaluation, natural, response
+from mixfleet.models.transforms import Evaluation, block_values, natural, response, without_sampled
 from mixfleet_kernels.likelihood import LEAST_MEAN_RESPONSE, Series, expand, project
 
 __all__ = ["evaluate_composed"]
@@ -52,6 +52,13 @@ def _log_posterior(
     effect = parameters.strength / mean if structure.model.coordinate != "effect" else parameters.strength
     media = jnp.sum(effect[None] * shape, axis=1)
 
+    linear = position[:0]
+    if structure.apart:
+        linear = jnp.concatenate([block_values(block, position, hyper) for block in layout.linear])
+        series = without_sampled(series, linear, batch)[0]
+        # The last directions are those of the sampled columns, and of no variance.
+        basis, variance = series.basis[..., : -structure.apart], series.variance[: -structure.apart]
+        series = series._replace(basis=basis, variance=variance)
     block = layout.coefficients
     assert block is not None, "an observation without a fused kernel samples the coefficients"
     variance, v = series.variance, parameters.observation[0][None] ** 2
@@ -73,9 +80,9 @@ def _log_posterior(
     priors = log_prob(log_measure, hyper[:, layout.effect.rows], structure.strengths)
     priors = priors + log_strength_slope(u, structure.strengths)
     value = jnp.sum(jnp.where(series.weight > 0, series.weight * by_week, 0.0), axis=0) + jnp.sum(priors, axis=0)
-    for part in (*layout.sampled, *layout.observation):
+    for part in (*layout.sampled, *layout.observation, *layout.linear):
         value = value + jnp.sum(FAMILIES[part.family].log_prob(position[part.rows], hyper[:, part.rows]), axis=0)
     value = value + jnp.sum(norm.logpdf(along) + jnp.log(spread), axis=0)
     if structure.evidence.rows:
         value = value + jnp.asarray(log_evidence(layout.to_slots(parameters.shape), effect, batch, structure))
-    return value, jnp.concatenate([mean, along])
+    return value, jnp.concatenate([mean, along, linear])

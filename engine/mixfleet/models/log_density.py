@@ -19,7 +19,16 @@ from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.parameters import Block
 from mixfleet.models.priors.families import FAMILIES, with_slope
 from mixfleet.models.strength import log_prob, log_strength, log_strength_slope
-from mixfleet.models.transforms import Evaluation, block_values, decay_of, measured_response, natural, response, windows
+from mixfleet.models.transforms import (
+    Evaluation,
+    block_values,
+    decay_of,
+    measured_response,
+    natural,
+    response,
+    windows,
+    without_sampled,
+)
 from mixfleet_kernels.likelihood import Likelihood, Series, likelihood
 from mixfleet_kernels.reductions import sum_rows
 
@@ -37,8 +46,32 @@ def evaluate_density(
         series: `batch.series(structure.chains)`, made once outside the loop that calls this.
         structure: The program's structure.
     """
-    fused = OBSERVATIONS[structure.model.observation].marginal
-    return (_evaluate_fused if fused else evaluate_composed)(position, batch, series, structure)
+    if not OBSERVATIONS[structure.model.observation].marginal:
+        return evaluate_composed(position, batch, series, structure)
+    return (_evaluate_apart if structure.apart else _evaluate_fused)(position, batch, series, structure)
+
+
+def _evaluate_apart(position: Array, batch: UnitBatch, series: Series, structure: Structure) -> Evaluation:
+    """With coefficients that are sampled beside those that are integrated out.
+
+    The columns lie within the basis, and so does what they pull: by how much is told by the residual's projection.
+    """
+    layout, chains = structure.layout, position.shape[-1] // batch.media.shape[-1]
+    hyper = jnp.repeat(batch.hyper, chains, axis=-1)
+    drawn = [_sloped("constrain", block, position, hyper) for block in layout.linear]
+    prior = [_sloped("log_prob", block, position, hyper) for block in layout.linear]
+    coefficients = jnp.concatenate([value for value, _ in drawn])
+    series, along = without_sampled(series, coefficients, batch)
+    rest = _evaluate_fused(position, batch, series, structure)
+    mean, projection = rest.extra[: structure.channels], rest.extra[structure.channels :]
+    noise, *_ = _noise(layout.noise, position, hyper)
+    pull = jnp.sum(along * (projection / (noise[None] ** 2 + series.variance))[:, None], axis=0)
+    slopes, prior_slopes = (jnp.concatenate([slope for _, slope in pairs]) for pairs in (drawn, prior))
+    return Evaluation(
+        value=rest.value + sum(jnp.sum(log, axis=0) for log, _ in prior),
+        gradient=jnp.concatenate([rest.gradient, pull * slopes + prior_slopes]),
+        extra=jnp.concatenate([mean, projection[: -structure.apart], coefficients]),
+    )
 
 
 def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure: Structure) -> Evaluation:

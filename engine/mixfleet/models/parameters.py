@@ -29,7 +29,7 @@ class Block:
     family: str
     """Name of the prior's family in `families.FAMILIES`."""
     channels: tuple[int, ...] = ()
-    """Of a parameter of channels, the places of those that have it."""
+    """Of a parameter of channels, the places of those that have it; of sampled coefficients, those of their columns."""
 
     @property
     def fixed(self) -> bool:
@@ -47,7 +47,8 @@ class ParameterLayout:
     """The sampled coordinates of a unit, in order.
 
     Adstock and saturation parameters, each over the channels that have it; `effect`, over all channels; the
-    observation's parameters; and, where they are not integrated out, the coefficients of the baseline along its basis.
+    observation's parameters; coefficients of the baseline that have to be sampled; and, where the others are not
+    integrated out, these along their basis.
     Parameters whose values are known come behind.
     """
 
@@ -55,6 +56,8 @@ class ParameterLayout:
     """Parameters of the response curves in the order of `MediaTerm.parameters`: adstocks', then saturations'."""
     effect: Block
     observation: tuple[Block, ...]
+    linear: tuple[Block, ...]
+    """Coefficients that are sampled as they are, by family of their priors."""
     coefficients: Block | None
     term: MediaTerm
 
@@ -76,7 +79,7 @@ class ParameterLayout:
     @property
     def dimension(self) -> int:
         """Sampled coordinates of one unit."""
-        last = self.coefficients or self.observation[-1]
+        last = self.coefficients or (*self.observation, *self.linear)[-1]
         return last.first + last.size
 
     @property
@@ -164,7 +167,12 @@ def sampled_parameters(model: Model) -> tuple[str, ...]:
 
 
 def parameter_layout(
-    term: MediaTerm, observation: str, families: Sequence[str], *, sampled_columns: int = 0
+    term: MediaTerm,
+    observation: str,
+    families: Sequence[str],
+    *,
+    linear: Sequence[tuple[str, tuple[int, ...]]] = (),
+    sampled_columns: int = 0,
 ) -> ParameterLayout:
     """The layout of a model's coordinates.
 
@@ -172,7 +180,8 @@ def parameter_layout(
         term: Says which parameters there are, and which channels have them.
         observation: Family of the KPI around its expectation.
         families: Prior family of each of `sampled_parameters(model)`.
-        sampled_columns: Columns of the baseline whose coefficients are sampled; 0 where they are integrated out.
+        linear: By family, the columns of the baseline whose coefficients are sampled as they are.
+        sampled_columns: How many of the others are sampled along their basis; 0 where they are integrated out.
     """
     every = tuple(range(len(term.forms)))
     places = [*(term.places(name) for name in term.parameters), every]
@@ -184,6 +193,10 @@ def parameter_layout(
         axis, size = ("channel", len(own)) if i < len(places) else ("unit", 1)
         blocks.append(Block(name, axis, first, size, family, own))
         first += 0 if family == "fixed" else size
+    own_columns = []
+    for family, columns in linear:
+        own_columns.append(Block("coefficients", "column", first, len(columns), family, columns))
+        first += len(columns)
     coefficients = Block("coefficients", "column", first, sampled_columns, "normal") if sampled_columns else None
     behind = first + sampled_columns
     for i, block in enumerate(blocks):
@@ -195,6 +208,7 @@ def parameter_layout(
         shapes=tuple(blocks[:count]),
         effect=blocks[count],
         observation=tuple(blocks[count + 1 :]),
+        linear=tuple(own_columns),
         coefficients=coefficients,
         term=term,
     )

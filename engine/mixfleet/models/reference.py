@@ -7,7 +7,7 @@ Nothing in a fit runs it. It says what `log_density` computes, for whoever wants
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax.numpy as jnp
 import numpy as np
@@ -80,24 +80,36 @@ class Priors:
     """By parameter of the observation, `noise` first."""
     coefficient_mean: Float[np.ndarray, " column"]
     coefficient_sd: Float[np.ndarray, " column"]
+    sampled: Mapping[int, baseline.ColumnLaw] = field(default_factory=dict)
+    """By column, the law of a coefficient that is not normal or has a known sign."""
 
 
 def media_mix(series: Series, priors: Priors, model: Model) -> None:
     """The model: kpi = sum over channels of effect * response + design @ coefficients + noise.
 
-    Samples `noise`, `coefficients`, the parameters of the curves (one value per channel) and each measure of strength
-    that priors are on (one value per channel that has it); also records `effect`, `media`, the channels' joint
-    contribution by week, and `mean_contribution`, each channel's mean over the fitted weeks.
+    Samples `noise`, `coefficients` with normal priors and `coefficient_<column>` with others, the parameters of the
+    curves (one value per channel) and each measure of strength that priors are on (one value per channel that has it);
+    also records `effect`, `media`, the channels' joint contribution by week, and `mean_contribution`, each channel's
+    mean over the fitted weeks.
     """
     media, observation = media_and_observation(series, priors, model)
-    coefficients = numpyro.sample(
-        "coefficients",
-        dist.Normal(jnp.asarray(priors.coefficient_mean), jnp.asarray(priors.coefficient_sd)).to_event(1),
-    )
+    coefficients = _coefficients(priors)
     expected = media + jnp.asarray(series.design) @ coefficients
     seen = series.kpi[series.fitted]
     around = OBSERVATIONS[model.observation](expected[series.fitted], observation)
     numpyro.sample("kpi", around.to_event(1), obs=jnp.asarray(seen))
+
+
+def _coefficients(priors: Priors) -> Float[Array, " column"]:
+    """Of all columns: those whose priors are normal as one vector, each of the others as a site of its own."""
+    rest = np.array([k for k in range(len(priors.coefficient_sd)) if k not in priors.sampled], int)
+    normal = dist.Normal(jnp.asarray(priors.coefficient_mean[rest]), jnp.asarray(priors.coefficient_sd[rest]))
+    own = jnp.asarray(numpyro.sample("coefficients", normal.to_event(1)))
+    found = jnp.zeros(len(priors.coefficient_sd), own.dtype).at[rest].set(own)
+    for column, law in priors.sampled.items():
+        value = numpyro.sample(f"coefficient_{column}", _cut(_numpyro_prior([law.prior]), law.sign).to_event(1))
+        found = found.at[column].set(jnp.asarray(value)[0])
+    return found
 
 
 def saturated_adstock(
@@ -137,6 +149,7 @@ def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Priors
     controls = measured.scaled_controls(unit)
     names = dict(zip(panel.keys, unit.labels, strict=True))
     mean, sd = baseline.column_priors(model, spec.data, spec.prior, names)
+    laws = baseline.column_laws(model, spec.data, spec.prior, names)
     series = Series(
         media=measured.scaled_media(unit),
         kpi=measured.scaled_kpi(unit),
@@ -161,8 +174,17 @@ def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Priors
         },
         coefficient_mean=mean,
         coefficient_sd=sd,
+        sampled={k: law for k, law in enumerate(laws) if law.sampled},
     )
     return series, priors
+
+
+def _cut(law: dist.Distribution, sign: int) -> dist.Distribution:
+    """The distribution above or below zero."""
+    if sign == 0:
+        return law
+    low, high = (0.0, None) if sign > 0 else (None, 0.0)
+    return dist.TruncatedDistribution(law, low=low, high=high)  # pyright: ignore[reportArgumentType]
 
 
 def _lift_test(test: Experiment, unit: Unit, scale: scaling.Scale, model: Model) -> LiftTest:
@@ -402,6 +424,8 @@ OBSERVATIONS: dict[str, Callable[[Array, Mapping[str, Array]], dist.Distribution
 
 PRIORS: dict[str, Callable[[Mapping[str, np.ndarray]], dist.Distribution]] = {
     "normal": lambda h: dist.Normal(h["mean"], h["sd"]),
+    "laplace": lambda h: dist.Laplace(h["mean"], h["scale"]),
+    "student_t": lambda h: dist.StudentT(h["df"], h["mean"], h["scale"]),
     "half_normal": lambda h: dist.HalfNormal(h["sd"]),
     "half_student_t": lambda h: dist.LeftTruncatedDistribution(dist.StudentT(h["df"], 0.0, h["scale"]), low=0.0),
     "lognormal": lambda h: dist.LogNormal(h["mean_log"], h["sd_log"]),

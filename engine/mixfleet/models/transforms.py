@@ -11,9 +11,19 @@ from mixfleet.models.parameters import Block
 from mixfleet.models.priors.families import FAMILIES
 from mixfleet.models.strength import log_strength
 from mixfleet_kernels import adstock
-from mixfleet_kernels.likelihood import LEAST_MEAN_RESPONSE, respond
+from mixfleet_kernels.likelihood import LEAST_MEAN_RESPONSE, Series, expand, respond
 
-__all__ = ["Evaluation", "Natural", "block_values", "decay_of", "measured_response", "natural", "response", "windows"]
+__all__ = [
+    "Evaluation",
+    "Natural",
+    "block_values",
+    "decay_of",
+    "measured_response",
+    "natural",
+    "response",
+    "windows",
+    "without_sampled",
+]
 
 
 class Evaluation(NamedTuple):
@@ -55,6 +65,16 @@ def natural(
             for block in layout.observation
         ),
     )
+
+
+def without_sampled(
+    series: Series, coefficients: Float[Array, "sampled lane"], batch: UnitBatch
+) -> tuple[Series, Float[Array, "column sampled lane"]]:
+    """The series less what the sampled columns make of these coefficients, and the columns along the basis."""
+    chains = series.kpi.shape[-1] // batch.media.shape[-1]
+    along = jnp.repeat(batch.along, chains, axis=-1)
+    made = expand(series.basis, jnp.sum(along * coefficients[None], axis=1))
+    return series._replace(kpi=series.kpi - made), along
 
 
 def block_values(

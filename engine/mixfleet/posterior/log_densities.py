@@ -63,8 +63,9 @@ def log_prior(member: PreparedUnit, draws: Draws, panel: Panel, spec: Spec) -> d
     for name in OBSERVATION_PARAMETERS[spec.model.observation]:
         unit = scale.kpi if name == "noise" else 1.0
         found[name] = log_prior_of(spec.prior.distribution(name, unit=names), np.asarray(draws[name], float) / unit)
-    mean, sd = baseline.column_priors(spec.model, spec.data, spec.prior, names)
-    found["coefficients"] = norm.logpdf(scaled_coefficients(draws, scale), mean, sd)
+    laws = baseline.column_laws(spec.model, spec.data, spec.prior, names)
+    of_columns = zip(laws, scaled_coefficients(draws, scale).T, strict=True)
+    found["coefficients"] = np.stack([law.log_prob(values) for law, values in of_columns], axis=-1)
     return found
 
 

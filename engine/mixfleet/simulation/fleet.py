@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -129,7 +129,7 @@ def from_config(
     """
     model.refuse_structures()
     names = channel_names(simulation.channels)
-    controls = tuple(f"control_{i + 1}" for i in range(simulation.controls))
+    controls = control_names(simulation)
     pairs = [
         (f"brand_{b + 1:03d}", f"market_{m + 1:03d}")
         for b in range(simulation.brands)
@@ -197,6 +197,13 @@ def _context(labels: tuple[str, str], simulation: config.Simulation) -> _Context
     return _Context(weeks=weeks, present=present, controls=controls)
 
 
+class _OfColumns(TypedDict):
+    """What is known of the coefficients of the linear columns, by column."""
+
+    kinds: tuple[str, ...]
+    signs: tuple[str | None, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Frame:
     """What the linear columns that a group shares are measured in."""
@@ -224,6 +231,17 @@ def _frames(contexts: Mapping[tuple[str, str], _Context], pooling: config.Poolin
     }
 
 
+def control_names(simulation: config.Simulation) -> tuple[str, ...]:
+    """Names of the simulated controls."""
+    return tuple(f"control_{i + 1}" for i in range(simulation.controls))
+
+
+def _of_columns(simulation: config.Simulation, model: config.Model) -> _OfColumns:
+    names = (*column_names(model), *control_names(simulation))
+    kinds = (*column_kinds(model), *("control",) * simulation.controls)
+    return {"kinds": kinds, "signs": tuple(model.signs.get(name) for name in names)}
+
+
 def _simulate_unit(
     labels: tuple[str, str],
     context: _Context,
@@ -241,20 +259,20 @@ def _simulate_unit(
     spend = weekly_spend(media, weeks=simulation.weeks, channels=len(names), sales=sales)[weeks] * present
     dates = LAST_WEEK - np.timedelta64(7, "D") * (simulation.weeks - 1 - weeks)
     columns = design(dates, controls, model)
-    kinds = (*column_kinds(model), *("control",) * simulation.controls)
+    of_columns = _of_columns(simulation, model)
     largest = spend.max(axis=0)
     scaled = spend / np.where(largest > 0, largest, 1.0)
     if simulation.truth == "fixed":
-        truth = fixed_truth(scaled, model=model, channels=names, kinds=kinds)
+        truth = fixed_truth(scaled, model=model, channels=names, **of_columns)
     else:
         unit = dict(zip(KEYS, labels, strict=True))
-        truth = draw_truth(parameters, prior=prior, model=model, unit=unit, channels=names, kinds=kinds)
+        truth = draw_truth(parameters, prior=prior, model=model, unit=unit, channels=names, **of_columns)
         if pooling.by != "none":
             group, effects = _pooled_by(labels, pooling)
             streams = [_streams(simulation.seed, ("effect", *effect), 1)[0] for effect in effects]
             shared = pooled_truth(labels, simulation, prior, model, pooling)
             own = shared.unit(parameters, streams, pooled_priors(prior, model, pooling, simulation))
-            truth = _with_pooled(truth, own, kinds, context, frames[group])
+            truth = _with_pooled(truth, own, of_columns["kinds"], context, frames[group])
         on = [prior_of("effect", name, prior) for name in names]
         of_unit = {"media": scaled, "spend": spend.sum(axis=0), "kpi_scale": sales}
         truth = with_effects(truth, on, model=model, channels=names, **of_unit)

@@ -58,6 +58,8 @@ def draw(distribution: Distribution, rng: np.random.Generator) -> float:
         return min(max(mean + sd * normal.inv_cdf(place), low), high)
     families = {
         "normal": lambda: rng.normal(values[0], values[1]),
+        "laplace": lambda: rng.laplace(values[0], values[1]),
+        "student_t": lambda: values[1] + values[2] * rng.standard_t(values[0]),
         "half_normal": lambda: abs(rng.normal(0.0, values[0])),
         "half_student_t": lambda: values[1] * abs(rng.standard_t(values[0])),
         "lognormal": lambda: rng.lognormal(values[0], values[1]),
@@ -80,18 +82,29 @@ def draw_truth(
     unit: Mapping[str, str],
     channels: tuple[str, ...],
     kinds: tuple[str, ...],
+    signs: tuple[str | None, ...],
 ) -> Truth:
-    """Every parameter drawn from its prior distribution for this unit; `kinds` are those of the linear columns.
+    """Every parameter drawn from its prior distribution for this unit.
 
-    In place of effects stands what their priors are on: see `with_effects`.
+    `kinds` and `signs` are those of the linear columns. In place of effects stands what their priors are on: see
+    `with_effects`.
     """
 
     def value(name: str, medium: str) -> float:
         return draw(prior.distribution(prior_of(name, medium, prior), unit=unit, channel=medium), rng)
 
     channel = {name: np.array([value(name, medium) for medium in channels]) for name in model.channel_parameters}
-    linear = np.array([draw(prior.distribution(kind, unit=unit), rng) for kind in kinds])
+    priors = [prior.distribution(kind, unit=unit) for kind in kinds]
+    linear = np.array([_signed(own, sign, rng) for own, sign in zip(priors, signs, strict=True)])
     return Truth(channel=channel, linear=linear, noise=draw(prior.distribution("noise", unit=unit), rng))
+
+
+def _signed(distribution: Distribution, sign: str | None, rng: np.random.Generator) -> float:
+    """A coefficient: what of a prior's draws has the sign that is known of it."""
+    value = draw(distribution, rng)
+    while sign is not None and (value > 0) != (sign == "positive"):
+        value = draw(distribution, rng)
+    return value
 
 
 def prior_of(parameter: str, channel: str, prior: config.Prior) -> str:
@@ -237,7 +250,12 @@ def _natural(distribution: Distribution, u: float) -> float:
 
 
 def fixed_truth(
-    media: Float[np.ndarray, "week channel"], *, model: config.Model, channels: Sequence[str], kinds: tuple[str, ...]
+    media: Float[np.ndarray, "week channel"],
+    *,
+    model: config.Model,
+    channels: Sequence[str],
+    kinds: tuple[str, ...],
+    signs: tuple[str | None, ...],
 ) -> Truth:
     """Realistic values: the same curves and the same shares of sales in every unit.
 
@@ -246,6 +264,7 @@ def fixed_truth(
         model: Says which parameters there are.
         channels: Their names.
         kinds: Kinds of the linear columns.
+        signs: Of their coefficients, where they are known.
     """
     count = media.shape[1]
     names = model.channel_parameters[:-1]
@@ -254,7 +273,8 @@ def fixed_truth(
     weight = np.array([_FIXED_WEIGHTS[i % 8] for i in range(count)]) * (response > 0)
     total = _FIXED_LINEAR["intercept"] * MEDIA_SHARE / (1 - MEDIA_SHARE)
     effect = total * weight / weight.sum() / np.where(response > 0, response, 1.0)
-    linear = np.array([_FIXED_LINEAR.get(kind, 0.02) for kind in kinds])
+    turned = [-1.0 if sign == "negative" else 1.0 for sign in signs]
+    linear = np.array([_FIXED_LINEAR.get(kind, 0.02) for kind in kinds]) * turned
     return Truth(channel={**curves, "effect": effect}, linear=linear, noise=_FIXED_NOISE)
 
 

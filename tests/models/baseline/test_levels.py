@@ -7,7 +7,7 @@ from mixfleet.config import Data, Model, Prior
 from mixfleet.config.baseline import HSGP, Intercept, Knots, Piecewise, RandomWalk, Term
 from mixfleet.errors import ConfigError
 from mixfleet.models import baseline
-from mixfleet.models.batch import decompose
+from mixfleet.models.baseline.decomposition import decompose
 
 FITTED, AHEAD = 100, 52
 DATES = np.datetime64("2021-01-04") + 7 * np.arange(FITTED + AHEAD).astype("timedelta64[D]")

@@ -1,6 +1,7 @@
 """Baseline: the terms of the linear block - what sales would be without media."""
 
 from mixfleet.models.baseline.calendar import Calendar
+from mixfleet.models.baseline.column_laws import ColumnLaw, column_laws, column_priors, sampled_blocks
 from mixfleet.models.baseline.dates import fitting, with_dates
 from mixfleet.models.baseline.linear_block import (
     REGISTERED,
@@ -8,7 +9,6 @@ from mixfleet.models.baseline.linear_block import (
     column_components,
     column_kinds,
     column_names,
-    column_priors,
     component_rows,
     components,
     design,
@@ -21,8 +21,10 @@ __all__ = [
     "REGISTERED",
     "BaselineTerm",
     "Calendar",
+    "ColumnLaw",
     "column_components",
     "column_kinds",
+    "column_laws",
     "column_names",
     "column_priors",
     "component_rows",
@@ -31,6 +33,7 @@ __all__ = [
     "fitting",
     "furthest",
     "register",
+    "sampled_blocks",
     "terms_of",
     "with_dates",
 ]

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from mixfleet.config import Data, Model, Prior, priors
+from mixfleet.config import Data, Model, priors
 from mixfleet.config.baseline import (
     HSGP,
     Events,
@@ -32,7 +32,6 @@ __all__ = [
     "column_components",
     "column_kinds",
     "column_names",
-    "column_priors",
     "component_rows",
     "components",
     "design",
@@ -160,14 +159,6 @@ def component_rows(model: Model, data: Data) -> Float[np.ndarray, "component col
     """Which columns make up which of `components`, as zeros and ones."""
     columns = column_components(model, data)
     return np.array([[float(column == name) for column in columns] for name in components(model, data)])
-
-
-def column_priors(
-    model: Model, data: Data, prior: Prior, unit: Mapping[str, str]
-) -> tuple[Float[np.ndarray, " column"], Float[np.ndarray, " column"]]:
-    """Prior mean and standard deviation of each column's coefficient, in shares of the KPI's scale."""
-    found = [prior.distribution(parameter, unit=unit).hyperparameters for parameter in column_kinds(model, data)]
-    return np.array([each["mean"] for each in found]), np.array([each["sd"] for each in found])
 
 
 def design(

@@ -18,6 +18,7 @@ from mixfleet.config import priors
 from mixfleet.config.priors import Distribution, FamilyForm
 from mixfleet.errors import ConfigError
 from mixfleet.models.priors.bijectors import log_normal_cdf
+from mixfleet.models.priors.columns import COLUMN_FAMILIES
 from mixfleet.models.priors.family import (
     HYPER_ROWS,
     Bounded,
@@ -286,6 +287,7 @@ FAMILIES: dict[str, PriorFamily] = {
         _TruncatedNormal(),
         _LowerTruncatedNormal(),
         Fixed(),
+        *COLUMN_FAMILIES,
     )
 }
 """Families by name: those of the settings, and the forms that some of these are sampled in."""

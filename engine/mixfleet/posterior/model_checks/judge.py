@@ -90,7 +90,8 @@ def checked_unit(
 def _marginal(
     member: PreparedUnit, media: Float[np.ndarray, "week draw"], noise: Float[np.ndarray, " draw"], spec: Spec
 ) -> Marginal | None:
-    if not OBSERVATIONS[spec.model.observation].marginal or spec.pooling.by != "none":
+    sampled = not OBSERVATIONS[spec.model.observation].marginal or member.arrays["along"].shape[1] > 0
+    if sampled or spec.pooling.by != "none":
         return None
     weeks, scale = len(media), member.scale.kpi
     kpi = member.arrays["kpi"][:weeks, None]
