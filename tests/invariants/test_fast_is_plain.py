@@ -24,6 +24,7 @@ from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch, prepare, s
 from mixfleet.models.log_density import Evaluation, evaluate_density
 from mixfleet.models.reference import Priors, Series, measured_response, media_mix, saturated_adstock, unit_arguments
 from mixfleet_kernels import hmc as native_hmc
+from mixfleet_kernels.likelihood import autocorrelated
 from tests.support.reference import at_each
 from tests.support.terms import EVERY_TERM
 from tests.support.units import odd_unit, panel_of
@@ -209,6 +210,12 @@ CASES = {
     "log_link": Case(
         model=config.Model(link="log"), unit=odd_unit(weeks=70, gap=slice(22, 24), absent=(1,)), holdout=5
     ),
+    "autocorrelated": Case(model=config.Model(observation="ar1"), unit=odd_unit(absent=(1,)), holdout=5),
+    "autocorrelated_holes": Case(
+        model=config.Model(observation="ar1", adstock="delayed", saturation="hill", coordinate="effect"),
+        unit=odd_unit(weeks=70, gap=slice(22, 25)),
+        prior=prior(autocorrelation=distribution("uniform", low=-0.9, high=0.95)),
+    ),
     "preset_pymc_marketing": Case(
         model=config.preset("model", "pymc_marketing"), prior=config.preset("prior", "pymc_marketing")
     ),
@@ -271,7 +278,8 @@ class Setting:
         # Where a log coordinate is concerned, 0.5 is a factor of 5 either way at three standard deviations.
         priors = [self.priors.channel[name][c] for name, places in self.sampled() for c in places]
         width = np.array([1.0 if np.isfinite(distribution.support[1]) else 0.5 for distribution in priors])
-        width = np.concatenate([width, np.full(self.structure.channels, 1.5), [0.5], np.full(self.structure.apart, 2)])
+        kinds = [0.5] * len(self.priors.observation)
+        width = np.concatenate([width, np.full(self.structure.channels, 1.5), kinds, np.full(self.structure.apart, 2)])
         spread = width[:, None] * random.standard_normal((self.structure.dimension, POINTS))
         return jnp.asarray(self.member.arrays["centre"][:, None] + spread)
 
@@ -301,16 +309,23 @@ class Setting:
         about = measured_response(self.series, self.priors, {**found, **self.fixed()}, self.case.model)
         about = jnp.where(about > 0, about, 1.0)
         strength = jnp.exp(jnp.asarray(self.member.arrays["log_strength_unit"]))
+        strengths = position[first : first + channels]
         for measure, places in self.priors.measured.items():
-            u, own = position[first : first + channels][np.array(places)], np.array(places)
+            u, own = strengths[np.array(places)], np.array(places)
             # A lognormal strength has no mass at zero for a ramp to bend towards.
             lognormal = self.priors.channel[measure][0].family == "lognormal"
             value = strength[own] * (jnp.exp(u) if lognormal else u * norm.cdf(u) + norm.pdf(u))
             effect = value if self.case.model.coordinate == "effect" else value / mean[own]
             brought = effect * about[own] / self.priors.one[own]
             measures[measure] = {"effect": effect, "cost_per_kpi": 1 / brought}.get(measure, brought)
-        noise = bounded(self.priors.observation["noise"], position[first + channels])[None]
-        return {**found, **measures, "noise": noise, **self.columns(position[first + channels + 1 :])}
+        behind = first + channels + len(self.priors.observation)
+        observation = {
+            name: bounded(prior, u)[None]
+            for (name, prior), u in zip(
+                self.priors.observation.items(), position[first + channels : behind], strict=True
+            )
+        }
+        return {**found, **measures, **observation, **self.columns(position[behind:])}
 
     def columns(self, coordinates: jax.Array) -> Parameters:
         """Coefficients that are sampled, by the family of their prior."""
@@ -340,7 +355,7 @@ class Setting:
             for measure, places in self.priors.measured.items():
                 strengths = strengths.at[np.array(places)].set(found[measure])
             columns = [found[f"coefficient_{k}"] for _, own in self.structure.linear for k in own]
-            return jnp.concatenate([*own, strengths, found["noise"], *columns])
+            return jnp.concatenate([*own, strengths, *(found[name] for name in self.priors.observation), *columns])
 
         # No parameter depends on a later coordinate, so the determinant is the diagonal's product; NaN if one did.
         jacobian = jax.jacfwd(flat)(position)
@@ -351,16 +366,39 @@ class Setting:
         """The density again, from the joint one: log p(y, gamma, theta) - log p(gamma | y, theta), gamma as drawn."""
         parameters = self.parameters(position)
         variance, loading = jnp.asarray(self.member.arrays["variance"]), jnp.asarray(self.member.loading)
-        total = parameters["noise"] ** 2 + variance
-        sd = parameters["noise"] / jnp.sqrt(total)
-        along, apart = jnp.sqrt(variance) * projection / total + sd * white, self.structure.apart
-        log_prior = norm.logpdf(white) - jnp.log(sd)
+        apart = self.structure.apart
+        if "autocorrelation" in parameters:
+            along, log_sd = self.autocorrelated(parameters, projection, white)
+            log_prior = norm.logpdf(white) - log_sd / len(white)
+        else:
+            total = parameters["noise"] ** 2 + variance
+            sd = parameters["noise"] / jnp.sqrt(total)
+            along = jnp.sqrt(variance) * projection / total + sd * white
+            log_prior = norm.logpdf(white) - jnp.log(sd)
         if apart:
             along, log_prior = jnp.concatenate([along[:-apart], projection[-apart:]]), log_prior[:-apart]
         gamma = jnp.asarray(self.member.prior_mean) + loading @ along
         log_prior = jnp.sum(log_prior) - np.linalg.slogdet(self.member.loading)[1]
         sites, _ = self.log_probabilities(parameters, gamma)
         return sum(sites.values(), start=self.log_determinant(position)) - log_prior
+
+    def autocorrelated(self, parameters: Parameters, mean: jax.Array, white: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Coefficients along the basis as they are drawn, and the log of their density's volume, written in full."""
+        gaps = jax.tree.map(lambda values: values[..., 1:], self.batch.gaps)
+        one = (mean[:, None], parameters["noise"], parameters["autocorrelation"], white[:, None])
+        along = autocorrelated.coefficients(gaps, self.batch.variance[:, 1:], *one)[:, 0]
+        fitted, root = self.series.fitted, jnp.sqrt(jnp.asarray(self.member.arrays["variance"]))
+        columns = jnp.asarray(self.member.arrays["basis"][: len(fitted)][fitted]) * root
+        noise, columns_there = parameters["noise"][0], jnp.linalg.solve(self.correlation(parameters), columns)
+        precision = jnp.eye(len(root)) + columns.T @ columns_there / noise**2
+        return along, -0.5 * jnp.linalg.slogdet(precision)[1]
+
+    def correlation(self, parameters: Parameters) -> jax.Array:
+        """Of the fitted weeks' noise."""
+        weeks = np.flatnonzero(self.series.fitted)
+        if "autocorrelation" not in parameters:
+            return jnp.eye(len(weeks))
+        return parameters["autocorrelation"][0] ** np.abs(weeks[:, None] - weeks)
 
     def mean_response(self, parameters: Parameters) -> jax.Array:
         media, channels = jnp.asarray(self.series.media), self.series.channels
@@ -382,9 +420,10 @@ class Setting:
             centre, sd = centre.at[k].set(parameters[f"coefficient_{k}"][0]), sd.at[k].set(0.0)
         mean = trace["media"]["value"][fitted] + design @ centre
         variance, factor = jnp.full(len(mean), parameters["noise"][0] ** 2), design * sd
+        noise = parameters["noise"][0] ** 2 * self.correlation(parameters)
         likelihood = (
-            dist.MultivariateNormal(mean, jnp.diag(variance) + factor @ factor.T)
-            if dense
+            dist.MultivariateNormal(mean, noise + factor @ factor.T)
+            if dense or "autocorrelation" in parameters
             else dist.LowRankMultivariateNormal(mean, factor, variance)
         )
         prior = sum(sites[name] for name in parameters if name in sites)
@@ -412,10 +451,12 @@ LONG = (
     "geometric_log_effect",
     "none_root",
     "mixed_orders_fixed",
+    "autocorrelated",
+    "autocorrelated_holes",
     "measures_of_several_families",
     "windows_of_pymc_marketing",
 )
-"""More of curves, measures and windows that other cases or the kernels' own tests hold: left to the long runs."""
+"""More of curves, measures, windows and noise that other cases or kernels' own tests hold: left to the long runs."""
 
 
 def made_ready(case: Case, panel: Panel) -> Setting:

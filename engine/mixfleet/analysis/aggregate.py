@@ -16,6 +16,7 @@ from mixfleet.analysis.periods import Windows
 from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.models.baseline import component_rows
 from mixfleet.models.media import Curves, MediaTerm
+from mixfleet.models.observation import is_autocorrelated
 from mixfleet.posterior import counterfactual
 from mixfleet.posterior.counterfactual import log_link
 from mixfleet.posterior.fit_quality import predictive, weekly_noise
@@ -299,11 +300,16 @@ def _noise(fleet: Fleet, place: int, series: UnitSeries, windows: Windows) -> Fl
     unit, model = fleet.units[place], fleet.spec.model
     inside = windows.index(unit.dates) == np.arange(len(windows.names))[:, None]
     within = (inside & series.counted[: len(unit.dates)]).astype(float)
-    if not series.log_link:
+    if not series.log_link and not is_autocorrelated(model):
         return within @ weekly_noise(unit, series.observation, model)
     with jax.enable_x64(True):
         media = np.asarray(counterfactual.weekly(series.media, series.curves, term=fleet.term))
-    return within @ predictive(unit, series, media, model).noise
+    found = predictive(unit, series, media, model)
+    if series.log_link:
+        return within @ found.noise
+    # What past misses let expect is no component's, and so part of what comes on top of them.
+    components = series.design @ series.coefficients + media
+    return within @ (found.expected + found.noise - components[: len(unit.dates)])
 
 
 def _longest(index: Int[np.ndarray, " week"]) -> int:

@@ -144,7 +144,9 @@ class Model:
     `{price: negative}`. Its prior is cut there, and it is sampled, as one with a prior that is not normal is."""
 
     observation: Annotated[str, OneOf(OBSERVATION_PARAMETERS)] = "normal"
-    """Family of the KPI around what is expected of it."""
+    """Family of the KPI around what is expected of it. `ar1`: normal, and what one period misses goes on into the next
+    ones (autoregressive of order one): `noise` is the standard deviation of a period, `autocorrelation` the correlation
+    with the next one. Media intervals are then as wide as lasting misses ask for, and forecasts start from the last."""
 
     link: Literal["identity", "log"] = "identity"
     """`log`: all that moves the KPI multiplies. Its logarithm is the sum of baseline, media and normal noise, so that

@@ -201,6 +201,11 @@ PARAMETERS: dict[str, Parameter] = {
     "mroi": _channel(distribution("lognormal", mean_log=-0.2, sd_log=0.9)),
     "cost_per_kpi": _channel(distribution("lognormal", mean_log=0, sd_log=2)),
     "noise": Parameter(level="unit", support=(0.0, math.inf), default=distribution("half_normal", sd=0.2)),
+    "autocorrelation": Parameter(
+        level="unit",
+        support=(-1.0, 1.0),
+        default=distribution("truncated_normal", mean=0.0, sd=0.5, low=-1.0, high=1.0),
+    ),
     "intercept": _linear(0.5, 0.5),
     "trend": _linear(0.0, 0.3),
     "seasonality": _linear(0.0, 0.1),
@@ -243,7 +248,7 @@ SATURATION_PARAMETERS: dict[str, tuple[str, ...]] = {
 }
 """Parameters of each saturation family, one value per channel."""
 
-OBSERVATION_PARAMETERS: dict[str, tuple[str, ...]] = {"normal": ("noise",)}
+OBSERVATION_PARAMETERS: dict[str, tuple[str, ...]] = {"normal": ("noise",), "ar1": ("noise", "autocorrelation")}
 """Parameters of each family of the KPI around its expectation, one value per unit; the first is its scale."""
 
 BASELINE_TERMS: dict[str, str] = {}
@@ -283,7 +288,7 @@ def check_support(parameter: str, distribution: Distribution, *, key: str) -> No
     if low == high == 0.0 and parameter not in _MAY_BE_ZERO:
         raise ConfigError(f"{parameter} must be above 0, is fixed at 0", key=f"{key}.value")
     if low < known.support[0] or high > known.support[1]:
-        bounds = "between 0 and 1" if known.support[1] == 1.0 else "positive"
+        bounds = f"between {known.support[0]:g} and 1" if known.support[1] == 1.0 else "positive"
         raise ConfigError(f"{parameter} must stay {bounds}, {distribution.family} reaches [{low:g}, {high:g}]", key=key)
 
 

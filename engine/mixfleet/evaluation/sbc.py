@@ -129,13 +129,16 @@ class _Values:
     channel: Mapping[str, Float[np.ndarray, "draw channel"]]
     linear: Float[np.ndarray, "draw column"]
     noise: Float[np.ndarray, " draw"]
+    autocorrelation: Float[np.ndarray, " draw"]
+    """Of one week's noise with the next one's; zero where it is independent."""
 
 
 def _rank_unit(result: UnitResult, unit: Unit, truth: _Values, panel: Panel, spec: Spec) -> dict[str, int]:
     """The truth's rank among a unit's draws, by quantity.
 
     Quantities are every parameter, each channel's contribution (whose rank is also that of its ROI), the log
-    likelihood, the KPI of the last week had it come again, and the product of the noise and the media's contribution.
+    likelihood, the KPI of the last week had it come again, and the product of the noise and the media's contribution;
+    of noise that is autocorrelated, that of the week after the last too.
     """
     weeks = scaling.likelihood_weeks(unit, window=spec.model.window, holdout=0)
     factors = scaling.measure(unit, weeks, treatments=spec.data.treatments, model=spec.model)
@@ -160,14 +163,30 @@ def _rank_unit(result: UnitResult, unit: Unit, truth: _Values, panel: Panel, spe
     total = contributions.sum(axis=2)
     expected = total + np.concatenate([one.linear @ columns.T for one in both])
     residual = (kpi - expected) / noise[:, None]
+    lasting = np.concatenate([one.autocorrelation for one in both])
     values["noise"] = noise
-    values["log_likelihood"] = -0.5 * np.sum(residual**2, axis=1) - len(kpi) * np.log(noise)
+    values["log_likelihood"] = _log_density(residual, lasting) - len(kpi) * np.log(noise)
     values["last_week_again"] = expected[:, -1] + noise * random.standard_normal(len(noise))
+    if spec.model.observation == "ar1":
+        values["autocorrelation"] = lasting
+        values["next_week"] = noise * (
+            lasting * residual[:, -1] + np.sqrt(1 - lasting**2) * random.standard_normal(len(noise))
+        )
     for number, test in enumerate(unit.experiments):
         path = np.stack([test.test, test.control]) / factors.media[list(test.places)]
         values[f"lift[{number}]"] = np.concatenate([_lifts(one, path, test, panel.channels, spec) for one in both])
     values["noise_times_media"] = noise * total.sum(axis=1)
     return {name: _rank(drawn, random) for name, drawn in values.items()}
+
+
+def _log_density(
+    residual: Float[np.ndarray, "draw week"], correlation: Float[np.ndarray, " draw"]
+) -> Float[np.ndarray, " draw"]:
+    """Of residuals in standard deviations whose neighbours are correlated, up to a constant."""
+    left = 1 - correlation**2
+    new = (residual[:, 1:] - correlation[:, None] * residual[:, :-1]) / np.sqrt(left)[:, None]
+    squares = residual[:, 0] ** 2 + np.sum(new**2, axis=1)
+    return -0.5 * squares - 0.5 * new.shape[1] * np.log(left)
 
 
 def _asked(spec: Spec) -> tuple[Simulation, Prior, Model, Pooling]:
@@ -276,8 +295,12 @@ def _drawn(result: UnitResult, factors: scaling.Scale, spec: Spec) -> _Values:
     coefficients = pick("coefficients")
     coefficients[:, 0] -= factors.kpi_shift
     linear = np.linalg.solve(factors.column_mixing(coefficients.shape[1]), coefficients.T).T
+    noise = pick("noise") / factors.kpi
     return _Values(
-        channel={**channel, "effect": pick("effect") / factors.kpi}, linear=linear, noise=pick("noise") / factors.kpi
+        channel={**channel, "effect": pick("effect") / factors.kpi},
+        linear=linear,
+        noise=noise,
+        autocorrelation=pick("autocorrelation") if spec.model.observation == "ar1" else np.zeros(len(noise)),
     )
 
 
@@ -299,13 +322,15 @@ def _truths(fleet: simulate.Simulated) -> dict[tuple[str, ...], _Values]:
     return {
         labels: _Values(
             channel=values,
-            linear=np.array([[v for name, v in linear[labels].items() if name not in ("noise", "kpi_scale")]]),
+            linear=np.array([[v for name, v in linear[labels].items() if name not in _NOT_COLUMNS]]),
             noise=np.array([linear[labels]["noise"]]),
+            autocorrelation=np.array([linear[labels].get("autocorrelation", 0.0)]),
         )
         for labels, values in channel.items()
     }
 
 
+_NOT_COLUMNS = ("noise", "autocorrelation", "kpi_scale")
 _NOT_PARAMETERS = ("contribution", "spend", "roi")
 
 

@@ -21,7 +21,7 @@ from mixfleet.inference.adaptation import HARDER_ACCEPT
 from mixfleet.inference.certification import given_up
 from mixfleet.inference.compiled import Device, program
 from mixfleet.inference.scheduler import Finished, Job, Jobs, Slots, capacity_of
-from mixfleet.models.batch import Structure, padded_weeks, prepare, structure_of
+from mixfleet.models.batch import Structure, padded_weeks, prepare, room_for_gaps, structure_of
 from mixfleet.models.virtual_weeks import Extent, extent_of
 from mixfleet.posterior.unit_result import UnitResult
 
@@ -181,10 +181,12 @@ class _Kind(NamedTuple):
 
     weeks: int
     evidence: Extent
+    gaps: int
 
 
 def _kind(unit: Unit, spec: Spec) -> _Kind:
-    return _Kind(padded_weeks(len(unit.dates)), extent_of([unit.experiments], window=spec.model.window))
+    evidence = extent_of([unit.experiments], window=spec.model.window)
+    return _Kind(padded_weeks(len(unit.dates)), evidence, room_for_gaps([unit], spec))
 
 
 def _kinds(units: list[Unit], spec: Spec) -> list[_Kind]:

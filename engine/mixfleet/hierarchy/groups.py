@@ -17,7 +17,6 @@ from mixfleet.hierarchy.shared_baseline import SharedColumns, shared_columns, sh
 from mixfleet.hierarchy.shared_coefficients import Columns
 from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit, Structure, padded_weeks, prepare, repadded, stack, structure_of
-from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.priors.families import ABOVE_A_BOUND, family_of, normal_rows
 from mixfleet.models.priors.moments import coordinate_moments, pooled_strength
 from mixfleet.models.strength import has_spend
@@ -91,7 +90,7 @@ def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> P
             not zero, or a type names a channel that there is not.
         numpy.linalg.LinAlgError: A unit's linear block cannot be decomposed.
     """
-    if not OBSERVATIONS[spec.model.observation].marginal:
+    if spec.model.observation != "normal":
         raise ConfigError("cannot be pooled yet: only normal can", key="model.observation")
     settings = pooled_settings(spec)
     names = spec.model.channel_parameters

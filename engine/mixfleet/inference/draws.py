@@ -18,6 +18,7 @@ from mixfleet.models.transforms import Natural, natural
 from mixfleet_kernels import hmc as kernels
 from mixfleet_kernels.convergence import convergence_on_host
 from mixfleet_kernels.dtypes import library_of
+from mixfleet_kernels.likelihood.autocorrelated import coefficients as coefficients_along
 
 __all__ = ["Draws", "Judgement", "LinearCoefficients", "inspect", "inspect_on_host", "parameter_quantities"]
 
@@ -237,6 +238,9 @@ def _drawn(
     along = library.sqrt(own.variance) * projection / total + library.sqrt(s2 / total) * white
     if structure.layout.coefficients is not None:
         along = projection
+    if structure.gaps:
+        noise, correlation = parameters.observation
+        along = coefficients_along(own.gaps, own.variance, projection, noise, correlation, white)
     if known := structure.shared or structure.apart:
         # Pooled coefficients, and those of a known sign or of no normal prior, were drawn by the sampler.
         along = library.concatenate([along[:-known], projection[-known:]])

@@ -16,16 +16,16 @@ from mixfleet.config.schema import FrozenMapping
 from mixfleet.data import scaling
 from mixfleet.data.panel import Panel, Unit
 from mixfleet.errors import ConfigError
-from mixfleet.models import baseline
+from mixfleet.models import baseline, gaps
 from mixfleet.models.baseline.decomposition import LinearBlock, Pilot, linear_block, pilot
 from mixfleet.models.media.term import MediaTerm, media_term
-from mixfleet.models.observation import OBSERVATIONS
+from mixfleet.models.observation import OBSERVATIONS, is_autocorrelated
 from mixfleet.models.parameters import DrawRows, ParameterLayout, parameter_layout, sampled_parameters
 from mixfleet.models.priors.columns import ColumnFamily
 from mixfleet.models.priors.families import FAMILIES, HYPER_ROWS, family_of
 from mixfleet.models.strength import StrengthPrior, strength_families, strength_prior
 from mixfleet.models.virtual_weeks import ARRAYS, Extent, extent_of, no_virtual_weeks, virtual_weeks
-from mixfleet_kernels.likelihood import Series
+from mixfleet_kernels.likelihood import Gaps, Series
 
 __all__ = [
     "PreparedUnit",
@@ -35,6 +35,7 @@ __all__ = [
     "padded_weeks",
     "prepare",
     "repadded",
+    "room_for_gaps",
     "stack",
     "structure_of",
 ]
@@ -76,6 +77,8 @@ class Structure:
     and a draw keeps their coefficients where it keeps the projection along the others."""
     evidence: Extent = Extent()
     """Room for lift tests."""
+    gaps: int = 0
+    """Room for distances between fitted weeks; 0 where the noise is independent."""
 
     @property
     def lanes(self) -> int:
@@ -129,6 +132,16 @@ class UnitBatch(NamedTuple):
     """What the strength's coordinate is measured in: the log of its value, in mean contribution or effect, at 0."""
     centre: Float[Array, "coordinate unit"]
     """Where optimisation starts."""
+    gap_length: Float[Array, "gap unit"]
+    """Distances between neighbouring fitted weeks; none where the noise is independent, as of all `gap_` arrays."""
+    gap_spans: Float[Array, "gap_week gap unit"]
+    """One in weeks whose fitted week before is so far away."""
+    gap_before: Float[Array, "gap_week unit"]
+    """Place of the fitted week before."""
+    gap_after: Float[Array, "gap_week unit"]
+    """Place of the fitted week that follows."""
+    gap_gram: Float[Array, "3 gap column column unit"]
+    """Products of the basis between weeks of each distance."""
     lift_media: Float[Array, "virtual path unit"]
     """Media of every channel under test, on its scale: all with the test, then all without."""
     lift_weight: Float[Array, "lifted row unit"]
@@ -147,6 +160,11 @@ class UnitBatch(NamedTuple):
             for name in ("media", "kpi", "weight", "variance", "active")
         }
         return Series(basis=self.basis, **lanes)
+
+    @property
+    def gaps(self) -> Gaps:
+        """Distances between fitted weeks, for noise that is autocorrelated."""
+        return Gaps(self.gap_length, self.gap_spans, self.gap_before, self.gap_after, self.gap_gram)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +226,16 @@ def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
         dtype=spec.compute.precision,
         changes=spec.prior.on.of_changes,
         evidence=evidence,
+        gaps=room_for_gaps(panel.units, spec),
     )
+
+
+def room_for_gaps(units: Sequence[Unit], spec: Spec) -> int:
+    """Room for the distances between fitted weeks of every unit; 0 where the noise is independent."""
+    if not is_autocorrelated(spec.model):
+        return 0
+    holdout, window = spec.data.holdout or 0, spec.model.window
+    return gaps.most_gaps(scaling.likelihood_weeks(unit, window=window, holdout=holdout) for unit in units)
 
 
 def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
@@ -250,6 +277,11 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         **_measured(strength, media * active, weeks if spec.prior.on.of_changes else 0),
         "log_strength_unit": strength_unit,
         "centre": centre,
+        **(
+            gaps.gap_arrays(fitted, linear.basis)
+            if is_autocorrelated(model)
+            else gaps.gap_shapes(0, 0, len(linear.mean))
+        ),
         **virtual_weeks(unit.experiments, measured, window=model.window),
     }
     return PreparedUnit(
@@ -357,8 +389,11 @@ def stack(members: Sequence[PreparedUnit | None], structure: Structure) -> UnitB
 
 
 def _with_room(member: PreparedUnit, structure: Structure) -> PreparedUnit:
-    """The member with room for as many tests as its neighbours have."""
+    """The member with room for as many tests, and distances between weeks, as its neighbours have."""
     given = member.arrays
+    if structure.gaps:
+        given = {**given, **gaps.widened(given, structure.gaps, structure.weeks)}
+        member = replace(member, arrays=given)
     room = no_virtual_weeks(structure.evidence, window=structure.model.window, channels=structure.channels)
     if all(given[name].shape == room[name].shape for name in ARRAYS):
         return member
@@ -390,7 +425,8 @@ def batch_shapes(structure: Structure) -> UnitBatch:
         centre=(structure.dimension, units),
     )
     room = no_virtual_weeks(structure.evidence, window=structure.model.window, channels=channels)
-    sizes |= {name: (*room[name].shape, units) for name in ARRAYS}
+    room |= gaps.gap_shapes(structure.gaps, weeks if structure.gaps else 0, columns)
+    sizes |= {name: (*own.shape, units) for name, own in room.items()}
     structs = {name: jax.ShapeDtypeStruct(size, structure.dtype) for name, size in sizes.items()}
     return UnitBatch(**structs)  # pyright: ignore[reportArgumentType]
 

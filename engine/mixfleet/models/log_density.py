@@ -29,7 +29,7 @@ from mixfleet.models.transforms import (
     windows,
     without_sampled,
 )
-from mixfleet_kernels.likelihood import Likelihood, Series, likelihood
+from mixfleet_kernels.likelihood import Likelihood, Series, autocorrelated, likelihood, respond
 from mixfleet_kernels.reductions import sum_rows
 
 __all__ = ["Evaluation", "evaluate_density", "natural", "response"]
@@ -64,7 +64,7 @@ def _evaluate_apart(position: Array, batch: UnitBatch, series: Series, structure
     series, along = without_sampled(series, coefficients, batch)
     rest = _evaluate_fused(position, batch, series, structure)
     mean, projection = rest.extra[: structure.channels], rest.extra[structure.channels :]
-    noise, *_ = _noise(layout.noise, position, hyper)
+    noise, *_ = _unit_parameter(layout.noise, position, hyper)
     pull = jnp.sum(along * (projection / (noise[None] ** 2 + series.variance))[:, None], axis=0)
     slopes, prior_slopes = (jnp.concatenate([slope for _, slope in pairs]) for pairs in (drawn, prior))
     return Evaluation(
@@ -83,26 +83,13 @@ def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure
     bent, bent_slope = _with_slope(partial(log_strength, families=structure.strengths), u)
     jacobian, jacobian_slope = _with_slope(partial(log_strength_slope, families=structure.strengths), u)
     log_value = bent + jnp.repeat(batch.log_strength_unit, chains, axis=-1)
-    noise, noise_slope, noise_prior, noise_prior_slope = _noise(layout.noise, position, hyper)
+    noise, noise_slope, noise_prior, noise_prior_slope = _unit_parameter(layout.noise, position, hyper)
 
     as_mean = structure.model.coordinate != "effect"
     slots = layout.to_slots([value for value, _ in drawn])
-    weights, tangents, parameters = windows(slots, u.shape, structure)
-    forms = structure.term.forms
-    data = likelihood(
-        series,
-        weights,
-        tangents,
-        tuple(form.saturation for form in forms),
-        parameters,
-        jnp.exp(log_value),
-        jnp.log(noise),
-        strength_is_mean=as_mean,
-        adstock_first=tuple(form.adstock_first for form in forms),
-        unit_media=batch.media,
-        decay=decay_of(slots, structure),
-        normalised=forms[0].normalise,
-    )
+    correlation = [_unit_parameter(block, position, hyper) for block in layout.observation[1:]]
+    correlated = tuple(value for value, *_ in correlation)
+    data, by_correlated = _likelihood(slots, jnp.exp(log_value), jnp.log(noise), correlated, series, batch, structure)
     data = with_evidence(data, slots, batch, structure)
     log_mean = jnp.log(data.mean_response)
     log_effect = log_value - log_mean if as_mean else log_value
@@ -122,11 +109,53 @@ def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure
     by_value = [gradient * slope for block, gradient, (_, slope) in by_block if not block.fixed]
     by_shape = [gradient + slope for gradient, (_, slope) in zip(by_value, prior, strict=True)]
     by_noise = data.by_log_noise * noise_slope / noise + noise_prior_slope
+    value = data.value + noise_prior + _sum_of_priors([log for log, _ in prior], effect_prior + jacobian, structure)
+    by_unit = [by_noise[None]]
+    for own, (_, slope, log_prior, prior_slope) in zip(by_correlated, correlation, strict=True):
+        value = value + log_prior
+        by_unit.append((own * slope + prior_slope)[None])
     return Evaluation(
-        value=data.value + noise_prior + _sum_of_priors([log for log, _ in prior], effect_prior + jacobian, structure),
-        gradient=jnp.concatenate([*by_shape, by_log_effect * bent_slope + jacobian_slope, by_noise[None]]),
+        value=value,
+        gradient=jnp.concatenate([*by_shape, by_log_effect * bent_slope + jacobian_slope, *by_unit]),
         extra=jnp.concatenate([data.mean_response, data.projection]),
     )
+
+
+def _likelihood(
+    slots: tuple[Float[Array, "channel lane"], ...],
+    strength: Float[Array, "channel lane"],
+    log_noise: Float[Array, " lane"],
+    correlation: tuple[Float[Array, " lane"], ...],
+    series: Series,
+    batch: UnitBatch,
+    structure: Structure,
+) -> tuple[Likelihood, tuple[Float[Array, " lane"], ...]]:
+    """The likelihood, and its gradient by the noise's correlation where it has one."""
+    weights, tangents, parameters = windows(slots, strength.shape, structure)
+    forms = structure.term.forms
+    as_mean, first = structure.model.coordinate != "effect", tuple(form.adstock_first for form in forms)
+    families = tuple(form.saturation for form in forms)
+    if structure.gaps:
+        curves = {"weights": weights, "tangents": tangents, "parameters": parameters, "adstock_first": first}
+        brought = respond(series.media, family=families, **curves)
+        arguments = (series, batch.gaps, brought, strength, log_noise, *correlation)
+        data, by_correlation = autocorrelated.evaluate(*arguments, strength_is_mean=as_mean)
+        return data, (by_correlation,)
+    data = likelihood(
+        series,
+        weights,
+        tangents,
+        families,
+        parameters,
+        strength,
+        log_noise,
+        strength_is_mean=as_mean,
+        adstock_first=first,
+        unit_media=batch.media,
+        decay=decay_of(slots, structure),
+        normalised=forms[0].normalise,
+    )
+    return data, ()
 
 
 def _by_slot(
@@ -158,8 +187,8 @@ def _by_slot(
     return [own + along * partial for own, partial in zip(found, partials, strict=True)]
 
 
-def _noise(block: Block, position: Array, hyper: Array) -> tuple[Float[Array, " lane"], ...]:
-    """The noise and its slope, its log prior and that one's slope."""
+def _unit_parameter(block: Block, position: Array, hyper: Array) -> tuple[Float[Array, " lane"], ...]:
+    """A parameter of the observation and its slope, its log prior and that one's slope."""
     family, at = FAMILIES[block.family], block.first
     constrained = with_slope(family.constrain, position[at], hyper[:, at])
     return (*constrained, *with_slope(family.log_prob, position[at], hyper[:, at]))

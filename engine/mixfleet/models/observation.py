@@ -1,8 +1,8 @@
 """Observation: the family of the KPI around what is expected of it.
 
-Under the normal family the baseline's coefficients integrate out exactly, and one fused kernel gives the likelihood
-with its gradient. Under every other one they are sampled, and the density is put together from its parts. A further
-family is an object with the attributes of `SampledObservation`, made known by `register`.
+Under the normal families, independent or autocorrelated, the baseline's coefficients integrate out exactly, and a fused
+kernel gives the likelihood with its gradient. Under every other one they are sampled, and the density is put together
+from its parts. A further family is an object with the attributes of `SampledObservation`, made known by `register`.
 """
 
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from jaxtyping import Float
 
-from mixfleet.config import priors
+from mixfleet.config import Model, priors
 from mixfleet.config.priors import Distribution, Parameter
 from mixfleet.errors import ConfigError
 
 if TYPE_CHECKING:
     from jax import Array
 
-__all__ = ["OBSERVATIONS", "Observation", "SampledObservation", "register"]
+__all__ = ["OBSERVATIONS", "Autocorrelated", "Observation", "SampledObservation", "is_autocorrelated", "register"]
 
 Parameters = tuple["Array", ...]
 """Values by lane of the family's parameters in the order of `config.priors.OBSERVATION_PARAMETERS`; the scale first."""
@@ -63,8 +63,44 @@ class _Normal:
         return drawn
 
 
-OBSERVATIONS: dict[str, Observation] = {"normal": _Normal()}
+class Autocorrelated:
+    """Normal noise of which a part goes on from one week to the next: autoregressive of order one."""
+
+    marginal = True
+
+    def noise(self, rng: np.random.Generator, size: tuple[int, int], parameters: tuple[np.ndarray, ...]) -> np.ndarray:
+        """What chance adds where nothing is known of any week."""
+        return self.given(rng, np.full(size, np.nan), parameters)[1]
+
+    def given(
+        self, rng: np.random.Generator, error: Float[np.ndarray, "week draw"], parameters: tuple[np.ndarray, ...]
+    ) -> tuple[Float[np.ndarray, "week draw"], Float[np.ndarray, "week draw"]]:
+        """What the errors before a week let expect of its own, and what chance adds to that.
+
+        Args:
+            rng: Random numbers.
+            error: KPI less its expectation in weeks where it is known, and NaN in others.
+            parameters: Standard deviation of a week, and correlation with the next.
+        """
+        sd, correlation = parameters
+        white, carried, chance = rng.standard_normal(error.shape), np.zeros(error.shape), np.zeros(error.shape)
+        spread, known = np.sqrt(1 - correlation**2), np.all(np.isfinite(error), axis=1).tolist()
+        if len(error):
+            chance[0] = sd * white[0]
+        for week in range(1, len(error)):
+            before = (error[week - 1], 0.0) if known[week - 1] else (carried[week - 1], chance[week - 1])
+            carried[week] = correlation * before[0]
+            chance[week] = correlation * before[1] + sd * spread * white[week]
+        return carried, chance
+
+
+OBSERVATIONS: dict[str, Observation] = {"normal": _Normal(), "ar1": Autocorrelated()}
 """Families by the name that `model.observation` gives."""
+
+
+def is_autocorrelated(model: Model) -> bool:
+    """Whether the noise of neighbouring weeks is correlated, so that their distances are part of the density."""
+    return isinstance(OBSERVATIONS[model.observation], Autocorrelated)
 
 
 def register(name: str, observation: SampledObservation, parameters: Mapping[str, Distribution]) -> None:

@@ -96,8 +96,19 @@ def media_mix(series: Series, priors: Priors, model: Model) -> None:
     coefficients = _coefficients(priors)
     expected = media + jnp.asarray(series.design) @ coefficients
     seen = series.kpi[series.fitted]
-    around = OBSERVATIONS[model.observation](expected[series.fitted], observation)
-    numpyro.sample("kpi", around.to_event(1), obs=jnp.asarray(seen))
+    around = _around(expected[series.fitted], observation, np.flatnonzero(series.fitted), model)
+    numpyro.sample("kpi", around, obs=jnp.asarray(seen))
+
+
+def _around(
+    expected: Float[Array, " week"], parameters: Mapping[str, Array], weeks: np.ndarray, model: Model
+) -> dist.Distribution:
+    """The joint law of the weeks' KPI."""
+    if model.observation != "ar1":
+        return OBSERVATIONS[model.observation](expected, parameters).to_event(1)
+    apart = np.abs(weeks[:, None] - weeks)
+    covariance = parameters["noise"] ** 2 * parameters["autocorrelation"] ** apart
+    return dist.MultivariateNormal(expected, covariance)
 
 
 def _coefficients(priors: Priors) -> Float[Array, " column"]:

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 
 from mixfleet.config import Model
 from mixfleet.data.panel import Unit, unit_id
-from mixfleet.models.observation import OBSERVATIONS
+from mixfleet.models.observation import OBSERVATIONS, Autocorrelated, is_autocorrelated
 from mixfleet.posterior.scores import scores
 from mixfleet.posterior.unit_series import UnitSeries
 
@@ -19,11 +19,14 @@ class Predictive(NamedTuple):
 
     expected: Float[np.ndarray, "week draw"]
     noise: Float[np.ndarray, "week draw"]
-    """What chance adds to the expected KPI."""
+    """What chance adds to the expected KPI; where noise is autocorrelated, to what past misses let expect too."""
 
 
 def predictive(unit: Unit, series: UnitSeries, media: Float[np.ndarray, "week draw"], model: Model) -> Predictive:
     """Expected KPI of all weeks of a unit, those that do not count too.
+
+    Where noise is autocorrelated, it is expected given the weeks before that the fit saw: of later weeks the last of
+    these, whose miss fades.
 
     Args:
         unit: The unit.
@@ -36,6 +39,8 @@ def predictive(unit: Unit, series: UnitSeries, media: Float[np.ndarray, "week dr
     # No product of matrices by a library whose own threads would wait for those of a walk over a fleet.
     expected = np.einsum("tj,jd->td", series.design[:weeks], series.coefficients)
     expected += media[:weeks]
+    if is_autocorrelated(model):
+        return _after_misses(unit, series, expected, model)
     noise = weekly_noise(unit, series.observation, model)
     if series.log_link:
         expected += 0.5 * series.observation[0] ** 2
@@ -51,8 +56,22 @@ def weekly_noise(
 
     Under a log link it is that of the logarithm.
     """
-    rng = np.random.default_rng(int(unit_id(unit.labels)[:12], 16))
-    return OBSERVATIONS[model.observation].noise(rng, (len(unit.dates), parameters.shape[1]), tuple(parameters))
+    return OBSERVATIONS[model.observation].noise(
+        _chance(unit), (len(unit.dates), parameters.shape[1]), tuple(parameters)
+    )
+
+
+def _after_misses(unit: Unit, series: UnitSeries, expected: Float[np.ndarray, "week draw"], model: Model) -> Predictive:
+    family = OBSERVATIONS[model.observation]
+    assert isinstance(family, Autocorrelated)
+    known = series.known[: len(unit.dates), None]
+    error = np.where(known, unit.kpi[:, None] - expected, np.nan)
+    carried, chance = family.given(_chance(unit), error, tuple(series.observation))
+    return Predictive(expected + carried, chance)
+
+
+def _chance(unit: Unit) -> np.random.Generator:
+    return np.random.default_rng(int(unit_id(unit.labels)[:12], 16))
 
 
 def weekly_fit(

@@ -53,6 +53,8 @@ class UnitSeries(NamedTuple):
     """In KPI, for the columns of `design`."""
     observation: Float[np.ndarray, "parameter draw"]
     """Parameters of the observation; its scale, in KPI, comes first."""
+    known: Bool[np.ndarray, " week"]
+    """Weeks that the fit saw, whose errors may go on into later ones."""
     log_link: bool = False
     """Whether effects, coefficients and noise are of the KPI's logarithm: see `posterior.counterfactual.log_link`."""
 
@@ -120,6 +122,7 @@ def unit_series(
     def padded(values: np.ndarray) -> np.ndarray:
         return np.concatenate([values, np.zeros((weeks - len(values), *values.shape[1:]), values.dtype)])
 
+    numbers = np.arange(len(unit.dates))
     # Draws last: lanes that are summed over lie side by side.
     own = {name: np.moveaxis(np.asarray(values, float), 0, -1) for name, values in draws.items()}
     # Coefficients are kept per unit of a column; a control's contribution is that of its distance from its mean, and a
@@ -144,5 +147,6 @@ def unit_series(
         effect=own["effect"],
         coefficients=coefficients,
         observation=np.stack([own[name] for name in OBSERVATION_PARAMETERS[model.observation]]),
+        known=padded(scaling.likelihood_weeks(unit, window=model.window, holdout=0) & (numbers < scale.trend_weeks)),
         log_link=scale.log_link,
     )

@@ -45,8 +45,8 @@ class Simulated:
     """One row per unit and channel that ran: keys, channel, the parameters on the model's scale, contribution
     (KPI, all weeks), spend (all weeks), roi."""
     truth_linear: pa.Table
-    """One row per unit and linear column: keys, column, value on the model's scale; besides those noise, and
-    kpi_scale in KPI."""
+    """One row per unit and linear column: keys, column, value on the model's scale; besides those noise,
+    autocorrelation if the model has it, and kpi_scale in KPI."""
     data: config.Data
     """Reads the table."""
     experiments: pa.Table | None = None
@@ -153,7 +153,7 @@ def from_config(
     return Simulated(
         table=_table(units, data),
         truth=_truth_table(units, names, model),
-        truth_linear=_linear_table(units, (*column_names(model), *controls)),
+        truth_linear=_linear_table(units, (*column_names(model), *controls), lasting=model.observation == "ar1"),
         data=data,
         experiments=_experiments_table(units, simulation, model, names),
     )
@@ -277,7 +277,7 @@ def _simulate_unit(
         of_unit = {"media": scaled, "spend": spend.sum(axis=0), "kpi_scale": sales}
         truth = with_effects(truth, on, model=model, channels=names, **of_unit)
     parts = saturated_adstock(scaled, truth.channel, model, names) * truth.channel["effect"]
-    kpi, parts = _kpi(parts, columns @ truth.linear, truth.noise, noise.standard_normal(len(dates)), model)
+    kpi, parts = _kpi(parts, columns @ truth.linear, truth.noise, _chance(noise, weeks, truth.autocorrelation), model)
     scale = sales
     if simulation.truth == "fixed":
         # The model will take the largest KPI for its scale; the truth is told on that scale.
@@ -294,6 +294,18 @@ def _simulate_unit(
         kpi_scale=scale,
         contribution=parts.sum(axis=0) * scale,
     )
+
+
+def _chance(
+    rng: np.random.Generator, weeks: Int[np.ndarray, " week"], correlation: float
+) -> Float[np.ndarray, " week"]:
+    """Standard normal numbers with a correlation that is a power of the weeks between them."""
+    white = rng.standard_normal(len(weeks))
+    found = white.copy()
+    for i, apart in enumerate(np.diff(weeks).tolist(), start=1):
+        share = correlation**apart
+        found[i] = share * found[i - 1] + np.sqrt(1 - share**2) * white[i]
+    return found
 
 
 def _kpi(
@@ -332,7 +344,7 @@ def _with_pooled(
         linear[0] += slope * (middle - (frame.first + frame.last) / 2)
     if "control" in own:
         linear[[kind == "control" for kind in kinds]] *= context.controls.std(axis=0) / frame.control_sd
-    return Truth(channel=channel, linear=linear, noise=truth.noise)
+    return replace(truth, channel=channel, linear=linear)
 
 
 def pooled_priors(
@@ -378,7 +390,7 @@ def _rescaled(truth: Truth, top: float, model: config.Model) -> Truth:
     if model.link == "log":
         return replace(truth, linear=np.concatenate([truth.linear[:1] - np.log(top), truth.linear[1:]]))
     channel = {**truth.channel, "effect": truth.channel["effect"] / top}
-    return Truth(channel=channel, linear=truth.linear / top, noise=truth.noise / top)
+    return replace(truth, channel=channel, linear=truth.linear / top, noise=truth.noise / top)
 
 
 def _streams(seed: int, labels: tuple[str, ...], count: int) -> list[np.random.Generator]:
@@ -446,11 +458,13 @@ def _truth_table(units: list[_Unit], names: tuple[str, ...], model: config.Model
     return pa.table(columns)
 
 
-def _linear_table(units: list[_Unit], names: tuple[str, ...]) -> pa.Table:
+def _linear_table(units: list[_Unit], names: tuple[str, ...], *, lasting: bool) -> pa.Table:
     rows: list[tuple[tuple[str, ...], str, float]] = []
     for unit in units:
-        values = [*unit.truth.linear.tolist(), unit.truth.noise, unit.kpi_scale]
-        rows += [(unit.labels, name, value) for name, value in zip((*names, "noise", "kpi_scale"), values, strict=True)]
+        own = {**dict(zip(names, unit.truth.linear.tolist(), strict=True)), "noise": unit.truth.noise}
+        if lasting:
+            own["autocorrelation"] = unit.truth.autocorrelation
+        rows += [(unit.labels, name, value) for name, value in {**own, "kpi_scale": unit.kpi_scale}.items()]
     columns: dict[str, pa.Array] = {key: pa.array([labels[k] for labels, _, _ in rows]) for k, key in enumerate(KEYS)}
     columns["column"] = pa.array([name for _, name, _ in rows])
     columns["value"] = pa.array([value for _, _, value in rows])

@@ -6,7 +6,7 @@ the other.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -34,6 +34,7 @@ _FIXED_CURVES: dict[str, tuple[float, ...]] = {
 _FIXED_WEIGHTS = (0.30, 0.20, 0.12, 0.08, 0.08, 0.06, 0.06, 0.10)
 _FIXED_LINEAR = {"intercept": 0.6, "trend": 0.1, "seasonality": 0.03, "control": 0.015, "treatment": 0.015}
 _FIXED_NOISE = 0.03
+_FIXED_AUTOCORRELATION = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,8 @@ class Truth:
     linear: Float[np.ndarray, " column"]
     """Coefficients of the linear columns."""
     noise: float
+    autocorrelation: float = 0.0
+    """Of one week's noise with the next one's; zero but for `model.observation=ar1`."""
 
 
 def draw(distribution: Distribution, rng: np.random.Generator) -> float:
@@ -96,7 +99,9 @@ def draw_truth(
     channel = {name: np.array([value(name, medium) for medium in channels]) for name in model.channel_parameters}
     priors = [prior.distribution(kind, unit=unit) for kind in kinds]
     linear = np.array([_signed(own, sign, rng) for own, sign in zip(priors, signs, strict=True)])
-    return Truth(channel=channel, linear=linear, noise=draw(prior.distribution("noise", unit=unit), rng))
+    noise = draw(prior.distribution("noise", unit=unit), rng)
+    lasts = draw(prior.distribution("autocorrelation", unit=unit), rng) if model.observation == "ar1" else 0.0
+    return Truth(channel=channel, linear=linear, noise=noise, autocorrelation=lasts)
 
 
 def _signed(distribution: Distribution, sign: str | None, rng: np.random.Generator) -> float:
@@ -149,7 +154,7 @@ def with_effects(
             "cost_per_kpi": mean_spend[c] / effect[c],
         }[measures[c]]
         effect[c] = brought / response[c]
-    return Truth(channel={**truth.channel, "effect": effect}, linear=truth.linear, noise=truth.noise)
+    return replace(truth, channel={**truth.channel, "effect": effect})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,7 +280,8 @@ def fixed_truth(
     effect = total * weight / weight.sum() / np.where(response > 0, response, 1.0)
     turned = [-1.0 if sign == "negative" else 1.0 for sign in signs]
     linear = np.array([_FIXED_LINEAR.get(kind, 0.02) for kind in kinds]) * turned
-    return Truth(channel={**curves, "effect": effect}, linear=linear, noise=_FIXED_NOISE)
+    lasts = _FIXED_AUTOCORRELATION if model.observation == "ar1" else 0.0
+    return Truth(channel={**curves, "effect": effect}, linear=linear, noise=_FIXED_NOISE, autocorrelation=lasts)
 
 
 def saturated_adstock(

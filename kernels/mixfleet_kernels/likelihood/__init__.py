@@ -24,11 +24,12 @@ from jaxtyping import Array, Float
 from mixfleet_kernels import native_library
 from mixfleet_kernels.implementation import choose
 from mixfleet_kernels.likelihood import native, xla
-from mixfleet_kernels.likelihood.arrays import Likelihood, Response, Series
+from mixfleet_kernels.likelihood.arrays import Gaps, Likelihood, Response, Series
 from mixfleet_kernels.likelihood.xla import LEAST_MEAN_RESPONSE, expand, project, respond
 
 __all__ = [
     "LEAST_MEAN_RESPONSE",
+    "Gaps",
     "Likelihood",
     "Response",
     "Series",

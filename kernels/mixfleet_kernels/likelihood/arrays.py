@@ -28,6 +28,22 @@ class Series(NamedTuple):
     """1.0 for channels whose media reach the likelihood, 0.0 for absent ones."""
 
 
+class Gaps(NamedTuple):
+    """How far apart a unit's fitted weeks lie, where the noise of neighbours is correlated."""
+
+    length: Float[Array, "gap unit"]
+    """The distances that there are, in weeks; 0 for a week with none before it, and for padding."""
+    spans: Float[Array, "week gap unit"]
+    """1.0 in fitted weeks whose fitted week before is so far away."""
+    before: Float[Array, "week unit"]
+    """Place of the fitted week before; of a week that has none, its own."""
+    after: Float[Array, "week unit"]
+    """Place of the fitted week that follows; of a week that has none, its own."""
+    gram: Float[Array, "3 gap column column unit"]
+    """Products of the basis, summed over the weeks of each distance: of weeks with themselves, of weeks with the week
+    before and the other way round, of weeks before with themselves."""
+
+
 class Response(NamedTuple):
     """How one channel's media turns into a shape between zero and one, with its derivatives."""
 

@@ -108,40 +108,70 @@ def evaluate(
         log_noise: Logarithm of the noise's standard deviation.
         strength_is_mean: Whether `strength` is the mean contribution, so that effect = strength / mean response.
     """
+    found = at_strength(series, response, strength, strength_is_mean=strength_is_mean)
+    weeks, residual = found.weeks, found.residual
+    projection = project(series.basis, residual)
+    outside = residual - expand(series.basis, projection)
+
+    s2 = jnp.exp(2 * log_noise)[None]
+    inside = _shrink(series.variance, s2, projection)
+    outside_squares = sum_weeks(outside * outside) / s2[0]
+    spare = weeks[0] - series.basis.shape[-1]
+    total = inside.value + outside_squares + spare * 2 * log_noise + weeks[0] * math.log(2 * math.pi)
+    by_log_noise = s2[0] * inside.by_variance + outside_squares - spare
+    # The derivative with respect to the media's total, week by week.
+    pull = (outside / s2 + expand(series.basis, inside.shrunk)) * series.weight
+    return found.likelihood(-0.5 * total, pull, by_log_noise, projection)
+
+
+class AtStrength(NamedTuple):
+    """What media of some strength leave of the KPI, and the way back from its derivative."""
+
+    response: Response
+    share: Float[Array, "week 1 lane"]
+    """Of each week in the means over the weeks of the likelihood."""
+    weeks: Float[Array, "1 lane"]
+    effect: Float[Array, "channel lane"]
+    mean: Float[Array, "channel lane"]
+    residual: Float[Array, "week lane"]
+
+    def likelihood(
+        self,
+        value: Float[Array, " lane"],
+        pull: Float[Array, "week lane"],
+        by_log_noise: Float[Array, " lane"],
+        projection: Float[Array, "column lane"],
+    ) -> Likelihood:
+        """The likelihood of this value and this derivative by the media's total of each week."""
+        weighted = pull[:, None] * self.effect[None]
+        return Likelihood(
+            value=value,
+            by_shape=tuple(sum_weeks(weighted * partial) for partial in self.response.partials),
+            by_effect=sum_weeks(pull[:, None] * self.response.value),
+            by_log_noise=by_log_noise,
+            effect=self.effect,
+            mean_response=self.mean,
+            mean_by_shape=tuple(sum_weeks(self.share * partial) for partial in self.response.partials),
+            projection=projection,
+        )
+
+
+def at_strength(
+    series: Series, response: Response, strength: Float[Array, "channel lane"], *, strength_is_mean: bool
+) -> AtStrength:
+    """The residual of media of this strength: effect of each channel, or its mean contribution."""
     shape = response.value
-    channels, weeks = shape.shape[1], _sum_weeks(series.weight)[None]
-    weight = series.weight[:, None]
-    share = weight / weeks[:, None]
+    channels, weeks = shape.shape[1], sum_weeks(series.weight)[None]
+    share = series.weight[:, None] / weeks[:, None]
     absent = 1 - series.active
-    mean = jnp.maximum(_sum_weeks(shape * share), LEAST_MEAN_RESPONSE) * series.active + absent
+    mean = jnp.maximum(sum_weeks(shape * share), LEAST_MEAN_RESPONSE) * series.active + absent
     effect = strength / mean if strength_is_mean else strength
 
     media = effect[:1] * shape[:, 0]
     for c in range(1, channels):
         media = media + effect[c : c + 1] * shape[:, c]
     residual = (series.kpi - media) * series.weight
-    projection = project(series.basis, residual)
-    outside = residual - expand(series.basis, projection)
-
-    s2 = jnp.exp(2 * log_noise)[None]
-    inside = _shrink(series.variance, s2, projection)
-    outside_squares = _sum_weeks(outside * outside) / s2[0]
-    spare = weeks[0] - series.basis.shape[-1]
-    total = inside.value + outside_squares + spare * 2 * log_noise + weeks[0] * math.log(2 * math.pi)
-    by_log_noise = s2[0] * inside.by_variance + outside_squares - spare
-    # The derivative with respect to the media's total, week by week.
-    pull = (outside / s2 + expand(series.basis, inside.shrunk)) * series.weight
-    weighted = pull[:, None] * effect[None]
-    return Likelihood(
-        value=-0.5 * total,
-        by_shape=tuple(_sum_weeks(weighted * partial) for partial in response.partials),
-        by_effect=_sum_weeks(pull[:, None] * shape),
-        by_log_noise=by_log_noise,
-        effect=effect,
-        mean_response=mean,
-        mean_by_shape=tuple(_sum_weeks(share * partial) for partial in response.partials),
-        projection=projection,
-    )
+    return AtStrength(response, share, weeks, effect, mean, residual)
 
 
 class _Inside(NamedTuple):
@@ -182,7 +212,8 @@ def _shrink(variance: Array, s2: Float[Array, "1 lane"], projection: Float[Array
     return _Inside(jnp.sum(value, axis=0), jnp.sum(by_variance, axis=0), jnp.stack(shrunk))
 
 
-def _sum_weeks(values: Float[Array, "week *rest"]) -> Float[Array, "*rest"]:
+def sum_weeks(values: Float[Array, "week *rest"]) -> Float[Array, "*rest"]:
+    """The sum over a padded length of weeks."""
     weeks = values.shape[0]
     step = weeks // SLICES
     if weeks % SLICES:

@@ -36,6 +36,9 @@ class Marginal:
     """Prior variance along the basis."""
     noise: Float[np.ndarray, " draw"]
     """In shares of the KPI's scale."""
+    whitened: bool = False
+    """Whether the noise is autocorrelated, and weeks are told less what the week before says of them, at the mean of
+    that correlation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +51,8 @@ class CheckedUnit:
     kpi: Float[np.ndarray, " week"]
     expected: Float[np.ndarray, "week draw"]
     residual: Float[np.ndarray, "week draw"]
-    """In standard deviations of the noise of the same draw; standard normal under the model."""
+    """In standard deviations of the noise of the same draw; independent standard normal under the model. Autocorrelated
+    noise is told less what the week before says of it."""
     noise: Float[np.ndarray, " draw"]
     """Standard deviation of the noise, in KPI."""
     kpi_scale: float

@@ -1,11 +1,11 @@
 """All checks of one unit's model, from what its fit knows."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from mixfleet.config import Spec
-from mixfleet.models.batch import PreparedUnit
-from mixfleet.models.observation import OBSERVATIONS
+from mixfleet.models.batch import PreparedUnit, decompose
+from mixfleet.models.observation import OBSERVATIONS, is_autocorrelated
 from mixfleet.posterior.model_checks.check import ModelCheck
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Marginal
 from mixfleet.posterior.model_checks.forecasts import forecast_check
@@ -68,6 +68,9 @@ def checked_unit(
         # The model is of the logarithm, and so are its checks.
         kpi = np.log(np.where(fitted, kpi, 1.0))
     residual = np.where(fitted[:, None], (kpi[:, None] - expected) / noise, 0.0)
+    correlation = series.observation[1, kept] if is_autocorrelated(spec.model) else None
+    if correlation is not None:
+        residual = _whitened(residual, fitted, correlation)
     return CheckedUnit(
         dates=unit.dates.astype("datetime64[D]"),
         fitted=fitted,
@@ -83,23 +86,48 @@ def checked_unit(
         contribution=brought.total[-1][:, kept],
         prior_contribution=prior_contribution,
         season=365 if spec.data.frequency == "daily" else 52,
-        marginal=_marginal(member, media, noise, spec),
+        marginal=_marginal(member, media, noise, correlation, spec),
     )
 
 
+def _whitened(
+    values: Float[np.ndarray, "week column"],
+    fitted: Bool[np.ndarray, " week"],
+    correlation: Float[np.ndarray, " column"] | float,
+) -> Float[np.ndarray, "week column"]:
+    """Each fitted week less what the fitted week before says of it, with as much variance as a whole one."""
+    places = np.flatnonzero(fitted)
+    last = correlation ** np.diff(places)[:, None]
+    found = values.copy()
+    found[places[1:]] = (values[places[1:]] - last * values[places[:-1]]) / np.sqrt(1 - last**2)
+    return found
+
+
 def _marginal(
-    member: PreparedUnit, media: Float[np.ndarray, "week draw"], noise: Float[np.ndarray, " draw"], spec: Spec
+    member: PreparedUnit,
+    media: Float[np.ndarray, "week draw"],
+    noise: Float[np.ndarray, " draw"],
+    correlation: Float[np.ndarray, " draw"] | None,
+    spec: Spec,
 ) -> Marginal | None:
     sampled = not OBSERVATIONS[spec.model.observation].marginal or member.arrays["along"].shape[1] > 0
     if sampled or spec.pooling.by != "none":
         return None
     weeks, scale = len(media), member.scale.kpi
     kpi = member.arrays["kpi"][:weeks, None]
+    residual = np.where(member.fitted[:, None], kpi - media / scale, 0.0)
+    basis, variance = member.arrays["basis"][:weeks] * member.fitted[:, None], member.arrays["variance"]
+    if correlation is not None:
+        # One basis for all draws: checks look at many directions in it.
+        usual = float(correlation.mean())
+        residual = _whitened(residual, member.fitted, usual)
+        basis, variance, _ = decompose(_whitened(basis, member.fitted, usual), np.sqrt(variance))
     return Marginal(
-        residual=np.where(member.fitted[:, None], kpi - media / scale, 0.0),
-        basis=member.arrays["basis"][:weeks] * member.fitted[:, None],
-        variance=member.arrays["variance"],
+        residual=residual,
+        basis=basis,
+        variance=variance,
         noise=noise / scale,
+        whitened=correlation is not None,
     )
 
 

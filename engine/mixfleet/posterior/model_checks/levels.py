@@ -43,8 +43,9 @@ def level_checks(unit: CheckedUnit) -> Iterator[ModelCheck]:
 def _unexplained(unit: CheckedUnit) -> ModelCheck:
     kpi = unit.kpi[unit.fitted]
     spread = float(np.sum((kpi - kpi.mean()) ** 2)) * (unit.weeks / max(unit.weeks - 1, 1)) ** 2
-    if unit.marginal is None:
-        miss = np.mean(unit.residual[unit.fitted] * unit.noise, axis=1)
+    if unit.marginal is None or unit.marginal.whitened:
+        # What only the weeks before tell is not explained.
+        miss = np.mean(unit.kpi[unit.fitted, None] - unit.expected[unit.fitted], axis=1)
     else:
         error, _ = left_out(unit.marginal)
         miss = error[unit.fitted].mean(axis=1) * unit.kpi_scale

@@ -1,0 +1,115 @@
+"""The likelihood of autocorrelated noise is the normal density written in full, with and without holes."""
+
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from mixfleet_kernels.likelihood import autocorrelated
+from mixfleet_kernels.likelihood.arrays import Gaps, Response, Series
+
+WEEKS, PADDED, COLUMNS, LANES = 40, 48, 3, 4
+CORRELATION = np.array([0.0, 0.7, -0.6, 0.95])
+EVALUATE = jax.jit(autocorrelated.evaluate, static_argnames="strength_is_mean")
+NOISE = np.array([0.2, 0.1, 0.3, 0.05])
+
+
+@pytest.fixture(autouse=True)
+def x64() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield
+
+
+def drawn(fitted: np.ndarray) -> tuple[Series, Gaps, Response, np.ndarray]:
+    rng = np.random.default_rng(3)
+    basis = np.zeros((PADDED, COLUMNS))
+    basis[fitted] = np.linalg.qr(rng.standard_normal((fitted.sum(), COLUMNS)))[0]
+    kpi, weight = np.where(fitted, rng.standard_normal(PADDED), 0.0), fitted * 1.0
+    response = rng.uniform(0, 1, (PADDED, 1, LANES))
+
+    def lanes(values: np.ndarray) -> jax.Array:
+        return jnp.asarray(np.repeat(values[..., None], LANES, axis=-1))
+
+    variance, media, active = np.array([2.0, 0.3, 0.0]), np.zeros((PADDED, 1)), np.ones(1)
+    by_lane = {"media": media, "kpi": kpi, "weight": weight, "variance": variance, "active": active}
+    series = Series(basis=jnp.asarray(basis[None]), **{name: lanes(values) for name, values in by_lane.items()})
+    own = autocorrelated.gaps_of(fitted, basis)
+    gaps = Gaps(**{name: jnp.asarray(values[..., None]) for name, values in own.items()})
+    return series, gaps, Response(jnp.asarray(response), ()), basis * np.sqrt(variance)
+
+
+def in_full(
+    fitted: np.ndarray, kpi: np.ndarray, response: np.ndarray, columns: np.ndarray, at: np.ndarray
+) -> np.ndarray:
+    weeks = np.flatnonzero(fitted)
+    found = []
+    for lane, (effect, log_noise, correlation) in enumerate(at):
+        covariance = np.exp(2 * log_noise) * correlation ** np.abs(weeks[:, None] - weeks)
+        covariance = covariance + columns[fitted] @ columns[fitted].T
+        left = kpi[fitted] - effect * response[fitted, 0, lane]
+        found.append(stats.multivariate_normal(cov=covariance).logpdf(left))
+    return np.array(found)
+
+
+def mask(*holes: slice) -> np.ndarray:
+    fitted = np.arange(PADDED) < WEEKS
+    fitted[:2] = False
+    for hole in holes:
+        fitted[hole] = False
+    return fitted
+
+
+@pytest.mark.parametrize(
+    "fitted",
+    [mask(), mask(slice(11, 13)), mask(slice(5, 6), slice(20, 25), slice(30, 31))],
+    ids=["whole", "hole", "holes"],
+)
+def test_value_and_gradient_are_those_of_the_density_in_full(fitted: np.ndarray) -> None:
+    series, gaps, response, columns = drawn(fitted)
+    at = np.column_stack([np.full(LANES, 0.4), np.log(NOISE), CORRELATION])
+    arguments = (jnp.asarray(at[:, 0][None]), jnp.asarray(at[:, 1]), jnp.asarray(at[:, 2]))
+    found, by_correlation = EVALUATE(series, gaps, response, *arguments, strength_is_mean=False)
+    full = (fitted, np.asarray(series.kpi[:, 0]), np.asarray(response.value), columns)
+    np.testing.assert_allclose(found.value, in_full(*full, at), rtol=1e-11)
+    gradient = np.stack([found.by_effect[0], found.by_log_noise, by_correlation], axis=1)
+    step = 1e-5
+    for place in range(3):
+        aside = np.eye(3)[place] * step
+        slope = (in_full(*full, at + aside) - in_full(*full, at - aside)) / (2 * step)
+        np.testing.assert_allclose(gradient[:, place], slope, rtol=2e-6, atol=1e-5)
+
+
+def test_room_for_more_distances_changes_nothing() -> None:
+    fitted = mask(slice(11, 13))
+    series, gaps, response, _ = drawn(fitted)
+    wide = Gaps(
+        jnp.pad(gaps.length, [(0, 1), (0, 0)]),
+        jnp.pad(gaps.spans, [(0, 0), (0, 1), (0, 0)]),
+        gaps.before,
+        gaps.after,
+        jnp.pad(gaps.gram, [(0, 0), (0, 1), (0, 0), (0, 0), (0, 0)]),
+    )
+    arguments = (response, jnp.full((1, LANES), 0.4), jnp.log(jnp.asarray(NOISE)), jnp.asarray(CORRELATION))
+    for one, other in zip(
+        jax.tree.leaves(EVALUATE(series, gaps, *arguments, strength_is_mean=True)),
+        jax.tree.leaves(EVALUATE(series, wide, *arguments, strength_is_mean=True)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-13, atol=1e-13)
+
+
+def test_coefficients_have_the_covariance_that_the_data_leave() -> None:
+    fitted = mask(slice(11, 13))
+    series, gaps, _, columns = drawn(fitted)
+    weeks, identity = np.flatnonzero(fitted), np.eye(COLUMNS)
+    for noise, correlation in zip(NOISE, CORRELATION, strict=True):
+        ones = np.ones(COLUMNS)
+        arguments = (np.zeros((COLUMNS, COLUMNS)), noise * ones, correlation * ones, identity)
+        given = Gaps(*map(np.asarray, gaps))
+        root = autocorrelated.coefficients(given, np.asarray(series.variance[:, :1]), *arguments)
+        of_weeks = noise**2 * correlation ** np.abs(weeks[:, None] - weeks)
+        precision = identity + columns[fitted].T @ np.linalg.solve(of_weeks, columns[fitted])
+        np.testing.assert_allclose(root @ root.T, np.linalg.inv(precision), rtol=1e-9, atol=1e-12)
