@@ -231,9 +231,18 @@ def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
 
 
 def room_for_gaps(units: Sequence[Unit], spec: Spec) -> int:
-    """Room for the distances between fitted weeks of every unit; 0 where the noise is independent."""
+    """Room for the distances between fitted weeks of every unit; 0 where the noise is independent.
+
+    Raises:
+        ConfigError: The noise is autocorrelated, and some coefficients are sampled.
+    """
     if not is_autocorrelated(spec.model):
         return 0
+    if baseline.sampled_blocks(spec.model, spec.data, spec.prior):
+        raise ConfigError(
+            "ar1 has normal coefficients without signs only: leave out model.signs, and priors of other families",
+            key="model.observation",
+        )
     holdout, window = spec.data.holdout or 0, spec.model.window
     return gaps.most_gaps(scaling.likelihood_weeks(unit, window=window, holdout=holdout) for unit in units)
 
@@ -246,7 +255,6 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
     contribution_weeks = fitted if fitted.any() else scaling.known_weeks(unit, window=model.window)
     measured = scaling.measure(unit, fitted, holdout, treatments=spec.data.treatments, model=model)
     names = dict(zip(panel.keys, unit.labels, strict=True))
-    weight = np.where(fitted, 1.0, FAINT * contribution_weeks)
     design, linear = _linear(unit, fitted, measured, names, spec)
     kpi = (measured.scaled_kpi(unit) - design @ linear.mean) * fitted
     media = measured.scaled_media(unit)
@@ -268,7 +276,7 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         # Media of a new unit's later weeks are on a scale of their own already, and predictions are to hold them.
         "media": _pad(media if scaling.is_new(fitted) else media * active, weeks),
         "kpi": _pad(kpi, weeks),
-        "weight": _pad(weight, weeks),
+        "weight": _pad(np.where(fitted, 1.0, FAINT * contribution_weeks), weeks),
         "basis": _pad(linear.basis, weeks),
         "variance": linear.variance,
         "along": linear.along,
@@ -277,11 +285,7 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         **_measured(strength, media * active, weeks if spec.prior.on.of_changes else 0),
         "log_strength_unit": strength_unit,
         "centre": centre,
-        **(
-            gaps.gap_arrays(fitted, linear.basis)
-            if is_autocorrelated(model)
-            else gaps.gap_shapes(0, 0, len(linear.mean))
-        ),
+        **_gap_arrays(fitted, linear.basis, model),
         **virtual_weeks(unit.experiments, measured, window=model.window),
     }
     return PreparedUnit(
@@ -302,6 +306,12 @@ def _measured(strength: StrengthPrior, media: Float[np.ndarray, "week channel"],
     """What a batch holds of what priors are on; no week of changes where none is on one."""
     changed, weight = _pad(strength.changed * media, weeks), _pad(strength.weight, weeks)
     return {"measure": strength.rows, "changed_media": changed, "change_weight": weight}
+
+
+def _gap_arrays(
+    fitted: Bool[np.ndarray, " week"], basis: Float[np.ndarray, "week column"], model: Model
+) -> dict[str, np.ndarray]:
+    return gaps.gap_arrays(fitted, basis) if is_autocorrelated(model) else gaps.gap_shapes(0, 0, basis.shape[1])
 
 
 def _curve_priors(spec: Spec, panel: Panel, names: dict[str, str]) -> tuple[tuple[Distribution, ...], ...]:

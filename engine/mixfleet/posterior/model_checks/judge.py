@@ -4,7 +4,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mixfleet.config import Spec
-from mixfleet.models.batch import PreparedUnit, decompose
+from mixfleet.models.baseline.decomposition import decompose
+from mixfleet.models.batch import PreparedUnit
 from mixfleet.models.observation import OBSERVATIONS, is_autocorrelated
 from mixfleet.posterior.model_checks.check import ModelCheck
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Marginal
