@@ -185,12 +185,23 @@ def _short(value: Any) -> Any:
             return None
         return value if value == 0 else round(value, DIGITS - 1 - math.floor(math.log10(abs(value))))
     if isinstance(value, np.ndarray):
-        return _short(value.tolist())
+        return _rounded(value) if value.dtype.kind == "f" else _short(value.tolist())
     if isinstance(value, Mapping):
         return {str(key): _short(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_short(item) for item in value]
     return value if value is None or isinstance(value, str | int | bool) else str(value)
+
+
+def _rounded(values: np.ndarray) -> list[Any]:
+    """The same of many numbers at once."""
+    known = np.isfinite(values)
+    size = np.where(known & (values != 0), np.abs(values), 1.0)
+    decimals = DIGITS - 1 - np.floor(np.log10(size))
+    # Only whole powers of ten are exact.
+    up, down = 10.0 ** np.maximum(decimals, 0), 10.0 ** np.maximum(-decimals, 0)
+    short = np.rint(np.where(known, values, 0.0) * up / down) / up * down
+    return np.where(known, short.astype(object), None).tolist()
 
 
 def _by_unit(rows: Rows, keys: tuple[str, ...]) -> ByUnit:
