@@ -242,6 +242,7 @@ class Run:
         self,
         out: str | Path | None = None,
         *,
+        since: "Run | str | Path | None" = None,
         rates: Mapping[str, float] | None = None,
         **economics: Unpack[EconomicsOptions],
     ) -> Path:
@@ -249,7 +250,8 @@ class Run:
 
         It holds the plan that `mixfleet budget` left in the run's folder, or else one with the usual limits, of profit
         where a margin is given and in the currency of `rates` (as in a budget) where these are; where a plan from
-        before rests on others the page says so. It also holds the forecast that `mixfleet forecast` left there; and
+        before rests on others the page says so. It also holds the forecast that `mixfleet forecast` left there; what
+        changed since an earlier run, `since` or else the one that units were taken over from (`run.base`); and
         profit, LTV:CAC and payback where `economics` has a margin or a customer's value, see `Insight.valued`.
 
         Raises:
@@ -261,7 +263,14 @@ class Run:
         insight, rates = replace(self.insight.valued(**economics), frame="pyarrow"), rates or self.business.rates
         path = Path(out) if out is not None else self.path / "report.html"
         plan = self._plan(insight, rates)
-        page = compose_report(insight, self.table, self.manifest, plan, read_table(self.path / "forecast", "forecast"))
+        page = compose_report(
+            insight,
+            self.table,
+            self.manifest,
+            plan,
+            read_table(self.path / "forecast", "forecast"),
+            self._changes(since),
+        )
         atomic_files.make_folder(path.parent)
         atomic_files.remove_abandoned(path)
         atomic_files.replace_bytes(path, page.encode())
@@ -308,11 +317,11 @@ class Run:
         fleets = (read_fleet(readers[0], SUMMARY_DRAWS), read_fleet(readers[1], SUMMARY_DRAWS)) if kept else None
         return compared(before, after, readers[0].keys, fleets, threshold=threshold)
 
-    def _changes(self) -> "Comparison | None":
-        """What changed since the run that units were taken over from, where there is one and it is still there."""
+    def _changes(self, since: "Run | str | Path | None" = None) -> "Comparison | None":
+        """What changed since a run, or else the one that units were taken over from, where that is still there."""
         base = self.manifest.get("base")
-        if base is None:
-            return None
+        if since is not None or base is None:
+            return None if since is None else self.compare(since)
         try:
             earlier = open(base["run"])
         except RunError:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from mixfleet.config import Model
@@ -58,3 +60,12 @@ def test_an_unknown_unit_is_refused(run: Run) -> None:
         run.plot.fit("acme", "IT")
     with pytest.raises(ConfigError, match="2 labels"):
         run.plot.fit("acme")
+
+
+def test_a_figure_is_saved_as_a_picture(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("vl_convert")
+    figure = run.plot.roi(by=())
+    assert figure.save(tmp_path / "roi.png").read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in figure.save(tmp_path / "roi.svg").read_bytes()
+    with pytest.raises(ConfigError, match=r"must end in \.png or \.svg, is 'roi\.jpg'"):
+        figure.save(tmp_path / "roi.jpg")

@@ -9,12 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from mixfleet.analysis.comparison import Comparison
 from mixfleet.config import Model
 from mixfleet.data.panel import Panel
 from mixfleet.data.validation.finding import Finding, about_unit
 from mixfleet.errors import ConfigError, RunError
+from mixfleet.reporting.fleet_view import since
 from mixfleet.run import Run
 from mixfleet.storage.table_files import write_tables
 from tests.support.saved_run import panel, saved_run
@@ -299,3 +302,33 @@ def test_a_browser_draws_it_without_complaint(run: Run, tmp_path: Path) -> None:
     drawn = Page(done.stdout)
     assert [tag for tag, _ in drawn.tags].count("svg") > 5
     assert "img" not in {tag for tag, _ in drawn.tags}
+
+
+def test_what_changed_since_an_earlier_run_is_shown(tmp_path: Path) -> None:
+    before = saved_run(tmp_path / "before", Model(window=5))
+    made = panel()
+    heavier = tuple(replace(unit, spend=2.0 * unit.spend) for unit in made.units)
+    after = saved_run(tmp_path / "after", Model(window=5), of=replace(made, units=heavier))
+    page = Page(after.report(tmp_path / "r.html", since=before.path).read_text("utf-8"))
+    shown = json.loads(page.pieces["fleet"])["since"]
+    found = after.compare(before)
+    assert sum(shown["units"].values()) == found.units.num_rows
+    assert shown["alerts"] == list(found.alerts[:12])
+    same = Page(after.report(tmp_path / "same.html").read_text("utf-8"))
+    assert json.loads(same.pieces["fleet"])["since"] is None
+
+
+def test_returns_that_moved_furthest_come_first() -> None:
+    moves = [("DE", "tv", 1.0, 1.5, 0.4), ("DE", "search", 2.0, 2.0, 0.0), ("FR", "tv", 1.0, 0.2, -2.0)]
+    names = ("market", "channel", "before", "after", "in_sd")
+    rows = [dict(zip(names, row, strict=True)) | {"difference": row[3] - row[2]} for row in moves]
+    changes = Comparison(
+        units=pa.table({"change": ["fitted", "fitted", "came"]}),
+        roi=pa.Table.from_pylist(rows),
+        links=pa.table({}),
+        not_split="",
+        alerts=tuple(f"unit {i}" for i in range(20)),
+    )
+    found = since(changes, ("market",))
+    assert found["moved"] == [[["FR"], "tv", 1.0, 0.2, -2.0], [["DE"], "tv", 1.0, 1.5, 0.4]]
+    assert (len(found["alerts"]), found["more"], found["units"]) == (12, 8, {"fitted": 2, "came": 1})

@@ -44,6 +44,7 @@ def report(
     customer_value: CustomerValue = None,
     retention: Retention = None,
     rate: Rate = None,
+    since: Annotated[Path | None, typer.Option(help="Earlier run to show the changes since.")] = None,
     include: Include = None,
     exclude: Exclude = None,
     as_json: AsJson = False,
@@ -53,7 +54,7 @@ def report(
     with errors_shown(terminal):
         runtime.prepare(mixfleet.Compute())
         opened = open_run(run, include, exclude)
-        path = opened.report(out, rates=_rates(rate), **_economics(margin, customer_value, retention))
+        path = opened.report(out, since=since, rates=_rates(rate), **_economics(margin, customer_value, retention))
         printing.print_path(terminal.out, "report", path)
         terminal.finish({"command": "report", "report": str(path)}, 0)
 

@@ -86,9 +86,9 @@ def plan_answer(plan: Plan, terms: Terms) -> Iterator[Sentence]:
     totals, gain = plan.totals, plan.totals["gain"]
     same = abs(totals["spend_plan"] - totals["spend_today"]) <= SMALL * max(totals["spend_today"], 1e-300)
     today, after = (money(totals[name], terms.currency) for name in ("spend_today", "spend_plan"))
-    total = f"{today}, as today" if same else f"{after} in place of {today}"
+    total = f"{today}, as today" if same else f"{after} instead of {today}"
     moves = " and ".join(_furthest(plan))
-    where = f"but {moves}" if moves else "split nearly as today"
+    where = f"with {moves}" if moves else "split nearly as today"
     chance = f"better than today's in {percent(totals['probability_better'])} of the draws"
     sure = "" if totals["probability_better"] >= SETTLED else ", which is not certain"
     text = (

@@ -1,6 +1,7 @@
 """The report's charts as Altair objects, each beside the frame that it shows."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pyarrow as pa
 from mixfleet.analysis.insight import Insight
 from mixfleet.budgeting.plan import KEPT, Plan
 from mixfleet.errors import ConfigError, counted
+from mixfleet.storage import atomic_files
 
 if TYPE_CHECKING:
     import altair as alt
@@ -26,6 +28,30 @@ class Figure:
     def __repr__(self) -> str:
         """How much it shows."""
         return f"<mixfleet figure of {counted(len(self.frame), 'row')}; .chart is Altair's, .frame what it shows>"
+
+    def save(self, path: str | Path, *, scale: float = 2.0) -> Path:
+        """Write the chart as a picture: PNG or SVG, as the name ends.
+
+        Args:
+            path: The file, which is replaced.
+            scale: Pixels of a PNG per pixel of the chart.
+
+        Raises:
+            ConfigError: Another ending, or vl-convert-python (`mixfleet[plots]`) is missing.
+        """
+        path = Path(path)
+        try:
+            import vl_convert
+        except ImportError as error:
+            raise ConfigError("needs vl-convert-python: pip install 'mixfleet[plots]'", key="plot.save") from error
+        if path.suffix == ".svg":
+            picture = vl_convert.vegalite_to_svg(self.chart.to_dict()).encode()
+        elif path.suffix == ".png":
+            picture = vl_convert.vegalite_to_png(self.chart.to_dict(), scale=scale)
+        else:
+            raise ConfigError(f"must end in .png or .svg, is {path.name!r}", key="plot.save")
+        atomic_files.replace_bytes(path, picture)
+        return path
 
     def _repr_mimebundle_(self, *_: Any, **__: Any) -> dict[str, Any]:
         """The chart's specification, which notebooks draw themselves, without a network."""

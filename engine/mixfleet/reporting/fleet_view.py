@@ -1,20 +1,26 @@
 """What the page shows of a fleet as a whole: over time, between years, by channel, and where a plan moves money."""
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from mixfleet.analysis.comparison import Comparison
 from mixfleet.analysis.insight import Insight
 from mixfleet.analysis.periods import read_period
 from mixfleet.budgeting.plan import KEPT, Plan
 from mixfleet.reporting.answers import YEAR, Terms
 from mixfleet.reporting.numbers import amount, percent, span
 
-__all__ = ["channel_shares", "controls_in_words", "history", "moves", "over_time", "waterfall"]
+__all__ = ["channel_shares", "controls_in_words", "history", "moves", "over_time", "since", "waterfall"]
 
 MOVES = 25
 """Cells of a plan that are listed, those that it moves furthest."""
+
+MOST_ALERTS = 12
+"""Changes since an earlier run that are listed, of each sort."""
 
 PERIODS_IN_YEAR = {"weekly": 52, "daily": 364}
 
@@ -71,6 +77,24 @@ def channel_shares(returns: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[l
         ]
         for row in rows
     ]
+
+
+def since(changes: Comparison, keys: Sequence[str]) -> dict[str, Any]:
+    """What changed since an earlier run: units by what became of them, alerts, and the returns that moved furthest.
+
+    A return's move is in posterior standard deviations of the earlier run.
+    """
+    moved = [row for row in changes.roi.to_pylist() if row["difference"] and math.isfinite(row["in_sd"])]
+    moved.sort(key=lambda row: -abs(row["in_sd"]))
+    return {
+        "units": dict(Counter(changes.units["change"].to_pylist())),
+        "alerts": list(changes.alerts[:MOST_ALERTS]),
+        "more": max(len(changes.alerts) - MOST_ALERTS, 0),
+        "moved": [
+            [[row[key] for key in keys], row["channel"], row["before"], row["after"], row["in_sd"]]
+            for row in moved[:MOST_ALERTS]
+        ],
+    }
 
 
 def moves(plan: Plan, keys: Sequence[str]) -> Mapping[str, Any]:

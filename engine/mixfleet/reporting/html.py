@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mixfleet.analysis.comparison import Comparison
 from mixfleet.analysis.insight import Insight
 from mixfleet.analysis.tables.platform_reports import reports
 from mixfleet.budgeting.plan import KEPT, Plan
@@ -47,6 +48,7 @@ def compose_report(
     manifest: Mapping[str, Any],
     plan: Plan | None,
     forecast: pa.Table | None = None,
+    changes: Comparison | None = None,
 ) -> str:
     """The page.
 
@@ -56,6 +58,7 @@ def compose_report(
         manifest: The run's manifest.
         plan: The budget plan to show, if any.
         forecast: What `Insight.forecast` found, to show, if anything.
+        changes: What changed since an earlier run, to show, if there is one.
     """
     keys = insight.fleet.keys
     seen = evidence(insight, tables)
@@ -80,18 +83,13 @@ def compose_report(
         "status": [_status(row, own, insight) | {"verdict": said.health.units[_labels(row, keys)]} for row in status],
         "total": _total(insight),
         **_first_screen(insight, said, plan),
-        "remarks": [
-            {"severity": one.severity, "kind": one.kind, "unit": one.unit, "text": one.text} for one in said.remarks
-        ],
-        "kinds": [
-            [group.kind, KINDS[group.kind].severity, KINDS[group.kind].title, KINDS[group.kind].step, group.units]
-            for group in said.health.groups
-        ],
+        **_attention(said),
         **_together(insight, plan),
         "plan": None if plan is None else _plan(plan),
         "findings": [[row["severity"], row["rule"], row["message"]] for row in told],
         "tests": [_test(row, keys) for row in tests],
         "forecast": None if forecast is None else _forecast(forecast, insight),
+        "since": None if changes is None else fleet_view.since(changes, keys),
         "glossary": list(GLOSSARY.items()),
         "provenance": _provenance(manifest) + _said(insight),
     }
@@ -135,6 +133,19 @@ def _first_screen(insight: Insight, said: Summary, plan: Plan | None) -> dict[st
         "break_even": said.break_even,
         "spent": None if spent is None else money(spent, terms.currency),
         "gained": None if plan is None else gained(plan.totals["maximise"], terms),
+    }
+
+
+def _attention(said: Summary) -> dict[str, Any]:
+    """What deserves attention, and what each kind of it means."""
+    return {
+        "remarks": [
+            {"severity": one.severity, "kind": one.kind, "unit": one.unit, "text": one.text} for one in said.remarks
+        ],
+        "kinds": [
+            [group.kind, KINDS[group.kind].severity, KINDS[group.kind].title, KINDS[group.kind].step, group.units]
+            for group in said.health.groups
+        ],
     }
 
 

@@ -1,7 +1,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const COLOURS = ["#1f5fa8", "#c8641b", "#2e8b6f", "#8a5aa8", "#b8a026", "#b5476b", "#4aa3c7", "#7a6a55", "#6b8e23", "#5b6bbf", "#d08a8a", "#4f7f7a", "#9c9c9c"];
 // Drawn for the screen at hand, so that no label shrinks on a phone.
-const WIDE = innerWidth < 560 ? 360 : 720, MARKS = innerWidth < 560 ? 3 : 6;
+const WIDE = innerWidth < 560 ? 360 : 960, NARROW = 360, MARKS = innerWidth < 560 ? 3 : 8;
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const fleet = read("fleet");
 const names = fleet.status.map((row) => row.unit.join(" / "));
@@ -92,7 +92,7 @@ const lowest = (values) => known(values).reduce((a, b) => Math.min(a, b), Infini
 
 function intervals(rows, caption, reference) {
   // rows: [name, [mean, low, high], colour, [prior 5 %, prior 95 %]]
-  const height = 26 * rows.length + 24, width = 420, left = 120;
+  const height = 26 * rows.length + 24, width = NARROW, left = 110;
   const ends = rows.flatMap(([, cell]) => [cell[1], cell[2]]).concat(reference === undefined ? [] : [reference]);
   const low = Math.min(0, lowest(ends)), high = highest(ends) || 1;
   const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": caption });
@@ -176,7 +176,7 @@ function steps(rows, caption) {
 }
 // Two bars for each row: shares of one thing and of another.
 function pairs(rows, caption, heads) {
-  const height = 34 * rows.length + 8, width = 420, left = 120, most = highest(rows.flatMap((row) => [row[1], row[2]])) || 1;
+  const height = 34 * rows.length + 8, width = NARROW, left = 110, most = highest(rows.flatMap((row) => [row[1], row[2]])) || 1;
   const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": caption });
   rows.forEach(([name, ...values], i) => {
     svg.append(label(name, left - 8, 34 * i + 18));

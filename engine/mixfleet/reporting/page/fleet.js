@@ -11,7 +11,7 @@ function overview() {
     total.whole.ltv_cac ? [number(total.whole.ltv_cac[0]), "LTV:CAC of all paid media, " + interval(total.whole.ltv_cac)] : null,
     fleet.plan ? [(fleet.plan.gain.mean >= 0 ? "+" : "") + number(fleet.plan.gain.mean), fleet.gained + " by the plan for the next " + plural(fleet.plan.weeks, "week") + ", " + interval([0, fleet.plan.gain.q05, fleet.plan.gain.q95])] : null,
   ].filter((one) => one && one[0] !== null);
-  const links = [["map", "Map"], ["remarks", "What needs attention"], ["together", "All units together"], ["unit", "One unit"], ["plan", "Budget plan"], ...(fleet.forecast ? [["forecast", "Forecast"]] : []), ...(fleet.tests.length ? [["tests", "Lift tests"]] : []), ["readiness", "Data readiness"], ["glossary", "Glossary"], ["provenance", "Provenance"]];
+  const links = [["map", "Map"], ["remarks", "What needs attention"], ...(fleet.since ? [["since", "Since last time"]] : []), ["together", "All units together"], ["unit", "One unit"], ["plan", "Budget plan"], ...(fleet.forecast ? [["forecast", "Forecast"]] : []), ...(fleet.tests.length ? [["tests", "Lift tests"]] : []), ["readiness", "Data readiness"], ["glossary", "Glossary"], ["provenance", "Provenance"]];
   const section = node("section", { id: "overview" }, node("h1", {}, "Media mix report"),
     node("p", { class: "quiet" }, fleet.subjects + ". Data from " + fleet.period[0] + " to " + fleet.period[1] + ", fitted on " + fleet.made + "; run " + fleet.run + "."),
     node("nav", { "aria-label": "Sections" }, ...links.map(([id, text]) => node("a", { href: "#" + id }, text))),
@@ -25,8 +25,8 @@ function overview() {
   const coloured = (rows) => rows.map((row) => [row[0], row.slice(1, 4), colourOf(row[0])]);
   if (total.channels.length) charts.append(intervals(coloured(total.channels), RATIO + " by channel, 90 % intervals" + (even === undefined ? "" : "; dashed: money back at " + number(even)), even));
   const brought = total.components.filter((row) => row[1] !== "baseline").map((row) => [row[0], row.slice(2, 5), colourOf(row[0])]);
-  if (brought.length) charts.append(intervals(brought, "What each channel and treatment brought, " + fleet.kpi_unit.replace(/^of /, "") + ", 90 % intervals"));
-  if (total.worth.profit && total.worth.profit.length) charts.append(intervals(coloured(total.worth.profit), "Profit by channel after its cost" + money + ", 90 % intervals; dashed: none", 0));
+  if (brought.length) charts.append(intervals(brought, "What each channel " + (total.components.some((row) => row[1] === "treatment") ? "and treatment " : "") + "brought, " + fleet.kpi_unit.replace(/^of /, "") + ", 90 % intervals"));
+  if (total.worth.profit && total.worth.profit.length) charts.append(intervals(coloured(total.worth.profit), "Profit by channel after its cost" + (fleet.currency ? ", " + fleet.currency : "") + ", 90 % intervals; dashed: none", 0));
   if (total.worth.ltv_cac && total.worth.ltv_cac.length) charts.append(intervals(coloured(total.worth.ltv_cac), "LTV:CAC by channel, 90 % intervals; dashed: money back", 1));
   section.append(charts);
   if (total.claims.length) section.append(node("h3", {}, "What platforms report, and what came"), claimed(total.claims));
@@ -120,6 +120,17 @@ function together() {
   if (fleet.shares.length) section.append(node("div", { class: "charts" },
     pairs(fleet.shares.map((row) => row.slice(0, 3)), "Share of spend against share of what media returned", ["share of spend", "share of what media returned"]),
     intervals(fleet.shares.flatMap((row) => [[row[0], row[3], colourOf(row[0])], ["last money", row[4], "#9aa4b2"]]), RATIO + " and, in grey, that of the last money" + (fleet.break_even === null ? "" : "; dashed: money back"), fleet.break_even === null ? undefined : fleet.break_even)));
+  return section;
+}
+const CHANGES = { came: "new", went: "gone", status: "with another status", fitted: "fitted anew", same: "unchanged" };
+function since() {
+  const data = fleet.since, place = new Map(fleet.status.map((row, i) => [JSON.stringify(row.unit), i]));
+  const section = node("section", { id: "since" }, node("h2", {}, "Since last time"));
+  section.append(node("p", {}, "Units against the earlier run: " + Object.entries(data.units).map(([name, count]) => count + " " + CHANGES[name]).join(", ") + "."));
+  if (data.alerts.length) section.append(node("h3", {}, "What deserves a look"), node("ul", {}, ...data.alerts.map((text) => node("li", {}, text + ".")), data.more ? node("li", {}, "and " + data.more + " more; mixfleet compare lists all.") : null));
+  if (data.moved.length) section.append(node("h3", {}, "Returns that moved furthest"), table(["unit", "channel", "before#", "now#", "move, in earlier standard deviations#"], data.moved.map(([unit, channel, before, now, moved]) =>
+    [place.has(JSON.stringify(unit)) ? node("a", { href: "#unit", onclick: () => show(place.get(JSON.stringify(unit))) }, unit.join(" / ")) : unit.join(" / "), channel, number(before), number(now), (moved > 0 ? "+" : "") + number(moved)])));
+  else section.append(node("p", {}, "No return moved."));
   return section;
 }
 function plan() {

@@ -4,9 +4,9 @@ function words(i, row, unit) {
   const own = fleet.remarks.filter((one) => one.unit.join(" / ") === names[i]);
   texts.push({ pass: "Every check passed.", review: "Usable with care, for the reasons below.", fail: "Do not use the numbers of this unit" + (row.reason ? ": " + row.reason : "") + "." }[row.verdict]);
   if (row.verdict === "pass" && row.word !== "usable") texts.push("The unit is " + row.word + ".");
-  if (fit.r2 !== undefined && fit.r2 !== null) texts.push("The model explains " + percent(fit.r2) + " of the variation of " + fleet.kpi + " and misses a " + fleet.step + " by " + percent(fit.wmape) + " on average; " + percent(fit.coverage90) + " of the " + fleet.step + "s lie in its 90 % interval.");
+  if (fit.r2 !== undefined && fit.r2 !== null) texts.push("The model explains " + percent(fit.r2) + " of the variation of " + fleet.kpi + " and is off by " + percent(fit.wmape) + " in an average " + fleet.step + "; " + percent(fit.coverage90) + " of the " + fleet.step + "s lie in its 90 % interval.");
   if (fit.holdout_r2 !== undefined && fit.holdout_r2 !== null) texts.push("In the " + fleet.step + "s that it did not see it explains " + percent(fit.holdout_r2) + " and misses by " + percent(fit.holdout_wmape) + ".");
-  if (fit.baseline_negative !== undefined && fit.baseline_negative !== null) texts.push("Sales without media are below zero with probability " + percent(fit.baseline_negative) + ".");
+  if (fit.baseline_negative > 0.005) texts.push("Sales without media are below zero with probability " + percent(fit.baseline_negative) + ".");
   if (unit.checked && !unit.checks.length) texts.push("None of " + unit.checked + " checks of the model speaks against it.");
   for (const [channel, other, , statement] of unit.overlap) if (!statement.startsWith("cannot")) texts.push(channel + " and " + other + ": " + statement + ".");
   const step = new Map(fleet.kinds.map((kind) => [kind[0], kind[3]]));
