@@ -332,3 +332,10 @@ def test_returns_that_moved_furthest_come_first() -> None:
     found = since(changes, ("market",))
     assert found["moved"] == [[["FR"], "tv", 1.0, 0.2, -2.0], [["DE"], "tv", 1.0, 1.5, 0.4]]
     assert (len(found["alerts"]), found["more"], found["units"]) == (12, 8, {"fitted": 2, "came": 1})
+
+
+def test_numbers_of_the_fleet_are_rounded_once(page: Page, run: Run) -> None:
+    """The page's script rounds them as sentences are rounded; numbers cut before would differ in the last digit."""
+    fleet, whole = json.loads(page.pieces["fleet"]), run.insight.whole_roi(by=())
+    assert fleet["total"]["roi"] == pytest.approx(whole.loc[0, ["mean", "q05", "q95"]].tolist(), rel=1e-13)
+    assert fleet["plan"]["gain"]["mean"] == pytest.approx(run.budget().totals["gain"]["mean"], rel=1e-13)

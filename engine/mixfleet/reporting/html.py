@@ -31,6 +31,11 @@ from mixfleet.reporting.summary import Summary, evidence, summarise
 __all__ = ["compose_report"]
 
 DIGITS = 4
+"""Of the numbers of a unit, which are drawn."""
+
+EXACT = 15
+"""Of the numbers of the fleet, which stand in sentences too: rounded twice they would differ in the last digit."""
+
 CURVE_POINTS = 16
 PLAN_ROWS = 20
 SCRIPTS = ("charts", "fleet", "unit", "report")
@@ -93,7 +98,7 @@ def compose_report(
         "glossary": list(GLOSSARY.items()),
         "provenance": _provenance(manifest) + _said(insight),
     }
-    pieces = [_piece("fleet", head)]
+    pieces = [_piece("fleet", head, EXACT)]
     for place, row in enumerate(status):
         pieces.append(_piece(f"unit-{place}", _unit(_labels(row, keys), own, _worth(insight))))
     return _page(manifest["run_id"], pieces)
@@ -181,38 +186,40 @@ def _page(title: str, pieces: Iterable[str]) -> str:
     return before + "\n".join(pieces) + after.replace("{script}", f'"use strict";\n(() => {{\n{script}}})();')
 
 
-def _piece(name: str, value: Any) -> str:
-    text = json.dumps(_short(value), separators=(",", ":"), ensure_ascii=True)
+def _piece(name: str, value: Any, digits: int = DIGITS) -> str:
+    text = json.dumps(_short(value, digits), separators=(",", ":"), ensure_ascii=True)
     # No text of the data may end the element that holds it.
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return f'<script type="application/json" id="{name}">{text}</script>'
 
 
-def _short(value: Any) -> Any:
+def _short(value: Any, digits: int) -> Any:
     """Numbers to a few digits, what is no number as null, dates as text."""
     if isinstance(value, float):
         if not math.isfinite(value):
             return None
-        return value if value == 0 else round(value, DIGITS - 1 - math.floor(math.log10(abs(value))))
+        return value if value == 0 else round(value, digits - 1 - math.floor(math.log10(abs(value))))
     if isinstance(value, np.ndarray):
-        return _rounded(value) if value.dtype.kind == "f" else _short(value.tolist())
+        return _rounded(value, digits) if value.dtype.kind == "f" else _short(value.tolist(), digits)
     if isinstance(value, Mapping):
-        return {str(key): _short(item) for key, item in value.items()}
+        return {str(key): _short(item, digits) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_short(item) for item in value]
+        return [_short(item, digits) for item in value]
     return value if value is None or isinstance(value, str | int | bool) else str(value)
 
 
-def _rounded(values: np.ndarray) -> list[Any]:
+def _rounded(values: np.ndarray, digits: int) -> list[Any]:
     """The same of many numbers at once."""
     known = np.isfinite(values)
     size = np.where(known & (values != 0), np.abs(values), 1.0)
-    decimals = DIGITS - 1 - np.floor(np.log10(size))
+    decimals = digits - 1 - np.floor(np.log10(size))
     # Only whole powers of ten are exact.
     up, down = 10.0 ** np.maximum(decimals, 0), 10.0 ** np.maximum(-decimals, 0)
     short = np.rint(np.where(known, values, 0.0) * up / down) / up * down
-    return np.where(known, short.astype(object), None).tolist()
+    found = short.astype(object)
+    found[~known] = None
+    return found.tolist()
 
 
 def _by_unit(rows: Rows, keys: tuple[str, ...]) -> ByUnit:
