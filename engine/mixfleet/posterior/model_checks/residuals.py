@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float
-from scipy.signal import lfilter
 from scipy.special import ndtri
 
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS, ModelCheck, concluded, untested
@@ -151,10 +150,21 @@ def _lag_one(unit: CheckedUnit) -> float:
 
 
 def _carried(columns: Float[np.ndarray, "week column"], correlation: float) -> Float[np.ndarray, "week column"]:
-    """R @ columns for R[i, j] = correlation ** |i - j|, in one pass each way."""
-    passes = (lfilter([1.0], [1.0, -correlation], own, axis=0) for own in (columns, columns[::-1]))
-    forward, backward = passes
+    """R @ columns for R[i, j] = correlation ** |i - j|: what comes from before, and the same from behind."""
+    forward, backward = columns, columns[::-1]
+    span, factor = 1, correlation
+    # 1 / (1 - r z) is the product of all 1 + (r z)^(2^k).
+    while span < len(columns):
+        forward, backward = _added(forward, span, factor), _added(backward, span, factor)
+        span, factor = 2 * span, factor * factor
     return forward + backward[::-1] - columns
+
+
+def _added(values: Float[np.ndarray, "week column"], span: int, factor: float) -> Float[np.ndarray, "week column"]:
+    """With a share of the values so many weeks before."""
+    found = values.copy()
+    found[span:] += factor * values[:-span]
+    return found
 
 
 def _error_correlation(columns: Float[np.ndarray, "week column"], observed: float) -> tuple[float, float]:
