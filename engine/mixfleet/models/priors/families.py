@@ -17,6 +17,7 @@ from scipy.special import log_ndtr, ndtri_exp
 from mixfleet.config import priors
 from mixfleet.config.priors import Distribution, FamilyForm
 from mixfleet.errors import ConfigError
+from mixfleet.models.priors import distributions
 from mixfleet.models.priors.bijectors import log_normal_cdf
 from mixfleet.models.priors.columns import COLUMN_FAMILIES
 from mixfleet.models.priors.family import (
@@ -68,7 +69,7 @@ class _Normal(Family):
         return 0.0
 
     def frozen(self, **h: float) -> Any:
-        return _stats().norm(h["mean"], h["sd"])
+        return distributions.Normal(h["mean"], h["sd"])
 
 
 class _HalfNormal(Positive):
@@ -84,7 +85,7 @@ class _HalfNormal(Positive):
         return math.log(0.6745 * values[0])
 
     def frozen(self, **h: float) -> Any:
-        return _stats().halfnorm(scale=h["sd"])
+        return distributions.HalfNormal(h["sd"])
 
 
 class _LogNormal(Positive):
@@ -100,7 +101,7 @@ class _LogNormal(Positive):
         return values[0]
 
     def frozen(self, **h: float) -> Any:
-        return _stats().lognorm(h["sd_log"], scale=np.exp(h["mean_log"]))
+        return distributions.LogNormal(h["mean_log"], h["sd_log"])
 
 
 class _ShiftedLogNormal(Positive):
@@ -124,7 +125,7 @@ class _ShiftedLogNormal(Positive):
         return values[1]
 
     def frozen(self, **h: float) -> Any:
-        return _stats().lognorm(h["sd_log"], loc=h["shift"], scale=np.exp(h["mean_log"]))
+        return distributions.LogNormal(h["mean_log"], h["sd_log"], h["shift"])
 
 
 class _ProbitNormal(Bounded):
@@ -205,7 +206,7 @@ class _Beta(Bounded):
         return NormalDist().inv_cdf(values[0] / (values[0] + values[1]))
 
     def frozen(self, **h: float) -> Any:
-        return _stats().beta(h["a"], h["b"])
+        return distributions.Beta(h["a"], h["b"])
 
 
 class _Uniform(Bounded):
@@ -333,7 +334,7 @@ def with_slope(
 
 
 def _stats() -> Any:
-    from scipy import stats  # takes a second, and is wanted when the first unit is done, not before it is begun
+    from scipy import stats  # takes half a second, and few priors are of these families
 
     return stats
 

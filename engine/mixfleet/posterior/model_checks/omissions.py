@@ -128,7 +128,7 @@ def _of_channels(unit: CheckedUnit) -> Iterator[_Candidates]:
     ran = np.flatnonzero(np.ptp(unit.response[unit.fitted], axis=0) > 0)
     if not len(ran):
         return
-    names, media, response = [unit.channels[c] for c in ran], unit.media[:, ran].T, unit.response[:, ran].T
+    names, media, response = [unit.channels[int(c)] for c in ran], unit.media[:, ran].T, unit.response[:, ran].T
     further = np.stack([_shifted(media, lag) for lag in range(FURTHER + 1)], axis=2)
     said = "the carry-over of {} is of another form than the model's: try another adstock or a longer window"
     yield _of_each("carry_over_form", further, names, said)
