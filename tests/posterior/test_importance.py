@@ -35,3 +35,10 @@ def test_equal_weights_stay_equal():
     weight, shape = pareto_smoothed(np.zeros(100))
     np.testing.assert_array_equal(weight, 0.01)
     assert shape < 0
+
+
+def test_weights_as_far_apart_as_can_be_have_a_tail_without_end() -> None:
+    weight, k = pareto_smoothed(-np.abs(np.random.default_rng(0).standard_cauchy(2000)) * 1e4)
+    assert k > 5
+    assert weight.sum() == pytest.approx(1.0)
+    assert weight.max() > 0.1

@@ -161,6 +161,14 @@ class RunConfig:
     """A finished run, or a folder of runs for the one finished last: units whose data and settings are the same there
     are taken from it, to the byte as they would be fitted again."""
 
+    reuse: Literal["unchanged", "reweighted"] = "unchanged"
+    """What is taken from `base`: units that are the same, or also draws of units of which a few weeks came or were
+    revised, weighed anew where the weights can be trusted (`pareto_k` of the status table); the others are fitted."""
+
+    scales: Literal["own", "frozen"] = "own"
+    """The weeks that scales of units are measured on: each table's own, or those that `base` measured them on, so that
+    priors stay where they are while weeks come."""
+
     metrics: str | None = None
     """File for Prometheus' textfile collector (`*.prom`), replaced when the fit ends: units by status, share certified,
     worst diagnostics, seconds, when."""

@@ -61,6 +61,8 @@ class Unit:
     """What platforms claim, in KPI; NaN without a report, None where no channel has such a column."""
     experiments: tuple[Experiment, ...] = ()
     """Lift tests of the unit."""
+    measured_until: np.datetime64 | None = None
+    """Last day of the weeks that its scales are measured on, where they are frozen; None: of all."""
 
 
 @dataclass(frozen=True, kw_only=True)

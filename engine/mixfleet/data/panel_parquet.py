@@ -26,6 +26,10 @@ COLUMNS = {
 there are any, `reported:` of each channel."""
 
 
+_MEASURED = "measured_until:"
+"""Column of the days until which scales were measured, where they are frozen."""
+
+
 def panel_table(panel: Panel) -> pa.Table:
     """All units of the panel in original units; media as zero and KPI as missing where a row was missing."""
     lengths = [len(unit.dates) for unit in panel.units]
@@ -50,6 +54,9 @@ def panel_table(panel: Panel) -> pa.Table:
     claims = [unit.reported for unit in panel.units if unit.reported is not None]
     for i, name in enumerate(panel.channels if claims else ()):
         columns[f"reported:{name}"] = pa.array(_joined([claim[:, i] for claim in claims]))
+    if any(unit.measured_until is not None for unit in panel.units):
+        last = [np.datetime64("NaT") if unit.measured_until is None else unit.measured_until for unit in panel.units]
+        columns[_MEASURED] = pa.array(np.repeat(np.array(last, "M8[D]"), lengths), pa.date32())
     return pa.table(columns)
 
 
@@ -71,6 +78,7 @@ def read_units(table: pa.Table, keys: Sequence[str]) -> tuple[Unit, ...]:
     population, kpi_scale = _floats(table, "population"), _floats(table, "kpi_scale")
     media, spend, linear = side_by_side("media"), side_by_side("spend"), side_by_side("linear")
     reported = side_by_side("reported")
+    measured = table[_MEASURED].to_numpy().astype("M8[D]") if _MEASURED in table.column_names else None
     return tuple(
         Unit(
             labels=tuple(str(label) for label in labels[start]),
@@ -85,6 +93,7 @@ def read_units(table: pa.Table, keys: Sequence[str]) -> tuple[Unit, ...]:
             kpi_scale=None if np.isnan(kpi_scale[start]) else float(kpi_scale[start]),
             warnings=(),
             reported=reported[start:stop] if reported.shape[1] else None,
+            measured_until=None if measured is None or np.isnat(measured[start]) else measured[start],
         )
         for start, stop in pairwise(starts)
     )

@@ -125,20 +125,22 @@ def measure(
     are measured over all weeks, which are planned ones: how high media will be is no outcome.
 
     Args:
-        unit: In the table's units.
+        unit: In the table's units; where its scales are frozen, later weeks are not looked at.
         fitted: Weeks of the likelihood.
         holdout: Last weeks that are held out, over which the trend goes on.
         treatments: What the last columns of the controls are.
         model: Its scaling and link.
     """
+    within = np.ones(len(fitted), bool) if unit.measured_until is None else unit.dates <= unit.measured_until
+    fitted = fitted & within
     few = is_new(fitted)
-    seen = unit.observed if few else fitted
+    seen = unit.observed & within if few else fitted
     past = np.arange(len(seen)) <= np.flatnonzero(seen)[-1]
     media = _media_scale(np.where(past[:, None], unit.media, 0.0), model.scaling)
     kpi, shift = _kpi_scale(unit, fitted, model)
     log = np.zeros(unit.controls.shape[1], bool)
     log[len(log) - len(treatments) :] = [treatment.form == "log" for treatment in treatments]
-    controls = _logged(unit.controls[unit.observed], log)
+    controls = _logged(unit.controls[unit.observed & within], log)
     sd = controls.std(axis=0)
     # A constant column of large numbers has a standard deviation of rounding errors, not of zero.
     constant = sd <= 1e-12 * np.maximum(np.abs(controls).max(axis=0), np.finfo(float).tiny)
@@ -160,7 +162,7 @@ def measure(
         # Of a column that never moved nothing is known, and so it brings nothing.
         reference=np.where(constant, mean, reference),
         usual_controls=np.where(log, np.exp(np.where(log, mean, 0.0)), mean),
-        trend_weeks=len(seen) if few else len(seen) - holdout,
+        trend_weeks=int(within.sum()) - (0 if few else holdout),
     )
 
 

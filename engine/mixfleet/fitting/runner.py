@@ -49,6 +49,10 @@ def execute(
         RunError: The run folder is in use, belongs to something else, or cannot be written; or `run.base` is no run.
         KeyboardInterrupt: SIGINT or SIGTERM; what was finished is saved and the run is marked `_PARTIAL`.
     """
+    if spec.run.base is not None and spec.run.scales == "frozen":
+        from mixfleet.fitting.executors.carry import Base
+
+        panel = Base(read_run(spec.run.base)).frozen(panel, spec)
     with open_run_folder(panel, spec, devices=devices) as folder:
         if not folder.finished:
             if spec.model.structures:
@@ -103,6 +107,11 @@ def _carrying(path: str, panel: Panel, spec: Spec, executor: Executor, folder: R
     same = base.same(panel, spec)
     sha256 = base.reader.manifest["result_sha256"]
     folder.note("base", {"run": str(base.reader.path), "result_sha256": sha256, "carried": len(same)})
+    folder.carried = base.digests(same)
+    if spec.run.reuse == "reweighted":
+        from mixfleet.fitting.executors.reweighting import reweighting
+
+        executor = reweighting(base, executor)
     return carrying(base, same, executor)
 
 

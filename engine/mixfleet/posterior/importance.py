@@ -35,7 +35,9 @@ def pareto_smoothed(log_ratio: Float[np.ndarray, " draw"]) -> tuple[Float[np.nda
         if excess[-1] > 0 and excess[0] >= 0 and np.count_nonzero(excess > 0) >= FEWEST:
             shape, scale = _generalized_pareto(excess[excess > 0])
             places = (np.arange(count) + 0.5) / count
-            quantile = scale * (np.expm1(-shape * np.log1p(-places)) / shape if shape else -np.log1p(-places))
+            # Of a tail without end the highest are infinite, and no weight is above the largest.
+            with np.errstate(over="ignore"):
+                quantile = scale * (np.expm1(-shape * np.log1p(-places)) / shape if shape else -np.log1p(-places))
             log_weight[tail] = np.log(np.minimum(cutoff + quantile, 1.0))
     elif np.ptp(log_weight) == 0:
         shape = -np.inf

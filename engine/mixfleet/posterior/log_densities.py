@@ -19,13 +19,21 @@ from mixfleet.data.panel import Panel, Unit
 from mixfleet.data.scaling import MEDIA_POWERS, Scale
 from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit
-from mixfleet.models.media import media_term
+from mixfleet.models.media import MediaTerm, media_term
 from mixfleet.models.observation import OBSERVATIONS, SampledObservation
 from mixfleet.models.priors.families import FAMILIES
 from mixfleet.posterior.prior_draws import strength_response
 from mixfleet.posterior.unit_series import UnitSeries
 
-__all__ = ["Draws", "log_likelihood", "log_prior", "log_prior_of", "scaled_coefficients", "scaled_shapes"]
+__all__ = [
+    "Draws",
+    "log_likelihood",
+    "log_measures",
+    "log_prior",
+    "log_prior_of",
+    "scaled_coefficients",
+    "scaled_shapes",
+]
 
 Draws = Mapping[str, Float[np.ndarray, "draw ..."]]
 """By variable, in the table's units."""
@@ -54,10 +62,7 @@ def log_prior(member: PreparedUnit, draws: Draws, panel: Panel, spec: Spec) -> d
         ]
         if any(np.any(density != 0) for density in own):
             found[name] = np.stack(own, axis=-1)
-    with jax.enable_x64(True):
-        response = strength_response(member, shape, term)
-    a, b, c = strength.rows[:, :, None]
-    measure = np.exp(a * np.log(draws["effect"].T / scale.kpi) + b * np.log(response) + c)
+    measure = np.exp(log_measures(member, draws, shape, term))
     of_measures = map(log_prior_of, strength.distributions, measure)
     found["effect"] = np.stack([*of_measures], axis=-1)
     for name in OBSERVATION_PARAMETERS[spec.model.observation]:
@@ -67,6 +72,23 @@ def log_prior(member: PreparedUnit, draws: Draws, panel: Panel, spec: Spec) -> d
     of_columns = zip(laws, scaled_coefficients(draws, scale).T, strict=True)
     found["coefficients"] = np.stack([law.log_prob(values) for law, values in of_columns], axis=-1)
     return found
+
+
+def log_measures(
+    member: PreparedUnit, draws: Draws, shape: Float[np.ndarray, "parameter channel draw"], term: MediaTerm
+) -> Float[np.ndarray, "channel draw"]:
+    """Logarithm of what the prior of each channel's strength is on: an effect, a return, a share.
+
+    Args:
+        member: The unit.
+        draws: Of `effect`.
+        shape: Of the curves' parameters, on the model's scale.
+        term: Form of each channel's response.
+    """
+    with jax.enable_x64(True):
+        response = strength_response(member, shape, term)
+    a, b, c = member.strength.rows[:, :, None]
+    return a * np.log(draws["effect"].T / member.scale.kpi) + b * np.log(response) + c
 
 
 def log_prior_of(prior: Distribution, values: Float[np.ndarray, " draw"]) -> Float[np.ndarray, " draw"]:

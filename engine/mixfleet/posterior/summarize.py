@@ -39,7 +39,7 @@ from mixfleet.posterior.unit_series import (
     unit_series,
 )
 
-__all__ = ["kept_series", "told_weeks", "unit_result", "unit_tables"]
+__all__ = ["kept_series", "parameter_table", "told_weeks", "unit_result", "unit_tables"]
 
 SHORT_QUANTILES = ("q05", "q50", "q95")
 
@@ -66,7 +66,9 @@ def unit_result(
     draws, dims, coords = _draws(fitted, natural, panel, spec)
     series = kept_series(member, draws, panel, spec, weeks=structure.weeks)
     prior = prior_response(member, series.media, told_weeks(member, series), structure.term)
-    params = _params(fitted, natural, strength_moments(member, prior), structure, panel, spec)
+    params = parameter_table(
+        member, natural, strength_moments(member, prior), structure, panel, spec, judged=_judged(fitted, structure)
+    )
     tables, checks = unit_tables(member, series, prior.total, structure.term, panel, spec)
     tables = {"params": params, **tables}
     status, reason = judged(checks)
@@ -188,16 +190,27 @@ def _natural(fitted: Finished, spec: Spec) -> dict[str, np.ndarray]:
     return values
 
 
-def _params(
-    fitted: Finished,
-    natural: dict[str, np.ndarray],
+def parameter_table(
+    member: PreparedUnit,
+    natural: Mapping[str, np.ndarray],
     strengths: list[tuple[float, float]],
     structure: Structure,
     panel: Panel,
     spec: Spec,
+    *,
+    judged: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
-    """One row for each parameter and channel that has it, then the observation's and the baseline's."""
-    member = fitted.job.member
+    """One row for each parameter and channel that has it, then the observation's and the baseline's.
+
+    Args:
+        member: The unit.
+        natural: Draws [channel or column, draw, chain] of each parameter, in the table's units.
+        strengths: Mean and standard deviation of the prior of each active channel's effect.
+        structure: Says which channels have which parameter.
+        panel: Names of channels and keys.
+        spec: All settings.
+        judged: `rhat`, `ess_bulk` and `ess_tail` of each row.
+    """
     columns = baseline.column_names(spec.model, spec.data)
     own = {block.parameter: list(block.channels) for block in structure.layout.by_channel}
     labels = [(name, panel.channels[c]) for name, places in own.items() for c in places]
@@ -221,22 +234,21 @@ def _params(
     prior_mean = np.concatenate([prior[:, 0] * factor, linear])
     prior_sd = np.concatenate([prior[:, 1] * factor, np.sqrt((mixing * sd) ** 2 @ np.ones(len(sd)))])
 
-    rows = parameter_quantities(structure)
-
-    def judged(values: Any) -> Float[np.ndarray, " parameter"]:
-        # No diagnostic is defined on a value that is known.
-        return np.where(rows < 0, np.nan, np.asarray(values, float)[rows])
-
     return {
         "parameter": np.array([name for name, _ in labels], object),
         "channel": np.array([channel for _, channel in labels], object),
         **found,
         "prior_mean": prior_mean,
         "prior_sd": prior_sd,
-        "rhat": judged(fitted.judgement.rhat),
-        "ess_bulk": judged(fitted.judgement.ess_bulk),
-        "ess_tail": judged(fitted.judgement.ess_tail),
+        **judged,
     }
+
+
+def _judged(fitted: Finished, structure: Structure) -> dict[str, np.ndarray]:
+    """Diagnostics of each row of the table of parameters; none is defined on a value that is known."""
+    rows, judgement = parameter_quantities(structure), fitted.judgement
+    found = {"rhat": judgement.rhat, "ess_bulk": judgement.ess_bulk, "ess_tail": judgement.ess_tail}
+    return {name: np.where(rows < 0, np.nan, np.asarray(values, float)[rows]) for name, values in found.items()}
 
 
 def _unit_factor(name: str, member: PreparedUnit) -> Float[np.ndarray, " channel"]:

@@ -99,9 +99,11 @@ DIAGNOSTICS: Mapping[str, Literal["float", "int"]] = MappingProxyType(
         "seconds": "float",
         "ebfmi_min": "float",
         "energy_balance": "float",
+        "pareto_k": "float",
     }
 )
-"""Numbers of the status table. `draws` counts the draws per chain of the sampler, before any thinning."""
+"""Numbers of the status table. `draws` counts draws per chain of the sampler, before any thinning; `pareto_k` is the
+shape of the weights' tail of a unit whose draws are an earlier run's, weighed anew."""
 
 TIMINGS = frozenset({"seconds"})
 """Diagnostics that no digest covers: two runs with the same result differ in them."""

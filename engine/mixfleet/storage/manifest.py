@@ -55,7 +55,10 @@ class Fingerprint:
     def of(panel: Panel, spec: Spec) -> "Fingerprint":
         """The fingerprint of fitting `panel` under `spec`."""
         return Fingerprint(
-            engine=__version__, data=panel_sha256(panel), config=_result_settings(spec), arithmetic=_arithmetic()
+            engine=__version__,
+            data=panel_sha256(panel),
+            config=_result_settings(spec) | _reused(spec),
+            arithmetic=_arithmetic(),
         )
 
     def differences(self, other: Mapping[str, Any], *, finished: bool = False) -> list[str]:
@@ -270,6 +273,8 @@ def _take_unit(total: "hashlib._Hash", unit: Unit) -> None:
     arrays = (unit.dates, unit.kpi, unit.observed, unit.media, unit.spend, unit.controls, unit.value_per_kpi)
     for array in arrays:
         _take(total, array)
+    if unit.measured_until is not None:
+        _take(total, str(unit.measured_until))
     # No fit looks at it, but the run keeps it for its tables.
     if unit.reported is not None:
         _take(total, unit.reported)
@@ -296,6 +301,11 @@ def _result_settings(spec: Spec) -> dict[str, Any]:
             config[group] = {name: value for name, value in config[group].items() if name not in names}
     # Through JSON, so that it compares equal to one that was read back.
     return json.loads(json.dumps(config))
+
+
+def _reused(spec: Spec) -> dict[str, Any]:
+    """What says whose draws are reweighted, which no unit that was fitted follows from."""
+    return {"run": {"reuse": spec.run.reuse, "base": spec.run.base}} if spec.run.reuse == "reweighted" else {}
 
 
 def _experiments_sha256(panel: Panel) -> str | None:

@@ -19,7 +19,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -160,6 +160,8 @@ class RunFolder(_Folder):
         """Used by `open_run_folder` only."""
         super().__init__(path, manifest, spec.output, finished=is_finished(path))
         self._panel, self._inputs = panel, {} if self.finished else unit_fingerprints(panel, spec)
+        self.carried: Mapping[str, str] = {}
+        """Digest of each unit that an earlier run has and that is taken from there, by unit id."""
         self._counts: Counter[str] = Counter()
         self._started = time.monotonic()
 
@@ -197,7 +199,8 @@ class RunFolder(_Folder):
         try:
             for result in self._results(labels):
                 unit = unit_id(result.labels)
-                summary.add(result, self.parts.digest(unit), self._inputs.get(unit))
+                digest = self.parts.digest(unit)
+                summary.add(result, digest, self._inputs.get(unit), self._origin(result, digest))
                 extent.add(result)
                 self._counts[result.status] += 1
             files = summary.close()
@@ -209,6 +212,11 @@ class RunFolder(_Folder):
             tests = experiments_table(self._panel.keys, [(unit.labels, unit.experiments) for unit in self._panel.units])
             files["tests.parquet"] = write_table(folder / "tests.parquet", tests)
         return {f"{SUMMARY}/{name}": entry for name, entry in files.items()}
+
+    def _origin(self, result: UnitResult, digest: str) -> str:
+        if self.carried.get(unit_id(result.labels)) == digest:
+            return "carried"
+        return "reweighted" if "pareto_k" in result.diagnostics else "fitted"
 
     def _commit_run(self, labels: tuple[tuple[str, ...], ...], files: dict[str, Any]) -> None:
         digests = "".join(f"{self.parts.digest(unit_id(row))}\n" for row in labels)

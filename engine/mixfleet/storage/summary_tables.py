@@ -28,7 +28,7 @@ _ARROW = {
 }
 _GROUP_ROWS = 32_768
 
-_LATE_DIAGNOSTICS = ("ebfmi_min", "energy_balance")
+_LATE_DIAGNOSTICS = ("ebfmi_min", "energy_balance", "pareto_k")
 """Diagnostics that stand behind the columns other programs rely on."""
 
 
@@ -41,13 +41,14 @@ class SummaryTables:
         self._writers = {name: _TableWriter(folder / f"{name}.parquet", table_schema(name, keys)) for name in TABLES}
         self._status = _TableWriter(folder / "status.parquet", status_schema(keys))
 
-    def add(self, result: UnitResult, digest: str, inputs: str | None) -> None:
+    def add(self, result: UnitResult, digest: str, inputs: str | None, origin: str) -> None:
         """Add the rows of one unit.
 
         Args:
             result: What is known about it.
             digest: Of that result.
             inputs: Digest of all that the result follows from; None for a unit that was not fitted.
+            origin: Whether it was fitted, carried over from an earlier run, or reweighted from one's draws.
         """
         head = {**dict(zip(self._keys, result.labels, strict=True)), "status": result.status}
         row = {
@@ -57,6 +58,7 @@ class SummaryTables:
             "unit_id": unit_id(result.labels),
             "digest": digest,
             "inputs_digest": inputs,
+            "origin": origin,
             **result.diagnostics,
         }
         self._status.add({name: row.get(name) for name in self._status.schema.names}, {}, 1)
@@ -95,6 +97,7 @@ def status_schema(keys: tuple[str, ...]) -> pa.Schema:
         [(key, pa.string()) for key in (*keys, "status", "reason")]
         + [(name, _ARROW[DIAGNOSTICS[name]]) for name in numbers]
         + [("rung", pa.int64()), ("unit_id", pa.string()), ("digest", pa.string()), ("inputs_digest", pa.string())]
+        + [("origin", pa.string())]
     )
 
 

@@ -1,7 +1,7 @@
 """Results of an earlier run taken over, for the units whose data and settings are still the same."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from typing import Any
@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from mixfleet.config import Spec
-from mixfleet.data.panel import Panel, unit_id
-from mixfleet.errors import RunError
+from mixfleet.data.panel import Panel, Unit, unit_id
+from mixfleet.data.panel_parquet import read_units
+from mixfleet.errors import ConfigError, RunError
 from mixfleet.fitting.executors.executor import Executor
 from mixfleet.fitting.progress import OnEvent
 from mixfleet.posterior.unit_result import DIAGNOSTICS, OPTIONAL_COLUMNS, TABLES, UnitResult, certified
@@ -48,8 +49,29 @@ class Base:
             for row in self._rows
             if row["status"] == "failed" or (not certified(row["status"]) and "inference.rung_seconds" in row["reason"])
         }
+        if spec.run.reuse == "unchanged":
+            # What is carried over is to be what a fit would give.
+            failed |= {row["unit_id"] for row in self._rows if row.get("pareto_k") is not None}
         now = unit_fingerprints(panel, spec)
         return frozenset(unit for unit, inputs in now.items() if before.get(unit) == inputs and unit not in failed)
+
+    def digests(self, units: frozenset[str]) -> dict[str, str]:
+        """The digest of each of these units, by id."""
+        return {row["unit_id"]: row["digest"] for row in self._rows if row["unit_id"] in units}
+
+    def frozen(self, panel: Panel, spec: Spec) -> Panel:
+        """The panel whose scales are measured on the weeks that the run measured them on; a new unit's on all.
+
+        Raises:
+            ConfigError: Weeks are held out, which move with every table.
+            RunError: The run did not keep its table.
+        """
+        if spec.data.holdout:
+            raise ConfigError("frozen does not go with data.holdout, whose weeks move", key="run.scales")
+        if not self.reader.keeps_panel:
+            raise RunError(f"run {self.reader.path} did not keep its table, an older mixfleet made it; fit again")
+        earlier = {unit.labels: unit for unit in read_units(self.reader.table("panel"), self.reader.keys)}
+        return replace(panel, units=tuple(_frozen(unit, earlier.get(unit.labels)) for unit in panel.units))
 
     def results(self, units: frozenset[str]) -> Iterator[UnitResult]:
         """The results of these units, by id, as they were committed; one whose bytes are not is left out."""
@@ -99,6 +121,14 @@ class Base:
             dims={} if unit is None else {name: axes for name, axes in unit.dims.items() if axes},
             coords={} if unit is None else unit.coords,
         )
+
+
+def _frozen(unit: Unit, before: Unit | None) -> Unit:
+    if before is None:
+        return unit
+    until = before.dates[-1] if before.measured_until is None else before.measured_until
+    # Of a unit to which no week came, all are meant.
+    return replace(unit, measured_until=until) if unit.dates[-1] > until else unit
 
 
 def carrying(base: Base, same: frozenset[str], executor: Executor) -> Executor:

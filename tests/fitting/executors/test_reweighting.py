@@ -1,0 +1,133 @@
+"""Draws of last night, weighed anew, are tonight's posterior; where they cannot be, the unit is fitted."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mixfleet.config import Spec
+from mixfleet.data import scaling
+from mixfleet.data.panel import Panel, Unit
+from mixfleet.errors import ConfigError
+from mixfleet.fitting.driver import fit_units
+from mixfleet.fitting.executors.reweighting import reweighted
+from mixfleet.fitting.runner import execute
+from mixfleet.run import Run
+from tests.support.quick import ragged_fleet, settings
+
+pytestmark = pytest.mark.usefixtures("usual_broadcasts")
+
+PANEL = replace(ragged_fleet(), units=ragged_fleet().units[::2])
+CHANGED = PANEL.units[2].labels
+"""Of this unit half a year reads otherwise tonight, too much for weights."""
+
+
+def cut(unit: Unit, weeks: int) -> Unit:
+    """Without its last weeks."""
+    names = ("dates", "kpi", "observed", "media", "spend", "controls", "value_per_kpi")
+    return replace(unit, **{name: getattr(unit, name)[: len(unit.dates) - weeks] for name in names})
+
+
+def ended(weeks: int) -> Panel:
+    return replace(PANEL, units=tuple(cut(unit, weeks) for unit in PANEL.units))
+
+
+def spec(root: Path, name: str, base: Run | None = None, **run: str) -> Spec:
+    own = settings(PANEL.data)
+    given = {} if base is None else {"base": str(base.path)}
+    return replace(own, run=replace(own.run, root=str(root), id=name, **given, **run))
+
+
+def night(panel: Panel, own: Spec) -> Run:
+    return execute(panel, own, fit_units, frame="pyarrow")
+
+
+def by_unit(run: Run, column: str) -> dict[tuple[str, ...], object]:
+    rows = run.table("status").to_pylist()
+    return {(row["brand"], row["market"]): row[column] for row in rows}
+
+
+@pytest.fixture(scope="module")
+def evening(tmp_path_factory: pytest.TempPathFactory, usual_broadcasts: None) -> Run:
+    return night(ended(1), spec(tmp_path_factory.mktemp("evening"), "evening"))
+
+
+@pytest.fixture(scope="module")
+def tonight() -> Panel:
+    """A week came to two units, and much is new in the third."""
+    other = PANEL.units[2]
+    revised = np.where(np.arange(len(other.kpi)) >= len(other.kpi) - 26, 2 * other.kpi, other.kpi)
+    return replace(PANEL, units=(*PANEL.units[:2], replace(other, kpi=revised)))
+
+
+@pytest.mark.parametrize("scales", [pytest.param("own", marks=pytest.mark.nightly), "frozen"])
+def test_new_weeks_move_draws_as_a_fit_would(scales: str, evening: Run, tonight: Panel, tmp_path: Path) -> None:
+    run = night(tonight, spec(tmp_path, "night", evening, scales=scales, reuse="reweighted"))
+    whole = night(tonight, spec(tmp_path, "whole", evening, scales=scales))
+    assert by_unit(run, "origin") == {unit.labels: "reweighted" for unit in PANEL.units[:2]} | {CHANGED: "fitted"}
+    assert set(by_unit(whole, "origin").values()) == {"fitted"}
+    assert by_unit(run, "digest")[CHANGED] == by_unit(whole, "digest")[CHANGED]
+    assert {labels for labels, k in by_unit(run, "pareto_k").items() if k is not None} == {
+        unit.labels for unit in PANEL.units[:2]
+    }
+    for table in ("params", "contributions"):
+        rows = zip(run.table(table).to_pylist(), whole.table(table).to_pylist(), strict=True)
+        for mine, fitted in rows:
+            assert mine["parameter" if table == "params" else "component"] in fitted.values()
+            assert abs(mine["mean"] - fitted["mean"]) <= 0.25 * fitted["sd"] + 1e-9
+            if table == "params":
+                np.testing.assert_allclose(mine["prior_sd"], fitted["prior_sd"], rtol=1e-9)
+    assert run.insight.contributions().num_rows == whole.insight.contributions().num_rows
+
+
+def test_what_was_reweighted_is_not_reweighted_again(evening: Run, tmp_path: Path) -> None:
+    first = night(ended(0), spec(tmp_path, "first", evening, reuse="reweighted"))
+    assert set(by_unit(first, "origin").values()) == {"reweighted"}
+    same = night(ended(0), spec(tmp_path, "same", first, reuse="reweighted"))
+    assert set(by_unit(same, "origin").values()) == {"carried"}
+    assert by_unit(same, "digest") == by_unit(first, "digest")
+    plain = night(ended(0), spec(tmp_path, "plain", first))
+    assert set(by_unit(plain, "origin").values()) == {"fitted"}
+    back = night(ended(2), spec(tmp_path, "back", first, reuse="reweighted"))
+    assert set(by_unit(back, "origin").values()) == {"fitted"}
+
+
+def test_the_same_data_keep_every_draw(evening: Run) -> None:
+    results = {result.labels: result for result in fit_units(ended(1), spec(Path("x"), "x"))}
+    for unit in ended(1).units:
+        again = reweighted(unit, ended(1), unit, ended(1), spec(Path("x"), "x"), results[unit.labels])
+        assert again is not None
+        assert again.diagnostics["pareto_k"] == -np.inf
+        np.testing.assert_array_equal(again.draws["effect"][0], results[unit.labels].draws["effect"].reshape(-1, 4))
+        mine, before = (result.tables["params"] for result in (again, results[unit.labels]))
+        np.testing.assert_allclose(mine["prior_mean"], before["prior_mean"])
+        effects = mine["mean"][mine["parameter"] == "effect"]
+        np.testing.assert_allclose(effects, again.draws["effect"][0].mean(axis=0), rtol=1e-5)
+        assert again.tables["roi"].keys() == results[unit.labels].tables["roi"].keys()
+
+
+def test_frozen_scales_are_those_of_the_weeks_of_the_base(evening: Run, tmp_path: Path) -> None:
+    high = replace(PANEL.units[0], kpi=np.r_[PANEL.units[0].kpi[:-1], 1e7])
+    panel = replace(PANEL, units=(high, *ended(1).units[1:]))
+    run = night(panel, spec(tmp_path, "night", evening, scales="frozen"))
+    origins = by_unit(run, "origin")
+    assert [origins[unit.labels] for unit in panel.units] == ["fitted", "carried", "carried"]
+    frozen, before = run.fleet(10).scales[0], evening.fleet(10).scales[0]
+    assert frozen.kpi == pytest.approx(before.kpi, rel=1e-12)
+    assert frozen.trend_weeks == before.trend_weeks
+    np.testing.assert_array_equal(frozen.media, before.media)
+    np.testing.assert_array_equal(frozen.control_sd, before.control_sd)
+    moved = spec(tmp_path, "held", evening, scales="frozen")
+    with pytest.raises(ConfigError, match=r"run\.scales.*data\.holdout"):
+        night(panel, replace(moved, data=replace(moved.data, holdout=13)))
+
+
+def test_later_weeks_say_nothing_of_a_frozen_scale() -> None:
+    unit = PANEL.units[0]
+    until = replace(unit, measured_until=unit.dates[-14])
+    measured = [
+        scaling.measure(one, scaling.likelihood_weeks(one, window=13, holdout=0)) for one in (cut(unit, 13), until)
+    ]
+    for name in ("kpi", "media", "control_mean", "control_sd", "trend_weeks"):
+        np.testing.assert_array_equal(*(getattr(scale, name) for scale in measured))
