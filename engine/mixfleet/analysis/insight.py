@@ -28,6 +28,7 @@ from mixfleet.analysis.tables import (
     platform_reports,
     prior_shift,
     scenarios,
+    sensitivity,
 )
 from mixfleet.analysis.tables import curves as curve_tables
 from mixfleet.analysis.tables.predictive import fit_by_group
@@ -293,6 +294,18 @@ class Insight:
             break_even: Return on a unit of spend from which on a channel pays, such as one over the margin.
         """
         return self._framed(confounding.confounding(self.fleet, self.tables("roi"), break_even))
+
+    def sensitivity(self, alternatives: sensitivity.Alternatives | None = None) -> Any:
+        """How far other priors would move what each channel brings, without another fit; see `sensitivity.sensitivity`.
+
+        Args:
+            alternatives: By name what differs, such as `{"long": {"decay": {"a": 3, "b": 2}}}`; by default priors of
+                media, curves and baseline that count half or twice as much (power-scaled).
+
+        Raises:
+            ConfigError: Units are pooled or structures averaged, or an alternative is no prior of a parameter.
+        """
+        return self._framed(sensitivity.sensitivity(self.fleet, alternatives))
 
     def structures(self) -> Any:
         """What each structure of an averaged fit says of ROI by itself, by unit and channel, its score and its weight.

@@ -5,7 +5,8 @@ strength that of the measure its prior is on, of the baseline that of its scaled
 """
 
 from collections.abc import Mapping
-from typing import cast
+from functools import lru_cache
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from mixfleet.data.scaling import MEDIA_POWERS, Scale
 from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit
 from mixfleet.models.media import MediaTerm, media_term
-from mixfleet.models.observation import OBSERVATIONS, SampledObservation
+from mixfleet.models.observation import OBSERVATIONS, SampledObservation, is_autocorrelated
 from mixfleet.models.priors.families import FAMILIES
 from mixfleet.posterior.prior_draws import strength_response
 from mixfleet.posterior.unit_series import UnitSeries
@@ -95,7 +96,13 @@ def log_prior_of(prior: Distribution, values: Float[np.ndarray, " draw"]) -> Flo
     """Log density of a prior; zero where it is fixed, so that there is nothing to say."""
     if prior.family == "fixed":
         return np.zeros(len(values))
-    return FAMILIES[prior.family].frozen(**prior.hyperparameters).logpdf(np.asarray(values, float))
+    return _frozen(prior).logpdf(np.asarray(values, float))
+
+
+@lru_cache(maxsize=1024)
+def _frozen(prior: Distribution) -> Any:
+    """The prior in scipy, which takes longer to make one than to evaluate it."""
+    return FAMILIES[prior.family].frozen(**prior.hyperparameters)
 
 
 def log_likelihood(
@@ -106,6 +113,8 @@ def log_likelihood(
     model: Model,
 ) -> Float[np.ndarray, "draw week"]:
     """Log density of the KPI of the chosen weeks, one by one; lift tests are not in it.
+
+    Where noise is autocorrelated it is that of a week given the chosen ones before, so that the sum is that of all.
 
     Args:
         unit: In the table's units.
@@ -119,13 +128,27 @@ def log_likelihood(
     kpi = unit.kpi[weeks, None]
     value = np.log(kpi) if series.log_link else kpi
     family = OBSERVATIONS[model.observation]
-    if family.marginal:
+    if is_autocorrelated(model):
+        found = _given_the_week_before(value - expected[weeks], np.flatnonzero(weeks), *series.observation)
+    elif family.marginal:
         found = norm.logpdf(value, expected[weeks], series.observation[0])
     else:
         with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
             lanes = jnp.asarray(value), jnp.asarray(expected[weeks]), tuple(map(jnp.asarray, series.observation))
             found = np.asarray(cast("SampledObservation", family).log_prob(*lanes))
     return (found - np.log(kpi) if series.log_link else found).T
+
+
+def _given_the_week_before(
+    error: Float[np.ndarray, "week draw"],
+    places: np.ndarray,
+    noise: Float[np.ndarray, " draw"],
+    correlation: Float[np.ndarray, " draw"],
+) -> Float[np.ndarray, "week draw"]:
+    share = correlation ** np.diff(places)[:, None]
+    carried = np.concatenate([np.zeros_like(error[:1]), share * error[:-1]])
+    sd = noise * np.concatenate([np.ones_like(error[:1]), np.sqrt(1 - share**2)])
+    return norm.logpdf(error, carried, sd)
 
 
 def scaled_shapes(draws: Draws, scale: Scale, model: Model) -> Float[np.ndarray, "parameter channel draw"]:

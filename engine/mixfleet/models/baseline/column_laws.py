@@ -87,6 +87,7 @@ def _moments(law: ColumnLaw) -> tuple[float, float]:
     return mean, math.sqrt(max(square - mean**2, 0.0))
 
 
+@lru_cache(maxsize=1024)
 def _frozen(prior: Distribution) -> Any:
     from mixfleet.models.priors.families import FAMILIES  # jax, which the names of columns do not need
 

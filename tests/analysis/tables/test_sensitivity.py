@@ -1,0 +1,64 @@
+"""Sensitivity: draws of one prior weighed as draws of another."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mixfleet.analysis.tables.sensitivity import sensitivity
+from mixfleet.config import Model
+from mixfleet.config.priors import PARAMETERS
+from mixfleet.errors import ConfigError
+from tests.support.saved_run import saved_run
+
+
+def told(fleet: Any, alternatives: Any = None) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in sensitivity(fleet, alternatives).to_pylist():
+        found.setdefault(row["alternative"], []).append(row)
+    return found
+
+
+def test_a_prior_to_a_power_is_the_one_of_its_family_with_that_power(tmp_path: Path) -> None:
+    fleet = saved_run(tmp_path, Model(), draws=150).fleet()
+    linear = {name: own.default for name, own in PARAMETERS.items() if own.linear}
+    # A normal to the power 1/2 has a standard deviation of sqrt(2) times as much; Beta(a, b) squared is
+    # Beta(2a - 1, 2b - 1), and Gamma(k, r) squared Gamma(2k - 1, 2r).
+    wider = {name: {"sd": float(np.sqrt(2)) * prior.hyperparameters["sd"]} for name, prior in linear.items()}
+    squared = {"decay": {"a": 1, "b": 5}, "rate": {"shape": 5, "rate": 2}}
+    scaled, given = told(fleet), told(fleet, {"baseline x 0.5": wider, "curves x 2": squared})
+    assert len(scaled) == 5
+    for name, rows in given.items():
+        assert len(rows) == len(scaled[name]) > 0
+        for one, other in zip(rows, scaled[name], strict=True):
+            assert (one["channel"], one["brand"]) == (other["channel"], other["brand"])
+            for number in ("k", "ess", "shift", "ratio", "sd_ratio"):
+                assert one[number] == pytest.approx(other[number], rel=1e-6, nan_ok=True)
+
+
+def test_weights_are_the_ratio_of_the_priors(tmp_path: Path) -> None:
+    fleet = saved_run(tmp_path, Model(), draws=150).fleet()
+    # Almost the same prior of one parameter, so that no weight is smoothed by much.
+    rows = told(fleet, {"near": {"noise": {"sd": 0.21}}})["near"]
+    series = next(fleet.series())
+    noise, scale = series.observation[0], fleet.scales[0].kpi
+    weight = np.exp(-0.5 * (noise / scale) ** 2 * (0.21**-2 - 0.2**-2))
+    weight /= weight.sum()
+    assert rows[0]["ess"] == pytest.approx(1 / np.sum(weight**2), rel=1e-2)
+
+
+def test_the_runs_own_prior_moves_nothing(tmp_path: Path) -> None:
+    fleet = saved_run(tmp_path, Model(), draws=150).fleet()
+    for row in told(fleet, {"same": {}})["same"]:
+        assert row["reliable"]
+        assert row["shift"] == pytest.approx(0.0, abs=1e-12)
+        assert row["sd_ratio"] == pytest.approx(1.0)
+
+
+def test_what_is_no_prior_is_refused(tmp_path: Path) -> None:
+    fleet = saved_run(tmp_path, Model()).fleet()
+    with pytest.raises(ConfigError, match=r"alternatives\.long\.dekay"):
+        sensitivity(fleet, {"long": {"dekay": {"a": 1}}})
+    with pytest.raises(ConfigError, match=r"decay"):
+        sensitivity(fleet, {"long": {"decay": {"sd": 1}}})
