@@ -61,6 +61,8 @@ class Archive:
         self._folder = folder
         self._entries = files
         self._units = units
+        self._opened: dict[str, tuple[range, zarr.Array]] = {}
+        """Of each variable the shards that were read last, for who reads unit after unit."""
 
     def read_draws(self, unit: int) -> UnitDraws:
         """Draws of one unit, by its position in the status table."""
@@ -155,8 +157,14 @@ class Archive:
             raise RunError(f"{self._folder} has no draws of {name!r}; fit again with another run.id")
         array = self._arrays[name]
         shards = range(units.start // SHARD_UNITS, (units.stop - 1) // SHARD_UNITS + 1)
-        keys = [".".join(["c", str(shard), *["0"] * (array.ndim - 1)]) for shard in shards]
-        return np.asarray(self._filled(name, keys)[units])
+        opened = self._opened.get(name)
+        if opened is None or opened[0] != shards:
+            keys = [".".join(["c", str(shard), *["0"] * (array.ndim - 1)]) for shard in shards]
+            opened = shards, self._filled(name, keys)
+        # One shard only: a walk over blocks reads each once.
+        if len(shards) == 1:
+            self._opened[name] = opened
+        return np.asarray(opened[1][units])
 
     def _whole(self, name: str) -> np.ndarray:
         """A coordinate, which is one chunk."""
