@@ -110,7 +110,7 @@ def _autocorrelation(unit: CheckedUnit) -> ModelCheck:
     statement = (
         f"neighbouring periods' misses go the same way (correlation {_lag_one(unit):.2f} from one to the next), and so "
         f"do the media of {about}: its interval is too narrow by a factor of {factor:.1f}; add what lasts (a control, "
-        "model=moving), or trust wider intervals"
+        "model=moving), or let misses last (model.observation=ar1)"
     )
     misfit = NARROW if inflation >= MUCH_LASTING else np.inf
     return concluded("autocorrelation", factor, NARROW, statement, misfit=misfit, about=about)
