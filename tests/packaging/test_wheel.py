@@ -1,9 +1,13 @@
+import shlex
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from mixfleet_kernels import native_library
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,3 +50,11 @@ def test_it_holds_the_example_and_its_notice(wheel: list[str]) -> None:
 def test_the_source_roots_are_no_packages() -> None:
     assert not (ROOT / "engine" / "__init__.py").exists()
     assert not (ROOT / "kernels" / "__init__.py").exists()
+
+
+@pytest.mark.skipif(not native_library.available(), reason="the native library is not built")
+def test_published_wheels_are_asked_for_the_library():
+    recipe = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["cibuildwheel"]
+    python, *asked = shlex.split(recipe["test-command"])
+    assert python == "python"
+    subprocess.run([sys.executable, *asked], check=True, timeout=60)
