@@ -1,6 +1,5 @@
 """A finished run: its tables, insight, charts, plans, report and export. Reading tables starts no jax."""
 
-import difflib
 import functools
 import operator
 from collections.abc import Mapping, Sequence
@@ -276,6 +275,22 @@ class Run:
         atomic_files.replace_bytes(path, page.encode())
         return path
 
+    def slides(self, out: str | Path | None = None) -> Path:
+        """Write the report's pages on the fleet as PowerPoint slides; by default `slides.pptx` in the run's folder.
+
+        Raises:
+            ConfigError: python-pptx (`mixfleet[slides]`) is missing.
+            RunError: As for `insight`.
+        """
+        from mixfleet.reporting.slides import compose_slides
+
+        insight = replace(self.insight, frame="pyarrow")
+        plan = self._plan(insight, self.business.rates)
+        path = Path(out) if out is not None else self.path / "slides.pptx"
+        atomic_files.make_folder(path.parent)
+        atomic_files.replace_bytes(path, compose_slides(insight, self.summary(plan), plan))
+        return path
+
     def _plan(self, insight: "Insight", rates: Mapping[str, float]) -> "Plan | None":
         """The plan in the run's folder, or else the usual one; None where there is nothing to plan."""
         from mixfleet.budgeting.plan import Plan
@@ -283,17 +298,13 @@ class Run:
 
         request, saved_plan = usual_request(insight, rates), self.path / "budget"
         try:
-            plan = self._own(Plan.read(saved_plan)) if saved_plan.exists() else self.budget(**request)
+            plan = Plan.read(saved_plan) if saved_plan.exists() else self.budget(**request)
         except ConfigError:
             # No spend, or no certified unit.
             return None
-        return replace(plan, remarks=tuple(money_notes(plan, insight, rates)))
-
-    def _own(self, plan: "Plan") -> "Plan":
-        """The plan, which must have been made from this run."""
         if plan.totals.get("result_sha256") != self.manifest["result_sha256"]:
             raise RunError(f"the plan in {self.path / 'budget'} was made from another run; repeat mixfleet budget")
-        return plan
+        return replace(plan, remarks=tuple(money_notes(plan, insight, rates)))
 
     def compare(self, earlier: "Run | str | Path", *, threshold: float = 0.5) -> "Comparison":
         """What changed since an earlier run of the fleet: units, ROI, and why, as a sum of links.
@@ -383,13 +394,7 @@ class Run:
         Raises:
             RunError: No such unit.
         """
-        keys = self.manifest["keys"]
-        if len(labels) != len(keys):
-            raise RunError(f"unit() takes {len(keys)} labels ({', '.join(keys)}), got {len(labels)}")
-        units = self._reader.labels()
-        if tuple(map(str, labels)) not in units:
-            raise RunError(f"run {self.path} has no unit {labels}; {_nearest(labels, units)}")
-        position = units.index(tuple(map(str, labels)))
+        position = self._reader.position(labels)
         return SavedUnit(run=self, position=position, status_row=self.table("status").slice(position, 1).to_pylist()[0])
 
     @functools.cached_property
@@ -472,13 +477,6 @@ class SavedUnit:
                 place = [unit.labels for unit in fleet.units].index(tuple(self.labels.values()))
                 groups |= inference_groups(fleet, place, groups["posterior"])
         return xr.DataTree.from_dict(groups)
-
-
-def _nearest(labels: tuple[str, ...], units: Sequence[tuple[str, ...]]) -> str:
-    """Which unit is meant, or which there are."""
-    names = {"/".join(unit).lower(): "/".join(unit) for unit in units}
-    near = difflib.get_close_matches("/".join(map(str, labels)).lower(), names, n=1)
-    return f"did you mean {names[near[0]]}?" if near else f"it has e.g. {', '.join(list(names.values())[:5])}"
 
 
 def _dataset(draws: Mapping[str, np.ndarray], unit: UnitDraws, attributes: dict[str, str]) -> "xr.Dataset":

@@ -14,7 +14,7 @@ from mixfleet.cli.console import AsJson, Exclude, Include, RunPath, Terminal, er
 from mixfleet.errors import counted
 from mixfleet.storage.table_files import write_tables
 
-__all__ = ["business", "compare", "counterfactual", "export", "forecast", "report"]
+__all__ = ["business", "compare", "counterfactual", "export", "forecast", "report", "slides"]
 
 ALERTED = 1
 """Exit code of a comparison with alerts."""
@@ -81,6 +81,22 @@ def export(
         for path in files:
             printing.print_path(terminal.out, "table", path)
         terminal.finish({"command": "export", "files": [str(path) for path in files]}, 0)
+
+
+def slides(
+    run: RunPath,
+    out: Annotated[Path | None, typer.Option(help="The file; slides.pptx in the run by default.")] = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    as_json: AsJson = False,
+) -> None:
+    """Writes the report's pages on the fleet as PowerPoint slides: mixfleet slides runs/2026-11-21."""
+    terminal = Terminal.of(as_json)
+    with errors_shown(terminal):
+        runtime.prepare(mixfleet.Compute())
+        path = open_run(run, include, exclude).slides(out)
+        printing.print_path(terminal.out, "slides", path)
+        terminal.finish({"command": "slides", "slides": str(path)}, 0)
 
 
 def business(

@@ -25,7 +25,7 @@ import typer
 import mixfleet
 from mixfleet import runtime
 from mixfleet.cli import printing
-from mixfleet.cli.analysis import business, compare, counterfactual, export, forecast, report
+from mixfleet.cli.analysis import business, compare, counterfactual, export, forecast, report, slides
 from mixfleet.cli.budget import budget
 from mixfleet.cli.console import INTERRUPTED, AsJson, Terminal, errors_shown
 from mixfleet.cli.hydra_compose import PRIMARY, Request, SweepPoint, compose_spec, groups, quoted, sweep_points
@@ -187,7 +187,7 @@ def backtest(
         terminal.finish(answer, SOME_NOT_OK if any(_exit_code(run) for run in found.runs) else 0)
 
 
-for command in (init, budget, report, export, forecast, counterfactual, compare, business):
+for command in (init, budget, report, slides, export, forecast, counterfactual, compare, business):
     app.command()(command)
 
 

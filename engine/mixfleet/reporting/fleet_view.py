@@ -3,16 +3,19 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixfleet.analysis.comparison import Comparison
 from mixfleet.analysis.insight import Insight
 from mixfleet.analysis.periods import read_period
 from mixfleet.budgeting.plan import KEPT, Plan
 from mixfleet.reporting.answers import YEAR, Terms
 from mixfleet.reporting.numbers import amount, percent, span
+
+if TYPE_CHECKING:
+    # Starts the models, which a page without a comparison does without.
+    from mixfleet.analysis.comparison import Comparison
 
 __all__ = ["channel_shares", "controls_in_words", "history", "moves", "over_time", "since", "waterfall"]
 
@@ -79,7 +82,7 @@ def channel_shares(returns: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[l
     ]
 
 
-def since(changes: Comparison, keys: Sequence[str]) -> dict[str, Any]:
+def since(changes: "Comparison", keys: Sequence[str]) -> dict[str, Any]:
     """What changed since an earlier run: units by what became of them, alerts, and the returns that moved furthest.
 
     A return's move is in posterior standard deviations of the earlier run.

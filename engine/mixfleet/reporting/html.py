@@ -12,12 +12,11 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from mixfleet.analysis.comparison import Comparison
 from mixfleet.analysis.insight import Insight
 from mixfleet.analysis.tables.platform_reports import reports
 from mixfleet.budgeting.plan import KEPT, Plan
@@ -27,6 +26,10 @@ from mixfleet.reporting.glossary import GLOSSARY, STATUS_WORDS
 from mixfleet.reporting.highlights import KINDS
 from mixfleet.reporting.numbers import money
 from mixfleet.reporting.summary import Summary, evidence, summarise
+
+if TYPE_CHECKING:
+    # Starts the models, which a page without a comparison does without.
+    from mixfleet.analysis.comparison import Comparison
 
 __all__ = ["compose_report"]
 
@@ -53,7 +56,7 @@ def compose_report(
     manifest: Mapping[str, Any],
     plan: Plan | None,
     forecast: pa.Table | None = None,
-    changes: Comparison | None = None,
+    changes: "Comparison | None" = None,
 ) -> str:
     """The page.
 

@@ -1,8 +1,9 @@
 """Reads a finished run: its tables, each checked against its digest, and the draws of its units."""
 
+import difflib
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,22 @@ class RunReader:
         """Key values of every unit, in the order of the status table and of the store of draws."""
         status = self.table("status")
         return list(zip(*(status[key].to_pylist() for key in self.keys), strict=True))
+
+    def position(self, labels: Sequence[str]) -> int:
+        """Place of a unit in the status table, by its key values.
+
+        Raises:
+            RunError: No such unit; names one that may be meant.
+        """
+        if len(labels) != len(self.keys):
+            raise RunError(f"unit() takes {len(self.keys)} labels ({', '.join(self.keys)}), got {len(labels)}")
+        units = self.labels()
+        if tuple(map(str, labels)) in units:
+            return units.index(tuple(map(str, labels)))
+        names = {"/".join(unit).lower(): "/".join(unit) for unit in units}
+        near = difflib.get_close_matches("/".join(map(str, labels)).lower(), names, n=1)
+        remedy = f"did you mean {names[near[0]]}?" if near else f"it has e.g. {', '.join(list(names.values())[:5])}"
+        raise RunError(f"run {self.path} has no unit {tuple(labels)}; {remedy}")
 
     def draws(self, position: int) -> UnitDraws:
         """Draws of the unit at a position of the status table.
