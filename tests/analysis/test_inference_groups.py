@@ -1,6 +1,7 @@
 """Groups for ArviZ: densities are the plain model's, predictions hold the data, and loo and psense read them."""
 
 from dataclasses import replace
+from typing import Any
 
 import arviz_stats
 import jax
@@ -10,7 +11,8 @@ import pytest
 import xarray as xr
 from numpyro.infer.util import log_density
 
-from mixfleet.config import Model, Output, RunConfig
+from mixfleet.config import Model, Output, Prior, RunConfig
+from mixfleet.config.priors import TotalShare
 from mixfleet.data.scaling import MEDIA_POWERS
 from mixfleet.fitting.driver import fit_units
 from mixfleet.fitting.runner import execute
@@ -20,15 +22,19 @@ from tests.support.quick import ragged_fleet, settings
 
 pytestmark = pytest.mark.usefixtures("usual_broadcasts")
 
-MODELS = [Model(), pytest.param(Model(link="log", adstock_first=False), marks=pytest.mark.nightly)]
+GROUPS: list[Any] = [
+    {},
+    pytest.param({"model": Model(link="log", adstock_first=False)}, marks=pytest.mark.nightly),
+    pytest.param({"prior": Prior(total_share=TotalShare(mean=0.3, sd=0.05))}, marks=pytest.mark.nightly),
+]
 
 
-@pytest.fixture(scope="module", params=MODELS, ids=["identity", "log"])
+@pytest.fixture(scope="module", params=GROUPS, ids=["identity", "log", "total_share"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     panel = ragged_fleet()
     panel = replace(panel, units=panel.units[:2], data=replace(panel.data, holdout=8))
     root = str(tmp_path_factory.mktemp("runs"))
-    spec = replace(settings(panel.data), model=request.param, output=Output(thin=200), run=RunConfig(root=root))
+    spec = replace(settings(panel.data), output=Output(thin=200), run=RunConfig(root=root), **request.param)
     return execute(panel, spec, fit_units)
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from mixfleet.config import Data, Model, Pooling, Prior, Simulation, Spec, build, preset
 from mixfleet.config.measures import On
+from mixfleet.config.priors import TotalShare
 from mixfleet.errors import ConfigError
 from mixfleet.evaluation import sbc
 from mixfleet.evaluation.sbc import LEVELS, Calibration, calibrate, p_value
@@ -128,6 +129,7 @@ KNOWN = build(Prior, {"parameters": {"slope": {"family": "fixed", "value": 1.5}}
         {"model": Model(link="log")},
         {"model": Model(observation="ar1")},
         {"model": Model(saturation="hill"), "prior": KNOWN},
+        {"prior": Prior(total_share=TotalShare(mean=0.4, sd=0.05))},
         {"model": SIGNED, "prior": build(Prior, {"parameters": LAWS})},
     ],
     ids=[
@@ -142,6 +144,7 @@ KNOWN = build(Prior, {"parameters": {"slope": {"family": "fixed", "value": 1.5}}
         "log_link",
         "autocorrelated",
         "fixed_values",
+        "total_share",
         "signs_and_laws_of_coefficients",
     ],
 )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mixfleet.cli.hydra_compose import Request, compose_spec, groups, quoted, sweep_points
 from mixfleet.config import Channel, Spec, preset
 from mixfleet.config.presets import shipped_settings
+from mixfleet.config.priors import TotalShare
 from mixfleet.errors import ConfigError
 from tests.support.clock import cpu_seconds
 
@@ -72,6 +73,8 @@ def test_values_are_overridden() -> None:
             "prior.parameters.effect.sd=2",
             "prior.parameters.decay={a: 2, b: 2}",
             "model.channels={search: {saturation: log}}",
+            "model.signs={price: negative}",
+            "prior.total_share={mean: 0.3, sd: 0.1}",
             "prior.on.channels={tv: roi}",
             "run.id=20261121",
             "compute.devices=1",
@@ -82,6 +85,7 @@ def test_values_are_overridden() -> None:
     assert spec.prior.parameters["decay"].values == (2.0, 2.0)
     assert spec.model.form("search").saturation == "log"
     assert spec.prior.on.measure("tv", spend=True) == "roi"
+    assert (spec.model.signs, spec.prior.total_share) == ({"price": "negative"}, TotalShare(mean=0.3, sd=0.1))
     assert spec.prior.parameters["control"] == preset("prior", "weak").parameters["control"]
     assert (spec.run.id, spec.compute.devices) == ("20261121", 1)
 

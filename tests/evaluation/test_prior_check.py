@@ -51,6 +51,17 @@ def test_the_usual_prior_is_sane_and_says_so(table: pd.DataFrame):
     assert check.statements[0].endswith("medians over 2 units")
 
 
+def test_what_is_believed_of_all_media_weighs_the_priors_of_channels(table: pd.DataFrame):
+    usual, check = found(table), found(table, prior={"total_share": {"mean": 0.4, "sd": 0.02}})
+    row = of(check, ALL)
+    # Of a prior that is about flat there, in 512 draws.
+    assert row["share_q50"] == pytest.approx(0.4, abs=0.01)
+    assert row["share_q95"] - row["share_q05"] == pytest.approx(2 * 1.64 * 0.02, rel=0.25)
+    assert of(check, "tv")["share_q50"] > of(usual, "tv")["share_q50"]
+    wide = of(found(table, prior={"total_share": {"mean": 0.4, "sd": 50}}), ALL)
+    assert wide["share_q50"] == pytest.approx(of(usual, ALL)["share_q50"], rel=0.01)
+
+
 def test_under_a_log_link_media_never_bring_all(table: pd.DataFrame):
     check = found(table, model={"link": "log"})
     row, added = of(check, ALL), stats.t(4, scale=0.36)

@@ -16,7 +16,7 @@ from numpyro.infer.util import compute_log_probs
 from mixfleet import config
 from mixfleet.config import Override, Prior
 from mixfleet.config.measures import MEASURES, On
-from mixfleet.config.priors import ADSTOCK_PARAMETERS, SATURATION_PARAMETERS, Distribution, distribution
+from mixfleet.config.priors import ADSTOCK_PARAMETERS, SATURATION_PARAMETERS, Distribution, TotalShare, distribution
 from mixfleet.config.schema import FrozenMapping
 from mixfleet.data.panel import Panel, Unit
 from mixfleet.inference import native_block
@@ -48,8 +48,14 @@ class Case:
     holdout: int = 0
 
 
-def prior(overrides: tuple[Override, ...] = (), on: On | None = None, **priors: Distribution) -> Prior:
-    return Prior(parameters=FrozenMapping(priors), overrides=overrides, on=on or On(media="effect"))
+def prior(
+    overrides: tuple[Override, ...] = (),
+    on: On | None = None,
+    total_share: TotalShare | None = None,
+    **priors: Distribution,
+) -> Prior:
+    parameters = FrozenMapping(priors)
+    return Prior(parameters=parameters, overrides=overrides, on=on or On(media="effect"), total_share=total_share)
 
 
 def override(parameter: str, channel: int | None = None, **hyperparameters: float) -> Override:
@@ -200,12 +206,24 @@ CASES = {
         prior=prior(
             seasonality=distribution("laplace", mean=0.01, scale=0.05),
             trend=distribution("student_t", df=4, mean=-0.1, scale=0.2),
+            total_share=TotalShare(mean=0.3, sd=0.04),
             overrides=(override("control", mean=-0.02), override("trend", scale=0.3)),
         ),
     ),
     "every_coefficient_sampled": Case(
         model=config.Model(seasonality=0, trend="none", signs={"intercept": "positive", "control_0": "positive"}),
         prior=prior(control=distribution("laplace", mean=0.0, scale=0.1)),
+    ),
+    "total_share_absent": Case(
+        model=config.Model(saturation="hill"),
+        unit=odd_unit(weeks=70, gap=slice(22, 24), absent=(1,)),
+        holdout=5,
+        prior=prior(on=On(media="media_share"), total_share=TotalShare(mean=0.3, sd=0.04)),
+    ),
+    "total_share_of_prescribed_scale": Case(
+        model=config.Model(coordinate="effect"),
+        unit=odd_unit(kpi_scale=9000.0),
+        prior=prior(total_share=TotalShare(mean=0.2, sd=0.1)),
     ),
     "log_link": Case(
         model=config.Model(link="log"), unit=odd_unit(weeks=70, gap=slice(22, 24), absent=(1,)), holdout=5
@@ -427,7 +445,7 @@ class Setting:
             else dist.LowRankMultivariateNormal(mean, factor, variance)
         )
         prior = sum(sites[name] for name in parameters if name in sites)
-        prior = prior + sum(value for name, value in sites.items() if name.startswith("lift_"))
+        prior = prior + sum(value for name, value in sites.items() if name.startswith(("lift_", "total_")))
         return prior + likelihood.log_prob(jnp.asarray(self.series.kpi[fitted]))
 
     def log_probabilities(self, parameters: Parameters, coefficients: jax.Array) -> tuple[Parameters, Any]:
@@ -455,8 +473,11 @@ LONG = (
     "autocorrelated_holes",
     "measures_of_several_families",
     "windows_of_pymc_marketing",
+    "every_coefficient_sampled",
+    "total_share_absent",
+    "total_share_of_prescribed_scale",
 )
-"""More of curves, measures, windows and noise that other cases or kernels' own tests hold: left to the long runs."""
+"""More of curves, measures, windows, noise and beliefs that other cases or kernels' tests hold: for the long runs."""
 
 
 def made_ready(case: Case, panel: Panel) -> Setting:

@@ -16,7 +16,7 @@ from scipy import stats
 
 from mixfleet.config import Compute, Inference, Model, Prior, Spec, priors
 from mixfleet.config.measures import On
-from mixfleet.config.priors import distribution
+from mixfleet.config.priors import TotalShare, distribution
 from mixfleet.config.schema import FrozenMapping
 from mixfleet.models import baseline, media, observation, reference
 from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch, prepare, stack, structure_of
@@ -197,14 +197,16 @@ def bounded(support: tuple[float, float], u: jax.Array) -> jax.Array:
 EFFECT = On(media="effect")
 
 
-def setting_of(model: Mapping[str, Any], parameters: Mapping[str, Any], *, on: On = EFFECT) -> Setting:
+def setting_of(
+    model: Mapping[str, Any], parameters: Mapping[str, Any], *, on: On = EFFECT, belief: TotalShare | None = None
+) -> Setting:
     unit = odd_unit(weeks=58, channels=2)
     panel = panel_of(unit)
     spec = Spec(
         data=panel.data,
         model=Model(**model),
         # So that the change of variables below is short; what else a prior may be on has cases in test_fast_is_plain.
-        prior=Prior(parameters=FrozenMapping(parameters), on=on),
+        prior=Prior(parameters=FrozenMapping(parameters), on=on, total_share=belief),
         compute=Compute(lanes=POINTS, precision="float64"),
         inference=Inference(chains=POINTS),
     )
@@ -246,14 +248,20 @@ def test_the_density_is_the_plain_models(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("on", "model"),
-    [(EFFECT, {}), (On(media="mroi"), {}), (EFFECT, {"signs": {"control_0": "negative"}})],
-    ids=["effect", "mroi", "signs"],
+    ("on", "model", "belief"),
+    [
+        (EFFECT, {}, None),
+        (On(media="mroi"), {}, None),
+        (EFFECT, {"signs": {"control_0": "negative"}}, TotalShare(mean=0.3, sd=0.05)),
+    ],
+    ids=["effect", "mroi", "signs_and_total_share"],
 )
-def test_sampled_coefficients_are_the_integrated_ones(on: On, model: dict[str, Any]) -> None:
+def test_sampled_coefficients_are_the_integrated_ones(on: On, model: dict[str, Any], belief: TotalShare | None) -> None:
     """Law 11: the sheared density is the collapsed one times that of the white numbers."""
     with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
-        collapsed, sheared = (setting_of({"observation": o, **model}, {}, on=on) for o in ("normal", "sampled_normal"))
+        collapsed, sheared = (
+            setting_of({"observation": o, **model}, {}, on=on, belief=belief) for o in ("normal", "sampled_normal")
+        )
         positions = positions_of(sheared)
         block = sheared.structure.layout.coefficients
         assert block is not None

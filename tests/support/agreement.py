@@ -164,15 +164,14 @@ def _coefficients(media: np.ndarray, noise: np.ndarray, series: Series, priors: 
 def _in_the_tables_units(found: Mapping[str, np.ndarray], panel: Panel, spec: Spec) -> Draws:
     unit = panel.units[0]
     weeks = scaling.likelihood_weeks(unit, window=spec.model.window, holdout=0)
-    factor = scaling.measure(unit, weeks)
+    factor = scaling.measure(unit, weeks, model=spec.model)
     draws = {
-        name: found[name] * factor.media ** MEDIA_POWER.get(name, 0) for name in spec.model.channel_parameters[:-1]
+        name: found[name] * factor.media ** MEDIA_POWER.get(name, 0)
+        for name in spec.model.channel_parameters[:-1]
+        if name in found
     }
-    coefficients = found["coefficients"] * factor.kpi
-    if len(factor.control_sd):
-        first = coefficients.shape[-1] - len(factor.control_sd)
-        coefficients[..., first:] /= factor.control_sd
-        coefficients[..., 0] -= coefficients[..., first:] @ factor.control_mean
+    coefficients = found["coefficients"] @ factor.column_mixing(found["coefficients"].shape[-1]).T
+    coefficients[..., 0] += factor.kpi_shift
     return {
         **draws,
         "effect": found["effect"] * factor.kpi,

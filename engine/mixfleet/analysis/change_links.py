@@ -67,7 +67,7 @@ def why_not(before: Fleet, after: Fleet) -> str:
     for spec in (before.spec, after.spec):
         if spec.pooling.by != "none":
             return "units are pooled, and their prior is their group's"
-        if spec.prior.on.possible != ("effect",):
+        if spec.prior.on.possible != ("effect",) or spec.prior.total_share is not None:
             return "priors of channels are not on effects"
     return ""
 

@@ -53,7 +53,7 @@ def inference_groups(fleet: Fleet, place: int, posterior: xr.Dataset) -> dict[st
     coords["date"] = unit.dates[fitted].astype("datetime64[ns]")
 
     def dataset(found: Draws, chains: int, count: int) -> xr.Dataset:
-        dims = {name: axes.get(name, ("date",)) for name in found}
+        dims = {name: axes.get(name, ("date",)[: values.ndim - 1]) for name, values in found.items()}
         used = {axis: coords[axis] for axis in sorted({axis for own in dims.values() for axis in own})}
         return xr.Dataset(
             {

@@ -250,7 +250,7 @@ def _store_schema() -> None:
     settings["prior"]["parameters"] = {}
     node = OmegaConf.create(settings)
     OmegaConf.set_struct(node.prior.parameters, False)
-    for by_name in (node.data.experiments.columns, node.model.channels, node.prior.on.channels):
+    for by_name in (node.data.experiments.columns, node.model.channels, node.model.signs, node.prior.on.channels):
         OmegaConf.set_struct(by_name, False)
     OmegaConf.set_struct(node.pooling["keys"], False)
     OmegaConf.set_struct(node.pooling.types, False)

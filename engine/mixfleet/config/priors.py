@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from mixfleet.config import schema
 from mixfleet.config.elicitation import elicited
 from mixfleet.config.measures import MEASURES, On, read_on
-from mixfleet.config.schema import FrozenMapping, Label, OneOf, Reads
+from mixfleet.config.schema import FrozenMapping, Label, OneOf, Range, Reads
 from mixfleet.errors import ConfigError
 
 Support = Callable[[Mapping[str, float]], tuple[float, float]]
@@ -314,6 +314,18 @@ class Override:
         schema.settle(self, key="prior.overrides")
 
 
+@dataclass(frozen=True, kw_only=True)
+class TotalShare:
+    """What is believed of the share of the KPI that all media bring together."""
+
+    mean: float
+
+    sd: Annotated[float, Range(0.0, open=True)]
+
+    def __post_init__(self) -> None:
+        schema.settle(self, key="prior.total_share")
+
+
 def _read_overrides(value: Any, key: str) -> Any:
     """Overrides with `told` for `from`, which Python keeps for itself."""
 
@@ -354,6 +366,10 @@ class Prior:
 
     on: Annotated[On, Reads(read_on)] = field(default_factory=On)
     """What the priors of channels' strengths are on: `roi`, or `{media: roi, organic: contribution}`."""
+
+    total_share: TotalShare | None = None
+    """What is believed of the share of the KPI that all media bring together over the fitted periods, `{mean: 0.3,
+    sd: 0.05}`: normal, and multiplied with the priors of the channels. Of the KPI's logarithm with `model.link=log`."""
 
     def __post_init__(self) -> None:
         schema.settle(self, key="prior")

@@ -249,6 +249,8 @@ class Spec:
         parameters = dict.fromkeys(term.parameter for term in self.model.baseline_terms)
         parameters |= dict.fromkeys(["control"] * bool(self.data.controls) + ["treatment"] * bool(self.data.treatments))
         odd = [f"prior.parameters.{name}" for name in parameters if self.prior.of(name).family != "normal"]
+        if self.pooling.by != "none" and self.prior.total_share is not None:
+            raise ConfigError("cannot be pooled: media have their prior from the group", key="prior.total_share")
         for key in (*(f"model.signs.{name}" for name in self.model.signs), *odd):
             if self.pooling.by != "none":
                 raise ConfigError("cannot be pooled: such a coefficient is a unit's own", key=key)

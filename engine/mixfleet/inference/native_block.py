@@ -33,6 +33,7 @@ def form_of(structure: Structure, platform: str) -> Form | None:
         or structure.shared
         or structure.apart
         or structure.gaps
+        or structure.total
         or not families <= set(FAMILIES)
     ):
         return None

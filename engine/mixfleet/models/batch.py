@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mixfleet.config import Model, Spec
-from mixfleet.config.priors import OBSERVATION_PARAMETERS, Distribution
+from mixfleet.config.priors import OBSERVATION_PARAMETERS, Distribution, TotalShare
 from mixfleet.config.schema import FrozenMapping
 from mixfleet.data import scaling
 from mixfleet.data.panel import Panel, Unit
@@ -72,6 +72,8 @@ class Structure:
     dtype: str
     changes: bool = False
     """Whether some strength's prior is on what a change of media brings."""
+    total: bool = False
+    """Whether something is believed of what all media bring together."""
     shared: int = 0
     """Columns whose coefficients are pooled: the last directions of the basis, of no variance of their own, are theirs,
     and a draw keeps their coefficients where it keeps the projection along the others."""
@@ -128,6 +130,9 @@ class UnitBatch(NamedTuple):
     """Media as the priors of strengths have them changed; of no week where none is on a change."""
     change_weight: Float[Array, "change_week channel unit"]
     """What each week's change of the response counts for."""
+    total: Float[Array, "row unit"]
+    """Of a belief about what all media bring together: its mean and one over its standard deviation, in shares, and
+    what share a mean contribution of one is; no row without one."""
     log_strength_unit: Float[Array, "channel unit"]
     """What the strength's coordinate is measured in: the log of its value, in mean contribution or effect, at 0."""
     centre: Float[Array, "coordinate unit"]
@@ -225,6 +230,7 @@ def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
         measured=spec.prior.on.possible != ("effect",),
         dtype=spec.compute.precision,
         changes=spec.prior.on.of_changes,
+        total=spec.prior.total_share is not None,
         evidence=evidence,
         gaps=room_for_gaps(panel.units, spec),
     )
@@ -282,7 +288,7 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         "along": linear.along,
         "active": active,
         "hyper": hyper,
-        **_measured(strength, media * active, weeks if spec.prior.on.of_changes else 0),
+        **_measured(strength, media * active, weeks if spec.prior.on.of_changes else 0, spec.prior.total_share),
         "log_strength_unit": strength_unit,
         "centre": centre,
         **_gap_arrays(fitted, linear.basis, model),
@@ -302,10 +308,13 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
     )
 
 
-def _measured(strength: StrengthPrior, media: Float[np.ndarray, "week channel"], weeks: int) -> dict[str, np.ndarray]:
+def _measured(
+    strength: StrengthPrior, media: Float[np.ndarray, "week channel"], weeks: int, belief: TotalShare | None
+) -> dict[str, np.ndarray]:
     """What a batch holds of what priors are on; no week of changes where none is on one."""
     changed, weight = _pad(strength.changed * media, weeks), _pad(strength.weight, weeks)
-    return {"measure": strength.rows, "changed_media": changed, "change_weight": weight}
+    total = np.zeros(0) if belief is None else np.array([belief.mean, 1 / belief.sd, 1 / strength.whole])
+    return {"measure": strength.rows, "changed_media": changed, "change_weight": weight, "total": total}
 
 
 def _gap_arrays(
@@ -431,6 +440,7 @@ def batch_shapes(structure: Structure) -> UnitBatch:
         measure=(3, channels, units),
         changed_media=(weeks if structure.changes else 0, channels, units),
         change_weight=(weeks if structure.changes else 0, channels, units),
+        total=(3 if structure.total else 0, units),
         log_strength_unit=(channels, units),
         centre=(structure.dimension, units),
     )

@@ -16,7 +16,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
 from mixfleet.models.batch import Structure, UnitBatch
-from mixfleet.models.evidence import log_evidence
+from mixfleet.models.evidence import log_evidence, log_total
 from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.priors.families import FAMILIES
 from mixfleet.models.strength import log_prob, log_strength_slope
@@ -85,4 +85,6 @@ def _log_posterior(
     value = value + jnp.sum(norm.logpdf(along) + jnp.log(spread), axis=0)
     if structure.evidence.rows:
         value = value + jnp.asarray(log_evidence(layout.to_slots(parameters.shape), effect, batch, structure))
+    if structure.total:
+        value = value + log_total(effect * mean * series.active, batch)[0]
     return value, jnp.concatenate([mean, along, linear])

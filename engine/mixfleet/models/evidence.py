@@ -1,8 +1,9 @@
-"""Evidence: what lift tests say of a unit's channels, as a term of its log density.
+"""Evidence: what lift tests and a belief about all media say of a unit's channels, as terms of its log density.
 
 A test's estimate is normal around the model's own lift, with its standard error and bias: the response of the
 channel's media with the test less that without it, over the virtual weeks that the test can have changed, times the
-effect. The term is added to either density.
+effect. The share of the KPI that all media bring together is normal around what is believed of it, if anything is; the
+term multiplies the priors of the channels. Both are added to either density.
 
 References:
     Zhang et al. (2024), Media Mix Model Calibration With Bayesian Priors, Google research, for calibration by
@@ -13,6 +14,8 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
 from mixfleet.models.batch import Structure, UnitBatch
@@ -21,7 +24,7 @@ from mixfleet_kernels.evidence import Evidence, LiftTests
 from mixfleet_kernels.evidence import evidence as evaluate_evidence
 from mixfleet_kernels.likelihood import Likelihood
 
-__all__ = ["evidence", "log_evidence", "with_evidence"]
+__all__ = ["evidence", "log_evidence", "log_total", "with_evidence"]
 
 
 def evidence(
@@ -75,10 +78,41 @@ def _backward(structure: Structure, kept: Any, along: Array) -> tuple[Any, Array
 log_evidence.defvjp(_forward, _backward)
 
 
+def log_total(
+    contribution: Float[Array, "channel lane"], batch: UnitBatch
+) -> tuple[Float[Array, " lane"], Float[Array, " lane"]]:
+    """Log density of the share that these mean contributions make, as it is believed to be, and its slope.
+
+    Args:
+        contribution: On the model's scale, zero where a channel is absent.
+        batch: The units' data; there must be a belief.
+    """
+    mean, precision, share = jnp.repeat(batch.total, contribution.shape[-1] // batch.total.shape[-1], axis=-1)
+    away = (jnp.sum(contribution, axis=0) * share - mean) * precision
+    return norm.logpdf(away) + jnp.log(precision), -away * precision * share
+
+
+def _with_total(data: Likelihood, active: Float[Array, "channel lane"], batch: UnitBatch) -> Likelihood:
+    """The likelihood, and what is believed of all media together."""
+    value, slope = log_total(data.effect * data.mean_response * active, batch)
+    by_mean = slope[None] * data.effect * active
+    return data._replace(
+        value=data.value + value,
+        by_shape=tuple(own + by_mean * of_mean for own, of_mean in zip(data.by_shape, data.mean_by_shape, strict=True)),
+        by_effect=data.by_effect + slope[None] * data.mean_response * active,
+    )
+
+
 def with_evidence(
-    data: Likelihood, shape: tuple[Float[Array, "channel lane"], ...], batch: UnitBatch, structure: Structure
+    data: Likelihood,
+    shape: tuple[Float[Array, "channel lane"], ...],
+    active: Float[Array, "channel lane"],
+    batch: UnitBatch,
+    structure: Structure,
 ) -> Likelihood:
-    """The likelihood of the series and of the tests, where there are any."""
+    """The likelihood of the series, of the tests and of what is believed of all media, where there are any."""
+    if structure.total:
+        data = _with_total(data, active, batch)
     if not structure.evidence.rows:
         return data
     tests = evidence(shape, data.effect, batch, structure)

@@ -90,7 +90,7 @@ def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure
     correlation = [_unit_parameter(block, position, hyper) for block in layout.observation[1:]]
     correlated = tuple(value for value, *_ in correlation)
     data, by_correlated = _likelihood(slots, jnp.exp(log_value), jnp.log(noise), correlated, series, batch, structure)
-    data = with_evidence(data, slots, batch, structure)
+    data = with_evidence(data, slots, series.active, batch, structure)
     log_mean = jnp.log(data.mean_response)
     log_effect = log_value - log_mean if as_mean else log_value
     by_effect, by_mean, offset = _measure(batch, chains, structure)

@@ -80,6 +80,8 @@ class Priors:
     """By parameter of the observation, `noise` first."""
     coefficient_mean: Float[np.ndarray, " column"]
     coefficient_sd: Float[np.ndarray, " column"]
+    total: tuple[float, float, float] | None = None
+    """Mean and standard deviation of what is believed of all media's share, and the mean KPI that it is of."""
     sampled: Mapping[int, baseline.ColumnLaw] = field(default_factory=dict)
     """By column, the law of a coefficient that is not normal or has a known sign."""
 
@@ -185,9 +187,21 @@ def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Priors
         },
         coefficient_mean=mean,
         coefficient_sd=sd,
+        total=_total(unit, spec, measured, fitted),
         sampled={k: law for k, law in enumerate(laws) if law.sampled},
     )
     return series, priors
+
+
+def _total(
+    unit: Unit, spec: Spec, measured: scaling.Scale, fitted: Bool[np.ndarray, " week"]
+) -> tuple[float, float, float] | None:
+    """What is believed of all media's share, and the mean of the KPI that it is of, on the model's scale."""
+    if spec.prior.total_share is None:
+        return None
+    whole = float(np.abs(unit.kpi[fitted]).mean()) if unit.kpi_scale is None else 0.5 * unit.kpi_scale
+    whole = 1.0 if spec.model.link == "log" else whole
+    return spec.prior.total_share.mean, spec.prior.total_share.sd, whole / measured.kpi
 
 
 def _cut(law: dist.Distribution, sign: int) -> dist.Distribution:
@@ -239,7 +253,11 @@ def media_and_observation(
         )
         lift = jnp.sum(jnp.asarray(test.worth) * (with_it - without))
         numpyro.sample(f"lift_{number}", dist.Normal(lift, test.sd), obs=jnp.asarray(test.estimate))
-    numpyro.deterministic("mean_contribution", by_channel[series.fitted].mean(axis=0))
+    brought = by_channel[series.fitted].mean(axis=0)
+    if priors.total is not None:
+        mean, sd, whole = priors.total
+        numpyro.sample("total_share", dist.Normal(jnp.sum(brought) / whole, sd), obs=jnp.asarray(mean))
+    numpyro.deterministic("mean_contribution", brought)
     return jnp.asarray(numpyro.deterministic("media", by_channel.sum(axis=1))), observation
 
 

@@ -68,6 +68,8 @@ class StrengthPrior(NamedTuple):
     all that the channel brings."""
     weight: Float[np.ndarray, "week channel"]
     """What the change of each week's response counts for; zero where there is none."""
+    whole: float
+    """Mean KPI on the model's scale, of which shares are."""
 
     def typical(self, mean_response: Float[np.ndarray, " channel"]) -> Float[np.ndarray, " channel"]:
         """Effects in the middle of the priors, were this the mean response."""
@@ -124,7 +126,7 @@ def strength_prior(
         distributions.append(prior if family_of(prior).name == family else _in_family(prior, family, measure))
     changes = [_change(unit, measure if ran[c] else "effect", on, weeks, about) for c, measure in enumerate(measures)]
     changed, weight = (np.stack(part, axis=1) for part in zip(*changes, strict=True))
-    return StrengthPrior(tuple(measures), tuple(distributions), np.array(rows).T, changed, weight)
+    return StrengthPrior(tuple(measures), tuple(distributions), np.array(rows).T, changed, weight, total)
 
 
 def _days_about(dates: np.ndarray, on: On) -> Bool[np.ndarray, " week"]:

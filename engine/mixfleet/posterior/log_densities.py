@@ -23,7 +23,7 @@ from mixfleet.models.batch import PreparedUnit
 from mixfleet.models.media import MediaTerm, media_term
 from mixfleet.models.observation import OBSERVATIONS, SampledObservation, is_autocorrelated
 from mixfleet.models.priors.families import FAMILIES
-from mixfleet.posterior.prior_draws import strength_response
+from mixfleet.posterior.prior_draws import mean_responses, strength_response
 from mixfleet.posterior.unit_series import UnitSeries
 
 __all__ = [
@@ -66,6 +66,11 @@ def log_prior(member: PreparedUnit, draws: Draws, panel: Panel, spec: Spec) -> d
     measure = np.exp(log_measures(member, draws, shape, term))
     of_measures = map(log_prior_of, strength.distributions, measure)
     found["effect"] = np.stack([*of_measures], axis=-1)
+    if belief := spec.prior.total_share:
+        with jax.enable_x64(True):
+            mean_response = mean_responses(member, shape, term)
+        brought = draws["effect"].T / scale.kpi * mean_response * member.arrays["active"][:, None]
+        found["total_share"] = norm.logpdf(brought.sum(axis=0) / strength.whole, belief.mean, belief.sd)
     for name in OBSERVATION_PARAMETERS[spec.model.observation]:
         unit = scale.kpi if name == "noise" else 1.0
         found[name] = log_prior_of(spec.prior.distribution(name, unit=names), np.asarray(draws[name], float) / unit)

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from mixfleet.models.batch import PreparedUnit
 from mixfleet.models.media import Curves
@@ -16,6 +16,7 @@ from mixfleet.posterior.counterfactual import contributions, decompose
 __all__ = [
     "Drawn",
     "PriorResponse",
+    "mean_responses",
     "prior_contributions",
     "prior_response",
     "prior_shapes",
@@ -63,11 +64,29 @@ def prior_contributions(
 
     Where the priors are on what channels bring, no curve is drawn.
     """
+    brought = _brought(member, term, drawn)
+    return brought[:, _chosen(member, term)]
+
+
+def _chosen(member: PreparedUnit, term: MediaTerm) -> slice | Int[np.ndarray, " sample"]:
+    """Draws of the channels' priors as what is believed of all media together weighs them: all of them without."""
+    if not len(member.arrays["total"]):
+        return slice(None)
+    mean, precision, share = member.arrays["total"]
+    total = _brought(member, term, ITS_OWN).sum(axis=0) / member.scale.kpi * share
+    away = (total - mean) * precision
+    weight = np.exp(-0.5 * (away**2 - np.min(away**2)))
+    # Evenly spaced places, so that a draw comes as often as its weight says, but for rounding.
+    return np.searchsorted(np.cumsum(weight / weight.sum()), (np.arange(DRAWS) + 0.5) / DRAWS).clip(max=DRAWS - 1)
+
+
+def _brought(member: PreparedUnit, term: MediaTerm, drawn: Drawn) -> Float[np.ndarray, "channel sample"]:
+    """As `prior_contributions`, under the channels' priors alone."""
     measure, (a, b, c) = _measures(member, drawn), member.strength.rows[:, :, None]
     brought = np.exp((np.log(measure) - c) / a) * member.scale.kpi
     changed = _of_changes(member)
     if not b.all() or changed.any():
-        media, shape = member.arrays["media"], prior_shapes(member, term, drawn)
+        media, shape = member.arrays["media"], _shapes(member, term, drawn)
         response = _positive(member, _responses(member, media, np.zeros((len(media), 0)), shape, term)[0])
         # What all media bring goes with what a change of them does as the responses do.
         per_change = response / _about(member, media, response, shape, term)
@@ -82,15 +101,24 @@ def strength_response(
 
     With it a measure and an effect lead to one another as `models.strength` says.
     """
+    return _about(member, member.arrays["media"], _positive(member, mean_responses(member, shape, term)), shape, term)
+
+
+def mean_responses(
+    member: PreparedUnit, shape: Float[np.ndarray, "parameter channel sample"], term: MediaTerm
+) -> Float[np.ndarray, "channel sample"]:
+    """Mean response of curves of effect one over the weeks that contributions are told of."""
     media = member.arrays["media"]
-    mean = _responses(member, media, np.zeros((len(media), 0)), shape, term)[0]
-    return _about(member, media, _positive(member, mean), shape, term)
+    return _responses(member, media, np.zeros((len(media), 0)), shape, term)[0]
 
 
-def prior_shapes(
-    member: PreparedUnit, term: MediaTerm, drawn: Drawn = ITS_OWN
-) -> Float[np.ndarray, "parameter channel sample"]:
+def prior_shapes(member: PreparedUnit, term: MediaTerm) -> Float[np.ndarray, "parameter channel sample"]:
     """Draws of the curves' parameters, on the model's scale."""
+    return _shapes(member, term, ITS_OWN)[..., _chosen(member, term)]
+
+
+def _shapes(member: PreparedUnit, term: MediaTerm, drawn: Drawn) -> Float[np.ndarray, "parameter channel sample"]:
+    """The same under the channels' priors alone."""
     shape = [
         drawn[name] if name in drawn else [prior_sample(prior, i, c) for c, prior in enumerate(row)]
         for i, (name, row) in enumerate(zip(term.parameters, member.priors, strict=True))
@@ -154,7 +182,7 @@ def _about(
 def strength_moments(member: PreparedUnit, prior: PriorResponse) -> list[tuple[float, float]]:
     """Mean and standard deviation of each channel's effect under the prior, on the model's scale."""
     strength = member.strength
-    if not strength.rows[1].any():
+    if not strength.rows[1].any() and not len(member.arrays["total"]):
         return [moments(prior) for prior in strength.distributions]
     effect = prior.effect / member.scale.kpi
     return list(zip(effect.mean(axis=1).tolist(), effect.std(axis=1).tolist(), strict=True))

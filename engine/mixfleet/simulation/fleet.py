@@ -18,6 +18,7 @@ from mixfleet.simulation.spend import channel_names, weekly_controls, weekly_spe
 from mixfleet.simulation.truth import (
     PooledTruth,
     Truth,
+    believed,
     draw_pooled,
     draw_truth,
     fixed_truth,
@@ -259,23 +260,19 @@ def _simulate_unit(
     spend = weekly_spend(media, weeks=simulation.weeks, channels=len(names), sales=sales)[weeks] * present
     dates = LAST_WEEK - np.timedelta64(7, "D") * (simulation.weeks - 1 - weeks)
     columns = design(dates, controls, model)
-    of_columns = _of_columns(simulation, model)
     largest = spend.max(axis=0)
     scaled = spend / np.where(largest > 0, largest, 1.0)
     if simulation.truth == "fixed":
-        truth = fixed_truth(scaled, model=model, channels=names, **of_columns)
+        truth = fixed_truth(scaled, model=model, channels=names, **_of_columns(simulation, model))
     else:
-        unit = dict(zip(KEYS, labels, strict=True))
-        truth = draw_truth(parameters, prior=prior, model=model, unit=unit, channels=names, **of_columns)
-        if pooling.by != "none":
-            group, effects = _pooled_by(labels, pooling)
-            streams = [_streams(simulation.seed, ("effect", *effect), 1)[0] for effect in effects]
-            shared = pooled_truth(labels, simulation, prior, model, pooling)
-            own = shared.unit(parameters, streams, pooled_priors(prior, model, pooling, simulation))
-            truth = _with_pooled(truth, own, of_columns["kinds"], context, frames[group])
-        on = [prior_of("effect", name, prior) for name in names]
         of_unit = {"media": scaled, "spend": spend.sum(axis=0), "kpi_scale": sales}
-        truth = with_effects(truth, on, model=model, channels=names, **of_unit)
+        settings = (simulation, prior, model, pooling)
+        while True:
+            truth = _drawn_truth(parameters, labels, context, frames, settings, names)
+            on = [prior_of("effect", name, prior) for name in names]
+            truth = with_effects(truth, on, model=model, channels=names, **of_unit)
+            if believed(truth, scaled, prior.total_share, parameters, model=model, channels=names):
+                break
     parts = saturated_adstock(scaled, truth.channel, model, names) * truth.channel["effect"]
     kpi, parts = _kpi(parts, columns @ truth.linear, truth.noise, _chance(noise, weeks, truth.autocorrelation), model)
     scale = sales
@@ -306,6 +303,27 @@ def _chance(
         share = correlation**apart
         found[i] = share * found[i - 1] + np.sqrt(1 - share**2) * white[i]
     return found
+
+
+def _drawn_truth(
+    stream: np.random.Generator,
+    labels: tuple[str, str],
+    context: _Context,
+    frames: Mapping[tuple[str, ...], _Frame],
+    settings: tuple[config.Simulation, config.Prior, config.Model, config.Pooling],
+    names: tuple[str, ...],
+) -> Truth:
+    """A unit's parameters from their priors, with what the priors of strengths are on in place of effects."""
+    simulation, prior, model, pooling = settings
+    unit, of_columns = dict(zip(KEYS, labels, strict=True)), _of_columns(simulation, model)
+    truth = draw_truth(stream, prior=prior, model=model, unit=unit, channels=names, **of_columns)
+    if pooling.by == "none":
+        return truth
+    group, effects = _pooled_by(labels, pooling)
+    streams = [_streams(simulation.seed, ("effect", *effect), 1)[0] for effect in effects]
+    shared = pooled_truth(labels, simulation, prior, model, pooling)
+    own = shared.unit(stream, streams, pooled_priors(prior, model, pooling, simulation))
+    return _with_pooled(truth, own, of_columns["kinds"], context, frames[group])
 
 
 def _kpi(

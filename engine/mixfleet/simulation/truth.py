@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from mixfleet import config
 from mixfleet.config.model import MediaForm
-from mixfleet.config.priors import PARAMETERS, Distribution
+from mixfleet.config.priors import PARAMETERS, Distribution, TotalShare
 from mixfleet.models.priors.moments import coordinate_moments, pooled_strength
 
 MEDIA_SHARE = 0.27
@@ -155,6 +155,27 @@ def with_effects(
         }[measures[c]]
         effect[c] = brought / response[c]
     return replace(truth, channel={**truth.channel, "effect": effect})
+
+
+def believed(
+    truth: Truth,
+    media: Float[np.ndarray, "week channel"],
+    belief: TotalShare | None,
+    rng: np.random.Generator,
+    *,
+    model: config.Model,
+    channels: Sequence[str],
+) -> bool:
+    """Whether a truth is kept: as often as what is believed of all media's share of the KPI has it, if anything is.
+
+    The KPI is prescribed and half of its scale counts as its mean, as in `with_effects`.
+    """
+    if belief is None:
+        return True
+    response = saturated_adstock(media, truth.channel, model, channels).mean(axis=0)
+    whole = 1.0 if model.link == "log" else 0.5
+    away = (float(truth.channel["effect"] @ response) / whole - belief.mean) / belief.sd
+    return float(rng.uniform()) < math.exp(-0.5 * away**2)
 
 
 @dataclass(frozen=True, kw_only=True)
