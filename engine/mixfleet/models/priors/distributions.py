@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import betaincinv, betaln, ndtri, xlog1py, xlogy
+from scipy.special import betaincinv, betaln, ndtr, ndtri, xlog1py, xlogy
 
 __all__ = ["Beta", "HalfNormal", "LogNormal", "Normal"]
 
@@ -37,6 +37,14 @@ class Normal:
     def ppf(self, probability: np.ndarray) -> np.ndarray:
         """Quantiles."""
         return self.loc + self.scale * ndtri(probability)
+
+    def cdf(self, value: float | np.ndarray) -> np.ndarray:
+        """Probability of no more than a value."""
+        return ndtr((value - self.loc) / self.scale)
+
+    def sf(self, value: float | np.ndarray) -> np.ndarray:
+        """Probability of more than a value."""
+        return ndtr((self.loc - value) / self.scale)
 
     def logpdf(self, value: np.ndarray) -> np.ndarray:
         """Log density."""
