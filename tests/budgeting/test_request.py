@@ -31,3 +31,16 @@ def test_keywords_and_options_are_the_fields() -> None:
 def test_numbers_that_nobody_means_are_refused(asked_for: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         BudgetRequest(**asked_for)
+
+
+@pytest.mark.parametrize(
+    ("wish", "words"),
+    [
+        ({"weeks": 100_000}, "at most 1,040 weeks can be planned, is 100,000"),
+        ({"total": 1e300}, r"at most 1e\+30 can be planned, is 1e\+300"),
+    ],
+)
+def test_a_plan_beyond_all_sense_is_refused_in_few_words(wish: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as refused:
+        BudgetRequest(**wish)
+    assert len(str(refused.value)) < 100

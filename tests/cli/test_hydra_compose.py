@@ -321,7 +321,7 @@ def test_a_name_that_becomes_something_else_is_read_or_refused_with_its_remedy(n
     if name in ("NO", "on"):
         assert compose_spec(Request(overrides=(*table, quoted(f"data.kpi={name}")))).data.kpi == name
     else:
-        with pytest.raises(ConfigError, match=r"data\.kpi: (.*put it in quotes|must be text, is None)"):
+        with pytest.raises(ConfigError, match=r"data\.kpi: .*put it in quotes"):
             compose_spec(Request(overrides=(*table, quoted(f"data.kpi={name}"))))
     typed = f"data.kpi='{name}'"
     assert compose_spec(Request(overrides=(*table, typed))).data.kpi == name

@@ -298,3 +298,13 @@ def test_many_rows_make_several_row_groups(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("mixfleet.storage.summary_tables._GROUP_ROWS", 50)
     run = run_of(tmp_path, labels=brands(40))
     assert pq.ParquetFile(run.path / run_folder.SUMMARY / "weekly.parquet").num_row_groups > 3
+
+
+def test_every_status_says_which_gates_were_loosened(tmp_path: Path) -> None:
+    settings = spec(tmp_path)
+    usual = runner.execute(fleet(brands(2)), settings, engine()).table("status")["loosened"].to_pylist()
+    loose = replace(
+        settings, inference=replace(settings.inference, rhat_max=1.2), run=replace(settings.run, id="loose")
+    )
+    told = runner.execute(fleet(brands(2)), loose, engine()).table("status")["loosened"].to_pylist()
+    assert (usual, told) == ([""] * 2, ["inference.rhat_max is 1.2, usually 1.01"] * 2)

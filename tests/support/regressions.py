@@ -90,6 +90,7 @@ def posterior(rng: np.random.Generator, kpi: np.ndarray, media: np.ndarray) -> C
         response=by_channel.mean(axis=-1) * SCALE,
         contribution=by_channel.sum(axis=0) * SCALE,
         prior_contribution=prior * saturated(media).sum(axis=0)[:, None] * SCALE,
+        prior_on="effect",
         season=52,
         marginal=Marginal(
             residual=kpi[:, None] - by_channel.sum(axis=1) - (design @ MEAN[:6])[:, None],

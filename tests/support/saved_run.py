@@ -138,7 +138,7 @@ def _checks(unit: Unit) -> list[ModelCheck]:
     """One that is passed and, of every other unit, one that is not."""
     found = [ModelCheck(kind="forecast", statistic=1.0, threshold=2.0)]
     if unit.labels[1] == "DE":
-        said = "neighbouring periods' misses go the same way"
+        said = "misses 1 period apart go the same way"
         found += [ModelCheck(kind="autocorrelation", statistic=2.5, threshold=1.5, verdict="doubt", statement=said)]
     return found
 

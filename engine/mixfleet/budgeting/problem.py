@@ -194,16 +194,20 @@ class Problem:
         slack = 1e-9 * max(abs(total), high)
         if total < low - slack:
             raise ConfigError(
-                f"the limits make the plan spend at least {low:,.2f}{where}, the total is {total:,.2f}{kept}. "
+                f"the limits make the plan spend at least {low:,.2f}{where}, the total is {_money(total)}{kept}. "
                 "Allow more change, lower some bounds or raise the total",
                 key="budget.total",
             )
         if total > high + slack:
             raise ConfigError(
-                f"the limits let the plan spend at most {high:,.2f}{where}, the total is {total:,.2f}{kept}. "
+                f"the limits let the plan spend at most {high:,.2f}{where}, the total is {_money(total)}{kept}. "
                 "Allow more change, raise some bounds or lower the total",
                 key="budget.total",
             )
+
+
+def _money(value: float) -> str:
+    return f"{value:,.2f}" if value < 1e15 else f"{value:g}"
 
 
 def _curves(

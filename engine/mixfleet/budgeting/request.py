@@ -21,6 +21,9 @@ NUMBERS = ("total", "target_roi", "target_marginal_roi", "target_outcome", "week
 MOST_CHANGE = 10.0
 """A greater change of a cell is a percentage written as a number."""
 
+MOST_WEEKS, MOST_MONEY = 1040, 1e30
+"""Twenty years of plan; and a total beyond what draws can hold."""
+
 MOST_RATE = 1e7
 
 GOALS = ("total", "target_roi", "target_marginal_roi", "target_outcome")
@@ -142,6 +145,10 @@ class BudgetRequest:
         for name in (*goals, "level", "weeks"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"must be above zero, is {getattr(self, name)}", key=f"budget.{name}")
+        if self.weeks > MOST_WEEKS:
+            raise ConfigError(f"at most {MOST_WEEKS:,} weeks can be planned, is {self.weeks:,}", key="budget.weeks")
+        if self.total is not None and self.total > MOST_MONEY:
+            raise ConfigError(f"at most {MOST_MONEY:g} can be planned, is {self.total:g}", key="budget.total")
         if self.change > MOST_CHANGE:
             message = f"is a share of today's spend, so that {self.change:g} is {self.change:.0%}; write 0.3 for 30 %"
             raise ConfigError(message, key="budget.change")

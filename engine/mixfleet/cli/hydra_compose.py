@@ -112,7 +112,7 @@ def _in_quotes(text: str) -> str:
 def _is_read(override: str) -> bool:
     try:
         OverridesParser.create().parse_override(override)
-    except HydraException:
+    except (HydraException, RecursionError):
         return False
     return True
 
@@ -187,6 +187,8 @@ def _hydra(request: Request) -> Iterator[list[str]]:
             yield extra
     except (HydraException, OmegaConfBaseException) as error:
         raise _translated(error) from error
+    except RecursionError as error:
+        raise ConfigError("lists or mappings within one another, too deep to be read", key="") from error
 
 
 class _StrictFiles(FileConfigSource):

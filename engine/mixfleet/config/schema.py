@@ -218,6 +218,9 @@ def _convert_scalar(value: Any, hint: type, key: str) -> Any:
         return float(value)
     if isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
+    if value is None:
+        name = ", or for a name put it in quotes: 'null'" if hint is str else ""
+        raise ConfigError(f"must be {_name(hint)}, is null: leave the setting out{name}", key=key)
     raise ConfigError(f"must be {_name(hint)}, is {value!r}", key=key)
 
 

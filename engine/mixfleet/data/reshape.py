@@ -385,7 +385,8 @@ def _refuse_type(table: Table, name: str, fault: np.ndarray, what: str, faults: 
     elif (fault == Fault.TEXT).any() and not (fault == Fault.NONE).any():
         row = int(np.flatnonzero(fault == Fault.TEXT)[0])
         cell = str(table.cell(row, name))[:40]
-        remedy = date_advice(cell) if what.startswith("dates") else "convert it"
+        plain = "write plain decimals with a point, no currency, percent sign, blank or apostrophe"
+        remedy = date_advice(cell) if what.startswith("dates") else plain
         message = f"column {name} holds text such as {cell!r} ({table.where(row)}), needed are {what}: {remedy}"
         faults.append(_table_fault("column_text", name, message))
 

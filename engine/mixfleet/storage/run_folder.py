@@ -195,7 +195,7 @@ class RunFolder(_Folder):
         folder = self.path / SUMMARY
         atomic_files.make_own_folder(folder)
         atomic_files.remove_leftovers(folder)
-        summary = SummaryTables(folder, self._panel.keys)
+        summary = SummaryTables(folder, self._panel.keys, self._manifest["loosened"])
         try:
             for result in self._results(labels):
                 unit = unit_id(result.labels)

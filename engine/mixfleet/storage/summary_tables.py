@@ -4,7 +4,7 @@ Every row starts with the unit's key columns and its status, so that no number i
 its unit is certified.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,15 @@ _LATE_DIAGNOSTICS = ("ebfmi_min", "energy_balance", "pareto_k")
 class SummaryTables:
     """The summary tables being written: `add` every unit in order, then `close`."""
 
-    def __init__(self, folder: Path, keys: tuple[str, ...]) -> None:
-        """Open one draft per table; nothing is visible before `close`."""
-        self._keys = keys
+    def __init__(self, folder: Path, keys: tuple[str, ...], loosened: Sequence[str]) -> None:
+        """Open one draft per table; nothing is visible before `close`.
+
+        Args:
+            folder: That they are written to.
+            keys: Key columns.
+            loosened: Sentences on gates that were wider than the usual ones; they stand with every status.
+        """
+        self._keys, self._loosened = keys, "; ".join(loosened)
         self._writers = {name: _TableWriter(folder / f"{name}.parquet", table_schema(name, keys)) for name in TABLES}
         self._status = _TableWriter(folder / "status.parquet", status_schema(keys))
 
@@ -59,6 +65,7 @@ class SummaryTables:
             "digest": digest,
             "inputs_digest": inputs,
             "origin": origin,
+            "loosened": self._loosened,
             **result.diagnostics,
         }
         self._status.add({name: row.get(name) for name in self._status.schema.names}, {}, 1)
@@ -97,7 +104,7 @@ def status_schema(keys: tuple[str, ...]) -> pa.Schema:
         [(key, pa.string()) for key in (*keys, "status", "reason")]
         + [(name, _ARROW[DIAGNOSTICS[name]]) for name in numbers]
         + [("rung", pa.int64()), ("unit_id", pa.string()), ("digest", pa.string()), ("inputs_digest", pa.string())]
-        + [("origin", pa.string())]
+        + [("origin", pa.string()), ("loosened", pa.string())]
     )
 
 

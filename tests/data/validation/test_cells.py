@@ -38,3 +38,10 @@ def test_one_tiny_cell_among_others_is_nothing() -> None:
     frame = wide()
     frame.loc[3, "tv"] = 5e-324
     assert len(read(frame).units) == 2
+
+
+@pytest.mark.parametrize("other", ["de", "DE ", "D\u200bE", "\ufeffDE", "\uff24\uff25"])
+def test_spellings_that_look_alike_are_named_first(other: str) -> None:
+    frame = wide("DE")
+    frame.loc[20, "market"] = other
+    assert read(frame).findings[0].rule == "key_similar"

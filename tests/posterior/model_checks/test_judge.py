@@ -179,6 +179,18 @@ def test_a_statement_names_what_and_how_much() -> None:
     assert all(bool(one.statement) == (one.verdict != "passed") for one in checks)
 
 
+def test_a_statement_names_the_lag_that_is_worst() -> None:
+    unit = regression(5, fault=_autocorrelated)
+    found = next(check for check in judge_model(unit) if check.kind == "autocorrelation")
+    assert found.verdict != "passed"
+    mean = unit.residual[unit.fitted].mean(axis=1)
+    told = [float(mean[lag:] @ mean[:-lag] / (mean @ mean)) for lag in range(1, 5)]
+    lag = 1 + int(np.argmax(told))
+    assert (
+        f"misses {lag} period{'s' * (lag > 1)} apart go the same way (correlation {max(told):.2f})" in found.statement
+    )
+
+
 def test_a_unit_of_few_weeks_is_judged_by_its_draws_alone() -> None:
     assert judge_model(regression(0, weeks=15)) == ()
 

@@ -35,3 +35,12 @@ def test_a_kpi_that_may_be_negative_has_no_negative_baseline():
     found = checks(replace(unit, kpi=unit.kpi - unit.kpi.mean()))["negative_baseline"]
     assert np.isnan(found.statistic)
     assert found.verdict == "passed"
+
+
+def test_the_remedy_of_a_wide_prior_is_not_the_default_again():
+    unit = regression(3)
+    far = replace(unit, prior_contribution=unit.prior_contribution * 1e3)
+    assert "use prior.on=media_share" in checks(far)["prior_beyond_kpi"].statement
+    told = checks(replace(far, prior_on="media_share"))["prior_beyond_kpi"].statement
+    assert "prior.on" not in told
+    assert "smaller prior.parameters.effect.sd" in told

@@ -24,6 +24,8 @@ __all__ = ["Future", "look_further", "outcomes"]
 
 WEEKS = 13
 """Weeks that are looked at where neither a plan nor anybody says how many."""
+MOST_AHEAD = 1040
+"""Periods that are looked ahead at most."""
 
 YEAR = 52
 """Last weeks over which media that nobody pays for are averaged."""
@@ -62,6 +64,8 @@ def look_further(fleet: Fleet, plan: Any = None, controls: Any = None, weeks: in
     ahead = far if weeks is None else weeks
     if not ahead > 0 or (far > ahead and spends is not None):
         raise ConfigError(f"must be above zero and reach to the end of the plan, is {ahead}", key="forecast.weeks")
+    if ahead > MOST_AHEAD:
+        raise ConfigError(f"must be at most {MOST_AHEAD:,}, is {ahead:,}", key="forecast.weeks")
     reach = furthest(fleet.spec.model)
     if reach is not None and ahead + (fleet.spec.data.holdout or 0) > reach:
         raise ConfigError(

@@ -21,8 +21,8 @@ NAMED_ROWS = 5
 _RULES: dict[Fault, tuple[str, str]] = {
     Fault.TEXT: (
         "not_a_number",
-        "not a number: write plain decimals with a point, no currency or blank; where commas are thousands marks set "
-        "data.decimal to point",
+        "not a number: write plain decimals with a point and a minus in front, no currency, percent sign or blank; "
+        "where commas are thousands marks set data.decimal to point",
     ),
     Fault.INFINITE: ("not_finite", "infinite: correct the cells or leave the unit out"),
     Fault.INTEGER: (
@@ -183,7 +183,7 @@ def similar_labels(sheet: ParsedTable, refused: Collection[tuple[str, ...] | Non
     alike: dict[tuple[str, ...], tuple[str, ...]] = {}
     rows = dict(zip(sheet.labels, np.diff(sheet.start), strict=True))
     for labels in sheet.labels:
-        folded = tuple(unicodedata.normalize("NFC", label).casefold().strip() for label in labels)
+        folded = tuple(map(_folded, labels))
         other = alike.setdefault(folded, labels)
         if other is labels:
             continue
@@ -195,6 +195,12 @@ def similar_labels(sheet: ParsedTable, refused: Collection[tuple[str, ...] | Non
         if few in refused or many in refused:
             words += "; what is said of them below may follow from that"
         yield Finding(rule="key_similar", severity="info", message=words)
+
+
+def _folded(label: str) -> str:
+    """A label without what nobody sees: case, kinds and numbers of blanks, marks without width, Unicode form."""
+    text = "".join(sign for sign in unicodedata.normalize("NFKC", label) if unicodedata.category(sign) != "Cf")
+    return " ".join(text.casefold().split())
 
 
 def _labels(sheet: ParsedTable, data: config.Data) -> Iterator[Finding]:

@@ -68,6 +68,8 @@ class CheckedUnit:
     """KPI over the fitted weeks."""
     prior_contribution: Float[np.ndarray, "channel sample"]
     """The same under the prior."""
+    prior_on: str
+    """What the prior of a channel's strength is on."""
     season: int
     """Periods of a year."""
     marginal: Marginal | None

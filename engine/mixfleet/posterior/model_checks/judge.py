@@ -86,6 +86,7 @@ def checked_unit(
         response=brought.mean[:weeks],
         contribution=brought.total[-1][:, kept],
         prior_contribution=prior_contribution,
+        prior_on=spec.prior.on.media,
         season=365 if spec.data.frequency == "daily" else 52,
         marginal=_marginal(member, media, noise, correlation, spec),
     )

@@ -74,11 +74,12 @@ def _prior(unit: CheckedUnit) -> ModelCheck:
     if unit.log_link or not total > 0 or not unit.prior_contribution.size:
         return untested("prior_beyond_kpi")
     share = float(np.mean(unit.prior_contribution.sum(axis=0) > total))
-    said = (
-        f"before any data the prior says with probability {share:.0%} that media bring more than the whole KPI: use "
-        "prior.on=media_share, or a smaller prior.parameters.effect.sd"
-    )
-    return concluded("prior_beyond_kpi", share, TOO_MUCH, said)
+    narrower = "a smaller prior.parameters.effect.sd"
+    remedy = f"use prior.on=media_share, or {narrower}"
+    if unit.prior_on == "media_share":
+        remedy = f"give {narrower}, and where the KPI is a small difference fit what it is the difference of"
+    said = f"before any data the prior says with probability {share:.0%} that media bring more than the whole KPI"
+    return concluded("prior_beyond_kpi", share, TOO_MUCH, f"{said}: {remedy}")
 
 
 def _prior_conflict(unit: CheckedUnit) -> ModelCheck:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import ndtri
 
+from mixfleet.errors import counted
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS, ModelCheck, concluded, untested
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit
 
@@ -107,9 +108,11 @@ def _autocorrelation(unit: CheckedUnit) -> ModelCheck:
     factors = too_narrow(unit)
     worst = int(np.argmax(factors))
     about, factor = unit.channels[worst], float(factors[worst])
+    found = [_lag_correlation(unit, lag) for lag in range(1, LAGS + 1)]
+    lag = 1 + int(np.argmax(found))
     statement = (
-        f"neighbouring periods' misses go the same way (correlation {_lag_one(unit):.2f} from one to the next), and so "
-        f"do the media of {about}: its interval is too narrow by a factor of {factor:.1f}; add what lasts (a control, "
+        f"misses {counted(lag, 'period')} apart go the same way (correlation {found[lag - 1]:.2f}), and so do the "
+        f"media of {about}: its interval is too narrow by a factor of {factor:.1f}; add what lasts (a control, "
         "model=moving), or let misses last (model.observation=ar1)"
     )
     misfit = NARROW if inflation >= MUCH_LASTING else np.inf
@@ -133,7 +136,7 @@ def too_narrow(unit: CheckedUnit) -> Float[np.ndarray, " channel"]:
     factors = np.ones(len(unit.channels))
     if not known.all():
         return factors
-    correlation, left = _error_correlation(columns, _lag_one(unit))
+    correlation, left = _error_correlation(columns, _lag_correlation(unit, 1))
     alone = columns @ np.linalg.solve(triangle, np.eye(len(triangle))).T[:, : len(ran)]
     size = np.sum(alone**2, axis=0)
     inflation = np.sum(alone * _carried(alone, correlation), axis=0) / size / left * (unit.weeks - len(triangle))
@@ -143,10 +146,10 @@ def too_narrow(unit: CheckedUnit) -> Float[np.ndarray, " channel"]:
     return factors
 
 
-def _lag_one(unit: CheckedUnit) -> float:
-    """Correlation of the residuals' posterior means from one fitted period to the next."""
+def _lag_correlation(unit: CheckedUnit, lag: int) -> float:
+    """Correlation of the residuals' posterior means from a fitted period to the one so many later."""
     mean = unit.residual[unit.fitted].mean(axis=1)
-    return float(mean[1:] @ mean[:-1] / (mean @ mean))
+    return float(mean[lag:] @ mean[:-lag] / (mean @ mean))
 
 
 def _carried(columns: Float[np.ndarray, "week column"], correlation: float) -> Float[np.ndarray, "week column"]:
@@ -212,7 +215,9 @@ def _repeated(unit: CheckedUnit, kind: str, lags: tuple[int, ...], material: flo
     scale = np.sqrt(len(lags) / pairs)
     correlation = _settled_products(total, float(pairs)) * scale
     threshold = max(ONE_SIDED * scale, material)
-    statement = f"what is left of the KPI repeats (correlation {correlation:.2f}) {remedy}"
+    worst = lags[int(np.argmax([products.mean() / max(count, 1) for products, count in found]))]
+    most = f", most after {worst}" if len(lags) > 1 else ""
+    statement = f"what is left of the KPI repeats (correlation {correlation:.2f}{most}) {remedy}"
     return concluded(kind, correlation, threshold, statement)
 
 
