@@ -6,6 +6,8 @@ operation made for the processor's vector instructions; bits may differ from one
 
 import ctypes
 import functools
+import re
+from importlib import metadata
 from pathlib import Path
 
 import jax
@@ -20,7 +22,7 @@ HANDLERS = (
     "mixfleet_convergence_f64",
 )
 """Operations that compiled programs call; the host calls the others by their names."""
-INTERFACE = 9
+INTERFACE = 10
 """What the library must say it speaks; part of every target's name, so that no cached program calls another."""
 
 
@@ -66,6 +68,7 @@ def _library() -> ctypes.CDLL | str:
     try:
         library = ctypes.CDLL(str(LIBRARY))
         library.mixfleet_interface.restype = ctypes.c_int64
+        library.mixfleet_xla_ffi.restype = ctypes.c_int64
         library.mixfleet_isa.restype = ctypes.c_char_p
         library.mixfleet_scratch_bytes.restype = ctypes.c_int64
         library.mixfleet_scratch_bytes.argtypes = [ctypes.c_int64] * 5
@@ -73,8 +76,34 @@ def _library() -> ctypes.CDLL | str:
         library.mixfleet_evidence_scratch_bytes.argtypes = [ctypes.c_int64] * 4
         if library.mixfleet_interface() != INTERFACE:
             return "the native kernels were built from other sources: install mixfleet anew"
+        # jax would take them, and then fail to start.
+        if trouble := _of_another_jax(library):
+            return trouble
         for handler in HANDLERS:
             jax.ffi.register_ffi_target(target(handler), jax.ffi.pycapsule(getattr(library, handler)), platform="cpu")
     except (OSError, AttributeError, jax.errors.JaxRuntimeError) as error:
         return f"the native kernels do not load ({error}): install mixfleet anew"
     return library
+
+
+def _of_another_jax(library: ctypes.CDLL) -> str:
+    """What is wrong with calling the library from the jax that is installed; empty when nothing is."""
+    built, here = divmod(library.mixfleet_xla_ffi(), 1000), _xla_ffi()
+    if built == here:
+        return ""
+    other = "of an unknown version" if here is None else f"{here[0]}.{here[1]}"
+    return (
+        f"the native kernels were built for another jax (XLA FFI {built[0]}.{built[1]}; that of jaxlib "
+        f"{metadata.version('jaxlib')} is {other}): install that jax, or mixfleet anew with --no-build-isolation"
+    )
+
+
+def _xla_ffi() -> tuple[int, int] | None:
+    """Version of the XLA FFI that the installed jaxlib has, as its headers tell; None where they do not."""
+    try:
+        text = Path(jax.ffi.include_dir(), "xla", "ffi", "api", "c_api.h").read_text()
+    except OSError:
+        return None
+    found = [re.search(rf"#define XLA_FFI_API_{part} (\d+)", text) for part in ("MAJOR", "MINOR")]
+    major, minor = (None if match is None else int(match[1]) for match in found)
+    return None if major is None or minor is None else (major, minor)
