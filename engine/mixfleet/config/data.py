@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from mixfleet.config import schema
 from mixfleet.config.experiments import Experiments, read_experiments
+from mixfleet.config.lake import Lake
 from mixfleet.config.schema import Label, Range, Reads, build
 from mixfleet.errors import ConfigError
 
@@ -144,7 +145,8 @@ class Simulation:
 class Data:
     """Where the table is and what its columns mean."""
 
-    source: Literal["table", "example", "simulated"] = "table"
+    source: Literal["table", "example", "simulated", "lake"] = "table"
+    """A table, the bundled one, a simulated one, or what a query makes of several sources (`data.lake`)."""
 
     path: str | None = None
     """File, folder or glob of CSV, Excel or Parquet; only for `source: table`, and not when a table is passed. The
@@ -227,8 +229,12 @@ class Data:
 
     simulated: Simulation = Simulation()
 
+    lake: Lake = field(default_factory=Lake)
+
     def __post_init__(self) -> None:
         schema.settle(self, key="data")
+        if self.source == "lake" and not self.lake.sources:
+            raise ConfigError("names no source", key="data.lake.sources")
         if self.layout == "long" and self.spend_column is None and self.impressions_column is None:
             raise ConfigError("is required in a long table without impressions_column", key="data.spend_column")
         names = [channel.name for channel in self.channels] + list(self.organic)

@@ -109,7 +109,7 @@ def read_file(
     try:
         if path.stat().st_size == 0:
             raise refusal("file_empty", f"{path} is empty (0 bytes): write it again")
-        folders = {name: value for name, value in _partition(path).items() if name in columns}
+        folders = {name: value for name, value in partition(path).items() if name in columns}
         inside = [name for name in columns if name not in folders]
         part, findings = _read_inside(path, inside, date=date, encoding=encoding)
     except (OSError, pa.ArrowException) as error:
@@ -120,7 +120,7 @@ def read_file(
     return replace(part, rows=rows), findings
 
 
-def _partition(path: Path) -> dict[str, str | None]:
+def partition(path: Path) -> dict[str, str | None]:
     """Columns that the folders above a file name, such as `brand=acme`."""
     pieces = [piece.partition("=") for piece in path.parts[:-1] if "=" in piece]
     return {unquote(name): None if value == _HIVE_NULL else unquote(value) for name, _, value in pieces}

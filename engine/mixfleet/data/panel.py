@@ -12,9 +12,10 @@ from jaxtyping import Bool, Float, Shaped
 from mixfleet import config
 from mixfleet.data.experiments.experiment import Experiment
 from mixfleet.data.experiments.placement import with_experiments
+from mixfleet.data.lake.assemble import LakeRead, assemble
 from mixfleet.data.parsed_table import Column, Media, ParsedTable
 from mixfleet.data.reshape import needed_columns, read_sheet
-from mixfleet.data.sources import example_path, read_table
+from mixfleet.data.sources import Table, example_path, read_table
 from mixfleet.data.validation.calendar import period_days, without_planned_rows
 from mixfleet.data.validation.cells import empty_units
 from mixfleet.data.validation.checks import check_sheet
@@ -88,6 +89,8 @@ class Panel:
     rejected: tuple[Rejection, ...]
     """Units that cannot, sorted by labels."""
     findings: tuple[Finding, ...]
+    lake: LakeRead | None = None
+    """What was read of several sources, where the table is made of such."""
 
 
 def unit_id(labels: tuple[str, ...]) -> str:
@@ -115,8 +118,8 @@ def read_panel(
 
     Args:
         source: Path (file, folder, glob), pandas or polars frame, Arrow table, DuckDB relation, any object
-            with `__arrow_c_stream__`; None reads `data.path`, or the bundled table where `data.source` is
-            `example`.
+            with `__arrow_c_stream__`; None reads `data.path`, the bundled table where `data.source` is `example`,
+            or the sources of `data.lake`.
         data: What the columns mean.
         seasonality: Fourier order of the model to come; histories below a year are then doubtful.
         window: Carry-over window of the model to come; it decides which weeks after a hole can be fitted.
@@ -130,10 +133,7 @@ def read_panel(
         TableError: The table cannot be read at all, has no rows, or a column is missing or of the wrong type; or a
             lift test cannot be used. `findings` lists all such faults.
     """
-    try:
-        table = read_table(_source(source, data), needed_columns(data), date=data.date, encoding=data.encoding)
-    except TableError as error:
-        raise _for_one_series(error, data) from error
+    table, lake = _table(source, data)
     now = np.datetime64("today", "D") if today is None else today
     sheet = without_planned_rows(read_sheet(table, data), data, today=now)
     findings, lent = check_sheet(
@@ -163,6 +163,7 @@ def read_panel(
         units=tuple(units),
         rejected=tuple(rejected),
         findings=findings,
+        lake=lake,
     )
     tests = data.experiments.path if experiments is None else experiments
     return panel if tests is None else _tested(panel, tests, window)
@@ -190,6 +191,19 @@ def _for_one_series(error: TableError, data: config.Data) -> TableError:
     remedy = f"for a table of one series, which has no {' or '.join(data.keys)}, set data.keys to []"
     found = Finding(rule="one_series", severity="error", column=data.keys[0], message=remedy)
     return TableError(f"{error}; {remedy}", findings=(*error.findings, found))
+
+
+def _table(source: Any, data: config.Data) -> tuple[Table, LakeRead | None]:
+    """The needed columns, and what was read of a lake where they come from one."""
+    assembled = assemble(data.lake) if source is None and data.source == "lake" else None
+    source = _source(source, data) if assembled is None else assembled.table
+    try:
+        table = read_table(source, needed_columns(data), date=data.date, encoding=data.encoding)
+    except TableError as error:
+        raise _for_one_series(error, data) from error
+    if assembled is None:
+        return table, None
+    return replace(table, findings=(*assembled.findings, *table.findings)), assembled.read
 
 
 def _source(source: Any, data: config.Data) -> Any:

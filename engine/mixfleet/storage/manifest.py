@@ -137,6 +137,7 @@ def new_manifest(run_id: str, panel: Panel, spec: Spec, fingerprint: Fingerprint
             "tests": sum(len(unit.experiments) for unit in panel.units),
             "sha256": _experiments_sha256(panel),
         },
+        "lake": None if panel.lake is None else panel.lake.record(),
         "fingerprint": {
             "engine": fingerprint.engine,
             "data": fingerprint.data,

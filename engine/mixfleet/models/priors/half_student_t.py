@@ -51,7 +51,7 @@ class _Folded:
         from scipy import stats
 
         self._df, self._scale = df, scale
-        self._t = stats.t(df, scale=scale)
+        self._t: Any = stats.t(df, scale=scale)
 
     def ppf(self, probability: np.ndarray) -> np.ndarray:
         return self._t.ppf((1 + np.asarray(probability)) / 2)
