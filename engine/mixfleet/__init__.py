@@ -11,6 +11,7 @@ from mixfleet._version import __version__
 if TYPE_CHECKING:
     from mixfleet.api import budget, check, collect, fit, fit_shard
     from mixfleet.config import (
+        Business,
         Channel,
         Compute,
         Data,
