@@ -7,7 +7,7 @@ status; sums over units hold certified units only and say which ones they leave 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,6 @@ from mixfleet.analysis.tables import (
     platform_reports,
     prior_shift,
     scenarios,
-    sensitivity,
 )
 from mixfleet.analysis.tables import curves as curve_tables
 from mixfleet.analysis.tables.predictive import fit_by_group
@@ -37,6 +36,9 @@ from mixfleet.data.frames import FrameKind, to_frame
 from mixfleet.errors import ConfigError, counted
 from mixfleet.models.baseline import components
 from mixfleet.posterior.statistics import statistics
+
+if TYPE_CHECKING:
+    from mixfleet.analysis.tables.sensitivity import Alternatives
 
 __all__ = ["Insight"]
 
@@ -295,7 +297,7 @@ class Insight:
         """
         return self._framed(confounding.confounding(self.fleet, self.tables("roi"), break_even))
 
-    def sensitivity(self, alternatives: sensitivity.Alternatives | None = None) -> Any:
+    def sensitivity(self, alternatives: "Alternatives | None" = None) -> Any:
         """How far other priors would move what each channel brings, without another fit; see `sensitivity.sensitivity`.
 
         Args:
@@ -305,7 +307,9 @@ class Insight:
         Raises:
             ConfigError: Units are pooled or structures averaged, or an alternative is no prior of a parameter.
         """
-        return self._framed(sensitivity.sensitivity(self.fleet, alternatives))
+        from mixfleet.analysis.tables.sensitivity import sensitivity  # densities need the model's code
+
+        return self._framed(sensitivity(self.fleet, alternatives))
 
     def structures(self) -> Any:
         """What each structure of an averaged fit says of ROI by itself, by unit and channel, its score and its weight.
