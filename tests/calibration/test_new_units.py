@@ -138,6 +138,7 @@ def test_a_table_of_plans_goes_all_the_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_without_weeks_parameters_are_drawn_from_the_group() -> None:
     """Mean and variance of a pooled parameter are those of centre plus deviation, within Monte Carlo error."""
     data = replace(markets().data, min_weeks=0)

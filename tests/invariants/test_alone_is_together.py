@@ -76,7 +76,7 @@ def test_with_some_already_done(together: dict[Labels, str]) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_with_so_many_threads(threads: int, together: dict[Labels, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "workers_of", lambda devices: devices * threads)
+    monkeypatch.setattr(driver, "workers_of", lambda devices, _: devices * threads)
     assert digests(FLEET) == together
 
 

@@ -465,6 +465,10 @@ def bounded(distribution: Distribution, u: jax.Array) -> jax.Array:
 
 
 LONG = (
+    "marginal_returns",
+    "measures_of_the_effect_coordinate",
+    "preset_meridian",
+    "preset_pymc_marketing",
     "weibull_cdf_exponential",
     "geometric_log_effect",
     "none_root",

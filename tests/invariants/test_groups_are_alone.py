@@ -35,7 +35,7 @@ def test_a_group_alone(together: dict[Labels, str]) -> None:
 
 
 def test_in_another_order_with_more_threads(together: dict[Labels, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_driver, "workers_of", lambda devices: devices * 3)
+    monkeypatch.setattr(group_driver, "workers_of", lambda devices, _: devices * 3)
     assert digests(with_units(FLEET, FLEET.units[::-1]), pooled()) == together
 
 

@@ -43,7 +43,7 @@ def german(path: Path) -> None:
         text = whole.to_csv(index=False, sep=";", decimal=",")
         path.write_text("Umsatz je Woche;;;;;;\n;;;;;;\n" + text, encoding="cp1252")
     else:
-        with pd.ExcelWriter(path) as book:
+        with pd.ExcelWriter(path, engine="openpyxl") as book:
             whole.to_excel(book, index=False, startrow=2)
             book.sheets["Sheet1"]["A1"] = "Umsatz je Woche"
 

@@ -45,7 +45,7 @@ def test_ragged_units_share_one_compilation(monkeypatch: pytest.MonkeyPatch) -> 
     assert len({len(unit.dates) for unit in FLEET.units}) > 2
     assert len({padded_weeks(len(unit.dates)) for unit in FLEET.units}) == 1
     monkeypatch.setattr(native_block, "form_of", lambda *_: None)
-    monkeypatch.setattr(driver, "workers_of", lambda devices: devices * 3)
+    monkeypatch.setattr(driver, "workers_of", lambda devices, _: devices * 3)
     asked: Counter[str] = Counter()
     compiled = programs.compiled
 

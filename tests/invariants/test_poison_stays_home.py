@@ -64,7 +64,7 @@ def test_a_poisoned_unit_ends_as_the_catalogue_says(name: str, poisoned: dict[La
         assert result.status in CASES[name].status, result.reason
         assert result.reason or result.status == "ok"
         for finding in unit.warnings:
-            assert finding.message in result.reason
+            assert finding.statement in result.reason
         if result.status != "quarantined":
             numbers = [
                 values for table in ("contributions", "curves", "fit") for values in result.tables[table].values()

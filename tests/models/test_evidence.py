@@ -80,7 +80,7 @@ def setting(model: Model, on: str = "effect") -> Setting:
     return found
 
 
-SHORT = ("geometric_logistic", "hill_effect", "families_by_channel")
+SHORT = ("geometric_logistic", "hill_effect")
 """The others show the same of more curves: left to the long runs."""
 
 

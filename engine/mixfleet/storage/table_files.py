@@ -1,8 +1,11 @@
 """Tables as CSV, Parquet or Excel files that a spreadsheet opens without running anything in them."""
 
+import errno
 import io
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +127,26 @@ def _workbook(tables: Mapping[str, pa.Table]) -> bytes:
                 said = f"table {name} has {table.num_rows:,} rows, too many for Excel; use parquet"
                 raise ConfigError(said, key="format")
             names.append(_sheet_name(name, names))
-            _fill(book.create_sheet(names[-1]), neutralised(table))
-        book.save(file)
+            with _disk_errors_of_lxml():
+                _fill(book.create_sheet(names[-1]), neutralised(table))
+        with _disk_errors_of_lxml():
+            book.save(file)
     return file.getvalue()
+
+
+@contextmanager
+def _disk_errors_of_lxml() -> Iterator[None]:
+    """OSError in place of the error of lxml, with which openpyxl writes where it is installed."""
+    try:
+        from lxml.etree import LxmlError
+    except ImportError:
+        yield
+        return
+    try:
+        yield
+    except LxmlError as error:
+        number = getattr(errno, str(error).removeprefix("IO_"), errno.EIO)
+        raise OSError(number, os.strerror(number)) from error
 
 
 def _fill(sheet: Any, table: pa.Table) -> None:

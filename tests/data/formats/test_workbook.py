@@ -14,7 +14,7 @@ openpyxl = pytest.importorskip("openpyxl")
 
 
 def test_workbook_with_title_totals_and_another_sheet(tmp_path):
-    with pd.ExcelWriter(tmp_path / "sales.xlsx") as book:
+    with pd.ExcelWriter(tmp_path / "sales.xlsx", engine="openpyxl") as book:
         pd.DataFrame({"read": ["me"]}).to_excel(book, sheet_name="cover", index=False)
         FRAME.to_excel(book, sheet_name="data", index=False, startrow=2)
         book.sheets["data"]["A1"] = "Sales report"
