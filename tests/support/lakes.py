@@ -92,7 +92,7 @@ class DatabaseServer:
 
 @contextmanager
 def postgresql() -> Iterator[DatabaseServer]:
-    """An empty database with a password; skips where there is no server to start or nobody to run it."""
+    """An empty database with a password; skips where there is no server to start."""
     pytest.importorskip("adbc_driver_postgresql", reason="PostgreSQL needs adbc-driver-postgresql")
     programs, runs_as = _postgres_programs(), _unprivileged()
     # Not below pytest's folders, which are closed to other users.
@@ -129,13 +129,8 @@ def _unprivileged() -> dict[str, Any]:
     """Under whose name the server runs: PostgreSQL refuses root."""
     if os.geteuid() != 0:
         return {}
-    for name in ("postgres", "nobody"):
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-    pytest.skip("PostgreSQL does not run as root, and there is neither a user postgres nor nobody")
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
 def _start(programs: Path, folder: Path, runs_as: dict[str, Any], attempts: int = 3) -> int:

@@ -23,7 +23,7 @@ from mixfleet.data.panel import Unit
 from mixfleet.data.scaling import MEDIA_POWERS, Scale
 from mixfleet.models import baseline
 from mixfleet.posterior.counterfactual import decompose, value_weights
-from mixfleet.posterior.importance import BAD_TAIL, pareto_smoothed
+from mixfleet.posterior.importance import effective_draws, pareto_smoothed, tail_allows
 from mixfleet.posterior.log_densities import log_prior_of
 from mixfleet.posterior.unit_series import UnitSeries
 
@@ -120,8 +120,8 @@ def _unit_links(before: Fleet, after: Fleet, place: int, later: int, own: UnitSe
         elif np.ptp(step) > 0:
             ratio = ratio + step
             weight, shape = pareto_smoothed(ratio)
-        effective, moved = float(1 / np.sum(weight**2)), returns @ weight
-        reliable = known and shape < min(BAD_TAIL, 1 - 1 / np.log10(count)) and effective >= floor
+        effective, moved = effective_draws(weight), returns @ weight
+        reliable = known and tail_allows(shape, count) and effective >= floor
         links[name] = Link(moved - mean, shape, effective, bool(reliable))
         mean = moved
     links["spend"] = links["new_weeks"]._replace(difference=new_returns @ weight - mean)

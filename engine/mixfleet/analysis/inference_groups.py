@@ -19,7 +19,6 @@ from jaxtyping import Float
 
 from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.config.priors import OBSERVATION_PARAMETERS
-from mixfleet.data.panel import Panel
 from mixfleet.data.scaling import MEDIA_POWERS
 from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit, prepare
@@ -42,10 +41,7 @@ def inference_groups(fleet: Fleet, place: int, posterior: xr.Dataset) -> dict[st
         posterior: Its draws by chain, in the table's units.
     """
     spec, unit = fleet.spec, fleet.units[place]
-    panel = Panel(
-        data=spec.data, keys=fleet.keys, channels=fleet.channels, linear=(), units=(unit,), rejected=(), findings=()
-    )
-    member, size = prepare(unit, panel, spec), (posterior.sizes["chain"], posterior.sizes["draw"])
+    member, size = prepare(unit, fleet.panel, spec), (posterior.sizes["chain"], posterior.sizes["draw"])
     fitted = member.fitted
     axes = {str(name): tuple(map(str, values.dims[2:])) for name, values in posterior.items()}
     draws = {str(name): values.to_numpy().reshape(-1, *values.shape[2:]) for name, values in posterior.items()}
@@ -74,7 +70,7 @@ def inference_groups(fleet: Fleet, place: int, posterior: xr.Dataset) -> dict[st
         return groups
     prior = _prior(member, fleet)
     return groups | {
-        "log_prior": dataset(log_prior(member, draws, panel, spec), *size),
+        "log_prior": dataset(log_prior(member, draws, fleet.panel, spec), *size),
         "prior": dataset(prior, 1, DRAWS),
         "prior_predictive": dataset({"kpi": _predicted(fleet, place, series(prior))[fitted].T}, 1, DRAWS),
     }

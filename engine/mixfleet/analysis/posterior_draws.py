@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from mixfleet.config import Spec
 from mixfleet.data import scaling
 from mixfleet.data.experiments.experiment import read_experiments
-from mixfleet.data.panel import Unit
+from mixfleet.data.panel import Panel, Unit
 from mixfleet.data.panel_parquet import read_units
 from mixfleet.data.scaling import Scale
 from mixfleet.errors import RunError
@@ -79,6 +79,19 @@ class Fleet:
         from mixfleet.models.media import media_term
 
         return media_term(self.spec.model, self.channels)
+
+    @cached_property
+    def panel(self) -> Panel:
+        """The units as they were fitted, for who prepares them again."""
+        return Panel(
+            data=self.spec.data,
+            keys=self.keys,
+            channels=self.channels,
+            linear=self.columns[len(self.columns) - self.lent.shape[1] :],
+            units=self.units,
+            rejected=(),
+            findings=(),
+        )
 
     @property
     def included(self) -> Bool[np.ndarray, " unit"]:

@@ -9,13 +9,23 @@ References:
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["BAD_TAIL", "pareto_smoothed"]
+__all__ = ["BAD_TAIL", "effective_draws", "pareto_smoothed", "tail_allows"]
 
 BAD_TAIL = 0.7
 """Shape of the weights' tail above which no sum over them can be trusted."""
 
 FEWEST = 5
 """Draws that a tail needs."""
+
+
+def tail_allows(shape: float, draws: int) -> bool:
+    """Whether sums over so many weights whose tail has this shape can be trusted."""
+    return bool(shape < min(BAD_TAIL, 1 - 1 / np.log10(draws)))
+
+
+def effective_draws(weight: Float[np.ndarray, " draw"]) -> float:
+    """Draws that weights which sum to one leave."""
+    return float(1 / np.sum(weight**2))
 
 
 def pareto_smoothed(log_ratio: Float[np.ndarray, " draw"]) -> tuple[Float[np.ndarray, " draw"], float]:

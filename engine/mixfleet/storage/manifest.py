@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,7 @@ def new_manifest(run_id: str, panel: Panel, spec: Spec, fingerprint: Fingerprint
             "tests": sum(len(unit.experiments) for unit in panel.units),
             "sha256": _experiments_sha256(panel),
         },
-        "lake": None if panel.lake is None else panel.lake.record(),
+        "lake": None if panel.lake is None else asdict(panel.lake),
         "fingerprint": {
             "engine": fingerprint.engine,
             "data": fingerprint.data,

@@ -22,14 +22,13 @@ from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.config import Prior
 from mixfleet.config.priors import OBSERVATION_PARAMETERS, PARAMETERS, Distribution, check_support, read_distribution
 from mixfleet.config.schema import FrozenMapping
-from mixfleet.data.panel import Panel
 from mixfleet.errors import ConfigError
 from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit, prepare
 from mixfleet.models.strength import strength_prior
-from mixfleet.posterior.importance import BAD_TAIL, pareto_smoothed
-from mixfleet.posterior.log_densities import log_prior_of, scaled_coefficients
-from mixfleet.posterior.prior_draws import strength_response
+from mixfleet.posterior.importance import effective_draws, pareto_smoothed, tail_allows
+from mixfleet.posterior.log_densities import log_measures, log_prior_of, scaled_coefficients
+from mixfleet.posterior.prior_draws import mean_responses
 from mixfleet.posterior.unit_series import UnitSeries
 
 __all__ = ["Alternatives", "sensitivity"]
@@ -94,27 +93,23 @@ def _of_unit(
     fleet: Fleet, place: int, series: UnitSeries, others: Mapping[str, Prior | tuple[str, float]]
 ) -> list[dict[str, Any]]:
     unit, spec = fleet.units[place], fleet.spec
-    panel = Panel(
-        data=spec.data, keys=fleet.keys, channels=fleet.channels, linear=(), units=(unit,), rejected=(), findings=()
-    )
-    member = prepare(unit, panel, spec)
-    response = strength_response(member, series.shape, fleet.term)
-    brought = series.effect * response
-    a, b, c = member.strength.rows[:, :, None]
-    measure = np.exp(a * np.log(series.effect / member.scale.kpi) + b * np.log(response) + c)
-    known = _Known(fleet, place, panel, member, series, measure)
+    member = prepare(unit, fleet.panel, spec)
+    active = np.flatnonzero(member.arrays["active"])
+    brought = (series.effect * mean_responses(member, series.shape, fleet.term))[active]
+    measure = np.exp(log_measures(member, {"effect": series.effect.T}, series.shape, fleet.term))
+    known = _Known(fleet, place, member, series, measure)
     own, densities = known.priors(spec.prior), Densities()
-    mean, sd, active = brought.mean(axis=1), brought.std(axis=1), member.arrays["active"] > 0
+    mean, sd = brought.mean(axis=1), brought.std(axis=1)
     head = {**dict(zip(fleet.keys, unit.labels, strict=True)), "status": fleet.statuses[place]}
     rows = []
     for name, other in others.items():
         weight, shape, effective = _weighed(_log_ratio(own, other, known, densities))
-        reliable = shape < min(BAD_TAIL, 1 - 1 / np.log10(len(weight))) and effective >= min(FEWEST, 0.5 * len(weight))
+        reliable = tail_allows(shape, len(weight)) and effective >= min(FEWEST, 0.5 * len(weight))
         moved = brought @ weight
         spread = np.sqrt(np.maximum(brought**2 @ weight - moved**2, 0.0))
         told = {"shift": (moved - mean) / sd, "ratio": moved / mean, "sd_ratio": spread / sd}
-        for c in np.flatnonzero(active).tolist():
-            found = {name: float(values[c]) if reliable else np.nan for name, values in told.items()}
+        for i, c in enumerate(active.tolist()):
+            found = {name: float(values[i]) if reliable else np.nan for name, values in told.items()}
             head |= {"alternative": name, "channel": fleet.channels[c]}
             rows.append({**head, **found, "k": shape, "ess": effective, "reliable": bool(reliable)})
     return rows
@@ -125,7 +120,6 @@ class _Known(NamedTuple):
 
     fleet: Fleet
     place: int
-    panel: Panel
     member: PreparedUnit
     series: UnitSeries
     measure: Float[np.ndarray, "channel draw"]
@@ -142,7 +136,7 @@ class _Known(NamedTuple):
                 if spec.model.has(name, channel):
                     own = prior.distribution(name, unit=names, channel=channel)
                     found.append(("curves", len(found), own, series.shape[i, c]))
-        strength = strength_prior(unit, self.panel, spec, scale, self.member.contribution_weeks)
+        strength = strength_prior(unit, fleet.panel, spec, scale, self.member.contribution_weeks)
         found += [("media", c, own, self.measure[c]) for c, own in enumerate(strength.distributions)]
         for name, values in zip(OBSERVATION_PARAMETERS[spec.model.observation], series.observation, strict=True):
             own = prior.distribution(name, unit=names)
@@ -193,4 +187,4 @@ def _weighed(ratio: Float[np.ndarray, " draw"]) -> tuple[Float[np.ndarray, " dra
     if not np.ptp(ratio) > 0:
         return np.full(len(ratio), 1 / len(ratio)), -np.inf, float(len(ratio))
     weight, shape = pareto_smoothed(ratio)
-    return weight, shape, float(1 / np.sum(weight**2))
+    return weight, shape, effective_draws(weight)

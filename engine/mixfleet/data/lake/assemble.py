@@ -1,10 +1,10 @@
 """Assemble: reads the sources, keeps the latest rows, joins them, and compares the numbers that must agree."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -48,16 +48,6 @@ class LakeRead:
     """Of the result."""
     reconciled: Mapping[str, float]
 
-    def record(self) -> dict[str, Any]:
-        """As plain values."""
-        own = {name: asdict(source) for name, source in self.sources.items()}
-        return {
-            "sources": own,
-            "sql_sha256": self.sql_sha256,
-            "rows": self.rows,
-            "reconciled": dict(self.reconciled),
-        }
-
 
 @dataclass(frozen=True, kw_only=True)
 class Assembled:
@@ -80,12 +70,9 @@ def assemble(lake: Lake) -> Assembled:
     tables, read, findings = {}, {}, []
     for name, source in lake.sources.items():
         table, version = read_source(name, source, secrets, seconds=lake.seconds)
-        database = Database({"read": table}, memory_gib=lake.memory_gib, seconds=lake.seconds)
-        try:
+        with closing(Database({"read": table}, memory_gib=lake.memory_gib, seconds=lake.seconds)) as database:
             kept, superseded = _latest(name, database, table, source.latest)
             repeated, digest = _rows_told(database, kept)
-        finally:
-            database.close()
         findings += _remarks(name, superseded, repeated, source.latest)
         read[name] = SourceRead(
             path=source.path,
@@ -96,13 +83,10 @@ def assemble(lake: Lake) -> Assembled:
             sha256=digest,
         )
         tables[name] = kept
-    database = Database(tables, memory_gib=lake.memory_gib, seconds=lake.seconds)
-    try:
+    with closing(Database(tables, memory_gib=lake.memory_gib, seconds=lake.seconds)) as database:
         [first] = tables.values() if sql is None else [database.select(sql, "data.lake.sql")]
         database.add("result", first)
         reconciled = {name: _number(name, database, one) for name, one in lake.reconcile.items()}
-    finally:
-        database.close()
     record = LakeRead(
         sources=read,
         sql_sha256="" if sql is None else sha256(sql.encode()).hexdigest(),

@@ -31,7 +31,7 @@ from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit, prepare, structure_of
 from mixfleet.models.media import media_term
 from mixfleet.posterior.counterfactual import decompose, weekly
-from mixfleet.posterior.importance import BAD_TAIL, pareto_smoothed
+from mixfleet.posterior.importance import effective_draws, pareto_smoothed, tail_allows
 from mixfleet.posterior.log_densities import log_likelihood, log_measures, log_prior, scaled_shapes
 from mixfleet.posterior.prior_draws import prior_response, strength_moments
 from mixfleet.posterior.summarize import kept_series, parameter_table, told_weeks, unit_tables
@@ -137,8 +137,8 @@ def _weighed(
     weight, k = pareto_smoothed(ratio)
     # Draws that were not independent count for as many as they were worth.
     worth = min(1.0, fitted.diagnostics["ess_bulk_min"] / count)
-    ess = float(worth / np.sum(weight**2))
-    if not (k < min(BAD_TAIL, 1 - 1 / np.log10(count)) and ess >= spec.inference.ess_floor):
+    ess = worth * effective_draws(weight)
+    if not (tail_allows(k, count) and ess >= spec.inference.ess_floor):
         return None
     chosen = _systematic(weight)
     return _Weighed({name: values[chosen] for name, values in tonight.items()}, k, ess)
