@@ -1,6 +1,7 @@
 """What is said of money and years is kept with a run; all that rests on it agrees without being told again."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -49,7 +50,7 @@ def test_years_and_quarters_are_those_of_the_business(run: Run) -> None:
         year = fiscal.insight.media(by=(), period="year").set_index("period")["mean"]
         assert year["FY2024"] == pytest.approx(found[:2].sum())
     finally:
-        (run.path / "business.json").unlink()
+        shutil.rmtree(run.path / "business")
     assert mf.open(run.path).insight.media(by=(), period="year").period.tolist() == ["2023", "2024"]
 
 
@@ -60,14 +61,14 @@ def test_what_names_no_unit_is_refused_and_nothing_is_kept(run: Run) -> None:
         run.keep(rates={"market=DE": 1.0})
     with pytest.raises(ConfigError, match=r"business\.margn"):
         run.keep(margn=0.4)
-    assert not (run.path / "business.json").exists()
+    assert not (run.path / "business").exists()
     # Of a unit without a fit too: what is kept is about the table.
     kept = run.keep(margin={"all": 0.4, "brand=core,market=DE": 0.2})
     assert len(kept.insight.returns(by=()).query("measure == 'profit'"))
-    (run.path / "business.json").write_text("{")
-    with pytest.raises(RunError, match="repeat mixfleet business"):
+    (run.path / "business" / "business.json").write_text("{")
+    with pytest.raises(RunError, match=r"business\.json is damaged; remove .*/business and repeat mixfleet business"):
         mf.open(run.path).insight.roi()
-    (run.path / "business.json").unlink()
+    shutil.rmtree(run.path / "business")
 
 
 def test_settings_of_a_fit_are_kept_and_change_no_fit(tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def test_settings_of_a_fit_are_kept_and_change_no_fit(tmp_path: Path) -> None:
     assert again.business.margin == {"all": 0.3}
     assert again.manifest["result_sha256"] == first.manifest["result_sha256"]
     assert execute(made, spec, made_up(2, 6)).business.margin == {"all": 0.3}
-    assert json.loads((tmp_path / "r" / "business.json").read_text())["margin"] == {"all": 0.3}
+    assert json.loads((tmp_path / "r" / "business" / "business.json").read_text())["margin"] == {"all": 0.3}
 
 
 def test_a_fit_refuses_money_of_units_that_the_table_does_not_have(tmp_path: Path) -> None:

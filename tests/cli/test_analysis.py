@@ -1,6 +1,7 @@
 """`mixfleet budget`, `report` and `export` on a saved run."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -177,4 +178,4 @@ def test_money_is_kept_with_a_run_on_the_command_line(run: Run) -> None:
         assert "margin: {'all': 0.4}" in shown.output
         assert "customer_value: not said" in shown.output
     finally:
-        (run.path / "business.json").unlink(missing_ok=True)
+        shutil.rmtree(run.path / "business", ignore_errors=True)

@@ -27,7 +27,7 @@ from mixfleet.cli.main import app
 from mixfleet.config import Model
 from mixfleet.storage.atomic_files import TEMPORARY
 from mixfleet.storage.output_folder import read_output
-from tests.support.saved_run import made_up, saved_run
+from tests.support.saved_run import made_up, panel, saved_run
 
 CHANGES = {"os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.symlink"}
 """What Python's audit calls changes of the disk; besides there are files opened for writing and folders exchanged."""
@@ -75,6 +75,14 @@ def planned(folder: Path) -> tuple[Any, ...]:
     return plan.totals["weeks"], plan.cells.num_rows, plan.weekly.num_rows, sorted(plan.extra)
 
 
+def contents(path: Path) -> Any:
+    """The file's bytes; of a workbook or slides those of their parts, for they also hold the time of writing."""
+    if path.suffix in {".xlsx", ".pptx"}:
+        with zipfile.ZipFile(path) as file:
+            return {one.filename: one.CRC for one in file.infolist() if "docProps" not in one.filename}
+    return None if path.suffix == ".sha256" else path.read_bytes()
+
+
 def of_run(command: str, *options: str) -> tuple[str, ...]:
     return command, "{run}", *options
 
@@ -99,6 +107,27 @@ WRITERS = {
     ),
     "report": Writer(
         earlier=of_run("report"), later=of_run("report", "--margin", "0.4"), begins=FILE, target="r/report.html"
+    ),
+    "slides": Writer(
+        earlier=of_run("slides", "--exclude", "ok_warn"),
+        later=of_run("slides"),
+        begins=FILE,
+        target="r/slides.pptx",
+        read=contents,
+    ),
+    "business": Writer(
+        earlier=of_run("business", "--margin", "0.4"),
+        later=of_run("business", "--margin", "0.5", "--rate", "1"),
+        begins="mixfleet.storage.reader:output_folder",
+        target="r/business",
+        read=listed("business", whole=True),
+    ),
+    "compare": Writer(
+        earlier=("compare", "{root}/one/r", "{run}"),
+        later=("compare", "{root}/two/r", "{run}"),
+        begins=OUTPUTS,
+        target="r/changes",
+        read=listed("changes"),
     ),
     "forecast": Writer(
         earlier=of_run("forecast", "--weeks", "4"),
@@ -173,7 +202,7 @@ class Trials:
             except GoOn:
                 self._watch()
             made = real(*arguments, **keywords)
-            if self._writer.begins == OUTPUTS:
+            if self._writer.begins.endswith(":output_folder"):
                 return self._last(made)
             os._exit(0)
 
@@ -274,14 +303,6 @@ class Trials:
             shutil.copytree(source, target, ignore=ignored, dirs_exist_ok=True)
 
 
-def contents(path: Path) -> Any:
-    """The file's bytes; of a workbook those of its sheets, for it also holds the time when it was made."""
-    if path.suffix == ".xlsx":
-        with zipfile.ZipFile(path) as file:
-            return {one.filename: one.CRC for one in file.infolist() if "docProps" not in one.filename}
-    return None if path.suffix == ".sha256" else path.read_bytes()
-
-
 def invoke(root: Path, request: Sequence[str]) -> None:
     """A command in this process."""
     result = CliRunner().invoke(app, [part.format(run=root / "r", root=root) for part in request])
@@ -292,6 +313,8 @@ def work(root: Path, name: str, step: int, first: int) -> None:
     """Body of one writer's process."""
     root.mkdir(parents=True)
     saved_run(root, Model(window=4), draws=4)
+    saved_run(root / "one", Model(window=4), draws=4)
+    saved_run(root / "two", Model(window=4), draws=4, of=panel(statuses={("acme", "DE"): "ok"}))
     for plan, day in (("one", DAY), ("two", OTHER_DAY)):
         (root / f"{plan}.csv").write_text(f"brand,market,channel,date,spend\nacme,DE,search,{day},50\n")
     api.fit_units = made_up(2, 4)

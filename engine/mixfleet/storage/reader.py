@@ -17,12 +17,13 @@ from mixfleet.posterior.unit_result import TABLES
 from mixfleet.storage import atomic_files
 from mixfleet.storage.draws_reader import Archive, UnitDraws
 from mixfleet.storage.manifest import of_another_version, read_finished
+from mixfleet.storage.output_folder import output_folder, read_output
 from mixfleet.storage.run_folder import ARCHIVE, LATEST, SUMMARY
 
 __all__ = ["BUSINESS", "RunReader", "read_run"]
 
-BUSINESS = "business.json"
-"""File of the business settings that were changed after the fit."""
+BUSINESS = "business"
+"""Folder of the business settings that were changed after the fit; the file in it is tied to its digest."""
 
 
 def read_run(path: str | Path) -> "RunReader":
@@ -95,15 +96,17 @@ class RunReader:
         """What was said last of money and years: after the fit, or else by its settings.
 
         Raises:
-            RunError: The file of what was said after the fit cannot be read.
+            RunError: What was said after the fit cannot be read, or is not as it was written.
         """
-        file = self.path / BUSINESS
-        if not file.exists():
+        folder = self.path / BUSINESS
+        if not folder.exists():
             return self.spec.business
+        remedy = f"remove {folder} and repeat mixfleet business"
+        text = read_output(folder, BUSINESS, remedy).get(f"{BUSINESS}.json", b"")
         try:
-            return build(Business, json.loads(file.read_bytes()), key="business")
-        except (OSError, ValueError, RecursionError, ConfigError) as error:
-            raise RunError(f"{file} cannot be read: {error}; repeat mixfleet business, or remove it") from error
+            return build(Business, json.loads(text), key="business")
+        except (ValueError, RecursionError, ConfigError) as error:
+            raise RunError(f"{folder}/{BUSINESS}.json cannot be read: {error}; {remedy}") from error
 
     def keep_business(self, business: Business) -> None:
         """Leave in the run's folder what is said of money and years.
@@ -112,7 +115,8 @@ class RunReader:
             RunError: It cannot be written.
         """
         text = json.dumps(to_mapping(business), indent=1, ensure_ascii=True)
-        atomic_files.replace_bytes(self.path / BUSINESS, text.encode())
+        with output_folder(self.path / BUSINESS, BUSINESS) as outputs:
+            outputs.write(f"{BUSINESS}.json", text.encode())
 
     def labels(self) -> list[tuple[str, ...]]:
         """Key values of every unit, in the order of the status table and of the store of draws."""

@@ -7,7 +7,7 @@ summary/         one Parquet file per table (see `mixfleet.storage.summary_table
                  itself (`panel.parquet`)
 posterior.zarr/  draws (see `mixfleet.storage.draws_zarr`)
 posterior.sha256 the digest of each of their files
-business.json    what was said of money and years after the fit, if anything
+business/        what was said of money and years after the fit, if anything
 events.jsonl     what happened to the run, and when
 _SUCCESS         holds the digest of the manifest: only with it do the files count as a result
 _PARTIAL         the run was interrupted and can be resumed
