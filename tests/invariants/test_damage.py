@@ -1,19 +1,25 @@
 """A run folder is read as it was committed, or not at all: no damage passes silently or ends in a traceback."""
 
-import random
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from mixfleet import run as saved
 from mixfleet.budgeting.plan import Plan
 from mixfleet.config import Model
-from mixfleet.errors import RunError
+from mixfleet.errors import ConfigError, RunError
+from mixfleet.fitting import runner
+from mixfleet.fitting.runner import execute
 from mixfleet.storage.output_folder import read_output
 from mixfleet.storage.table_files import write_tables
+from tests.support import stub_engine
 from tests.support.saved_run import saved_run
 
 
@@ -31,55 +37,138 @@ def everything(path: Path) -> list[Any]:
     plan = Plan.read(run.path / "budget")
     found += [plan.totals, *(repr(table.to_pydict()) for table in (plan.cells, plan.weekly, *plan.extra.values()))]
     found.append(read_output(run.path / "forecast", "forecast", ""))
+    found.append(run.business)
     return found
 
 
-def delete(path: Path, _: Path, chance: random.Random) -> None:
-    path.unlink()
+@dataclass(frozen=True, kw_only=True)
+class Damage:
+    """What happens to one file, or to two that are swapped."""
+
+    kind: str
+    path: Path
+    other: Path
+    place: int
+    bit: int
+
+    def strike(self) -> None:
+        data = bytearray(self.path.read_bytes())
+        place = self.place % len(data)
+        if self.kind == "delete":
+            self.path.unlink()
+        elif self.kind == "flip":
+            data[place] ^= 1 << self.bit
+            self.path.write_bytes(data)
+        elif self.kind == "cut":
+            self.path.write_bytes(data[:place])
+        else:
+            self.path.write_bytes(self.other.read_bytes())
+            self.other.write_bytes(data)
 
 
-def flip(path: Path, _: Path, chance: random.Random) -> None:
-    data = bytearray(path.read_bytes())
-    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-    path.write_bytes(data)
+def damages(files: Iterable[Path]) -> st.SearchStrategy[Damage]:
+    paths = st.sampled_from(sorted(files))
+    return st.builds(
+        Damage,
+        kind=st.sampled_from(["delete", "flip", "cut", "swap"]),
+        path=paths,
+        other=paths,
+        place=st.integers(0, 2**24),
+        bit=st.integers(0, 7),
+    ).filter(lambda damage: damage.kind != "swap" or damage.path != damage.other)
 
 
-def truncate(path: Path, _: Path, chance: random.Random) -> None:
-    data = path.read_bytes()
-    path.write_bytes(data[: chance.randrange(len(data))])
+def examples(number: int) -> settings:
+    return settings(max_examples=number, deadline=None, phases=(Phase.explicit, Phase.generate, Phase.shrink))
 
 
-def swap(path: Path, other: Path, chance: random.Random) -> None:
-    one, two = path.read_bytes(), other.read_bytes()
-    path.write_bytes(two)
-    other.write_bytes(one)
+def files_of(folder: Path) -> dict[Path, bytes]:
+    """The bytes of every file that has any."""
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size}
 
 
-@pytest.mark.parametrize("damages", [120, pytest.param(500, marks=(pytest.mark.slow, pytest.mark.nightly))])
-def test_no_damage_passes_silently_or_ends_in_a_traceback(tmp_path: Path, damages: int) -> None:
-    run = saved_run(tmp_path, Model())
+def put_back(whole: Mapping[Path, bytes]) -> None:
+    for path, data in whole.items():
+        if not path.exists() or path.read_bytes() != data:
+            path.write_bytes(data)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with all that commands write into it and read again."""
+    root = tmp_path_factory.mktemp("finished")
+    run = saved_run(root, Model())
     run.budget(weeks=4, frontier=True).save(run.path / "budget")
     write_tables({"forecast": run.table("roi")}, run.path / "forecast", "csv", "parquet", name="forecast")
-    whole = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file() and path.stat().st_size}
-    expected = everything(tmp_path)
-    seed = random.SystemRandom().randrange(2**32)
-    chance = random.Random(seed)
-    kinds: list[Callable[[Path, Path, random.Random], None]] = [delete, flip, truncate, swap]
+    run.keep(margin={"all": 0.4})
+    return root
+
+
+def check_a_finished_run(folder: Path, number: int) -> None:
+    whole, expected = files_of(folder), everything(folder)
     said: list[str] = []
-    for number in range(damages):
-        path, damage = list(whole)[number % len(whole)], chance.choice(kinds)
-        other = chance.choice([one for one in whole if one != path])
-        damage(path, other, chance)
+
+    @examples(number)
+    @given(damage=damages(whole))
+    def strike(damage: Damage) -> None:
+        damage.strike()
         try:
-            assert everything(tmp_path) == expected, f"{damage.__name__} of {path}, seed {seed}"
+            assert everything(folder) == expected
         except RunError as error:
+            assert str(folder) in str(error)
             said.append(str(error))
-        path.write_bytes(whole[path])
-        other.write_bytes(whole[other])
+        finally:
+            put_back(whole)
+
+    strike()
     # Few files are not read: the log, the lock and the settings to be used again.
-    assert len(said) > 0.8 * damages
-    assert all(str(tmp_path) in text for text in said)
-    assert everything(run.path) == expected
+    assert len(said) > 0.8 * number
+    assert everything(folder) == expected
+
+
+def check_an_unfinished_run(folder: Path, number: int) -> None:
+    table, engine = stub_engine.fleet(stub_engine.brands(12)), stub_engine.engine()
+    undisturbed = execute(table, stub_engine.spec(folder / "whole"), engine)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(runner, "COMMIT_UNITS", 2)
+        execute(table, stub_engine.spec(folder / "part"), stub_engine.engine(stop_after=7))
+    whole = files_of(folder / "part")
+    assert len(whole) > 6
+
+    @examples(number)
+    @given(damage=damages(whole))
+    def strike(damage: Damage) -> None:
+        damage.strike()
+        try:
+            resumed = execute(table, stub_engine.spec(folder / "part"), engine)
+            assert resumed.manifest["result_sha256"] == undisturbed.manifest["result_sha256"]
+            assert stub_engine.tree_sha256(resumed.path) == stub_engine.tree_sha256(undisturbed.path)
+        except (RunError, ConfigError) as error:
+            assert str(folder) in str(error) or "run.id" in str(error)
+        finally:
+            shutil.rmtree(folder / "part")
+            for path in whole:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            put_back(whole)
+
+    strike()
+
+
+def test_no_damage_of_a_finished_run_passes_silently_or_ends_in_a_traceback(folder: Path) -> None:
+    check_a_finished_run(folder, 100)
+
+
+def test_an_unfinished_run_that_was_damaged_resumes_to_the_same_or_says_why_not(tmp_path: Path) -> None:
+    check_an_unfinished_run(tmp_path, 12)
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+@pytest.mark.parametrize("check", [check_a_finished_run, check_an_unfinished_run])
+def test_no_damage_passes_silently_many_times(
+    tmp_path_factory: pytest.TempPathFactory, folder: Path, check: Callable[[Path, int], None]
+) -> None:
+    check(folder if check is check_a_finished_run else tmp_path_factory.mktemp("unfinished"), 500)
 
 
 def test_a_missing_shard_is_said_with_its_remedy(tmp_path: Path) -> None:
