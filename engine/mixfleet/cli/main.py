@@ -31,6 +31,7 @@ from mixfleet.cli.console import INTERRUPTED, AsJson, Terminal, errors_shown
 from mixfleet.cli.hydra_compose import PRIMARY, Request, SweepPoint, compose_spec, groups, quoted, sweep_points
 from mixfleet.cli.init import init
 from mixfleet.cli.progress import showing
+from mixfleet.cli.prune import prune
 from mixfleet.cli.sweep import PointOutcome, comparison, plan, run_sweep, write_comparison
 from mixfleet.config import RunConfig, Spec
 from mixfleet.errors import ConfigError
@@ -187,7 +188,7 @@ def backtest(
         terminal.finish(answer, SOME_NOT_OK if any(_exit_code(run) for run in found.runs) else 0)
 
 
-for command in (init, budget, report, slides, export, forecast, counterfactual, compare, business):
+for command in (init, budget, report, slides, export, forecast, counterfactual, compare, business, prune):
     app.command()(command)
 
 

@@ -30,11 +30,9 @@ from mixfleet.posterior.structures.mixture import StructureFit, averaged_result,
 from mixfleet.posterior.structures.stacking import LeftOutScore, fleet_weights, known_together, stacked
 from mixfleet.posterior.unit_result import CERTIFIED, UnitResult
 from mixfleet.storage.reader import RunReader
+from mixfleet.storage.run_folder import STRUCTURES
 
-__all__ = ["STRUCTURES", "averaging"]
-
-STRUCTURES = ".structures"
-"""What the folder of the structures' runs has behind the run's name."""
+__all__ = ["averaging"]
 
 
 def structure_specs(spec: Spec, path: str) -> tuple[Spec, ...]:

@@ -42,6 +42,26 @@ def hold_lock(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process holds the folder's lock. Leaves no file behind.
+
+    Raises:
+        RunError: The lock file cannot be read.
+    """
+    with naming_disk_errors(folder / LOCK_FILE, 0):
+        try:
+            descriptor = os.open(folder / LOCK_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+    return False
+
+
 def _sign(path: Path, descriptor: int) -> None:
     owner = {
         "pid": os.getpid(),

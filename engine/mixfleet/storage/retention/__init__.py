@@ -1,0 +1,1 @@
+"""How long finished and abandoned runs are kept."""
