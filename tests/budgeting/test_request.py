@@ -26,6 +26,8 @@ def test_keywords_and_options_are_the_fields() -> None:
         ({"change": math.inf}, "budget.change: must be a finite number"),
         ({"total": math.nan}, "budget.total: must be a finite number"),
         ({"rates": {"all": 1e300}}, "budget.rates: all: 1e\\+300 is no exchange rate"),
+        ({"margin": 0.4}, "budget.margin: outcome knows no margin: maximise profit, or give none"),
+        ({"maximise": "profit"}, "budget.margin: profit is earned at a margin: give one, such as 0.4, or keep one"),
     ],
 )
 def test_numbers_that_nobody_means_are_refused(asked_for: dict[str, Any], message: str) -> None:

@@ -47,6 +47,17 @@ def test_a_plan_is_printed_and_saved(run: Run, tmp_path: Path) -> None:
     assert pyarrow.csv.read_csv(tmp_path / "plan.csv").num_rows == saved.cells.num_rows
 
 
+def test_where_no_spend_may_move_or_all_is_at_a_limit_no_last_money_is_priced(run: Run, tmp_path: Path) -> None:
+    still = call("budget", run.path, "--change", 0, "--weeks", 6, "--out", tmp_path / "still")
+    said = still.output.replace("\n", " ")
+    assert "There is nothing to plan: the limits let no spend move over the next 6 weeks." in said
+    today = answer(call("budget", run.path, "--weeks", 6, "--out", tmp_path / "today", "--json"))["spend_today"]
+    most = call("budget", run.path, "--weeks", 6, "--total", 1.3 * today, "--out", tmp_path / "most")
+    said = most.output.replace("\n", " ")
+    assert "Over the next 6 weeks spend" in said
+    assert "The plan's last" not in said
+
+
 def test_every_wish_can_be_made_on_the_command_line(run: Run, tmp_path: Path) -> None:
     options = {
         "--weeks": 6,

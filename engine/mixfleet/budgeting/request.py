@@ -160,8 +160,11 @@ class BudgetRequest:
                 raise ConfigError(f"must be one of {', '.join(get_args(known))}", key=f"budget.{name}")
         if self.level > 1 or self.spread < 0:
             raise ConfigError("level is a share in (0, 1], spread zero or more", key="budget")
-        if (self.maximise == "profit") != (self.margin is not None):
-            raise ConfigError("profit needs a margin, and a margin is about profit", key="budget.margin")
+        if self.maximise == "profit" and self.margin is None:
+            message = "profit is earned at a margin: give one, such as 0.4, or keep one with mixfleet business"
+            raise ConfigError(message, key="budget.margin")
+        if self.maximise != "profit" and self.margin is not None:
+            raise ConfigError(f"{self.maximise} knows no margin: maximise profit, or give none", key="budget.margin")
         if self.aim != "mean" and goals and self.target is not None:
             raise ConfigError(f"{self.target} is about the mean", key="budget.aim")
         if self.aim != "mean" and self.maximise == "profit" and self.total is None:

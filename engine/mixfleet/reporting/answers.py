@@ -84,6 +84,11 @@ class Sentence:
 def plan_answer(plan: Plan, terms: Terms) -> Iterator[Sentence]:
     """What a plan moves, what that brings, and what its last money returns."""
     totals, gain = plan.totals, plan.totals["gain"]
+    cells = [row for row in plan.cells.to_pylist() if row["binding"] not in KEPT]
+    if cells and all(np.isclose(row["lowest"], row["highest"], rtol=1e-9, atol=0.0) for row in cells):
+        fixed = f"the limits let no spend move over the next {counted(totals['weeks'], 'week')}"
+        yield Sentence(topic="next", text=f"There is nothing to plan: {fixed}.")
+        return
     same = abs(totals["spend_plan"] - totals["spend_today"]) <= SMALL * max(totals["spend_today"], 1e-300)
     today, after = (money(totals[name], terms.currency) for name in ("spend_today", "spend_plan"))
     total = f"{today}, as today" if same else f"{after} instead of {today}"
@@ -97,7 +102,9 @@ def plan_answer(plan: Plan, terms: Terms) -> Iterator[Sentence]:
         f"{span(gain['q05'], gain['q95'])}; {chance}{sure})."
     )
     prices = totals["prices"]
-    if len(prices) == 1 and totals["maximise"] == "outcome" and np.isfinite(prices[0]):
+    # Where every spend is at a limit, none says what the last money returns.
+    between = any(row["binding"] == "" for row in cells)
+    if between and len(prices) == 1 and totals["maximise"] == "outcome" and np.isfinite(prices[0]):
         text += f" The plan's last {terms.one} returns {terms.returned(prices[0])}."
     yield Sentence(topic="next", text=text)
 
