@@ -236,14 +236,16 @@ class Insight:
 
         `expected` is the sum of the components, `kpi` the same with the noise of the weeks. Without a plan nothing is
         spent, and the past's media carry over. `held` names the controls and unpaid channels that stay at their mean,
-        and `beyond` those that go far outside what the fit has seen, of which its priors tell.
+        `beyond` those that go far outside what the fit has seen, of which its priors tell, and `unplanned` the channels
+        that were paid for of late and the periods that the plan has no row of.
         """
         future = forecast.look_further(self.fleet, plan, controls, weeks)
         windows = self._windows(period, [unit.dates[-future.fleet.ahead :] for unit in future.fleet.units])
         parts = components(self.fleet.spec.model, self.fleet.spec.data)
         kinds = ["channel"] * len(self.fleet.channels) + self._kinds(parts) + ["total"] * 2
         axes = {"period": windows.names, "component": (*self.fleet.channels, *parts, "expected", "kpi")}
-        long_table, said = LongTable(), {name: "; ".join(getattr(future, name)) for name in ("held", "beyond")}
+        words = ("held", "beyond", "unplanned")
+        long_table, said = LongTable(), {name: "; ".join(getattr(future, name)) for name in words}
         for head, values in replace(self, fleet=future.fleet)._walked(by, windows, forecast.outcomes, chance=True):
             columns = {"kind": np.array(kinds), **values}
             long_table.add({**head, **said}, axes, columns, where=values["weeks"] > 0)

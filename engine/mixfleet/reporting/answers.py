@@ -172,6 +172,7 @@ def forecast_answer(
         f"{own['excluded']} of {own['units'] + own['excluded']} units are left out, as their numbers cannot be used"
         if own["excluded"]
         else "",
+        f"taken to spend nothing, as the plan has no row of it: {own['unplanned']}" if own["unplanned"] else "",
         f"held at their mean, as nobody said what they will be: {own['held']}" if own["held"] else "",
         f"far outside what the fit has seen: {own['beyond']}" if own["beyond"] else "",
     ]
@@ -213,6 +214,7 @@ def _year_before(fleet: Fleet, days: Sequence[str]) -> tuple[float, int]:
     first, last = (np.datetime64(day, "D") - YEAR for day in days)
     for unit, ok in zip(fleet.units, fleet.included, strict=True):
         inside = (unit.dates >= first) & (unit.dates <= last)
-        if ok and inside.any() and np.all(np.isfinite(unit.kpi[inside])) and unit.dates[0] <= first:
+        whole = unit.dates[0] <= first and last <= unit.dates[-1]
+        if ok and inside.any() and np.all(np.isfinite(unit.kpi[inside])) and whole:
             found, known = found + float(unit.kpi[inside].sum()), known + 1
     return found, known

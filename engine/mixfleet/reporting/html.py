@@ -416,7 +416,7 @@ def _forecast(table: pa.Table, insight: Insight) -> dict[str, Any]:
             name,
             {"name": " / ".join(name) or "whole fleet", "status": row.get("status"), "period": [], "kpi": []}
             | {"excluded": row.get("excluded", 0), "held": row["held"], "components": {}}
-            | {"beyond": row.get("beyond", "")},
+            | {"beyond": row.get("beyond", ""), "unplanned": row.get("unplanned", "")},
         )
         if row["component"] == "kpi":
             one["period"].append(row["period"])

@@ -105,6 +105,18 @@ def test_what_goes_where_nothing_was_seen_is_named(run: Run, plan: pd.DataFrame,
     assert "search: " in words
 
 
+def test_what_the_plan_has_no_row_of_is_named(run: Run, plan: pd.DataFrame) -> None:
+    assert set(run.insight.forecast(plan).unplanned) == {""}
+    assert set(run.insight.forecast(weeks=WEEKS).unplanned) == {""}
+    assert set(run.insight.forecast(plan.assign(spend=0.0)).unplanned) == {""}
+    units = len(run.fleet().units)
+    some = plan[(plan.channel == "search") & (plan.market == UNIT[1])]
+    others = units - some.groupby(["brand", "market"]).ngroups
+    assert set(run.insight.forecast(some).unplanned) == {f"tv ({units} units); search ({others} units)"}
+    (words,) = set(run.insight.forecast(plan, weeks=WEEKS + 3).unplanned)
+    assert words == f"3 of {WEEKS + 3} periods"
+
+
 def test_without_a_plan_the_past_still_carries_over(run: Run) -> None:
     table = own(run.insight.forecast(weeks=WEEKS, period="week")).set_index(["component", "period"])["mean"]
     tv = table["tv"].to_numpy()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from mixfleet.analysis.aggregate import Totals
 from mixfleet.analysis.posterior_draws import Fleet
@@ -40,6 +40,9 @@ class Future:
     """Controls and unpaid channels that nobody said anything about, held at their mean in one unit or more."""
     beyond: tuple[str, ...]
     """Controls and channels far outside what the fit has seen in one unit or more, and what that means."""
+    unplanned: tuple[str, ...]
+    """Channels that were paid for of late and of which the plan has no row, in how many units; and how many periods it
+    has no row of. They are taken to get nothing."""
 
 
 def look_further(fleet: Fleet, plan: Any = None, controls: Any = None, weeks: int | None = None) -> Future:
@@ -60,9 +63,9 @@ def look_further(fleet: Fleet, plan: Any = None, controls: Any = None, weeks: in
     spends = None if plan is None else read_rows(fleet, plan, ("channel", "spend"), "forecast.plan")
     given = None if controls is None else read_rows(fleet, controls, columns, "forecast.controls")
     week = None if spends is None else _weeks_ahead(fleet, spends, "forecast.plan")
-    far = WEEKS if week is None or not len(week) else int(week.max())
-    ahead = far if weeks is None else weeks
-    if not ahead > 0 or (far > ahead and spends is not None):
+    last = WEEKS if week is None or not len(week) else int(week.max())
+    ahead = last if weeks is None else weeks
+    if not ahead > 0 or (last > ahead and spends is not None):
         raise ConfigError(f"must be above zero and reach to the end of the plan, is {ahead}", key="forecast.weeks")
     if ahead > MOST_AHEAD:
         raise ConfigError(f"must be at most {MOST_AHEAD:,}, is {ahead:,}", key="forecast.weeks")
@@ -73,7 +76,7 @@ def look_further(fleet: Fleet, plan: Any = None, controls: Any = None, weeks: in
             "fit with a larger `ahead` of its term",
             key="forecast.weeks",
         )
-    spend = _spend(fleet, spends, week, ahead)
+    spend, planned = _spend(fleet, spends, week, ahead)
     linear, known = _controls(fleet, given, ahead)
     units = tuple(
         _longer(unit, spend[place], np.where(known[place], linear[place], fleet.scales[place].usual_controls))
@@ -83,8 +86,12 @@ def look_further(fleet: Fleet, plan: Any = None, controls: Any = None, weeks: in
         units = tuple(_of_the_plan(fleet, unit, spends, place) for place, unit in enumerate(units))
     unpaid = [name for i, name in enumerate(fleet.channels) if any(_unpaid(unit)[i] for unit in fleet.units)]
     held = [name for i, name in enumerate(columns) if not known[..., i].all()]
-    far = _beyond(fleet, units, columns)
-    return Future(fleet=replace(fleet, units=units, ahead=ahead), held=(*held, *unpaid), beyond=far)
+    return Future(
+        fleet=replace(fleet, units=units, ahead=ahead),
+        held=(*held, *unpaid),
+        beyond=_beyond(fleet, units, columns),
+        unplanned=() if spends is None else _unplanned(fleet, planned),
+    )
 
 
 def outcomes(account: Totals) -> dict[str, Any]:
@@ -107,7 +114,16 @@ def _beyond(fleet: Fleet, longer: tuple[Unit, ...], columns: tuple[str, ...]) ->
         for name, words in found.items():
             text = f"{name}: {words if words.startswith('nothing') else 'far beyond what was seen'}"
             units[text] = units.get(text, 0) + 1
-    return tuple(f"{text} ({count} unit{'s' * (count > 1)})" for text, count in sorted(units.items()))
+    return tuple(f"{text} ({counted(count, 'unit')})" for text, count in sorted(units.items()))
+
+
+def _unplanned(fleet: Fleet, planned: Bool[np.ndarray, "unit week channel"]) -> tuple[str, ...]:
+    """Words on what the plan leaves out."""
+    paid = np.array([np.nansum(unit.spend[-WEEKS:], axis=0) > 0 for unit in fleet.units])
+    missing = np.sum(paid & ~planned.any(axis=1), axis=0)
+    found = [f"{name} ({counted(int(n), 'unit')})" for name, n in zip(fleet.channels, missing, strict=True) if n]
+    bare = np.sum(~planned.any(axis=(0, 2)))
+    return (*found, f"{bare} of {counted(planned.shape[1], 'period')}") if bare else tuple(found)
 
 
 def _of_the_plan(fleet: Fleet, unit: Unit, rows: Rows, place: int) -> Unit:
@@ -147,11 +163,12 @@ def _weeks_ahead(fleet: Fleet, rows: Rows, key: str) -> Int[np.ndarray, " row"]:
 
 def _spend(
     fleet: Fleet, rows: Rows | None, weeks: np.ndarray | None, ahead: int
-) -> Float[np.ndarray, "unit week channel"]:
+) -> tuple[Float[np.ndarray, "unit week channel"], Bool[np.ndarray, "unit week channel"]]:
+    """Spend, and where a row says it."""
     spend = np.zeros((len(fleet.units), ahead, len(fleet.channels)))
-    if rows is None or weeks is None:
-        return spend
     given = np.zeros(spend.shape, bool)
+    if rows is None or weeks is None:
+        return spend, given
     for row, place, week, name, amount in zip(
         rows.where, rows.place, weeks, rows.columns["channel"], rows.columns["spend"], strict=True
     ):
@@ -168,7 +185,7 @@ def _spend(
             raise ConfigError(message, key="forecast.plan")
         given[place, week - 1, channel] = True
         spend[place, week - 1, channel] = amount
-    return spend
+    return spend, given
 
 
 def _controls(fleet: Fleet, rows: Rows | None, ahead: int) -> tuple[np.ndarray, np.ndarray]:

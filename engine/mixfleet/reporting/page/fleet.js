@@ -174,6 +174,7 @@ function forecast() {
       bad(one) ? node("p", { class: "bad" }, "Do not use the numbers of this unit.") : null,
       one.excluded ? node("p", { class: "bad" }, plural(one.excluded, "unit is", "units are") + " left out, as their numbers cannot be used.") : null,
       one.beyond ? node("p", { class: "quiet" }, "Far outside what the fit has seen: " + one.beyond + ".") : null,
+      one.unplanned ? node("p", { class: "bad" }, "Taken to spend nothing, as the plan has no row of it: " + one.unplanned + ".") : null,
       one.held ? node("p", { class: "quiet" }, "Held at their mean, as nobody said what they will be: " + one.held + ".") : null,
       table(["component", fleet.kpi + ", all periods#", "share#"], Object.entries(one.components).map(([name, value]) => [name, number(value), percent(total ? value / total : null)]))].filter(Boolean));
   }
