@@ -42,6 +42,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "forecast": ("forecast", "a/r", "--plan", "a/r/budget/plan_by_week.csv"),
     "counterfactual": ("counterfactual", "a/r", "--plan", "past.csv"),
     "compare": ("compare", "b/r", "a/r"),
+    "slides": ("slides", "a/r"),
+    "business": ("business", "a/r", "--margin", "0.4"),
 }
 
 

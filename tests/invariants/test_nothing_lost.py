@@ -79,7 +79,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path, programs: Path, enviro
         *(f"compute.cache_dir={programs}", f"run.root={tmp_path}", "run.id=r"),
     ]
     programs.chmod(0o700)
-    command = [sys.executable, "-c", "from mixfleet.cli.main import main; main()", "fit", *settings]
+    command = [sys.executable, "-c", "from mixfleet.cli.entry import main; main()", "fit", *settings]
     child = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     folder = tmp_path / "r"
     give_up = time.monotonic() + 120

@@ -84,7 +84,7 @@ def test_the_quick_start_runs(tmp_path: Path) -> None:
             for line, call in zip(lines, calls, strict=True):
                 call += SMALL if line[1] == "fit" else []
         for call in calls:
-            run = [*call[:1], "-c", "from mixfleet.cli.main import main; main()", *call[3:]] if "-m" in call else call
+            run = [*call[:1], "-c", "from mixfleet.cli.entry import main; main()", *call[3:]] if "-m" in call else call
             done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=550)
             assert done.returncode == 0, (call, done.stdout, done.stderr)
     assert (tmp_path / "runs" / "first" / "report.html").is_file()

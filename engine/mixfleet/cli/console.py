@@ -1,6 +1,7 @@
 """Where commands write, how they end, and what their options have in common."""
 
 import json
+import os
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,16 +14,17 @@ import typer
 from rich.console import Console
 
 from mixfleet.cli import printing
+from mixfleet.cli.entry import INTERRUPTED
 from mixfleet.errors import MixfleetError, TableError
 
 if TYPE_CHECKING:
     from mixfleet.data.frames import FrameKind
     from mixfleet.run import Run
 
-__all__ = ["INTERRUPTED", "AsJson", "Exclude", "Include", "RunPath", "Terminal", "errors_shown", "open_run"]
+__all__ = ["AsJson", "Exclude", "Include", "RunPath", "Terminal", "errors_shown", "open_run"]
 
-UNEXPECTED, INTERRUPTED = 4, 130
-"""Exit codes."""
+UNEXPECTED = 4
+"""Exit code of an error that nobody foresaw."""
 
 FORESEEN = (MixfleetError, KeyboardInterrupt, SystemExit, typer.Exit, typer.Abort, typer.BadParameter)
 
@@ -44,6 +46,17 @@ def open_run(
     return mixfleet.open(path, frame=frame, include=include or (), exclude=exclude or ())
 
 
+class _LastingConsole(Console):
+    """A console whose reader may go away: what is shown is lost then, and the command goes on to its own end."""
+
+    def on_broken_pipe(self) -> None:
+        """Writes to nowhere from now on; a night's fit does not end with the terminal that it was started from."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+        os.close(nowhere)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Terminal:
     """Where a command writes: results to stdout, progress to stderr, and with --json only JSON to stdout."""
@@ -56,13 +69,14 @@ class Terminal:
     def of(as_json: bool) -> "Terminal":
         """With `as_json`, what people read goes to stderr as well."""
         # Users' names are printed as they are, :a: and the like too.
-        err = Console(stderr=True, emoji=False)
-        return Terminal(as_json=as_json, out=err if as_json else Console(emoji=False), err=err)
+        err = _LastingConsole(stderr=True, emoji=False)
+        return Terminal(as_json=as_json, out=err if as_json else _LastingConsole(emoji=False), err=err)
 
     def finish(self, answer: Mapping[str, Any], code: int) -> None:
         """Writes the JSON line, where it is asked for, and ends the command."""
         if self.as_json:
-            typer.echo(json.dumps({**answer, "exit_code": code}, default=str))
+            line = json.dumps({**answer, "exit_code": code}, default=str)
+            _LastingConsole().print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
         raise typer.Exit(code)
 
 

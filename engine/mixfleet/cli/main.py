@@ -27,7 +27,8 @@ from mixfleet import runtime
 from mixfleet.cli import printing
 from mixfleet.cli.analysis import business, compare, counterfactual, export, forecast, report, slides
 from mixfleet.cli.budget import budget
-from mixfleet.cli.console import INTERRUPTED, AsJson, Terminal, errors_shown
+from mixfleet.cli.console import AsJson, Terminal, errors_shown
+from mixfleet.cli.entry import INTERRUPTED
 from mixfleet.cli.hydra_compose import PRIMARY, Request, SweepPoint, compose_spec, groups, quoted, sweep_points
 from mixfleet.cli.init import init
 from mixfleet.cli.progress import showing
@@ -204,11 +205,6 @@ def doctor(as_json: AsJson = False) -> None:
         diagnosis = diagnose()
         printing.print_diagnosis(terminal.out, asdict(diagnosis))
         terminal.finish({"command": "doctor", **asdict(diagnosis)}, 0)
-
-
-def main() -> None:
-    """Entry point of the `mixfleet` command."""
-    app()
 
 
 def _request(context: typer.Context, multirun: bool, config_dir: Path | None, config_name: str) -> Request:

@@ -164,7 +164,7 @@ WORKERS, DRIVERS = 5, 2
 @pytest.mark.nightly
 def test_killed_workers_and_drivers_change_nothing(tmp_path: Path) -> None:
     """200 units: five workers are killed by SIGKILL while they fit, the driver twice; the last session ends."""
-    driver = "import sys; sys.path[:0] = sys.argv.pop(1).split(); from mixfleet.cli.main import main; main()"
+    driver = "import sys; sys.path[:0] = sys.argv.pop(1).split(); from mixfleet.cli.entry import main; main()"
     sources = f"{ROOT / 'engine'} {ROOT / 'kernels'}"
     own = [f"run.root={tmp_path}", f"compute.cache_dir={tmp_path}"]
     on_workers = ["compute.executor=ray", "compute.ray.units=10", "run.id=ray"]
