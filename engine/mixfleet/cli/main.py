@@ -36,6 +36,7 @@ from mixfleet.cli.prune import prune
 from mixfleet.cli.sweep import PointOutcome, comparison, plan, run_sweep, write_comparison
 from mixfleet.config import RunConfig, Spec
 from mixfleet.errors import ConfigError
+from mixfleet.fitting.event_log import STDERR
 from mixfleet.posterior.unit_result import certified
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ def _run_id(run: RunConfig) -> str:
 
 def _fit(terminal: Terminal, spec: Spec) -> "Run":
     runtime.prepare(spec.compute)
-    with showing(terminal.err) as show:
+    with showing(terminal.err, quiet=spec.run.log == STDERR) as show:
         return mixfleet.fit(None, spec, on_event=show)
 
 
@@ -259,7 +260,7 @@ def _fit_sweep(terminal: Terminal, points: tuple[SweepPoint, ...]) -> None:
 def _fit_shard(terminal: Terminal, spec: Spec) -> None:
     runtime.prepare(spec.compute)
     start = time.monotonic()
-    with _resumable(terminal, spec.run), showing(terminal.err) as show:
+    with _resumable(terminal, spec.run), showing(terminal.err, quiet=spec.run.log == STDERR) as show:
         path = mixfleet.fit_shard(None, spec, on_event=show)
     remedy = f"when all are done: mixfleet collect {Path(spec.run.root) / str(spec.run.id)}"
     terminal.out.print(f"shard {spec.compute.shard} is in {path}; {remedy}", markup=False, soft_wrap=True)

@@ -18,8 +18,11 @@ Show = Callable[[Progress], None]
 
 
 @contextmanager
-def showing(console: Console) -> Iterator[Show]:
-    """A function that shows events on `console`, as long as the block lasts."""
+def showing(console: Console, *, quiet: bool = False) -> Iterator[Show]:
+    """A function that shows events on `console`, as long as the block lasts; `quiet`, one that shows none."""
+    if quiet:
+        yield _nothing
+        return
     if not console.is_terminal:
         yield _Lines(console)
         return
@@ -35,6 +38,10 @@ def showing(console: Console) -> Iterator[Show]:
             bar.update(task, description=event.phase, completed=event.done, total=event.total, words=in_words(event))
 
         yield show
+
+
+def _nothing(event: Progress) -> None:
+    del event
 
 
 class _Lines:

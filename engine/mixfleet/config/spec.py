@@ -176,6 +176,14 @@ class RunConfig:
     lineage: str | None = None
     """File for an OpenLineage event, replaced when the fit ends: which data were read, which folder was written."""
 
+    log: str | None = None
+    """File to append a line of JSON to for each event (a unit saved, the run interrupted or finished), or `stderr`:
+    names, statuses and times, no data."""
+
+    tracking: Literal["mlflow"] | None = None
+    """Where a finished run is told too: settings, metrics, tables and report as one run of the server that
+    `MLFLOW_TRACKING_URI` names (extra `mlflow`). A server that cannot be reached is a warning."""
+
     def __post_init__(self) -> None:
         schema.settle(self, key="run")
         if self.id is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", self.id):

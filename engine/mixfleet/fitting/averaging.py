@@ -43,7 +43,7 @@ def structure_specs(spec: Spec, path: str) -> tuple[Spec, ...]:
             spec,
             model=model,
             output=replace(spec.output, draws=draws),
-            run=replace(spec.run, root=f"{path}{STRUCTURES}", id=name.replace(", ", "-")),
+            run=replace(spec.run, root=f"{path}{STRUCTURES}", id=name.replace(", ", "-"), tracking=None),
         )
         for model, name in zip(spec.model.alternatives, spec.model.structure_names, strict=True)
     )

@@ -16,7 +16,7 @@ from mixfleet.posterior.unit_result import certified
 from mixfleet.storage.atomic_files import replace_bytes
 from mixfleet.storage.reader import RunReader
 
-__all__ = ["lineage", "metrics", "write"]
+__all__ = ["gauges", "lineage", "metrics", "run_uuid", "write"]
 
 PRODUCER = "https://pypi.org/project/mixfleet"
 EVENT = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
@@ -34,15 +34,14 @@ def write(run: RunReader, *, metrics_to: str | None, lineage_to: str | None) -> 
             replace_bytes(Path(path).expanduser(), said(run).encode())
 
 
-def metrics(run: RunReader) -> str:
-    """Gauges of a finished run: units by status, share certified, worst diagnostics, seconds, and when."""
+def gauges(run: RunReader) -> list[tuple[str, str, dict[str, str], float | None]]:
+    """What is measured of a finished run: name, meaning, labels, and value where there is one."""
     status, counts = run.table("status").to_pylist(), run.manifest["counts"]
-    gauges: list[tuple[str, str, dict[str, str], float | None]] = [
-        ("units", "Units by status.", {"status": name}, count) for name, count in counts.items()
-    ]
+    by_status = [("units", "Units by status.", {"status": name}, count) for name, count in counts.items()]
     share = sum(count for name, count in counts.items() if certified(name)) / max(1, len(status))
     finished = datetime.fromisoformat(run.manifest["timings"]["finished"]).timestamp()
-    gauges += [
+    return [
+        *by_status,
         ("certified_share", "Share of units that passed every gate.", {}, share),
         ("rhat_max", "Largest R-hat of a certified unit.", {}, _extreme(status, "rhat_max", max)),
         ("ess_min", "Fewest effective draws of a certified unit.", {}, _extreme(status, "ess_bulk_min", min)),
@@ -50,8 +49,12 @@ def metrics(run: RunReader) -> str:
         ("finished_timestamp_seconds", "When the fit ended.", {}, finished),
         ("info", "Which run and version.", {"run": run.path.name, "version": run.manifest["versions"]["mixfleet"]}, 1),
     ]
+
+
+def metrics(run: RunReader) -> str:
+    """The gauges of a finished run: units by status, share certified, worst diagnostics, seconds, and when."""
     lines, told = [], set()
-    for name, meaning, labels, value in gauges:
+    for name, meaning, labels, value in gauges(run):
         if value is None:
             continue
         if name not in told:
@@ -60,6 +63,11 @@ def metrics(run: RunReader) -> str:
         inner = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
         lines.append(f"mixfleet_{name}{{{inner}}} {value!r}" if inner else f"mixfleet_{name} {value!r}")
     return "\n".join(lines) + "\n"
+
+
+def run_uuid(run: RunReader) -> str:
+    """Which run this is, to whoever watches several: the same each time that it is told."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{run.path.absolute()}#{run.manifest['created']}"))
 
 
 def lineage(run: RunReader) -> str:
@@ -77,7 +85,7 @@ def lineage(run: RunReader) -> str:
         "producer": PRODUCER,
         "schemaURL": EVENT,
         "run": {
-            "runId": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{run.path.absolute()}#{manifest['created']}")),
+            "runId": run_uuid(run),
             "facets": {"mixfleet_result": facet},
         },
         "job": {"namespace": "mixfleet", "name": "fit"},

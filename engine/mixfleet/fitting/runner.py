@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +14,8 @@ from mixfleet import run as saved
 from mixfleet.config import Business, Spec
 from mixfleet.data.frames import FrameKind
 from mixfleet.data.panel import Panel, unit_id
-from mixfleet.fitting import monitoring
+from mixfleet.fitting import monitoring, tracking
+from mixfleet.fitting.event_log import EventLog
 from mixfleet.fitting.executors.executor import Executor
 from mixfleet.fitting.executors.shards import shard_of, sharded
 from mixfleet.fitting.progress import OnEvent, Progress
@@ -53,20 +55,30 @@ def execute(
         from mixfleet.fitting.executors.carry import Base
 
         panel = Base(read_run(spec.run.base)).frozen(panel, spec)
-    with open_run_folder(panel, spec, devices=devices) as folder:
+    if spec.run.tracking is not None:
+        tracking.require()
+    with (
+        open_run_folder(panel, spec, devices=devices) as folder,
+        EventLog(spec.run.log, panel.keys, run=folder.path.name) as log,
+    ):
         if not folder.finished:
             if spec.model.structures:
                 executor = _averaging(panel, executor, devices, folder)
             elif spec.run.base is not None:
                 executor = _carrying(spec.run.base, panel, spec, executor, folder)
-            _fill(panel, spec, executor, folder, on_event)
+            _fill(panel, spec, executor, folder, log, on_event)
         folder.finish()
         reader = read_run(folder.path)
         if spec.business not in (Business(), reader.business):
             reader.keep_business(spec.business)
         if spec.run.metrics is not None or spec.run.lineage is not None:
             monitoring.write(reader, metrics_to=spec.run.metrics, lineage_to=spec.run.lineage)
-        return saved.open(folder.path, frame=frame)
+        log.finished(counts=reader.manifest["counts"], result_sha256=reader.manifest["result_sha256"])
+        run = saved.open(folder.path, frame=frame)
+        if spec.run.tracking is not None and (trouble := tracking.track(run)):
+            log("not tracked", level="warning", error=trouble)
+            warnings.warn(f"MLflow was not told of run {folder.path.name}: {trouble}", UserWarning, stacklevel=2)
+        return run
 
 
 def execute_shard(
@@ -83,11 +95,15 @@ def execute_shard(
     """
     assert spec.compute.shard is not None
     units = shard_of(panel, spec, *map(int, spec.compute.shard.split("/")))
-    with open_shard_folder(panel, spec, devices=devices) as folder:
+    with (
+        open_shard_folder(panel, spec, devices=devices) as folder,
+        EventLog(spec.run.log, panel.keys, run=str(spec.run.id), shard=spec.compute.shard) as log,
+    ):
         if not folder.finished:
             own = replace(panel, rejected=(), units=tuple(u for u in panel.units if unit_id(u.labels) in units))
-            _fill(own, spec, sharded(executor, panel), folder, on_event)
+            _fill(own, spec, sharded(executor, panel), folder, log, on_event)
         folder.finish()
+        log.finished()
         return folder.path
 
 
@@ -115,10 +131,14 @@ def _carrying(path: str, panel: Panel, spec: Spec, executor: Executor, folder: R
     return carrying(base, same, executor)
 
 
-def _fill(panel: Panel, spec: Spec, executor: Executor, store: ResultStore, on_event: OnEvent | None) -> None:
+def _fill(
+    panel: Panel, spec: Spec, executor: Executor, store: ResultStore, log: EventLog, on_event: OnEvent | None
+) -> None:
     """Commits every unit of the panel that the store lacks, and leaves it resumable where it is interrupted."""
     with _interruptible() as interruption:
-        buffer = _Buffer(store, interruption)
+        done = len(store.units)
+        log("resumed" if done else "started", units=len(panel.units) + len(panel.rejected), done=done)
+        buffer = _Buffer(store, log, interruption)
         try:
             try:
                 _fit_rest(panel, spec, executor, store, buffer, on_event)
@@ -161,8 +181,8 @@ def _fit_rest(
 class _Buffer:
     """Finished units that are not saved yet."""
 
-    def __init__(self, store: ResultStore, interruption: "_Interruption") -> None:
-        self._store, self._interruption = store, interruption
+    def __init__(self, store: ResultStore, log: EventLog, interruption: "_Interruption") -> None:
+        self._store, self._log, self._interruption = store, log, interruption
         self._results: list[UnitResult] = []
         self._saved_at = time.monotonic()
 
@@ -177,6 +197,8 @@ class _Buffer:
         if self._results:
             with self._interruption.held():
                 self._store.commit(self._results)
+                for result in self._results:
+                    self._log.unit(result)
                 self._results.clear()
         self._saved_at = time.monotonic()
 
