@@ -37,7 +37,7 @@ from mixfleet.fitting.runner import execute, execute_shard
 from mixfleet.models import baseline
 from mixfleet.run import Run, open
 from mixfleet.simulation import fleet as simulate
-from mixfleet.storage.run_folder import CONFIG
+from mixfleet.storage.manifest import CONFIG
 from mixfleet.storage.summary_tables import write_table
 
 if TYPE_CHECKING:
@@ -96,12 +96,12 @@ def fit_shard(
     """The part `compute.shard` of a fleet fitted, for `collect` to put together with the others.
 
     Every shard is given the whole table, for what a unit's model is may depend on all rows. Shards may be fitted at
-    the same time, on any number of machines of one kind that see the folder `run.root`.
+    the same time, on any number of machines of one kind that see the folder, or the object store, `run.root`.
 
     Args and errors as for `fit`.
 
     Returns:
-        The shard's folder, `run.root/<run.id>.shards/<i>-of-<n>`.
+        The shard's folder, `run.root/<run.id>.shards/<i>-of-<n>`; in an object store the local one that stands for it.
     """
     settings = read_settings(spec, groups)
     if settings.compute.shard is None:
@@ -117,7 +117,7 @@ def collect(path: str | Path, table: TableSource | None = None, *, experiments: 
     """The finished run of all shards of a fleet: to the byte the one that a single process would have made.
 
     Args:
-        path: Folder of the run to be, `run.root/run.id` of its shards.
+        path: Folder, or address in an object store, of the run to be, `run.root/run.id` of its shards.
         table: As it was given to `fit_shard`; read again by default.
         experiments: As they were given to `fit_shard`.
 
@@ -125,7 +125,7 @@ def collect(path: str | Path, table: TableSource | None = None, *, experiments: 
         TableError: The table cannot be read any more.
         RunError: A shard is missing, unfinished, damaged or was made from something else, or the run folder is in use.
     """
-    folders = shard_folders(Path(path))
+    folders = shard_folders(path)
     settings = read_settings(presets.read_settings(folders[0] / CONFIG), {})
     settings = replace(settings, compute=replace(settings.compute, shard=None))
     return _executed(table, settings, collected(folders), experiments, None)
@@ -253,7 +253,7 @@ def budget(run: Run | str | Path, **request: Unpack["BudgetOptions"]) -> "Plan":
     """The plan for the coming weeks that brings most, on the draws of a finished run.
 
     Args:
-        run: The run, or its folder.
+        run: The run, or its folder or address.
         **request: What to ask for; see `mixfleet.budgeting.request.BudgetRequest`.
 
     Raises:

@@ -21,6 +21,7 @@ from mixfleet.posterior.unit_series import SUMMARY_DRAWS
 from mixfleet.storage import atomic_files
 from mixfleet.storage.draws_reader import UnitDraws
 from mixfleet.storage.reader import RunReader, read_run
+from mixfleet.storage.remote.remote_run import RemoteRun
 from mixfleet.storage.table_files import read_table, write_tables
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def open(
     """A finished run.
 
     Args:
-        path: A run folder, or a folder of runs for the one finished last.
+        path: A run folder, or a folder of runs for the one finished last; or either's address, such as `s3://bucket/runs`.
         frame: Library of the tables it returns.
         include: Statuses whose units enter totals and plans beside the certified ones: `misfit`.
         exclude: Certified statuses whose units do not, such as `ok_warn`.
@@ -51,9 +52,8 @@ def open(
         ConfigError: A status that cannot be included, or is not among the certified ones.
         RunError: There is no finished run, or its files are damaged.
     """
-    reader = read_run(path)
-    summed = summed_statuses(include, exclude)
-    return Run(path=reader.path, manifest=reader.manifest, frame=frame, summed=summed)
+    reader, summed = read_run(path), summed_statuses(include, exclude)
+    return Run(path=reader.path, manifest=reader.manifest, frame=frame, summed=summed, stored=reader.stored)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,17 +66,24 @@ class Run:
     frame: FrameKind = "pandas"
     summed: frozenset[str] = CERTIFIED
     """Statuses of the units that enter totals and plans."""
+    stored: RemoteRun | None = None
+    """Where the run lies in an object store; `path` is then the local folder that stands for it."""
 
     def __repr__(self) -> str:
         """Counts by status."""
-        counts = ", ".join(f"{count} {status}" for status, count in self.counts.items())
-        return f"<mixfleet run {self.path}: {counted(self.manifest['units'], 'unit')}, {counts or 'none'}>"
+        counts = ", ".join(f"{count} {status}" for status, count in self.counts.items()) or "none"
+        return f"<mixfleet run {self.place}: {counted(self.manifest['units'], 'unit')}, {counts}>"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: where it is, how many units can be used, and what to ask next."""
         from mixfleet.reporting.notebook import run_html
 
-        return run_html(str(self.path), self.manifest, self.counts)
+        return run_html(self.place, self.manifest, self.counts)
+
+    @property
+    def place(self) -> str:
+        """What opens it again: its folder, or its address in an object store."""
+        return self._reader.place
 
     @property
     def counts(self) -> dict[str, int]:
@@ -113,8 +120,7 @@ class Run:
             ConfigError: A setting is wrong, names a unit that the run does not have, or says nothing about one.
             RunError: They cannot be written.
         """
-        kept = build(Business, {**to_mapping(self.business), **business}, key="business")
-        labels = self._reader.labels()
+        kept, labels = build(Business, {**to_mapping(self.business), **business}, key="business"), self._reader.labels()
         Economics.of(kept).per_kpi(self._reader.keys, labels)
         unit_rates(kept.rates, self._reader.keys, labels, key="business.rates")
         self._reader.keep_business(kept)
@@ -176,8 +182,8 @@ class Run:
         # Starts jax, in which response curves are evaluated; tables are read without it.
         from mixfleet.analysis.insight import Insight
 
-        fleet, kept = self.fleet(), Economics.of(self.business)
-        insight = Insight(fleet=fleet, tables=self.table, frame=self.frame)
+        kept = Economics.of(self.business)
+        insight = Insight(fleet=self.fleet(), tables=self.table, frame=self.frame)
         return insight.valued(**{name: getattr(kept, name) for name in ("margin", "customer_value", "retention")})
 
     @property
@@ -235,7 +241,7 @@ class Run:
         from mixfleet.reporting.summary import evidence, summarise
 
         insight = replace(self.insight.valued(**economics), frame="pyarrow")
-        return summarise(insight, evidence(insight, self.table), self.manifest, plan, str(self.path))
+        return summarise(insight, evidence(insight, self.table), self.manifest, plan, self.place)
 
     def report(
         self,
@@ -248,10 +254,9 @@ class Run:
         """Write the report, one HTML file that needs no network; by default `report.html` in the run's folder.
 
         It holds the plan that `mixfleet budget` left in the run's folder, or else one with the usual limits, of profit
-        where a margin is given and in the currency of `rates` (as in a budget) where these are; where a plan from
-        before rests on others the page says so. It also holds the forecast that `mixfleet forecast` left there; what
-        changed since an earlier run, `since` or else the one that units were taken over from (`run.base`); and
-        profit, LTV:CAC and payback where `economics` has a margin or a customer's value, see `Insight.valued`.
+        with a margin and in the currency of `rates` (as in a budget); the forecast that `mixfleet forecast` left there;
+        what changed since an earlier run, `since` or else `run.base`; and profit, LTV:CAC and payback where `economics`
+        has a margin or a customer's value, see `Insight.valued`. A plan from before that rests on others says so.
 
         Raises:
             ConfigError: A number of `economics` is no money or no share, or not every unit has one.
@@ -286,7 +291,7 @@ class Run:
 
         insight = replace(self.insight, frame="pyarrow")
         plan = self._plan(insight, self.business.rates)
-        path = Path(out) if out is not None else self.path / "slides.pptx"
+        path = self.path / "slides.pptx" if out is None else Path(out)
         atomic_files.make_folder(path.parent)
         atomic_files.replace_bytes(path, compose_slides(insight, self.summary(plan), plan))
         return path
@@ -310,7 +315,7 @@ class Run:
         """What changed since an earlier run of the fleet: units, ROI, and why, as a sum of links.
 
         Args:
-            earlier: The run, or its folder.
+            earlier: The run, or its folder or address.
             threshold: Posterior standard deviations that a change of ROI must exceed to be an alert.
 
         Raises:
@@ -320,9 +325,9 @@ class Run:
         from mixfleet.analysis.comparison import compared
 
         other = earlier if isinstance(earlier, Run) else open(earlier)
-        if other._reader.keys != self._reader.keys:
-            raise ConfigError(f"{other.path} has other key columns: {', '.join(other._reader.keys)}", key="compare")
         readers = (other._reader, self._reader)
+        if readers[0].keys != readers[1].keys:
+            raise ConfigError(f"{other.place} has other key columns: {', '.join(other._reader.keys)}", key="compare")
         kept = all(reader.keeps_draws and reader.keeps_panel for reader in readers)
         before, after = ({name: reader.table(name) for name in ("status", "roi", "params")} for reader in readers)
         fleets = (read_fleet(readers[0], SUMMARY_DRAWS), read_fleet(readers[1], SUMMARY_DRAWS)) if kept else None
@@ -330,9 +335,10 @@ class Run:
 
     def _changes(self, since: "Run | str | Path | None" = None) -> "Comparison | None":
         """What changed since a run, or else the one that units were taken over from, where that is still there."""
-        base = self.manifest.get("base")
-        if since is not None or base is None:
-            return None if since is None else self.compare(since)
+        if since is not None:
+            return self.compare(since)
+        if (base := self.manifest.get("base")) is None:
+            return None
         try:
             earlier = open(base["run"])
         except RunError:
@@ -349,8 +355,7 @@ class Run:
     ) -> list[Path]:
         """Write every table of `insight` to files; `kind` is csv, parquet or xlsx, `economics` as in `Insight.valued`.
 
-        The plan is among them, as in `report`, and the forecast that `mixfleet forecast` left in the run's folder. A
-        workbook begins with a cover, the `summary`, the plan and the returns.
+        Plan and forecast are among them, as in `report`. A workbook begins with cover, `summary`, plan and returns.
 
         Raises:
             ConfigError: Unknown kind, Excel is asked for without openpyxl, or a number of `economics` is wrong.
@@ -394,12 +399,12 @@ class Run:
         Raises:
             RunError: No such unit.
         """
-        position = self._reader.position(labels)
-        return SavedUnit(run=self, position=position, status_row=self.table("status").slice(position, 1).to_pylist()[0])
+        row = self._reader.position(labels)
+        return SavedUnit(run=self, position=row, status_row=self.table("status").slice(row, 1).to_pylist()[0])
 
     @functools.cached_property
     def _reader(self) -> RunReader:
-        return RunReader(self.path, self.manifest)
+        return RunReader(self.path, self.manifest, self.stored)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -458,7 +463,7 @@ class SavedUnit:
 
         attributes = {**self.labels, "status": self.status, "reason": self.reason}
         groups = {"/": xr.Dataset(attrs=attributes)}
-        if self.run._reader.keeps_draws:
+        if self.run.keeps_draws:
             unit = self.draws()
             posterior = {name: unit.draws[name] for name in unit.draws if name != "lp"}
             if posterior:

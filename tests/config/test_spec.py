@@ -142,6 +142,8 @@ def test_lists_and_mappings_are_taken_from_python_too() -> None:
         ("pooling.types.paid", "tv", "must be a list of channels"),
         ("run.id", "../up", "letters, digits"),
         ("run.id", "", "letters, digits"),
+        ("run.root", "s3://key:secret@bucket/runs", "no password"),
+        ("run.base", "s3://bucket/runs?token=secret", "no password"),
         ("run.root", None, "text"),
     ],
 )

@@ -188,6 +188,7 @@ def test_each_origin_is_a_run_and_none_is_fitted_twice(fits: Fits, tmp_path: Pat
         ({}, {"data": {"holdout": 4}}, "data.holdout: is what each origin sets"),
         ({}, {"output": {"draws": "summary"}}, "output.draws: must be thin or full"),
         ({}, {"run": {"id": None}}, "run.id: name the folder"),
+        ({}, {"run": {"root": "s3://bucket/runs", "id": "b"}}, "run.root: backtests are kept in a folder"),
         ({}, {"dates": {}}, "dates: unknown group"),
     ],
 )

@@ -1,10 +1,14 @@
+import json
+import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mixfleet.data.panel import unit_id
 from mixfleet.errors import RunError
-from mixfleet.storage.journal import Parts
+from mixfleet.storage.journal import JOURNAL, Parts, read_line
 from tests.support.stub_engine import brands, unit_result
 
 
@@ -92,3 +96,25 @@ def test_a_planted_pickle_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "journal.jsonl").write_bytes(pickle)
     assert Parts(tmp_path).units == frozenset()
     assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record.update(part="../../out.part"),
+        lambda record: record.update(part=None),
+        lambda record: record.update(size="many"),
+        lambda record: record.update(units=["a"]),
+        lambda record: record["units"].update(a=[0, -1]),
+        lambda record: record["units"].update(a=[0, "1", 2, "3"]),
+        lambda record: record.pop("sha256"),
+    ],
+)
+def test_a_line_that_no_run_has_written_is_none(tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    filled(tmp_path / "parts")
+    line = (tmp_path / "parts" / JOURNAL).read_bytes().splitlines()[0]
+    record = read_line(line)
+    assert record is not None
+    change(record)
+    text = json.dumps(record).encode()
+    assert read_line(b"%08x %d %b\n" % (zlib.crc32(text), len(text), text)) is None

@@ -197,7 +197,7 @@ def read_fleet(reader: RunReader, draws: int, *, summed: frozenset[str] = CERTIF
     """
     archive, keys = reader.archive, reader.keys
     if not reader.keeps_panel:
-        raise RunError(f"run {reader.path} did not keep its table, an older mixfleet made it; fit again")
+        raise RunError(f"run {reader.place} did not keep its table, an older mixfleet made it; fit again")
     spec, panel, status = reader.spec, reader.table("panel"), reader.table("status")
     tests = read_experiments(reader.table("tests"), keys) if reader.keeps_tests else {}
     known = {unit.labels: replace(unit, experiments=tests.get(unit.labels, ())) for unit in read_units(panel, keys)}

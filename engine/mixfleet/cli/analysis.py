@@ -178,7 +178,7 @@ def forecast(
             insight.fleet, total, (days[0], days[-1]), Terms.of(opened.manifest), planned=plan is not None
         )
         lines = [one.text for one in said]
-        printing.print_answer(terminal.out, lines, f"mixfleet report {opened.path}")
+        printing.print_answer(terminal.out, lines, f"mixfleet report {opened.place}")
         printing.print_path(terminal.out, "forecast", path)
         terminal.finish({"command": "forecast", "summary": lines, "forecast": str(path)}, 0)
 
@@ -204,7 +204,7 @@ def counterfactual(
         total = opened.insight.counterfactual(plan, by=())
         lines = [one.text for one in counterfactual_answer(total.to_pylist(), Terms.of(opened.manifest))]
         printing.print_path(terminal.out, "counterfactual", path)
-        printing.print_answer(terminal.out, lines, f"mixfleet budget {opened.path}")
+        printing.print_answer(terminal.out, lines, f"mixfleet budget {opened.place}")
         terminal.finish({"command": "counterfactual", "summary": lines, "counterfactual": str(path)}, 0)
 
 

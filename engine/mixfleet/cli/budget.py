@@ -156,7 +156,7 @@ def budget(
 
         lines = [one.text for one in plan_answer(plan, Terms.of(opened.manifest))]
         weekly = next(path for path in files if path.name == "plan_by_week.csv")
-        printing.print_answer(terminal.out, lines, f"mixfleet forecast {opened.path} --plan {weekly}")
+        printing.print_answer(terminal.out, lines, f"mixfleet forecast {opened.place} --plan {weekly}")
         answer = {"summary": lines, "files": [str(path) for path in files]}
         terminal.finish({"command": "budget", **plan.totals, **answer}, 0)
 

@@ -34,7 +34,9 @@ FRAMES = 6
 AsJson = Annotated[bool, typer.Option("--json", help="Last line of the output is one JSON object.")]
 Include = Annotated[list[str] | None, typer.Option(help="Status that enters totals too: misfit.")]
 Exclude = Annotated[list[str] | None, typer.Option(help="Status that enters no total: ok_warn.")]
-RunPath = Annotated[Path, typer.Argument(help="A run folder, or a folder of runs for the one finished last.")]
+RunPath = Annotated[
+    Path, typer.Argument(help="A run folder, or a folder of runs for the one finished last; or an address, s3://...")
+]
 
 
 def open_run(

@@ -38,6 +38,8 @@ from mixfleet.config import RunConfig, Spec
 from mixfleet.errors import ConfigError
 from mixfleet.fitting.event_log import STDERR
 from mixfleet.posterior.unit_result import certified
+from mixfleet.storage.remote.address import within
+from mixfleet.storage.run_folder import SHARDS
 
 if TYPE_CHECKING:
     from mixfleet.run import Run
@@ -66,7 +68,9 @@ ConfigName = Annotated[str, typer.Option("--config-name", "-cn", help="Primary c
 FailUnder = Annotated[
     float, typer.Option("--fail-under", min=0.0, max=1.0, help="Exit code 1 only below this share of certified units.")
 ]
-RunToBe = Annotated[Path, typer.Argument(help="The run folder to be, as run.root and run.id of its shards say.")]
+RunToBe = Annotated[
+    Path, typer.Argument(help="The run folder, or address, to be, as run.root and run.id of its shards say.")
+]
 
 
 @app.command(context_settings=_OVERRIDES, epilog=_groups_help())
@@ -261,11 +265,13 @@ def _fit_shard(terminal: Terminal, spec: Spec) -> None:
     runtime.prepare(spec.compute)
     start = time.monotonic()
     with _resumable(terminal, spec.run), showing(terminal.err, quiet=spec.run.log == STDERR) as show:
-        path = mixfleet.fit_shard(None, spec, on_event=show)
-    remedy = f"when all are done: mixfleet collect {Path(spec.run.root) / str(spec.run.id)}"
-    terminal.out.print(f"shard {spec.compute.shard} is in {path}; {remedy}", markup=False, soft_wrap=True)
+        mixfleet.fit_shard(None, spec, on_event=show)
+    run = within(spec.run.root, str(spec.run.id))
+    folder = within(f"{run}{SHARDS}", str(spec.compute.shard).replace("/", "-of-"))
+    remedy = f"when all are done: mixfleet collect {run}"
+    terminal.out.print(f"shard {spec.compute.shard} is in {folder}; {remedy}", markup=False, soft_wrap=True)
     seconds = round(time.monotonic() - start, 3)
-    terminal.finish({"command": "fit", "shard": spec.compute.shard, "folder": str(path), "seconds": seconds}, 0)
+    terminal.finish({"command": "fit", "shard": spec.compute.shard, "folder": folder, "seconds": seconds}, 0)
 
 
 def _finish_run(terminal: Terminal, run: "Run", seconds: float, command: str, fail_under: float) -> None:
@@ -292,7 +298,7 @@ def _answer(run: "Run", seconds: float) -> dict[str, Any]:
     ok = sum(count for status, count in statuses.items() if certified(status))
     units = sum(statuses.values())
     return {
-        "run": str(run.path),
+        "run": run.place,
         "units": units,
         "ok": ok,
         "not_ok": units - ok,

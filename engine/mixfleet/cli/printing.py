@@ -51,7 +51,7 @@ def print_run(console: Console, run: "Run", *, seconds: float) -> None:
     for gate in run.manifest.get("loosened", ()):
         _line(console, f"certified by a loosened gate: {gate}")
     _print_experiments(console, run)
-    _line(console, f"run: {run.path}")
+    _line(console, f"run: {run.place}")
 
 
 def print_answer(console: Console, lines: Iterable[str], command: str) -> None:

@@ -17,6 +17,7 @@ from mixfleet.config import RunConfig, Spec
 from mixfleet.errors import ConfigError, MixfleetError
 from mixfleet.posterior.unit_result import certified
 from mixfleet.storage import atomic_files
+from mixfleet.storage.remote.address import Address
 
 if TYPE_CHECKING:
     from mixfleet.run import Run
@@ -76,6 +77,8 @@ def plan(points: Sequence[SweepPoint], name: Callable[[RunConfig], str]) -> Swee
     if not usable:
         raise composed[0] if isinstance(composed[0], ConfigError) else ConfigError("no points", key="")
     base = usable[0].run
+    if Address.of(base.root) is not None:
+        raise ConfigError("sweeps are kept in a folder of this machine", key="run.root")
     folder = Path(base.root) / name(base)
     specs = tuple(
         _placed(spec, folder, number) if isinstance(spec, Spec) else spec for number, spec in enumerate(composed)
@@ -137,7 +140,7 @@ def comparison(outcomes: Sequence[PointOutcome]) -> pa.Table:
         if outcome.run is not None and first is not None and first.run is not None:
             holdout = outcome.run.table("fit")
             row |= {
-                "run": str(outcome.run.path),
+                "run": outcome.run.place,
                 "units": outcome.run.manifest["units"],
                 "certified": outcome.run.ok_share,
                 **next(scored),

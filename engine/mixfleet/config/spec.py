@@ -153,13 +153,15 @@ class RunConfig:
     """Where the run folder goes: `root/id`."""
 
     root: str = "runs"
+    """A folder, or an address in an object store such as `s3://bucket/runs`: parts are put there as they are committed,
+    and a fit goes on on any machine. Keys come from the environment (`AWS_*`, `GOOGLE_*`, `AZURE_*`)."""
 
     id: Annotated[str | None, Reads(read_label)] = None
     """Name of the folder; unset: date and time. An existing one of the same configuration is resumed."""
 
     base: str | None = None
-    """A finished run, or a folder of runs for the one finished last: units whose data and settings are the same there
-    are taken from it, to the byte as they would be fitted again."""
+    """A finished run, or a folder of runs for the one finished last, or the address of either in an object store: units
+    whose data and settings are the same there are taken from it, to the byte as they would be fitted again."""
 
     reuse: Literal["unchanged", "reweighted"] = "unchanged"
     """What is taken from `base`: units that are the same, or also draws of units of which a few weeks came or were
@@ -186,6 +188,12 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         schema.settle(self, key="run")
+        for name, place in (("root", self.root), ("base", self.base or "")):
+            # The manifest keeps them.
+            if "://" in place and {"@", "?"} & set(place):
+                raise ConfigError(
+                    "an address holds no password and no question: keys are environment variables", key=f"run.{name}"
+                )
         if self.id is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", self.id):
             raise ConfigError(f"must be letters, digits, '.', '_' or '-', is {self.id!r}", key="run.id")
 

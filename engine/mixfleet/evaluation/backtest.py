@@ -18,6 +18,7 @@ from mixfleet.evaluation.forecast_scores import score_forecasts
 from mixfleet.fitting.progress import OnEvent
 from mixfleet.posterior.unit_result import CERTIFIED
 from mixfleet.run import Run
+from mixfleet.storage.remote.address import Address
 from mixfleet.storage.table_files import write_tables
 
 __all__ = ["Backtest", "backtest"]
@@ -107,6 +108,8 @@ def _refuse(settings: Spec, **numbers: int) -> None:
     for name, number in numbers.items():
         if number < 1:
             raise ConfigError(f"must be 1 or more, is {number}", key=name)
+    if Address.of(settings.run.root) is not None:
+        raise ConfigError("backtests are kept in a folder of this machine", key="run.root")
     if settings.run.id is None:
         raise ConfigError("name the folder of the origins' runs, such as run.id=backtest", key="run.id")
     if settings.data.holdout is not None:

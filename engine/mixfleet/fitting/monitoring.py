@@ -67,12 +67,22 @@ def metrics(run: RunReader) -> str:
 
 def run_uuid(run: RunReader) -> str:
     """Which run this is, to whoever watches several: the same each time that it is told."""
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{run.path.absolute()}#{run.manifest['created']}"))
+    place = run.path.absolute() if run.stored is None else run.place
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{place}#{run.manifest['created']}"))
+
+
+def _place(run: RunReader) -> tuple[str, str]:
+    """Namespace and name of the run as OpenLineage has them of datasets: of a store the bucket, and the place in it."""
+    if run.stored is None:
+        return "file", str(run.path.absolute())
+    *bucket, name = run.place.split("/", 3)
+    return "/".join(bucket), name
 
 
 def lineage(run: RunReader) -> str:
     """The event that a run is complete: which data it read, and the folder that it wrote."""
     manifest = run.manifest
+    namespace, name = _place(run)
     data = manifest["config"]["data"]
     source = {"namespace": "file", "name": str(Path(data["path"]).absolute())} if data["path"] else None
     named = source or {"namespace": "mixfleet", "name": data["source"]}
@@ -90,7 +100,7 @@ def lineage(run: RunReader) -> str:
         },
         "job": {"namespace": "mixfleet", "name": "fit"},
         "inputs": [{**named, "facets": {"version": version}}],
-        "outputs": [{"namespace": "file", "name": str(run.path.absolute()), "facets": {}}],
+        "outputs": [{"namespace": namespace, "name": name, "facets": {}}],
     }
     return json.dumps(event, indent=1) + "\n"
 

@@ -68,13 +68,13 @@ def execute(
                 executor = _carrying(spec.run.base, panel, spec, executor, folder)
             _fill(panel, spec, executor, folder, log, on_event)
         folder.finish()
-        reader = read_run(folder.path)
+        reader = read_run(folder.place)
         if spec.business not in (Business(), reader.business):
             reader.keep_business(spec.business)
         if spec.run.metrics is not None or spec.run.lineage is not None:
             monitoring.write(reader, metrics_to=spec.run.metrics, lineage_to=spec.run.lineage)
         log.finished(counts=reader.manifest["counts"], result_sha256=reader.manifest["result_sha256"])
-        run = saved.open(folder.path, frame=frame)
+        run = saved.open(folder.place, frame=frame)
         if spec.run.tracking is not None and (trouble := tracking.track(run)):
             log("not tracked", level="warning", error=trouble)
             warnings.warn(f"MLflow was not told of run {folder.path.name}: {trouble}", UserWarning, stacklevel=2)
@@ -111,9 +111,9 @@ def _averaging(panel: Panel, executor: Executor, devices: tuple[str, ...], folde
     from mixfleet.fitting.averaging import averaging  # few fits average structures
 
     def fit_run(spec: Spec, on_event: OnEvent | None) -> RunReader:
-        return read_run(execute(panel, spec, executor, devices=devices, on_event=on_event).path)
+        return read_run(execute(panel, spec, executor, devices=devices, on_event=on_event).place)
 
-    return averaging(str(folder.path), fit_run)
+    return averaging(folder.place, fit_run)
 
 
 def _carrying(path: str, panel: Panel, spec: Spec, executor: Executor, folder: RunFolder) -> Executor:
@@ -122,7 +122,7 @@ def _carrying(path: str, panel: Panel, spec: Spec, executor: Executor, folder: R
     base = Base(read_run(path))
     same = base.same(panel, spec)
     sha256 = base.reader.manifest["result_sha256"]
-    folder.note("base", {"run": str(base.reader.path), "result_sha256": sha256, "carried": len(same)})
+    folder.note("base", {"run": base.reader.place, "result_sha256": sha256, "carried": len(same)})
     folder.carried = base.digests(same)
     if spec.run.reuse == "reweighted":
         from mixfleet.fitting.executors.reweighting import reweighting

@@ -73,7 +73,7 @@ def track(run: Run) -> str | None:
 
 
 def _tell(client: Any, run: Run) -> None:
-    reader = read_run(run.path)
+    reader = read_run(run.place)
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "mixfleet")
     known = client.get_experiment_by_name(name)
     experiment = client.create_experiment(name) if known is None else known.experiment_id

@@ -3,7 +3,7 @@
 import functools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,15 +50,23 @@ class Archive:
             writes.
     """
 
-    def __init__(self, folder: Path, files: Mapping[str, Mapping[str, Any]], units: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        files: Mapping[str, Mapping[str, Any]],
+        units: int,
+        *,
+        fetch: Callable[[Mapping[str, str]], None] = lambda _: None,
+    ) -> None:
         """Open the store; nothing is read yet.
 
         Args:
             folder: The store.
             files: The manifest's digests by file name.
             units: Units of the run.
+            fetch: Sees that files are there, digest by name in the run's folder, before they are read.
         """
-        self._folder = folder
+        self._folder, self._fetch_files = folder, fetch
         self._entries = files
         self._units = units
         self._opened: dict[str, tuple[range, zarr.Array]] = {}
@@ -94,9 +102,9 @@ class Archive:
         with self._blaming():
             chains, lengths = (self._whole(name)[units] for name in ("n_chains", "n_draws"))
             found, labels = {}, {}
-            for name in variables:
-                if name not in self._arrays:
-                    continue
+            known = [name for name in variables if name in self._arrays]
+            self._fetch(f"{name}/{key}" for name in known for key in self._keys(name, _shards(units)))
+            for name in known:
                 stored = self._rows(name, units)
                 found[name] = [
                     evenly_spaced(own[:count, :length], draws)
@@ -118,6 +126,7 @@ class Archive:
         """Digest of every file of the store. What is not among them is not read, whatever lies in the folder."""
         if DIGESTS in self._entries:
             path = self._folder.parent / DIGESTS
+            self._fetch_files({DIGESTS: self._entries[DIGESTS]["sha256"]})
             lines = atomic_files.read_checked(path, self._entries[DIGESTS]["sha256"]).decode().splitlines()
             return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
         # Runs of earlier versions have one digest for all files together.
@@ -127,6 +136,10 @@ class Archive:
             raise RunError(f"{self._folder} is damaged: files were changed; fit again with another run.id")
         return digests
 
+    def _fetch(self, names: Iterable[str]) -> None:
+        own = {name: self._digests[name] for name in names if name in self._digests}
+        self._fetch_files({f"{self._folder.name}/{name}": digest for name, digest in own.items()})
+
     def _file(self, name: str) -> Buffer:
         return cpu.Buffer.from_bytes(atomic_files.read_checked(self._folder / name, self._digests[name]))
 
@@ -134,6 +147,7 @@ class Archive:
     def _arrays(self) -> dict[str, zarr.Array]:
         """The arrays by name; zarr sees their metadata and no file."""
         names = [name.removesuffix("/zarr.json") for name in self._digests if name.endswith("/zarr.json")]
+        self._fetch(f"{name}/zarr.json" for name in names)
         arrays = {}
         for name in names:
             metadata = self._file(f"{name}/zarr.json")
@@ -143,6 +157,8 @@ class Archive:
 
     def _filled(self, name: str, keys: Iterable[str]) -> zarr.Array:
         """An array whose store holds the chunks `keys`; zarr takes a chunk that is not there for all fill value."""
+        keys = list(keys)
+        self._fetch(f"{name}/{key}" for key in keys)
         files: dict[str, Buffer] = {
             key: self._file(f"{name}/{key}") for key in keys if f"{name}/{key}" in self._digests
         }
@@ -155,16 +171,17 @@ class Archive:
         """A variable's draws of some units [unit, chain, draw, ...]."""
         if name not in self._arrays:
             raise RunError(f"{self._folder} has no draws of {name!r}; fit again with another run.id")
-        array = self._arrays[name]
-        shards = range(units.start // SHARD_UNITS, (units.stop - 1) // SHARD_UNITS + 1)
+        shards = _shards(units)
         opened = self._opened.get(name)
         if opened is None or opened[0] != shards:
-            keys = [".".join(["c", str(shard), *["0"] * (array.ndim - 1)]) for shard in shards]
-            opened = shards, self._filled(name, keys)
+            opened = shards, self._filled(name, self._keys(name, shards))
         # One shard only: a walk over blocks reads each once.
         if len(shards) == 1:
             self._opened[name] = opened
         return np.asarray(opened[1][units])
+
+    def _keys(self, name: str, shards: range) -> list[str]:
+        return [".".join(["c", str(shard), *["0"] * (self._arrays[name].ndim - 1)]) for shard in shards]
 
     def _whole(self, name: str) -> np.ndarray:
         """A coordinate, which is one chunk."""
@@ -177,6 +194,10 @@ class Archive:
     @functools.cached_property
     def _coordinates(self) -> dict[str, np.ndarray]:
         return {}
+
+
+def _shards(units: slice) -> range:
+    return range(units.start // SHARD_UNITS, (units.stop - 1) // SHARD_UNITS + 1)
 
 
 def _refuse_foreign(metadata: Any, units: int) -> None:

@@ -24,6 +24,8 @@ from mixfleet.storage.result_bytes import decode, digest, encode
 JOURNAL = "journal.jsonl"
 _MAGIC = b"MIXFLEETPART1\n"
 _PART_NAME = re.compile(r"\d{5,}-[0-9a-f]{16}\.part")
+_PLACE = (int, int, int, str)
+"""Types of an entry's offset, length, checksum and digest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +68,11 @@ class Parts:
         """Digest of the committed result of a unit, by unit id."""
         return self._entries[unit].digest
 
-    def add(self, results: Iterable[UnitResult]) -> None:
+    def add(self, results: Iterable[UnitResult]) -> tuple[str, bytes] | None:
         """Commit results as one part.
+
+        Returns:
+            The part's name and its line of the journal; None where there were no results.
 
         Raises:
             RunError: The disk is full or failed; what was committed before stays committed.
@@ -79,7 +84,7 @@ class Parts:
             entries[unit_id(result.labels)] = (len(body), len(record), zlib.crc32(record), digest(result))
             body += record
         if not entries:
-            return
+            return None
         checksum = hashlib.sha256(body).hexdigest()
         name = f"{self._count:05d}-{checksum[:16]}.part"
         atomic_files.publish_bytes(self.folder / name, bytes(body))
@@ -88,6 +93,7 @@ class Parts:
         self._size += len(line)
         self._count += 1
         self._take(name, entries)
+        return name, line
 
     def read(self, units: Iterable[str]) -> Iterator[UnitResult]:
         """Results of committed units in the order given, by unit id.
@@ -122,7 +128,7 @@ class Parts:
         kept = bytearray()
         broken = False
         for line in lines[:-1] if torn else lines:
-            record = _read_line(line)
+            record = read_line(line)
             if record is None:
                 broken = True
                 continue
@@ -171,12 +177,18 @@ def _journal_line(record: dict) -> bytes:
     return b"%08x %d %b\n" % (zlib.crc32(text), len(text), text)
 
 
-def _read_line(line: bytes) -> dict | None:
-    """The record of a journal line, None if the line is damaged."""
+def read_line(line: bytes) -> dict | None:
+    """The record of a journal line, None if the line is damaged or none that `Parts.add` can have written."""
     head, _, rest = line.rstrip(b"\n").partition(b" ")
     length, _, text = rest.partition(b" ")
     if head != b"%08x" % zlib.crc32(text) or length != b"%d" % len(text):
         return None
-    record = json.loads(text)
-    # The name becomes a path, so it is held to the form that `Parts.add` gives.
-    return record if _PART_NAME.fullmatch(record["part"]) else None
+    try:
+        record = json.loads(text)
+        places = [tuple(map(type, place)) for place in record["units"].values()]
+        size, sha256 = record["size"], record["sha256"]
+        # The name becomes a path, so it is held to the form that `Parts.add` gives.
+        sound = _PART_NAME.fullmatch(record["part"]) and isinstance(size, int) and isinstance(sha256, str)
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return None
+    return record if sound and all(place == _PLACE for place in places) else None

@@ -1,4 +1,4 @@
-"""Manifest: what a run was made of, and the markers that say whether its folder can be trusted."""
+"""Manifest: what a run was made of; names of the files of its folder, and the markers that say whether to trust it."""
 
 import hashlib
 import json
@@ -25,6 +25,14 @@ MANIFEST = "manifest.json"
 NO_MANIFEST = "is no run folder: it has no manifest.json"
 SUCCESS = "_SUCCESS"
 PARTIAL = "_PARTIAL"
+DONE = "_DONE"
+ARCHIVE = "posterior.zarr"
+SUMMARY = "summary"
+PARTS = "parts"
+CONFIG = "config.yaml"
+EVENTS = "events.jsonl"
+LATEST = "latest.json"
+"""File beside the run folders that names the run finished last."""
 
 _PACKAGES = ("numpy", "jax", "jaxlib", "numpyro", "pyarrow", "zarr")
 

@@ -16,9 +16,10 @@ from mixfleet.errors import ConfigError, RunError
 from mixfleet.posterior.unit_result import TABLES
 from mixfleet.storage import atomic_files
 from mixfleet.storage.draws_reader import Archive, UnitDraws
-from mixfleet.storage.manifest import of_another_version, read_finished
+from mixfleet.storage.manifest import ARCHIVE, LATEST, SUMMARY, of_another_version, read_finished
 from mixfleet.storage.output_folder import output_folder, read_output
-from mixfleet.storage.run_folder import ARCHIVE, LATEST, SUMMARY
+from mixfleet.storage.remote.address import Address
+from mixfleet.storage.remote.remote_run import RemoteRun, open_remote
 
 __all__ = ["BUSINESS", "RunReader", "read_run"]
 
@@ -30,11 +31,15 @@ def read_run(path: str | Path) -> "RunReader":
     """The reader of a finished run.
 
     Args:
-        path: A run folder, or a folder of runs for the one finished last.
+        path: A run folder, or a folder of runs for the one finished last; or the address of either in an object store.
 
     Raises:
-        RunError: There is no finished run, or its manifest is damaged.
+        ConfigError: An address is none of a store that runs can lie in.
+        RunError: There is no finished run, or its manifest is damaged; or the store cannot be reached.
     """
+    if (address := Address.of(path)) is not None:
+        stored = open_remote(address)
+        return RunReader(path=stored.folder, manifest=read_finished(stored.folder), stored=stored)
     folder = Path(path)
     if (folder / LATEST).is_file() and not (folder / "manifest.json").exists():
         folder = folder / _latest(folder / LATEST)
@@ -47,6 +52,13 @@ class RunReader:
 
     path: Path
     manifest: Mapping[str, Any]
+    stored: RemoteRun | None = None
+    """Where files come from that the folder lacks, for a run of an object store."""
+
+    @property
+    def place(self) -> str:
+        """What opens the run: its folder, or its address in an object store."""
+        return str(self.path if self.stored is None else self.stored.address)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -76,8 +88,8 @@ class RunReader:
             RunError: The run kept no draws.
         """
         if not self.keeps_draws:
-            raise RunError(f"run {self.path} kept no draws; fit with output.draws=thin or full")
-        return Archive(self.path / ARCHIVE, self.manifest["files"], self.manifest["units"])
+            raise RunError(f"run {self.place} kept no draws; fit with output.draws=thin or full")
+        return Archive(self.path / ARCHIVE, self.manifest["files"], self.manifest["units"], fetch=self._fetch)
 
     @functools.cached_property
     def spec(self) -> Spec:
@@ -98,15 +110,25 @@ class RunReader:
         Raises:
             RunError: What was said after the fit cannot be read, or is not as it was written.
         """
-        folder = self.path / BUSINESS
-        if not folder.exists():
+        text = self._kept_business()
+        if text is None:
             return self.spec.business
-        remedy = f"remove {folder} and repeat mixfleet business"
-        text = read_output(folder, BUSINESS, remedy).get(f"{BUSINESS}.json", b"")
         try:
             return build(Business, json.loads(text), key="business")
         except (ValueError, RecursionError, ConfigError) as error:
-            raise RunError(f"{folder}/{BUSINESS}.json cannot be read: {error}; {remedy}") from error
+            place = f"{self.place}/{BUSINESS}" if self.stored is None else f"{self.place}/{BUSINESS}.json"
+            raise RunError(f"{place} cannot be read: {error}; remove it and repeat mixfleet business") from error
+
+    def _kept_business(self) -> bytes | None:
+        """What was said after the fit, checked; None where nothing was."""
+        if self.stored is not None:
+            return self.stored.kept(f"{BUSINESS}.json")
+        folder = self.path / BUSINESS
+        if not folder.exists():
+            return None
+        return read_output(folder, BUSINESS, f"remove {folder} and repeat mixfleet business").get(
+            f"{BUSINESS}.json", b""
+        )
 
     def keep_business(self, business: Business) -> None:
         """Leave in the run's folder what is said of money and years.
@@ -114,9 +136,12 @@ class RunReader:
         Raises:
             RunError: It cannot be written.
         """
-        text = json.dumps(to_mapping(business), indent=1, ensure_ascii=True)
+        text = json.dumps(to_mapping(business), indent=1, ensure_ascii=True).encode()
+        if self.stored is not None:
+            self.stored.keep(f"{BUSINESS}.json", text)
+            return
         with output_folder(self.path / BUSINESS, BUSINESS) as outputs:
-            outputs.write(f"{BUSINESS}.json", text.encode())
+            outputs.write(f"{BUSINESS}.json", text)
 
     def labels(self) -> list[tuple[str, ...]]:
         """Key values of every unit, in the order of the status table and of the store of draws."""
@@ -137,7 +162,7 @@ class RunReader:
         names = {"/".join(unit).lower(): "/".join(unit) for unit in units}
         near = difflib.get_close_matches("/".join(map(str, labels)).lower(), names, n=1)
         remedy = f"did you mean {names[near[0]]}?" if near else f"it has e.g. {', '.join(list(names.values())[:5])}"
-        raise RunError(f"run {self.path} has no unit {tuple(labels)}; {remedy}")
+        raise RunError(f"run {self.place} has no unit {tuple(labels)}; {remedy}")
 
     def draws(self, position: int) -> UnitDraws:
         """Draws of the unit at a position of the status table.
@@ -161,12 +186,18 @@ class RunReader:
     def _tables(self) -> dict[str, pa.Table]:
         return {}
 
+    def _fetch(self, files: Mapping[str, str]) -> None:
+        """Sees that files, by name with their digests, are in the folder."""
+        if self.stored is not None:
+            self.stored.fetch(files)
+
     def _read(self, name: str) -> pa.Table:
         files, file = self.manifest["files"], f"{SUMMARY}/{name}.parquet"
         if file not in files and name in TABLES:
             raise of_another_version(self.path, self.manifest, f"it has no table {name!r}")
         if file not in files:
-            raise RunError(f"run {self.path} has no table {name!r}")
+            raise RunError(f"run {self.place} has no table {name!r}")
+        self._fetch({file: files[file]["sha256"]})
         data = atomic_files.read_checked(self.path / file, files[file]["sha256"])
         try:
             return read_parquet(data)

@@ -40,9 +40,16 @@ from mixfleet.storage.draws_zarr import ArchiveShape, write_archive
 from mixfleet.storage.journal import Parts, remove_parts
 from mixfleet.storage.lock import hold_lock
 from mixfleet.storage.manifest import (
+    ARCHIVE,
+    CONFIG,
+    DONE,
+    EVENTS,
+    LATEST,
     MANIFEST,
     PARTIAL,
+    PARTS,
     SUCCESS,
+    SUMMARY,
     Fingerprint,
     is_finished,
     new_manifest,
@@ -51,19 +58,14 @@ from mixfleet.storage.manifest import (
     write_manifest,
 )
 from mixfleet.storage.output_folder import remove_stagings
+from mixfleet.storage.remote.address import Address, within
+from mixfleet.storage.remote.mirror import Copy, LocalOnly, hold_remote
 from mixfleet.storage.summary_tables import SummaryTables, check_keys, write_table
 
-ARCHIVE = "posterior.zarr"
-SUMMARY = "summary"
-PARTS = "parts"
-CONFIG = "config.yaml"
 SHARDS = ".shards"
 """What the folder of a run's shards has behind the run's name."""
 STRUCTURES = ".structures"
 """The same of the folder of the runs of its structures."""
-DONE = "_DONE"
-LATEST = "latest.json"
-"""File beside the run folders that names the run finished last."""
 
 
 class ResultStore(Protocol):
@@ -103,8 +105,9 @@ class ResultStore(Protocol):
 class _Folder:
     """A folder that takes results, open for writing by this process alone."""
 
-    def __init__(self, path: Path, manifest: dict[str, Any], output: Output, *, finished: bool) -> None:
+    def __init__(self, path: Path, manifest: dict[str, Any], output: Output, copy: Copy, *, finished: bool) -> None:
         self.path = path
+        self._copy = copy
         self.finished = finished
         """Whether the result is committed already."""
         self._manifest, self._output = manifest, output
@@ -124,23 +127,37 @@ class _Folder:
     def commit(self, results: Iterable[UnitResult]) -> None:
         """Save finished units; see `ResultStore.commit`."""
         kept = [as_stored(result, self._output) for result in results]
-        self.parts.add(kept)
+        if (part := self.parts.add(kept)) is not None:
+            self._copy.put_part(*part)
         self.log("committed", units=len(kept), total=len(self.parts.units))
 
     def interrupt(self, reason: str) -> None:
         """Mark the run as interrupted and resumable."""
         marker = {"reason": reason, "done": len(self.parts.units), "units": self._manifest["units"]}
         atomic_files.replace_bytes(self.path / PARTIAL, json.dumps(marker).encode())
+        self._copy.put(PARTIAL)
         self.log("interrupted", **marker)
 
     def note(self, name: str, value: Any) -> None:
         """Say something in the manifest of the finished run."""
         self._manifest[name] = value
 
+    def log_opened(self, event: str) -> None:
+        """Say in the events of an unfinished run how it was opened, and what was found damaged."""
+        if not self.finished:
+            damaged = [*self.parts.damaged, *self._copy.damaged]
+            self.log(event, done=len(self.units), units=self._manifest["units"], damaged=damaged)
+
+    @property
+    def place(self) -> str:
+        """What opens the run: its folder, or its address in an object store."""
+        return self._copy.place
+
     def log(self, event: str, **details: Any) -> None:
         """Add a line to the run's events."""
         line = {"time": _now(), "event": event, **details}
-        atomic_files.append_bytes(self.path / "events.jsonl", json.dumps(line).encode() + b"\n")
+        atomic_files.append_bytes(self.path / EVENTS, json.dumps(line).encode() + b"\n")
+        self._copy.put(EVENTS)
 
 
 class ShardFolder(_Folder):
@@ -151,16 +168,18 @@ class ShardFolder(_Folder):
         if not self.finished:
             self.log("finished")
             atomic_files.replace_bytes(self.path / DONE, json.dumps({"units": len(self.units)}).encode())
+            self._copy.put(DONE)
             self.finished = True
         atomic_files.remove_file(self.path / PARTIAL)
+        self._copy.remove(PARTIAL)
 
 
 class RunFolder(_Folder):
     """A run folder open for writing by this process alone."""
 
-    def __init__(self, path: Path, panel: Panel, spec: Spec, manifest: dict[str, Any]) -> None:
+    def __init__(self, path: Path, panel: Panel, spec: Spec, manifest: dict[str, Any], copy: Copy) -> None:
         """Used by `open_run_folder` only."""
-        super().__init__(path, manifest, spec.output, finished=is_finished(path))
+        super().__init__(path, manifest, spec.output, copy, finished=is_finished(path))
         self._panel, self._inputs = panel, {} if self.finished else unit_fingerprints(panel, spec)
         self.carried: Mapping[str, str] = {}
         """Digest of each unit that an earlier run has and that is taken from there, by unit id."""
@@ -231,6 +250,7 @@ class RunFolder(_Folder):
         }
         sha256 = write_manifest(self.path, self._manifest)
         self.log("finished", counts=dict(self._counts))
+        self._copy.commit(files, sha256)
         atomic_files.replace_bytes(self.path / SUCCESS, json.dumps({"manifest": sha256}).encode())
         self.finished = True
 
@@ -238,6 +258,7 @@ class RunFolder(_Folder):
         atomic_files.remove_file(self.path / PARTIAL)
         remove_parts(self.path / PARTS)
         atomic_files.replace_bytes(self.path.parent / LATEST, json.dumps({"run": self.path.name}).encode())
+        self._copy.clean_up()
 
 
 @contextmanager
@@ -250,12 +271,10 @@ def open_run_folder(panel: Panel, spec: Spec, *, devices: tuple[str, ...] = ()) 
             cannot be written.
     """
     check_keys(spec.data)
-    path = _make_run_folder(Path(spec.run.root), spec.run.id)
-    with hold_lock(path):
-        manifest, event = _claimed(path, panel, spec, devices)
-        folder = RunFolder(path, panel, spec, manifest)
-        if not folder.finished:
-            folder.log(event, done=len(folder.units), units=manifest["units"], damaged=folder.parts.damaged)
+    with _held(spec.run.root, spec.run.id) as (path, copy):
+        manifest, event = _claimed(path, panel, spec, devices, copy)
+        folder = RunFolder(path, panel, spec, manifest, copy)
+        folder.log_opened(event)
         yield folder
 
 
@@ -271,43 +290,60 @@ def open_shard_folder(panel: Panel, spec: Spec, *, devices: tuple[str, ...] = ()
     assert spec.compute.shard is not None
     if spec.run.id is None:
         raise ConfigError("name the run, by the same name in all its shards", key="run.id")
-    path = Path(spec.run.root)
-    for name in (f"{spec.run.id}{SHARDS}", spec.compute.shard.replace("/", "-of-")):
-        path = _make_run_folder(path, name)
-    with hold_lock(path):
-        manifest, event = _claimed(path, panel, spec, devices)
-        folder = ShardFolder(path, manifest, spec.output, finished=(path / DONE).is_file())
-        if not folder.finished:
-            folder.log(event, done=len(folder.units), units=manifest["units"], damaged=folder.parts.damaged)
+    root = within(spec.run.root, f"{spec.run.id}{SHARDS}")
+    if Address.of(root) is None:
+        atomic_files.make_own_folder(Path(root))
+    with _held(root, spec.compute.shard.replace("/", "-of-")) as (path, copy):
+        manifest, event = _claimed(path, panel, spec, devices, copy)
+        folder = ShardFolder(path, manifest, spec.output, copy, finished=(path / DONE).is_file())
+        folder.log_opened(event)
         yield folder
 
 
-def _claimed(path: Path, panel: Panel, spec: Spec, devices: tuple[str, ...]) -> tuple[dict[str, Any], str]:
+@contextmanager
+def _held(root: str, run_id: str | None) -> Iterator[tuple[Path, Copy]]:
+    """The folder of a run, held by this process, and where else it goes."""
+    address = Address.of(root)
+    if address is None:
+        path = _make_run_folder(Path(root), run_id)
+        with hold_lock(path):
+            yield path, LocalOnly(path)
+    else:
+        run = address.joined(run_id or _stamp())
+        with hold_remote(run) as mirror:
+            yield run.folder, mirror
+
+
+def _claimed(path: Path, panel: Panel, spec: Spec, devices: tuple[str, ...], copy: Copy) -> tuple[dict[str, Any], str]:
     """The manifest of a folder that is held, written where it is new, and the event that this is."""
     fingerprint = Fingerprint.of(panel, spec)
     atomic_files.remove_leftovers(path)
     remove_stagings(path)
     if (path / MANIFEST).exists():
         manifest = read_manifest(path)
-        refuse_other(path, fingerprint, manifest, finished=is_finished(path))
+        refuse_other(copy.place, fingerprint, manifest, finished=is_finished(path))
         return manifest, "resumed"
     manifest = new_manifest(path.name, panel, spec, fingerprint, devices)
     manifest["created"] = _now()
     text = yaml.dump(to_mapping(spec), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
     atomic_files.replace_bytes(path / CONFIG, text.encode())
     write_manifest(path, manifest)
+    copy.put(CONFIG)
+    copy.put(MANIFEST)
     return manifest, "started"
 
 
-def refuse_other(path: Path, fingerprint: Fingerprint, manifest: dict[str, Any], *, finished: bool = False) -> None:
-    """Refuses a folder that was made from something else.
+def refuse_other(
+    place: str | Path, fingerprint: Fingerprint, manifest: dict[str, Any], *, finished: bool = False
+) -> None:
+    """Refuses a run or shard, at this place, that was made from something else.
 
     Raises:
         RunError: It was; says from what.
     """
     if differences := fingerprint.differences(manifest["fingerprint"], finished=finished):
         raise RunError(
-            f"run {path} was made from something else: {'; '.join(differences)}. "
+            f"run {place} was made from something else: {'; '.join(differences)}. "
             "Choose another run.id, or restore what it was made from to resume it"
         )
 
@@ -325,8 +361,7 @@ def _make_run_folder(root: Path, run_id: str | None) -> Path:
     if run_id is not None:
         atomic_files.make_own_folder(root / run_id)
         return root / run_id
-    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
-    number = 1
+    stamp, number = _stamp(), 1
     while True:
         path = root / (stamp if number == 1 else f"{stamp}-{number}")
         with atomic_files.naming_disk_errors(path, 0):
@@ -337,6 +372,10 @@ def _make_run_folder(root: Path, run_id: str | None) -> Path:
                 continue
         atomic_files.sync_folder(root)
         return path
+
+
+def _stamp() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
 
 
 def as_stored(result: UnitResult, output: Output) -> UnitResult:

@@ -40,7 +40,7 @@ class Base:
         status = self.reader.table("status")
         if "inputs_digest" not in status.column_names:
             raise RunError(
-                f"run {self.reader.path} is of an earlier version and cannot be a base: fit once without run.base"
+                f"run {self.reader.place} is of an earlier version and cannot be a base: fit once without run.base"
             )
         before = dict(zip(status["unit_id"].to_pylist(), status["inputs_digest"].to_pylist(), strict=True))
         # Another time, on another machine, they may do better.
@@ -69,7 +69,7 @@ class Base:
         if spec.data.holdout:
             raise ConfigError("frozen does not go with data.holdout, whose weeks move", key="run.scales")
         if not self.reader.keeps_panel:
-            raise RunError(f"run {self.reader.path} did not keep its table, an older mixfleet made it; fit again")
+            raise RunError(f"run {self.reader.place} did not keep its table, an older mixfleet made it; fit again")
         earlier = {unit.labels: unit for unit in read_units(self.reader.table("panel"), self.reader.keys)}
         return replace(panel, units=tuple(_frozen(unit, earlier.get(unit.labels)) for unit in panel.units))
 

@@ -13,8 +13,10 @@ from mixfleet.models.batch import padded_weeks
 from mixfleet.posterior.unit_result import UnitResult
 from mixfleet.storage.journal import Parts
 from mixfleet.storage.lock import hold_lock
-from mixfleet.storage.manifest import Fingerprint, read_manifest
-from mixfleet.storage.run_folder import DONE, PARTS, SHARDS, refuse_other
+from mixfleet.storage.manifest import DONE, PARTS, Fingerprint, read_manifest
+from mixfleet.storage.remote.address import Address
+from mixfleet.storage.remote.mirror import fetch_shards
+from mixfleet.storage.run_folder import SHARDS, refuse_other
 
 __all__ = ["collected", "shard_folders", "shard_of", "sharded", "shards_of"]
 
@@ -59,19 +61,25 @@ def sharded(executor: Executor, whole: Panel) -> Executor:
     return fit
 
 
-def shard_folders(run: Path) -> list[Path]:
-    """The folders of a run's shards, in order.
+def shard_folders(run: str | Path) -> list[Path]:
+    """The folders of a run's shards, in order; of a run in an object store the local ones, with what the store holds.
 
     Raises:
-        RunError: There are none, some are missing, or some have not finished; says which.
+        RunError: There are none, some are missing, damaged in the store, or have not finished; says which.
     """
-    root = run.with_name(f"{run.name}{SHARDS}")
+    if (address := Address.of(run)) is None:
+        local = Path(run)
+        root = local.with_name(f"{local.name}{SHARDS}")
+        shards = str(root)
+    else:
+        shards = f"{address}{SHARDS}"
+        root = fetch_shards(Address(shards))
     found = sorted(path for path in root.glob("*-of-*") if path.is_dir())
     counts = sorted({int(path.name.partition("-of-")[2]) for path in found})
     if not found:
-        raise RunError(f"{root} holds no shards; fit them with run.id={run.name} compute.shard=0/4 and so on")
+        raise RunError(f"{shards} holds no shards; fit them with run.id={Path(run).name} compute.shard=0/4 and so on")
     if len(counts) > 1:
-        raise RunError(f"{root} holds shards of {' and of '.join(map(str, counts))}: remove those that are not meant")
+        raise RunError(f"{shards} holds shards of {' and of '.join(map(str, counts))}: remove those that are not meant")
     folders = [root / f"{part}-of-{counts[0]}" for part in range(counts[0])]
     if waiting := [path for path in folders if not (path / DONE).is_file()]:
         names = ", ".join(path.name.replace("-of-", "/") for path in waiting)
