@@ -22,7 +22,7 @@ HANDLERS = (
     "mixfleet_convergence_f64",
 )
 """Operations that compiled programs call; the host calls the others by their names."""
-INTERFACE = 10
+INTERFACE = 11
 """What the library must say it speaks; part of every target's name, so that no cached program calls another."""
 
 
@@ -71,7 +71,7 @@ def _library() -> ctypes.CDLL | str:
         library.mixfleet_xla_ffi.restype = ctypes.c_int64
         library.mixfleet_isa.restype = ctypes.c_char_p
         library.mixfleet_scratch_bytes.restype = ctypes.c_int64
-        library.mixfleet_scratch_bytes.argtypes = [ctypes.c_int64] * 5
+        library.mixfleet_scratch_bytes.argtypes = [ctypes.c_int64] * 6
         library.mixfleet_evidence_scratch_bytes.restype = ctypes.c_int64
         library.mixfleet_evidence_scratch_bytes.argtypes = [ctypes.c_int64] * 4
         if library.mixfleet_interface() != INTERFACE:

@@ -137,6 +137,21 @@ def test_the_density_is_the_one_in_xla(name: str, saturation: str) -> None:
             assert np.all(np.abs(ours - theirs) <= 1e-11 * size + 1e-10)
 
 
+@pytest.mark.parametrize(("chains", "lifts"), [(3, True), (8, False)])
+def test_the_density_of_autocorrelated_noise_is_the_one_in_xla(chains: int, lifts: bool) -> None:
+    structure, batch = made(PRIORS["default"], chains=chains, lanes=3 * chains, lifts=lifts, observation="ar1")
+    assert structure.gaps > 2, "a unit has a hole"
+    given = jax.tree.map(jnp.asarray, batch)
+    evaluate = jax.jit(lambda x: evaluate_density(x, given, given.series(structure.chains), structure))
+    for spread in (0.3, 2.0):
+        position = scattered(structure, batch, spread)
+        expected = evaluate(position)
+        found = found_natively(structure, batch, position)
+        for ours, theirs in zip(found, expected, strict=True):
+            size = np.max(np.abs(np.atleast_2d(theirs)), axis=0)
+            assert np.all(np.abs(ours - theirs) <= 1e-11 * size + 1e-10)
+
+
 @pytest.mark.parametrize("model", [{}, {"saturation": "hill", "normalise": False, "coordinate": "effect"}])
 def test_lift_tests_are_those_in_xla(model: dict[str, Any]) -> None:
     structure, batch = made(PRIORS["default"], lifts=True, **model)
@@ -186,7 +201,8 @@ def started(structure: Structure, batch: UnitBatch, capacity: int = 256) -> tupl
     )
     metric = metric_of(factor @ np.swapaxes(factor, 1, 2), structure.dtype)
     position = jnp.repeat(batch.centre, chains, axis=-1) + 0.05 * jnp.sin(jnp.arange(units * chains))
-    evaluation = evaluate_density(position, batch, batch.series(chains), structure)
+    given = jax.tree.map(jnp.asarray, batch)
+    evaluation = evaluate_density(position, given, given.series(chains), structure)
     first = adaptation.first_adaptation(metric, jnp.full(units, 0.8))._replace(coordinates=coordinates)
     keys = jnp.arange(2 * units, dtype=jnp.uint32).reshape(units, 2)
     state = hmc.begin(position, tuple(evaluation), first, keys)  # pyright: ignore[reportArgumentType]
@@ -256,8 +272,10 @@ def test_chains_start_where_they_do_in_xla() -> None:
     assert_the_same(program.start(program.put(batch), keys, aims), expected, 1e-5)
 
 
-@pytest.mark.parametrize("name", PRIORS)
-@pytest.mark.parametrize("model", [{}, {"saturation": "hill", "coordinate": "effect"}])
+DRAWN = [(name, model) for name in PRIORS for model in ({}, {"saturation": "hill", "coordinate": "effect"})]
+
+
+@pytest.mark.parametrize(("name", "model"), [*DRAWN, ("default", {"observation": "ar1"})])
 def test_draws_are_read_and_judged_as_in_xla(name: str, model: dict[str, Any]) -> None:
     structure, batch = made(PRIORS[name], **model)
     position = np.asarray(scattered(structure, batch, 0.3))
@@ -277,7 +295,8 @@ def test_draws_are_read_and_judged_as_in_xla(name: str, model: dict[str, Any]) -
     expected = draws.inspect(*own, np.int32(count), length=count + 8)
     for ours, theirs in zip(found[0], expected[0], strict=True):
         np.testing.assert_allclose(ours, np.asarray(theirs)[..., :count, :], rtol=1e-9, atol=1e-9)
-    assert_the_same(found[1], expected[1], 1e-9)
+    # About the median of an even number two draws tie: where coefficients are solved for, rounding ranks them.
+    assert_the_same(found[1], expected[1], 1e-3 if structure.gaps else 1e-9)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -299,8 +318,9 @@ def test_draws_beyond_the_buffer_overwrite_its_last() -> None:
     assert np.all(np.isfinite(buffer.rows))
 
 
-def test_a_unit_moves_alone_as_among_others() -> None:
-    structure, batch = made(PRIORS["default"])
+@pytest.mark.parametrize("observation", ["normal", "ar1"])
+def test_a_unit_moves_alone_as_among_others(observation: str) -> None:
+    structure, batch = made(PRIORS["default"], observation=observation)
     alone = replace(structure, units=1)
     together, single = native(structure), native(alone)
     state, buffer = on_host(started(structure, batch))

@@ -32,7 +32,6 @@ def form_of(structure: Structure, platform: str) -> Form | None:
         or structure.changes
         or structure.shared
         or structure.apart
-        or structure.gaps
         or structure.total
         or not families <= set(FAMILIES)
     ):
@@ -48,6 +47,7 @@ def form_of(structure: Structure, platform: str) -> Form | None:
         effect_first=layout.effect.first,
         strengths=structure.strengths,
         noise=(layout.noise.first, layout.noise.family),
+        correlation=(layout.observation[1].first, layout.observation[1].family) if structure.gaps else None,
         strength_is_mean=structure.model.coordinate != "effect",
         measured=structure.measured,
     )
@@ -60,6 +60,7 @@ def data_of(batch: UnitBatch) -> Data:
         *(own.media, own.kpi, own.weight, own.basis, own.variance, own.active),
         *(own.hyper, own.measure, own.log_strength_unit),
         *(own.lift_media, own.lift_weight, own.lift_channel, own.lift_test, own.lift_estimate),
+        *(own.gap_length, own.gap_spans, own.gap_gram),
     )
 
 

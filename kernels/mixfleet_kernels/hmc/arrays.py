@@ -28,6 +28,8 @@ class Form(NamedTuple):
     """Prior family of each channel's strength."""
     noise: tuple[int, str]
     """Coordinate and prior family of the noise."""
+    correlation: tuple[int, str] | None
+    """Of its correlation with the next week's; None where it is independent."""
     strength_is_mean: bool
     measured: bool
     """Whether some strength's prior is on something else than its effect."""
@@ -54,6 +56,10 @@ class Data(NamedTuple):
     """One where the row is the test's; there are as many tests as rows."""
     lift_estimate: Float[np.ndarray, "2 test unit"]
     """Estimate in standard deviations of the test, and the log of its density's constant."""
+    gap_length: Float[np.ndarray, "gap unit"]
+    """Of autocorrelated noise, as `mixfleet_kernels.likelihood.Gaps` has them; no gap where it is independent."""
+    gap_spans: Float[np.ndarray, "week gap unit"]
+    gap_gram: Float[np.ndarray, "3 gap column column unit"]
 
 
 class Evaluation(NamedTuple):

@@ -85,13 +85,14 @@ class Arrays {
 };
 
 // Sizes: weeks, channels, columns, units, chains, window, dimension, prior columns, and of lift tests virtual weeks,
-// those with a weight, and rows. Form: saturation, first effect,
-// first noise, noise's family, and whether the strength is the mean, windows sum to one, and priors are on measures.
+// those with a weight, and rows. Form: saturation, first effect, first noise, noise's family, distances between weeks,
+// first correlation, its family, and whether the strength is the mean, windows sum to one, and priors are on measures.
 // Then how many parameters the curves have, where each begins, their families, and that of each channel's strength.
 template <class T>
 void describe(const int64_t* told, Model<T>& m) {
   for (int64_t* size : {&m.weeks, &m.channels, &m.columns, &m.units, &m.chains, &m.window, &m.dimension, &m.prior_columns,
-                        &m.virtual_weeks, &m.lifted, &m.rows, &m.saturation, &m.effect_first, &m.noise_first, &m.noise_family}) {
+                        &m.virtual_weeks, &m.lifted, &m.rows, &m.saturation, &m.effect_first, &m.noise_first, &m.noise_family,
+                        &m.gaps, &m.correlation_first, &m.correlation_family}) {
     *size = *told++;
   }
   for (bool* flag : {&m.strength_is_mean, &m.normalised, &m.measured}) *flag = *told++ != 0;
@@ -105,6 +106,7 @@ template <class T>
 void take_data(Arrays& arrays, Model<T>& m) {
   arrays.take(m.media, m.kpi, m.weight, m.basis, m.variance, m.active, m.hyper, m.measure, m.strength_unit);
   arrays.take(m.lift_media, m.lift_weight, m.lift_channel, m.lift_test, m.lift_estimate);
+  arrays.take(m.gap_length, m.gap_spans, m.gap_gram);
 }
 
 template <class T>

@@ -42,6 +42,9 @@ struct Model {
   int64_t virtual_weeks, lifted, rows;  // of lift tests; no rows where there are none
   const T *lift_media, *lift_weight, *lift_channel, *lift_test, *lift_estimate;
 
+  int64_t gaps, correlation_first, correlation_family;  // of autocorrelated noise; no gaps where it is independent
+  const T *gap_length, *gap_spans, *gap_gram;
+
   int64_t lanes() const { return units * chains; }
   int64_t extras() const { return channels + columns; }
 };

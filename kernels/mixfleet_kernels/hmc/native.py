@@ -104,10 +104,13 @@ def _described(data: Data, dimension: int, lanes: int, form: Form) -> list[int]:
     """Sizes and form as the library reads them."""
     weeks, channels, units = data.media.shape
     noise, noise_family = form.noise
+    correlation, correlation_family = form.correlation or (0, "fixed")
+    gaps = len(data.gap_length) if form.correlation else 0
     return [
         *(weeks, channels, data.basis.shape[-1], units, lanes // units, form.window, dimension, data.hyper.shape[1]),
         *(data.lift_media.shape[0], *data.lift_weight.shape[:2]),
         *(SATURATIONS.index(form.saturation), form.effect_first, noise, FAMILIES.index(noise_family)),
+        *(gaps, correlation, FAMILIES.index(correlation_family)),
         *(form.strength_is_mean, form.normalised, form.measured, len(form.shapes)),
         *(first for first, _ in form.shapes),
         *(FAMILIES.index(family) for _, family in form.shapes),

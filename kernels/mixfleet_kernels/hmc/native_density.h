@@ -14,7 +14,7 @@
 
 extern "C" void MIXFLEET_ENTRY(mixfleet_likelihood_f32, MIXFLEET_ISA)(const mixfleet::Problem<float>*);
 extern "C" void MIXFLEET_ENTRY(mixfleet_likelihood_f64, MIXFLEET_ISA)(const mixfleet::Problem<double>*);
-extern "C" int64_t mixfleet_scratch_bytes(int64_t, int64_t, int64_t, int64_t, int64_t);
+extern "C" int64_t mixfleet_scratch_bytes(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t);
 extern "C" void MIXFLEET_ENTRY(mixfleet_evidence_f32, MIXFLEET_ISA)(const mixfleet::LiftTests<float>*);
 extern "C" void MIXFLEET_ENTRY(mixfleet_evidence_f64, MIXFLEET_ISA)(const mixfleet::LiftTests<double>*);
 extern "C" int64_t mixfleet_evidence_scratch_bytes(int64_t, int64_t, int64_t, int64_t);
@@ -78,7 +78,12 @@ class Density {
     log_noise_ = rows(1), noise_slope_ = rows(1), noise_log_slope_ = rows(1), by_log_noise_ = rows(1), logs_ = rows(1);
     media_ = arena.take<T>(m.weeks * m.channels * units);
     basis_ = arena.take<T>(units * m.weeks * m.columns);
-    scratch_ = arena.take<char>(mixfleet_scratch_bytes(m.weeks, m.channels, m.columns, m.window, 1 + m.shapes));
+    scratch_ = arena.take<char>(mixfleet_scratch_bytes(m.weeks, m.channels, m.columns, m.window, 1 + m.shapes, m.gaps));
+    if (m.gaps > 0) {
+      correlation_ = rows(1), correlation_slope_ = rows(1), correlation_log_slope_ = rows(1), by_correlation_ = rows(1);
+      gap_length_ = arena.take<T>(m.gaps * units), gap_spans_ = arena.take<T>(m.weeks * m.gaps * units);
+      gap_gram_ = arena.take<T>(gram_size() * units);
+    }
     if (m.rows == 0) return;
     lift_media_ = arena.take<T>(m.virtual_weeks * 2 * m.rows * units);
     lift_weight_ = arena.take<T>(m.lifted * m.rows * units);
@@ -92,9 +97,9 @@ class Density {
     spread(m.kpi, m.weeks, kpi_), spread(m.weight, m.weeks, weight_), spread(m.variance, m.columns, variance_);
     spread(m.active, m.channels, active_), spread(m.hyper, kHyperRows * m.prior_columns, hyper_);
     spread(m.measure, 3 * m.channels, measure_), spread(m.strength_unit, m.channels, unit_);
+    copy(m.media, m.weeks * m.channels, media_);
     const int64_t weeks = m.weeks * m.columns;
     for (int64_t u = 0; u < units; ++u) {
-      for (int64_t i = 0; i < m.weeks * m.channels; ++i) media_[i * units + u] = m.media[i * m.units + unit(u)];
       std::memcpy(basis_ + u * weeks, m.basis + unit(u) * weeks, weeks * sizeof(T));
     }
     set_problem();
@@ -163,15 +168,24 @@ class Density {
       p.mean_by_shape[j] = numbers(mean_by_shape_) + j * m.channels * lanes;
     }
     p.scratch = reinterpret_cast<T*>(scratch_);
+    if ((p.gaps = m.gaps) == 0) return;
+    copy(m.gap_length, m.gaps, gap_length_), copy(m.gap_spans, m.weeks * m.gaps, gap_spans_);
+    copy(m.gap_gram, gram_size(), gap_gram_);
+    p.gap_length = gap_length_, p.gap_spans = gap_spans_, p.gap_gram = gap_gram_;
+    p.correlation = numbers(correlation_), p.by_correlation = numbers(by_correlation_);
+  }
+
+  int64_t gram_size() const { return 3 * m.gaps * m.columns * m.columns; }
+
+  // The group's units of values that each unit has once.
+  void copy(const T* from, int64_t count, T* to) const {
+    for (int64_t i = 0; i < count; ++i) {
+      for (int64_t u = 0; u < units; ++u) to[i * units + u] = from[i * m.units + unit(u)];
+    }
   }
 
   // What lift tests say is added to what the series says.
   void set_tests() {
-    const auto copy = [&](const T* from, int64_t count, T* to) {
-      for (int64_t i = 0; i < count; ++i) {
-        for (int64_t u = 0; u < units; ++u) to[i * units + u] = from[i * m.units + unit(u)];
-      }
-    };
     copy(m.lift_media, m.virtual_weeks * 2 * m.rows, lift_media_), copy(m.lift_weight, m.lifted * m.rows, lift_weight_);
     copy(m.lift_channel, m.rows * m.channels, lift_channel_), copy(m.lift_test, m.rows * m.rows, lift_test_);
     copy(m.lift_estimate, 2 * m.rows, lift_estimate_);
@@ -217,6 +231,11 @@ class Density {
     log_noise_[v] = M::log(noise.value);
     noise_slope_[v] = noise.slope / noise.value, noise_log_slope_[v] = noise.log_slope;
     logs_[v] = logs + noise.log_prob;
+    if (m.gaps == 0) return;
+    data(m.correlation_first, v, h);
+    const Prior<T> correlation(m.correlation_family, position[m.correlation_first * vectors + v], h);
+    correlation_[v] = correlation.value, correlation_slope_[v] = correlation.slope;
+    correlation_log_slope_[v] = correlation.log_slope, logs_[v] += correlation.log_prob;
   }
 
   void add_priors(int64_t v) {
@@ -246,6 +265,10 @@ class Density {
       gradient[(m.effect_first + c) * vectors + v] = total * bent_[at] + bend_[at];
     }
     gradient[m.noise_first * vectors + v] = by_log_noise_[v] * noise_slope_[v] + noise_log_slope_[v];
+    if (m.gaps > 0) {
+      V& by = gradient[m.correlation_first * vectors + v];
+      by = by_correlation_[v] * correlation_slope_[v] + correlation_log_slope_[v];
+    }
     value[v] += logs;
   }
 
@@ -254,7 +277,8 @@ class Density {
   V *parameter_, *slope_, *log_slope_, *by_shape_, *mean_by_shape_;
   V *strength_, *log_strength_, *bent_, *bend_, *effect_, *by_effect_;
   V *log_noise_, *noise_slope_, *noise_log_slope_, *by_log_noise_, *logs_;
-  T *media_, *basis_;
+  V *correlation_, *correlation_slope_, *correlation_log_slope_, *by_correlation_;
+  T *media_, *basis_, *gap_length_, *gap_spans_, *gap_gram_;
   char* scratch_;
   Problem<T> problem_;
   T *lift_media_, *lift_weight_, *lift_channel_, *lift_test_, *lift_estimate_;

@@ -129,12 +129,14 @@ MIXFLEET_API XLA_FFI_Error* mixfleet_likelihood_f64(XLA_FFI_CallFrame*);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mixfleet_likelihood_f32, likelihood<float>, binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mixfleet_likelihood_f64, likelihood<double>, binding());
 
-// Bytes of scratch memory for any instruction set; `arrays` is one more than there are shape parameters.
+// Bytes of scratch memory for any instruction set; `arrays` is one more than there are shape parameters, and `gaps` the
+// room for distances between weeks, 0 where noise is independent.
 MIXFLEET_API int64_t mixfleet_scratch_bytes(int64_t weeks, int64_t channels, int64_t columns, int64_t window,
-                                            int64_t arrays) {
+                                            int64_t arrays, int64_t gaps) {
   constexpr int64_t kVector = 64, kBlock = 4;
   const int64_t rows = weeks + (window > kBlock ? window : kBlock);
   const int64_t vectors =
-      5 * (window + 1) + rows * (5 + channels * arrays) + columns * (4 + 2 * columns) + channels * (arrays + 2) + 1;
+      5 * (window + 1) + rows * (5 + channels * arrays) + columns * (4 + 2 * columns) + channels * (arrays + 2) + 1 +
+      (gaps > 0 ? 5 * rows + columns + mixfleet::kTapVectors * gaps : 0);
   return vectors * kVector;
 }

@@ -7,6 +7,7 @@ namespace mixfleet {
 
 constexpr int kMostParameters = 2;
 constexpr int kMostShapes = 2 * kMostParameters;
+constexpr int kTapVectors = 13;  // scratch of a distance between weeks
 
 template <class T>
 struct Problem {
@@ -24,10 +25,14 @@ struct Problem {
   const T* tangent[kMostParameters];
   const T* parameter[kMostParameters];
 
+  int64_t gaps;  // room for distances between fitted weeks; none where the noise is independent
+  const T *gap_length, *gap_spans, *gap_gram, *correlation;
+  T* by_correlation;
+
   T *value, *by_effect, *by_log_noise, *effect, *mean_response, *projection;
   T* by_shape[kMostShapes];
   T* mean_by_shape[kMostShapes];
-  T* scratch;  // scratch_bytes() of them, in any state
+  T* scratch;  // mixfleet_scratch_bytes() of them, in any state
 };
 
 }  // namespace mixfleet

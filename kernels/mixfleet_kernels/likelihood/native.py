@@ -35,7 +35,7 @@ def likelihood(
         unit_media = series.media[..., :: lanes // series.basis.shape[0]]
     windows = (weights, *tangents) if decay is None else (decay,)
     columns, shapes = series.basis.shape[-1], len(tangents) + len(parameters)
-    scratch = native_library.loaded().mixfleet_scratch_bytes(weeks, channels, columns, len(weights), 1 + shapes)
+    scratch = native_library.loaded().mixfleet_scratch_bytes(weeks, channels, columns, len(weights), 1 + shapes, 0)
     parts = max(1, lanes // PART)
     by_lane, by_channel, by_column = (
         jax.ShapeDtypeStruct(shape, dtype) for shape in ((lanes,), (channels, lanes), (columns, lanes))

@@ -11,6 +11,7 @@
 
 #include "native.h"
 #include "native_carry.h"
+#include "native_correlated.h"
 #include "native_curves.h"
 #include "native_vector.h"
 
@@ -32,7 +33,7 @@ class Pass : Vector<T> {
   }
 
  public:
-  explicit Pass(const Problem<T>& problem) : p(problem), arrays(1 + p.tangents + p.parameters) {
+  explicit Pass(const Problem<T>& problem) : p(problem), whitening(p, *this), arrays(1 + p.tangents + p.parameters) {
     const int64_t n = rows();
     const uintptr_t start = (reinterpret_cast<uintptr_t>(p.scratch) + sizeof(V) - 1) & ~uintptr_t(sizeof(V) - 1);
     V* free = reinterpret_cast<V*>(start);
@@ -53,6 +54,7 @@ class Pass : Vector<T> {
     share_slope = take(p.channels);
     shapes = take(p.channels * arrays * n);
     factors = take(p.channels * arrays);
+    whitening.place(free, n);
     // Nothing was bought before the first week; weeks after the last fill the last block.
     for (int64_t t = 1 - p.window; t < n; ++t) column[t] = V{};
     for (int64_t t = 0; t < n; ++t) weight[t] = V{}, counts[t] = I{};
@@ -188,23 +190,29 @@ class Pass : Vector<T> {
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
   }
 
+  void project(const V* values) { units == 1 ? project<1>(values) : units == 2 ? project<2>(values) : project<0>(values); }
+
   template <int kUnits>
-  void project() {
+  void project(const V* values) {
     int64_t k = 0;
-    for (; k + 4 <= p.columns; k += 4) project<kUnits, 4>(k);
-    for (; k < p.columns; ++k) project<kUnits, 1>(k);
+    for (; k + 4 <= p.columns; k += 4) project<kUnits, 4>(values, k);
+    for (; k < p.columns; ++k) project<kUnits, 1>(values, k);
   }
 
   template <int kUnits, int kColumns>
-  void project(int64_t k) {
+  void project(const V* values, int64_t k) {
     const T* basis = p.basis + unit * p.weeks * p.columns + k;
     V sum[kColumns] = {};
     for (int64_t t = first; t < last_week(); ++t) {
       for (int i = 0; i < kColumns; ++i) {
-        sum[i] += spread<kUnits>(basis + t * p.columns + i, p.weeks * p.columns) * residual[t];
+        sum[i] += spread<kUnits>(basis + t * p.columns + i, p.weeks * p.columns) * values[t];
       }
     }
     for (int i = 0; i < kColumns; ++i) projection[k + i] = sum[i];
+  }
+
+  void pull_media(V precision) {
+    units == 1 ? pull_media<1>(precision) : units == 2 ? pull_media<2>(precision) : pull_media<0>(precision);
   }
 
   // What the basis leaves of the residual, formed before it is squared; and the pull on the media, week by week.
@@ -245,13 +253,25 @@ class Pass : Vector<T> {
     }
   }
 
-  // The same with a covariance, as unit lower factor, pivots and transposed factor; the factor's inverse has the trace.
+  // The same with a covariance; the factor's inverse has the trace.
   void shrink_densely(V s2, V& value, V& by_variance) {
+    const auto entry = [&](int64_t i, int64_t j) { return load(p.variance + (i * p.columns + j) * p.lanes); };
+    solve(s2, entry, [&](V squares, V last, V trace) {
+      value += squares + M::log(last);
+      by_variance -= trace;
+    });
+    for (int64_t j = 0; j < p.columns; ++j) by_variance += shrunk[j] * shrunk[j];
+  }
+
+  // The inverse of a symmetric matrix, s2 added to its diagonal, times the projection, by unit lower factor, pivots and
+  // transposed factor. Each row's share of the square, its pivot and its share of the inverse's trace are handed over.
+  template <class Entry, class Enter>
+  void solve(V s2, Entry entry, Enter enter) {
     const int64_t n = p.columns;
     for (int64_t i = 0; i < n; ++i) {
-      V *row = factor + i * n, *inverted = inverse + i * n, last = s2 + load(p.variance + (i * n + i) * p.lanes);
+      V *row = factor + i * n, *inverted = inverse + i * n, last = s2 + entry(i, i);
       for (int64_t j = 0; j < i; ++j) {
-        V rest = load(p.variance + (i * n + j) * p.lanes);
+        V rest = entry(i, j);
         for (int64_t k = 0; k < j; ++k) rest -= inverted[k] * factor[j * n + k];
         inverted[j] = rest;
         row[j] = rest * pivot[j];
@@ -267,13 +287,11 @@ class Pass : Vector<T> {
         squares += sum * sum;
       }
       solved[i] = along * pivot[i];
-      value += along * solved[i] + M::log(last);
-      by_variance -= squares * pivot[i];
+      enter(along * solved[i], last, squares * pivot[i]);
     }
     for (int64_t j = 0; j < n; ++j) {
       shrunk[j] = solved[j];
       for (int64_t i = j + 1; i < n; ++i) shrunk[j] += inverse[i * n + j] * solved[i];
-      by_variance += shrunk[j] * shrunk[j];
     }
   }
 
@@ -289,17 +307,7 @@ class Pass : Vector<T> {
     }
     for (int64_t t = last_week(); t < end; ++t) residual[t] = V{};
 
-    units == 1 ? project<1>() : units == 2 ? project<2>() : project<0>();
-    for (int64_t k = 0; k < p.columns; ++k) store(p.projection + k * p.lanes, projection[k]);
-    V value = {}, by_variance = {};
-    p.dense ? shrink_densely(s2, value, by_variance) : shrink(s2, value, by_variance);
-    units == 1 ? pull_media<1>(precision) : units == 2 ? pull_media<2>(precision) : pull_media<0>(precision);
-    const V outside_squares = dot(residual, residual) * precision;
-    const V spare = weeks - T(p.columns);
-    value += outside_squares + 2 * spare * log_noise + weeks * T(kLogTwoPi);
-    store(p.value, T(-0.5) * value);
-    store(p.by_log_noise, s2 * by_variance + outside_squares - spare);
-
+    p.gaps > 0 ? whiten(s2, precision, log_noise) : integrate(s2, precision, log_noise);
     for (int64_t c = 0; c < p.channels; ++c) {
       switch (arrays) {
         case 1: pull_on<1>(c); break;
@@ -307,6 +315,62 @@ class Pass : Vector<T> {
         case 3: pull_on<3>(c); break;
         case 4: pull_on<4>(c); break;
         default: pull_on<5>(c);
+      }
+    }
+  }
+
+  // The baseline integrated out under independent noise: value, noise's gradient and the pull on the media.
+  void integrate(V s2, V precision, V log_noise) {
+    project(residual);
+    for (int64_t k = 0; k < p.columns; ++k) store(p.projection + k * p.lanes, projection[k]);
+    V value = {}, by_variance = {};
+    p.dense ? shrink_densely(s2, value, by_variance) : shrink(s2, value, by_variance);
+    pull_media(precision);
+    const V outside_squares = dot(residual, residual) * precision;
+    const V spare = weeks - T(p.columns);
+    value += outside_squares + 2 * spare * log_noise + weeks * T(kLogTwoPi);
+    store(p.value, T(-0.5) * value);
+    store(p.by_log_noise, s2 * by_variance + outside_squares - spare);
+  }
+
+  // The same under autocorrelated noise, and its correlation's gradient; in place of the projection the coefficients'
+  // mean, at which the residual is formed before it is squared.
+  void whiten(V s2, V precision, V log_noise) {
+    const V* const root = whitening.root;
+    whitening.prepare(first, last_week());
+    whitening.whiten(residual);
+    whitening.back(pull);
+    project(pull);
+    for (int64_t k = 0; k < p.columns; ++k) projection[k] *= root[k];
+    V value = {}, trace = {}, squares, log_determinant, by_correlation;
+    const auto entry = [&](int64_t i, int64_t j) { return whitening.gram(i, j); };
+    solve(s2, entry, [&](V, V last, V own) { value += M::log(last), trace += own; });
+    owe_determinant();
+    for (int64_t k = 0; k < p.columns; ++k) {
+      store(p.projection + k * p.lanes, shrunk[k]);
+      value += shrunk[k] * shrunk[k];
+      projection[k] = root[k] * shrunk[k], shrunk[k] = V{};
+    }
+    pull_media(precision);
+    whitening.whiten(residual);
+    whitening.conclude(precision, squares, log_determinant, by_correlation);
+    whitening.back(pull);
+    for (int64_t t = first; t < last_week(); ++t) pull[t] *= precision * weight[t];
+    const V spare = weeks - T(p.columns);
+    value += squares - log_determinant + 2 * spare * log_noise + weeks * T(kLogTwoPi);
+    store(p.value, T(-0.5) * value);
+    store(p.by_log_noise, squares - s2 * trace - spare);
+    store(p.by_correlation, T(-0.5) * by_correlation);
+  }
+
+  // The inverse of what was solved, entry by entry.
+  void owe_determinant() {
+    const int64_t n = p.columns;
+    for (int64_t i = 0; i < n; ++i) {
+      for (int64_t j = 0; j <= i; ++j) {
+        V sum = i == j ? pivot[i] : inverse[i * n + j] * pivot[i];
+        for (int64_t k = i + 1; k < n; ++k) sum += inverse[k * n + i] * inverse[k * n + j] * pivot[k];
+        whitening.owe(i, j, sum, i == j ? T(1) : T(2));
       }
     }
   }
@@ -331,6 +395,7 @@ class Pass : Vector<T> {
   }
 
   const Problem<T>& p;
+  Whitening<T> whitening;
   const int64_t arrays;  // of a channel: value, by adstock, by saturation parameters
   V *window, *column, *weight, *residual, *pull, *projection, *shrunk, *solved, *pivot, *factor, *inverse;
   V *effect, *share_slope, *shapes, *factors;
