@@ -102,6 +102,8 @@ def lent_spread(scales: Sequence[Scale]) -> Float[np.ndarray, "unit linear"]:
     1.0 for columns that have a spread of their own, or none in any unit. A coefficient whose column is constant keeps
     its prior, so that one in the fleet's measure is the unit's own, divided by this.
     """
+    if not scales:
+        return np.ones((0, 0))
     varies = np.array([scale.control_varies for scale in scales])
     squares = np.where(varies, np.array([scale.control_sd for scale in scales]) ** 2, 0.0)
     common = np.sqrt(squares.sum(axis=0) / np.maximum(varies.sum(axis=0), 1))
