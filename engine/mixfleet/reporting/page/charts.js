@@ -42,9 +42,17 @@ const percent = (value) => value === null || value === undefined ? "–" : (100 
 const range = (cell) => cell ? number(cell[0]) + " (" + number(cell[1]) + " to " + number(cell[2]) + ")" : "–";
 function table(heads, rows, wide) {
   const cell = (tag, value, i) => node(tag, { class: heads[i].endsWith("#") ? "n" : wide === "mono" && i ? "mono" : null }, value instanceof Node ? value : String(value ?? ""));
-  return node("div", { class: "wide" }, node("table", {},
+  return scrolling(node("table", {},
     node("thead", {}, node("tr", {}, ...heads.map((head, i) => cell("th", head.replace(/#$/, ""), i)))),
     node("tbody", {}, ...rows.map((row) => node("tr", {}, ...row.map((value, i) => cell("td", value, i)))))));
+}
+// What may be wider than the page scrolls by itself, with the keyboard too.
+function scrolling(...children) { return node("div", { class: "wide", tabindex: 0, role: "group", "aria-label": "table" }, ...children); }
+// Ink that can be read on a colour of this opacity over white: of white and dark the one of more contrast (WCAG 2.1).
+function inkOn(red, green, blue, opacity) {
+  const linear = (part) => { const light = (255 - opacity * (255 - part)) / 255; return light <= 0.04045 ? light / 12.92 : ((light + 0.055) / 1.055) ** 2.4; };
+  const light = 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue);
+  return 1.05 / (light + 0.05) > (light + 0.05) / 0.05 ? "#fff" : "#000";
 }
 function figure(caption, drawing, legend) { return node("figure", {}, node("figcaption", {}, caption), drawing, legend); }
 function legend(items) { return node("div", { class: "legend" }, ...items.map(([colour, name]) => node("span", {}, node("i", { style: "background:" + colour }), name))); }

@@ -45,7 +45,7 @@ function heat() {
   const picker = node("select", { "aria-label": "What the map shows", onchange: () => draw(picker.value) },
     ...(paid ? [node("option", { value: "" }, RATIO + " of all paid media"), ...fleet.channels.map((name) => node("option", { value: "c" + name }, RATIO + " of " + name))] : []),
     node("option", { value: "share" }, "Media's share of the " + fleet.kpi));
-  const place = node("div", { class: "wide" });
+  const place = scrolling();
   const across = (row) => keys.length > 1 ? row.unit[keys.length - 1] : keys[0], along = (row) => keys.length > 1 ? row.unit.slice(0, -1).join(" / ") : row.unit[0];
   const distinct = (of) => [...new Set(fleet.status.map(of))];
   // Many columns would scroll out of sight: the longer side goes down the page.
@@ -62,7 +62,7 @@ function heat() {
       const i = at.get(JSON.stringify([name, column]));
       if (i === undefined) return node("td", { class: "none" }, "");
       const row = fleet.status[i], found = value(row);
-      const open = { tabindex: 0, title: names[i] + ": " + row.word, onclick: () => show(i), onkeydown: (event) => { if (event.key === "Enter") show(i); } };
+      const open = { tabindex: 0, title: names[i] + ": " + row.word, onclick: () => show(i), onkeydown: (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); show(i); } } };
       if (!row.ok) return node("td", { class: "off", ...open }, "fail", node("small", {}, row.word.split(":")[0]));
       if (!found) return node("td", open, "–");
       const even = what === "share" || fleet.break_even === null ? null : fleet.break_even;
@@ -71,8 +71,8 @@ function heat() {
       // What is uncertain looks pale: the wider the interval for its mean, the more.
       const sure = found.length > 1 ? Math.max(0.25, 1 - (found[2] - found[1]) / (2.5 * Math.abs(found[0]) || 1)) : 1;
       const colour = share < 0.5 ? [200, 100, 27, (1 - 2 * share)] : [31, 95, 168, (2 * share - 1)];
-      const strength = 0.75 * colour[3] * sure;
-      const style = `background:rgba(${colour[0]},${colour[1]},${colour[2]},${(0.06 + strength).toFixed(3)});color:${strength > 0.55 ? "#fff" : "inherit"}`;
+      const opacity = 0.06 + 0.75 * colour[3] * sure, [red, green, blue] = colour;
+      const style = `background:rgba(${red},${green},${blue},${opacity.toFixed(3)});color:${inkOn(red, green, blue, opacity)}`;
       return node("td", { style, ...open }, (what === "share" ? percent(found[0]) : number(found[0])) + (row.verdict === "review" ? " !" : ""), found.length > 1 ? node("small", {}, number(found[1]) + " – " + number(found[2])) : null);
     };
     place.replaceChildren(node("table", { class: "heat" + (columns.length > 9 ? " dense" : "") + (keys.length === 1 && rows.length > 12 ? " single" : "") },
@@ -104,7 +104,7 @@ function attention() {
     }
     add();
     section.append(node("details", place < 2 ? { open: "" } : {}, node("summary", {}, node("span", { class: "tag " + severity }, severity), " " + plural(units, "unit") + ": " + title),
-      node("p", {}, "What to do: " + plain(remedy) + "."), node("div", { class: "wide" }, node("table", {}, body)), more));
+      node("p", {}, "What to do: " + plain(remedy) + "."), scrolling(node("table", {}, body)), more));
   });
   section.append(node("p", { class: "print quiet" }, "Printed are the ones shown on screen."));
   return section;
