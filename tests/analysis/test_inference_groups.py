@@ -19,17 +19,19 @@ from mixfleet.fitting.runner import execute
 from mixfleet.models.reference import media_mix, saturated_adstock, unit_arguments
 from mixfleet.run import Run
 from tests.support.quick import ragged_fleet, settings
+from tests.support.terms import LEARNED_SCALES
 
 pytestmark = pytest.mark.usefixtures("usual_broadcasts")
 
 GROUPS: list[Any] = [
     {},
     pytest.param({"model": Model(link="log", adstock_first=False)}, marks=pytest.mark.nightly),
+    pytest.param({"model": LEARNED_SCALES}, marks=pytest.mark.nightly),
     pytest.param({"prior": Prior(total_share=TotalShare(mean=0.3, sd=0.05))}, marks=pytest.mark.nightly),
 ]
 
 
-@pytest.fixture(scope="module", params=GROUPS, ids=["identity", "log", "total_share"])
+@pytest.fixture(scope="module", params=GROUPS, ids=["identity", "log", "learned_scales", "total_share"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     panel = ragged_fleet()
     panel = replace(panel, units=panel.units[:2], data=replace(panel.data, holdout=8))
@@ -52,7 +54,8 @@ def test_densities_are_the_plain_models(run: Run, tree: xr.DataTree) -> None:
         name: posterior[name].to_numpy().astype(float) / scale.media ** MEDIA_POWERS.get(name, 0)
         for name in spec.model.channel_parameters[:-1]
     }
-    points["noise"] = posterior["noise"].to_numpy().astype(float)[:, None] / scale.kpi
+    for name in spec.model.unit_parameters:
+        points[name] = posterior[name].to_numpy().astype(float)[:, None] / scale.kpi
     coefficients = posterior["coefficients"].to_numpy().astype(float)
     coefficients[:, 0] -= scale.kpi_shift
     points["coefficients"] = np.linalg.solve(scale.column_mixing(coefficients.shape[1]), coefficients.T).T
@@ -94,8 +97,8 @@ def test_predictions_hold_the_data_and_the_prior_is_the_prior(run: Run, tree: xr
     own = params[(params["brand"] == tree.attrs["brand"]) & (params["market"] == tree.attrs["market"])]
     drawn = tree["prior"].to_dataset()
     for row in own.itertuples():
-        if row.parameter == "noise":
-            values = drawn["noise"]
+        if row.parameter in run.fleet().spec.model.unit_parameters:
+            values = drawn[row.parameter]
         elif row.channel:
             values = drawn[row.parameter].sel(channel=row.channel) if row.parameter in drawn else None
         else:

@@ -105,6 +105,16 @@ DATED = build(
     },
 )
 PROCESS = build(Model, {"baseline": [{"term": "intercept"}, {"term": "hsgp", "basis": 12}]})
+LEARNED = build(
+    Model,
+    {
+        "baseline": [
+            {"term": "intercept"},
+            {"term": "random_walk", "over": 78, "scale": "learned"},
+            {"term": "fourier", "scale": "learned"},
+        ]
+    },
+)
 SIGNED = build(Model, {"signs": {"control_1": "negative", "trend": "positive"}})
 LAWS = {
     "seasonality": {"family": "laplace", "mean": 0, "scale": 0.05},
@@ -131,6 +141,7 @@ KNOWN = build(Prior, {"parameters": {"slope": {"family": "fixed", "value": 1.5}}
         {"model": Model(saturation="hill"), "prior": KNOWN},
         {"prior": Prior(total_share=TotalShare(mean=0.4, sd=0.05))},
         {"model": SIGNED, "prior": build(Prior, {"parameters": LAWS})},
+        {"model": LEARNED},
     ],
     ids=[
         "roi",
@@ -146,6 +157,7 @@ KNOWN = build(Prior, {"parameters": {"slope": {"family": "fixed", "value": 1.5}}
         "fixed_values",
         "total_share",
         "signs_and_laws_of_coefficients",
+        "learned_scales",
     ],
 )
 def test_ranks_of_other_parts_are_uniform(changes: dict[str, Any]):

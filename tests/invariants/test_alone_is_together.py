@@ -14,7 +14,7 @@ from mixfleet.data.panel import unit_id
 from mixfleet.fitting import driver
 from tests.support.lift_tests import day, with_tests
 from tests.support.quick import Labels, digests, only, ragged_fleet, settings, with_units
-from tests.support.terms import MOVING
+from tests.support.terms import LEARNED_SCALES, MOVING
 
 pytestmark = pytest.mark.usefixtures("programs")
 FLEET = ragged_fleet()
@@ -35,9 +35,10 @@ def test_alone(unit, together: dict[Labels, str]) -> None:
     assert digests(with_units(FLEET, [unit])) == only(together, [unit])
 
 
-def test_alone_with_a_level_that_moves() -> None:
+@pytest.mark.parametrize("model", [MOVING, pytest.param(LEARNED_SCALES, marks=pytest.mark.nightly)])
+def test_alone_with_a_level_that_moves(model: Model) -> None:
     """Columns of knots and steps before a shorter unit's first week are zero, whoever is longer."""
-    spec = replace(settings(FLEET.data), model=MOVING)
+    spec = replace(settings(FLEET.data), model=model)
     found = digests(FLEET, spec)
     for unit in FLEET.units[:3]:
         assert digests(with_units(FLEET, [unit]), spec) == only(found, [unit])

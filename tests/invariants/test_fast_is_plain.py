@@ -25,8 +25,9 @@ from mixfleet.models.log_density import Evaluation, evaluate_density
 from mixfleet.models.reference import Priors, Series, measured_response, media_mix, saturated_adstock, unit_arguments
 from mixfleet_kernels import hmc as native_hmc
 from mixfleet_kernels.likelihood import autocorrelated
+from mixfleet_kernels.likelihood import learned as learned_kernel
 from tests.support.reference import at_each
-from tests.support.terms import EVERY_TERM
+from tests.support.terms import EVERY_TERM, LEARNED_SCALES, learned
 from tests.support.units import odd_unit, panel_of
 
 POINTS = 1000
@@ -234,6 +235,20 @@ CASES = {
         unit=odd_unit(weeks=70, gap=slice(22, 25)),
         prior=prior(autocorrelation=distribution("uniform", low=-0.9, high=0.95)),
     ),
+    "learned_scales": Case(
+        model=LEARNED_SCALES,
+        unit=odd_unit(weeks=78, gap=slice(30, 32), absent=(1,)),
+        holdout=6,
+        prior=prior(
+            random_walk=distribution("normal", mean=0.02, sd=0.1),
+            seasonality_scale=distribution("lognormal", mean_log=-3.0, sd_log=1.0),
+            overrides=(override("random_walk_scale", sd=0.3),),
+        ),
+    ),
+    "learned_scales_of_every_term": Case(
+        model=replace(EVERY_TERM, baseline=tuple(map(learned, EVERY_TERM.baseline)), coordinate="effect"),
+        unit=odd_unit(weeks=78),
+    ),
     "preset_pymc_marketing": Case(
         model=config.preset("model", "pymc_marketing"), prior=config.preset("prior", "pymc_marketing")
     ),
@@ -275,6 +290,11 @@ class Setting:
     def names(self) -> tuple[str, ...]:
         return self.case.model.channel_parameters
 
+    @property
+    def unit_priors(self) -> dict[str, Distribution]:
+        """Of the observation, then of scales."""
+        return {**self.priors.observation, **{name: prior for name, (prior, _) in self.priors.scales.items()}}
+
     def sampled(self) -> list[tuple[str, list[int]]]:
         """Parameters of the curves that are not fixed, each with the places of the channels that have it."""
         channels, model = self.series.channels, self.case.model
@@ -296,7 +316,7 @@ class Setting:
         # Where a log coordinate is concerned, 0.5 is a factor of 5 either way at three standard deviations.
         priors = [self.priors.channel[name][c] for name, places in self.sampled() for c in places]
         width = np.array([1.0 if np.isfinite(distribution.support[1]) else 0.5 for distribution in priors])
-        kinds = [0.5] * len(self.priors.observation)
+        kinds = [0.5] * len(self.unit_priors)
         width = np.concatenate([width, np.full(self.structure.channels, 1.5), kinds, np.full(self.structure.apart, 2)])
         spread = width[:, None] * random.standard_normal((self.structure.dimension, POINTS))
         return jnp.asarray(self.member.arrays["centre"][:, None] + spread)
@@ -336,12 +356,10 @@ class Setting:
             effect = value if self.case.model.coordinate == "effect" else value / mean[own]
             brought = effect * about[own] / self.priors.one[own]
             measures[measure] = {"effect": effect, "cost_per_kpi": 1 / brought}.get(measure, brought)
-        behind = first + channels + len(self.priors.observation)
+        behind = first + channels + len(self.unit_priors)
         observation = {
             name: bounded(prior, u)[None]
-            for (name, prior), u in zip(
-                self.priors.observation.items(), position[first + channels : behind], strict=True
-            )
+            for (name, prior), u in zip(self.unit_priors.items(), position[first + channels : behind], strict=True)
         }
         return {**found, **measures, **observation, **self.columns(position[behind:])}
 
@@ -373,7 +391,7 @@ class Setting:
             for measure, places in self.priors.measured.items():
                 strengths = strengths.at[np.array(places)].set(found[measure])
             columns = [found[f"coefficient_{k}"] for _, own in self.structure.linear for k in own]
-            return jnp.concatenate([*own, strengths, *(found[name] for name in self.priors.observation), *columns])
+            return jnp.concatenate([*own, strengths, *(found[name] for name in self.unit_priors), *columns])
 
         # No parameter depends on a later coordinate, so the determinant is the diagonal's product; NaN if one did.
         jacobian = jax.jacfwd(flat)(position)
@@ -385,8 +403,9 @@ class Setting:
         parameters = self.parameters(position)
         variance, loading = jnp.asarray(self.member.arrays["variance"]), jnp.asarray(self.member.loading)
         apart = self.structure.apart
-        if "autocorrelation" in parameters:
-            along, log_sd = self.autocorrelated(parameters, projection, white)
+        if "autocorrelation" in parameters or self.priors.scales:
+            draw = self.autocorrelated if "autocorrelation" in parameters else self.rescaled
+            along, log_sd = draw(parameters, projection, white)
             log_prior = norm.logpdf(white) - log_sd / len(white)
         else:
             total = parameters["noise"] ** 2 + variance
@@ -411,6 +430,23 @@ class Setting:
         precision = jnp.eye(len(root)) + columns.T @ columns_there / noise**2
         return along, -0.5 * jnp.linalg.slogdet(precision)[1]
 
+    def rescaled(self, parameters: Parameters, mean: jax.Array, white: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """As `autocorrelated`, where standard deviations of coefficients are learned."""
+        sd, reference = self.spread(parameters), np.diag(self.member.loading)
+        block = learned_kernel.Block(self.batch.turned[..., 1:], self.batch.gram[..., 1:], (sd / reference)[:, None])
+        along = learned_kernel.coefficients(block, mean[:, None], parameters["noise"], white[:, None])[:, 0]
+        design = jnp.asarray(self.series.design[self.series.fitted]) * sd
+        precision = jnp.eye(len(sd)) + design.T @ design / parameters["noise"][0] ** 2
+        log_volume = -0.5 * jnp.linalg.slogdet(precision)[1] + jnp.sum(jnp.log(sd / reference))
+        return along, log_volume
+
+    def spread(self, parameters: Parameters) -> jax.Array:
+        """Prior standard deviation of each coefficient."""
+        sd = jnp.asarray(self.priors.coefficient_sd)
+        for name, (_, columns) in self.priors.scales.items():
+            sd = sd.at[np.array(columns)].set(parameters[name][0])
+        return sd
+
     def correlation(self, parameters: Parameters) -> jax.Array:
         """Of the fitted weeks' noise."""
         weeks = np.flatnonzero(self.series.fitted)
@@ -433,7 +469,7 @@ class Setting:
         sites, trace = self.log_probabilities(parameters, jnp.zeros(self.structure.columns))
         fitted, priors = self.series.fitted, self.priors
         design = jnp.asarray(self.series.design[fitted])
-        centre, sd = jnp.asarray(priors.coefficient_mean), jnp.asarray(priors.coefficient_sd)
+        centre, sd = jnp.asarray(priors.coefficient_mean), self.spread(parameters)
         for k in priors.sampled:
             centre, sd = centre.at[k].set(parameters[f"coefficient_{k}"][0]), sd.at[k].set(0.0)
         mean = trace["media"]["value"][fitted] + design @ centre
@@ -475,6 +511,8 @@ LONG = (
     "mixed_orders_fixed",
     "autocorrelated",
     "autocorrelated_holes",
+    "learned_scales",
+    "learned_scales_of_every_term",
     "measures_of_several_families",
     "windows_of_pymc_marketing",
     "every_coefficient_sampled",

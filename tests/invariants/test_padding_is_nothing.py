@@ -14,6 +14,7 @@ from mixfleet.data.panel import Unit
 from mixfleet.models.batch import Structure, UnitBatch, prepare, stack, structure_of
 from mixfleet.models.log_density import Evaluation, evaluate_density
 from mixfleet.models.priors.families import family_of
+from tests.support.terms import LEARNED_SCALES
 from tests.support.units import odd_unit, panel_of
 
 LANES = 16
@@ -28,9 +29,12 @@ def x64() -> Iterator[None]:
         yield
 
 
-def tile_of(*units: Unit, places: int = 1, coordinate: str = "contribution") -> tuple[Structure, UnitBatch]:
+def tile_of(
+    *units: Unit, places: int = 1, coordinate: str = "contribution", model: Model | None = None
+) -> tuple[Structure, UnitBatch]:
     panel = panel_of(*units)
-    spec = Spec(data=panel.data, model=Model(coordinate=coordinate), compute=Compute(precision="float64"))  # pyright: ignore[reportArgumentType]
+    model = replace(model or Model(), coordinate=coordinate)  # pyright: ignore[reportArgumentType]
+    spec = Spec(data=panel.data, model=model, compute=Compute(precision="float64"))
     structure = replace(structure_of(spec, panel, len(units[0].dates)), units=places, chains=LANES // places)
     return structure, stack([prepare(unit, panel, spec) for unit in units], structure)
 
@@ -60,8 +64,9 @@ def assert_close(one: Evaluation, other: Evaluation) -> None:
         np.testing.assert_allclose(mine, others, rtol=1e-12, atol=1e-12 * np.abs(others).max())
 
 
-def test_more_padded_weeks_change_nothing() -> None:
-    structure, batch = tile_of(FULL)
+@pytest.mark.parametrize("model", [Model(), LEARNED_SCALES], ids=["usual", "learned_scales"])
+def test_more_padded_weeks_change_nothing(model: Model) -> None:
+    structure, batch = tile_of(FULL, model=model)
     weeks = 160
     further = [(0, weeks - structure.weeks)]
     longer = batch._replace(

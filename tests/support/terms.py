@@ -1,5 +1,7 @@
 """Every term of the baseline at once, with dates that a fleet of weeks in 2021 and 2022 has."""
 
+from dataclasses import replace
+
 from mixfleet.config import Model
 from mixfleet.config.baseline import (
     HSGP,
@@ -32,6 +34,12 @@ TERMS: dict[str, Term] = {
     "events": Events(at=("2021-11-26", "2022-09-05/2022-09-18"), after=3),
 }
 
+
+def learned(term: Term) -> Term:
+    """The term with a learned scale, if it can have one."""
+    return replace(term, scale="learned") if hasattr(term, "scale") else term
+
+
 EVERY_TERM = Model(baseline=tuple(TERMS.values()))
 
 MOVING = Model(
@@ -45,3 +53,8 @@ MOVING = Model(
     )
 )
 """A level that moves, seasons, holidays and events."""
+
+LEARNED_SCALES = Model(
+    baseline=(TERMS["intercept"], learned(TERMS["random_walk"]), learned(TERMS["year"]), TERMS["holidays"])
+)
+"""A walk and seasons whose scales are learned."""

@@ -18,7 +18,6 @@ import xarray as xr
 from jaxtyping import Float
 
 from mixfleet.analysis.posterior_draws import Fleet
-from mixfleet.config.priors import OBSERVATION_PARAMETERS
 from mixfleet.data.scaling import MEDIA_POWERS
 from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit, prepare
@@ -113,12 +112,14 @@ def _prior(member: PreparedUnit, fleet: Fleet) -> dict[str, Float[np.ndarray, "d
         for name, shape in zip(term.parameters, prior_shapes(member, term), strict=True)
     }
     found["effect"] = effect
-    for i, name in enumerate(OBSERVATION_PARAMETERS[spec.model.observation], len(term.parameters) + 2):
+    for i, name in enumerate(spec.model.unit_parameters, len(term.parameters) + 2):
         drawn = prior_sample(spec.prior.distribution(name, unit=names), i, 0)
-        found[name] = drawn * scale.kpi if name == "noise" else drawn
+        found[name] = drawn * scale.kpi if spec.model.in_kpi(name) else drawn
     laws = baseline.column_laws(spec.model, spec.data, spec.prior, names)
+    scales = {name: found[name] / scale.kpi for name in spec.model.scale_parameters}
+    learned = baseline.by_column(scales, spec.model, spec.data)
     standard = np.random.default_rng(0).standard_normal((len(laws), DRAWS))
-    drawn = np.stack([law.from_normal(values) for law, values in zip(laws, standard, strict=True)])
+    drawn = np.stack([law.from_normal(values, sd) for law, values, sd in zip(laws, standard, learned, strict=True)])
     found["coefficients"] = scale.column_mixing(len(laws)) @ drawn
     found["coefficients"][0] += scale.kpi_shift
     return {name: np.moveaxis(values, -1, 0) for name, values in found.items()}

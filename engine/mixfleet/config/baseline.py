@@ -96,9 +96,28 @@ class Term:
         """What the names of its columns begin with."""
         return self.name or self.term
 
+    @property
+    def scale_parameter(self) -> str | None:
+        """The parameter that is the standard deviation of its coefficients; None where their prior says that."""
+        return None
+
     def names(self) -> tuple[str, ...]:
         """One name for each column."""
         return (self.prefix,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scaled(Term):
+    """A term whose coefficients are alike, so that their spread can be learned."""
+
+    scale: Literal["fixed", "learned"] = "fixed"
+    """`learned`: the standard deviation of its coefficients is a parameter of the unit, with the prior of their
+    parameter's name and `_scale`; their own prior says their mean alone. They stay integrated out."""
+
+    @property
+    def scale_parameter(self) -> str | None:
+        """The parameter that is the standard deviation of its coefficients; None where their prior says that."""
+        return f"{self.parameter}_scale" if self.scale == "learned" else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +155,7 @@ class Linear(Term):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Placed(Term):
+class _Placed(_Scaled):
     """Places in time: given days, or so many periods apart, counted back from the last fitted one."""
 
     at: Dates = ()
@@ -196,7 +215,7 @@ class Knots(_Placed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomWalk(Term):
+class RandomWalk(_Scaled):
     """A level that wanders: independent steps from knot to knot, with lines between them, zero at the last fitted week.
 
     The prior's standard deviation is that of a year's walk. Steps beyond the fitted weeks have it too, so that
@@ -225,7 +244,7 @@ class RandomWalk(Term):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HSGP(Term):
+class HSGP(_Scaled):
     """A smooth level: a Gaussian process of squared exponential kernel in its Hilbert space approximation.
 
     The prior's standard deviation is the process's. Away from the fitted weeks it reverts to the intercept.
@@ -255,7 +274,7 @@ class HSGP(Term):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fourier(Term):
+class Fourier(_Scaled):
     """Waves of a period up to an order."""
 
     term: Literal["fourier"] = "fourier"

@@ -167,6 +167,7 @@ class Model:
         names = [name for term in self.baseline_terms for name in term.names()]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ConfigError(f"two terms have a column {twice[0]!r}: give one a name", key="model.baseline")
+        self._refuse_scales()
         for name, own in self.channels.items():
             if own.window is not None and own.window > self.window:
                 raise ConfigError(
@@ -175,6 +176,17 @@ class Model:
                 )
 
         self._refuse_structures()
+
+    def _refuse_scales(self) -> None:
+        """Refuses learned scales where the density does not have them."""
+        if self.scale_parameters and self.observation != "normal":
+            raise ConfigError("must be normal where a term has scale: learned", key="model.observation")
+        for term in self.baseline_terms:
+            if term.scale_parameter is None and f"{term.parameter}_scale" in self.scale_parameters:
+                raise ConfigError(
+                    f"two terms have the prior of {term.parameter}: give both of them scale: learned, or neither",
+                    key="model.baseline",
+                )
 
     def _refuse_structures(self) -> None:
         if len(self.structures) == 1:
@@ -212,6 +224,20 @@ class Model:
         seasons = (Fourier(order=self.seasonality),) if self.seasonality else ()
         given = self.baseline or (Intercept(), *trend, *seasons)
         return (*given, *(Registered(term=name) for name in self.terms))
+
+    @cached_property
+    def scale_parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that are standard deviations of the baseline's coefficients, where it learns them."""
+        return tuple(dict.fromkeys(term.scale_parameter for term in self.baseline_terms if term.scale_parameter))
+
+    @property
+    def unit_parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that a unit has one of each: the observation's, `noise` first, then scales."""
+        return (*OBSERVATION_PARAMETERS[self.observation], *self.scale_parameters)
+
+    def in_kpi(self, parameter: str) -> bool:
+        """Whether one of `unit_parameters` is told in units of the KPI."""
+        return parameter == "noise" or parameter in self.scale_parameters
 
     @property
     def has_trend(self) -> bool:

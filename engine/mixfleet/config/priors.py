@@ -184,6 +184,22 @@ def _linear(mean: float, sd: float) -> Parameter:
     return Parameter(level="unit", support=(-math.inf, math.inf), default=distribution("normal", mean=mean, sd=sd))
 
 
+def _scale(sd: float) -> Parameter:
+    return Parameter(level="unit", support=(0.0, math.inf), default=distribution("half_normal", sd=sd))
+
+
+_LEARNED = {
+    "seasonality_scale": 0.1,
+    "month_scale": 0.1,
+    "weekday_scale": 0.2,
+    "cycle_scale": 0.1,
+    "piecewise_scale": 0.3,
+    "knots_scale": 0.1,
+    "random_walk_scale": 0.15,
+    "hsgp_scale": 0.15,
+}
+"""Standard deviations of coefficients that a unit learns, where a term of the baseline says so."""
+
 PARAMETERS: dict[str, Parameter] = {
     "decay": _channel(distribution("beta", a=1, b=3), high=1.0),
     "delay": _channel(distribution("half_normal", sd=1)),
@@ -220,6 +236,7 @@ PARAMETERS: dict[str, Parameter] = {
     "event": _linear(0.0, 0.3),
     "control": _linear(0.0, 0.1),
     "treatment": _linear(0.0, 0.1),
+    **{name: _scale(sd) for name, sd in _LEARNED.items()},
 }
 """Every parameter of the model family. KPI and media are scaled to a maximum of 1 in their unit, so `effect`
 is a share of the unit's highest KPI at full saturation, and so is `noise`; lags are in periods. A channel has the prior

@@ -267,6 +267,14 @@ class Spec:
         odd = [f"prior.parameters.{name}" for name in parameters if self.prior.of(name).family != "normal"]
         if self.pooling.by != "none" and self.prior.total_share is not None:
             raise ConfigError("cannot be pooled: media have their prior from the group", key="prior.total_share")
+        if scales := self.model.scale_parameters:
+            if self.pooling.by != "none":
+                raise ConfigError(f"{scales[0]} is a unit's own: leave it or pooling out", key="pooling.by")
+            if self.model.structures:
+                raise ConfigError(f"cannot be averaged with a learned {scales[0]}", key="model.structures")
+            if self.model.signs or odd:
+                key = "model.signs" if self.model.signs else odd[0]
+                raise ConfigError(f"needs every coefficient normal beside {scales[0]}, without a sign", key=key)
         for key in (*(f"model.signs.{name}" for name in self.model.signs), *odd):
             if self.pooling.by != "none":
                 raise ConfigError("cannot be pooled: such a coefficient is a unit's own", key=key)

@@ -102,7 +102,7 @@ def calibrate(spec: Spec, *, on_event: OnEvent | None = None) -> Calibration:
     ranks: dict[str, list[int]] = {}
     statuses: dict[str, int] = {}
     units = {unit.labels: unit for unit in panel.units}
-    truths = _truths(fleet)
+    truths = _truths(fleet, spec.model)
     pooled = spec.pooling.by != "none"
     # Units of a group are no independent replicates: the first of each stands for it.
     first: set[tuple[str, ...]] = set()
@@ -131,6 +131,8 @@ class _Values:
     noise: Float[np.ndarray, " draw"]
     autocorrelation: Float[np.ndarray, " draw"]
     """Of one week's noise with the next one's; zero where it is independent."""
+    scales: Mapping[str, Float[np.ndarray, " draw"]]
+    """Standard deviations of the baseline's coefficients that are learned."""
 
 
 def _rank_unit(result: UnitResult, unit: Unit, truth: _Values, panel: Panel, spec: Spec) -> dict[str, int]:
@@ -167,6 +169,7 @@ def _rank_unit(result: UnitResult, unit: Unit, truth: _Values, panel: Panel, spe
     values["noise"] = noise
     values["log_likelihood"] = _log_density(residual, lasting) - len(kpi) * np.log(noise)
     values["last_week_again"] = expected[:, -1] + noise * random.standard_normal(len(noise))
+    values |= {name: np.concatenate([one.scales[name] for one in both]) for name in spec.model.scale_parameters}
     if spec.model.observation == "ar1":
         values["autocorrelation"] = lasting
         values["next_week"] = noise * (
@@ -301,10 +304,11 @@ def _drawn(result: UnitResult, factors: scaling.Scale, spec: Spec) -> _Values:
         linear=linear,
         noise=noise,
         autocorrelation=pick("autocorrelation") if spec.model.observation == "ar1" else np.zeros(len(noise)),
+        scales={name: pick(name) / factors.kpi for name in spec.model.scale_parameters},
     )
 
 
-def _truths(fleet: simulate.Simulated) -> dict[tuple[str, ...], _Values]:
+def _truths(fleet: simulate.Simulated, model: Model) -> dict[tuple[str, ...], _Values]:
     """Each unit's truth, on the model's scale, as a single draw; one for the parameters of a channel that is absent."""
     names = [channel.name for channel in fleet.data.channels]
     parameters = [
@@ -319,12 +323,14 @@ def _truths(fleet: simulate.Simulated) -> dict[tuple[str, ...], _Values]:
     linear: dict[tuple[str, ...], dict[str, float]] = {}
     for row in fleet.truth_linear.to_pylist():
         linear.setdefault(_labels(row), {})[row["column"]] = row["value"]
+    not_columns = (*_NOT_COLUMNS, *model.scale_parameters)
     return {
         labels: _Values(
             channel=values,
-            linear=np.array([[v for name, v in linear[labels].items() if name not in _NOT_COLUMNS]]),
+            linear=np.array([[v for name, v in linear[labels].items() if name not in not_columns]]),
             noise=np.array([linear[labels]["noise"]]),
             autocorrelation=np.array([linear[labels].get("autocorrelation", 0.0)]),
+            scales={name: np.array([linear[labels][name]]) for name in model.scale_parameters},
         )
         for labels, values in channel.items()
     }

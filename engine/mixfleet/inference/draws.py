@@ -14,10 +14,11 @@ from mixfleet.inference.hmc import DrawBuffer
 from mixfleet.inference.random_numbers import normals, uniforms
 from mixfleet.models.batch import Structure, UnitBatch
 from mixfleet.models.parameters import Block
-from mixfleet.models.transforms import Natural, natural
+from mixfleet.models.transforms import Natural, natural, scale_ratios
 from mixfleet_kernels import hmc as kernels
 from mixfleet_kernels.convergence import convergence_on_host
 from mixfleet_kernels.dtypes import library_of
+from mixfleet_kernels.likelihood import learned
 from mixfleet_kernels.likelihood.autocorrelated import coefficients as coefficients_along
 
 __all__ = ["Draws", "Judgement", "LinearCoefficients", "inspect", "inspect_on_host", "parameter_quantities"]
@@ -46,7 +47,8 @@ class Draws(NamedTuple):
     contribution: Float[Values, "channel draw chain"]
     """Mean over the weeks of the likelihood, in shares of the KPI's scale; zero for an absent channel."""
     observation: Float[Values, "parameter draw chain"]
-    """Parameters of the observation; its scale, in shares of the KPI's, comes first."""
+    """Parameters of the observation; its scale, in shares of the KPI's, comes first. Then, in the same shares, scales
+    of the baseline's coefficients that are learned."""
     coefficients: Float[Values, "column draw chain"]
     value: Float[Values, "draw chain"]
     """Log posterior density, linear coefficients integrated out."""
@@ -241,6 +243,10 @@ def _drawn(
     if structure.gaps:
         noise, correlation = parameters.observation
         along = coefficients_along(own.gaps, own.variance, projection, noise, correlation, white)
+    if structure.scales:
+        noise, *scales = parameters.observation
+        block = learned.Block(own.turned, own.gram, scale_ratios(scales, own, structure))
+        along = learned.coefficients(block, projection, noise, white)
     if known := structure.shared or structure.apart:
         # Pooled coefficients, and those of a known sign or of no normal prior, were drawn by the sampler.
         along = library.concatenate([along[:-known], projection[-known:]])

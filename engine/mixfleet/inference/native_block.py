@@ -32,6 +32,7 @@ def form_of(structure: Structure, platform: str) -> Form | None:
         or structure.changes
         or structure.shared
         or structure.apart
+        or structure.scales
         or structure.total
         or not families <= set(FAMILIES)
     ):

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mixfleet.config import Model, Spec
-from mixfleet.config.priors import OBSERVATION_PARAMETERS, Distribution, TotalShare
+from mixfleet.config.priors import Distribution, TotalShare
 from mixfleet.config.schema import FrozenMapping
 from mixfleet.data import scaling
 from mixfleet.data.panel import Panel, Unit
@@ -23,7 +23,7 @@ from mixfleet.models.observation import OBSERVATIONS, is_autocorrelated
 from mixfleet.models.parameters import DrawRows, ParameterLayout, parameter_layout, sampled_parameters
 from mixfleet.models.priors.columns import ColumnFamily
 from mixfleet.models.priors.families import FAMILIES, HYPER_ROWS, family_of
-from mixfleet.models.strength import StrengthPrior, strength_families, strength_prior
+from mixfleet.models.strength import StrengthPrior, effect_error, strength_families, strength_prior
 from mixfleet.models.virtual_weeks import ARRAYS, Extent, extent_of, no_virtual_weeks, virtual_weeks
 from mixfleet_kernels.likelihood import Gaps, Series
 
@@ -81,6 +81,8 @@ class Structure:
     """Room for lift tests."""
     gaps: int = 0
     """Room for distances between fitted weeks; 0 where the noise is independent."""
+    scales: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """By parameter that is the standard deviation of some coefficients of the baseline, the places of their columns."""
 
     @property
     def lanes(self) -> int:
@@ -92,7 +94,12 @@ class Structure:
         """Where each sampled coordinate of a unit stands."""
         sampled = 0 if OBSERVATIONS[self.model.observation].marginal else self.columns - self.apart
         return parameter_layout(
-            self.term, self.model.observation, self.families, linear=self.linear, sampled_columns=sampled
+            self.term,
+            self.model.observation,
+            self.families,
+            scales=[name for name, _ in self.scales],
+            linear=self.linear,
+            sampled_columns=sampled,
         )
 
     @property
@@ -121,6 +128,12 @@ class UnitBatch(NamedTuple):
     variance: Float[Array, "column unit"]
     along: Float[Array, "column sampled unit"]
     """Columns whose coefficients are sampled, along the basis."""
+    turned: Float[Array, "learned learned unit"]
+    """Columns at the scales' priors along the basis, where scales are learned; none elsewhere."""
+    gram: Float[Array, "learned learned unit"]
+    """Products of the columns at the scales' priors."""
+    reference: Float[Array, "scale unit"]
+    """Standard deviations that stand for the scales' priors."""
     active: Float[Array, "channel unit"]
     hyper: Float[Array, "row column unit"]
     """Prior data of each sampled coordinate, from `PriorFamily.encode`; then of each known value."""
@@ -233,6 +246,7 @@ def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
         total=spec.prior.total_share is not None,
         evidence=evidence,
         gaps=room_for_gaps(panel.units, spec),
+        scales=baseline.learned_scales(spec.model, spec.data),
     )
 
 
@@ -268,10 +282,10 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
     active = _reaches(media, contribution_weeks, [1 if form.adstock == "none" else form.window for form in term.forms])
     priors = _curve_priors(spec, panel, names)
     strength = strength_prior(unit, panel, spec, measured, contribution_weeks)
-    shared = tuple(spec.prior.distribution(name, unit=names) for name in OBSERVATION_PARAMETERS[model.observation])
+    shared = tuple(spec.prior.distribution(name, unit=names) for name in model.unit_parameters)
     # The mean response of an absent channel counts as one: its effect, and so its prior, is what is sampled.
     response = np.where(active > 0, np.maximum((media * active)[contribution_weeks].mean(axis=0), 1e-6), 1.0)
-    error = np.maximum(_effect_error(kpi, media * active, linear.basis, fitted, strength.typical(response)), 1e-9)
+    error = np.maximum(effect_error(kpi, media * active, linear.basis, fitted, strength.typical(response)), 1e-9)
     strength_unit = np.log(error if model.coordinate == "effect" else error * response)
     layout = _layout(spec, term, columns=len(linear.mean))
     hyper, centre = _prior_data(layout, (*priors, strength.distributions), shared)
@@ -284,8 +298,7 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         "kpi": _pad(kpi, weeks),
         "weight": _pad(np.where(fitted, 1.0, FAINT * contribution_weeks), weeks),
         "basis": _pad(linear.basis, weeks),
-        "variance": linear.variance,
-        "along": linear.along,
+        **_block_arrays(linear, spec),
         "active": active,
         "hyper": hyper,
         **_measured(strength, media * active, weeks if spec.prior.on.of_changes else 0, spec.prior.total_share),
@@ -306,6 +319,13 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         strength=strength,
         arrays=arrays,
     )
+
+
+def _block_arrays(linear: LinearBlock, spec: Spec) -> dict[str, np.ndarray]:
+    """What a batch holds of the linear block beside its basis."""
+    first = [places[0] for _, places in baseline.learned_scales(spec.model, spec.data)]
+    turned, gram, reference = linear.turned, linear.turned.T @ linear.turned, np.diag(linear.loading)[first]
+    return {"variance": linear.variance, "along": linear.along, "turned": turned, "gram": gram, "reference": reference}
 
 
 def _measured(
@@ -345,9 +365,10 @@ def _linear(
 def _layout(spec: Spec, term: MediaTerm, *, columns: int) -> ParameterLayout:
     families = [family_of(spec.prior.of(name)).name for name in sampled_parameters(spec.model)]
     linear = baseline.sampled_blocks(spec.model, spec.data, spec.prior)
+    scales, observation = spec.model.scale_parameters, spec.model.observation
     rest = columns - sum(len(places) for _, places in linear)
-    integrated, observation = OBSERVATIONS[spec.model.observation].marginal, spec.model.observation
-    return parameter_layout(term, observation, families, linear=linear, sampled_columns=0 if integrated else rest)
+    sampled = 0 if OBSERVATIONS[observation].marginal else rest
+    return parameter_layout(term, observation, families, scales=scales, linear=linear, sampled_columns=sampled)
 
 
 def _add_columns(
@@ -428,6 +449,7 @@ def _with_room(member: PreparedUnit, structure: Structure) -> PreparedUnit:
 def batch_shapes(structure: Structure) -> UnitBatch:
     """Shapes and types of a tile of this structure."""
     weeks, channels, columns, units = structure.weeks, structure.channels, structure.columns, structure.units
+    learned = columns if structure.scales else 0
     sizes = dict(
         media=(weeks, channels, units),
         kpi=(weeks, units),
@@ -435,6 +457,9 @@ def batch_shapes(structure: Structure) -> UnitBatch:
         basis=(units, weeks, columns),
         variance=(columns, units),
         along=(columns, structure.apart, units),
+        turned=(learned, learned, units),
+        gram=(learned, learned, units),
+        reference=(len(structure.scales), units),
         active=(channels, units),
         hyper=(HYPER_ROWS, structure.layout.prior_columns, units),
         measure=(3, channels, units),
@@ -462,27 +487,6 @@ def _reaches(
             within[max(0, week - window + 1) : week + 1] = True
         found = np.where(np.array(windows) == window, np.any(media[within] != 0, axis=0), found)
     return found
-
-
-def _effect_error(
-    kpi: Float[np.ndarray, " week"],
-    media: Float[np.ndarray, "week channel"],
-    basis: Float[np.ndarray, "week column"],
-    fitted: Bool[np.ndarray, " week"],
-    effect_scale: Float[np.ndarray, " channel"],
-) -> Float[np.ndarray, " channel"]:
-    """A rough standard error of each channel's effect, from a ridge regression on its media.
-
-    With the strength measured in it the coordinate is about linear for a channel that the data tell from zero, and
-    bends where they do not.
-    """
-    weeks = kpi[fitted]
-    columns = media[fitted] - basis[fitted] @ (basis[fitted].T @ media[fitted])
-    residual = weeks - basis[fitted] @ (basis[fitted].T @ weeks)
-    # The ridge is the prior: an effect of about `effect_scale`, on media whose response averages its mean.
-    noise = (np.std(residual) ** 2 if fitted.any() else 1.0) + 1e-12
-    precision = columns.T @ columns / noise + np.diag(effect_scale**-2.0)
-    return np.sqrt(np.diag(np.linalg.inv(precision)))
 
 
 def _centre(prior: Distribution) -> float:

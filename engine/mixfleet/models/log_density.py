@@ -10,6 +10,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from mixfleet.models.batch import Structure, UnitBatch
@@ -26,10 +27,11 @@ from mixfleet.models.transforms import (
     measured_response,
     natural,
     response,
+    scale_ratios,
     windows,
     without_sampled,
 )
-from mixfleet_kernels.likelihood import Likelihood, Series, autocorrelated, likelihood, respond
+from mixfleet_kernels.likelihood import Likelihood, Series, autocorrelated, learned, likelihood, respond
 from mixfleet_kernels.reductions import sum_rows
 
 __all__ = ["Evaluation", "evaluate_density", "natural", "response"]
@@ -87,9 +89,9 @@ def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure
 
     as_mean = structure.model.coordinate != "effect"
     slots = layout.to_slots([value for value, _ in drawn])
-    correlation = [_unit_parameter(block, position, hyper) for block in layout.observation[1:]]
-    correlated = tuple(value for value, *_ in correlation)
-    data, by_correlated = _likelihood(slots, jnp.exp(log_value), jnp.log(noise), correlated, series, batch, structure)
+    further = [_unit_parameter(block, position, hyper) for block in layout.observation[1:]]
+    values = tuple(value for value, *_ in further)
+    data, by_further = _likelihood(slots, jnp.exp(log_value), jnp.log(noise), values, series, batch, structure)
     data = with_evidence(data, slots, series.active, batch, structure)
     log_mean = jnp.log(data.mean_response)
     log_effect = log_value - log_mean if as_mean else log_value
@@ -111,7 +113,7 @@ def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure
     by_noise = data.by_log_noise * noise_slope / noise + noise_prior_slope
     value = data.value + noise_prior + _sum_of_priors([log for log, _ in prior], effect_prior + jacobian, structure)
     by_unit = [by_noise[None]]
-    for own, (_, slope, log_prior, prior_slope) in zip(by_correlated, correlation, strict=True):
+    for own, (_, slope, log_prior, prior_slope) in zip(by_further, further, strict=True):
         value = value + log_prior
         by_unit.append((own * slope + prior_slope)[None])
     return Evaluation(
@@ -125,22 +127,27 @@ def _likelihood(
     slots: tuple[Float[Array, "channel lane"], ...],
     strength: Float[Array, "channel lane"],
     log_noise: Float[Array, " lane"],
-    correlation: tuple[Float[Array, " lane"], ...],
+    further: tuple[Float[Array, " lane"], ...],
     series: Series,
     batch: UnitBatch,
     structure: Structure,
 ) -> tuple[Likelihood, tuple[Float[Array, " lane"], ...]]:
-    """The likelihood, and its gradient by the noise's correlation where it has one."""
+    """The likelihood, and its gradient by the noise's correlation or the baseline's scales, where there are such."""
     weights, tangents, parameters = windows(slots, strength.shape, structure)
     forms = structure.term.forms
     as_mean, first = structure.model.coordinate != "effect", tuple(form.adstock_first for form in forms)
     families = tuple(form.saturation for form in forms)
-    if structure.gaps:
+    if further:
         curves = {"weights": weights, "tangents": tangents, "parameters": parameters, "adstock_first": first}
         brought = respond(series.media, family=families, **curves)
-        arguments = (series, batch.gaps, brought, strength, log_noise, *correlation)
-        data, by_correlation = autocorrelated.evaluate(*arguments, strength_is_mean=as_mean)
-        return data, (by_correlation,)
+        if structure.gaps:
+            arguments = (series, batch.gaps, brought, strength, log_noise, *further)
+            data, by_correlation = autocorrelated.evaluate(*arguments, strength_is_mean=as_mean)
+            return data, (by_correlation,)
+        block = learned.Block(batch.turned, batch.gram, scale_ratios(further, batch, structure))
+        data, by_ratio = learned.evaluate(series, block, brought, strength, log_noise, strength_is_mean=as_mean)
+        by_scale = [sum_rows(by_ratio[np.array(columns)]) for _, columns in structure.scales]
+        return data, tuple(by / scale for by, scale in zip(by_scale, further, strict=True))
     data = likelihood(
         series,
         weights,

@@ -47,8 +47,8 @@ class ParameterLayout:
     """The sampled coordinates of a unit, in order.
 
     Adstock and saturation parameters, each over the channels that have it; `effect`, over all channels; the
-    observation's parameters; coefficients of the baseline that have to be sampled; and, where the others are not
-    integrated out, these along their basis.
+    observation's parameters and scales of the baseline's coefficients; coefficients of the baseline that have to be
+    sampled; and, where the others are not integrated out, these along their basis.
     Parameters whose values are known come behind.
     """
 
@@ -56,6 +56,7 @@ class ParameterLayout:
     """Parameters of the response curves in the order of `MediaTerm.parameters`: adstocks', then saturations'."""
     effect: Block
     observation: tuple[Block, ...]
+    """Parameters that a unit has one of each: the observation's, then scales of the baseline's coefficients."""
     linear: tuple[Block, ...]
     """Coefficients that are sampled as they are, by family of their priors."""
     coefficients: Block | None
@@ -163,7 +164,7 @@ def _saturation(form: MediaForm) -> tuple[str, ...]:
 
 def sampled_parameters(model: Model) -> tuple[str, ...]:
     """Names of the parameters that have a prior of their own, in the order of the position."""
-    return (*model.channel_parameters, *OBSERVATION_PARAMETERS[model.observation])
+    return (*model.channel_parameters, *model.unit_parameters)
 
 
 def parameter_layout(
@@ -171,6 +172,7 @@ def parameter_layout(
     observation: str,
     families: Sequence[str],
     *,
+    scales: Sequence[str] = (),
     linear: Sequence[tuple[str, tuple[int, ...]]] = (),
     sampled_columns: int = 0,
 ) -> ParameterLayout:
@@ -180,12 +182,13 @@ def parameter_layout(
         term: Says which parameters there are, and which channels have them.
         observation: Family of the KPI around its expectation.
         families: Prior family of each of `sampled_parameters(model)`.
+        scales: Names of the standard deviations of the baseline's coefficients that are learned.
         linear: By family, the columns of the baseline whose coefficients are sampled as they are.
         sampled_columns: How many of the others are sampled along their basis; 0 where they are integrated out.
     """
     every = tuple(range(len(term.forms)))
     places = [*(term.places(name) for name in term.parameters), every]
-    parameters = (*term.parameters, "effect", *OBSERVATION_PARAMETERS[observation])
+    parameters = (*term.parameters, "effect", *OBSERVATION_PARAMETERS[observation], *scales)
     blocks: list[Block] = []
     first = 0
     for i, (name, family) in enumerate(zip(parameters, families, strict=True)):

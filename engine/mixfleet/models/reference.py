@@ -84,15 +84,17 @@ class Priors:
     """Mean and standard deviation of what is believed of all media's share, and the mean KPI that it is of."""
     sampled: Mapping[int, baseline.ColumnLaw] = field(default_factory=dict)
     """By column, the law of a coefficient that is not normal or has a known sign."""
+    scales: Mapping[str, tuple[Distribution, Sequence[int]]] = field(default_factory=dict)
+    """By standard deviation of coefficients that is learned, its prior and the columns."""
 
 
 def media_mix(series: Series, priors: Priors, model: Model) -> None:
     """The model: kpi = sum over channels of effect * response + design @ coefficients + noise.
 
-    Samples `noise`, `coefficients` with normal priors and `coefficient_<column>` with others, the parameters of the
-    curves (one value per channel) and each measure of strength that priors are on (one value per channel that has it);
-    also records `effect`, `media`, the channels' joint contribution by week, and `mean_contribution`, each channel's
-    mean over the fitted weeks.
+    Samples `noise`, `coefficients` with normal priors and `coefficient_<column>` with others, the former's standard
+    deviations where they are learned, the parameters of the curves (one value per channel) and each measure of strength
+    that priors are on (one value per channel that has it); also records `effect`, `media`, the channels' joint
+    contribution by week, and `mean_contribution`, each channel's mean over the fitted weeks.
     """
     media, observation = media_and_observation(series, priors, model)
     coefficients = _coefficients(priors)
@@ -116,7 +118,11 @@ def _around(
 def _coefficients(priors: Priors) -> Float[Array, " column"]:
     """Of all columns: those whose priors are normal as one vector, each of the others as a site of its own."""
     rest = np.array([k for k in range(len(priors.coefficient_sd)) if k not in priors.sampled], int)
-    normal = dist.Normal(jnp.asarray(priors.coefficient_mean[rest]), jnp.asarray(priors.coefficient_sd[rest]))
+    sd = jnp.asarray(priors.coefficient_sd)
+    for name, (prior, columns) in priors.scales.items():
+        scale = jnp.asarray(numpyro.sample(name, _numpyro_prior([prior]).to_event(1)))
+        sd = sd.at[np.array(columns)].set(scale[0])
+    normal = dist.Normal(jnp.asarray(priors.coefficient_mean[rest]), sd[rest])
     own = jnp.asarray(numpyro.sample("coefficients", normal.to_event(1)))
     found = jnp.zeros(len(priors.coefficient_sd), own.dtype).at[rest].set(own)
     for column, law in priors.sampled.items():
@@ -189,6 +195,10 @@ def unit_arguments(unit: Unit, panel: Panel, spec: Spec) -> tuple[Series, Priors
         coefficient_sd=sd,
         total=_total(unit, spec, measured, fitted),
         sampled={k: law for k, law in enumerate(laws) if law.sampled},
+        scales={
+            name: (spec.prior.distribution(name, unit=names), places)
+            for name, places in baseline.learned_scales(model, spec.data)
+        },
     )
     return series, priors
 

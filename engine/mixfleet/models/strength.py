@@ -39,6 +39,7 @@ from mixfleet.models.priors.families import ABOVE_A_BOUND, FAMILIES, family_of
 __all__ = [
     "MEAN_KPI",
     "StrengthPrior",
+    "effect_error",
     "has_spend",
     "log_prob",
     "log_strength",
@@ -224,3 +225,24 @@ def _by_family(function: Callable[..., Array], families: tuple[str, ...], *value
         return function(families[0], *values)
     rows = [function(family, *(part[c : c + 1] for part in values)) for c, family in enumerate(families)]
     return jnp.concatenate(rows)
+
+
+def effect_error(
+    kpi: Float[np.ndarray, " week"],
+    media: Float[np.ndarray, "week channel"],
+    basis: Float[np.ndarray, "week column"],
+    fitted: Bool[np.ndarray, " week"],
+    effect_scale: Float[np.ndarray, " channel"],
+) -> Float[np.ndarray, " channel"]:
+    """A rough standard error of each channel's effect, from a ridge regression on its media.
+
+    With the strength measured in it the coordinate is about linear for a channel that the data tell from zero, and
+    bends where they do not.
+    """
+    weeks = kpi[fitted]
+    columns = media[fitted] - basis[fitted] @ (basis[fitted].T @ media[fitted])
+    residual = weeks - basis[fitted] @ (basis[fitted].T @ weeks)
+    # The ridge is the prior: an effect of about `effect_scale`, on media whose response averages its mean.
+    noise = (np.std(residual) ** 2 if fitted.any() else 1.0) + 1e-12
+    precision = columns.T @ columns / noise + np.diag(effect_scale**-2.0)
+    return np.sqrt(np.diag(np.linalg.inv(precision)))

@@ -1,8 +1,10 @@
 """Transforms: from a position's coordinates to parameters, adstock windows and each channel's response."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from mixfleet.models.batch import Structure, UnitBatch
@@ -11,6 +13,7 @@ from mixfleet.models.parameters import Block
 from mixfleet.models.priors.families import FAMILIES
 from mixfleet.models.strength import log_strength
 from mixfleet_kernels import adstock
+from mixfleet_kernels.dtypes import library_of
 from mixfleet_kernels.likelihood import LEAST_MEAN_RESPONSE, Series, expand, respond
 
 __all__ = [
@@ -21,9 +24,14 @@ __all__ = [
     "measured_response",
     "natural",
     "response",
+    "scale_ratios",
     "windows",
     "without_sampled",
 ]
+
+
+Values = TypeVar("Values", Array, np.ndarray)
+"""On device, or brought to the host."""
 
 
 class Evaluation(NamedTuple):
@@ -33,7 +41,7 @@ class Evaluation(NamedTuple):
     gradient: Float[Array, "coordinate lane"]
     extra: Float[Array, "extra lane"]
     """Kept with every draw: mean response by channel, then the projection onto the linear block's basis, or, where
-    the coefficients are sampled, their values along it."""
+    the coefficients are sampled, their values along it, or, where their scales are learned, the coefficients' means."""
 
 
 class Natural(NamedTuple):
@@ -44,7 +52,7 @@ class Natural(NamedTuple):
     strength: Float[Array, "channel lane"]
     """Effect or mean contribution, as the coordinate has it."""
     observation: tuple[Float[Array, " lane"], ...]
-    """Parameters of the observation, its scale first."""
+    """Parameters of the observation, its scale first, then scales of the baseline's coefficients."""
 
 
 def natural(
@@ -75,6 +83,17 @@ def without_sampled(
     along = jnp.repeat(batch.along, chains, axis=-1)
     made = expand(series.basis, jnp.sum(along * coefficients[None], axis=1))
     return series._replace(kpi=series.kpi - made), along
+
+
+def scale_ratios(scales: Sequence[Values], batch: UnitBatch, structure: Structure) -> Values:
+    """Each coefficient's standard deviation over the one that stands for its scale's prior; one where it is known."""
+    library, chains = library_of(batch.reference), len(scales[0]) // batch.reference.shape[-1]
+    ratios = library.stack(list(scales)) / library.repeat(batch.reference, chains, axis=-1)
+    known = library.ones_like(ratios[:1])
+    of_column = np.zeros(structure.columns, int)
+    for place, (_, columns) in enumerate(structure.scales, start=1):
+        of_column[list(columns)] = place
+    return library.concatenate([known, ratios])[of_column]
 
 
 def block_values(

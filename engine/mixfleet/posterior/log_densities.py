@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from scipy.stats import norm
 
 from mixfleet.config import Model, Spec
-from mixfleet.config.priors import OBSERVATION_PARAMETERS, Distribution
+from mixfleet.config.priors import Distribution
 from mixfleet.data.panel import Panel, Unit
 from mixfleet.data.scaling import MEDIA_POWERS, Scale
 from mixfleet.models import baseline
@@ -71,12 +71,14 @@ def log_prior(member: PreparedUnit, draws: Draws, panel: Panel, spec: Spec) -> d
             mean_response = mean_responses(member, shape, term)
         brought = draws["effect"].T / scale.kpi * mean_response * member.arrays["active"][:, None]
         found["total_share"] = norm.logpdf(brought.sum(axis=0) / strength.whole, belief.mean, belief.sd)
-    for name in OBSERVATION_PARAMETERS[spec.model.observation]:
-        unit = scale.kpi if name == "noise" else 1.0
+    for name in spec.model.unit_parameters:
+        unit = scale.kpi if spec.model.in_kpi(name) else 1.0
         found[name] = log_prior_of(spec.prior.distribution(name, unit=names), np.asarray(draws[name], float) / unit)
     laws = baseline.column_laws(spec.model, spec.data, spec.prior, names)
-    of_columns = zip(laws, scaled_coefficients(draws, scale).T, strict=True)
-    found["coefficients"] = np.stack([law.log_prob(values) for law, values in of_columns], axis=-1)
+    scales = {name: np.asarray(draws[name], float) / scale.kpi for name in spec.model.scale_parameters}
+    learned = baseline.by_column(scales, spec.model, spec.data)
+    of_columns = zip(laws, scaled_coefficients(draws, scale).T, learned, strict=True)
+    found["coefficients"] = np.stack([law.log_prob(values, sd) for law, values, sd in of_columns], axis=-1)
     return found
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mixfleet.config import Spec
-from mixfleet.config.priors import OBSERVATION_PARAMETERS
 from mixfleet.data.panel import Panel
 from mixfleet.data.scaling import MEDIA_POWERS
 from mixfleet.inference.draws import parameter_quantities
@@ -182,8 +181,8 @@ def _natural(fitted: Finished, spec: Spec) -> dict[str, np.ndarray]:
         values[name] = shape * media ** MEDIA_POWERS.get(name, 0)
     values["effect"] = draws.effect * scale.kpi
     values["contribution"] = draws.contribution * (scale.kpi * np.sum(fitted.job.member.contribution_weeks))
-    for name, value in zip(OBSERVATION_PARAMETERS[spec.model.observation], draws.observation, strict=True):
-        values[name] = value * (scale.kpi if name == "noise" else 1.0)
+    for name, value in zip(spec.model.unit_parameters, draws.observation, strict=True):
+        values[name] = value * (scale.kpi if spec.model.in_kpi(name) else 1.0)
     mixing = scale.column_mixing(fitted.job.member.design.shape[1])
     values["coefficients"] = np.tensordot(mixing, draws.coefficients, axes=1)
     values["coefficients"][0] += scale.kpi_shift
@@ -214,7 +213,7 @@ def parameter_table(
     columns = baseline.column_names(spec.model, spec.data)
     own = {block.parameter: list(block.channels) for block in structure.layout.by_channel}
     labels = [(name, panel.channels[c]) for name, places in own.items() for c in places]
-    shared = OBSERVATION_PARAMETERS[spec.model.observation]
+    shared = spec.model.unit_parameters
     labels += [(name, "") for name in (*shared, *columns)]
     values = [natural[name][places] for name, places in own.items()]
     values += [natural[name][None] for name in shared] + [natural["coefficients"]]
@@ -226,7 +225,7 @@ def parameter_table(
     prior += [moments(spec.prior.distribution(name, unit=_names(member, panel))) for name in shared]
     prior = np.array(prior)
     factors = [_unit_factor(name, member)[places] for name, places in own.items()]
-    factor = np.concatenate([*factors, np.where([name == "noise" for name in shared], member.scale.kpi, 1.0)])
+    factor = np.concatenate([*factors, np.where([*map(spec.model.in_kpi, shared)], member.scale.kpi, 1.0)])
     mixing = member.scale.column_mixing(len(columns))
     mean, sd = baseline.column_priors(spec.model, spec.data, spec.prior, _names(member, panel))
     linear = mixing @ mean

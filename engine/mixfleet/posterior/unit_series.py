@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mixfleet.config import Model
-from mixfleet.config.priors import OBSERVATION_PARAMETERS
 from mixfleet.data import scaling
 from mixfleet.data.panel import Unit
 from mixfleet.data.scaling import MEDIA_POWERS, Scale
@@ -52,7 +51,7 @@ class UnitSeries(NamedTuple):
     coefficients: Float[np.ndarray, "column draw"]
     """In KPI, for the columns of `design`."""
     observation: Float[np.ndarray, "parameter draw"]
-    """Parameters of the observation; its scale, in KPI, comes first."""
+    """Parameters of the observation; its scale, in KPI, comes first. Then learned scales of coefficients, in KPI."""
     known: Bool[np.ndarray, " week"]
     """Weeks that the fit saw, whose errors may go on into later ones."""
     log_link: bool = False
@@ -69,7 +68,7 @@ class UnitSeries(NamedTuple):
 
 def series_variables(model: Model) -> tuple[str, ...]:
     """Names of the kept draws that a `UnitSeries` is made of."""
-    return (*model.channel_parameters[:-1], "effect", "coefficients", *OBSERVATION_PARAMETERS[model.observation])
+    return (*model.channel_parameters[:-1], "effect", "coefficients", *model.unit_parameters)
 
 
 def counted_weeks(unit: Unit, *, window: int) -> Bool[np.ndarray, " week"]:
@@ -146,7 +145,7 @@ def unit_series(
         shape=np.stack(shapes) if shapes else np.zeros((0, *own["effect"].shape)),
         effect=own["effect"],
         coefficients=coefficients,
-        observation=np.stack([own[name] for name in OBSERVATION_PARAMETERS[model.observation]]),
+        observation=np.stack([own[name] for name in model.unit_parameters]),
         known=padded(scaling.likelihood_weeks(unit, window=model.window, holdout=0) & (numbers < scale.trend_weeks)),
         log_link=scale.log_link,
     )

@@ -480,6 +480,7 @@ def _linear_table(units: list[_Unit], names: tuple[str, ...], *, lasting: bool) 
     rows: list[tuple[tuple[str, ...], str, float]] = []
     for unit in units:
         own = {**dict(zip(names, unit.truth.linear.tolist(), strict=True)), "noise": unit.truth.noise}
+        own |= unit.truth.scales
         if lasting:
             own["autocorrelation"] = unit.truth.autocorrelation
         rows += [(unit.labels, name, value) for name, value in {**own, "kpi_scale": unit.kpi_scale}.items()]

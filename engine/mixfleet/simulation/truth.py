@@ -6,7 +6,7 @@ the other.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -48,6 +48,8 @@ class Truth:
     noise: float
     autocorrelation: float = 0.0
     """Of one week's noise with the next one's; zero but for `model.observation=ar1`."""
+    scales: Mapping[str, float] = field(default_factory=dict)
+    """Standard deviations of the baseline's coefficients that the model learns."""
 
 
 def draw(distribution: Distribution, rng: np.random.Generator) -> float:
@@ -97,11 +99,17 @@ def draw_truth(
         return draw(prior.distribution(prior_of(name, medium, prior), unit=unit, channel=medium), rng)
 
     channel = {name: np.array([value(name, medium) for medium in channels]) for name in model.channel_parameters}
-    priors = [prior.distribution(kind, unit=unit) for kind in kinds]
+    scales = {name: draw(prior.distribution(name, unit=unit), rng) for name in model.scale_parameters}
+    priors = [_given(prior.distribution(kind, unit=unit), scales.get(f"{kind}_scale")) for kind in kinds]
     linear = np.array([_signed(own, sign, rng) for own, sign in zip(priors, signs, strict=True)])
     noise = draw(prior.distribution("noise", unit=unit), rng)
     lasts = draw(prior.distribution("autocorrelation", unit=unit), rng) if model.observation == "ar1" else 0.0
-    return Truth(channel=channel, linear=linear, noise=noise, autocorrelation=lasts)
+    return Truth(channel=channel, linear=linear, noise=noise, autocorrelation=lasts, scales=scales)
+
+
+def _given(distribution: Distribution, scale: float | None) -> Distribution:
+    """The prior of a coefficient at its standard deviation."""
+    return distribution if scale is None else distribution.changed({"sd": scale})
 
 
 def _signed(distribution: Distribution, sign: str | None, rng: np.random.Generator) -> float:

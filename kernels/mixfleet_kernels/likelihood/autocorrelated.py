@@ -17,12 +17,12 @@ coefficients' mean before it is squared, as in the likelihood of independent noi
 import math
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from mixfleet_kernels.dtypes import library_of
+from mixfleet_kernels.likelihood import dense
 from mixfleet_kernels.likelihood.arrays import Gaps, Likelihood, Response, Series
 from mixfleet_kernels.likelihood.xla import at_strength, expand, project, sum_weeks
 from mixfleet_kernels.reductions import sum_rows
@@ -90,7 +90,7 @@ def evaluate(
     root = jnp.sqrt(series.variance)
     gram, by_gram = _gram(gaps, taps.parts()), _gram(gaps, taps.slopes())
     product = root * project(series.basis, weeks_apart.back(weeks_apart.whitened(found.residual)))
-    mean, inverse, log_determinant = _solved(gram, root, s2, product)
+    mean, inverse, log_determinant = dense.solved(gram, root, s2, product)
     error = found.residual - expand(series.basis, root * mean)
     white = weeks_apart.whitened(error)
     squares = sum_weeks(white * white) / s2
@@ -105,7 +105,7 @@ def evaluate(
     with_before = weeks_apart.by_gap(weeks_apart.scale * white * weeks_apart.earlier(error))
     along = taps.phi * taps.by_correlation * taps.precision
     by_squares = 2 * jnp.sum(along * by_gap - taps.by_correlation * with_before, axis=0) / s2
-    by_determinant = sum_rows(sum_rows(inverse * _scaled(by_gram, root)))
+    by_determinant = sum_rows(sum_rows(inverse * dense.scaled(by_gram, root)))
     by_correlation = -0.5 * (by_squares + by_determinant - 2 * jnp.sum(count * along, axis=0))
     pull = weeks_apart.back(white) / s2[None] * series.weight
     by_log_noise = squares - s2 * trace - spare
@@ -133,18 +133,7 @@ def coefficients(
     """
     library = library_of(mean)
     root = library.sqrt(variance) + library.zeros_like(mean)
-    identity = library.eye(len(mean), dtype=mean.dtype)[..., None]
-    left = _scaled(_gram(gaps, _taps(gaps, correlation).parts()), root) + (noise**2)[None, None] * identity
-    factor = []
-    for k in range(len(mean)):
-        # Rows above the diagonal are left as rounding, and never read.
-        factor.append(left[:, k] / library.sqrt(left[k, k])[None])
-        left = left - factor[k][:, None] * factor[k][None]
-    solved: list[Array] = []
-    for k in reversed(range(len(mean))):
-        below = sum(factor[k][len(mean) - 1 - i] * value for i, value in enumerate(solved))
-        solved.append((white[k] - below) / factor[k][k])
-    return mean + noise[None] * library.stack(solved[::-1])
+    return dense.drawn(_gram(gaps, _taps(gaps, correlation).parts()), root, mean, noise, white)
 
 
 class _Whitening(NamedTuple):
@@ -233,30 +222,3 @@ def _gram(gaps: Gaps, parts: tuple[Array, Array, Array]) -> Float[Array, "column
         for own, by_lane in zip(table, weight, strict=True):
             total = total + own[..., None] * by_lane.reshape(1, 1, units, -1)
     return library_of(gaps.gram).reshape(total, (*gaps.gram.shape[2:4], -1))
-
-
-def _scaled(gram: Array, root: Float[Array, "column lane"]) -> Array:
-    return gram * root[:, None] * root[None]
-
-
-def _solved(
-    gram: Array, root: Float[Array, "column lane"], s2: Float[Array, " lane"], product: Float[Array, "column lane"]
-) -> tuple[Float[Array, "column lane"], Float[Array, "column column lane"], Float[Array, " lane"]]:
-    """M^-1 times the product, M^-1, and log det M, by sweeps: whole matrices at a time, so that little is compiled."""
-    columns = len(product)
-
-    def sweep(k: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
-        matrix, log_determinant = state
-        row = jax.lax.dynamic_index_in_dim(matrix, k, keepdims=False)
-        pivot = jax.lax.dynamic_index_in_dim(row, k, keepdims=False)
-        here = (jnp.arange(columns) == k)[:, None]
-        # The row of the pivot becomes row / pivot, its column the same, and itself -1 / pivot.
-        above = jnp.where(here, -1.0, row)
-        share = above / pivot[None]
-        kept = jnp.where(here[:, None] | here[None], 0.0, matrix)
-        return kept - above[:, None] * share[None], log_determinant + jnp.log(pivot)
-
-    first = _scaled(gram, root) + s2[None, None] * jnp.eye(columns, dtype=gram.dtype)[..., None]
-    swept, log_determinant = jax.lax.fori_loop(0, columns, sweep, (first, jnp.zeros_like(s2)))
-    mean = sum(-swept[:, j] * product[j][None] for j in range(columns))
-    return jnp.asarray(mean), -swept, log_determinant

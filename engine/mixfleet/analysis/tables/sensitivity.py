@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.config import Prior
-from mixfleet.config.priors import OBSERVATION_PARAMETERS, PARAMETERS, Distribution, check_support, read_distribution
+from mixfleet.config.priors import PARAMETERS, Distribution, check_support, read_distribution
 from mixfleet.config.schema import FrozenMapping
 from mixfleet.errors import ConfigError
 from mixfleet.models import baseline
@@ -39,8 +39,10 @@ Alternatives = Mapping[str, Mapping[str, Mapping[str, Any]]]
 FEWEST = 200.0
 """Draws that weights must leave, of those that are kept: as many tell a mean to 0.07 standard deviations."""
 
-Priors = list[tuple[str, int, Distribution | baseline.ColumnLaw, Float[np.ndarray, " draw"]]]
-"""Kind and place of each parameter, its prior and its draws."""
+Priors = list[
+    tuple[str, int, Distribution | baseline.ColumnLaw, Float[np.ndarray, " draw"], Float[np.ndarray, " draw"] | None]
+]
+"""Kind and place of each parameter, its prior, its draws, and those of its prior's standard deviation if learned."""
 
 
 POWERS = {
@@ -135,15 +137,17 @@ class _Known(NamedTuple):
             for c, channel in enumerate(fleet.channels):
                 if spec.model.has(name, channel):
                     own = prior.distribution(name, unit=names, channel=channel)
-                    found.append(("curves", len(found), own, series.shape[i, c]))
+                    found.append(("curves", len(found), own, series.shape[i, c], None))
         strength = strength_prior(unit, fleet.panel, spec, scale, self.member.contribution_weeks)
-        found += [("media", c, own, self.measure[c]) for c, own in enumerate(strength.distributions)]
-        for name, values in zip(OBSERVATION_PARAMETERS[spec.model.observation], series.observation, strict=True):
+        found += [("media", c, own, self.measure[c], None) for c, own in enumerate(strength.distributions)]
+        for name, values in zip(spec.model.unit_parameters, series.observation, strict=True):
             own = prior.distribution(name, unit=names)
-            found.append((name, 0, own, values / scale.kpi if name == "noise" else values))
+            found.append((name, 0, own, values / scale.kpi if spec.model.in_kpi(name) else values, None))
         laws = baseline.column_laws(spec.model, spec.data, prior, names)
-        columns = zip(laws, self._columns(), strict=True)
-        return found + [("baseline", k, law, values) for k, (law, values) in enumerate(columns)]
+        observed = dict(zip(spec.model.unit_parameters, series.observation / scale.kpi, strict=True))
+        learned = baseline.by_column(observed, spec.model, spec.data)
+        columns = zip(laws, self._columns(), learned, strict=True)
+        return found + [("baseline", k, *one) for k, one in enumerate(columns)]
 
     def _columns(self) -> Float[np.ndarray, "column draw"]:
         """The baseline's coefficients on the model's scale."""
@@ -163,22 +167,25 @@ def _log_ratio(
 ) -> Float[np.ndarray, " draw"]:
     """Log density of another prior over that of the draws' own, up to a constant."""
 
-    def density(kind: str, place: int, prior: Any, values: Float[np.ndarray, " draw"]) -> Float[np.ndarray, " draw"]:
+    def density(
+        kind: str, place: int, prior: Any, values: Float[np.ndarray, " draw"], sd: Float[np.ndarray, " draw"] | None
+    ) -> Float[np.ndarray, " draw"]:
         if (kind, place, prior) not in densities:
             plain = isinstance(prior, Distribution)
-            densities[kind, place, prior] = log_prior_of(prior, values) if plain else prior.log_prob(values)
+            densities[kind, place, prior] = log_prior_of(prior, values) if plain else prior.log_prob(values, sd)
         return densities[kind, place, prior]
 
     ratio = np.zeros(len(own[0][3]))
     if isinstance(other, tuple):
         scaled, power = other
-        for kind, place, prior, values in own:
-            if kind == scaled:
-                ratio += (power - 1) * density(kind, place, prior, values)
+        for one in own:
+            if one[0] == scaled:
+                ratio += (power - 1) * density(*one)
         return ratio
-    for (kind, place, before, values), (_, _, after, _) in zip(own, known.priors(other), strict=True):
+    for one, (_, _, after, _, _) in zip(own, known.priors(other), strict=True):
+        kind, place, before, values, sd = one
         if before != after:
-            ratio += density(kind, place, after, values) - density(kind, place, before, values)
+            ratio += density(kind, place, after, values, sd) - density(*one)
     return ratio
 
 

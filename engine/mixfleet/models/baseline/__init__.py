@@ -1,7 +1,14 @@
 """Baseline: the terms of the linear block - what sales would be without media."""
 
 from mixfleet.models.baseline.calendar import Calendar
-from mixfleet.models.baseline.column_laws import ColumnLaw, column_laws, column_priors, sampled_blocks
+from mixfleet.models.baseline.column_laws import (
+    ColumnLaw,
+    by_column,
+    column_laws,
+    column_priors,
+    learned_scales,
+    sampled_blocks,
+)
 from mixfleet.models.baseline.dates import fitting, with_dates
 from mixfleet.models.baseline.linear_block import (
     REGISTERED,
@@ -22,6 +29,7 @@ __all__ = [
     "BaselineTerm",
     "Calendar",
     "ColumnLaw",
+    "by_column",
     "column_components",
     "column_kinds",
     "column_laws",
@@ -32,6 +40,7 @@ __all__ = [
     "design",
     "fitting",
     "furthest",
+    "learned_scales",
     "register",
     "sampled_blocks",
     "terms_of",

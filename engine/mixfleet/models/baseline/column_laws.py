@@ -18,7 +18,7 @@ from mixfleet.config.priors import Distribution
 from mixfleet.errors import ConfigError
 from mixfleet.models.baseline.linear_block import column_kinds, column_names
 
-__all__ = ["ColumnLaw", "column_laws", "column_priors", "sampled_blocks"]
+__all__ = ["ColumnLaw", "by_column", "column_laws", "column_priors", "learned_scales", "sampled_blocks"]
 
 LEAST_MASS = 0.001
 """Of a prior on the side of zero that a sign leaves; less is a prior that contradicts the sign."""
@@ -31,6 +31,8 @@ class ColumnLaw:
     prior: Distribution
     sign: int = 0
     """1 or -1 where the coefficient can only be above or below zero."""
+    scale: Distribution | None = None
+    """The prior of its standard deviation, where the unit learns that; `prior` then says the mean alone."""
 
     @property
     def sampled(self) -> bool:
@@ -44,10 +46,10 @@ class ColumnLaw:
 
     @property
     def moments(self) -> tuple[float, float]:
-        """Mean and standard deviation."""
+        """Mean and standard deviation; of one whose scale is learned, over that scale's prior."""
         if not self.sampled:
             mean, sd = self.prior.values
-            return mean, sd
+            return mean, sd if self.scale is None else _root_mean_square(self.scale)
         return _moments(self)
 
     @property
@@ -57,20 +59,35 @@ class ColumnLaw:
             return 1.0
         return float(_frozen(self.prior).sf(0.0) if self.sign > 0 else _frozen(self.prior).cdf(0.0))
 
-    def from_normal(self, standard: Float[np.ndarray, " draw"]) -> Float[np.ndarray, " draw"]:
-        """Draws of the coefficient, from those of a standard normal."""
+    def from_normal(
+        self, standard: Float[np.ndarray, " draw"], scale: Float[np.ndarray, " draw"] | None = None
+    ) -> Float[np.ndarray, " draw"]:
+        """Draws of the coefficient, from those of a standard normal and of its standard deviation where it has such."""
         if not self.sampled:
             mean, sd = self.prior.values
-            return mean + sd * standard
+            return mean + (sd if scale is None else scale) * standard
         from scipy.special import ndtr
 
         first = 1.0 - self.mass if self.sign > 0 else 0.0
         return _frozen(self.prior).ppf(first + self.mass * ndtr(standard))
 
-    def log_prob(self, values: Float[np.ndarray, " draw"]) -> Float[np.ndarray, " draw"]:
-        """Log density of coefficients."""
+    def log_prob(
+        self, values: Float[np.ndarray, " draw"], scale: Float[np.ndarray, " draw"] | None = None
+    ) -> Float[np.ndarray, " draw"]:
+        """Log density of coefficients, given their standard deviation where that is learned."""
+        if scale is not None:
+            away = (values - self.prior.values[0]) / scale
+            return -0.5 * away**2 - np.log(scale) - 0.5 * math.log(2 * math.pi)
         found = _frozen(self.prior).logpdf(values) - math.log(self.mass)
         return np.where(self.sign * values < 0, -np.inf, found) if self.sign else found
+
+
+@lru_cache(maxsize=1024)
+def _root_mean_square(scale: Distribution) -> float:
+    """Of a scale's prior; where that is infinite, its median."""
+    frozen = _frozen(scale)
+    found = math.hypot(float(frozen.mean()), float(frozen.std()))
+    return found if math.isfinite(found) else float(frozen.median())
 
 
 @lru_cache(maxsize=4096)
@@ -105,7 +122,11 @@ def column_laws(model: Model, data: Data, prior: Prior, unit: Mapping[str, str])
         raise ConfigError(f"no such column; there are {', '.join(names)}", key=f"model.signs.{unknown[0]}")
     signs = {"positive": 1, "negative": -1}
     found = tuple(
-        ColumnLaw(prior.distribution(kind, unit=unit), signs.get(model.signs.get(name, ""), 0))
+        ColumnLaw(
+            prior.distribution(kind, unit=unit),
+            signs.get(model.signs.get(name, ""), 0),
+            prior.distribution(f"{kind}_scale", unit=unit) if f"{kind}_scale" in model.scale_parameters else None,
+        )
         for kind, name in zip(kinds, names, strict=True)
     )
     for name, law in zip(names, found, strict=True):
@@ -120,6 +141,22 @@ def column_priors(
     """Prior mean and standard deviation of each column's coefficient, in shares of the KPI's scale."""
     moments = [law.moments for law in column_laws(model, data, prior, unit)]
     return np.array([mean for mean, _ in moments]), np.array([sd for _, sd in moments])
+
+
+def learned_scales(model: Model, data: Data) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """By parameter that is a standard deviation of coefficients, the places of its columns; empty where none is."""
+    kinds = column_kinds(model, data)
+    return tuple(
+        (name, tuple(k for k, kind in enumerate(kinds) if f"{kind}_scale" == name)) for name in model.scale_parameters
+    )
+
+
+def by_column(
+    scales: Mapping[str, Float[np.ndarray, " draw"]], model: Model, data: Data
+) -> list[Float[np.ndarray, " draw"] | None]:
+    """For each column, draws of its coefficient's standard deviation where that is learned, from those of scales."""
+    kinds = column_kinds(model, data)
+    return [scales[f"{kind}_scale"] if f"{kind}_scale" in model.scale_parameters else None for kind in kinds]
 
 
 def sampled_blocks(model: Model, data: Data, prior: Prior) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -37,13 +37,17 @@ class LinearBlock(NamedTuple):
     variance: Float[np.ndarray, " column"]
     """Of the coefficients along the basis, in shares of the KPI's scale."""
     loading: Float[np.ndarray, "column column"]
-    """Takes them, in prior standard deviations, to the columns' own; sampled coefficients as they are."""
+    """Takes them, in prior standard deviations, to the columns' own; sampled coefficients as they are. Where scales
+    are learned, takes the columns' own in standard deviations at the scales' priors to those in shares of the KPI's."""
     mean: Float[np.ndarray, " column"]
     """Prior mean; zero where a coefficient is sampled, and said by its coordinate."""
     laws: tuple[ColumnLaw, ...]
     """Of the sampled coefficients, which come last along the basis."""
     seen: Float[np.ndarray, "week sampled"]
     """Their columns; zero where not fitted."""
+    turned: Float[np.ndarray, "column column"] = np.zeros((0, 0))
+    """Where scales are learned, each column times its coefficient's standard deviation at the scales' priors, along
+    the basis."""
 
     @property
     def along(self) -> Float[np.ndarray, "column sampled"]:
@@ -64,6 +68,10 @@ def linear_block(
         sampled: Places of those that are sampled, in their order.
     """
     mean, sd = np.array([law.moments for law in laws]).T
+    if any(law.scale is not None for law in laws):
+        basis, variance, loading = decompose(design, sd)
+        turned = np.sqrt(variance)[:, None] * (loading / sd[:, None]).T
+        return LinearBlock(basis, variance, np.diag(sd), mean, (), np.zeros((len(design), 0)), turned)
     if not sampled:
         return LinearBlock(*decompose(design, sd), mean, (), np.zeros((len(design), 0)))
     columns = design.shape[1]

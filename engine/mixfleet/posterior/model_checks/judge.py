@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mixfleet.config import Spec
+from mixfleet.models import baseline
 from mixfleet.models.baseline.decomposition import decompose
 from mixfleet.models.batch import PreparedUnit
 from mixfleet.models.observation import OBSERVATIONS, is_autocorrelated
@@ -63,15 +64,15 @@ def checked_unit(
     kept = _some(series.effect.shape[-1])
     media = brought.weekly[:weeks, kept]
     expected = np.einsum("tj,jd->td", series.design[:weeks], series.coefficients[:, kept]) + media
-    noise = series.observation[0, kept]
+    observation = series.observation[:, kept]
+    noise = observation[0]
     kpi = np.nan_to_num(unit.kpi)
     if series.log_link:
         # The model is of the logarithm, and so are its checks.
         kpi = np.log(np.where(fitted, kpi, 1.0))
     residual = np.where(fitted[:, None], (kpi[:, None] - expected) / noise, 0.0)
-    correlation = series.observation[1, kept] if is_autocorrelated(spec.model) else None
-    if correlation is not None:
-        residual = _whitened(residual, fitted, correlation)
+    if is_autocorrelated(spec.model):
+        residual = _whitened(residual, fitted, observation[1])
     return CheckedUnit(
         dates=unit.dates.astype("datetime64[D]"),
         fitted=fitted,
@@ -88,7 +89,7 @@ def checked_unit(
         prior_contribution=prior_contribution,
         prior_on=spec.prior.on.media,
         season=365 if spec.data.frequency == "daily" else 52,
-        marginal=_marginal(member, media, noise, correlation, spec),
+        marginal=_marginal(member, media, observation, spec),
     )
 
 
@@ -108,8 +109,7 @@ def _whitened(
 def _marginal(
     member: PreparedUnit,
     media: Float[np.ndarray, "week draw"],
-    noise: Float[np.ndarray, " draw"],
-    correlation: Float[np.ndarray, " draw"] | None,
+    observation: Float[np.ndarray, "parameter draw"],
     spec: Spec,
 ) -> Marginal | None:
     sampled = not OBSERVATIONS[spec.model.observation].marginal or member.arrays["along"].shape[1] > 0
@@ -119,17 +119,24 @@ def _marginal(
     kpi = member.arrays["kpi"][:weeks, None]
     residual = np.where(member.fitted[:, None], kpi - media / scale, 0.0)
     basis, variance = member.arrays["basis"][:weeks] * member.fitted[:, None], member.arrays["variance"]
-    if correlation is not None:
+    if whitened := is_autocorrelated(spec.model):
         # One basis for all draws: checks look at many directions in it.
-        usual = float(correlation.mean())
+        usual = float(observation[1].mean())
         residual = _whitened(residual, member.fitted, usual)
         basis, variance, _ = decompose(_whitened(basis, member.fitted, usual), np.sqrt(variance))
+    if spec.model.scale_parameters:
+        # Likewise at the mean of the baseline's scales.
+        scales = dict(zip(spec.model.unit_parameters, observation / scale, strict=True))
+        known = np.diag(member.loading)
+        learned = baseline.by_column(scales, spec.model, spec.data)
+        usual = [sd if draws is None else draws.mean() for sd, draws in zip(known, learned, strict=True)]
+        basis, variance, _ = decompose(basis @ member.arrays["turned"], np.array(usual) / known)
     return Marginal(
         residual=residual,
         basis=basis,
         variance=variance,
-        noise=noise / scale,
-        whitened=correlation is not None,
+        noise=observation[0] / scale,
+        whitened=whitened,
     )
 
 
