@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import obstore
 import pytest
 
 from mixfleet import run as saved
@@ -27,6 +26,8 @@ from mixfleet.storage.remote.object_store import ObjectStore as ObjectStoreOf
 from tests.support import mortal_remote
 from tests.support.lakes import ObjectStore
 from tests.support.stub_engine import brands, engine, fleet, spec
+
+obstore = pytest.importorskip("obstore")
 
 PANEL = fleet(brands(12), [("z", "z")])
 

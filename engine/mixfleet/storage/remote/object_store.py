@@ -23,7 +23,7 @@ __all__ = ["MANY", "ObjectStore", "Tagged", "TooLargeError"]
 MANY = 8
 """Requests at a time."""
 
-RETRY_SECONDS = 30.0
+RETRY_SECONDS = 60.0
 """How long a request is repeated that the store does not answer."""
 
 _CHUNK = 8 << 20
@@ -70,7 +70,15 @@ class ObjectStore:
             self._store = obstore.store.from_url(
                 address.url,
                 client_options=_client_options(address, seconds),
-                retry_config={"max_retries": 8, "retry_timeout": timedelta(seconds=RETRY_SECONDS)},
+                retry_config={
+                    "max_retries": 100,
+                    "retry_timeout": timedelta(seconds=RETRY_SECONDS),
+                    "backoff": {
+                        "init_backoff": timedelta(seconds=0.2),
+                        "max_backoff": timedelta(seconds=10),
+                        "base": 2,
+                    },
+                },
             )
 
     def read(self, key: str, most: int) -> bytes | None:
