@@ -226,6 +226,12 @@ CASES = {
         unit=odd_unit(kpi_scale=9000.0),
         prior=prior(total_share=TotalShare(mean=0.2, sd=0.1)),
     ),
+    "autocorrelated_total_share": Case(
+        model=config.Model(observation="ar1"),
+        unit=odd_unit(kpi_scale=9000.0, absent=(1,)),
+        holdout=5,
+        prior=prior(total_share=TotalShare(mean=0.2, sd=0.1)),
+    ),
     "log_link": Case(
         model=config.Model(link="log"), unit=odd_unit(weeks=70, gap=slice(22, 24), absent=(1,)), holdout=5
     ),
@@ -513,6 +519,7 @@ LONG = (
     "autocorrelated_holes",
     "learned_scales",
     "learned_scales_of_every_term",
+    "autocorrelated_total_share",
     "measures_of_several_families",
     "windows_of_pymc_marketing",
     "every_coefficient_sampled",

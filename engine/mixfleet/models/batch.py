@@ -251,18 +251,9 @@ def structure_of(spec: Spec, panel: Panel, weeks: int) -> Structure:
 
 
 def room_for_gaps(units: Sequence[Unit], spec: Spec) -> int:
-    """Room for the distances between fitted weeks of every unit; 0 where the noise is independent.
-
-    Raises:
-        ConfigError: The noise is autocorrelated, and some coefficients are sampled.
-    """
+    """Room for the distances between fitted weeks of every unit; 0 where the noise is independent."""
     if not is_autocorrelated(spec.model):
         return 0
-    if baseline.sampled_blocks(spec.model, spec.data, spec.prior):
-        raise ConfigError(
-            "ar1 has normal coefficients without signs only: leave out model.signs, and priors of other families",
-            key="model.observation",
-        )
     holdout, window = spec.data.holdout or 0, spec.model.window
     return gaps.most_gaps(scaling.likelihood_weeks(unit, window=window, holdout=holdout) for unit in units)
 
