@@ -1,6 +1,8 @@
-"""What a night costs when few units changed: 300 units, twelve of which have one late row, on last night's run.
+"""What a night costs when few units changed: 300 units, twelve of which have one late row, on last night's run; and how
+far draws that are weighed anew are from whole fits, after one week more and after four.
 
 python -m benchmarks.only_what_changed late --units 300
+python -m benchmarks.only_what_changed weeks --units 50
 """
 
 import argparse
@@ -21,12 +23,13 @@ def main() -> None:
     parser.add_argument("what", choices=["late", "weeks"])
     parser.add_argument("--units", type=int, default=300)
     parser.add_argument("--thin", type=int, default=1000, help="draws of a unit that are kept")
+    parser.add_argument("--fits", type=int, default=6, help="whole fits that the mean is of")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if arguments.what == "late":
             _late_rows(Path(folder), arguments.units)
         else:
-            _new_weeks(Path(folder), arguments.units, arguments.thin)
+            _new_weeks(Path(folder), arguments.units, arguments.thin, arguments.fits)
 
 
 def _late_rows(folder: Path, units: int) -> None:
@@ -63,8 +66,8 @@ def _late_rows(folder: Path, units: int) -> None:
     )
 
 
-def _new_weeks(folder: Path, units: int, thin: int) -> None:
-    """Draws of last night's units, weighed anew, beside whole fits."""
+def _new_weeks(folder: Path, units: int, thin: int, fits: int) -> None:
+    """Draws of last night's units, weighed anew, beside whole fits, which differ from each other too."""
     import mixfleet as mf
 
     fleet, rows = _table(units)
@@ -75,28 +78,36 @@ def _new_weeks(folder: Path, units: int, thin: int) -> None:
         return mf.fit(table, data=fleet.data, run=own, output={"thin": thin}, inference={"seed": seed})
 
     for weeks in (1, 4):
-        base = str(fit(f"before {weeks}".replace(" ", "-"), rows[rows["date"] < dates[-weeks]]).path)
-        for scales in ("frozen", "own"):
-            name = f"{weeks}-{scales}"
-            night = fit(f"night-{name}", rows, base=base, scales=scales, reuse="reweighted")
-            whole, other = (fit(f"whole-{name}-{seed}", rows, seed, base=base, scales=scales) for seed in (0, 1))
-            status = night.status.set_index(KEYS)
-            taken = status.index[status["origin"] == "reweighted"]
-            moved, noise = _shift(night, whole).reindex(taken), _shift(other, whole)
-            print(
-                f"{weeks} week(s), {scales} scales, {thin} draws: {len(taken)} of {units} reweighted, "
-                f"{int((moved > 0.15).sum())} of them beyond 0.15 sd; largest shift of a channel's effect: "
-                f"median {moved.median():.3f}, most {moved.max():.3f}; of two whole fits "
-                f"{noise.median():.3f}, {noise.max():.3f}",
-                flush=True,
-            )
+        base = str(fit(f"before-{weeks}", rows[rows["date"] < dates[-weeks]]).path)
+        night = fit(f"night-{weeks}", rows, base=base, scales="frozen", reuse="reweighted")
+        whole = [fit(f"whole-{weeks}-{seed}", rows, seed, base=base, scales="frozen") for seed in range(1, fits + 1)]
+        status = night.status.set_index(KEYS)
+        taken = status.index[status["origin"] == "reweighted"]
+        means = pd.concat([run.roi().set_index([*KEYS, "channel"])["mean"] for run in whole], axis=1).to_numpy()
+        sd = np.mean([run.roi()["sd"] for run in whole], axis=0)
+        found = night.roi().set_index([*KEYS, "channel"])
+        own = pd.MultiIndex.from_arrays([found.index.get_level_values(key) for key in KEYS]).isin(taken)
+        # The mean of several fits has an error of its own, which is known from how they differ.
+        noise = np.sqrt(np.mean(np.var(means, axis=1, ddof=1)[own] / sd[own] ** 2))
+        error = (found["mean"].to_numpy() - means.mean(axis=1)) / sd
+        apart = np.sqrt(np.mean(error[own] ** 2) - noise**2 / fits)
+        expected = np.sqrt(np.mean(1 / status.loc[taken, "ess_bulk_min"]))
+        worst = _worst(found.index, np.where(own, error, 0.0))
+        single = [_worst(found.index, np.where(own, (one - means[:, -1]) / sd, 0.0)) for one in means.T[:-1]]
+        most, beyond = max(one.max() for one in single), max(int((one > 0.15).sum()) for one in single)
+        print(f"{weeks} week(s), {thin} draws kept: {len(taken)} of {units} units reweighted", flush=True)
+        print(f"  ROI against the mean of {fits} whole fits, in posterior sd: error {apart:.3f}, where effective draws")
+        print(f"  say {expected:.3f} and one whole fit has {noise:.3f}; the largest of any channel {worst.max():.3f},")
+        print(
+            f"  {int((worst > 0.15).sum())} units beyond 0.15; of two whole fits {most:.3f}, {beyond} units", flush=True
+        )
+        for reason, count in night.status["why_fitted"].value_counts().items():
+            print(f"  {count} {reason}")
 
 
-def _shift(one: Any, two: Any) -> pd.Series:
-    """Largest difference of a unit's mean effects, in standard deviations of the second run."""
-    params = [run.params().query("parameter == 'effect'").set_index([*KEYS, "channel"]) for run in (one, two)]
-    shift = ((params[0]["mean"] - params[1]["mean"]) / params[1]["sd"]).abs()
-    return shift.groupby(level=KEYS).max()
+def _worst(index: pd.MultiIndex, shift: np.ndarray) -> pd.Series:
+    """Largest shift of a unit's channels."""
+    return pd.Series(np.abs(shift), index).groupby(level=KEYS).max()
 
 
 def _table(units: int, weeks: int = 104) -> tuple[Any, pd.DataFrame]:

@@ -120,15 +120,16 @@ def _carrying(path: str, panel: Panel, spec: Spec, executor: Executor, folder: R
     from mixfleet.fitting.executors.carry import Base, carrying  # few fits have a base
 
     base = Base(read_run(path))
-    same = base.same(panel, spec)
+    others = base.others(panel, spec)
+    same = frozenset(unit_id(unit.labels) for unit in panel.units) - others.keys()
     sha256 = base.reader.manifest["result_sha256"]
     folder.note("base", {"run": base.reader.place, "result_sha256": sha256, "carried": len(same)})
-    folder.carried = base.digests(same)
+    folder.carried, folder.why_fitted = base.digests(same), others
     if spec.run.reuse == "reweighted":
         from mixfleet.fitting.executors.reweighting import reweighting
 
-        executor = reweighting(base, executor)
-    return carrying(base, same, executor)
+        executor = reweighting(base, others, executor)
+    return carrying(base, others, executor)
 
 
 def _fill(

@@ -183,6 +183,8 @@ class RunFolder(_Folder):
         self._panel, self._inputs = panel, {} if self.finished else unit_fingerprints(panel, spec)
         self.carried: Mapping[str, str] = {}
         """Digest of each unit that an earlier run has and that is taken from there, by unit id."""
+        self.why_fitted: Mapping[str, str] = {}
+        """Why others are not taken from there."""
         self._counts: Counter[str] = Counter()
         self._started = time.monotonic()
 
@@ -221,7 +223,9 @@ class RunFolder(_Folder):
             for result in self._results(labels):
                 unit = unit_id(result.labels)
                 digest = self.parts.digest(unit)
-                summary.add(result, digest, self._inputs.get(unit), self._origin(result, digest))
+                origin = self._origin(result, digest)
+                why = self.why_fitted.get(unit) if origin == "fitted" else None
+                summary.add(result, digest, self._inputs.get(unit), origin, why)
                 extent.add(result)
                 self._counts[result.status] += 1
             files = summary.close()

@@ -47,7 +47,7 @@ class SummaryTables:
         self._writers = {name: _TableWriter(folder / f"{name}.parquet", table_schema(name, keys)) for name in TABLES}
         self._status = _TableWriter(folder / "status.parquet", status_schema(keys))
 
-    def add(self, result: UnitResult, digest: str, inputs: str | None, origin: str) -> None:
+    def add(self, result: UnitResult, digest: str, inputs: str | None, origin: str, why: str | None) -> None:
         """Add the rows of one unit.
 
         Args:
@@ -55,6 +55,7 @@ class SummaryTables:
             digest: Of that result.
             inputs: Digest of all that the result follows from; None for a unit that was not fitted.
             origin: Whether it was fitted, carried over from an earlier run, or reweighted from one's draws.
+            why: Of one that was fitted though there was such a run.
         """
         head = {**dict(zip(self._keys, result.labels, strict=True)), "status": result.status}
         row = {
@@ -65,6 +66,7 @@ class SummaryTables:
             "digest": digest,
             "inputs_digest": inputs,
             "origin": origin,
+            "why_fitted": why,
             "loosened": self._loosened,
             **result.diagnostics,
         }
@@ -104,7 +106,7 @@ def status_schema(keys: tuple[str, ...]) -> pa.Schema:
         [(key, pa.string()) for key in (*keys, "status", "reason")]
         + [(name, _ARROW[DIAGNOSTICS[name]]) for name in numbers]
         + [("rung", pa.int64()), ("unit_id", pa.string()), ("digest", pa.string()), ("inputs_digest", pa.string())]
-        + [("origin", pa.string()), ("loosened", pa.string())]
+        + [("origin", pa.string()), ("why_fitted", pa.string()), ("loosened", pa.string())]
     )
 
 

@@ -1,19 +1,24 @@
 """Draws of last night, weighed anew, are tonight's posterior; where they cannot be, the unit is fitted."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mixfleet.config import Spec
+from mixfleet.config import Pooling, Spec
 from mixfleet.data import scaling
-from mixfleet.data.panel import Panel, Unit
+from mixfleet.data.panel import Panel, Unit, unit_id
 from mixfleet.errors import ConfigError
 from mixfleet.fitting.driver import fit_units
-from mixfleet.fitting.executors.reweighting import reweighted
+from mixfleet.fitting.executors.carry import Base
+from mixfleet.fitting.executors.reweighting import reweighted, reweighting
 from mixfleet.fitting.runner import execute
+from mixfleet.posterior.unit_result import UnitResult
 from mixfleet.run import Run
+from mixfleet.storage.reader import read_run
+from tests.support.lift_tests import with_tests
 from tests.support.quick import ragged_fleet, settings
 
 pytestmark = pytest.mark.usefixtures("usual_broadcasts")
@@ -68,6 +73,10 @@ def test_new_weeks_move_draws_as_a_fit_would(scales: str, evening: Run, tonight:
     assert by_unit(run, "origin") == {unit.labels: "reweighted" for unit in PANEL.units[:2]} | {CHANGED: "fitted"}
     assert set(by_unit(whole, "origin").values()) == {"fitted"}
     assert by_unit(run, "digest")[CHANGED] == by_unit(whole, "digest")[CHANGED]
+    why = by_unit(run, "why_fitted")
+    assert (why.pop(CHANGED) or "").startswith(("has weights whose tail has the shape ", "would be left with "))
+    assert set(why.values()) == {None}
+    assert set(by_unit(whole, "why_fitted").values()) == {"has other rows or settings, or its group has"}
     assert {labels for labels, k in by_unit(run, "pareto_k").items() if k is not None} == {
         unit.labels for unit in PANEL.units[:2]
     }
@@ -87,17 +96,20 @@ def test_what_was_reweighted_is_not_reweighted_again(evening: Run, tmp_path: Pat
     same = night(ended(0), spec(tmp_path, "same", first, reuse="reweighted"))
     assert set(by_unit(same, "origin").values()) == {"carried"}
     assert by_unit(same, "digest") == by_unit(first, "digest")
+    assert set(by_unit(same, "why_fitted").values()) == {None}
     plain = night(ended(0), spec(tmp_path, "plain", first))
-    assert set(by_unit(plain, "origin").values()) == {"fitted"}
+    assert set(by_unit(plain, "why_fitted").values()) == {"was reweighted in the base"}
     back = night(ended(2), spec(tmp_path, "back", first, reuse="reweighted"))
-    assert set(by_unit(back, "origin").values()) == {"fitted"}
+    assert set(by_unit(back, "why_fitted").values()) == {
+        "was reweighted in the base, and weights of weights degenerate"
+    }
 
 
 def test_the_same_data_keep_every_draw(evening: Run) -> None:
     results = {result.labels: result for result in fit_units(ended(1), spec(Path("x"), "x"))}
     for unit in ended(1).units:
         again = reweighted(unit, ended(1), unit, ended(1), spec(Path("x"), "x"), results[unit.labels])
-        assert again is not None
+        assert not isinstance(again, str)
         assert again.diagnostics["pareto_k"] == -np.inf
         np.testing.assert_array_equal(again.draws["effect"][0], results[unit.labels].draws["effect"].reshape(-1, 4))
         mine, before = (result.tables["params"] for result in (again, results[unit.labels]))
@@ -105,6 +117,42 @@ def test_the_same_data_keep_every_draw(evening: Run) -> None:
         effects = mine["mean"][mine["parameter"] == "effect"]
         np.testing.assert_allclose(effects, again.draws["effect"][0].mean(axis=0), rtol=1e-5)
         assert again.tables["roi"].keys() == results[unit.labels].tables["roi"].keys()
+
+
+def test_lift_tests_that_stay_as_they_were_are_in_the_draws(evening: Run, tmp_path: Path) -> None:
+    unit = PANEL.units[0]
+    row = dict(zip(PANEL.keys, unit.labels, strict=True)) | {"channel": PANEL.channels[0]}
+    row |= {"start": str(unit.dates[40]), "end": str(unit.dates[43] + 6), "roi": 8.0, "se": 0.1}
+    window = settings(PANEL.data).model.window
+    tested, other = (
+        with_tests(replace(PANEL, units=(unit,)), [row | {"se": error}], window=window) for error in (0.1, 0.2)
+    )
+    early = replace(tested, units=tuple(cut(one, 1) for one in tested.units))
+    base = night(early, spec(tmp_path, "evening"))
+    run = night(tested, spec(tmp_path, "night", base, reuse="reweighted"))
+    assert by_unit(run, "origin") == {unit.labels: "reweighted"}
+    whole = night(tested, spec(tmp_path, "whole"))
+    for mine, fitted in zip(run.table("roi").to_pylist(), whole.table("roi").to_pylist(), strict=True):
+        assert mine["mean"] == pytest.approx(fitted["mean"], abs=0.25 * fitted["sd"])
+        assert mine["sd"] == pytest.approx(fitted["sd"], rel=0.2)
+    # The channel under test is known by its test.
+    assert 2 * run.table("roi")["sd"][0].as_py() < evening.table("roi")["sd"][0].as_py()
+    assert run.insight.experiments().num_rows == whole.insight.experiments().num_rows == 1
+    changed = night(other, spec(tmp_path, "changed", base, reuse="reweighted"))
+    assert by_unit(changed, "why_fitted") == {unit.labels: "has other lift tests"}
+
+
+def test_pooled_units_say_why_they_are_fitted(evening: Run) -> None:
+    own = spec(Path("x"), "x", evening, reuse="reweighted")
+    others = {unit_id(unit.labels): "has other rows" for unit in PANEL.units}
+
+    def none(panel: Panel, spec: Spec, *, skip: frozenset[str], on_event: object = None) -> Iterator[UnitResult]:
+        assert not skip
+        yield from ()
+
+    fit = reweighting(Base(read_run(evening.path)), others, none)
+    assert list(fit(PANEL, replace(own, pooling=Pooling(by="brand")), skip=frozenset(), on_event=None)) == []
+    assert {reason.partition(":")[0] for reason in others.values()} == {"is pooled"}
 
 
 def test_frozen_scales_are_those_of_the_weeks_of_the_base(evening: Run, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Results of an earlier run taken over, for the units whose data and settings are still the same."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
@@ -29,10 +29,10 @@ class Base:
 
     reader: RunReader
 
-    def same(self, panel: Panel, spec: Spec) -> frozenset[str]:
-        """Ids of the panel's units that a fit under `spec` would give the result that the run has of them.
+    def others(self, panel: Panel, spec: Spec) -> dict[str, str]:
+        """Units of the panel, by id, that a fit under `spec` may give another result than the run has, and why.
 
-        A unit that failed is none of them: what made it fail may have gone.
+        A unit that failed is one of them: what made it fail may have gone.
 
         Raises:
             RunError: The run is of an earlier version, which did not say what a unit's result follows from.
@@ -42,18 +42,14 @@ class Base:
             raise RunError(
                 f"run {self.reader.place} is of an earlier version and cannot be a base: fit once without run.base"
             )
-        before = dict(zip(status["unit_id"].to_pylist(), status["inputs_digest"].to_pylist(), strict=True))
-        # Another time, on another machine, they may do better.
-        failed = {
-            row["unit_id"]
-            for row in self._rows
-            if row["status"] == "failed" or (not certified(row["status"]) and "inference.rung_seconds" in row["reason"])
+        before = {row["unit_id"]: row for row in self._rows}
+        # What is carried over is to be what a fit would give.
+        fitted_only = spec.run.reuse == "unchanged"
+        why = {
+            unit: _why_other(before.get(unit), inputs, fitted_only)
+            for unit, inputs in unit_fingerprints(panel, spec).items()
         }
-        if spec.run.reuse == "unchanged":
-            # What is carried over is to be what a fit would give.
-            failed |= {row["unit_id"] for row in self._rows if row.get("pareto_k") is not None}
-        now = unit_fingerprints(panel, spec)
-        return frozenset(unit for unit, inputs in now.items() if before.get(unit) == inputs and unit not in failed)
+        return {unit: reason for unit, reason in why.items() if reason is not None}
 
     def digests(self, units: frozenset[str]) -> dict[str, str]:
         """The digest of each of these units, by id."""
@@ -131,14 +127,36 @@ def _frozen(unit: Unit, before: Unit | None) -> Unit:
     return replace(unit, measured_until=until) if unit.dates[-1] > until else unit
 
 
-def carrying(base: Base, same: frozenset[str], executor: Executor) -> Executor:
-    """An executor that takes the units `same` from the base and leaves the others to `executor`."""
+def _why_other(row: Mapping[str, Any] | None, inputs: str, fitted_only: bool) -> str | None:
+    """Why a unit of this row of the status table is not taken over; None where it is."""
+    if row is None:
+        return "is not in the base"
+    if row["inputs_digest"] != inputs:
+        return "has other rows or settings, or its group has"
+    # Another time, on another machine, they may do better.
+    if row["status"] == "failed":
+        return "failed in the base"
+    if not certified(row["status"]) and "inference.rung_seconds" in row["reason"]:
+        return "ran out of time in the base"
+    return "was reweighted in the base" if fitted_only and row.get("pareto_k") is not None else None
+
+
+def carrying(base: Base, others: dict[str, str], executor: Executor) -> Executor:
+    """An executor that leaves the units `others` to `executor` and takes the rest from the base.
+
+    Args:
+        base: The run whose results are taken.
+        others: Ids of units that are not taken, and why; those whose results turn out to be damaged are added.
+        executor: Fits them.
+    """
 
     def fit(panel: Panel, spec: Spec, *, skip: frozenset[str], on_event: OnEvent | None = None) -> Iterator[UnitResult]:
         done = set(skip)
-        for result in base.results(same - skip):
+        same = {unit_id(unit.labels) for unit in panel.units} - others.keys() - skip
+        for result in base.results(frozenset(same)):
             done.add(unit_id(result.labels))
             yield result
+        others.update(dict.fromkeys(same - done, "is damaged in the base"))
         yield from executor(panel, spec, skip=frozenset(done), on_event=on_event)
 
     return fit

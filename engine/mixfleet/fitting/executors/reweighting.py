@@ -10,7 +10,7 @@ References:
     Douc, Cappé, Moulines (2005), Comparison of resampling schemes for particle filtering, arXiv:cs/0507025.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mixfleet.config import Spec
+from mixfleet.data.experiments.experiment import experiments_table, read_experiments
 from mixfleet.data.panel import Panel, Unit, unit_id
 from mixfleet.data.panel_parquet import read_units
 from mixfleet.data.scaling import is_new
@@ -55,48 +56,74 @@ class _Weighed(NamedTuple):
     ess: float
 
 
-def reweighting(base: Base, executor: Executor) -> Executor:
-    """An executor that reweights the base's draws of units where that can be trusted; `executor` fits the others."""
+def reweighting(base: Base, others: dict[str, str], executor: Executor) -> Executor:
+    """An executor that reweights the base's draws of units where that can be trusted; `executor` fits the others.
+
+    Args:
+        base: The run whose draws are weighed.
+        others: Why each unit, by id, is not taken as it is; here it comes to say why it is not reweighted.
+        executor: Fits the others.
+    """
 
     def fit(panel: Panel, spec: Spec, *, skip: frozenset[str], on_event: OnEvent | None = None) -> Iterator[UnitResult]:
         done = set(skip)
-        for result in _reweighted_units(base, panel, spec, skip):
-            done.add(unit_id(result.labels))
-            yield result
+        for unit, result in _reweighted_units(base, panel, spec, others.keys()):
+            if isinstance(result, str):
+                others[unit] = result
+            elif unit not in skip:
+                done.add(unit)
+                yield result
         yield from executor(panel, spec, skip=frozenset(done), on_event=on_event)
 
     return fit
 
 
-def _reweighted_units(base: Base, panel: Panel, spec: Spec, skip: frozenset[str]) -> Iterator[UnitResult]:
-    """Results of those units whose draws pass the gates."""
+def _reweighted_units(
+    base: Base, panel: Panel, spec: Spec, asked: Collection[str]
+) -> Iterator[tuple[str, UnitResult | str]]:
+    """Id of each unit that is asked for, with its result, or why it is none of its draws' weights."""
     reader = base.reader
-    before, now = reader.manifest["fingerprint"], Fingerprint.of(panel, spec)
+    refused = _refused(base, panel, spec)
+    if refused is not None:
+        yield from ((unit_id(unit.labels), refused) for unit in panel.units if unit_id(unit.labels) in asked)
+        return
+    tests = read_experiments(reader.table("tests"), reader.keys) if reader.keeps_tests else {}
+    earlier = {
+        unit.labels: replace(unit, experiments=tests.get(unit.labels, ()))
+        for unit in read_units(reader.table("panel"), reader.keys)
+    }
+    was = replace(panel, units=tuple(earlier.values()), rejected=(), findings=())
+    rows = {row["unit_id"]: (place, row) for place, row in enumerate(reader.table("status").to_pylist())}
+    for unit in panel.units:
+        name = unit_id(unit.labels)
+        if name not in asked:
+            continue
+        place, row = rows.get(name, (-1, None))
+        if row is None or unit.labels not in earlier:
+            yield name, "is not in the base"
+        elif not (certified(row["status"]) or row["status"] == "misfit"):
+            yield name, f"was {row['status']} in the base"
+        elif row.get("pareto_k") is not None:
+            yield name, "was reweighted in the base, and weights of weights degenerate"
+        else:
+            yield name, reweighted(earlier[unit.labels], was, unit, panel, spec, base.result(place))
+
+
+def _refused(base: Base, panel: Panel, spec: Spec) -> str | None:
+    """Why no unit at all can be reweighted."""
+    if spec.pooling.by != "none":
+        return "is pooled: weights are of a whole group, and degenerate with the number of its units"
+    before, now = base.reader.manifest["fingerprint"], Fingerprint.of(panel, spec)
     settings = [
         {name: own for name, own in config.items() if name != "run"} for config in (before["config"], now.config)
     ]
-    if before["engine"] != now.engine or settings[0] != settings[1] or spec.pooling.by != "none":
-        return
-    if not (reader.keeps_draws and reader.keeps_panel):
-        return
-    earlier = {unit.labels: unit for unit in read_units(reader.table("panel"), reader.keys)}
-    was = replace(panel, units=tuple(earlier.values()), rejected=(), findings=())
-    status = {unit_id(labels): place for place, labels in enumerate(reader.labels())}
-    rows = reader.table("status").to_pylist()
-    for unit in panel.units:
-        place = status.get(unit_id(unit.labels))
-        if unit_id(unit.labels) in skip or place is None or unit.experiments or reader.keeps_tests:
-            continue
-        if (certified(rows[place]["status"]) or rows[place]["status"] == "misfit") and rows[place].get(
-            "pareto_k"
-        ) is None:
-            result = reweighted(earlier[unit.labels], was, unit, panel, spec, base.result(place))
-            if result is not None:
-                yield result
+    if before["engine"] != now.engine or settings[0] != settings[1]:
+        return "has other settings than in the base"
+    return None if base.reader.keeps_draws and base.reader.keeps_panel else "has no draws or table in the base"
 
 
-def reweighted(before: Unit, was: Panel, unit: Unit, panel: Panel, spec: Spec, fitted: UnitResult) -> UnitResult | None:
-    """The unit's result tonight from its draws of an earlier run; None where it must be fitted.
+def reweighted(before: Unit, was: Panel, unit: Unit, panel: Panel, spec: Spec, fitted: UnitResult) -> UnitResult | str:
+    """The unit's result tonight from its draws of an earlier run; or why it must be fitted.
 
     Args:
         before: The unit as it was fitted.
@@ -106,40 +133,46 @@ def reweighted(before: Unit, was: Panel, unit: Unit, panel: Panel, spec: Spec, f
         spec: All settings, of both.
         fitted: The earlier result, with its draws.
     """
+    # What equal tests say of a draw is the same on both sides, for they are told in the table's units.
+    tests = [experiments_table(panel.keys, [(unit.labels, one.experiments)]) for one in (before, unit)]
+    if not tests[0].equals(tests[1]):
+        return "has other lift tests"
     with jax.enable_x64(True):
         old, new = prepare(before, was, spec), prepare(unit, panel, spec)
-        weighed = None if _is_other(old, new) else _weighed(old, new, was, panel, spec, fitted)
-        if weighed is None:
-            return None
-        return _result(weighed, new, panel, spec, fitted)
+        weighed = _other(old, new) or _weighed(old, new, was, panel, spec, fitted)
+        return weighed if isinstance(weighed, str) else _result(weighed, new, panel, spec, fitted)
 
 
-def _is_other(old: PreparedUnit, new: PreparedUnit) -> bool:
-    """Whether the unit has other channels that run, or too few weeks for scales of its own."""
+def _other(old: PreparedUnit, new: PreparedUnit) -> str | None:
+    """What about the unit's model is other than it was."""
+    if is_new(old.fitted) or is_new(new.fitted):
+        return "has too few weeks for scales of its own"
     before, now = (np.asarray(member.arrays["active"]) > 0 for member in (old, new))
-    return is_new(old.fitted) or is_new(new.fitted) or not np.array_equal(before, now)
+    return None if np.array_equal(before, now) else "has other channels that run"
 
 
 def _weighed(
     old: PreparedUnit, new: PreparedUnit, was: Panel, panel: Panel, spec: Spec, fitted: UnitResult
-) -> _Weighed | None:
+) -> _Weighed | str:
     names = series_variables(spec.model)
     draws = {name: np.asarray(fitted.draws[name], float) for name in names}
     draws = {name: values.reshape(-1, *values.shape[2:]) for name, values in draws.items()}
     moved = _on_columns(draws["coefficients"], old, new, panel, spec)
     if moved is None:
-        return None
+        return "has another baseline"
     tonight = {**draws, "coefficients": moved}
     ratio = _log_density(new, tonight, panel, spec) - _log_density(old, draws, was, spec)
     count = len(ratio)
     if not np.all(np.isfinite(ratio)):
-        return None
+        return "has draws that are impossible now"
     weight, k = pareto_smoothed(ratio)
     # Draws that were not independent count for as many as they were worth.
     worth = min(1.0, fitted.diagnostics["ess_bulk_min"] / count)
     ess = worth * effective_draws(weight)
-    if not (tail_allows(k, count) and ess >= spec.inference.ess_floor):
-        return None
+    if not tail_allows(k, count):
+        return f"has weights whose tail has the shape {k:.2f}"
+    if not ess >= spec.inference.ess_floor:
+        return f"would be left with {ess:.0f} effective draws, below inference.ess_floor"
     chosen = _systematic(weight)
     return _Weighed({name: values[chosen] for name, values in tonight.items()}, k, ess)
 
