@@ -18,7 +18,7 @@ from mixfleet.data.panel import Panel
 from mixfleet.inference import adaptation, compiled, draws, hmc
 from mixfleet.inference.adaptation import metric_of
 from mixfleet.inference.hmc import TICKS, DrawBuffer, HMCState
-from mixfleet.inference.native_block import NativeProgram, data_of, form_of
+from mixfleet.inference.native_block import NativeProgram, data_of, form_of, path_of
 from mixfleet.inference.random_numbers import normals, uniforms
 from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 from mixfleet.models.batch import Structure, UnitBatch, prepare, stack, structure_of
@@ -27,6 +27,7 @@ from mixfleet_kernels import hmc as kernels
 from mixfleet_kernels import native_library
 from mixfleet_kernels.hmc import Evaluation
 from tests.support.lift_tests import day, with_tests
+from tests.support.terms import LEARNED_SCALES
 from tests.support.units import odd_unit, panel_of
 
 pytestmark = pytest.mark.skipif(not native_library.available(), reason="needs the native library")
@@ -337,3 +338,17 @@ def _first(batch: UnitBatch) -> UnitBatch:
     return UnitBatch(
         **{name: values[:1] if name == "basis" else values[..., :1] for name, values in batch._asdict().items()}
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "platform", "path"),
+    [
+        (config.Model(), "cpu", "native"),
+        (config.Model(), "gpu", "xla, coefficients integrated out"),
+        (config.Model(adstock="delayed"), "cpu", "xla, coefficients integrated out"),
+        (LEARNED_SCALES, "cpu", "xla, coefficients integrated out by a dense factor"),
+    ],
+)
+def test_the_path_of_a_structure_is_named(model: config.Model, platform: str, path: str) -> None:
+    panel = panel_of(odd_unit())
+    assert path_of(structure_of(config.Spec(data=panel.data, model=model), panel, 60), platform) == path

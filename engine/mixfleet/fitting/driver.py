@@ -17,6 +17,7 @@ from mixfleet.fitting.devices import devices_of, workers_of
 from mixfleet.fitting.memory import check_memory
 from mixfleet.fitting.progress import OnEvent, Tally
 from mixfleet.fitting.retries import FALLBACK_RUNG, RETRY_PLACES, harder, keys_of, other_coordinate, result_of
+from mixfleet.inference import native_block
 from mixfleet.inference.adaptation import HARDER_ACCEPT
 from mixfleet.inference.certification import given_up
 from mixfleet.inference.compiled import Device, program
@@ -25,12 +26,26 @@ from mixfleet.models.batch import Structure, padded_weeks, prepare, room_for_gap
 from mixfleet.models.virtual_weeks import Extent, extent_of
 from mixfleet.posterior.unit_result import UnitResult
 
-__all__ = ["fit_units"]
+__all__ = ["fit_units", "path_of"]
 
 if TYPE_CHECKING:
     from mixfleet.fitting.group_driver import OnGroup
 
 IDLE_SECONDS = 0.05
+
+
+def path_of(panel: Panel, spec: Spec) -> str:
+    """How the panel's units are sampled here, in words; all of them so, for what differs by unit is data.
+
+    Units that climb to the last rung of the ladder are sampled in XLA whatever it says.
+    """
+    if spec.pooling.by != "none":
+        return "xla, groups by Gibbs sweeps"
+    first = panel.units[:1]
+    if not first:
+        return ""
+    structure = structure_of(spec, replace(panel, units=first), len(first[0].dates))
+    return native_block.path_of(structure, devices_of(spec)[0].platform)
 
 
 def fit_units(

@@ -64,7 +64,11 @@ def execute(
         if not folder.finished:
             if spec.model.structures:
                 executor = _averaging(panel, executor, devices, folder)
-            elif spec.run.base is not None:
+            else:
+                from mixfleet.fitting.driver import path_of  # starts jax, without which a finished run is read
+
+                folder.note("path", path_of(panel, spec))
+            if spec.run.base is not None:
                 executor = _carrying(spec.run.base, panel, spec, executor, folder)
             _fill(panel, spec, executor, folder, log, on_event)
         folder.finish()

@@ -17,7 +17,7 @@ from mixfleet_kernels import native_library
 from mixfleet_kernels.hmc import FAMILIES, Chains, Data, Draws, Form, Geometry, Place, Tuning
 from mixfleet_kernels.likelihood.native import FAMILIES as SATURATIONS
 
-__all__ = ["NativeProgram", "form_of"]
+__all__ = ["NativeProgram", "form_of", "path_of"]
 
 
 def form_of(structure: Structure, platform: str) -> Form | None:
@@ -52,6 +52,16 @@ def form_of(structure: Structure, platform: str) -> Form | None:
         strength_is_mean=structure.model.coordinate != "effect",
         measured=structure.measured,
     )
+
+
+def path_of(structure: Structure, platform: str) -> str:
+    """How units of a structure are sampled, in words: in native code or in XLA, and what becomes of coefficients."""
+    if form_of(structure, platform) is not None:
+        return "native"
+    if structure.scales or structure.gaps:
+        return "xla, coefficients integrated out by a dense factor"
+    marginal = OBSERVATIONS[structure.model.observation].marginal
+    return "xla, coefficients integrated out" if marginal else "xla, coefficients sampled"
 
 
 def data_of(batch: UnitBatch) -> Data:

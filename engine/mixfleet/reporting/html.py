@@ -438,6 +438,7 @@ def _provenance(manifest: Mapping[str, Any]) -> list[list[str]]:
         ["versions", versions],
         ["platform", manifest["platform"]],
         ["devices", ", ".join(manifest["devices"])],
+        ["sampled", str(manifest.get("path", ""))],
         ["seed", str(manifest["seed"])],
         *(["loosened gate", gate] for gate in manifest.get("loosened", ())),
         ["data (SHA-256)", manifest["fingerprint"]["data"]],

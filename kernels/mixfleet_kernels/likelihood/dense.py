@@ -6,11 +6,12 @@ the block's columns, D is a diagonal matrix of roots and s the standard deviatio
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from mixfleet_kernels.dtypes import library_of
 
-__all__ = ["drawn", "scaled", "solved"]
+__all__ = ["drawn", "factored", "scaled", "solved"]
 
 
 def drawn(
@@ -42,6 +43,30 @@ def drawn(
         below = sum(factor[k][len(mean) - 1 - i] * value for i, value in enumerate(solved))
         solved.append((white[k] - below) / factor[k][k])
     return mean + noise[None] * library.stack(solved[::-1])
+
+
+def factored(
+    gram: Float[Array, "column column lane"],
+    root: Float[Array, "column lane"],
+    s2: Float[Array, " lane"],
+    product: Float[Array, "column lane"],
+) -> tuple[Float[Array, "column lane"], Float[Array, "column lane"], Float[Array, " lane"]]:
+    """M^-1 times the product, the diagonal of M^-1, and log det M, by a Cholesky factor of each lane.
+
+    Args:
+        gram: Products of the block's columns.
+        root: Of each coefficient's prior variance, in what the columns are measured in.
+        s2: Variance of the noise.
+        product: D times the columns' products with the residual.
+    """
+    identity = jnp.eye(len(product), dtype=gram.dtype)
+    lanes = jnp.moveaxis(scaled(gram, root) + s2[None, None] * identity[..., None], -1, 0)
+    factor = jnp.linalg.cholesky(lanes, symmetrize_input=False)
+    inverse = solve_triangular(factor, jnp.broadcast_to(identity, lanes.shape), lower=True)
+    along = jnp.einsum("lij,jl->li", inverse, product, precision="highest")
+    mean = jnp.einsum("lij,li->jl", inverse, along, precision="highest")
+    pivots = jnp.diagonal(factor, axis1=1, axis2=2)
+    return mean, jnp.sum(inverse**2, axis=1).T, 2 * jnp.sum(jnp.log(pivots), axis=1)
 
 
 def scaled(

@@ -73,10 +73,10 @@ def evaluate(
         return jnp.einsum(equation, block.turned, lanes, precision="highest").reshape(columns, -1)
 
     product = block.ratio * turn("iju,iuk->juk", project(series.basis, found.residual))
-    mean, inverse, log_determinant = dense.solved(block.by_lane, block.ratio, s2, product)
+    mean, diagonal, log_determinant = dense.factored(block.by_lane, block.ratio, s2, product)
     error = found.residual - expand(series.basis, turn("iju,juk->iuk", block.ratio * mean))
     squares = sum_weeks(error * error) / s2
-    spread = s2[None] * jnp.stack([inverse[k, k] for k in range(columns)])
+    spread = s2[None] * diagonal
     spare = weeks - columns
     total = squares + sum_rows(mean**2) + log_determinant + spare * 2 * log_noise + weeks * math.log(2 * math.pi)
     pull = error / s2[None] * series.weight
