@@ -78,7 +78,7 @@ def cheese() -> Panel:
 
 
 def tuna() -> Panel:
-    """7 brands, 338 weeks; display as medium, price and customers as controls."""
+    """7 brands, 338 weeks with holes; display as medium, price and customers as controls."""
     table = pd.read_csv(shared("real_tuna/data.csv"))
     table["date"] = _days(table["week"].to_numpy())
     return Panel(
@@ -88,6 +88,7 @@ def tuna() -> Panel:
             "kpi": "kpi_move",
             "channels": {"display": {"impressions": "display_nsale"}},
             "controls": ["ctrl_log_price", "ctrl_log_wholesale", "ctrl_customers"],
+            "gaps": "absent",
         },
     )
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from mixfleet.budgeting.plan import Plan
 from mixfleet.cli.main import app
 from mixfleet.config import Model
+from mixfleet.config.presets import read_settings
 from mixfleet.reporting.numbers import amount
 from mixfleet.run import Run
 from tests.support.saved_run import saved_run
@@ -147,6 +148,19 @@ def test_another_past_is_answered_in_a_sentence(run: Run, tmp_path: Path) -> Non
     row = run.insight.counterfactual(other, by=()).query("channel == 'all channels' and measure == 'value'").iloc[0]
     spent = amount(row["spend_actual"] - row["spend_plan"])
     assert f"With {spent} less spent than was, media would have brought {amount(-row['mean'])}" in found["summary"][0]
+
+
+def test_what_hangs_on_priors_is_said_of_each_of_them(run: Run, tmp_path: Path) -> None:
+    others = tmp_path / "priors.yaml"
+    others.write_text("same: {intercept: {family: normal, mean: 0.5, sd: 0.5}}\nfar: {decay: {a: 900, b: 1}}\n")
+    found = answer(call("sensitivity", run.path, "--priors", others, "--out", tmp_path / "tables", "--json"))
+    table = run.insight.sensitivity(read_settings(others))
+    units = table.groupby(["brand", "market"]).ngroups
+    same, far, doubt = found["summary"]
+    assert same.startswith(f"same: told of {units} of {units} units; 0 of {table['reliable'].sum()} channels")
+    assert far == f"far: told of 0 of {units} units."
+    assert "only another fit can tell" in doubt
+    assert pyarrow.csv.read_csv(found["sensitivity"]).num_rows == len(table)
 
 
 def test_every_table_is_exported(run: Run, tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from mixfleet import runtime
 from mixfleet.cli import printing
 from mixfleet.cli.budget import read_number
 from mixfleet.cli.console import AsJson, Exclude, Include, RunPath, Terminal, errors_shown, open_run
+from mixfleet.config.presets import read_settings
 from mixfleet.errors import counted
 from mixfleet.storage.table_files import write_tables
 
-__all__ = ["business", "compare", "counterfactual", "export", "forecast", "report", "slides"]
+__all__ = ["business", "compare", "counterfactual", "export", "forecast", "report", "sensitivity", "slides"]
 
 ALERTED = 1
 """Exit code of a comparison with alerts."""
@@ -206,6 +207,29 @@ def counterfactual(
         printing.print_path(terminal.out, "counterfactual", path)
         printing.print_answer(terminal.out, lines, f"mixfleet budget {opened.place}")
         terminal.finish({"command": "counterfactual", "summary": lines, "counterfactual": str(path)}, 0)
+
+
+def sensitivity(
+    run: RunPath,
+    priors: Annotated[Path | None, typer.Option(help="Settings file: by name, the parameters of other priors.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the table; sensitivity/ in the run by default.")] = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    as_json: AsJson = False,
+) -> None:
+    """Says how far other priors would move what each channel brings, without a fit: mixfleet sensitivity RUN."""
+    terminal = Terminal.of(as_json)
+    with errors_shown(terminal):
+        runtime.prepare(mixfleet.Compute())
+        opened = open_run(run, include, exclude, frame="pyarrow")
+        table = opened.insight.sensitivity(None if priors is None else read_settings(priors))
+        [path] = write_tables({"sensitivity": table}, out or opened.path / "sensitivity", "csv", name="sensitivity")
+        from mixfleet.reporting.answers import sensitivity_answer
+
+        lines = [one.text for one in sensitivity_answer(table.to_pylist(), opened.fleet().keys)]
+        printing.print_answer(terminal.out, lines, f"mixfleet report {opened.place}")
+        printing.print_path(terminal.out, "sensitivity", path)
+        terminal.finish({"command": "sensitivity", "summary": lines, "sensitivity": str(path)}, 0)
 
 
 def _rates(rate: list[str] | None) -> dict[str, float]:

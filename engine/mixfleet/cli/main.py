@@ -25,7 +25,7 @@ import typer
 import mixfleet
 from mixfleet import runtime
 from mixfleet.cli import printing
-from mixfleet.cli.analysis import business, compare, counterfactual, export, forecast, report, slides
+from mixfleet.cli.analysis import business, compare, counterfactual, export, forecast, report, sensitivity, slides
 from mixfleet.cli.budget import budget
 from mixfleet.cli.console import AsJson, Terminal, errors_shown
 from mixfleet.cli.entry import INTERRUPTED
@@ -194,7 +194,7 @@ def backtest(
         terminal.finish(answer, SOME_NOT_OK if any(_exit_code(run) for run in found.runs) else 0)
 
 
-for command in (init, budget, report, slides, export, forecast, counterfactual, compare, business, prune):
+for command in (init, budget, report, slides, export, forecast, counterfactual, compare, sensitivity, business, prune):
     app.command()(command)
 
 

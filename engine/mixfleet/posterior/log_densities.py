@@ -83,7 +83,11 @@ def log_prior(member: PreparedUnit, draws: Draws, panel: Panel, spec: Spec) -> d
 
 
 def log_measures(
-    member: PreparedUnit, draws: Draws, shape: Float[np.ndarray, "parameter channel draw"], term: MediaTerm
+    member: PreparedUnit,
+    draws: Draws,
+    shape: Float[np.ndarray, "parameter channel draw"],
+    term: MediaTerm,
+    mean: Float[np.ndarray, "channel draw"] | None = None,
 ) -> Float[np.ndarray, "channel draw"]:
     """Logarithm of what the prior of each channel's strength is on: an effect, a return, a share.
 
@@ -92,9 +96,10 @@ def log_measures(
         draws: Of `effect`.
         shape: Of the curves' parameters, on the model's scale.
         term: Form of each channel's response.
+        mean: `mean_responses` of these curves, where they are known.
     """
     with jax.enable_x64(True):
-        response = strength_response(member, shape, term)
+        response = strength_response(member, shape, term, mean)
     a, b, c = member.strength.rows[:, :, None]
     return a * np.log(draws["effect"].T / member.scale.kpi) + b * np.log(response) + c
 

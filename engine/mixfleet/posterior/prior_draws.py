@@ -95,13 +95,18 @@ def _brought(member: PreparedUnit, term: MediaTerm, drawn: Drawn) -> Float[np.nd
 
 
 def strength_response(
-    member: PreparedUnit, shape: Float[np.ndarray, "parameter channel sample"], term: MediaTerm
+    member: PreparedUnit,
+    shape: Float[np.ndarray, "parameter channel sample"],
+    term: MediaTerm,
+    mean: Float[np.ndarray, "channel sample"] | None = None,
 ) -> Float[np.ndarray, "channel sample"]:
     """What the priors of strengths are about, of curves of effect one: the mean response, or its change.
 
-    With it a measure and an effect lead to one another as `models.strength` says.
+    With it a measure and an effect lead to one another as `models.strength` says. `mean` has the `mean_responses`,
+    where they are known.
     """
-    return _about(member, member.arrays["media"], _positive(member, mean_responses(member, shape, term)), shape, term)
+    mean = mean_responses(member, shape, term) if mean is None else mean
+    return _about(member, member.arrays["media"], _positive(member, mean), shape, term)
 
 
 def mean_responses(

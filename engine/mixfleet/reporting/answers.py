@@ -12,7 +12,16 @@ from mixfleet.budgeting.plan import KEPT, Plan
 from mixfleet.errors import counted
 from mixfleet.reporting.numbers import amount, money, percent, span
 
-__all__ = ["Sentence", "Terms", "counterfactual_answer", "forecast_answer", "gained", "plan_answer", "planned_spend"]
+__all__ = [
+    "Sentence",
+    "Terms",
+    "counterfactual_answer",
+    "forecast_answer",
+    "gained",
+    "plan_answer",
+    "planned_spend",
+    "sensitivity_answer",
+]
 
 NAMELESS = {"kpi", "y", "target", "value"}
 """Names of a KPI column that say nothing of what it counts."""
@@ -25,6 +34,9 @@ SMALL = 0.01
 
 SETTLED = 0.95
 """Probability from which on a plan is said to be better, rather than likely better."""
+
+FAR = 0.5
+"""Posterior standard deviations that another prior moves what a channel brings by, from which on it is worth a word."""
 
 YEAR = 364
 """Days that last year's weeks lie back, so that they begin on the same weekday."""
@@ -205,6 +217,38 @@ def counterfactual_answer(rows: Sequence[Mapping[str, Any]], terms: Terms) -> It
     if own["excluded"]:
         yield Sentence(
             topic="doubt", text=f"Left out, as their numbers cannot be used: {counted(own['excluded'], 'unit')}."
+        )
+
+
+def sensitivity_answer(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Iterator[Sentence]:
+    """How much of what channels bring hangs on the priors, one sentence per alternative.
+
+    Args:
+        rows: Of `Insight.sensitivity`.
+        keys: Names of the columns that name a unit.
+    """
+    untold = False
+    for name in dict.fromkeys(row["alternative"] for row in rows):
+        own = [row for row in rows if row["alternative"] == name]
+        units = {tuple(row[key] for key in keys) for row in own}
+        told = [row for row in own if row["reliable"]]
+        reached = {tuple(row[key] for key in keys) for row in told}
+        untold |= len(reached) < len(units)
+        text = f"{name}: told of {len(reached)} of {counted(len(units), 'unit')}"
+        if told:
+            far = sum(abs(row["shift"]) > FAR for row in told)
+            most = max(told, key=lambda row: abs(row["shift"]))
+            text += (
+                f"; {far} of {counted(len(told), 'channel')} would bring something else by more than {FAR:g} posterior "
+                f"standard deviations, the most {' / '.join(most[key] for key in keys)}, {most['channel']}: "
+                f"{most['shift']:+.1f} ({100 * (most['ratio'] - 1):+.0f} %)"
+            )
+        yield Sentence(topic="next", text=f"{text}.")
+    if untold:
+        yield Sentence(
+            topic="doubt",
+            text="Where the draws do not reach what other priors lead to, only another fit can tell: fit with them, "
+            "and compare the two runs with mixfleet compare.",
         )
 
 

@@ -97,8 +97,9 @@ def _of_unit(
     unit, spec = fleet.units[place], fleet.spec
     member = prepare(unit, fleet.panel, spec)
     active = np.flatnonzero(member.arrays["active"])
-    brought = (series.effect * mean_responses(member, series.shape, fleet.term))[active]
-    measure = np.exp(log_measures(member, {"effect": series.effect.T}, series.shape, fleet.term))
+    response = mean_responses(member, series.shape, fleet.term)
+    brought = (series.effect * response)[active]
+    measure = np.exp(log_measures(member, {"effect": series.effect.T}, series.shape, fleet.term, response))
     known = _Known(fleet, place, member, series, measure)
     own, densities = known.priors(spec.prior), Densities()
     mean, sd = brought.mean(axis=1), brought.std(axis=1)
@@ -138,7 +139,9 @@ class _Known(NamedTuple):
                 if spec.model.has(name, channel):
                     own = prior.distribution(name, unit=names, channel=channel)
                     found.append(("curves", len(found), own, series.shape[i, c], None))
-        strength = strength_prior(unit, fleet.panel, spec, scale, self.member.contribution_weeks)
+        strength = self.member.strength
+        if prior != fleet.spec.prior:
+            strength = strength_prior(unit, fleet.panel, spec, scale, self.member.contribution_weeks)
         found += [("media", c, own, self.measure[c], None) for c, own in enumerate(strength.distributions)]
         for name, values in zip(spec.model.unit_parameters, series.observation, strict=True):
             own = prior.distribution(name, unit=names)
