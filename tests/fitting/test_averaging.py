@@ -1,5 +1,7 @@
 """Averaging: one run per structure, and a run of their average that agrees with them and with itself."""
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +57,24 @@ def test_the_average_is_the_weighted_mean_of_the_structures(run: Run) -> None:
     counts = np.bincount(draws["structure"][0, :, 0].astype(int), minlength=2)
     own = table[(table[KEYS] == list(PANEL.units[0].labels)).all(axis=1)].drop_duplicates("structure")["weight"]
     np.testing.assert_allclose(counts / counts.sum(), own, atol=1 / counts.sum())
+
+
+def test_the_report_tells_each_structure_and_what_would_turn_a_verdict(run: Run, tmp_path: Path) -> None:
+    page = run.report(tmp_path / "report.html").read_text("utf-8")
+    pieces = {name: json.loads(text) for name, text in re.findall(r'id="((?:fleet|unit-)\w*)">(.*?)</script>', page)}
+    table, turned = run.structures(), run.insight.confounding()
+    for place, labels in enumerate(run.status[KEYS].itertuples(index=False)):
+        unit = pieces[f"unit-{place}"]
+        own = table[(table[KEYS] == list(labels)).all(axis=1)].set_index(["structure", "channel"])
+        for name, weight, said in unit["structures"]:
+            assert weight == pytest.approx(own.loc[name]["weight"].iloc[0], rel=1e-3)
+            for channel, interval in said.items():
+                assert interval == pytest.approx(own.loc[(name, channel), ["mean", "q05", "q95"]].tolist(), rel=1e-3)
+        for row in turned[(turned[KEYS] == list(labels)).all(axis=1)].itertuples():
+            verdict, correlation = unit["channels"][row.channel]["turned"]
+            assert (verdict, correlation) == (row.verdict, pytest.approx(row.correlation, rel=1e-3))
+    shown, by_unit = dict(pieces["fleet"]["structures"]), table.drop_duplicates([*KEYS, "structure"])
+    assert shown == pytest.approx(by_unit.groupby("structure")["weight"].mean().to_dict())
 
 
 def test_insight_forecasts_and_plans_carry_it(run: Run) -> None:

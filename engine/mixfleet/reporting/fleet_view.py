@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +17,27 @@ if TYPE_CHECKING:
     # Starts the models, which a page without a comparison does without.
     from mixfleet.analysis.comparison import Comparison
 
-__all__ = ["channel_shares", "controls_in_words", "history", "moves", "over_time", "since", "waterfall"]
+__all__ = [
+    "channel_shares",
+    "controls_in_words",
+    "history",
+    "moves",
+    "over_time",
+    "since",
+    "structures",
+    "turned",
+    "waterfall",
+    "weights",
+]
 
 MOVES = 25
 """Cells of a plan that are listed, those that it moves furthest."""
 
 MOST_ALERTS = 12
 """Changes since an earlier run that are listed, of each sort."""
+
+EASILY = 0.2
+"""Correlation with KPI and media below which a cause that the table lacks is called weak."""
 
 PERIODS_IN_YEAR = {"weekly": 52, "daily": 364}
 
@@ -98,6 +112,41 @@ def since(changes: "Comparison", keys: Sequence[str]) -> dict[str, Any]:
             for row in moved[:MOST_ALERTS]
         ],
     }
+
+
+def turned(rows: Sequence[Mapping[str, Any]], summed: Collection[str]) -> list[list[Any]]:
+    """By channel: in how many units it pays for itself and in how many it does not, and how many a weak cause turns.
+
+    Args:
+        rows: Of `Insight.confounding`.
+        summed: Statuses of the units in totals.
+    """
+    found: dict[str, list[Any]] = {}
+    for row in rows:
+        if row["status"] in summed and math.isfinite(row["correlation"]):
+            own = found.setdefault(row["channel"], [row["channel"], 0, 0, 0])
+            own[1 if row["verdict"] == "above" else 2] += 1
+            own[3] += row["correlation"] < EASILY
+    return list(found.values())
+
+
+def structures(rows: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """Of one unit: each structure, its weight, and what it says by itself of the ROI of each channel."""
+    found: dict[str, list[Any]] = {}
+    for row in rows:
+        own = found.setdefault(row["structure"], [row["structure"], row["weight"], {}])
+        if row["channel"]:
+            own[2][row["channel"]] = [row["mean"], row["q05"], row["q95"]]
+    return list(found.values())
+
+
+def weights(units: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[Any]]:
+    """Each structure and its mean weight over the units."""
+    found: dict[str, list[float]] = {}
+    for rows in units:
+        for name, weight, _ in structures(rows):
+            found.setdefault(name, []).append(weight)
+    return [[name, float(np.mean(own))] for name, own in found.items()]
 
 
 def moves(plan: Plan, keys: Sequence[str]) -> Mapping[str, Any]:

@@ -71,7 +71,7 @@ def compose_report(
     keys = insight.fleet.keys
     seen = evidence(insight, tables)
     said = summarise(insight, seen, manifest, plan, manifest["run_id"])
-    found = {**seen, **_found(insight, tables, plan)}
+    found = {**seen, **_found(insight, tables, plan), **_doubts(insight, said.break_even)}
     status, tests = found.pop("status"), found.pop("experiments")
     own: dict[str, Any] = {name: _by_unit(rows, keys) for name, rows in found.items()}
     own["weekly"] = _columns_by_unit(tables("weekly"), keys)
@@ -93,6 +93,9 @@ def compose_report(
         **_first_screen(insight, said, plan),
         **_attention(said),
         **_together(insight, plan),
+        "easily": fleet_view.EASILY,
+        "turned": fleet_view.turned(found["confounding"], insight.fleet.summed),
+        "structures": fleet_view.weights(list(own["structures"].values())),
         "plan": None if plan is None else _plan(plan),
         "findings": [[row["severity"], row["rule"], row["message"]] for row in told],
         "tests": [_test(row, keys) for row in tests],
@@ -121,6 +124,15 @@ def _found(insight: Insight, tables: Callable[[str], pa.Table], plan: Plan | Non
         "plan": [] if plan is None else plan.cells.to_pylist(),
         "pooling": insight.pooling().to_pylist() if insight.pooled else [],
         "claims": insight.calibration().to_pylist() if reports(insight.fleet) else [],
+    }
+
+
+def _doubts(insight: Insight, break_even: float | None) -> dict[str, Rows]:
+    """Rows about units on what could turn an answer, and on what each averaged structure says."""
+    confounding = [] if break_even is None else insight.confounding(break_even).to_pylist()
+    return {
+        "confounding": confounding,
+        "structures": insight.structures().to_pylist() if insight.averaged else [],
     }
 
 
@@ -303,6 +315,8 @@ def _unit(unit: tuple[str, ...], own: Mapping[str, Any], worth: tuple[str, ...])
             channels.setdefault(row["channel"], {})[name] = [row[column] for column in keep]
     for row in own["shapes"].get(unit, []):
         channels.setdefault(row["channel"], {})[row["measure"]] = [row["q50"], row["q05"], row["q95"]]
+    for row in own["confounding"].get(unit, []):
+        channels.setdefault(row["channel"], {})["turned"] = [row["verdict"], row["correlation"]]
     plan = ("channel", "spend_today", "spend_plan", "gain_mean", "gain_q05", "gain_q95", "binding")
     overlap = [row for row in own["overlap"].get(unit, []) if row["statement"] != "told apart"]
     return {
@@ -320,6 +334,7 @@ def _unit(unit: tuple[str, ...], own: Mapping[str, Any], worth: tuple[str, ...])
         "overlap": [[row["channel"], row["other"], row["posterior_correlation"], row["statement"]] for row in overlap],
         "plan": [[row[name] for name in plan] for row in own["plan"].get(unit, [])],
         "claims": _claims(own["claims"].get(unit, [])),
+        "structures": fleet_view.structures(own["structures"].get(unit, [])),
         "checks": [row["statement"] for row in own["checks"].get(unit, []) if row["verdict"] != "passed"],
         "checked": len(own["checks"].get(unit, [])),
         "borrowed": [

@@ -110,6 +110,8 @@ function attention() {
   return section;
 }
 
+const TURNED = "A cause that the table lacks, and that goes with both the " + fleet.kpi + " and the media, could be behind an effect. The weakest one that would turn whether a channel pays for itself has this correlation with what the model leaves of both: the higher, the safer the verdict.";
+const AVERAGED = "The answers are an average over several structures, by how well each predicts periods that it did not see; their spread is in the intervals.";
 function together() {
   const section = node("section", { id: "together" }, node("h2", {}, "All units together")), change = fleet.waterfall;
   if (fleet.over_time) section.append(decomposition(fleet.over_time));
@@ -120,6 +122,10 @@ function together() {
   if (fleet.shares.length) section.append(node("div", { class: "charts" },
     pairs(fleet.shares.map((row) => row.slice(0, 3)), "Share of spend against share of what media returned", ["share of spend", "share of what media returned"]),
     intervals(fleet.shares.flatMap((row) => [[row[0], row[3], colourOf(row[0])], ["last money", row[4], "#9aa4b2"]]), RATIO + " and, in grey, that of the last money" + (fleet.break_even === null ? "" : "; dashed: money back"), fleet.break_even === null ? undefined : fleet.break_even)));
+  if (fleet.turned.length) section.append(node("h3", {}, "What could turn the verdict"), node("p", { class: "quiet" }, TURNED),
+    table(["channel", "pays for itself, units#", "does not, units#", "turned by a cause of correlation below " + number(fleet.easily) + ", units#"], fleet.turned));
+  if (fleet.structures.length) section.append(node("h3", {}, "Structures that were averaged"), node("p", { class: "quiet" }, AVERAGED),
+    table(["structure", "weight, mean of the units#"], fleet.structures.map(([name, weight]) => [name, percent(weight)])));
   return section;
 }
 const CHANGES = { came: "new", went: "gone", status: "with another status", fitted: "fitted anew", same: "unchanged" };

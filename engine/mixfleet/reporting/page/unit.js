@@ -39,6 +39,11 @@ function inside(i) {
   if (shown.length) found.push(table(["channel", "spend" + money + "#", RATIO + " (90 %)#", RATIO + " of the last money#", "spend a " + fleet.step + " for half of the most it can bring#", "of that most, used#", "half of the effect after, " + fleet.step + "s#"], shown.map(([name, one]) =>
     [name, number(one.roi && one.roi[3]), range(one.roi), number(one.marginal && one.marginal[0]), number(one.half_saturation && one.half_saturation[0]), percent(one.saturation && one.saturation[0]), number(one.half_life && one.half_life[0])])));
   if (fleet.given.length && paid.length) found.push(worth(paid));
+  const turned = shown.filter(([, one]) => one.turned && one.turned[1] !== null);
+  if (turned.length) found.push(node("h3", {}, "What could turn the verdict"), node("p", { class: "quiet" }, TURNED),
+    table(["channel", "today's verdict", "correlation that turns it#"], turned.map(([name, one]) => [name, one.turned[0] === "above" ? "pays for itself" : "does not pay for itself", number(one.turned[1])])));
+  if (unit.structures.length) found.push(node("h3", {}, "What each structure says by itself"), node("p", { class: "quiet" }, AVERAGED),
+    table(["structure", "weight#", ...paid.map(([name]) => RATIO + " of " + name + " (90 %)#")], unit.structures.map(([name, weight, said]) => [name, percent(weight), ...paid.map(([channel]) => range(said[channel]))])));
   if (unit.claims.length) found.push(node("h3", {}, "What platforms report, and what came"), claimed(unit.claims));
   const curves = Object.entries(unit.curves);
   if (curves.length) found.push(node("h3", {}, "Response curves"), node("p", { class: "quiet" }, "Shaded: levels that were seen; beyond them the curve is a guess. Dashed: the usual " + fleet.step + ". Band: 90 % interval."),
