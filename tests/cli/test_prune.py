@@ -43,7 +43,7 @@ def test_an_age_that_is_none_exits_2(root: Path, age: str) -> None:
     assert (root / "old").is_dir()
 
 
-@pytest.mark.parametrize(("place", "said"), [("nowhere", "is no folder"), ("s3://bucket/runs", "lifecycle rule")])
+@pytest.mark.parametrize(("place", "said"), [("nowhere", "is no folder"), ("https://host/runs", "begin with s3://")])
 def test_a_place_without_runs_exits_2(place: str, said: str) -> None:
     result = CliRunner().invoke(app, ["prune", place, "--keep", "30d"])
     assert result.exit_code == 2

@@ -11,13 +11,14 @@ import typer
 from mixfleet.cli import printing
 from mixfleet.cli.console import AsJson, Terminal, errors_shown
 from mixfleet.errors import ConfigError, counted
+from mixfleet.storage.remote.address import Address
 from mixfleet.storage.retention.prune import Verdict, remove, verdicts
 
 DAYS = {"d": 1, "w": 7}
 
 
 def prune(
-    root: Annotated[str, typer.Argument(help="Folder of runs, as run.root.")],
+    root: Annotated[str, typer.Argument(help="Folder of runs, or their address, as run.root.")],
     keep: Annotated[str, typer.Option(help="Age up to which runs are kept: 30d, 12w.")],
     delete: Annotated[bool, typer.Option("--delete", help="Remove them; otherwise they are only listed.")] = False,
     as_json: AsJson = False,
@@ -26,9 +27,7 @@ def prune(
     terminal = Terminal.of(as_json)
     with errors_shown(terminal):
         age = _age(keep)
-        if "://" in root:
-            raise ConfigError("knows folders only: let a lifecycle rule of the store remove old runs", key="prune")
-        found = verdicts(Path(root), age)
+        found = verdicts(Address.of(root) or Path(root), age)
         _print(terminal, found)
         going = remove([verdict for verdict in found if verdict.run]) if delete else found
         gone = [verdict for verdict in going if verdict.run]

@@ -181,7 +181,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         RunError: There is none, it is damaged, or a newer version of the package wrote it.
     """
-    return _parse_manifest(folder, _read(folder / MANIFEST, NO_MANIFEST))
+    return parse_manifest(folder, _read(folder / MANIFEST, NO_MANIFEST))
 
 
 def read_finished(folder: Path) -> dict[str, Any]:
@@ -198,7 +198,7 @@ def read_finished(folder: Path) -> dict[str, Any]:
     marker = _parse(folder / SUCCESS, _read(folder / SUCCESS, "is not finished"))
     if marker.get("manifest") != hashlib.sha256(data).hexdigest():
         raise RunError(f"{folder / MANIFEST} was changed after the run had finished; fit again with another run.id")
-    manifest = _parse_manifest(folder, data)
+    manifest = parse_manifest(folder, data)
     if not _is_whole(manifest):
         raise RunError(f"{folder / MANIFEST} is damaged: it says not what a run holds. Fit again with another run.id")
     return manifest
@@ -237,19 +237,22 @@ def _is_whole(manifest: Mapping[str, Any]) -> bool:
     )
 
 
-def _parse_manifest(folder: Path, data: bytes) -> dict[str, Any]:
-    manifest = _parse(folder / MANIFEST, data)
+def parse_manifest(place: str | Path, data: bytes) -> dict[str, Any]:
+    """The manifest of a run at a place, from its bytes.
+
+    Raises:
+        RunError: It is damaged, or a newer version of the package wrote it.
+    """
+    manifest = _parse(f"{place}/{MANIFEST}", data)
     version = manifest.get("schema_version")
     if not isinstance(version, int):
-        raise RunError(f"{folder / MANIFEST} is damaged: it has no schema version. Fit again with another run.id")
+        raise RunError(f"{place}/{MANIFEST} is damaged: it has no schema version. Fit again with another run.id")
     if version > SCHEMA_VERSION:
-        raise RunError(
-            f"run {folder} has schema version {version}; this mixfleet reads up to {SCHEMA_VERSION}: upgrade"
-        )
+        raise RunError(f"run {place} has schema version {version}; this mixfleet reads up to {SCHEMA_VERSION}: upgrade")
     return manifest
 
 
-def _parse(path: Path, data: bytes) -> dict[str, Any]:
+def _parse(path: str | Path, data: bytes) -> dict[str, Any]:
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from mixfleet.errors import ConfigError, RunError
@@ -18,7 +18,7 @@ from mixfleet.storage.remote.address import Address
 if TYPE_CHECKING:
     import obstore
 
-__all__ = ["MANY", "ObjectStore", "Tagged", "TooLargeError"]
+__all__ = ["MANY", "Entry", "ObjectStore", "Tagged", "TooLargeError"]
 
 MANY = 8
 """Requests at a time."""
@@ -40,6 +40,15 @@ class Tagged(NamedTuple):
 
     data: bytes
     tag: str
+
+
+class Entry(NamedTuple):
+    """What a listing says of an object."""
+
+    key: str
+    size: int
+    modified: datetime
+    """By the store's clock."""
 
 
 class ObjectStore:
@@ -141,9 +150,13 @@ class ObjectStore:
 
     def names(self, folder: str) -> list[str]:
         """Keys of all objects below a folder, in order."""
+        return [entry.key for entry in self.entries(folder)]
+
+    def entries(self, folder: str) -> list[Entry]:
+        """All objects below a folder, in order."""
         with self._naming(folder, "read"):
             pages = self._api.list(self._store, prefix=folder or None)
-            return sorted(entry["path"] for page in pages for entry in page)
+            return sorted(Entry(one["path"], one["size"], one["last_modified"]) for page in pages for one in page)
 
     def folders(self) -> list[str]:
         """Names of the folders right below the address, in order."""
@@ -200,4 +213,6 @@ def _client_options(address: Address, seconds: float) -> "obstore.store.ClientCo
 def _said(error: BaseException) -> str:
     """The first line of what a store says, without what an address may hold beside a place."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
+    if "//169.254." in line or "//metadata." in line:
+        return "the environment holds no keys, and this machine has no role of its own"
     return re.sub(r"\?[^\s\"')]*", "", re.sub(r"//[^/\s@]*@", "//", line))[:_SAID].rstrip(" .")

@@ -24,7 +24,17 @@ from mixfleet.storage.remote.address import Address, make_root
 from mixfleet.storage.remote.lease import LEASE_TOKEN
 from mixfleet.storage.remote.object_store import MANY, ObjectStore
 
-__all__ = ["MARKER_BYTES", "TEXT_BYTES", "RemoteRun", "clear", "has_digest", "key_of", "open_remote", "settle"]
+__all__ = [
+    "MARKER_BYTES",
+    "TEXT_BYTES",
+    "RemoteRun",
+    "clear",
+    "has_digest",
+    "key_of",
+    "open_remote",
+    "read_success",
+    "settle",
+]
 
 TEXT_BYTES = 256 << 20
 """Most bytes of a manifest or a list of digests."""
@@ -84,6 +94,16 @@ class RemoteRun:
         atomic_files.replace_bytes(path, data)
 
 
+def read_success(store: ObjectStore) -> tuple[bytes, bytes] | None:
+    """The marker and the manifest of a finished run; None where the run is not finished.
+
+    Raises:
+        RunError: One is damaged.
+    """
+    success = store.read(SUCCESS, MARKER_BYTES)
+    return None if success is None else (success, read_object(store, MANIFEST, _committed(store, success), TEXT_BYTES))
+
+
 def open_remote(address: Address) -> RemoteRun:
     """The finished run at an address, or the one finished last of the runs below it; its manifest is fetched.
 
@@ -122,10 +142,7 @@ def settle(store: ObjectStore, success: bytes, *, alone: bool) -> None:
         RunError: The marker or the manifest is damaged; or the folder belonged to another run, and a process holds it.
     """
     folder = store.address.folder
-    try:
-        sha256 = str(json.loads(success)["manifest"])
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise RunError(f"{store.address}/{SUCCESS} is damaged; {_REMEDY}") from error
+    sha256 = _committed(store, success)
     if has_digest(folder / MANIFEST, sha256) and (folder / SUCCESS).is_file():
         return
     manifest = read_object(store, MANIFEST, sha256, TEXT_BYTES)
@@ -198,6 +215,14 @@ def _latest(address: Address, data: bytes) -> Address:
         return run
     except (ValueError, LookupError, TypeError, RecursionError, ConfigError) as error:
         raise RunError(f"{address}/{LATEST} names no run there. Name the run itself") from error
+
+
+def _committed(store: ObjectStore, success: bytes) -> str:
+    """Digest of the manifest that the marker commits."""
+    try:
+        return str(json.loads(success)["manifest"])
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise RunError(f"{store.address}/{SUCCESS} is damaged; {_REMEDY}") from error
 
 
 def _absent(store: ObjectStore) -> str:

@@ -1,24 +1,25 @@
 """What a folder of runs holds: which of its folders are runs, how old they are, and what they were fitted from."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mixfleet.errors import RunError
+from mixfleet.storage.lock import is_held
 from mixfleet.storage.manifest import MANIFEST, is_finished, read_manifest
 from mixfleet.storage.run_folder import SHARDS, STRUCTURES
 
-__all__ = ["StoredRun", "folders", "stored_run"]
+__all__ = ["AgedRun", "StoredRun", "base_of", "finished_at", "folders", "is_of_run", "stored_run"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredRun:
-    """A run as its folder has it."""
+class AgedRun:
+    """What is known of a run, wherever it lies."""
 
-    path: Path
+    name: str
     finished: bool
     ended: datetime
     """When it was finished; of an unfinished one, when it was last written."""
@@ -26,6 +27,19 @@ class StoredRun:
     """`result_sha256` of a finished run."""
     base: tuple[str | None, str | None]
     """Name and `result_sha256` of the run whose units it took over."""
+
+    def taken_from(self, runs: Sequence["AgedRun"]) -> list["AgedRun"]:
+        """Those of the runs that it took units over from: the one of that name, or if it was renamed its like."""
+        name, digest = self.base
+        named = [run for run in runs if run.name == name]
+        return named or [run for run in runs if digest is not None and run.digest == digest]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRun(AgedRun):
+    """A run as its folder has it."""
+
+    path: Path
 
     @property
     def companions(self) -> tuple[Path, ...]:
@@ -36,15 +50,20 @@ class StoredRun:
         )
 
     @property
+    def in_use(self) -> bool:
+        """Whether a process writes it."""
+        return any(map(is_held, self.written))
+
+    @property
+    def size(self) -> int:
+        """Bytes of it, those of its shards and structures too."""
+        walks = (entry for path in (self.path, *self.companions) for entry in os.walk(path))
+        return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in walks for name in names)
+
+    @property
     def written(self) -> tuple[Path, ...]:
         """Every folder of it that a process may be writing."""
         return (self.path, *(part for path in self.companions for part in folders(path)))
-
-    def taken_from(self, runs: Sequence["StoredRun"]) -> list["StoredRun"]:
-        """Those of the runs that it took units over from: the one of that name, or if it was renamed its like."""
-        name, digest = self.base
-        named = [run for run in runs if run.path.name == name]
-        return named or [run for run in runs if digest is not None and run.digest == digest]
 
     @property
     def holds_others(self) -> bool:
@@ -69,22 +88,34 @@ def stored_run(path: Path) -> StoredRun | None:
     if not (path / MANIFEST).is_file():
         return None
     manifest = read_manifest(path)
-    config = manifest.get("config")
-    if not (
-        isinstance(manifest.get("run_id"), str) and isinstance(config, dict) and isinstance(config.get("run"), dict)
-    ):
+    if not is_of_run(manifest):
         return None
     finished = is_finished(path)
-    try:
-        ended = datetime.fromisoformat(manifest["timings"]["finished"]) if finished else _last_written(path)
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path / MANIFEST} is damaged: it says not when the run ended") from error
+    ended = finished_at(path, manifest) if finished else _last_written(path)
     digest = manifest.get("result_sha256")
-    return StoredRun(path=path, finished=finished, ended=ended, digest=digest, base=_base(manifest))
+    return StoredRun(name=path.name, path=path, finished=finished, ended=ended, digest=digest, base=base_of(manifest))
 
 
-def _base(manifest: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Of an unfinished run what its settings name, which may be a folder of runs."""
+def is_of_run(manifest: Mapping[str, Any]) -> bool:
+    """Whether a manifest is one of a run."""
+    config = manifest.get("config")
+    return isinstance(manifest.get("run_id"), str) and isinstance(config, dict) and isinstance(config.get("run"), dict)
+
+
+def finished_at(place: object, manifest: Mapping[str, Any]) -> datetime:
+    """When the finished run at a place was finished.
+
+    Raises:
+        RunError: It does not say.
+    """
+    try:
+        return datetime.fromisoformat(manifest["timings"]["finished"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{place}/{MANIFEST} is damaged: it says not when the run ended") from error
+
+
+def base_of(manifest: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Name and digest of a run's base; of an unfinished one what its settings name, which may be a folder of runs."""
     taken, named = manifest.get("base"), manifest["config"]["run"].get("base")
     run = taken.get("run") if isinstance(taken, dict) else named
     return Path(run).name if run else None, taken.get("result_sha256") if isinstance(taken, dict) else None

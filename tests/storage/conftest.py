@@ -7,7 +7,7 @@ import pytest
 from tests.support import lakes
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def server() -> Iterator[lakes.ObjectStore]:
     with lakes.object_store() as started:
         yield started
