@@ -1,5 +1,7 @@
 """Column laws: what is cut is scaled up again, and told by its own moments."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -10,6 +12,7 @@ from mixfleet.errors import ConfigError
 from mixfleet.models import baseline
 from mixfleet.models.baseline import ColumnLaw
 
+LEARNED = [{"term": "intercept"}, {"term": "fourier", "scale": "learned"}]
 DATA = Data(controls=("price", "rain"), treatments=("promo",))
 LAWS = [
     ColumnLaw(distribution("normal", mean=0.1, sd=0.2), 1),
@@ -61,6 +64,39 @@ def test_a_sign_of_nothing_or_against_the_prior_is_refused(
     own = build(Prior, {"parameters": {"control": prior} if prior else {}})
     with pytest.raises(ConfigError, match=key):
         baseline.column_laws(build(Model, {"signs": signs}), DATA, own, {})
+
+
+def test_a_learned_scale_takes_the_place_of_the_priors_spread() -> None:
+    walk = {"term": "random_walk", "over": 26, "ahead": 0, "scale": "learned"}
+    model = build(Model, {"baseline": [{"term": "intercept"}, walk, {"term": "fourier"}]})
+    assert baseline.learned_scales(model, DATA) == (("random_walk_scale", (1, 2)),)
+    assert model.unit_parameters == ("noise", "random_walk_scale")
+    prior = build(Prior, {"overrides": [{"parameter": "random_walk_scale", "hyperparameters": {"sd": 0.4}}]})
+    fixed, learned, other, *_ = baseline.column_laws(model, DATA, prior, {})
+    assert learned == other != fixed
+    assert learned.moments == pytest.approx((0.0, 0.4), rel=1e-9)
+    standard, scale = np.linspace(-2, 2, 9), np.linspace(0.1, 1.0, 9)
+    drawn = learned.from_normal(standard, scale)
+    np.testing.assert_allclose(learned.log_prob(drawn, scale), stats.norm.logpdf(drawn, 0.0, scale))
+    by_column = baseline.by_column({"random_walk_scale": scale}, model, DATA)
+    assert [one is None for one in by_column] == [True, False, False, *[True] * (len(by_column) - 3)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"pooling": {"by": "market"}}, "pooling.by"),
+        ({"model": {"observation": "ar1"}}, "model.observation"),
+        ({"model": {"signs": {"rain": "positive"}}}, "model.signs"),
+        ({"model": {"structures": [{"saturation": "logistic"}, {"saturation": "hill"}]}}, "model.structures"),
+        ({"prior": {"parameters": {"control": {"family": "laplace", "mean": 0, "scale": 1}}}}, "prior.parameters"),
+        ({"model": {"baseline": [*LEARNED, {"term": "fourier", "order": 1, "name": "more"}]}}, "model.baseline"),
+    ],
+)
+def test_what_has_no_learned_scales_is_refused(changes: dict[str, dict[str, Any]], key: str) -> None:
+    own = {**changes, "model": {"baseline": LEARNED, **changes.get("model", {})}}
+    with pytest.raises(ConfigError, match=key):
+        build(Spec, {"data": {"keys": ["market"], "controls": ["rain"]}, **own})
 
 
 def test_pooling_structures_and_lasting_noise_refuse_coefficients_that_are_sampled() -> None:
