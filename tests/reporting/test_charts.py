@@ -1,5 +1,7 @@
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from mixfleet.config import Model
@@ -15,11 +17,37 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return saved_run(tmp_path_factory.mktemp("runs"), Model(window=5))
 
 
-@pytest.mark.parametrize("name", ["roi", "contributions", "decomposition", "curves", "fit"])
+@pytest.mark.parametrize("name", ["roi", "contributions", "decomposition", "curves", "fit", "lags", "marginal_roi"])
 def test_a_chart_of_a_unit_shows_its_frame(run: Run, name: str) -> None:
     figure = getattr(run.plot, name)("acme", "DE")
     assert set(figure.frame.market) == {"DE"}
     assert len(figure.frame)
+    assert figure.chart.to_dict()["$schema"]
+
+
+def test_a_waterfall_steps_from_nothing_to_the_whole_change(run: Run) -> None:
+    windows = ("2023-11-06", "2024-03-01"), ("2024-03-04", "2024-08-01")
+    figure = run.plot.waterfall(*windows)
+    table = run.insight.waterfall(*windows)
+    assert figure.frame["mean"].tolist() == table["mean"].tolist()
+    assert figure.frame["start"].iloc[0] == pytest.approx(0.0)
+    assert figure.frame["end"].iloc[-1] == pytest.approx(table["kpi_change"].iloc[0])
+    own = run.plot.waterfall(*windows, by="brand")
+    assert own.frame.groupby("brand")["start"].first().abs().max() < 1e-6
+    assert "facet" in own.chart.to_dict()
+
+
+def test_prior_and_posterior_stand_side_by_side(run: Run) -> None:
+    numbers = {
+        name: [0.1 * i, 2.0] for i, name in enumerate(("prior_mean", "prior_sd", "mean", "sd", "q05", "q50", "q95"))
+    }
+    labels = {"brand": ["acme"] * 2, "market": ["DE"] * 2, "status": ["ok"] * 2}
+    params = pa.table({**labels, "parameter": ["decay", "intercept"], "channel": ["tv", ""], **numbers})
+    tables = replace(run.insight, tables=lambda name: params if name == "params" else run.table(name))
+    figure = replace(run.plot, insight=tables).movement("acme", "DE")
+    shown = figure.frame.set_index("of")[["channel", "mean", "low", "high"]]
+    assert shown.loc["prior"].tolist() == ["tv", 0.0, pytest.approx(-0.1), pytest.approx(0.1)]
+    assert shown.loc["posterior"].tolist() == ["tv", 0.2, pytest.approx(-0.1), pytest.approx(0.5)]
     assert figure.chart.to_dict()["$schema"]
 
 

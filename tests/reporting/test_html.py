@@ -339,3 +339,20 @@ def test_numbers_of_the_fleet_are_rounded_once(page: Page, run: Run) -> None:
     fleet, whole = json.loads(page.pieces["fleet"]), run.insight.whole_roi(by=())
     assert fleet["total"]["roi"] == pytest.approx(whole.loc[0, ["mean", "q05", "q95"]].tolist(), rel=1e-13)
     assert fleet["plan"]["gain"]["mean"] == pytest.approx(run.budget().totals["gain"]["mean"], rel=1e-13)
+
+
+def test_what_other_priors_would_say_is_what_the_table_says(page: Page, run: Run) -> None:
+    insight, shown = run.insight, json.loads(page.pieces["fleet"])["priors"]
+    keys, table = ["brand", "market", "channel"], run.insight.sensitivity()
+    roi = insight.roi()
+    roi = roi[roi["status"].isin(insight.fleet.summed)].sort_values("spend", ascending=False, kind="stable")
+    assert [[*row[0], row[1]] for row in shown] == roi[keys].head(12).to_numpy().tolist()
+    assert [row[2] for row in shown] == pytest.approx(roi["spend"].head(12).tolist())
+    for unit, channel, _, alternative, shift, ratio in shown:
+        own = table[table["reliable"] & (table[keys] == [*unit, channel]).all(axis=1)]
+        if alternative is None:
+            assert own.empty
+            continue
+        furthest = own.iloc[own["shift"].abs().argmax()]
+        assert alternative == furthest["alternative"]
+        assert (shift, ratio) == pytest.approx((furthest["shift"], furthest["ratio"]), rel=1e-9)

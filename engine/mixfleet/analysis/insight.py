@@ -4,7 +4,7 @@ Every table is tidy, in original units, with mean, sd, q05, q25, q50, q75 and q9
 status; sums over units hold certified units only and say which ones they leave out.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
@@ -299,19 +299,22 @@ class Insight:
         """
         return self._framed(confounding.confounding(self.fleet, self.tables("roi"), break_even))
 
-    def sensitivity(self, alternatives: "Alternatives | None" = None) -> Any:
+    def sensitivity(
+        self, alternatives: "Alternatives | None" = None, units: Collection[tuple[str, ...]] | None = None
+    ) -> Any:
         """How far other priors would move what each channel brings, without another fit; see `sensitivity.sensitivity`.
 
         Args:
             alternatives: By name what differs, such as `{"long": {"decay": {"a": 3, "b": 2}}}`; by default priors of
                 media, curves and baseline that count half or twice as much (power-scaled).
+            units: Labels of the units to tell of; by default all.
 
         Raises:
             ConfigError: Units are pooled or structures averaged, or an alternative is no prior of a parameter.
         """
         from mixfleet.analysis.tables.sensitivity import sensitivity  # densities need the model's code
 
-        return self._framed(sensitivity(self.fleet, alternatives))
+        return self._framed(sensitivity(self.fleet, alternatives, units))
 
     def structures(self) -> Any:
         """What each structure of an averaged fit says of ROI by itself, by unit and channel, its score and its weight.

@@ -72,6 +72,76 @@ class Plots:
         frame = self._own(self._arrow.roi(None if unit else by), unit)
         return Figure(_intervals(frame, "channel", "ROI", self._names(frame)), frame)
 
+    def marginal_roi(self, *unit: str, by: Any = ()) -> Figure:
+        """ROI by channel beside that of the last money, with 90 % intervals."""
+        frame = self._own(self._arrow.returns(None if unit else by), unit)
+        frame = frame.query("measure in ('roi', 'marginal_roi')").reset_index(drop=True)
+        return Figure(_intervals(frame, "measure", "ROI", ["channel", *self._names(frame)]), frame)
+
+    def movement(self, *unit: str) -> Figure:
+        """Prior and posterior of every parameter by channel: mean, and a standard deviation either way.
+
+        Raises:
+            ConfigError: No such unit.
+        """
+        alt = _altair()
+        own = self._own(self._arrow.movement(), unit)
+        own = own[own["channel"] != ""]
+        columns = [*self.insight.fleet.keys, "parameter", "channel"]
+        parts = [
+            own[columns].assign(of=of, mean=own[prefix + "mean"], low=low, high=high)
+            for of, prefix in (("prior", "prior_"), ("posterior", ""))
+            for low, high in [(own[prefix + "mean"] - own[prefix + "sd"], own[prefix + "mean"] + own[prefix + "sd"])]
+        ]
+        frame = pd.concat(parts, ignore_index=True)
+        rows = alt.Chart(frame).encode(
+            y=alt.Y("channel:N", sort=None, title=None),
+            yOffset=alt.YOffset("of:N", sort=["prior", "posterior"]),
+            color=alt.Color("of:N", title=None, sort=["prior", "posterior"]),
+        )
+        rule = rows.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=None), x2="high:Q")
+        dot = rows.mark_circle(size=60, opacity=1).encode(x="mean:Q", tooltip=["of", "channel", "mean", "low", "high"])
+        chart = alt.layer(rule, dot).properties(width=200)
+        faceted = _faceted(chart, ["parameter", *self._names(frame)])
+        return Figure(faceted.resolve_scale(x="independent"), frame)
+
+    def lags(self, *unit: str) -> Figure:
+        """Share of each channel's effect that comes so many periods after its media, with 90 % intervals.
+
+        Raises:
+            ConfigError: No such unit.
+        """
+        alt = _altair()
+        frame = self._own(self._arrow.lags(), unit)
+        lines = alt.Chart(frame).encode(x=alt.X("lag:Q", title="periods after the media"), color="channel:N")
+        band = lines.mark_area(opacity=0.15).encode(y=alt.Y("q05:Q", title="share of the effect"), y2="q95:Q")
+        mean = lines.mark_line(point=True).encode(y="mean:Q", tooltip=["channel", "lag", "mean", "q05", "q95"])
+        return Figure(_faceted(alt.layer(band, mean), self._names(frame)), frame)
+
+    def waterfall(self, before: Any, after: Any, *unit: str, by: Any = ()) -> Figure:
+        """What changed the KPI between two windows, component by component; see `Insight.waterfall`.
+
+        `start` and `end` are where each step begins and ends.
+        """
+        alt = _altair()
+        frame = self._own(self._arrow.waterfall(before, after, None if unit else by), unit)
+        names = self._names(frame)
+        steps = frame.groupby(names)["mean"] if names else frame["mean"]
+        frame = frame.assign(end=steps.cumsum())
+        frame["start"] = frame["end"] - frame["mean"]
+        bars = (
+            alt.Chart(frame)
+            .mark_bar()
+            .encode(
+                y=alt.Y("component:N", sort=None, title=None),
+                x=alt.X("start:Q", title=f"change of the KPI per {frame['per'].iloc[0]}"),
+                x2="end:Q",
+                color=alt.condition("datum.mean < 0", alt.value("#c8641b"), alt.value("#1f5fa8")),
+                tooltip=["component", "mean", "q05", "q95"],
+            )
+        )
+        return Figure(_faceted(bars, names), frame)
+
     def contributions(self, *unit: str, by: Any = ()) -> Figure:
         """KPI by component with 90 % intervals."""
         frame = self._own(self._arrow.contributions(None if unit else by), unit)

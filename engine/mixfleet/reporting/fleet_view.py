@@ -22,6 +22,7 @@ __all__ = [
     "controls_in_words",
     "history",
     "moves",
+    "other_priors",
     "over_time",
     "since",
     "structures",
@@ -32,6 +33,9 @@ __all__ = [
 
 MOVES = 25
 """Cells of a plan that are listed, those that it moves furthest."""
+
+LARGEST = 12
+"""Amounts spent of which is told what other priors would say, the largest."""
 
 MOST_ALERTS = 12
 """Changes since an earlier run that are listed, of each sort."""
@@ -112,6 +116,34 @@ def since(changes: "Comparison", keys: Sequence[str]) -> dict[str, Any]:
             for row in moved[:MOST_ALERTS]
         ],
     }
+
+
+def other_priors(insight: Insight, roi: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """What other priors would say of the largest amounts spent; nothing where `Insight.sensitivity` cannot tell.
+
+    Args:
+        insight: Of the run.
+        roi: Returns by unit and channel.
+
+    Returns:
+        Unit, channel, spend, and the alternative that moves the channel furthest, by how many posterior standard
+        deviations, and by what ratio: None where the draws tell of no alternative.
+    """
+    keys, rows = insight.fleet.keys, [row for row in roi if row["status"] in insight.fleet.summed]
+    if not rows or insight.pooled or insight.averaged:
+        return []
+    largest = sorted(rows, key=lambda row: -row["spend"])[:LARGEST]
+    furthest: dict[tuple[str, ...], Mapping[str, Any]] = {}
+    for row in insight.sensitivity(units={tuple(row[key] for key in keys) for row in largest}).to_pylist():
+        own = (*(row[key] for key in keys), row["channel"])
+        if row["reliable"] and (own not in furthest or abs(row["shift"]) > abs(furthest[own]["shift"])):
+            furthest[own] = row
+    found = []
+    for row in largest:
+        unit = tuple(row[key] for key in keys)
+        moved = furthest.get((*unit, row["channel"]), {})
+        found.append([unit, row["channel"], row["spend"], *map(moved.get, ("alternative", "shift", "ratio"))])
+    return found
 
 
 def turned(rows: Sequence[Mapping[str, Any]], summed: Collection[str]) -> list[list[Any]]:

@@ -95,6 +95,7 @@ def compose_report(
         **_together(insight, plan),
         "easily": fleet_view.EASILY,
         "turned": fleet_view.turned(found["confounding"], insight.fleet.summed),
+        "priors": fleet_view.other_priors(insight, found["roi"]),
         "structures": fleet_view.weights(list(own["structures"].values())),
         "plan": None if plan is None else _plan(plan),
         "findings": [[row["severity"], row["rule"], row["message"]] for row in told],

@@ -9,7 +9,7 @@ References:
     power-scaling, doi:10.1007/s11222-023-10366-5.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -64,7 +64,9 @@ def _given(prior: Prior, name: str, changes: Mapping[str, Mapping[str, Any]]) ->
     return replace(prior, parameters=FrozenMapping({**prior.parameters, **read}))
 
 
-def sensitivity(fleet: Fleet, alternatives: Alternatives | None = None) -> pa.Table:
+def sensitivity(
+    fleet: Fleet, alternatives: Alternatives | None = None, units: Collection[tuple[str, ...]] | None = None
+) -> pa.Table:
     """One row per unit, alternative and channel: how far what the channel brings would move.
 
     `shift` is in posterior standard deviations, `ratio` that of the means, `sd_ratio` that of the standard deviations;
@@ -74,6 +76,7 @@ def sensitivity(fleet: Fleet, alternatives: Alternatives | None = None) -> pa.Ta
     Args:
         fleet: The run's units.
         alternatives: By default priors that count half or twice as much, as `POWERS` has them.
+        units: Labels of those to tell of; by default all.
 
     Raises:
         ConfigError: Units are pooled or structures averaged, or an alternative is no prior that a parameter can have.
@@ -87,7 +90,8 @@ def sensitivity(fleet: Fleet, alternatives: Alternatives | None = None) -> pa.Ta
     rows: list[dict[str, Any]] = []
     with jax.enable_x64(True):
         for place, series in enumerate(fleet.series()):
-            rows += _of_unit(fleet, place, series, others)
+            if units is None or fleet.units[place].labels in units:
+                rows += _of_unit(fleet, place, series, others)
     return pa.Table.from_pylist(rows)
 
 

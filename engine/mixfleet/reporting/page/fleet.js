@@ -124,6 +124,9 @@ function together() {
     intervals(fleet.shares.flatMap((row) => [[row[0], row[3], colourOf(row[0])], ["last money", row[4], "#9aa4b2"]]), RATIO + " and, in grey, that of the last money" + (fleet.break_even === null ? "" : "; dashed: money back"), fleet.break_even === null ? undefined : fleet.break_even)));
   if (fleet.turned.length) section.append(node("h3", {}, "What could turn the verdict"), node("p", { class: "quiet" }, TURNED),
     table(["channel", "pays for itself, units#", "does not, units#", "turned by a cause of correlation below " + number(fleet.easily) + ", units#"], fleet.turned));
+  if (fleet.priors.length) section.append(node("h3", {}, "What other priors would say"),
+    node("p", { class: "quiet" }, "Of the largest amounts spent: priors of media, curves or baseline counted half (x 0.5) or twice (x 2), and of these the one that moves most what the channel brings, in standard deviations of today's answer and as a factor. Where all moves are small, the data decided."),
+    table(["unit", "channel", "spend" + money + "#", "priors", "move, standard deviations#", "factor#"], fleet.priors.map(([unit, channel, spend, name, shift, ratio]) => [unit.join(" / "), channel, number(spend), name ?? "only another fit can tell", number(shift), number(ratio)])));
   if (fleet.structures.length) section.append(node("h3", {}, "Structures that were averaged"), node("p", { class: "quiet" }, AVERAGED),
     table(["structure", "weight, mean of the units#"], fleet.structures.map(([name, weight]) => [name, percent(weight)])));
   return section;
