@@ -35,7 +35,10 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         run = mf.open(arguments.run) if arguments.run else _fit(arguments, folder)
-        contribution = _simulated_truth(run) if arguments.fleet == "simulated" else _brands_truth(run)
+        if arguments.fleet == "simulated":
+            contribution = simulated_truth(run, pd.read_parquet(run.path / "truth.parquet"), mf.Model())
+        else:
+            contribution = _brands_truth(run)
         statuses = run.status["status"]
         print(f"{statuses.str.startswith('ok').sum()} of {len(statuses)} units certified")
         for change in (0.3, 1.0):
@@ -71,15 +74,7 @@ def _compare(run: Any, contribution: Any, change: float, flighting: Any) -> None
     levels = spend_outcome.today[:, None] * share
     # The true outcome at every level, of our plan and of today's, cell by cell.
     wanted = np.concatenate([levels, ours[:, None], spend_outcome.today[:, None]], axis=1)
-    true = np.empty_like(wanted)
-    window = fleet.spec.model.window
-    for place, unit in enumerate(fleet.units):
-        rows = np.flatnonzero(spend_outcome.unit == place)
-        for column in range(wanted.shape[1]):
-            ahead = np.zeros((WEEKS + window, unit.spend.shape[1]))
-            ahead[:WEEKS, spend_outcome.channel[rows]] = (spend_outcome.pattern[rows] * wanted[rows, column][:, None]).T
-            brought = contribution(unit, np.concatenate([unit.spend, ahead]))[len(unit.dates) :].sum(axis=0)
-            true[rows, column] = brought[spend_outcome.channel[rows]]
+    true = true_outcome(fleet, spend_outcome, contribution, wanted)
     certified = spend_outcome.certified
     best = allocate(levels[certified], true[certified, :LEVELS], float(spend_outcome.today[certified].sum()))
     today = true[certified, -1].sum()
@@ -92,12 +87,26 @@ def _compare(run: Any, contribution: Any, change: float, flighting: Any) -> None
     )
 
 
-def _simulated_truth(run: Any) -> Any:
-    from mixfleet.config import Model
+def true_outcome(fleet: Any, spend_outcome: Any, contribution: Any, wanted: np.ndarray) -> np.ndarray:
+    """KPI that each cell's spend of the coming weeks truly brings, until it has faded."""
+    true = np.empty_like(wanted)
+    window = fleet.spec.model.window
+    for place, unit in enumerate(fleet.units):
+        rows = np.flatnonzero(spend_outcome.unit == place)
+        for column in range(wanted.shape[1]):
+            ahead = np.zeros((WEEKS + window, unit.spend.shape[1]))
+            ahead[:WEEKS, spend_outcome.channel[rows]] = (spend_outcome.pattern[rows] * wanted[rows, column][:, None]).T
+            brought = contribution(unit, np.concatenate([unit.spend, ahead]))[len(unit.dates) :].sum(axis=0)
+            true[rows, column] = brought[spend_outcome.channel[rows]]
+    return true
+
+
+def simulated_truth(run: Any, truth: pd.DataFrame, model: Any) -> Any:
+    """What each channel of a unit truly brings week by week, from the parameters that a simulation drew."""
     from mixfleet.simulation.truth import saturated_adstock
 
-    truth = pd.read_parquet(run.path / "truth.parquet").set_index(["brand", "market", "channel"])
-    model, channels = Model(), run.fleet().channels
+    truth = truth.set_index(["brand", "market", "channel"])
+    channels = run.fleet().channels
 
     def contribution(unit: Any, spend: np.ndarray) -> np.ndarray:
         own = truth.loc[unit.labels].reindex(channels)
