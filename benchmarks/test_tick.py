@@ -6,12 +6,14 @@ One block of a full tile, on CPU on one thread; `extra_info` holds the device an
 the median block.
 """
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from mixfleet.config import Compute, Spec
+from mixfleet.config import Compute, Model, Prior, Spec, build
 from mixfleet.data.panel import read_panel
 from mixfleet.inference.compiled import TICKS, program
 from mixfleet.models.batch import padded_weeks, prepare, stack, structure_of
@@ -22,14 +24,26 @@ BLOCKS = 40
 ON_GPU = pytest.mark.skipif(jax.default_backend() == "cpu", reason="128 lanes fill a CPU's core, and no GPU")
 
 
+HALF = build(Model, {"channels": {name: {"saturation": "hill"} for name in ("search", "display", "print", "video")}})
+COLUMNS = build(Prior, {"parameters": {"seasonality": {"family": "laplace", "mean": 0, "scale": 0.05}}})
+PARTS: dict[str, dict[str, Any]] = {"usual": {}, "mixed_curves": {"model": HALF}, "laplace_columns": {"prior": COLUMNS}}
+
+
 @pytest.mark.parametrize(
-    ("weeks", "channels", "lanes", "experiments"),
-    [(156, 8, 128, 0), (156, 8, 128, 4), (110, 13, 128, 0), pytest.param(156, 8, 2048, 0, marks=ON_GPU)],
+    ("weeks", "channels", "lanes", "experiments", "parts"),
+    [
+        (156, 8, 128, 0, "usual"),
+        (156, 8, 128, 4, "usual"),
+        (156, 8, 128, 0, "mixed_curves"),
+        (156, 8, 128, 0, "laplace_columns"),
+        (110, 13, 128, 0, "usual"),
+        pytest.param(156, 8, 2048, 0, "usual", marks=ON_GPU),
+    ],
 )
-def test_tick(benchmark: BenchmarkFixture, weeks: int, channels: int, lanes: int, experiments: int) -> None:
+def test_tick(benchmark: BenchmarkFixture, weeks: int, channels: int, lanes: int, experiments: int, parts: str) -> None:
     fleet = simulate.fleet(brands=4, markets=4, weeks=weeks, channels=channels, seed=1, experiments=experiments)
     panel = read_panel(fleet.table, fleet.data, experiments=fleet.experiments)
-    spec = Spec(data=fleet.data, compute=Compute(lanes=lanes))
+    spec = Spec(data=fleet.data, compute=Compute(lanes=lanes), **PARTS[parts])
     structure, device = structure_of(spec, panel, padded_weeks(weeks)), jax.devices()[0]
     compiled = program(structure, (BLOCKS + 2) * TICKS, device)
     members = [prepare(unit, panel, spec) for unit in panel.units[: structure.units]]
