@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from mixfleet.analysis.economics import Economics, EconomicsOptions, unit_rates
 from mixfleet.analysis.posterior_draws import Fleet, read_fleet
 from mixfleet.config import Business, build, to_mapping
-from mixfleet.data.frames import FrameKind, to_frame
+from mixfleet.data.frames import FrameKind, Shown, to_frame
 from mixfleet.errors import ConfigError, RunError, counted
 from mixfleet.posterior.unit_result import CERTIFIED, certified, summed_statuses
 from mixfleet.posterior.unit_series import SUMMARY_DRAWS
@@ -267,14 +267,8 @@ class Run:
         insight, rates = replace(self.insight.valued(**economics), frame="pyarrow"), rates or self.business.rates
         path = Path(out) if out is not None else self.path / "report.html"
         plan = self._plan(insight, rates)
-        page = compose_report(
-            insight,
-            self.table,
-            self.manifest,
-            plan,
-            read_table(self.path / "forecast", "forecast"),
-            self._changes(since),
-        )
+        found, changes = read_table(self.path / "forecast", "forecast"), self._changes(since)
+        page = compose_report(insight, self.table, self.manifest, plan, found, changes)
         atomic_files.make_folder(path.parent)
         atomic_files.remove_abandoned(path)
         atomic_files.replace_bytes(path, page.encode())
@@ -407,8 +401,8 @@ class Run:
         return RunReader(self.path, self.manifest, self.stored)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SavedUnit:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SavedUnit(Shown):
     """One unit of a finished run."""
 
     run: Run
@@ -430,6 +424,12 @@ class SavedUnit:
     def reason(self) -> str:
         """Why the unit is not plain `ok`."""
         return self.status_row["reason"]
+
+    def _sentence(self) -> str:
+        return f"unit {' / '.join(self.labels.values())}: {self.status}{f' ({self.reason})' if self.reason else ''}"
+
+    def _shown(self) -> pa.Table:
+        return self.table("roi")
 
     def draws(self) -> UnitDraws:
         """Draws by variable [chain, draw, ...]; none for a unit that has no fit.

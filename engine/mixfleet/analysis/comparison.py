@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from mixfleet.analysis.change_links import LINKS, UnitLinks, changes, why_not
 from mixfleet.analysis.posterior_draws import Fleet
-from mixfleet.errors import ConfigError
+from mixfleet.data.frames import Shown
+from mixfleet.errors import ConfigError, counted
 from mixfleet.posterior.unit_result import FITTED_STATUSES, certified
 from mixfleet.posterior.unit_series import SUMMARY_DRAWS
 
@@ -24,8 +25,8 @@ ERRORS = 3.0
 Labels = tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Comparison(Shown):
     """What changed between two runs."""
 
     units: pa.Table
@@ -41,6 +42,16 @@ class Comparison:
     """Why there are no links; empty where there are."""
     alerts: tuple[str, ...]
     """A line for each unit that is no longer certified or there, and each return that moved beyond the threshold."""
+
+    def _sentence(self) -> str:
+        changes = self.units["change"].to_pylist()
+        counts = ", ".join(f"{changes.count(kind)} {kind}" for kind in sorted(set(changes)))
+        return f"comparison of {counted(len(changes), 'unit')} ({counts}): {counted(len(self.alerts), 'alert')}"
+
+    def _shown(self) -> pa.Table:
+        """The returns that moved furthest."""
+        moved = np.abs(np.asarray(self.roi["in_sd"], dtype=np.float64))
+        return self.roi.take(np.argsort(-np.nan_to_num(moved), kind="stable"))
 
 
 def compared(

@@ -32,7 +32,7 @@ from mixfleet.analysis.tables import (
 from mixfleet.analysis.tables import curves as curve_tables
 from mixfleet.analysis.tables.predictive import fit_by_group
 from mixfleet.analysis.tables.returns import appraise
-from mixfleet.data.frames import FrameKind, to_frame
+from mixfleet.data.frames import FrameKind, Shown, to_frame
 from mixfleet.errors import ConfigError, counted
 from mixfleet.models.baseline import components
 from mixfleet.posterior.statistics import statistics
@@ -52,8 +52,8 @@ MEASURES = {
 `Insight.valued` adds those of `Economics.measures`."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Insight:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Insight(Shown):
     """Tables of one finished run.
 
     `by` says what a row is about: None, the unit; key columns such as "brand" or ("brand", "market"), the sum of
@@ -69,11 +69,15 @@ class Insight:
     """What a KPI earns; see `valued`."""
     _ledgers: dict[Any, Aggregation] = field(default_factory=dict, repr=False)
 
-    def __repr__(self) -> str:
+    def _sentence(self) -> str:
         """Whom it is about, and what can be asked."""
         fleet, asked = self.fleet, "roi, contributions, marginal_roi, media, waterfall, forecast, curves, shapes, fit"
         units = len(fleet.units)
-        return f"<mixfleet insight: {counted(units, 'unit')}, {counted(len(fleet.channels), 'channel')}; ask {asked}>"
+        return f"insight: {counted(units, 'unit')}, {counted(len(fleet.channels), 'channel')}; ask {asked}"
+
+    def _shown(self) -> pa.Table:
+        """What media brought, all certified units together."""
+        return replace(self, frame="pyarrow").contributions(by=())
 
     def valued(self, **economics: Unpack[EconomicsOptions]) -> "Insight":
         """The same with profit by a margin, LTV:CAC and payback by a customer's value; see `Economics` for the fields.

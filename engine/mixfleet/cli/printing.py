@@ -71,7 +71,10 @@ def _print_experiments(console: Console, run: "Run") -> None:
         said = f"{row['measure']} {estimate} +- {sd}, the model {ours}"
         _line(console, f"{row['test']}, {_labels(row, run)}, {row['channel']}: {said}; {row['statement']}")
     if len(rows) > LISTED_UNITS:
-        _line(console, f"and {len(rows) - LISTED_UNITS} more tests: see run.insight.experiments()")
+        _line(
+            console,
+            f"and {len(rows) - LISTED_UNITS} more tests: see the table experiments of mixfleet export {run.path}",
+        )
 
 
 def _amount(value: float) -> str:
@@ -206,7 +209,7 @@ def print_readiness(console: Console, found: "Readiness") -> None:
             name = " / ".join(printable(row[key]) for key in keys) or "the series"
             _line(console, f"  {name}: {printable(row['reason'])}")
         if len(own) > LISTED_VERDICTS:
-            _line(console, f"  and {len(own) - LISTED_VERDICTS} more: see mixfleet.readiness")
+            _line(console, f"  and {len(own) - LISTED_VERDICTS} more: see mixfleet check --json")
 
 
 def _median(values: Iterable[float | None]) -> float | None:

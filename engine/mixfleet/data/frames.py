@@ -1,5 +1,6 @@
 """Frame: tables in the caller's own library."""
 
+import html
 from typing import Any, Literal, get_args
 
 import pyarrow as pa
@@ -8,6 +9,49 @@ from mixfleet.errors import ConfigError
 
 FrameKind = Literal["pandas", "polars", "pyarrow"]
 FRAME_KINDS: tuple[str, ...] = get_args(FrameKind)
+
+SHOWN_ROWS = 20
+"""Most rows of a table that a notebook shows of a result."""
+SHOWN_CHARACTERS = 200
+"""Most characters of a cell there."""
+
+
+class Shown:
+    """A result that shows itself: a sentence in a terminal, and in a notebook the first rows of its table as well."""
+
+    def _sentence(self) -> str:
+        """What it is, in a line."""
+        raise NotImplementedError
+
+    def _shown(self) -> pa.Table:
+        """Its table."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        """The sentence."""
+        return f"<mixfleet {self._sentence()}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows, without a network."""
+        return table_html(self._sentence(), self._shown())
+
+
+def table_html(sentence: str, table: pa.Table) -> str:
+    """Markup of a sentence and of the first rows of a table, in which nothing of the table is markup."""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in table.column_names)
+    rows = "".join(
+        f"<tr>{''.join(f'<td>{_cell(value)}</td>' for value in row.values())}</tr>"
+        for row in table.slice(0, SHOWN_ROWS).to_pylist()
+    )
+    more = f"<p>and {table.num_rows - SHOWN_ROWS:,} more rows</p>" if table.num_rows > SHOWN_ROWS else ""
+    return f"<p>{html.escape(sentence)}</p><table><tr>{head}</tr>{rows}</table>{more}"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    text = f"{value:,.4g}" if isinstance(value, float) else str(value)
+    return html.escape(text[:SHOWN_CHARACTERS])
 
 
 def frame_kind(table: Any) -> FrameKind:

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from mixfleet.api import fit, read_settings
 from mixfleet.config import RunConfig, SettingGroups, Spec
-from mixfleet.data.frames import to_frame
+from mixfleet.data.frames import Shown, to_frame
 from mixfleet.data.sources import TableSource
-from mixfleet.errors import ConfigError
+from mixfleet.errors import ConfigError, counted
 from mixfleet.evaluation.forecast_scores import score_forecasts
 from mixfleet.fitting.progress import OnEvent
 from mixfleet.posterior.unit_result import CERTIFIED
@@ -28,8 +28,8 @@ ORIGINS, HORIZON = 4, 13
 SUMMARISED = ("r2", "wmape", "crps", "coverage90", "skill")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Backtest:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Backtest(Shown):
     """What a backtest found."""
 
     folder: Path
@@ -38,6 +38,12 @@ class Backtest:
     """From the earliest origin to the latest; named for the weeks that each holds out."""
     table: pa.Table
     """See `mixfleet.evaluation.forecast_scores.hindsight`; of all origins."""
+
+    def _sentence(self) -> str:
+        return f"backtest of {counted(len(self.runs), 'origin')} in {self.folder}"
+
+    def _shown(self) -> pa.Table:
+        return self.summary()
 
     def scores(self) -> Any:
         """The table as a frame of the library that the input was in."""

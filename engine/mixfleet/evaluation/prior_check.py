@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from mixfleet.api import fit_inputs, read_settings
 from mixfleet.config import SettingGroups, Spec
 from mixfleet.config.priors import Distribution
-from mixfleet.data.frames import FrameKind, frame_kind, to_frame
+from mixfleet.data.frames import FrameKind, Shown, frame_kind, to_frame
 from mixfleet.data.panel import Panel, Unit
 from mixfleet.data.scaling import Scale
 from mixfleet.data.sources import TableSource
@@ -40,8 +40,8 @@ FAR = 20.0
 LEVELS = (0.05, 0.5, 0.95)
 
 
-@dataclass(frozen=True, kw_only=True)
-class PriorCheck:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class PriorCheck(Shown):
     """What priors expect of media."""
 
     rows: pa.Table
@@ -57,6 +57,12 @@ class PriorCheck:
     def table(self) -> Any:
         """The rows as a frame of the library that the input was in."""
         return to_frame(self.rows, self.frame)
+
+    def _sentence(self) -> str:
+        return f"prior: {'; '.join((*self.statements, *self.warnings[:1]))}"
+
+    def _shown(self) -> pa.Table:
+        return self.rows
 
 
 def prior(

@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from mixfleet.api import fit_inputs, read_settings
 from mixfleet.config import SettingGroups, Spec
-from mixfleet.data.frames import FrameKind, frame_kind, to_frame
+from mixfleet.data.frames import FrameKind, Shown, frame_kind, to_frame
 from mixfleet.data.panel import Panel, Rejection
 from mixfleet.data.sources import TableSource
 from mixfleet.data.validation.calendar import YEAR_WEEKS, period_days
@@ -50,8 +50,8 @@ ROUNDS = 5
 """Of the ridge regression and its noise; it settles in three."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Readiness:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Readiness(Shown):
     """What each unit's table can tell."""
 
     units: pa.Table
@@ -69,6 +69,14 @@ class Readiness:
     def table(self) -> Any:
         """The units as a frame of the library that the input was in."""
         return to_frame(self.units, self.frame)
+
+    def _sentence(self) -> str:
+        verdicts = self.units["verdict"].to_pylist()
+        counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts))
+        return f"readiness of {counted(len(verdicts), 'unit')}: {counts}"
+
+    def _shown(self) -> pa.Table:
+        return self.units
 
 
 class _Shared(NamedTuple):

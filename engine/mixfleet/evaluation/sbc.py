@@ -25,6 +25,7 @@ from scipy.special import bdtr
 from mixfleet.config import Model, Output, Pooling, Prior, Simulation, Spec
 from mixfleet.data import scaling
 from mixfleet.data.experiments.experiment import Experiment
+from mixfleet.data.frames import Shown
 from mixfleet.data.panel import Panel, Unit, read_panel, unit_id
 from mixfleet.errors import ConfigError
 from mixfleet.fitting.driver import fit_units
@@ -47,8 +48,8 @@ SIMULATIONS = 20_000
 """Sets of uniform ranks that a set of ranks is compared with."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Calibration(Shown):
     """What a calibration found."""
 
     table: pa.Table
@@ -69,6 +70,13 @@ class Calibration:
         missing = sum(count for status, count in self.statuses.items() if status in ("failed", "rejected"))
         few = missing > 0.01 * sum(self.statuses.values())
         return not few and all(value > self.threshold for value in self.table["p_value"].to_pylist())
+
+    def _sentence(self) -> str:
+        verdict = "calibrated" if self.passed else "NOT calibrated"
+        return f"calibration by {sum(self.statuses.values())} replicates: {verdict}"
+
+    def _shown(self) -> pa.Table:
+        return self.table.sort_by("p_value")
 
 
 def calibrate(spec: Spec, *, on_event: OnEvent | None = None) -> Calibration:

@@ -1,5 +1,7 @@
 """The report's charts as Altair objects, each beside the frame that it shows."""
 
+import base64
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +11,7 @@ import pyarrow as pa
 
 from mixfleet.analysis.insight import Insight
 from mixfleet.budgeting.plan import KEPT, Plan
+from mixfleet.data.frames import table_html
 from mixfleet.errors import ConfigError, counted
 from mixfleet.storage import atomic_files
 
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
     import altair as alt
 
 __all__ = ["Figure", "Plots"]
+
+SHOWN_CHARACTERS = 150_000
+"""Of the specification of the largest chart that a notebook is given to draw."""
 
 
 @dataclass(frozen=True)
@@ -40,23 +46,38 @@ class Figure:
             ConfigError: Another ending, or vl-convert-python (`mixfleet[plots]`) is missing.
         """
         path = Path(path)
-        try:
-            import vl_convert
-        except ImportError as error:
-            raise ConfigError("needs vl-convert-python: pip install 'mixfleet[plots]'", key="plot.save") from error
+        convert = _vl_convert()
+        if convert is None:
+            raise ConfigError("needs vl-convert-python: pip install 'mixfleet[plots]'", key="plot.save")
         if path.suffix == ".svg":
-            picture = vl_convert.vegalite_to_svg(self.chart.to_dict()).encode()
+            picture = convert.vegalite_to_svg(self._specification()).encode()
         elif path.suffix == ".png":
-            picture = vl_convert.vegalite_to_png(self.chart.to_dict(), scale=scale)
+            picture = convert.vegalite_to_png(self._specification(), scale=scale)
         else:
             raise ConfigError(f"must end in .png or .svg, is {path.name!r}", key="plot.save")
         atomic_files.replace_bytes(path, picture)
         return path
 
     def _repr_mimebundle_(self, *_: Any, **__: Any) -> dict[str, Any]:
-        """The chart's specification, which notebooks draw themselves, without a network."""
+        """The chart's specification, which notebooks draw themselves, without a network.
+
+        One that is large, as of many units, would stay in the notebook's file: a picture is shown instead, or, where
+        that is large too or vl-convert-python is missing, what the chart is made of.
+        """
         version = _altair().SCHEMA_VERSION.removeprefix("v").split(".")[0]
-        return {f"application/vnd.vegalite.v{version}+json": self.chart.to_dict(), "text/plain": repr(self)}
+        specification, said = self._specification(), {"text/plain": repr(self)}
+        if len(json.dumps(specification)) <= SHOWN_CHARACTERS:
+            return {f"application/vnd.vegalite.v{version}+json": specification, **said}
+        convert = _vl_convert()
+        picture = base64.b64encode(convert.vegalite_to_png(specification)).decode() if convert is not None else ""
+        if 0 < len(picture) <= SHOWN_CHARACTERS:
+            return {"image/png": picture, **said}
+        sentence = f"{repr(self)[1:-1]}; too large to be drawn here: .save('chart.svg') writes it to a file"
+        return {"text/html": table_html(sentence, pa.Table.from_pandas(self.frame)), **said}
+
+    def _specification(self) -> dict[str, Any]:
+        with _altair().data_transformers.disable_max_rows():
+            return self.chart.to_dict()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +278,8 @@ class Plots:
         return replace(self.insight, frame="pyarrow")
 
     def _own(self, table: pa.Table, unit: tuple[str, ...]) -> pd.DataFrame:
-        keys, frame = self.insight.fleet.keys, table.to_pandas()
+        # Dates as such have no place in a chart's JSON.
+        keys, frame = self.insight.fleet.keys, table.to_pandas(date_as_object=False)
         if not unit:
             return frame
         if len(unit) != len(keys):
@@ -286,6 +308,15 @@ def _faceted(chart: Any, names: list[str]) -> Any:
         return chart
     label = " + ' / ' + ".join(f"datum[{name!r}]" for name in names)
     return chart.transform_calculate(subject=label).facet(facet="subject:N", columns=4)
+
+
+def _vl_convert() -> Any:
+    """The library that draws pictures; None where it is missing."""
+    try:
+        import vl_convert
+    except ImportError:
+        return None
+    return vl_convert
 
 
 def _altair() -> Any:

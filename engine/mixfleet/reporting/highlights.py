@@ -79,7 +79,7 @@ KINDS: Mapping[str, Kind] = {
     "model": Kind(
         severity="doubt",
         title="the data speak against something that the model assumes",
-        step="each remark names its remedy; `run.insight.checks()` has every check of every unit",
+        step="each remark names its remedy; the table `checks` of `mixfleet export` has every check of every unit",
     ),
     "far": Kind(
         severity="surprise",
