@@ -2,9 +2,7 @@
 
 import re
 import shlex
-import subprocess
-import sys
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,26 +10,17 @@ import typer
 
 from docs.generate import pages
 from mixfleet.cli.main import app
+from tests.support.documented import LANGUAGES, PAGES, ROOT, Desk, blocks, commands, unlike
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-SMALL = [
-    *("inference.max_draws=256", "inference.ladder=false", "inference.chains=4"),
-    *("inference.ess_target=100", "inference.ess_floor=50", "inference.rhat_max=1.3"),
-]
+README, QUICK_START = ROOT / "README.md", ROOT / "docs" / "quickstart.md"
+TUTORIALS = [page for page in PAGES if page.parent.name == "tutorials"]
+OTHERS = [page for page in PAGES if page not in (README, QUICK_START) and any(blocks(page))]
 
-
-def blocks(path: Path, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", path.read_text("utf-8"), re.DOTALL)
+pytestmark = pytest.mark.usefixtures("usual_broadcasts")
 
 
-def commands(path: Path) -> Iterator[list[str]]:
-    """The `mixfleet` commands of a page, word by word."""
-    for block in blocks(path, "bash"):
-        for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
-            if words and words[0] == "mixfleet":
-                yield words[1:]
+def by_name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
 
 
 @pytest.mark.parametrize("name", ["settings.md", "glossary.md"])
@@ -44,7 +33,7 @@ def test_every_setting_is_explained_or_explains_itself() -> None:
     assert {"min_weeks", "chains", "thin", "holdout", "change", "by"} <= set(rows)
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=by_name)
 def test_links_lead_somewhere(path: Path) -> None:
     text = re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
@@ -52,14 +41,16 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 
 def test_the_site_has_every_page() -> None:
-    named = set(re.findall(r"[\w]+\.md", (ROOT / "mkdocs.yml").read_text("utf-8")))
-    assert named == {path.name for path in PAGES} - {"README.md"}
+    named = set(re.findall(r"[\w/]+\.md", (ROOT / "mkdocs.yml").read_text("utf-8")))
+    assert named == {path.relative_to(ROOT / "docs").as_posix() for path in PAGES if path != README}
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=by_name)
 def test_commands_and_their_options_exist(path: Path) -> None:
     known = typer.main.get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
-    for name, *words in commands(path):
+    lines = [line for block in blocks(path) if block.language == "bash" for line in commands(block)]
+    called = [shlex.split(line, comments=True) for line in lines if line.startswith("mixfleet ")]
+    for _, name, *words in called:
         assert name in known, name
         options = {option for parameter in known[name].params for option in parameter.opts}
         for word in words:
@@ -71,21 +62,53 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 80
 
 
+@pytest.mark.parametrize("path", PAGES, ids=by_name)
+def test_blocks_say_what_they_are(path: Path) -> None:
+    for block in blocks(path):
+        assert block.language in LANGUAGES, block
+        assert block.text.strip(), block
+        if block.language == "python":
+            compile(block.text, str(block), "exec")
+        runs = block.language in ("bash", "python", "text") or block.text.startswith("# ")
+        assert runs or block.mark == "not run", f"{block} needs a comment <!-- not run: reason --> above it"
+
+
+def test_what_is_shown_is_compared() -> None:
+    printed = "origin │ 3.30%\nspend 264,178 EUR on 2026-01-05\n-1 gone"
+    assert not unlike("spend 264,999 EUR\non 2026-01-05", printed)
+    assert not unlike("origin 3.2%\n...\ngone", printed)
+    for wrong in ("origin 5.3%", "spend 264,178 USD", "spend\n...\norigin", "2026-01-06", "+1 gone"):
+        assert unlike(wrong, printed), wrong
+
+
+@pytest.fixture(scope="module")
+def quick_start(tmp_path_factory: pytest.TempPathFactory, usual_broadcasts: None) -> Path:
+    """The folder that the quick start leaves."""
+    folder = tmp_path_factory.mktemp("quick_start")
+    Desk(folder).follow(QUICK_START)
+    return folder
+
+
+def follow(path: Path, quick_start: Path, tmp_path: Path, *, nightly: bool = False) -> None:
+    """The README begins with a table, other pages with all that the quick start leaves."""
+    if path == README:
+        shutil.copy(quick_start / "sales.csv", tmp_path)
+    else:
+        shutil.copytree(quick_start, tmp_path, dirs_exist_ok=True)
+    Desk(tmp_path).follow(path, nightly=nightly)
+
+
+def test_the_quick_start_leads_to_a_report(quick_start: Path) -> None:
+    assert (quick_start / "runs" / "first" / "report.html").is_file()
+    assert list((quick_start / "runs" / "first").glob("**/*.xlsx"))
+
+
+@pytest.mark.parametrize("path", [README, *TUTORIALS], ids=by_name)
+def test_code_and_output_of_a_tutorial_are_true(path: Path, quick_start: Path, tmp_path: Path) -> None:
+    follow(path, quick_start, tmp_path)
+
+
 @pytest.mark.nightly
-def test_the_quick_start_runs(tmp_path: Path) -> None:
-    """Every block in its order, with few draws; only installing is left out."""
-    text = (ROOT / "docs" / "quickstart.md").read_text("utf-8")
-    for language, block in re.findall(r"```(bash|python)\n(.*?)```", text, re.DOTALL):
-        if language == "python":
-            calls = [[sys.executable, "-c", block]]
-        else:
-            lines = [shlex.split(line) for line in block.splitlines() if line.startswith("mixfleet")]
-            calls = [[sys.executable, "-m", "mixfleet.cli.main", *line[1:]] for line in lines]
-            for line, call in zip(lines, calls, strict=True):
-                call += SMALL if line[1] == "fit" else []
-        for call in calls:
-            run = [*call[:1], "-c", "from mixfleet.cli.entry import main; main()", *call[3:]] if "-m" in call else call
-            done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=550)
-            assert done.returncode == 0, (call, done.stdout, done.stderr)
-    assert (tmp_path / "runs" / "first" / "report.html").is_file()
-    assert list((tmp_path / "runs" / "first").glob("**/*.xlsx"))
+@pytest.mark.parametrize("path", OTHERS, ids=by_name)
+def test_code_and_output_of_a_page_are_true(path: Path, quick_start: Path, tmp_path: Path) -> None:
+    follow(path, quick_start, tmp_path, nightly=True)
