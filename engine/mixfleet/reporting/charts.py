@@ -107,7 +107,7 @@ class Plots:
         """
         alt = _altair()
         own = self._own(self._arrow.movement(), unit)
-        own = own[own["channel"] != ""]
+        own = own.query("channel != ''")
         columns = [*self.insight.fleet.keys, "parameter", "channel"]
         parts = [
             own[columns].assign(of=of, mean=own[prefix + "mean"], low=low, high=high)
