@@ -70,6 +70,9 @@ one alone moves a small spread slowly."""
 PRELUDE = 128
 """Sweeps over sites instead of data that the hyperparameters start with."""
 
+_compiled_plainly = partial(jax.jit, static_argnums=0, compiler_options={"xla_cpu_use_fusion_emitters": False})
+"""A sweep is hundreds of small operations, which XLA's fusion emitters take twice as long to compile on CPU."""
+
 
 class GibbsSweep(NamedTuple):
     """What one sweep left behind."""
@@ -105,7 +108,7 @@ class PooledProgram:
         self._prelude = compiled(_prelude, pool, group, state.x)
         self._sweeps = compiled(_sweeps, pool, group, state)
         with jax.enable_x64(True):
-            sweep = shapes(jax.eval_shape(partial(_sweeps, pool), group, state)[1])
+            sweep = shapes(_sweeps.eval_shape(pool, group, state)[1])
         self._pulls = compiled(_pulls, pool, group, sweep)
         self._coordinates = compiled(_coordinates, pool, group, sweep)
 
@@ -154,7 +157,7 @@ def _density(pool: Pool, group: GroupData, series: Series, shared: Hyper) -> Any
     )
 
 
-@partial(jax.jit, static_argnums=0)
+@_compiled_plainly
 def _prelude(pool: Pool, group: GroupData, x: Array) -> tuple[Hyper, Hyper, EvaluatedPosition, Array]:
     structure, hierarchy, sites = pool.structure, group.hierarchy, group.sites
     rows, units, chains = pool.rows, structure.units, structure.chains
@@ -192,13 +195,13 @@ def _prelude(pool: Pool, group: GroupData, x: Array) -> tuple[Hyper, Hyper, Eval
     return hyper, shared, found, moved
 
 
-@partial(jax.jit, static_argnums=0)
+@_compiled_plainly
 def _sweeps(pool: Pool, group: GroupData, state: GibbsState) -> tuple[GibbsState, GibbsSweep]:
     series = group.batch.series(pool.structure.chains)
     return jax.lax.scan(lambda carried, _: _sweep(pool, group, series, carried), state, None, length=SWEEPS)
 
 
-@partial(jax.jit, static_argnums=0)
+@_compiled_plainly
 def _pulls(pool: Pool, group: GroupData, sweep: GibbsSweep) -> tuple[Array, Array]:
     def of_draw(drawn: tuple[Array, Array]) -> tuple[Array, Array]:
         return pulls(pool, group.batch.hyper, group.sites.level, *drawn)
@@ -206,7 +209,7 @@ def _pulls(pool: Pool, group: GroupData, sweep: GibbsSweep) -> tuple[Array, Arra
     return jax.lax.map(of_draw, (sweep.fields[:, : pool.structure.dimension], sweep.gradient))
 
 
-@partial(jax.jit, static_argnums=0)
+@_compiled_plainly
 def _coordinates(pool: Pool, group: GroupData, sweep: GibbsSweep) -> tuple[Array, Array]:
     def of_draw(drawn: tuple[Array, Hyper]) -> tuple[Array, Array]:
         x = coordinates(pool, group.hierarchy, group.sites, group.batch.hyper, *drawn)
