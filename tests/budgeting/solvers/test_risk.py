@@ -81,8 +81,8 @@ def test_the_plan_most_likely_to_beat_todays(run: Run) -> None:
 @pytest.mark.parametrize(
     ("asked_for", "message"),
     [
-        ({"maximise": "profit"}, "profit needs a margin"),
-        ({"margin": 0.4}, "profit needs a margin"),
+        ({"maximise": "profit"}, "profit is earned at a margin: give one"),
+        ({"margin": 0.4}, "outcome knows no margin: maximise profit"),
         ({"maximise": "joy"}, "must be one of outcome, profit, kpi"),
         ({"maximise": "profit", "margin": {"market=DE": 0.2}}, "says nothing about"),
         ({"maximise": "profit", "margin": 0.2, "aim": "cvar"}, "needs a total"),
