@@ -198,6 +198,26 @@ def test_a_decimal_comma_is_read_as_in_the_table(run: Run, plan: pd.DataFrame, t
     pd.testing.assert_frame_equal(run.insight.forecast(str(tmp_path / "plan.csv")), run.insight.forecast(rounded))
 
 
+@pytest.mark.parametrize("own_form", [True, False])
+def test_a_plan_of_ours_is_read_whatever_the_fleets_table_is_like(tmp_path: Path, own_form: bool) -> None:
+    made = panel()
+    data = replace(made.data, decimal="comma", encoding="cp1252", date_format="DD/MM/YYYY")
+    units = tuple(
+        replace(unit, labels=("Süd", unit.labels[1])) if unit.labels[0] == "acme" else unit for unit in made.units
+    )
+    units = tuple(sorted(units, key=lambda unit: unit.labels))
+    run = saved_run(tmp_path, MODEL, of=replace(made, data=data, units=units))
+    plan = run.budget(weeks=4)
+    plan.save(run.path / "budget")
+    expected, path = run.insight.forecast(plan.by_week()), run.path / "budget" / "plan_by_week.csv"
+    if not own_form:
+        # As Excel saves it again.
+        table, path = pd.read_csv(path), tmp_path / "excel.csv"
+        table["date"] = pd.to_datetime(table["date"]).dt.strftime("%d/%m/%Y")
+        table.to_csv(path, index=False, sep=";", decimal=",", encoding="cp1252")
+    pd.testing.assert_frame_equal(run.insight.forecast(str(path)), expected)
+
+
 def test_a_date_off_the_weekday_says_so(run: Run, plan: pd.DataFrame) -> None:
     unit = next(unit for unit in run.fleet().units if unit.labels == UNIT)
     wrong = own(plan).assign(date=unit.dates[-1] + 13)

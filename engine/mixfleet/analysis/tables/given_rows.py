@@ -12,7 +12,7 @@ from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.data.formats.date_format import date_formats, date_words, strptime_format
 from mixfleet.data.parse import Fault, decimal_marks, read_days, read_labels, read_numbers
 from mixfleet.data.sources import Table, read_table
-from mixfleet.errors import ConfigError
+from mixfleet.errors import ConfigError, TableError
 from mixfleet.storage.table_files import restored
 
 __all__ = ["Rows", "read_rows"]
@@ -42,13 +42,13 @@ class Rows:
 def read_rows(fleet: Fleet, source: Any, columns: Sequence[str], key: str) -> Rows:
     """Rows of a table with the fleet's key columns, `date` and others; of units without draws there are none.
 
-    Dates and numbers are read as in the fleet's own table, labels also as `write_tables` writes them.
+    Dates, numbers and text are read as `write_tables` writes them, or as in the fleet's own table.
 
     Raises:
         ConfigError: A cell cannot be read, or a row is of no unit of the run; says which.
         TableError: The table cannot be read or lacks a column.
     """
-    table = read_table(source, (*fleet.keys, DATE, *columns), date=DATE, encoding=fleet.spec.data.encoding)
+    table = _read(source, (*fleet.keys, DATE, *columns), fleet.spec.data.encoding)
     labels = list(zip(*(_texts(table, name, key) for name in fleet.keys), strict=True))
     dates = _dates(fleet, table, key)
     numeric = [name for name in columns if name != CHANNEL]
@@ -71,6 +71,16 @@ def read_rows(fleet: Fleet, source: Any, columns: Sequence[str], key: str) -> Ro
     keep = found >= 0
     where = tuple(table.where(int(row)) for row in np.flatnonzero(keep))
     return Rows(found[keep], dates[keep], {name: column[keep] for name, column in values.items()}, where)
+
+
+def _read(source: Any, columns: Sequence[str], encoding: str | None) -> Table:
+    """The table: in UTF-8, as plans of ours are whatever the fleet's own table is, or else in that one's encoding."""
+    try:
+        return read_table(source, columns, date=DATE)
+    except TableError as error:
+        if encoding is None or all(finding.rule != "file_encoding" for finding in error.findings):
+            raise
+    return read_table(source, columns, date=DATE, encoding=encoding)
 
 
 def _as_known(texts: tuple[str, ...], known: Collection[tuple[str, ...]]) -> tuple[str, ...]:
@@ -112,10 +122,13 @@ def _dates(fleet: Fleet, table: Table, key: str) -> Shaped[np.ndarray, " row"]:
 
 
 def _decimal_comma(fleet: Fleet, table: Table, names: Sequence[str]) -> bool:
-    if fleet.spec.data.decimal != "auto":
-        return fleet.spec.data.decimal == "comma"
+    """Whether the rows have decimal commas, as their cells show or, where they show neither or both, the settings say.
+
+    A plan of ours has points whatever the fleet's own table has.
+    """
     marks = [decimal_marks(part.rows.column(name)) for part in table.parts for name in names]
-    return any(mark.comma for mark in marks) and not any(mark.point for mark in marks)
+    comma, point = any(mark.comma for mark in marks), any(mark.point for mark in marks)
+    return comma if comma != point else fleet.spec.data.decimal == "comma"
 
 
 def _numbers(table: Table, name: str, key: str, *, comma: bool) -> Float[np.ndarray, " row"]:
