@@ -56,6 +56,7 @@ def travel(path: Path) -> None:
     run = Path(fitted["run"])
     call("budget", run)
     call("report", run)
+    call("forecast", run, "--plan", run / "budget" / "plan_by_week.csv")
     table = wide("DE", "AT")
     plan = Plan.read(run / "budget").table()
     for market in ("DE", "AT"):
