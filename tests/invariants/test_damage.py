@@ -187,3 +187,17 @@ def test_another_variables_shard_is_no_substitute(tmp_path: Path) -> None:
     (draws / "effect" / "c.0.0.0.0").write_bytes((draws / "rate" / "c.0.0.0.0").read_bytes())
     with pytest.raises(RunError, match=r"effect/c\.0\.0\.0\.0 is damaged"):
         run.budget()
+
+
+def test_what_an_unfinished_run_stored_of_itself_is_not_believed(tmp_path: Path) -> None:
+    table, engine = stub_engine.fleet(stub_engine.brands(4)), stub_engine.engine()
+    with pytest.raises(KeyboardInterrupt):
+        execute(table, stub_engine.spec(tmp_path), stub_engine.engine(stop_after=2))
+    path = tmp_path / "r" / "manifest.json"
+    whole = path.read_text()
+    path.write_text(whole.replace('"fingerprint"', '"fingerprinu"'))
+    with pytest.raises(RunError, match=r"the manifest of run .*r is damaged. Choose another run.id"):
+        execute(table, stub_engine.spec(tmp_path), engine)
+    path.write_text(whole.replace('"seed": 0', '"seed": 1', 1).replace('"units": 4', '"units": 5', 1))
+    manifest = execute(table, stub_engine.spec(tmp_path), engine).manifest
+    assert (manifest["seed"], manifest["units"]) == (0, 4)

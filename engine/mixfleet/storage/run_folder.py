@@ -324,9 +324,13 @@ def _claimed(path: Path, panel: Panel, spec: Spec, devices: tuple[str, ...], cop
     atomic_files.remove_leftovers(path)
     remove_stagings(path)
     if (path / MANIFEST).exists():
-        manifest = read_manifest(path)
-        refuse_other(copy.place, fingerprint, manifest, finished=is_finished(path))
-        return manifest, "resumed"
+        stored, finished = read_manifest(path), is_finished(path)
+        refuse_other(copy.place, fingerprint, stored, finished=finished)
+        if finished:
+            return stored, "resumed"
+        # Nothing vouches for what an unfinished run stored, and all but its beginning follows from what is fitted.
+        again = new_manifest(path.name, panel, spec, fingerprint, devices)
+        return again | {"created": stored.get("created", _now())}, "resumed"
     manifest = new_manifest(path.name, panel, spec, fingerprint, devices)
     manifest["created"] = _now()
     text = yaml.dump(to_mapping(spec), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
@@ -343,9 +347,13 @@ def refuse_other(
     """Refuses a run or shard, at this place, that was made from something else.
 
     Raises:
-        RunError: It was; says from what.
+        RunError: It was, says from what; or the manifest is damaged.
     """
-    if differences := fingerprint.differences(manifest["fingerprint"], finished=finished):
+    try:
+        differences = fingerprint.differences(manifest["fingerprint"], finished=finished)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"the manifest of run {place} is damaged. Choose another run.id, or remove the run") from error
+    if differences:
         raise RunError(
             f"run {place} was made from something else: {'; '.join(differences)}. "
             "Choose another run.id, or restore what it was made from to resume it"
