@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from importlib import resources
@@ -15,9 +14,8 @@ import pytest
 
 from mixfleet.config import Model
 from mixfleet.data.panel import Panel
+from tests.support.browser import CHROMIUM
 from tests.support.saved_run import panel, saved_run
-
-CHROMIUM = next((path for name in ("chromium", "google-chrome", "chrome") if (path := shutil.which(name))), None)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 

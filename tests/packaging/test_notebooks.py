@@ -47,7 +47,6 @@ def test_notebooks_are_kept_without_outputs(path: Path) -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_cell_runs_and_shows_little(path: Path, tmp_path: Path) -> None:
-    pytest.importorskip("altair")
     desk, pictures = Desk(tmp_path), 0
     with contextlib.chdir(tmp_path):
         for number, cell in enumerate(cells(path)):
@@ -70,7 +69,9 @@ def test_the_first_picture_takes_four_statements() -> None:
 @pytest.mark.nightly
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_real_notebook_runs_them(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    import nbclient
+    import nbformat
+
     monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'engine'}:{ROOT / 'kernels'}")
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(notebook, timeout=500, resources={"metadata": {"path": str(tmp_path)}}).execute()

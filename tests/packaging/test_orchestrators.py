@@ -69,7 +69,8 @@ def test_no_retry_is_asked_for_where_none_helps(name: str) -> None:
 
 
 def test_the_nights_that_are_asked_for_are_settings_that_exist(tmp_path: Path) -> None:
-    compose = pytest.importorskip("mixfleet.cli.hydra_compose")
+    from mixfleet.cli import hydra_compose as compose
+
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "acme.yaml").write_text("source: table\npath: sales.csv\nchannels: [tv]\n")
     for path in (*(EXAMPLES / name for name in PYTHON), EXAMPLES / "night.sh"):

@@ -20,6 +20,7 @@ from mixfleet.errors import ConfigError, RunError
 from mixfleet.reporting.fleet_view import since
 from mixfleet.run import Run
 from mixfleet.storage.table_files import write_tables
+from tests.support.browser import CHROMIUM
 from tests.support.saved_run import panel, saved_run
 
 NASTY = '</script><script>alert("1")</script><img src=x onerror=alert(2)>&amp;\u2028'
@@ -288,9 +289,6 @@ def test_the_frontier_and_experiments_are_shown_if_saved(run: Run, tmp_path: Pat
         done = subprocess.run([*command, "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=120)
         assert "CONSOLE" not in done.stderr, done.stderr
         assert "What to measure next" in done.stdout
-
-
-CHROMIUM = next((path for name in ("chromium", "google-chrome", "chrome") if (path := shutil.which(name))), None)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")

@@ -1,6 +1,7 @@
 """Frame: tables in the caller's own library."""
 
 import html
+from abc import ABC, abstractmethod
 from typing import Any, Literal, get_args
 
 import pyarrow as pa
@@ -16,16 +17,16 @@ SHOWN_CHARACTERS = 200
 """Most characters of a cell there."""
 
 
-class Shown:
+class Shown(ABC):
     """A result that shows itself: a sentence in a terminal, and in a notebook the first rows of its table as well."""
 
+    @abstractmethod
     def _sentence(self) -> str:
         """What it is, in a line."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _shown(self) -> pa.Table:
         """Its table."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         """The sentence."""

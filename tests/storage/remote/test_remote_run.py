@@ -44,7 +44,7 @@ def test_there_is_no_run(root: str) -> None:
         saved.open(root)
 
 
-@pytest.mark.parametrize("name", ["../out.parquet", "/tmp/out.parquet", "summary/../../out.parquet", "..\\out", "a\nb"])
+@pytest.mark.parametrize("name", ["../out.parquet", "/out.parquet", "summary/../../out.parquet", "..\\out", "a\nb"])
 def test_a_name_elsewhere_is_refused(finished: str, tmp_path: Path, name: str) -> None:
     entry = {"size": 3, "sha256": hashlib.sha256(b"bad").hexdigest()}
 

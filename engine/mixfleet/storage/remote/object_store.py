@@ -187,6 +187,7 @@ class ObjectStore:
             yield
         except (known.UnauthenticatedError, known.PermissionDeniedError) as error:
             raise self._refusal(key, verb, "the store refuses it; check the credentials in the environment") from error
+        # The last is what obstore raises where a store has no such request, as conditional writes of some.
         except (known.BaseError, OSError, ValueError, NotImplementedError) as error:
             raise self._refusal(key, verb, _said(error)) from None
 
