@@ -16,7 +16,7 @@ from numpyro.infer import MCMC, NUTS
 import mixfleet as mf
 from mixfleet.config import Inference, Model, Output, Pooling, Prior, Spec, build, preset
 from mixfleet.data.experiments.placement import with_experiments
-from mixfleet.data.panel import Panel, read_panel
+from mixfleet.data.panel import Panel, Unit, read_panel
 from mixfleet.data.scaling import likelihood_weeks, measure
 from mixfleet.fitting.driver import fit_units
 from mixfleet.models.priors.moments import pooled_strength
@@ -31,9 +31,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("usual_broadcasts")]
 LINEAR = Model(adstock="none", saturation="none", seasonality=1)
 
 
-def with_tests(panel: Panel, rows: list[dict[str, Any]], model: Model) -> Panel:
+def with_tests(panel: Panel, rows: list[dict[str, Any]], model: Model, pooling: Pooling | None = None) -> Panel:
     arguments = (panel.units, [], panel.channels, pd.DataFrame(rows), panel.data)
-    units, _ = with_experiments(*arguments, window=model.window, days=7)
+    units, _ = with_experiments(*arguments, window=model.window, days=7, pooling=pooling)
     return replace(panel, units=tuple(replace(unit, warnings=()) for unit in units))
 
 
@@ -96,9 +96,9 @@ SHARED = Pooling(by="brand", adstock=None, saturation=None, trend=None, seasonal
 MARKETS, NOISY = 4, 0.4
 
 
-@pytest.mark.nightly
-def test_a_test_in_one_market_moves_the_others_as_the_joint_model_says():
-    """Four markets of one brand whose only pooled parameter is the effect of one channel."""
+@pytest.fixture(scope="module")
+def markets() -> tuple[Panel, Spec]:
+    """Four markets of one brand whose only pooled parameter is the effect of one channel, and how they are fitted."""
     fleet = simulate.fleet(
         brands=1, markets=MARKETS, weeks=52, channels=1, controls=0, model=LINEAR, truth="fixed", seed=11
     )
@@ -106,12 +106,6 @@ def test_a_test_in_one_market_moves_the_others_as_the_joint_model_says():
     # So noisy that each market needs the others.
     table = fleet.table.to_pandas()
     table["kpi"] += NOISY * table["kpi"].mean() * np.random.default_rng(5).standard_normal(len(table))
-    plain = read_panel(table, fleet.data, window=LINEAR.window, pooling=SHARED)
-    unit = plain.units[0]
-    scale = measure(unit, likelihood_weeks(unit, window=LINEAR.window, holdout=0))
-    gain = unit.media[10:22, 0].sum() / scale.media[0] * scale.kpi
-    row = {"brand": unit.labels[0], "market": unit.labels[1], "channel": plain.channels[0], **dates(plain, 10, 21)}
-    told = with_tests(plain, [{**row, "spend_control": 0.0, "lift": 1.2 * gain, "se": 0.03 * gain}], LINEAR)
     spec = Spec(
         data=fleet.data,
         model=LINEAR,
@@ -120,25 +114,65 @@ def test_a_test_in_one_market_moves_the_others_as_the_joint_model_says():
         inference=Inference(ess_target=8000, ess_floor=4000, max_draws=12_000),
         output=Output(draws="full"),
     )
-    moved = []
-    for panel in (plain, told):
-        mine = {result.labels: log_effects(result, panel) for result in fit_units(panel, spec)}
-        joint = joint_effects(panel, spec)
-        for place, own in enumerate(panel.units):
-            here, there = mine[own.labels], joint[..., place].ravel()
-            shift = (here.mean() - there.mean()) / there.std()
-            assert abs(shift) < 0.1
-            assert abs(here.std() / there.std() - 1) < 0.1
-        moved.append(np.array([[mine[own.labels].mean(), joint[..., i].mean()] for i, own in enumerate(panel.units)]))
-    shift = moved[1] - moved[0]
+    return read_panel(table, fleet.data, window=LINEAR.window, pooling=SHARED), spec
+
+
+@pytest.fixture(scope="module")
+def untested(markets: tuple[Panel, Spec]) -> tuple[np.ndarray, np.ndarray]:
+    return means_of(*markets)
+
+
+@pytest.mark.nightly
+def test_a_test_in_one_market_moves_the_others_as_the_joint_model_says(
+    markets: tuple[Panel, Spec], untested: tuple[np.ndarray, np.ndarray]
+):
+    plain, spec = markets
+    unit = plain.units[0]
+    gain = gain_of(unit)
+    row = {"brand": unit.labels[0], "market": unit.labels[1], "channel": plain.channels[0], **dates(plain, 10, 21)}
+    told = with_tests(plain, [{**row, "spend_control": 0.0, "lift": 1.2 * gain, "se": 0.03 * gain}], LINEAR)
+    mine, joint = np.array(means_of(told, spec)) - np.array(untested)
     # The others move, by more than what the two samplers differ by.
-    print(shift)
-    assert np.max(np.abs(shift[1:, 1])) > 0.1
-    np.testing.assert_allclose(shift[1:, 0], shift[1:, 1], atol=0.03)
+    assert np.max(np.abs(joint[1:])) > 0.1
+    np.testing.assert_allclose(mine[1:], joint[1:], atol=0.03)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("error", [0.15, 0.05])
+def test_a_test_of_all_markets_together_tells_each_what_the_joint_model_says(
+    markets: tuple[Panel, Spec], untested: tuple[np.ndarray, np.ndarray], error: float
+):
+    plain, spec = markets
+    gain = sum(map(gain_of, plain.units))
+    row = {"brand": plain.units[0].labels[0], "market": "*", "channel": plain.channels[0], **dates(plain, 10, 21)}
+    rows = [{**row, "spend_control": 0.0, "lift": 1.2 * gain, "se": error * gain}]
+    told = with_tests(plain, rows, LINEAR, SHARED)
+    assert [len(unit.experiments) for unit in told.units] == [1] * MARKETS
+    mine, joint = np.array(means_of(told, spec)) - np.array(untested)
+    assert np.max(np.abs(joint)) > 0.08
+    np.testing.assert_allclose(mine, joint, atol=0.03)
+
+
+def gain_of(unit: Unit) -> float:
+    """KPI of the test's weeks at an effect of one."""
+    scale = measure(unit, likelihood_weeks(unit, window=LINEAR.window, holdout=0))
+    return float(unit.media[10:22, 0].sum() / scale.media[0] * scale.kpi)
+
+
+def means_of(panel: Panel, spec: Spec) -> tuple[np.ndarray, np.ndarray]:
+    """Mean log effect of each market, by the sampler and by NUTS; their distributions agree."""
+    mine = {result.labels: log_effects(result, panel) for result in fit_units(panel, spec)}
+    joint = joint_effects(panel, spec)
+    for place, own in enumerate(panel.units):
+        here, there = mine[own.labels], joint[..., place].ravel()
+        assert abs(here.mean() - there.mean()) / there.std() < 0.1
+        assert abs(here.std() / there.std() - 1) < 0.1
+    return np.array([mine[own.labels].mean() for own in panel.units]), joint.mean(axis=(0, 1))
 
 
 def log_effects(result: UnitResult, panel: Panel) -> np.ndarray:
-    assert result.status.startswith("ok"), result.reason
+    # Of so noisy a KPI the model explains next to nothing, which is a doubt about it and not about its draws.
+    assert result.status in ("ok", "ok_warn", "misfit"), result.reason
     unit = next(one for one in panel.units if one.labels == result.labels)
     scale = measure(unit, likelihood_weeks(unit, window=LINEAR.window, holdout=0))
     return np.log(np.asarray(result.draws["effect"], float).ravel() / scale.kpi)
@@ -147,6 +181,8 @@ def log_effects(result: UnitResult, panel: Panel) -> np.ndarray:
 def joint_effects(panel: Panel, spec: Spec) -> np.ndarray:
     """Log effects of the markets by NUTS on all of them at once."""
     units = [unit_arguments(unit, panel, spec) for unit in panel.units]
+    kpi_scale = [measure(unit, likelihood_weeks(unit, window=LINEAR.window, holdout=0)).kpi for unit in panel.units]
+    of_several = [test for unit in panel.units for test in unit.experiments if test.together][:1]
     # Without key columns a unit lies around the centre by one part, its own.
     mean, sd, _ = pooled_strength(units[0][1].channel["effect"][0], spec.pooling.scale("effect") or 0.0, 1)
 
@@ -156,7 +192,7 @@ def joint_effects(panel: Panel, spec: Spec) -> np.ndarray:
         with numpyro.plate("market", len(units)):
             away = numpyro.sample("away", dist.Normal(0, 1))
             noise = numpyro.sample("noise", dist.HalfNormal(NOISY))
-        theta = numpyro.deterministic("theta", centre + spread * away)
+        theta, together = numpyro.deterministic("theta", centre + spread * away), jnp.float64(0.0)
         for place, (series, priors) in enumerate(units):
             effect, design = jnp.exp(theta[place]), jnp.asarray(series.design[series.fitted])
             around = dist.LowRankMultivariateNormal(
@@ -167,7 +203,12 @@ def joint_effects(panel: Panel, spec: Spec) -> np.ndarray:
             numpyro.sample(f"kpi_{place}", around, obs=jnp.asarray(series.kpi[series.fitted]))
             for number, test in enumerate(series.tests):
                 lift = effect * float(test.worth @ (test.test - test.control)[:, 0])
-                numpyro.sample(f"lift_{place}_{number}", dist.Normal(lift, test.sd), obs=test.estimate)
+                if of_several:
+                    together = together + kpi_scale[place] * lift
+                else:
+                    numpyro.sample(f"lift_{place}_{number}", dist.Normal(lift, test.sd), obs=test.estimate)
+        for test in of_several:
+            numpyro.sample("lift", dist.Normal(together, test.sd), obs=test.estimate)
 
     with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
         chains = MCMC(

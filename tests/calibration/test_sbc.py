@@ -205,6 +205,15 @@ def test_ranks_in_groups_with_lift_tests_are_uniform():
 
 @pytest.mark.slow
 @pytest.mark.nightly
+def test_ranks_in_groups_whose_units_were_tested_together_are_uniform():
+    found = calibrate(replace(POOLED, data=settings(brands=48, markets=3, joint_experiments=2).data))
+    ranked = dict(zip(found.table["quantity"].to_pylist(), found.table["replicates"].to_pylist(), strict=True))
+    assert ranked["lift[0]"] == ranked["lift[1]"] == ranked["centre[0]"] == 48
+    assert found.passed, worst(found)
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_ranks_in_groups_that_share_returns_are_uniform():
     found = calibrate(replace(POOLED, prior=Prior(on=On(media="roi"))))
     assert found.passed, worst(found)

@@ -95,7 +95,9 @@ def test_the_samplers_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_pooled_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     structure = replace(KIND, units=8, columns=3, shared=1)
-    pool = Pool(structure=structure, parameters=tuple(range(len(structure.layout.by_channel))), levels=(8,), types=0)
+    pool = Pool(
+        structure=structure, parameters=tuple(range(len(structure.layout.by_channel))), levels=(8,), types=0, joint=0
+    )
     texts = lowered_by(lambda: gibbs.PooledProgram(pool, DEVICE), gibbs, monkeypatch)
     assert set(texts) == {"_coordinates", "evaluate", "_prelude", "_pulls", "_sweeps"}
     for text in texts.values():

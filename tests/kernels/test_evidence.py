@@ -11,7 +11,7 @@ import pytest
 
 from mixfleet_kernels import adstock, native_library, saturation
 from mixfleet_kernels.adstock import cases as adstock_cases
-from mixfleet_kernels.evidence import LiftTests, evidence
+from mixfleet_kernels.evidence import LiftTests, evidence, lifts
 from mixfleet_kernels.saturation import cases as saturation_cases
 
 ROWS, CHANNELS, UNITS, CHAINS, LIFTED = 4, 3, 3, 5, 7
@@ -93,3 +93,28 @@ def test_single_precision_is_near() -> None:
 def test_what_the_native_evidence_does_not_take_is_refused() -> None:
     with pytest.raises(RuntimeError, match="adstock before saturation only"):
         evidence(*arguments("geometric", "logistic", window=3), adstock_first=False, implementation="native")
+
+
+def test_chains_may_have_estimates_of_their_own() -> None:
+    """Each chain is then the unit with that estimate; and the estimate that leaves no error is the lift."""
+    tests, *curves = arguments("geometric", "logistic", window=5)
+    apart = jnp.repeat(tests.estimate, CHAINS, axis=-1)
+    apart = apart.at[0].add(jnp.asarray(np.random.default_rng(2).normal(size=apart[0].shape)))
+    found = evidence(tests._replace(estimate=apart), *curves)
+    for chain in range(CHAINS):
+        own = evidence(tests._replace(estimate=apart[..., chain::CHAINS]), *curves, implementation="xla")
+        np.testing.assert_allclose(found.value[chain::CHAINS], own.value[chain::CHAINS], rtol=1e-12)
+        np.testing.assert_allclose(found.by_effect[:, chain::CHAINS], own.by_effect[:, chain::CHAINS], rtol=1e-12)
+    weights, _, family, parameters, effect = curves
+    exact = jnp.stack([lifts(tests, weights, family, parameters, effect), 0 * apart[1]])
+    told = evidence(tests._replace(estimate=exact), *curves)
+    np.testing.assert_allclose(told.value, 0.0, atol=1e-12)
+    np.testing.assert_allclose(told.by_effect, 0.0, atol=1e-12)
+
+
+@needs_library
+def test_the_native_evidence_refuses_estimates_by_chain() -> None:
+    tests, *curves = arguments("geometric", "logistic", window=5)
+    apart = tests._replace(estimate=jnp.repeat(tests.estimate, CHAINS, axis=-1))
+    with pytest.raises(RuntimeError, match="one estimate for all chains"):
+        evidence(apart, *curves, implementation="native")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from mixfleet.config import Pooling
 from mixfleet.data.experiments.placement import with_experiments
 from mixfleet.data.panel import Panel
 
@@ -16,9 +17,9 @@ def day(panel: Panel, week: int, more: int = 0) -> str:
     return str(panel.units[0].dates[0] + 7 * week + more)
 
 
-def with_tests(panel: Panel, rows: list[dict[str, Any]], *, window: int) -> Panel:
+def with_tests(panel: Panel, rows: list[dict[str, Any]], *, window: int, pooling: Pooling | None = None) -> Panel:
     """The panel with the tests of a table of such rows."""
     units, findings = with_experiments(
-        panel.units, [], panel.channels, pd.DataFrame(rows), panel.data, window=window, days=7
+        panel.units, [], panel.channels, pd.DataFrame(rows), panel.data, window=window, days=7, pooling=pooling
     )
     return replace(panel, units=units, findings=findings)

@@ -131,6 +131,9 @@ class Simulation:
     experiments: Annotated[int, Range(0)] = 0
     """Lift tests of every unit."""
 
+    joint_experiments: Annotated[int, Range(0)] = 0
+    """Lift tests of every brand that measure all its markets together; a fit of them needs these pooled."""
+
     ragged: bool = False
     """Units start and end at different weeks, and some lack a channel."""
 

@@ -166,10 +166,10 @@ def read_panel(
         lake=lake,
     )
     tests = data.experiments.path if experiments is None else experiments
-    return panel if tests is None else _tested(panel, tests, window)
+    return panel if tests is None else _tested(panel, tests, window, pooling)
 
 
-def _tested(panel: Panel, tests: Any, window: int) -> Panel:
+def _tested(panel: Panel, tests: Any, window: int, pooling: config.Pooling) -> Panel:
     """The panel with its units' lift tests."""
     units, findings = with_experiments(
         panel.units,
@@ -179,6 +179,7 @@ def _tested(panel: Panel, tests: Any, window: int) -> Panel:
         panel.data,
         window=window,
         days=period_days(panel.data),
+        pooling=pooling,
     )
     return replace(panel, units=units, findings=(*panel.findings, *findings))
 

@@ -44,8 +44,8 @@ def begin(
     sites, covariance = sites_of_mode(
         pool, np.asarray(batch.hyper), typical_media(group), mode, np.asarray(metric.covariance, float)
     )
-    parts = (stack(group.members, structure), group.hierarchy, sites, group.columns)
-    data = GroupData(*jax.device_put(parts, program.device), unit_keys=keys, key=jnp.asarray(key))
+    of_group = (stack(group.members, structure), group.hierarchy, sites, group.columns, group.joint)
+    data = GroupData(*jax.device_put(of_group, program.device), unit_keys=keys, key=jnp.asarray(key))
     unit_metric = metric_of(covariance, structure.dtype)
     spread = initialization.scattered(unit_metric, keys, modes).reshape(by_unit.shape)
     pooled = np.zeros(structure.dimension, bool)
@@ -53,10 +53,10 @@ def begin(
         pooled[own] = True
     x = np.where(pooled[:, None, None], spread, mode[..., None] + 0.5 * spread).astype(structure.dtype)
     here = jnp.asarray(x.reshape(structure.dimension, -1))
-    hyper, shared, found, moved = program.prelude(data, here)
+    hyper, shared, parts, found, moved = program.prelude(data, here)
     late = np.asarray(moved, float)[len(moved) // 4 :]
     hyper_metric = metric_of(np.diag(np.var(late, axis=(0, 2)) + 1e-4)[None], structure.dtype)
-    return data, state_of(pool, found, here, hyper, shared, unit_metric, hyper_metric)
+    return data, state_of(pool, found, here, hyper, shared, parts, unit_metric, hyper_metric)
 
 
 def warm_up(

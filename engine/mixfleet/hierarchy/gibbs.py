@@ -8,6 +8,8 @@ A sweep is three moves, each of which leaves the joint posterior invariant:
 3. all hyperparameters given the units' parameters, exactly, without the data; and with the linear coefficients that
    units share, theirs, exactly, given media and noise.
 
+Before them, of lift tests that measured several units together, each unit's part (`joint_tests`).
+
 2 moves what the units' data leave open, 3 what they determine; interwoven they mix where either does.
 
 References:
@@ -23,6 +25,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mixfleet.hierarchy import hyperparameters as hierarchies
 from mixfleet.hierarchy.hyperparameters import Hyper
+from mixfleet.hierarchy.joint_tests import redrawn
 from mixfleet.hierarchy.leapfrog import TrajectoryEnd, steps_of, trajectory
 from mixfleet.hierarchy.likelihood_approximation import pulls
 from mixfleet.hierarchy.reparameterization import Pool, coordinates, hyper_coordinates, place, place_hyper
@@ -48,8 +51,10 @@ from mixfleet.inference.adaptation import Metric
 from mixfleet.inference.compiled import Device, compiled, evaluate
 from mixfleet.inference.random_numbers import normals, uniforms
 from mixfleet.models.batch import UnitBatch
+from mixfleet.models.evidence import expected_lifts
 from mixfleet.models.log_density import evaluate_density
 from mixfleet.models.priors.families import FAMILIES
+from mixfleet.models.transforms import natural
 from mixfleet_kernels.likelihood import Series
 
 __all__ = ["SWEEPS", "GibbsSweep", "PooledProgram", "pooled_program"]
@@ -116,10 +121,11 @@ class PooledProgram:
         """The units' own density under their broad priors."""
         return EvaluatedPosition(position, *self._evaluate.result()(batch, position))
 
-    def prelude(self, group: GroupData, x: Array) -> tuple[Hyper, Hyper, EvaluatedPosition, Array]:
+    def prelude(self, group: GroupData, x: Array) -> tuple[Hyper, Hyper, Array, EvaluatedPosition, Array]:
         """Hyperparameters drawn as if the sites were the data: the last, and the coordinates of all.
 
-        Between them, those of the shared coefficients, and what is found at positions where all of these are.
+        Between them, those of the shared coefficients, the units' parts of joint tests, and what is found at positions
+        where all of these are.
 
         Args:
             group: The group.
@@ -146,19 +152,21 @@ def pooled_program(pool: Pool, device: Device) -> PooledProgram:
     return PooledProgram(pool, device)
 
 
-def _density(pool: Pool, group: GroupData, series: Series, shared: Hyper) -> Any:
-    """The units' own density, given the hyperparameters of the coefficients that they share."""
+def _density(pool: Pool, group: GroupData, series: Series, shared: Hyper, parts: Float[Array, "test lane"]) -> Any:
+    """The units' own density, given the hyperparameters of coefficients that they share, and parts of joint tests."""
+    batch = group.batch
+    if pool.joint:
+        constants = jnp.repeat(batch.lift_estimate[1], pool.structure.chains, axis=-1)
+        batch = batch._replace(lift_estimate=jnp.stack([parts, constants]))
     if pool.structure.shared:
         mean, covariance = prior(group.columns, shared, group.batch.variance)
         kpi = series.kpi - mean.reshape(series.kpi.shape)
         series = series._replace(kpi=kpi, variance=covariance.reshape(*covariance.shape[:2], -1))
-    return lambda position: EvaluatedPosition(
-        position, *evaluate_density(position, group.batch, series, pool.structure)
-    )
+    return lambda position: EvaluatedPosition(position, *evaluate_density(position, batch, series, pool.structure))
 
 
 @_compiled_plainly
-def _prelude(pool: Pool, group: GroupData, x: Array) -> tuple[Hyper, Hyper, EvaluatedPosition, Array]:
+def _prelude(pool: Pool, group: GroupData, x: Array) -> tuple[Hyper, Hyper, Array, EvaluatedPosition, Array]:
     structure, hierarchy, sites = pool.structure, group.hierarchy, group.sites
     rows, units, chains = pool.rows, structure.units, structure.chains
     numbers = hierarchies.uniform_rows(pool.levels, pool.types)
@@ -183,7 +191,13 @@ def _prelude(pool: Pool, group: GroupData, x: Array) -> tuple[Hyper, Hyper, Eval
         hyper, moved = jax.lax.scan(redraw_hyper, hyper, first)
     placed = place(pool, hierarchy, sites, group.batch.hyper, x.reshape(-1, units, chains), hyper)
     series, shared = group.batch.series(chains), hierarchies.zero_state(group.columns.hierarchy, chains)
-    found = _density(pool, group, series, shared)(placed.position.reshape(x.shape))
+    # To begin with each unit has its share of the estimate.
+    parts = (
+        jnp.repeat(group.batch.lift_estimate[0], chains, axis=-1)
+        if pool.joint
+        else jnp.zeros((0, x.shape[-1]), x.dtype)
+    )
+    found = _density(pool, group, series, shared, parts)(placed.position.reshape(x.shape))
     if structure.shared:
         summary = _likelihood_summary(pool, group, shared, found)
 
@@ -191,8 +205,8 @@ def _prelude(pool: Pool, group: GroupData, x: Array) -> tuple[Hyper, Hyper, Eval
             return redraw(group.columns, shared, summary, *_numbers_of_shared(pool, group, number, x.dtype)).hyper, None
 
         shared, _ = jax.lax.scan(redraw_shared, shared, first)
-        found = _density(pool, group, series, shared)(found.position)
-    return hyper, shared, found, moved
+        found = _density(pool, group, series, shared, parts)(found.position)
+    return hyper, shared, parts, found, moved
 
 
 @_compiled_plainly
@@ -220,7 +234,11 @@ def _coordinates(pool: Pool, group: GroupData, sweep: GibbsSweep) -> tuple[Array
 
 def _sweep(pool: Pool, group: GroupData, series: Series, state: GibbsState) -> tuple[GibbsState, GibbsSweep]:
     units, chains = pool.structure.units, pool.structure.chains
-    density = _density(pool, group, series, state.shared)
+    if pool.joint:
+        state = state._replace(parts=_redraw_parts(pool, group, state))
+    density = _density(pool, group, series, state.shared, state.parts)
+    if pool.joint:
+        state = state._replace(found=density(state.found.position))
     moved_rows = hyper_dimension(pool)
     shared = uniforms(group.key, 2 * state.number, moved_rows + 3, chains, state.x.dtype)
     state, first, steps = _move_units(pool, group, density, state, shared[moved_rows + 1, 0])
@@ -245,6 +263,21 @@ def _sweep(pool: Pool, group: GroupData, series: Series, state: GibbsState) -> t
         balance=hmc.energy_balance(first.accept).reshape(units, chains),
         steps=steps + hyper_steps,
     )
+
+
+def _redraw_parts(pool: Pool, group: GroupData, state: GibbsState) -> Float[Array, "test lane"]:
+    """The units' parts of joint tests given their positions."""
+    structure, position = pool.structure, state.found.position
+    by_unit = (-1, structure.units, structure.chains)
+    values = natural(position, jnp.repeat(group.batch.hyper, structure.chains, axis=-1), structure, group.batch)
+    as_mean = structure.model.coordinate != "effect"
+    effect = values.strength / state.found.extra[: structure.channels] if as_mean else values.strength
+    lifts = expected_lifts(structure.layout.to_slots(values.shape), effect, group.batch, structure)
+    # The numbers of a unit's trajectories are below, those of its shared coefficients far above.
+    number = state.number.astype(jnp.uint32) + jnp.uint32(2**31)
+    white = normals(uniforms(group.unit_keys, number, len(lifts), structure.lanes, position.dtype))
+    told = redrawn(group.joint, *(values.reshape(by_unit) for values in (state.parts, lifts, white)))
+    return told.reshape(state.parts.shape)
 
 
 def _move_units(
@@ -330,7 +363,7 @@ def _redraw_shared(
     moved = jnp.einsum("kru,ruc->kuc", columns.along, less, precision="highest").reshape(structure.columns, -1)
     extra = state.found.extra.at[structure.channels :].add(-moved)
     extra = extra.at[-structure.shared :].set(shared.values.reshape(structure.shared, -1))
-    found = _density(pool, group, series, shared.hyper)(state.found.position)
+    found = _density(pool, group, series, shared.hyper, state.parts)(state.found.position)
     return state._replace(shared=shared.hyper, found=found), extra
 
 
@@ -414,6 +447,7 @@ def _abstract_state(pool: Pool, group: GroupData) -> GibbsState:
         position,
         hierarchies.zero_state(group.hierarchy, structure.chains),
         hierarchies.zero_state(group.columns.hierarchy, structure.chains),
+        jnp.zeros((structure.evidence.rows if pool.joint else 0, structure.lanes), structure.dtype),
         Metric(nothing, nothing, nothing),
         Metric(of_hyper, of_hyper, of_hyper),
     )

@@ -12,6 +12,7 @@ from mixfleet.config.priors import Distribution, distribution
 from mixfleet.data.panel import Panel, Unit
 from mixfleet.errors import ConfigError
 from mixfleet.hierarchy.hyperparameters import Hierarchy
+from mixfleet.hierarchy.joint_tests import JointTests, joint_tests
 from mixfleet.hierarchy.reparameterization import Pool
 from mixfleet.hierarchy.shared_baseline import SharedColumns, shared_columns, shared_places, split
 from mixfleet.hierarchy.shared_coefficients import Columns
@@ -48,6 +49,8 @@ class Prepared:
     """numpy arrays."""
     shared: SharedColumns
     columns: Columns
+    """numpy arrays."""
+    joint: JointTests
     """numpy arrays."""
 
 
@@ -114,14 +117,14 @@ def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> P
     labels = tuple(tuple(sorted({unit.labels[panel.keys.index(key)] for unit in units})) for key in keys)
     levels = tuple(-(-len(ones) // LEVELS) * LEVELS for ones in labels)
     types, type_scale = _types(panel, spec, len(pooled))
-    pool = Pool(structure=structure, parameters=pooled, levels=levels, types=len(types))
+    joint = joint_tests(own, structure)
+    pool = Pool(structure=structure, parameters=pooled, levels=levels, types=len(types), joint=len(joint.estimate))
     alone = tuple(_with_priors(repadded(member, weeks), pool, priors, moments[:, 0], broad) for member in own)
     membership = [
         _membership(units, panel.keys.index(key), ones, levels, structure.units)
         for key, ones, levels in zip(keys, labels, levels, strict=True)
     ]
-    used = np.array([[spec.pooling.has_effects(names[j], key) for j in pooled] for key in keys], float)
-    used = np.repeat(used.reshape(len(keys), len(pooled)), structure.channels, axis=1)
+    used = _used(keys, [names[j] for j in pooled], structure.channels, spec)
     present = np.arange(structure.units) < len(units)
     known: Any = (moments[:, 0], moments[:, 1], scale, used, tuple(membership), present, types, type_scale)
     hierarchy = Hierarchy(*jax.tree.map(lambda values: np.asarray(values, structure.dtype), known))
@@ -137,6 +140,7 @@ def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> P
         hierarchy=hierarchy,
         shared=shared,
         columns=columns,
+        joint=joint,
     )
 
 
@@ -282,6 +286,12 @@ def _with_priors(
         implied = [distribution("lognormal", mean_log=m, sd_log=s) for m, s in zip(mean[rows], sd[rows], strict=True)]
         member = replace(member, strength=member.strength._replace(distributions=tuple(implied)))
     return replace(member, arrays=arrays)
+
+
+def _used(keys: tuple[str, ...], pooled: list[str], channels: int, spec: Spec) -> Float[np.ndarray, "key row"]:
+    """One where a key's labels have effects on a row's parameter."""
+    used = np.array([[spec.pooling.has_effects(name, key) for name in pooled] for key in keys], float)
+    return np.repeat(used.reshape(len(keys), len(pooled)), channels, axis=1)
 
 
 def _membership(

@@ -58,6 +58,8 @@ class Pool:
     """Labels of each key that has effects, padded."""
     types: int
     """Types that channels have, times pooled parameters."""
+    joint: int
+    """Lift tests that measured several units together, padded."""
 
     @property
     def rows(self) -> int:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from mixfleet.hierarchy import hyperparameters as hierarchies
 from mixfleet.hierarchy.hyperparameters import Hierarchy, Hyper
+from mixfleet.hierarchy.joint_tests import JointTests
 from mixfleet.hierarchy.reparameterization import Pool, Sites
 from mixfleet.hierarchy.shared_coefficients import Columns
 from mixfleet.inference import adaptation
@@ -39,6 +40,7 @@ class GroupData(NamedTuple):
     hierarchy: Hierarchy
     sites: Sites
     columns: Columns
+    joint: JointTests
     unit_keys: UInt32[Array, "unit 2"]
     key: UInt32[Array, "1 2"]
 
@@ -59,6 +61,9 @@ class GibbsState(NamedTuple):
     hyper: Hyper
     shared: Hyper
     """Of the coefficients that units share."""
+    parts: Float[Array, "test lane"]
+    """Of the estimates of joint tests, and the estimates of others, in standard deviations of each; none where there
+    are no joint tests."""
     found: EvaluatedPosition
     unit_metric: Metric
     hyper_metric: Metric
@@ -88,6 +93,7 @@ def group_shapes(pool: Pool) -> GroupData:
         columns=Columns(
             array(units, structure.weeks, shared), array(structure.columns, shared, units), hierarchy(shared, 0)
         ),
+        joint=JointTests(array(pool.joint, structure.evidence.rows if pool.joint else 0, units), array(pool.joint)),
         unit_keys=array(units, 2, dtype=jnp.uint32),
         key=array(1, 2, dtype=jnp.uint32),
     )
@@ -123,6 +129,7 @@ def state_of(
     x: Float[Array, "coordinate lane"],
     hyper: Hyper,
     shared: Hyper,
+    parts: Float[Array, "test lane"],
     unit_metric: Metric,
     hyper_metric: Metric,
 ) -> GibbsState:
@@ -132,6 +139,7 @@ def state_of(
         x=x,
         hyper=hyper,
         shared=shared,
+        parts=parts,
         found=found,
         unit_metric=unit_metric,
         hyper_metric=hyper_metric,

@@ -20,11 +20,11 @@ from jaxtyping import Array, Float
 
 from mixfleet.models.batch import Structure, UnitBatch
 from mixfleet.models.transforms import decay_of, windows
-from mixfleet_kernels.evidence import Evidence, LiftTests
+from mixfleet_kernels.evidence import Evidence, LiftTests, lifts
 from mixfleet_kernels.evidence import evidence as evaluate_evidence
 from mixfleet_kernels.likelihood import Likelihood
 
-__all__ = ["evidence", "log_evidence", "log_total", "with_evidence"]
+__all__ = ["evidence", "expected_lifts", "log_evidence", "log_total", "with_evidence"]
 
 
 def evidence(
@@ -44,12 +44,32 @@ def evidence(
     weights, tangents, parameters = windows(shape, effect.shape, structure)
     forms = structure.term.forms
     return evaluate_evidence(
-        LiftTests(batch.lift_media, batch.lift_weight, batch.lift_channel, batch.lift_test, batch.lift_estimate),
+        _tests_of(batch),
         *(weights, tangents, tuple(form.saturation for form in forms), parameters, effect),
         adstock_first=tuple(form.adstock_first for form in forms),
         decay=decay_of(shape, structure),
         normalised=forms[0].normalise,
     )
+
+
+def expected_lifts(
+    shape: tuple[Float[Array, "channel lane"], ...],
+    effect: Float[Array, "channel lane"],
+    batch: UnitBatch,
+    structure: Structure,
+) -> Float[Array, "test lane"]:
+    """The model's own lift of each test, in standard deviations of the test; arguments as of `evidence`."""
+    weights, _, parameters = windows(shape, effect.shape, structure)
+    forms = structure.term.forms
+    return lifts(
+        _tests_of(batch),
+        *(weights, tuple(form.saturation for form in forms), parameters, effect),
+        adstock_first=tuple(form.adstock_first for form in forms),
+    )
+
+
+def _tests_of(batch: UnitBatch) -> LiftTests:
+    return LiftTests(batch.lift_media, batch.lift_weight, batch.lift_channel, batch.lift_test, batch.lift_estimate)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))

@@ -237,7 +237,7 @@ def _lift_test(test: Experiment, unit: Unit, scale: scaling.Scale, model: Model)
         paths.append(whole / scale.media)
     worth = np.zeros(len(longer))
     worth[own] = test.worth
-    estimate, sd = test.estimate / scale.kpi, test.sd / scale.kpi
+    estimate, sd = test.own_estimate / scale.kpi, test.own_sd / scale.kpi
     return LiftTest(test=paths[0], control=paths[1], worth=worth, estimate=estimate, sd=sd)
 
 

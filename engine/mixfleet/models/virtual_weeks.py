@@ -83,11 +83,12 @@ def virtual_weeks(tests: Sequence[Experiment], scale: Scale, *, window: int) -> 
             for first, path in ((0, test.test), (rows, test.control)):
                 arrays["lift_media"][: len(path), first + row] = path[:, c] / scale.media[place]
             # In standard deviations of the test, so that single precision does for any currency.
-            arrays["lift_weight"][:lifts, row] = test.worth[window - 1 :] * scale.kpi / test.sd
+            arrays["lift_weight"][:lifts, row] = test.worth[window - 1 :] * scale.kpi / test.own_sd
             arrays["lift_channel"][row] = np.arange(len(scale.media)) == place
             arrays["lift_test"][t, row] = 1.0
             row += 1
-        arrays["lift_estimate"][:, t] = test.estimate / test.sd, -np.log(np.sqrt(2 * np.pi) * test.sd / scale.kpi)
+        constant = -np.log(np.sqrt(2 * np.pi) * test.own_sd / scale.kpi)
+        arrays["lift_estimate"][:, t] = test.own_estimate / test.own_sd, constant
     return arrays
 
 

@@ -1,9 +1,11 @@
 """What deserves attention in a run, in plain words and with what to do about it, worst first."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from mixfleet.data.experiments.experiment import is_meant
 
 __all__ = ["KINDS", "SEVERITIES", "Highlight", "Kind", "highlights"]
 
@@ -108,7 +110,7 @@ class Highlight:
 
 
 def highlights(
-    status: Iterable[Mapping[str, Any]],
+    status: Sequence[Mapping[str, Any]],
     fit: Iterable[Mapping[str, Any]],
     overlap: Iterable[Mapping[str, Any]],
     movement: Iterable[Mapping[str, Any]],
@@ -118,7 +120,7 @@ def highlights(
 ) -> list[Highlight]:
     """Remarks on all units, from rows of the tables of those names."""
     found = [*_of_status(status, keys), *_of_fit(fit, keys), *_of_overlap(overlap, keys), *_of_movement(movement, keys)]
-    found += [*_of_checks(checks, keys), *_of_experiments(experiments, keys)]
+    found += [*_of_checks(checks, keys), *_of_experiments(experiments, status, keys)]
     return sorted(found, key=lambda remark: (SEVERITIES.index(remark.severity), -remark.weight, remark.unit))
 
 
@@ -173,11 +175,16 @@ def _of_checks(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iter
             yield Highlight(kind=kind, unit=_unit(row, keys), text=row["statement"], weight=weight)
 
 
-def _of_experiments(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Highlight]:
+def _of_experiments(
+    rows: Iterable[Mapping[str, Any]], status: Iterable[Mapping[str, Any]], keys: tuple[str, ...]
+) -> Iterable[Highlight]:
+    units = [_unit(row, keys) for row in status]
     for row in rows:
         if row["conflict"]:
             text = f"the lift test {row['test']} of {row['channel']} is {row['statement']}"
-            yield Highlight(kind="experiment", unit=_unit(row, keys), text=text, weight=4.0 - row["tail"])
+            for unit in units:
+                if is_meant(_unit(row, keys), unit):
+                    yield Highlight(kind="experiment", unit=unit, text=text, weight=4.0 - row["tail"])
 
 
 def _unit(row: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from mixfleet.config.priors import Distribution
 from mixfleet.data.panel import unit_id
 from mixfleet.models.baseline import with_dates
 from mixfleet.simulation.baseline import column_kinds, column_names, term_columns
-from mixfleet.simulation.experiments import drawn_tests
+from mixfleet.simulation.experiments import Tested, drawn_joint_tests, drawn_tests
 from mixfleet.simulation.spend import channel_names, weekly_controls, weekly_spend
 from mixfleet.simulation.truth import (
     PooledTruth,
@@ -77,6 +77,7 @@ def fleet(
     seed: int = 0,
     ragged: bool = False,
     experiments: int = 0,
+    joint_experiments: int = 0,
     truth: Literal["prior", "fixed"] = "prior",
     prior: config.Prior | None = None,
     model: config.Model | None = None,
@@ -93,6 +94,7 @@ def fleet(
         seed: Another seed is another fleet.
         ragged: Units start and end at different weeks, and some lack a channel.
         experiments: Lift tests of every unit.
+        joint_experiments: Lift tests of all markets of each brand together.
         truth: `prior` draws every parameter from its prior, `fixed` takes realistic ones.
         prior: Priors to draw from; the default prior if not given.
         model: Structure of the units' models; the default if not given.
@@ -107,6 +109,7 @@ def fleet(
         seed=seed,
         ragged=ragged,
         experiments=experiments,
+        joint_experiments=joint_experiments,
         truth=truth,
     )
     return from_config(simulation, prior or config.Prior(), model or config.Model(), pooling or config.Pooling())
@@ -164,19 +167,19 @@ def _experiments_table(
     units: list[_Unit], simulation: config.Simulation, model: config.Model, names: tuple[str, ...]
 ) -> pa.Table | None:
     rows: list[dict[str, Any]] = []
-    for unit in units if simulation.experiments else ():
+    brands: dict[str, list[Tested]] = {}
+    for unit in units:
         largest = unit.spend.max(axis=0)
-        tests = drawn_tests(
-            _streams(simulation.seed, ("experiments", *unit.labels), 1)[0],
-            count=simulation.experiments,
-            dates=unit.dates,
-            media=unit.spend / np.where(largest > 0, largest, 1.0),
-            truth=unit.truth,
-            kpi_scale=unit.kpi_scale,
-            model=model,
-            channels=names,
-        )
-        rows += [{**dict(zip(KEYS, unit.labels, strict=True)), **test} for test in tests]
+        media = unit.spend / np.where(largest > 0, largest, 1.0)
+        tested = Tested(unit.dates, media, names, unit.truth, unit.kpi_scale)
+        brands.setdefault(unit.labels[0], []).append(tested)
+        stream = _streams(simulation.seed, ("experiments", *unit.labels), 1)[0]
+        own = drawn_tests(stream, tested, count=simulation.experiments, model=model)
+        rows += [{**dict(zip(KEYS, unit.labels, strict=True)), **test} for test in own]
+    for brand, members in brands.items() if simulation.joint_experiments else ():
+        stream = _streams(simulation.seed, ("experiments", brand), 1)[0]
+        own = drawn_joint_tests(stream, members, count=simulation.joint_experiments, model=model)
+        rows += [{**dict(zip(KEYS, (brand, "*"), strict=True)), **test} for test in own]
     return pa.Table.from_pylist(rows) if rows else None
 
 

@@ -13,11 +13,12 @@ from jaxtyping import Array, Float
 from mixfleet_kernels import native_library
 from mixfleet_kernels.evidence import native, xla
 from mixfleet_kernels.evidence.arrays import Evidence, LiftTests
+from mixfleet_kernels.evidence.xla import lifts
 from mixfleet_kernels.implementation import choose
 from mixfleet_kernels.likelihood import why_not_native
 from mixfleet_kernels.likelihood.xla import by_channel
 
-__all__ = ["Evidence", "LiftTests", "evidence"]
+__all__ = ["Evidence", "LiftTests", "evidence", "lifts"]
 
 
 def evidence(
@@ -53,7 +54,8 @@ def evidence(
         RuntimeError: "native" was asked for and cannot run; says why.
     """
     forms = by_channel(len(effect), family, adstock_first)
-    why_not = why_not_native(forms)
+    by_lane = tests.estimate.shape[-1] != tests.media.shape[-1]
+    why_not = "takes one estimate for all chains of a unit" if by_lane else why_not_native(forms)
     if implementation == "native" and why_not:
         raise RuntimeError(f"the native evidence {why_not}: use implementation='xla'")
 

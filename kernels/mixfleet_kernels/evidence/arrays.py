@@ -19,8 +19,9 @@ class LiftTests(NamedTuple):
     """One where the row is the channel's."""
     test: Float[Array, "test row unit"]
     """One where the row is the test's."""
-    estimate: Float[Array, "2 test unit"]
-    """Estimate in standard deviations of the test, and the log of its density's constant."""
+    estimate: Float[Array, "2 test unit"] | Float[Array, "2 test lane"]
+    """Estimate in standard deviations of the test, and the log of its density's constant. It may differ between the
+    chains of a unit."""
 
 
 class Evidence(NamedTuple):

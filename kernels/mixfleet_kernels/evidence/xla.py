@@ -10,9 +10,9 @@ from jaxtyping import Array, Float
 from mixfleet_kernels import saturation
 from mixfleet_kernels.evidence.arrays import Evidence, LiftTests
 from mixfleet_kernels.likelihood.arrays import Response
-from mixfleet_kernels.likelihood.xla import respond
+from mixfleet_kernels.likelihood.xla import by_channel, respond
 
-__all__ = ["evidence"]
+__all__ = ["evidence", "lifts"]
 
 
 def evidence(
@@ -33,11 +33,10 @@ def evidence(
         parameters: The first, second, ... parameter of each channel's saturation; anything where it has fewer.
         effect: Of each channel.
     """
-    chains = effect.shape[-1] // tests.media.shape[-1]
-    own = LiftTests(*(jnp.repeat(values, chains, axis=-1) for values in tests))
+    own = _by_lane(tests, effect.shape[-1])
     strength = _of_rows(effect, own.channel, range(len(forms)))
     lift = _lifts(own, weights, tangents, forms, parameters)
-    error = _total(jnp.moveaxis(own.test, 1, 0) * (strength * lift.value)[:, None]) - own.estimate[0]
+    error = _by_test(own, strength * lift.value) - own.estimate[0]
     pull = -_total(own.test * error[:, None])
 
     def of_channel(values: Float[Array, "row lane"]) -> Float[Array, "channel lane"]:
@@ -48,6 +47,39 @@ def evidence(
         by_shape=tuple(of_channel(pull * strength * partial) for partial in lift.partials),
         by_effect=of_channel(pull * lift.value),
     )
+
+
+def lifts(
+    tests: LiftTests,
+    weights: Float[Array, "window channel lane"],
+    family: str | tuple[str, ...],
+    parameters: tuple[Float[Array, "channel lane"], ...],
+    effect: Float[Array, "channel lane"],
+    *,
+    adstock_first: bool | tuple[bool, ...] = True,
+) -> Float[Array, "test lane"]:
+    """What each test would measure if there were no error, in its standard deviations; zero where there is no test.
+
+    Args:
+        tests: Of the units.
+        weights: Adstock window per channel.
+        family: Saturation family, of all channels or of each.
+        parameters: The first, second, ... parameter of each channel's family; anything where it has fewer.
+        effect: Of each channel.
+        adstock_first: Whether carry-over comes before saturation, for all channels or for each.
+    """
+    own, forms = _by_lane(tests, effect.shape[-1]), by_channel(len(effect), family, adstock_first)
+    strength = _of_rows(effect, own.channel, range(len(forms)))
+    return _by_test(own, strength * _lifts(own, weights, (), forms, parameters).value)
+
+
+def _by_lane(tests: LiftTests, lanes: int) -> LiftTests:
+    """The tests with every unit repeated for its chains."""
+    return LiftTests(*(jnp.repeat(values, lanes // values.shape[-1], axis=-1) for values in tests))
+
+
+def _by_test(tests: LiftTests, values: Float[Array, "row lane"]) -> Float[Array, "test lane"]:
+    return _total(jnp.moveaxis(tests.test, 1, 0) * values[:, None])
 
 
 def _lifts(

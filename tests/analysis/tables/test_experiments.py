@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm
 
 from mixfleet.analysis.tables.experiments import _row
-from mixfleet.config import Model
+from mixfleet.config import Model, Pooling
 from mixfleet.data.experiments.experiment import Experiment
 from mixfleet.data.panel import Unit
 from mixfleet.data.scaling import MEDIA_POWERS, likelihood_weeks, measure
@@ -68,6 +68,25 @@ def test_the_models_lift_is_the_whole_paths_with_the_media_less_without(run: Run
     np.testing.assert_allclose(table.loc["more", "with_mean"], more.mean() / spent, rtol=1e-6)
     returns = run.insight.roi().set_index(["brand", "market", "channel"])
     assert abs(table.loc["more", "roi_with"] / returns.loc[(*unit.labels, "search"), "mean"] - 1) < 0.05
+
+
+def test_a_test_of_several_units_is_one_row_of_their_sum(tmp_path: Path):
+    made = panel()
+    row = {"brand": "acme", "market": "*", "test": "all", "channel": "tv", "start": day(made, FIRST)}
+    row |= {"end": day(made, LAST, 6), "factor": 0, "revenue": -80_000.0, "se": 9000.0}
+    told = with_tests(made, [row], window=WINDOW, pooling=Pooling(by="brand"))
+    tested = [unit for unit in told.units if unit.experiments]
+    assert [unit.labels for unit in tested] == [("acme", "DE"), ("acme", "FR")]
+    run = saved_run(tmp_path, Model(window=WINDOW), of=told, draws=200)
+    [found] = run.insight.experiments().to_dict("records")
+    assert (found["brand"], found["market"], found["status"]) == ("acme", "*", "ok; ok_warn")
+    together = sum(-lifts(run, unit, 0) for unit in tested)
+    np.testing.assert_allclose(found["with_mean"], np.mean(together), rtol=1e-6)
+    np.testing.assert_allclose([found["estimate"], found["sd"]], [-80_000.0, 9000.0])
+    # A conflict is one of each unit that took part.
+    if found["conflict"]:
+        remarks = [remark.unit for remark in run.summary().remarks if remark.kind == "experiment"]
+        assert sorted(remarks) == [("acme", "DE"), ("acme", "FR")]
 
 
 def test_without_a_test_is_the_posterior_of_everything_else():

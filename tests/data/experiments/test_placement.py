@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mixfleet.config import Experiments
+from mixfleet.config import Experiments, Pooling
 from mixfleet.config.schema import FrozenMapping
 from mixfleet.data.experiments.experiment import Experiment, experiments_table, read_experiments
 from mixfleet.data.panel import Panel
@@ -169,7 +169,7 @@ def test_meridian_geox_and_geolift_say_the_same_in_their_words():
 def test_what_cannot_be_placed_is_refused_with_row_column_and_remedy():
     assert "tests, row 1, column channel: 'tv' is none of channel_0" in refused(channel="tv", factor=2)
     assert "is no unit of the table, such as acme / DE" in refused(market="XX", factor=2)
-    assert "* / * is 2 units: give the lift of each unit in a row of its own" in refused(
+    assert "* / * is 2 units, which are not pooled: only units of one group can be measured together" in refused(
         brand="*", market="*", factor=2
     )
     assert "must be zero or more and not 1" in refused(factor=1)
@@ -185,6 +185,53 @@ def test_what_cannot_be_placed_is_refused_with_row_column_and_remedy():
     gap = panel_of(odd_unit(weeks=40, gap=slice(14, 15)), PANEL.units[1])
     assert "measured_until" in refused(gap, factor=2)
     assert placed(gap, factor=2, measured_until=day(PANEL, 13, 6)).worth.sum() == 4
+
+
+TWO = panel_of(*(odd_unit(weeks=40, seed=i, labels=("acme", m), absent=(1,) * i) for i, m in enumerate(("DE", "FR"))))
+TOGETHER = {"brand": "acme", "market": "*", "channel": "channel_0", "start": day(TWO, 10), "end": day(TWO, 12, 6)}
+
+
+def parts(**cells: Any) -> list[Experiment]:
+    row = {**TOGETHER, "lift": 500.0, "se": 100.0, **cells}
+    panel = with_tests(
+        TWO, [{k: v for k, v in row.items() if v is not None}], window=WINDOW, pooling=Pooling(by="brand")
+    )
+    return [test for unit in panel.units for test in unit.experiments]
+
+
+def test_several_units_of_a_group_have_parts_in_a_test_of_them_together():
+    spent = np.array([unit.spend[10:13, 0].sum() for unit in TWO.units])
+    first, second = parts(factor=2)
+    assert first.together == second.together == ("acme", "*")
+    np.testing.assert_allclose([first.share, second.share], spent / spent.sum())
+    assert [test.estimate for test in (first, second)] == [500.0, 500.0]
+    np.testing.assert_allclose(first.own_sd**2 + second.own_sd**2, first.sd**2)
+    for test, unit in zip((first, second), TWO.units, strict=True):
+        np.testing.assert_allclose(test.test[4:7, 0], 2 * unit.media[10:13, 0])
+    # Spend is that of all of them, each having spent as much more as it did of it; so is the money of a return.
+    for cells in ({"spend_control": 0.4 * spent.sum()}, {"delta_spend": 0.6 * spent.sum()}):
+        for test, unit in zip(parts(**cells), TWO.units, strict=True):
+            np.testing.assert_allclose(test.control[4:7, 0], 0.4 * unit.media[10:13, 0])
+    for test in parts(lift=None, roi=1.5, se=0.2):
+        np.testing.assert_allclose([test.estimate, test.sd], [1.5 * spent.sum(), 0.2 * spent.sum()])
+    assert len(parts(market="DE + FR", factor=2)) == 2
+
+
+def test_a_unit_whose_media_a_test_did_not_move_has_no_part_in_it():
+    [alone] = parts(channel="channel_1", factor=2)
+    assert (alone.together, alone.share) == ((), 1.0)
+    with pytest.raises(TableError, match="the media of the test's days are those without it"):
+        parts(spend_test=sum(unit.spend[10:13, 0].sum() for unit in TWO.units))
+
+
+def test_what_several_units_cannot_have_together_is_refused():
+    with pytest.raises(TableError, match="is a level of one unit's media"):
+        parts(start=None, end=None, x=400.0, delta_x=200.0)
+    rows = [{**TOGETHER, "test": "a", "factor": 2, "lift": 500.0, "se": 100.0}] * 2
+    with pytest.raises(TableError, match="'a' is the name of an earlier test of the same units"):
+        with_tests(TWO, rows, window=WINDOW, pooling=Pooling(by="brand"))
+    with pytest.raises(TableError, match=r"acme / \* is 2 units, which are of several pooled groups"):
+        with_tests(TWO, rows, window=WINDOW, pooling=Pooling(by="market"))
 
 
 def test_all_faults_are_told_at_once():
@@ -222,6 +269,9 @@ def test_a_saved_table_gives_the_tests_back():
     for test, again in zip(units[0].experiments, back["acme", "DE"], strict=True):
         for name, value in vars(test).items():
             np.testing.assert_array_equal(getattr(again, name), value)
+    joint = parts(factor=2)
+    back = read_experiments(experiments_table(PANEL.keys, [(("acme", "DE"), tuple(joint))]), PANEL.keys)
+    assert [(test.together, test.share) for test in back["acme", "DE"]] == [(t.together, t.share) for t in joint]
 
 
 def test_columns_have_the_names_that_settings_give_them():

@@ -30,8 +30,19 @@ CONFLICT = 0.05
 
 BISECTIONS, STEP = 60, 16
 
+ROUNDING = 1e-9
+
 
 class _Told(NamedTuple):
+    """What a unit's draws say of its part in a test; parts of several units add up."""
+
+    lift: Float[np.ndarray, " draw"]
+    value: Float[np.ndarray, "channel draw"]
+    """Money that each channel brought over all weeks."""
+    spend: Float[np.ndarray, " channel"]
+
+
+class _Spread(NamedTuple):
     """What a distribution over draws says of a test, in the test's own unit."""
 
     mean: float
@@ -59,7 +70,7 @@ def lifts(test: Experiment, scale: Scale, series: UnitSeries, term: MediaTerm) -
 
 
 def experiments(fleet: Fleet) -> pa.Table:
-    """One row per unit and test.
+    """One row per unit and test; one of several units together has one row, with the labels that its table has.
 
     `estimate` and `sd` (standard error and bias together) are in what `measure` says: lift in KPI, revenue in money,
     roi in money per money. `with_mean`, `with_q025`, `with_q975`: the model's own lift by the posterior. `without_`
@@ -69,19 +80,37 @@ def experiments(fleet: Fleet) -> pa.Table:
     """
     long_table = LongTable()
 
-    def work(place: int, series: UnitSeries) -> list[dict[str, Any]]:
+    def work(place: int, series: UnitSeries) -> list[_Told]:
         own = fleet.units[place].experiments
         if not own:
             return []
         weights, price = value_weights(series.counted, series.value)
         value = decompose(series.media, weights, series.curves, term=fleet.term).total[-1] * price
         spend = np.nansum(series.spend[series.counted], axis=0)
-        return [_row(test, lifts(test, fleet.scales[place], series, fleet.term), value, spend) for test in own]
+        return [_Told(lifts(test, fleet.scales[place], series, fleet.term), value, spend) for test in own]
 
-    for _, head, rows in by_unit(fleet, work):
-        for row in rows:
-            long_table.add(head, {}, row)
+    # Several units' parts of one test are together when the last of them has been seen.
+    apart: dict[tuple[tuple[str, ...], str], list[tuple[Experiment, dict[str, Any], _Told]]] = {}
+    for place, head, told in by_unit(fleet, work):
+        for test, own in zip(fleet.units[place].experiments, told, strict=True):
+            parts = [(test, head, own)]
+            if test.together:
+                parts = apart.setdefault((test.together, test.name), [])
+                parts.append((test, head, own))
+                if sum(part.share for part, _, _ in parts) < 1 - ROUNDING:
+                    continue
+            lift, value, spend = (np.sum(one, axis=0) for one in zip(*(own for _, _, own in parts), strict=True))
+            long_table.add(_head_of(fleet, parts), {}, _row(test, lift, value, spend))
     return long_table.table()
+
+
+def _head_of(fleet: Fleet, parts: list[tuple[Experiment, dict[str, Any], "_Told"]]) -> dict[str, Any]:
+    """Labels and status of the unit, or the labels that the table has for several and every status that these have."""
+    test, head, _ = parts[0]
+    if not test.together:
+        return head
+    statuses = "; ".join(sorted({head["status"] for _, head, _ in parts}))
+    return {**dict(zip(fleet.keys, test.together, strict=True)), "status": statuses}
 
 
 def _row(
@@ -101,7 +130,7 @@ def _row(
     places = list(test.places)
     paid = float(spend[places].sum())
     roi = value[places].sum(axis=0) / paid if paid > 0 else np.full(len(lift), np.nan)
-    now, then = (_told(own, weight) for weight in (even, without))
+    now, then = (_spread(own, weight) for weight in (even, without))
     before, after = float(roi @ without), float(roi.mean())
     return {
         "test": test.name,
@@ -124,11 +153,11 @@ def _row(
     }
 
 
-def _told(values: Float[np.ndarray, " draw"], weight: Float[np.ndarray, " draw"]) -> _Told:
+def _spread(values: Float[np.ndarray, " draw"], weight: Float[np.ndarray, " draw"]) -> _Spread:
     order = np.argsort(values, kind="stable")
     share = np.cumsum(weight[order]) - weight[order] / 2
     low, high = np.interp((0.025, 0.975), share, values[order])
-    return _Told(float(values @ weight), float(low), float(high))
+    return _Spread(float(values @ weight), float(low), float(high))
 
 
 def _quantile(mean: Float[np.ndarray, " draw"], weight: Float[np.ndarray, " draw"], sd: float, share: float) -> float:

@@ -4,6 +4,10 @@ A path starts `window - 1` periods before the first day of the test and ends as 
 last day on which the KPI was measured: all that a difference of media on the test's days can change. A period that
 only some of the days are in moves by that share of it. Before a unit's first row and after its last one there are no
 media; with a hole among its rows a test is refused.
+
+A test may have measured several units of one pooled group together. Each has a part in it then: its own media on those
+days, of all that was spent as much as it paid, and of the estimate and its squared error the share of the media that
+the test moved. The sampler takes the parts only as where to begin: what it holds is their sum.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mixfleet import config
-from mixfleet.data.experiments.experiment import Experiment
+from mixfleet.data.experiments.experiment import Experiment, is_meant
 from mixfleet.data.experiments.rows import Faulty, Row, read_rows
 from mixfleet.data.validation.finding import Finding, Severity, about_unit, unit_name
 from mixfleet.errors import TableError
@@ -24,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["with_experiments"]
 
-ALL = "*"
-
 CONTRARY, DOUBTFUL = 4.0, 2.0
 """Standard errors by which a KPI may fall where media rise: beyond, estimate and media cannot mean the same, or it is
 doubtful whether they do."""
@@ -34,6 +36,10 @@ AMOUNTS = ("spend_test", "spend_control", "delta_spend")
 
 LEAST_CHANGE = 1e-3
 """Share of the media of a test's days that a test must move."""
+
+
+class _Still(Faulty):
+    """A test does not move the media of a unit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +52,7 @@ class _Panel:
     window: int
     days: int
     """Of a period."""
+    pooling: config.Pooling
 
 
 def with_experiments(
@@ -57,6 +64,7 @@ def with_experiments(
     *,
     window: int,
     days: int,
+    pooling: config.Pooling | None = None,
 ) -> tuple[tuple["Unit", ...], tuple[Finding, ...]]:
     """The units with their tests, and what there is to say of these.
 
@@ -68,28 +76,35 @@ def with_experiments(
         data: What the columns mean.
         window: Carry-over window of the model to come.
         days: Days of a period.
+        pooling: Which units share hyperparameters: of those a test may have measured several together. By default none.
 
     Raises:
         TableError: A test cannot be used; names all of them, with row, column and remedy.
     """
     rows, findings = read_rows(source, data)
-    panel = _Panel(units=units, channels=channels, data=data, window=window, days=days)
+    panel = _Panel(
+        units=units, channels=channels, data=data, window=window, days=days, pooling=pooling or config.Pooling()
+    )
     found: dict[tuple[str, ...], list[Experiment]] = {}
     faults: list[Finding] = []
     for row in rows:
         try:
-            unit = _unit_of(row, panel, rejected)
-            if unit is None:
-                message = f"{row.where}: the unit was rejected, so the test says nothing"
+            own = _units_of(row, panel, rejected)
+            if not own:
+                message = f"{row.where}: a unit of it was rejected, so the test says nothing"
                 findings.append(Finding(rule="experiment_unit", severity="info", unit=row.unit, message=message))
                 continue
-            own = found.setdefault(unit.labels, [])
-            test = _placed(row, unit, panel, row.texts.get("name", f"test {len(own) + 1}"))
-            if (held := _held_out(row, unit, test, data)) is not None:
-                findings.append(held)
+            name = row.texts.get("name", f"test {1 + max(len(found.get(unit.labels, ())) for unit in own)}")
+            parts = _parts(row, own, panel, name)
+            if held := [one for unit, test in parts if (one := _held_out(row, unit, test, data))]:
+                findings += held
                 continue
-            own.append(test)
-            findings += _remarks(row, unit, test, panel)
+            for unit, test in parts:
+                before = [(one.together, one.name) for one in found.get(unit.labels, ())]
+                if test.together and (test.together, test.name) in before:
+                    raise Faulty("name", f"{name!r} is the name of an earlier test of the same units: give it another")
+                found.setdefault(unit.labels, []).append(test)
+                findings += _remarks(row, unit, test, panel)
         except Faulty as error:
             faults.append(row.fault(error))
     if faults:
@@ -105,25 +120,74 @@ def with_experiments(
     ), tuple(findings)
 
 
-def _unit_of(row: Row, panel: _Panel, rejected: Sequence[tuple[str, ...]]) -> "Unit | None":
-    """The one unit that a row is about; None where it was rejected."""
-
-    def meant(labels: tuple[str, ...]) -> bool:
-        return all(said in (ALL, own) for said, own in zip(row.unit, labels, strict=True))
-
+def _units_of(row: Row, panel: _Panel, rejected: Sequence[tuple[str, ...]]) -> tuple["Unit", ...]:
+    """The units that a row is about, which are one or of one group; none where one of them was rejected."""
     if not panel.data.keys:
-        return panel.units[0] if panel.units else None
-    found = [unit for unit in panel.units if meant(unit.labels)]
-    gone = [labels for labels in rejected if meant(labels)]
-    said = unit_name(row.unit)
-    key = panel.data.keys[0]
-    if len(found) + len(gone) > 1:
-        count = len(found) + len(gone)
-        raise Faulty(key, f"{said} is {count} units: give the lift of each unit in a row of its own")
-    if not found and not gone:
+        return tuple(panel.units[:1])
+    found = [unit for unit in panel.units if is_meant(row.unit, unit.labels)]
+    gone = [labels for labels in rejected if is_meant(row.unit, labels)]
+    said, key, count = unit_name(row.unit), panel.data.keys[0], len(found) + len(gone)
+    if not count:
         like = f", such as {unit_name(panel.units[0].labels)}" if panel.units else ""
         raise Faulty(key, f"{said} is no unit of the table{like}")
-    return found[0] if found else None
+    if gone:
+        return ()
+    if count > 1 and not _in_one_group(found, panel):
+        groups = "are not pooled" if panel.pooling.by == "none" else "are of several pooled groups"
+        raise Faulty(
+            key,
+            f"{said} is {count} units, which {groups}: only units of one group can be measured together. Set pooling, "
+            "such as pooling.by=brand, or give the lift of each unit in a row of its own",
+        )
+    return tuple(found)
+
+
+def _in_one_group(units: Sequence["Unit"], panel: _Panel) -> bool:
+    if panel.pooling.by == "none":
+        return False
+    return len(panel.pooling.groups(panel.data.unit_keys, [unit.labels for unit in units])) == 1
+
+
+def _parts(row: Row, units: Sequence["Unit"], panel: _Panel, name: str) -> list[tuple["Unit", Experiment]]:
+    """Each unit's part in the test; a unit whose media it did not move has none.
+
+    Raises:
+        Faulty: The test cannot be placed in one of the units, or moves nothing in all of them.
+    """
+    if len(units) == 1:
+        return [(units[0], _placed(row, units[0], panel, name))]
+    if "x" in row.numbers:
+        raise Faulty("x", "is a level of one unit's media: give the lift of each unit in a row of its own")
+    parts: list[tuple[Unit, Experiment]] = []
+    still: list[Faulty] = []
+    for unit, of_all in zip(units, _paid_shares(row, units, panel), strict=True):
+        numbers = {k: v * of_all if k in (*AMOUNTS, "spend_all") else v for k, v in row.numbers.items()}
+        try:
+            parts.append((unit, _placed(replace(row, numbers=numbers), unit, panel, name)))
+        except _Still as error:
+            still.append(error)
+    if not parts:
+        raise still[0]
+    if len(parts) == 1:
+        return parts
+    moved = np.array([float(np.abs(test.test - test.control).sum()) for _, test in parts])
+    per = sum(test.per for _, test in parts) if parts[0][1].measure == "roi" else 1.0
+    return [
+        (unit, replace(test, together=row.unit, share=float(share), per=per))
+        for (unit, test), share in zip(parts, moved / moved.sum(), strict=True)
+    ]
+
+
+def _paid_shares(row: Row, units: Sequence["Unit"], panel: _Panel) -> Float[np.ndarray, " unit"]:
+    """Of what was paid on the test's days, or where that is nothing of all that was ever paid, each unit's share."""
+    places = list(_channels(row, panel))
+    paid, ever = np.zeros(len(units)), np.zeros(len(units))
+    for i, unit in enumerate(units):
+        share = _share(unit, *_days(row, unit, panel), panel.days)
+        paid[i] = float((share[:, None] * unit.spend[:, places]).sum())
+        ever[i] = float(np.nansum(unit.spend[:, places]))
+    base = paid if paid.sum() > 0 else ever
+    return base / base.sum() if base.sum() > 0 else np.full(len(units), 1 / len(units))
 
 
 def _placed(row: Row, unit: "Unit", panel: _Panel, name: str) -> Experiment:
@@ -155,7 +219,7 @@ def _placed(row: Row, unit: "Unit", panel: _Panel, name: str) -> Experiment:
     if moved <= LEAST_CHANGE * float(ran.sum()):
         column = next((name for name in ("factor", "spend_test", "spend_control") if name in row.numbers), "spend_test")
         words = "those without it: say what spend_control was" if ran.any() else "none, with it and without"
-        raise Faulty(column, f"the media of the test's days are {words}")
+        raise _Still(column, f"the media of the test's days are {words}")
     worth = np.where(span < begin, 0.0, until[np.maximum(span, 0)])
     if measure != "lift":
         worth = worth * _price(unit, span)
