@@ -206,7 +206,7 @@ class Run:
         """
         from mixfleet.budgeting.planner import plan_budget
 
-        plan = plan_budget(self.fleet(), **request)
+        plan = plan_budget(self.insight.fleet, **request)
         totals = {**plan.totals, "result_sha256": self.manifest["result_sha256"]}
         return replace(plan, totals=totals, frame=self.frame)
 

@@ -126,9 +126,9 @@ class Fleet:
 
     def series(self) -> Iterator[UnitSeries]:
         """The arrays of every unit, in order."""
-        return (make() for make in self._makers())
+        return (make() for make in self.makers())
 
-    def _makers(self) -> Iterator[Callable[[], UnitSeries]]:
+    def makers(self) -> Iterator[Callable[[], UnitSeries]]:
         """What makes each unit's arrays, once its draws are read."""
         for start in range(0, len(self.units), SHARD_UNITS):
             places = range(start, min(start + SHARD_UNITS, len(self.units)))
@@ -138,7 +138,7 @@ class Fleet:
 
     def walk(self, work: Callable[[int, UnitSeries], Result]) -> Iterator[Result]:
         """`work` of every unit's place and arrays, in order; called in as many threads as there are cores."""
-        makers, workers = enumerate(self._makers()), cores()
+        makers, workers = enumerate(self.makers()), cores()
         with ThreadPoolExecutor(workers) as pool:
 
             def submitted(count: int) -> list[Future[Result]]:

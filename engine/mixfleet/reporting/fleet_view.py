@@ -9,6 +9,7 @@ import numpy as np
 
 from mixfleet.analysis.insight import Insight
 from mixfleet.analysis.periods import read_period
+from mixfleet.analysis.tables.predictive import ComponentMeans, Means, component_means
 from mixfleet.budgeting.plan import KEPT, Plan
 from mixfleet.reporting.answers import YEAR, Terms
 from mixfleet.reporting.numbers import amount, percent, span
@@ -21,9 +22,11 @@ __all__ = [
     "channel_shares",
     "controls_in_words",
     "history",
+    "monthly",
     "moves",
     "other_priors",
     "over_time",
+    "parts",
     "since",
     "structures",
     "turned",
@@ -49,21 +52,39 @@ HISTORY = {"weekly": 52, "daily": 182}
 """Periods before a forecast that are shown with it."""
 
 
-def over_time(insight: Insight) -> Mapping[str, Any] | None:
-    """KPI of an average period by component and month, of the units in totals; None where there are none."""
-    table = insight.contributions(by=(), period="month")
-    if not table.num_rows or not np.isfinite(table["mean"][0].as_py()):
+def monthly(insight: Insight) -> ComponentMeans:
+    """Mean KPI by component and month, of units and of the fleet."""
+    return component_means(insight.fleet, read_period("month", [unit.dates for unit in insight.fleet.units]))
+
+
+def over_time(insight: Insight, means: ComponentMeans) -> Mapping[str, Any] | None:
+    """KPI of an average period by component and month, of the units in totals; None where there are none.
+
+    Args:
+        insight: Of the run.
+        means: Its `monthly` means.
+    """
+    total = means.total
+    if total is None or not np.isfinite(total.mean).all():
         return None
-    components = list(dict.fromkeys(table["component"].to_pylist()))
-    months = list(dict.fromkeys(table["period"].to_pylist()))
     days = _days(insight)
-    index = read_period("month", [days]).index(days)
-    names = read_period("month", [days]).names
-    weeks = dict(zip(names, np.bincount(index, minlength=len(names)).tolist(), strict=True))
-    counts = np.array([weeks.get(month, 0) for month in months], float)
-    means = table["mean"].to_numpy().reshape(len(months), len(components)) / np.maximum(counts, 1)[:, None]
-    by_component = dict(zip(components, means.T, strict=True))
-    return {"month": months, "weeks": counts.astype(int).tolist(), "mean": by_component}
+    counts = np.bincount(read_period("month", [days]).index(days))
+    weeks = dict(zip(read_period("month", [days]).names, counts.tolist(), strict=True))
+    return _average(means, total._replace(weeks=np.array([weeks.get(name, 0) for name in means.periods])))
+
+
+def parts(means: ComponentMeans) -> list[Mapping[str, Any]]:
+    """KPI of an average period by component and month, of each unit."""
+    return [_average(means, own) for own in means.units]
+
+
+def _average(means: ComponentMeans, own: Means) -> Mapping[str, Any]:
+    """Per period, for months hold four or five, and how many each holds; of the months that hold any."""
+    there = own.weeks > 0
+    average = own.mean[there] / own.weeks[there][:, None]
+    months = [name for name, some in zip(means.periods, there, strict=True) if some]
+    by_component = dict(zip(means.components, average.T, strict=True))
+    return {"month": months, "weeks": own.weeks[there].tolist(), "mean": by_component}
 
 
 def waterfall(insight: Insight) -> Mapping[str, Any] | None:

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from mixfleet.analysis.insight import Insight
 from mixfleet.analysis.tables.platform_reports import reports
+from mixfleet.analysis.tables.predictive import ComponentMeans
 from mixfleet.budgeting.plan import KEPT, Plan
 from mixfleet.reporting import fleet_view
 from mixfleet.reporting.answers import gained
@@ -75,7 +76,8 @@ def compose_report(
     status, tests = found.pop("status"), found.pop("experiments")
     own: dict[str, Any] = {name: _by_unit(rows, keys) for name, rows in found.items()}
     own["weekly"] = _columns_by_unit(tables("weekly"), keys)
-    own["parts"] = _columns_by_unit(insight.contributions(period="month"), keys)
+    means = fleet_view.monthly(insight)
+    own["parts"] = dict(zip([unit.labels for unit in insight.fleet.units], fleet_view.parts(means), strict=True))
     own["curves"] = _columns_by_unit(insight.curves(CURVE_POINTS), keys)
     told = tables("findings").to_pylist()
     own["findings"] = _by_labels(told)
@@ -92,7 +94,7 @@ def compose_report(
         "total": _total(insight),
         **_first_screen(insight, said, plan),
         **_attention(said),
-        **_together(insight, plan),
+        **_together(insight, means, plan),
         "easily": fleet_view.EASILY,
         "turned": fleet_view.turned(found["confounding"], insight.fleet.summed),
         "priors": fleet_view.other_priors(insight, found["roi"]),
@@ -170,10 +172,10 @@ def _attention(said: Summary) -> dict[str, Any]:
     }
 
 
-def _together(insight: Insight, plan: Plan | None) -> dict[str, Any]:
+def _together(insight: Insight, means: ComponentMeans, plan: Plan | None) -> dict[str, Any]:
     """The fleet as a whole."""
     return {
-        "over_time": fleet_view.over_time(insight),
+        "over_time": fleet_view.over_time(insight, means),
         "waterfall": fleet_view.waterfall(insight),
         "shares": fleet_view.channel_shares(_by_measure(insight.returns(by=()))),
         "moves": None if plan is None else fleet_view.moves(plan, insight.fleet.keys),
@@ -212,17 +214,21 @@ def _piece(name: str, value: Any, digits: int = DIGITS) -> str:
 
 def _short(value: Any, digits: int) -> Any:
     """Numbers to a few digits, what is no number as null, dates as text."""
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return None
-        return value if value == 0 else round(value, digits - 1 - math.floor(math.log10(abs(value))))
-    if isinstance(value, np.ndarray):
+    # Exact types first: a page holds millions of numbers, and each question of what else they are takes time.
+    kind = type(value)
+    if kind is float or isinstance(value, float):
+        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+    if value is None or kind is str or kind is int or kind is bool:
+        return value
+    if kind is list or kind is tuple:
+        return [_short(item, digits) for item in value]
+    if kind is np.ndarray:
         return _rounded(value, digits) if value.dtype.kind == "f" else _short(value.tolist(), digits)
     if isinstance(value, Mapping):
         return {str(key): _short(item, digits) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_short(item, digits) for item in value]
-    return value if value is None or isinstance(value, str | int | bool) else str(value)
+    return value if isinstance(value, str | int) else str(value)
 
 
 def _rounded(values: np.ndarray, digits: int) -> list[Any]:
@@ -322,7 +328,7 @@ def _unit(unit: tuple[str, ...], own: Mapping[str, Any], worth: tuple[str, ...])
     overlap = [row for row in own["overlap"].get(unit, []) if row["statement"] != "told apart"]
     return {
         "weekly": _weekly(own["weekly"].get(unit)),
-        "parts": _parts(own["parts"].get(unit)),
+        "parts": own["parts"].get(unit),
         "curves": _curves(own["curves"].get(unit)),
         "lags": _lags(own["lags"].get(unit)),
         "words": own["words"].get(unit, []),
@@ -352,17 +358,6 @@ def _weekly(table: Any) -> Any:
         return None
     days = [str(day)[:10] for day in table["date"]]
     return {"date": days, **{name: table[name] for name in ("kpi", "mean", "q05", "q95")}}
-
-
-def _parts(table: Any) -> Any:
-    """Means of an average week by component and month, for months hold four or five, and how many each holds."""
-    if table is None:
-        return None
-    components = list(dict.fromkeys(table["component"]))
-    months, weeks = (table[name][:: len(components)] for name in ("period", "weeks"))
-    means = table["mean"].reshape(-1, len(components)) / weeks[:, None]
-    by_component = dict(zip(components, means.T, strict=True))
-    return {"month": months.tolist(), "weeks": weeks.astype(int).tolist(), "mean": by_component}
 
 
 def _curves(table: Any) -> Any:

@@ -57,7 +57,7 @@ def compose_slides(insight: Insight, said: Summary, plan: Plan | None) -> bytes:
         _bars(deck, title, names, {"all money": [row[3][0] for row in shares], "last money": [r[4][0] for r in shares]})
         heads = {"share of spend": [row[1] for row in shares], "share of what media returned": [r[2] for r in shares]}
         _bars(deck, "Share of spend against share of what media returned", [row[0] for row in shares], heads, "0%")
-    if over_time := fleet_view.over_time(insight):
+    if over_time := fleet_view.over_time(insight, fleet_view.monthly(insight)):
         title = f"What the {said.terms.kpi} of an average {said.step} is made of, by month"
         parts = {name: list(map(float, values)) for name, values in over_time["mean"].items()}
         _bars(deck, title, over_time["month"], parts, stacked=True)

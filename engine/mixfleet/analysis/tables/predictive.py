@@ -1,4 +1,4 @@
-"""Expected and actual KPI week by week, of units and of sums over them, and how well they agree."""
+"""Expected KPI of units and of sums over them: its mean by component, and week by week beside what came."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -7,13 +7,16 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from mixfleet.analysis.aggregate import gather
 from mixfleet.analysis.breakdown import by_subject
+from mixfleet.analysis.periods import Windows
 from mixfleet.analysis.posterior_draws import Fleet
+from mixfleet.models.baseline import component_rows, components
 from mixfleet.posterior import fit_quality
-from mixfleet.posterior.counterfactual import weekly
+from mixfleet.posterior.counterfactual import decompose, log_link, weekly
 from mixfleet.posterior.unit_series import UnitSeries
 
-__all__ = ["WeeklyKpi", "agreement", "fit_by_group", "weekly_kpi"]
+__all__ = ["ComponentMeans", "Means", "WeeklyKpi", "agreement", "component_means", "fit_by_group", "weekly_kpi"]
 
 
 class WeeklyKpi(NamedTuple):
@@ -59,3 +62,63 @@ def agreement(own: WeeklyKpi) -> dict[str, float]:
     there = own.weeks > 0
     found = fit_quality.agreement(own.kpi[there], fit_quality.Predictive(own.expected[there], own.noise[there]))
     return {name: float(values[0]) for name, values in found.items()}
+
+
+class Means(NamedTuple):
+    """One unit's or the fleet's."""
+
+    mean: Float[np.ndarray, "window component"]
+    """KPI over the weeks of a window that count."""
+    weeks: Int[np.ndarray, " window"]
+    """Unit-weeks that count."""
+
+    DRAWN = ()
+
+
+class ComponentMeans(NamedTuple):
+    """Of a run."""
+
+    periods: tuple[str, ...]
+    components: tuple[str, ...]
+    """Channels, then parts of the baseline."""
+    units: tuple[Means, ...]
+    """In the order of `Fleet.units`."""
+    total: Means | None
+    """Of the units in totals; None where there is no unit, NaN where none is in totals."""
+
+
+def component_means(fleet: Fleet, windows: Windows) -> ComponentMeans:
+    """The means of `Insight.contributions`, without the quantiles and sums of draws that take most of its time.
+
+    Each unit's are from its own draws, and the total's from the fleet's.
+    """
+    rows = component_rows(fleet.spec.model, fleet.spec.data)
+
+    def means(series: UnitSeries, index: np.ndarray) -> Means:
+        inside = np.zeros((len(series.counted), len(windows.names)), bool)
+        inside[: len(index)] = index[:, None] == np.arange(len(windows.names))
+        within = (inside & series.counted[:, None]).astype(float)
+        if series.log_link:
+            mean = log_link.shares(log_link.logarithms(series, rows, fleet.term), within).mean(axis=-1)
+        else:
+            media = decompose(series.media, within[:, :0], series.curves, term=fleet.term).mean
+            baseline = (series.design * series.coefficients.mean(axis=1)) @ rows.T
+            mean = within.T @ np.concatenate([media, baseline], axis=1)
+        return Means(mean, within.sum(axis=0).astype(int))
+
+    def work(place: int, series: UnitSeries) -> tuple[Means, Means]:
+        index = windows.index(fleet.units[place].dates)
+        own = means(series, index)
+        # Sums are over draws of the fleet, of which a unit with fewer repeats some.
+        return (own if series.effect.shape[-1] == fleet.draws else means(_repeated(series, fleet.draws), index)), own
+
+    found = gather(fleet, fleet.walk(work), [()])
+    total = found.groups[()][0][1] if found.groups[()] else None
+    names = (*fleet.channels, *components(fleet.spec.model, fleet.spec.data))
+    return ComponentMeans(windows.names, names, found.units, total)
+
+
+def _repeated(series: UnitSeries, draws: int) -> UnitSeries:
+    pick = (np.arange(draws) * series.effect.shape[-1]) // draws
+    drawn = ("shape", "effect", "coefficients", "observation")
+    return series._replace(**{name: getattr(series, name)[..., pick] for name in drawn})

@@ -89,9 +89,9 @@ def sensitivity(
         others = {name: _given(prior, name, changes) for name, changes in alternatives.items()}
     rows: list[dict[str, Any]] = []
     with jax.enable_x64(True):
-        for place, series in enumerate(fleet.series()):
+        for place, make in enumerate(fleet.makers()):
             if units is None or fleet.units[place].labels in units:
-                rows += _of_unit(fleet, place, series, others)
+                rows += _of_unit(fleet, place, make(), others)
     return pa.Table.from_pylist(rows)
 
 

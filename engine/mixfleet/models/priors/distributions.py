@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import betaincinv, betaln, ndtr, ndtri, xlog1py, xlogy
 
-__all__ = ["Beta", "HalfNormal", "LogNormal", "Normal"]
+__all__ = ["LOG_ROOT", "Beta", "HalfNormal", "LogNormal", "Normal"]
 
 LOG_ROOT = 0.5 * math.log(2 * math.pi)
+"""Minus the log density of a standard normal number at zero."""
 
 
 @dataclass(frozen=True)
