@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         preset,
     )
     from mixfleet.evaluation.backtest import backtest
+    from mixfleet.evaluation.leaderboard import leaderboard
     from mixfleet.evaluation.prior_check import prior
     from mixfleet.evaluation.readiness import readiness
     from mixfleet.evaluation.sbc import calibrate
@@ -51,6 +52,7 @@ __all__ = [
     "collect",
     "fit",
     "fit_shard",
+    "leaderboard",
     "open",
     "preset",
     "prior",
@@ -66,6 +68,7 @@ _HOMES = {
     "collect": "api",
     "fit": "api",
     "fit_shard": "api",
+    "leaderboard": "evaluation.leaderboard",
     "open": "run",
     "prior": "evaluation.prior_check",
     "readiness": "evaluation.readiness",

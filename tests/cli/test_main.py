@@ -313,6 +313,9 @@ def test_an_interrupted_sweep_says_how_to_go_on(fit: FakeFit, monkeypatch: pytes
     root = Path(fit.specs[0].run.root)
     rows = pq.read_table(root.parent / "sweep.parquet").to_pylist()
     assert [row["changes"] for row in rows] == ["inference.seed=1"]
+    found = mixfleet.leaderboard(root.parent)
+    assert (found.table.num_rows, found.points) == (1, 3)
+    assert "2 not fitted yet" in (root.parent / "leaderboard.html").read_text()
     assert f"mixfleet fit -m data=example inference.seed=1,2,3 run.root=runs run.id={root.parent.name}" in result.stderr
 
 

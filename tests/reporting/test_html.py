@@ -13,11 +13,12 @@ import pyarrow as pa
 import pytest
 
 from mixfleet.analysis.comparison import Comparison
-from mixfleet.config import Model
+from mixfleet.config import LOCALES, Model
 from mixfleet.data.panel import Panel
 from mixfleet.data.validation.finding import Finding, about_unit
 from mixfleet.errors import ConfigError, RunError
 from mixfleet.reporting.fleet_view import since
+from mixfleet.reporting.numbers import Wording
 from mixfleet.run import Run
 from mixfleet.storage.table_files import write_tables
 from tests.support.browser import CHROMIUM
@@ -327,7 +328,7 @@ def test_returns_that_moved_furthest_come_first() -> None:
         not_split="",
         alerts=tuple(f"unit {i}" for i in range(20)),
     )
-    found = since(changes, ("market",))
+    found = since(changes, ("market",), Wording(locale=LOCALES["en"]))
     assert found["moved"] == [[["FR"], "tv", 1.0, 0.2, -2.0], [["DE"], "tv", 1.0, 1.5, 0.4]]
     assert (len(found["alerts"]), found["more"], found["units"]) == (12, 8, {"fitted": 2, "came": 1})
 

@@ -38,6 +38,7 @@ def test_the_page_writes_numbers_the_same_way() -> None:
     script = (Path(__file__).parents[2] / "engine/mixfleet/reporting/page/charts.js").read_text()
     start = script.index("const digits")
     own = script[start : script.index("const range", start)]
+    own += 'const fleet = { locale: { decimal: ".", percent: " %" } }, decimal = (text) => text;'
     values = list(EXAMPLES)
     asked = f"{own}\nconsole.log(JSON.stringify([{values}.map(number), {[0.042, 0.5]}.map(percent)]));"
     done = subprocess.run(["node", "-e", asked], capture_output=True, text=True, check=True)

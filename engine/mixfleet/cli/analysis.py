@@ -107,6 +107,9 @@ def business(
     retention: Retention = None,
     rate: Rate = None,
     fiscal_year_start: Annotated[int | None, typer.Option(help="Month in which the business' year begins.")] = None,
+    locale: Annotated[
+        str | None, typer.Option(help="How numbers are written, such as de_DE; tables stay as they are.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Keeps with a run what report, plan and export take money to be: mixfleet business RUN --margin 0.4."""
@@ -115,7 +118,8 @@ def business(
         opened = mixfleet.open(run)
         given = _economics(margin, customer_value, retention)
         given |= {"rates": _rates(rate)} if rate else {}
-        given |= {} if fiscal_year_start is None else {"fiscal_year_start": fiscal_year_start}
+        said = {"fiscal_year_start": fiscal_year_start, "locale": locale}
+        given |= {name: value for name, value in said.items() if value is not None}
         kept = mixfleet.config.to_mapping(opened.keep(**given).business if given else opened.business)
         for name, value in kept.items():
             terminal.out.print(f"{name}: {value or 'not said'}", markup=False, highlight=False)
@@ -142,7 +146,9 @@ def compare(
         terminal.out.print(f"units: {said or 'none'}; {counted(len(found.alerts), 'alert')}", markup=False)
         if found.not_split:
             terminal.out.print(f"changes are not split: {found.not_split}", markup=False, soft_wrap=True)
-        for line in found.alerts:
+        from mixfleet.reporting.numbers import Wording  # loaded with the run, and not when a command starts
+
+        for line in Wording.of(run.fleet(draws=1)).each(found.alerts) if run.keeps_draws else found.alerts:
             terminal.out.print(printing.printable(line), markup=False, highlight=False, soft_wrap=True)
         for path in files:
             printing.print_path(terminal.out, "table", path)
@@ -170,6 +176,7 @@ def forecast(
         path, _ = write_tables({"forecast": table}, opened.path / "forecast", "csv", "parquet", name="forecast")
         # Loaded with the run, and not when a command starts.
         from mixfleet.reporting.answers import Terms, forecast_answer
+        from mixfleet.reporting.numbers import Wording
 
         insight = opened.insight
         weekly = table if period == "week" else insight.forecast(plan, weeks=weeks, by=(), period="week")
@@ -178,7 +185,7 @@ def forecast(
         said = forecast_answer(
             insight.fleet, total, (days[0], days[-1]), Terms.of(opened.manifest), planned=plan is not None
         )
-        lines = [one.text for one in said]
+        lines = Wording.of(insight.fleet).each(one.text for one in said)
         printing.print_answer(terminal.out, lines, f"mixfleet report {opened.place}")
         printing.print_path(terminal.out, "forecast", path)
         terminal.finish({"command": "forecast", "summary": lines, "forecast": str(path)}, 0)
@@ -201,9 +208,11 @@ def counterfactual(
         table = opened.insight.counterfactual(plan, by=by or None, period=period)
         [path] = write_tables({"counterfactual": table}, opened.path / "counterfactual", "csv", name="counterfactual")
         from mixfleet.reporting.answers import Terms, counterfactual_answer
+        from mixfleet.reporting.numbers import Wording
 
         total = opened.insight.counterfactual(plan, by=())
-        lines = [one.text for one in counterfactual_answer(total.to_pylist(), Terms.of(opened.manifest))]
+        said = counterfactual_answer(total.to_pylist(), Terms.of(opened.manifest))
+        lines = Wording.of(opened.insight.fleet).each(one.text for one in said)
         printing.print_path(terminal.out, "counterfactual", path)
         printing.print_answer(terminal.out, lines, f"mixfleet budget {opened.place}")
         terminal.finish({"command": "counterfactual", "summary": lines, "counterfactual": str(path)}, 0)
@@ -225,8 +234,10 @@ def sensitivity(
         table = opened.insight.sensitivity(None if priors is None else read_settings(priors))
         [path] = write_tables({"sensitivity": table}, out or opened.path / "sensitivity", "csv", name="sensitivity")
         from mixfleet.reporting.answers import sensitivity_answer
+        from mixfleet.reporting.numbers import Wording
 
-        lines = [one.text for one in sensitivity_answer(table.to_pylist(), opened.fleet().keys)]
+        fleet = opened.insight.fleet
+        lines = Wording.of(fleet).each(one.text for one in sensitivity_answer(table.to_pylist(), fleet.keys))
         printing.print_answer(terminal.out, lines, f"mixfleet report {opened.place}")
         printing.print_path(terminal.out, "sensitivity", path)
         terminal.finish({"command": "sensitivity", "summary": lines, "sensitivity": str(path)}, 0)

@@ -150,11 +150,13 @@ def budget(
         opened = open_run(run, include, exclude)
         plan = opened.budget(**_request(given))
         files = plan.save(out or opened.path / "budget")
-        printing.print_plan(terminal.out, plan, files)
         # Loaded with the plan, and not when a command starts.
         from mixfleet.reporting.answers import Terms, plan_answer
+        from mixfleet.reporting.numbers import Wording
 
-        lines = [one.text for one in plan_answer(plan, Terms.of(opened.manifest))]
+        say = Wording.of(opened.insight.fleet)
+        printing.print_plan(terminal.out, plan, files, say)
+        lines = [say(one.text) for one in plan_answer(plan, Terms.of(opened.manifest))]
         weekly = next(path for path in files if path.name == "plan_by_week.csv")
         printing.print_answer(terminal.out, lines, f"mixfleet forecast {opened.place} --plan {weekly}")
         answer = {"summary": lines, "files": [str(path) for path in files]}

@@ -33,9 +33,10 @@ from mixfleet.cli.hydra_compose import PRIMARY, Request, SweepPoint, compose_spe
 from mixfleet.cli.init import init
 from mixfleet.cli.progress import showing
 from mixfleet.cli.prune import prune
-from mixfleet.cli.sweep import PointOutcome, comparison, plan, run_sweep, write_comparison
+from mixfleet.cli.sweep import PointOutcome, known_points, plan, run_sweep, write_comparison
 from mixfleet.config import RunConfig, Spec
 from mixfleet.errors import ConfigError
+from mixfleet.evaluation.leaderboard import PAGE, TABLE
 from mixfleet.fitting.event_log import STDERR
 from mixfleet.posterior.unit_result import certified
 from mixfleet.storage.remote.address import within
@@ -247,18 +248,22 @@ def _fit_sweep(terminal: Terminal, points: tuple[SweepPoint, ...]) -> None:
     outcomes: list[PointOutcome] = []
     with _resumable(terminal, RunConfig(root=str(sweep.folder.parent), id=sweep.folder.name)):
         try:
-            outcomes.extend(run_sweep(sweep, lambda spec: _fit(terminal, spec), announce))
+            known = known_points(sweep.folder)
+            for outcome in run_sweep(sweep, lambda spec: _fit(terminal, spec), announce):
+                outcomes.append(outcome)
+                # After each point, so that a killed sweep has a leaderboard; one that goes on never has a shorter one.
+                if len(outcomes) >= known:
+                    write_comparison(sweep, outcomes)
         finally:
-            # Also of the points that are done when somebody interrupts.
-            table = comparison(outcomes)
-            path = write_comparison(table, sweep.folder)
-            printing.print_comparison(terminal.out, table, path)
+            found = write_comparison(sweep, outcomes)
+            printing.print_comparison(terminal.out, found)
     runs = [outcome.run for outcome in outcomes]
     if not any(runs):
         code = ConfigError.exit_code
     else:
         code = SOME_NOT_OK if any(run is None or _exit_code(run) for run in runs) else 0
-    terminal.finish({"command": "fit", "sweep": str(path), "points": table.to_pylist()}, code)
+    files = {"sweep": str(found.folder / TABLE), "page": str(found.folder / PAGE)}
+    terminal.finish({"command": "fit", **files, "points": found.table.to_pylist()}, code)
 
 
 def _fit_shard(terminal: Terminal, spec: Spec) -> None:

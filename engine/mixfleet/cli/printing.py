@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
@@ -17,9 +16,11 @@ from mixfleet.posterior.unit_result import certified
 if TYPE_CHECKING:
     from mixfleet.budgeting.plan import Plan
     from mixfleet.evaluation.backtest import Backtest
+    from mixfleet.evaluation.leaderboard import Leaderboard
     from mixfleet.evaluation.prior_check import PriorCheck
     from mixfleet.evaluation.readiness import Readiness
     from mixfleet.evaluation.sbc import Calibration
+    from mixfleet.reporting.numbers import Wording
     from mixfleet.run import Run
 
 LISTED_UNITS = 20
@@ -128,9 +129,9 @@ def _line(console: Console, text: str) -> None:
     console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
-def print_comparison(console: Console, table: pa.Table, path: Path) -> None:
+def print_comparison(console: Console, found: "Leaderboard") -> None:
     """Prints the points of a sweep, the best first, and why some failed."""
-    rows = table.to_pylist()
+    rows = found.table.to_pylist()
     known = any(row["truth_coverage90"] is not None for row in rows)
     heads = ("certified", "worse by", "+-", "near best", "holdout R2", "ROI shift", *(("truth held",) if known else ()))
     shown = Table("point", Column("changes", overflow="fold"), *heads, "seconds")
@@ -147,14 +148,15 @@ def print_comparison(console: Console, table: pa.Table, path: Path) -> None:
         ]
         shown.add_row(str(row["point"]), Text(printable(row["changes"])), *cells)
     console.print(shown)
-    for row in table.to_pylist():
+    for row in rows:
         if row["error"]:
             _line(console, f"point {row['point']} failed: {row['error']}")
-    near = [str(row["point"]) for row in table.to_pylist() if row["near_best"]]
+    near = [str(row["point"]) for row in rows if row["near_best"]]
     if near:
         which = f"the point {near[0]} is" if len(near) == 1 else f"the points {', '.join(near)} are"
         _line(console, f"by how far the held-out weeks are missed, unit by unit, {which} within noise of the best")
-    _line(console, f"sweep: {path}")
+    print_path(console, "sweep", found.folder / "sweep.parquet")
+    print_path(console, "leaderboard", found.folder / "leaderboard.html")
 
 
 def print_calibration(console: Console, found: "Calibration") -> None:
@@ -244,7 +246,7 @@ def print_backtest(console: Console, found: "Backtest") -> None:
         print_path(console, "backtest", path)
 
 
-def print_plan(console: Console, plan: "Plan", files: Sequence[Path]) -> None:
+def print_plan(console: Console, plan: "Plan", files: Sequence[Path], say: "Wording") -> None:
     """Prints what the plan changes, channel by channel, what it is worth and whom it leaves out."""
     from mixfleet.budgeting.plan import KEPT  # loaded with the plan, and not when a command starts
 
@@ -261,31 +263,36 @@ def print_plan(console: Console, plan: "Plan", files: Sequence[Path]) -> None:
             f"{change:+.1%}",
             f"{row['gain_mean']:+,.0f}",
         )
-        shown.add_row(Text(printable(str(channel))), *numbers)
+        shown.add_row(Text(printable(str(channel))), *say.each(numbers))
     console.print(shown)
     gain, totals = plan.totals["gain"], plan.totals
     _line(
         console,
-        f"spend {totals['spend_today']:,.0f} -> {totals['spend_plan']:,.0f} over {counted(totals['units'], 'unit')}",
+        say(
+            f"spend {totals['spend_today']:,.0f} -> {totals['spend_plan']:,.0f} over {counted(totals['units'], 'unit')}"
+        ),
     )
-    _line(console, f"{plan.gain_words} {gain['mean']:+,.0f}, 90 % interval {gain['q05']:+,.0f} to {gain['q95']:+,.0f}")
+    interval = f"90 % interval {gain['q05']:+,.0f} to {gain['q95']:+,.0f}"
+    _line(console, say(f"{plan.gain_words} {gain['mean']:+,.0f}, {interval}"))
     if totals["gap_share"] == totals["gap_share"] and totals["gap_share"] < float("inf"):
         other = "plan of the candidate weeks" if totals["flighting"] == "free" else "plan"
-        _line(console, f"no other {other} within the limits adds more than {totals['gap_share']:.2%} of the outcome")
+        share = f"{totals['gap_share']:.2%} of the outcome"
+        _line(console, say(f"no other {other} within the limits adds more than {share}"))
     for note in plan.notes:
-        _line(console, note)
+        _line(console, say(note))
     for name, price in totals["shadow_prices"].items():
-        _line(console, f"binding: {name}; looser by one it would bring {price:,.3g}")
+        _line(console, say(f"binding: {name}; looser by one it would bring {price:,.3g}"))
     if totals["excluded"]:
         names = totals["excluded_units"][:LISTED_UNITS]
         more = f" and {totals['excluded'] - len(names)} more" if totals["excluded"] > len(names) else ""
-        _line(console, f"left as they are, not in the plan: {', '.join(names)}{more} ({totals['excluded_spend']:,.0f})")
-    _print_extra(console, plan)
+        money = say(f"{totals['excluded_spend']:,.0f}")
+        _line(console, f"left as they are, not in the plan: {', '.join(names)}{more} ({money})")
+    _print_extra(console, plan, say)
     for path in files:
         print_path(console, "plan", path)
 
 
-def _print_extra(console: Console, plan: "Plan") -> None:
+def _print_extra(console: Console, plan: "Plan", say: "Wording") -> None:
     """The frontier, and the experiments most worth their while."""
     if "frontier" in plan.extra:
         head = ("spend", "outcome", plan.gain_words, "90 % interval", "marginal ROI")
@@ -293,7 +300,7 @@ def _print_extra(console: Console, plan: "Plan") -> None:
         for row in plan.extra["frontier"].to_pylist():
             interval = f"{row['gain_q05']:+,.0f} to {row['gain_q95']:+,.0f}"
             numbers = (f"{row[name]:,.0f}" for name in ("spend", "outcome_mean"))
-            shown.add_row(*numbers, f"{row['gain_mean']:+,.0f}", interval, f"{row['marginal_roi']:.2f}")
+            shown.add_row(*say.each([*numbers, f"{row['gain_mean']:+,.0f}", interval, f"{row['marginal_roi']:.2f}"]))
         console.print(shown)
     if "experiments" in plan.extra:
         rows = plan.extra["experiments"].slice(0, LISTED_UNITS).to_pylist()
@@ -304,7 +311,7 @@ def _print_extra(console: Console, plan: "Plan") -> None:
         for row in rows:
             names = (Text(printable(str(row[name]))) for name in (*keys, "channel"))
             numbers = (f"{row[name]:,.0f}" for name in ("spend_today", "experiment_value", "perfect_value"))
-            shown.add_row(*names, *numbers)
+            shown.add_row(*names, *say.each(numbers))
         console.print(shown)
 
 

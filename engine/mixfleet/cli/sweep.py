@@ -1,6 +1,5 @@
 """Sweep: one run per point in one process, which shares compiled programs, and a table comparing them."""
 
-import io
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +13,9 @@ from scipy.stats import t
 
 from mixfleet.cli.hydra_compose import SweepPoint, compose_spec
 from mixfleet.config import RunConfig, Spec
-from mixfleet.errors import ConfigError, MixfleetError
+from mixfleet.errors import ConfigError, MixfleetError, RunError
+from mixfleet.evaluation.leaderboard import Leaderboard, leaderboard
 from mixfleet.posterior.unit_result import certified
-from mixfleet.storage import atomic_files
 from mixfleet.storage.remote.address import Address
 
 if TYPE_CHECKING:
@@ -154,14 +153,20 @@ def comparison(outcomes: Sequence[PointOutcome]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=_COLUMNS)
 
 
-def write_comparison(table: pa.Table, folder: Path) -> Path:
-    """Writes the comparison beside the points; the path of the file."""
-    path = folder / "sweep.parquet"
-    sink = io.BytesIO()
-    pq.write_table(table, sink)
-    atomic_files.make_own_folder(folder)
-    atomic_files.replace_bytes(path, sink.getvalue())
-    return path
+def write_comparison(sweep: Sweep, outcomes: Sequence[PointOutcome]) -> Leaderboard:
+    """Writes the comparison of the points that have ended, and its page, beside the points."""
+    locale = next(spec.business.locale for spec in sweep.specs if isinstance(spec, Spec))
+    found = Leaderboard(folder=sweep.folder, table=comparison(outcomes), points=len(sweep.points), locale=locale)
+    found.write()
+    return found
+
+
+def known_points(folder: Path) -> int:
+    """How many points the leaderboard of an earlier start holds; 0 where there is none that can be read."""
+    try:
+        return leaderboard(folder).table.num_rows
+    except RunError:
+        return 0
 
 
 _COLUMNS = pa.schema(

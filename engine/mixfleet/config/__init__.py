@@ -1,6 +1,6 @@
 """Config: every setting of a run, frozen, hashable dataclasses with defaults and checks."""
 
-from mixfleet.config.business import Business
+from mixfleet.config.business import LOCALES, Business, Locale
 from mixfleet.config.data import Channel, Data, Simulation, Treatment
 from mixfleet.config.experiments import Experiments
 from mixfleet.config.model import Model
@@ -22,6 +22,7 @@ from mixfleet.config.spec import (
 
 __all__ = [
     "GROUPS",
+    "LOCALES",
     "Business",
     "Channel",
     "Cluster",
@@ -29,6 +30,7 @@ __all__ = [
     "Data",
     "Experiments",
     "Inference",
+    "Locale",
     "Model",
     "Output",
     "Override",

@@ -1,14 +1,15 @@
 """What a KPI and a currency are worth, and how a business counts its year: kept with a run, no part of its fit."""
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from mixfleet.config import schema
 from mixfleet.config.schema import FrozenMapping, Range, Reads
 from mixfleet.errors import ConfigError
 
-__all__ = ["Business"]
+__all__ = ["LOCALES", "Business", "Locale"]
 
 ALL = "all"
 """The selector that every unit fits."""
@@ -23,6 +24,59 @@ def _read_numbers(value: Any, key: str) -> Any:
         if isinstance(number, int | float) and not (0 < number < float("inf")):
             raise ConfigError(f"must be above zero, is {number} for {selector}", key=key)
     return numbers
+
+
+class Locale(NamedTuple):
+    """How a country writes numbers."""
+
+    decimal: str
+    group: str
+    """Between thousands."""
+    percent: str
+    """What follows a number in per cent."""
+    currency_first: bool = False
+    """Whether a currency stands before its amount."""
+
+
+_THIN, _WIDE = "\u202f", "\u00a0"
+_COMMA = {
+    ".": (
+        (("de_DE", "da_DK", "es_ES", "ro_RO"), f"{_WIDE}%", False),
+        (("it_IT", "el_GR"), "%", False),
+        (("nl_NL", "nl_BE", "pt_BR"), "%", True),
+        (("de_AT",), f"{_WIDE}%", True),
+    ),
+    _WIDE: (
+        (("cs_CZ", "fi_FI", "fr_CA", "nb_NO", "sk_SK", "sv_SE"), f"{_WIDE}%", False),
+        (("hu_HU", "pl_PL", "pt_PT"), "%", False),
+    ),
+    _THIN: ((("fr_FR", "fr_BE"), f"{_WIDE}%", False),),
+    "'": ((("fr_CH",), "%", False),),
+}
+_POINT = ("en_AU", "en_CA", "en_GB", "en_IE", "en_US", "es_MX", "ja_JP", "ko_KR", "zh_CN")
+
+LOCALES: Mapping[str, Locale] = {
+    "en": Locale(".", ",", " %"),
+    **{name: Locale(".", ",", "%", True) for name in _POINT},
+    **{
+        name: Locale(",", group, percent, first)
+        for group, kinds in _COMMA.items()
+        for names, percent, first in kinds
+        for name in names
+    },
+    "de_CH": Locale(".", "'", "%", True),
+}
+"""By name. Four marks are all that sentences and charts need of a locale, so that no library is: they are those of
+Unicode's CLDR, but for `en`, whose per cent and currency stand as they do where nobody names a locale."""
+
+
+def _read_locale(value: Any, key: str) -> Any:
+    name = str(value).replace("-", "_")
+    if name not in LOCALES:
+        near = difflib.get_close_matches(name, LOCALES, n=1, cutoff=0.5)
+        remedy = f"did you mean {near[0]}?" if near else f"known are {', '.join(LOCALES)}"
+        raise ConfigError(f"unknown locale {value!r}; {remedy}", key=key)
+    return name
 
 
 Numbers = Annotated[FrozenMapping[str, float], Reads(_read_numbers)]
@@ -52,6 +106,10 @@ class Business:
     fiscal_year_start: Annotated[int, Range(1, 12)] = 1
     """Month in which the business' year begins. From another than January on, years and quarters are named for the
     calendar year in which they end: FY2026-Q1."""
+
+    locale: Annotated[str, Reads(_read_locale)] = "en"
+    """How report, slides, charts and the terminal write numbers, such as de_DE for 1,2m in place of 1.2m. Sentences are
+    English; tables and their files hold plain numbers."""
 
     def __post_init__(self) -> None:
         """Refuse what no money or no share is."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,9 @@ from mixfleet.posterior.unit_result import CERTIFIED
 from mixfleet.run import Run
 from mixfleet.storage.remote.address import Address
 from mixfleet.storage.table_files import write_tables
+
+if TYPE_CHECKING:
+    from mixfleet.reporting.charts import Figure
 
 __all__ = ["Backtest", "backtest"]
 
@@ -48,6 +51,16 @@ class Backtest(Shown):
     def scores(self) -> Any:
         """The table as a frame of the library that the input was in."""
         return to_frame(self.table, self.runs[0].frame)
+
+    def plot(self) -> "Figure":
+        """Median errors by origin and horizon beside those of a glance at the past, and what the intervals cover.
+
+        Raises:
+            ConfigError: Altair (`mixfleet[plots]`) is missing.
+        """
+        from mixfleet.reporting.charts import backtest as chart  # needs altair, which a backtest does without
+
+        return chart(self.summary(), self.runs[0].business.locale)
 
     def summary(self) -> pa.Table:
         """Medians over certified units, by origin, horizon and forecast; of coverage the mean."""

@@ -12,7 +12,7 @@ from mixfleet.analysis.periods import read_period
 from mixfleet.analysis.tables.predictive import ComponentMeans, Means, component_means
 from mixfleet.budgeting.plan import KEPT, Plan
 from mixfleet.reporting.answers import YEAR, Terms
-from mixfleet.reporting.numbers import amount, percent, span
+from mixfleet.reporting.numbers import Wording, amount, percent, span
 
 if TYPE_CHECKING:
     # Starts the models, which a page without a comparison does without.
@@ -121,7 +121,7 @@ def channel_shares(returns: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[l
     ]
 
 
-def since(changes: "Comparison", keys: Sequence[str]) -> dict[str, Any]:
+def since(changes: "Comparison", keys: Sequence[str], say: Wording) -> dict[str, Any]:
     """What changed since an earlier run: units by what became of them, alerts, and the returns that moved furthest.
 
     A return's move is in posterior standard deviations of the earlier run.
@@ -130,7 +130,7 @@ def since(changes: "Comparison", keys: Sequence[str]) -> dict[str, Any]:
     moved.sort(key=lambda row: -abs(row["in_sd"]))
     return {
         "units": dict(Counter(changes.units["change"].to_pylist())),
-        "alerts": list(changes.alerts[:MOST_ALERTS]),
+        "alerts": say.each(changes.alerts[:MOST_ALERTS]),
         "more": max(len(changes.alerts) - MOST_ALERTS, 0),
         "moved": [
             [[row[key] for key in keys], row["channel"], row["before"], row["after"], row["in_sd"]]
@@ -139,12 +139,13 @@ def since(changes: "Comparison", keys: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def other_priors(insight: Insight, roi: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+def other_priors(insight: Insight, roi: Sequence[Mapping[str, Any]], say: Wording) -> list[list[Any]]:
     """What other priors would say of the largest amounts spent; nothing where `Insight.sensitivity` cannot tell.
 
     Args:
         insight: Of the run.
         roi: Returns by unit and channel.
+        say: How the reader sees numbers.
 
     Returns:
         Unit, channel, spend, and the alternative that moves the channel furthest, by how many posterior standard
@@ -163,7 +164,8 @@ def other_priors(insight: Insight, roi: Sequence[Mapping[str, Any]]) -> list[lis
     for row in largest:
         unit = tuple(row[key] for key in keys)
         moved = furthest.get((*unit, row["channel"]), {})
-        found.append([unit, row["channel"], row["spend"], *map(moved.get, ("alternative", "shift", "ratio"))])
+        name = say(moved["alternative"]) if moved else None
+        found.append([unit, row["channel"], row["spend"], name, moved.get("shift"), moved.get("ratio")])
     return found
 
 

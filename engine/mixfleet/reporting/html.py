@@ -6,15 +6,11 @@ markup.
 """
 
 import calendar
-import html
 import json
-import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from importlib import resources
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from mixfleet.analysis.insight import Insight
@@ -25,7 +21,8 @@ from mixfleet.reporting import fleet_view
 from mixfleet.reporting.answers import gained
 from mixfleet.reporting.glossary import GLOSSARY, STATUS_WORDS
 from mixfleet.reporting.highlights import KINDS
-from mixfleet.reporting.numbers import money
+from mixfleet.reporting.numbers import Wording, before, money
+from mixfleet.reporting.pieces import EXACT, page, piece
 from mixfleet.reporting.summary import Summary, evidence, summarise
 
 if TYPE_CHECKING:
@@ -34,18 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = ["compose_report"]
 
-DIGITS = 4
-"""Of the numbers of a unit, which are drawn."""
-
-EXACT = 15
-"""Of the numbers of the fleet, which stand in sentences too: rounded twice they would differ in the last digit."""
-
 CURVE_POINTS = 16
 PLAN_ROWS = 20
-SCRIPTS = ("charts", "fleet", "unit", "report")
-"""Parts of the page's script, in the order in which they are put together."""
-
 SCORES = ("r2", "wmape", "coverage90", "holdout_r2", "holdout_wmape", "baseline_negative")
+
+SENTENCES = {"status": "reason", "overlap": "statement", "checks": "statement", "experiments": "statement"}
+"""Tables that hold sentences, and the column of these."""
 
 Rows = list[dict[str, Any]]
 ByUnit = Mapping[tuple[str, ...], Rows]
@@ -73,44 +64,61 @@ def compose_report(
     seen = evidence(insight, tables)
     said = summarise(insight, seen, manifest, plan, manifest["run_id"])
     found = {**seen, **_found(insight, tables, plan), **_doubts(insight, said.break_even)}
+    say = Wording.of(insight.fleet)
+    for name, column in SENTENCES.items():
+        found[name] = [{**row, column: say(row[column])} for row in found[name]]
     status, tests = found.pop("status"), found.pop("experiments")
-    own: dict[str, Any] = {name: _by_unit(rows, keys) for name, rows in found.items()}
-    own["weekly"] = _columns_by_unit(tables("weekly"), keys)
     means = fleet_view.monthly(insight)
-    own["parts"] = dict(zip([unit.labels for unit in insight.fleet.units], fleet_view.parts(means), strict=True))
-    own["curves"] = _columns_by_unit(insight.curves(CURVE_POINTS), keys)
-    told = tables("findings").to_pylist()
-    own["findings"] = _by_labels(told)
-    own["lags"] = _columns_by_unit(insight.lags(), keys)
-    own["words"] = _controls(insight, tables("params"), said)
+    told = [{**row, "message": say(row["message"])} for row in tables("findings").to_pylist()]
+    own: dict[str, Any] = {
+        **{name: _by_unit(rows, keys) for name, rows in found.items()},
+        **_long_tables(insight, tables, means),
+        "findings": _by_labels(told),
+        "words": _controls(insight, tables("params"), said, say),
+    }
     head = {
         "run": manifest["run_id"],
         "keys": keys,
         "step": said.step,
+        "locale": _locale(say),
         "currency": said.terms.currency,
         "given": insight.economics.given,
         "channels": insight.fleet.channels,
         "status": [_status(row, own, insight) | {"verdict": said.health.units[_labels(row, keys)]} for row in status],
         "total": _total(insight),
-        **_first_screen(insight, said, plan),
+        **_first_screen(insight, said, plan, say),
         **_attention(said),
         **_together(insight, means, plan),
-        "easily": fleet_view.EASILY,
-        "turned": fleet_view.turned(found["confounding"], insight.fleet.summed),
-        "priors": fleet_view.other_priors(insight, found["roi"]),
-        "structures": fleet_view.weights(list(own["structures"].values())),
-        "plan": None if plan is None else _plan(plan),
+        **_turnable(insight, found, own, say),
+        "plan": None if plan is None else _plan(plan, say),
         "findings": [[row["severity"], row["rule"], row["message"]] for row in told],
         "tests": [_test(row, keys) for row in tests],
-        "forecast": None if forecast is None else _forecast(forecast, insight),
-        "since": None if changes is None else fleet_view.since(changes, keys),
+        "forecast": None if forecast is None else _forecast(forecast, insight, say),
+        "since": None if changes is None else fleet_view.since(changes, keys, say),
         "glossary": list(GLOSSARY.items()),
         "provenance": _provenance(manifest) + _said(insight),
     }
-    pieces = [_piece("fleet", head, EXACT)]
-    for place, row in enumerate(status):
-        pieces.append(_piece(f"unit-{place}", _unit(_labels(row, keys), own, _worth(insight))))
-    return _page(manifest["run_id"], pieces)
+    worth = _worth(insight)
+    units = (piece(f"unit-{i}", _unit(_labels(row, keys), own, worth)) for i, row in enumerate(status))
+    return page(manifest["run_id"], [piece("fleet", head, EXACT), *units])
+
+
+def _long_tables(insight: Insight, tables: Callable[[str], pa.Table], means: ComponentMeans) -> dict[str, Any]:
+    """By name, what is drawn of each unit."""
+    keys, units = insight.fleet.keys, [unit.labels for unit in insight.fleet.units]
+    return {
+        "weekly": _columns_by_unit(tables("weekly"), keys),
+        "parts": dict(zip(units, fleet_view.parts(means), strict=True)),
+        "curves": _columns_by_unit(insight.curves(CURVE_POINTS), keys),
+        "lags": _columns_by_unit(insight.lags(), keys),
+    }
+
+
+def _locale(say: Wording) -> dict[str, str | None]:
+    """The marks of numbers, and the currency where it stands before its amount."""
+    own = say.locale
+    first = before(say.currency) if own.currency_first and say.currency else None
+    return {"decimal": own.decimal, "percent": own.percent, "currency": first}
 
 
 def _found(insight: Insight, tables: Callable[[str], pa.Table], plan: Plan | None) -> dict[str, Rows]:
@@ -139,7 +147,17 @@ def _doubts(insight: Insight, break_even: float | None) -> dict[str, Rows]:
     }
 
 
-def _first_screen(insight: Insight, said: Summary, plan: Plan | None) -> dict[str, Any]:
+def _turnable(insight: Insight, found: Mapping[str, Rows], own: Mapping[str, ByUnit], say: Wording) -> dict[str, Any]:
+    """What a cause left out, other priors or another structure would change."""
+    return {
+        "easily": fleet_view.EASILY,
+        "turned": fleet_view.turned(found["confounding"], insight.fleet.summed),
+        "priors": fleet_view.other_priors(insight, found["roi"], say),
+        "structures": fleet_view.weights(list(own["structures"].values())),
+    }
+
+
+def _first_screen(insight: Insight, said: Summary, plan: Plan | None, say: Wording) -> dict[str, Any]:
     """What a reader sees first: whom and when it is about, the sentences, the verdict, and the greatest numbers."""
     terms, whole = said.terms, insight.whole_roi(by=()).to_pylist()
     spent = whole[0]["spend"] if whole else None
@@ -154,7 +172,7 @@ def _first_screen(insight: Insight, said: Summary, plan: Plan | None) -> dict[st
         "ratio": terms.ratio,
         "valued": terms.valued,
         "break_even": said.break_even,
-        "spent": None if spent is None else money(spent, terms.currency),
+        "spent": None if spent is None else say(money(spent, terms.currency)),
         "gained": None if plan is None else gained(plan.totals["maximise"], terms),
     }
 
@@ -182,7 +200,7 @@ def _together(insight: Insight, means: ComponentMeans, plan: Plan | None) -> dic
     }
 
 
-def _controls(insight: Insight, params: pa.Table, said: Summary) -> Mapping[tuple[str, ...], list[str]]:
+def _controls(insight: Insight, params: pa.Table, said: Summary, say: Wording) -> Mapping[tuple[str, ...], list[str]]:
     """Sentences on each unit's controls."""
     fleet, keys = insight.fleet, insight.fleet.keys
     names = fleet.columns[len(fleet.columns) - (fleet.units[0].controls.shape[1] if fleet.units else 0) :]
@@ -191,57 +209,8 @@ def _controls(insight: Insight, params: pa.Table, said: Summary) -> Mapping[tupl
     for unit in fleet.units:
         counted = fleet.counted(unit)[: len(unit.dates)]
         own = rows.get(unit.labels, [])
-        found[unit.labels] = fleet_view.controls_in_words(unit, counted, names, own, said.terms, said.step)
+        found[unit.labels] = say.each(fleet_view.controls_in_words(unit, counted, names, own, said.terms, said.step))
     return found
-
-
-def _page(title: str, pieces: Iterable[str]) -> str:
-    folder = resources.files("mixfleet") / "reporting" / "page"
-    style, frame = ((folder / f"report.{kind}").read_text("utf-8") for kind in ("css", "html"))
-    script = "\n".join((folder / f"{part}.js").read_text("utf-8") for part in SCRIPTS)
-    # Pieces go in last, so that nothing in them is taken for a place to fill.
-    before, after = frame.replace("{title}", html.escape(title)).replace("{style}", style).split("{pieces}")
-    return before + "\n".join(pieces) + after.replace("{script}", f'"use strict";\n(() => {{\n{script}}})();')
-
-
-def _piece(name: str, value: Any, digits: int = DIGITS) -> str:
-    text = json.dumps(_short(value, digits), separators=(",", ":"), ensure_ascii=True)
-    # No text of the data may end the element that holds it.
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return f'<script type="application/json" id="{name}">{text}</script>'
-
-
-def _short(value: Any, digits: int) -> Any:
-    """Numbers to a few digits, what is no number as null, dates as text."""
-    # Exact types first: a page holds millions of numbers, and each question of what else they are takes time.
-    kind = type(value)
-    if kind is float or isinstance(value, float):
-        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
-    if value is None or kind is str or kind is int or kind is bool:
-        return value
-    if kind is list or kind is tuple:
-        return [_short(item, digits) for item in value]
-    if kind is np.ndarray:
-        return _rounded(value, digits) if value.dtype.kind == "f" else _short(value.tolist(), digits)
-    if isinstance(value, Mapping):
-        return {str(key): _short(item, digits) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_short(item, digits) for item in value]
-    return value if isinstance(value, str | int) else str(value)
-
-
-def _rounded(values: np.ndarray, digits: int) -> list[Any]:
-    """The same of many numbers at once."""
-    known = np.isfinite(values)
-    size = np.where(known & (values != 0), np.abs(values), 1.0)
-    decimals = digits - 1 - np.floor(np.log10(size))
-    # Only whole powers of ten are exact.
-    up, down = 10.0 ** np.maximum(decimals, 0), 10.0 ** np.maximum(-decimals, 0)
-    short = np.rint(np.where(known, values, 0.0) * up / down) / up * down
-    found = short.astype(object)
-    found[~known] = None
-    return found.tolist()
 
 
 def _by_unit(rows: Rows, keys: tuple[str, ...]) -> ByUnit:
@@ -405,7 +374,7 @@ def _claims(rows: Rows) -> list[list[Any]]:
     ]
 
 
-def _plan(plan: Plan) -> dict[str, Any]:
+def _plan(plan: Plan, say: Wording) -> dict[str, Any]:
     rows = [row for row in plan.cells.to_pylist() if row["binding"] not in KEPT]
     channels: dict[str, list[float]] = {}
     for row in rows:
@@ -414,10 +383,10 @@ def _plan(plan: Plan) -> dict[str, Any]:
             sums[i] += row[name]
     extra = {name: table.slice(0, PLAN_ROWS).to_pylist() for name, table in plan.extra.items()}
     found = [[name, *sums] for name, sums in channels.items()]
-    return {**plan.totals, "notes": plan.notes, "channels": found, **extra}
+    return {**plan.totals, "notes": say.each(plan.notes), "channels": found, **extra}
 
 
-def _forecast(table: pa.Table, insight: Insight) -> dict[str, Any]:
+def _forecast(table: pa.Table, insight: Insight, say: Wording) -> dict[str, Any]:
     """By subject: the KPI by period, of the past too, and the mean of each component over all periods."""
     columns = [key for key in insight.fleet.keys if key in table.column_names]
     subjects: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -427,7 +396,7 @@ def _forecast(table: pa.Table, insight: Insight) -> dict[str, Any]:
             name,
             {"name": " / ".join(name) or "whole fleet", "status": row.get("status"), "period": [], "kpi": []}
             | {"excluded": row.get("excluded", 0), "held": row["held"], "components": {}}
-            | {"beyond": row.get("beyond", ""), "unplanned": row.get("unplanned", "")},
+            | {"beyond": say(row.get("beyond") or ""), "unplanned": row.get("unplanned", "")},
         )
         if row["component"] == "kpi":
             one["period"].append(row["period"])

@@ -11,7 +11,7 @@ from mixfleet.errors import ConfigError, counted
 from mixfleet.reporting import fleet_view
 from mixfleet.reporting.answers import planned_spend
 from mixfleet.reporting.highlights import KINDS
-from mixfleet.reporting.numbers import amount, percent, span
+from mixfleet.reporting.numbers import Wording, amount, percent, span
 from mixfleet.reporting.summary import Summary
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def compose_slides(insight: Insight, said: Summary, plan: Plan | None) -> bytes:
         from pptx import Presentation
     except ImportError as error:
         raise ConfigError("needs python-pptx: pip install 'mixfleet[slides]'", key="slides") from error
-    deck = Presentation()
+    deck, say = Presentation(), Wording.of(insight.fleet)
     about = f"{said.subjects}\nData from {said.first} to {said.last}, fitted on {said.made}"
     _texts(deck, TITLE, "Media mix report", [about])
     _texts(deck, TITLE_AND_BODY, "The answer", said.lines())
@@ -52,8 +52,8 @@ def compose_slides(insight: Insight, said: Summary, plan: Plan | None) -> bytes:
     for row in insight.returns(by=()).to_pylist():
         returns[row["measure"]].append(row)
     if shares := fleet_view.channel_shares(returns):
-        names = [f"{row[0]} ({span(*row[3][1:])})" for row in shares]
-        title = f"{said.terms.ratio} by channel, with 90 % intervals"
+        names = [f"{row[0]} ({say(span(*row[3][1:]))})" for row in shares]
+        title = f"{said.terms.ratio} by channel, with {say('90 %')} intervals"
         _bars(deck, title, names, {"all money": [row[3][0] for row in shares], "last money": [r[4][0] for r in shares]})
         heads = {"share of spend": [row[1] for row in shares], "share of what media returned": [r[2] for r in shares]}
         _bars(deck, "Share of spend against share of what media returned", [row[0] for row in shares], heads, "0%")
@@ -62,9 +62,9 @@ def compose_slides(insight: Insight, said: Summary, plan: Plan | None) -> bytes:
         parts = {name: list(map(float, values)) for name, values in over_time["mean"].items()}
         _bars(deck, title, over_time["month"], parts, stacked=True)
     if plan is not None:
-        _table(deck, "Budget plan", ("channel", "today", "plan", "change", plan.gain_words), _planned(plan))
+        _table(deck, "Budget plan", ("channel", "today", "plan", "change", plan.gain_words), _planned(plan, say))
     doubts = [
-        f"{counted(group.units, 'unit')}: {KINDS[group.kind].title}. What to do: {KINDS[group.kind].step}."
+        f"{say(counted(group.units, 'unit'))}: {KINDS[group.kind].title}. What to do: {KINDS[group.kind].step}."
         for group in said.health.groups
     ]
     _texts(deck, TITLE_AND_BODY, "What needs attention", [text.replace("`", "") for text in doubts] or ["Nothing."])
@@ -118,15 +118,18 @@ def _bars(
         chart.plots[0].data_labels.number_format, chart.plots[0].data_labels.number_format_is_linked = form, False
 
 
-def _planned(plan: Plan) -> list[tuple[str, ...]]:
+def _planned(plan: Plan, say: Wording) -> list[tuple[str, ...]]:
     gains: dict[str, float] = defaultdict(float)
     for row in plan.cells.select(["channel", "binding", "gain_mean"]).to_pylist():
         if row["binding"] not in KEPT:
             gains[row["channel"]] += row["gain_mean"]
     return [
-        (name, amount(today), amount(after), percent(after / today - 1) if today else "new", amount(gains[name]))
-        for name, (today, after) in planned_spend(plan).items()
+        (name, *say.each(_cells(today, after, gains[name]))) for name, (today, after) in planned_spend(plan).items()
     ]
+
+
+def _cells(today: float, after: float, gain: float) -> tuple[str, ...]:
+    return amount(today), amount(after), percent(after / today - 1) if today else "new", amount(gain)
 
 
 def _table(deck: "Presentation", title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

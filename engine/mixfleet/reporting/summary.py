@@ -5,7 +5,7 @@ Every number in a sentence is one of the tables of `Insight` or of the plan, as 
 
 import html
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from mixfleet.errors import counted
 from mixfleet.reporting.answers import Sentence, Terms, plan_answer
 from mixfleet.reporting.health import FAIL, REVIEW, Health, judge
 from mixfleet.reporting.highlights import KINDS, Highlight, highlights
-from mixfleet.reporting.numbers import amount, listing, percent, span
+from mixfleet.reporting.numbers import Wording, amount, listing, percent, span
 
 __all__ = ["Summary", "evidence", "summarise"]
 
@@ -105,8 +105,10 @@ def summarise(
     fleet, keys = insight.fleet, insight.fleet.keys
     terms = Terms.of(manifest)
     units = [tuple(row[key] for key in keys) for row in found["status"]]
+    say = Wording.of(fleet)
     remarks = highlights(**found, keys=keys)  # pyright: ignore[reportArgumentType]
-    health = judge(units, remarks, loosened=manifest.get("loosened", ()))
+    remarks = [replace(one, text=say(one.text)) for one in remarks]
+    health = judge(units, remarks, loosened=say.each(manifest.get("loosened", ())))
     days = [unit.dates[unit.observed] for unit in fleet.units if unit.observed.any()]
     sentences = [
         *_brought(insight, terms),
@@ -121,7 +123,7 @@ def summarise(
         made=str(manifest["timings"].get("finished", ""))[:10],
         terms=terms,
         break_even=_break_even(insight, terms),
-        sentences=tuple(sentences),
+        sentences=tuple(replace(one, text=say(one.text)) for one in sentences),
         remarks=tuple(remarks),
         health=health,
         step="day" if fleet.spec.data.frequency == "daily" else "week",

@@ -6,11 +6,14 @@ const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const fleet = read("fleet");
 const names = fleet.status.map((row) => row.unit.join(" / "));
 const money = fleet.currency ? " " + fleet.currency : "";
-const cash = (value) => number(value) + money;
+const cash = (value) => fleet.locale.currency ? fleet.locale.currency + number(value) : number(value) + money;
 const plural = (count, noun, nouns) => count + " " + (count === 1 ? noun : nouns || noun + "s");
 const plain = (text) => text.replaceAll("`", "");
 const colourOf = (name) => COLOURS[Math.max(fleet.channels.indexOf(name), 0) % COLOURS.length];
 
+// Numbers of the page's own words as the locale has them; those of sentences come so.
+const local = (text) => text.replace(/(\d) %/g, (_, digit) => digit + fleet.locale.percent);
+const decimal = (text) => text.replace(".", fleet.locale.decimal);
 // Texts only ever become text nodes.
 function node(tag, attributes, ...children) {
   const element = document.createElement(tag);
@@ -18,13 +21,13 @@ function node(tag, attributes, ...children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (value !== null && value !== undefined) element.setAttribute(name, value);
   }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
+  element.append(...children.filter((child) => child !== null && child !== undefined).map((child) => typeof child === "string" ? local(child) : child));
   return element;
 }
 function shape(tag, attributes, text) {
   const element = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  if (text !== undefined) element.textContent = text;
+  if (text !== undefined) element.textContent = local(text);
   return element;
 }
 const gainWord = () => fleet.plan && fleet.plan.maximise === "profit" ? "profit gain" : "gain";
@@ -34,11 +37,11 @@ function number(value) {
   if (value === 0) return "0";
   const size = Math.abs(value);
   for (const [limit, letter] of [[1e9, "bn"], [1e6, "m"], [1e4, "k"]]) {
-    if (size >= limit) { const scaled = value / (limit === 1e4 ? 1e3 : limit); return scaled.toFixed(Math.abs(scaled) >= 100 ? 0 : 1) + letter; }
+    if (size >= limit) { const scaled = value / (limit === 1e4 ? 1e3 : limit); return decimal(scaled.toFixed(Math.abs(scaled) >= 100 ? 0 : 1)) + letter; }
   }
-  return size < 0.01 ? value.toPrecision(2) : value.toFixed(digits(value));
+  return decimal(size < 0.01 ? value.toPrecision(2) : value.toFixed(digits(value)));
 }
-const percent = (value) => value === null || value === undefined ? "–" : (100 * value).toFixed(Math.abs(value) < 0.1 ? 1 : 0) + " %";
+const percent = (value) => value === null || value === undefined ? "–" : decimal((100 * value).toFixed(Math.abs(value) < 0.1 ? 1 : 0)) + fleet.locale.percent;
 const range = (cell) => cell ? number(cell[0]) + " (" + number(cell[1]) + " to " + number(cell[2]) + ")" : "–";
 function table(heads, rows, wide) {
   const cell = (tag, value, i) => node(tag, { class: heads[i].endsWith("#") ? "n" : wide === "mono" && i ? "mono" : null }, value instanceof Node ? value : String(value ?? ""));

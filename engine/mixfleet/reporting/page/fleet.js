@@ -125,7 +125,7 @@ function together() {
   if (fleet.turned.length) section.append(node("h3", {}, "What could turn the verdict"), node("p", { class: "quiet" }, TURNED),
     table(["channel", "pays for itself, units#", "does not, units#", "turned by a cause of correlation below " + number(fleet.easily) + ", units#"], fleet.turned));
   if (fleet.priors.length) section.append(node("h3", {}, "What other priors would say"),
-    node("p", { class: "quiet" }, "Of the largest amounts spent: priors of media, curves or baseline counted half (x 0.5) or twice (x 2), and of these the one that moves most what the channel brings, in standard deviations of today's answer and as a factor. Where all moves are small, the data decided."),
+    node("p", { class: "quiet" }, "Of the largest amounts spent: priors of media, curves or baseline counted half (x " + decimal("0.5") + ") or twice (x 2), and of these the one that moves most what the channel brings, in standard deviations of today's answer and as a factor. Where all moves are small, the data decided."),
     table(["unit", "channel", "spend" + money + "#", "priors", "move, standard deviations#", "factor#"], fleet.priors.map(([unit, channel, spend, name, shift, ratio]) => [unit.join(" / "), channel, number(spend), name ?? "only another fit can tell", number(shift), number(ratio)])));
   if (fleet.structures.length) section.append(node("h3", {}, "Structures that were averaged"), node("p", { class: "quiet" }, AVERAGED),
     table(["structure", "weight, mean of the units#"], fleet.structures.map(([name, weight]) => [name, percent(weight)])));

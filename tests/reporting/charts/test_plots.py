@@ -1,13 +1,16 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from mixfleet.analysis.comparison import Comparison
 from mixfleet.config import Model
 from mixfleet.errors import ConfigError
 from mixfleet.run import Run
-from tests.support.saved_run import saved_run
+from tests.support.lift_tests import day, with_tests
+from tests.support.saved_run import panel, saved_run
 
 pytest.importorskip("altair")
 
@@ -97,3 +100,53 @@ def test_a_figure_is_saved_as_a_picture(run: Run, tmp_path: Path) -> None:
     assert b"<svg" in figure.save(tmp_path / "roi.svg").read_bytes()
     with pytest.raises(ConfigError, match=r"must end in \.png or \.svg, is 'roi\.jpg'"):
         figure.save(tmp_path / "roi.jpg")
+
+
+def test_a_map_has_a_cell_for_each_unit_that_paid(run: Run) -> None:
+    whole, own = run.plot.map(), run.plot.map("tv")
+    table = run.insight.whole_roi()
+    assert whole.frame["mean"].tolist() == table["mean"].tolist()
+    assert own.frame["mean"].tolist() == run.insight.roi().query("channel == 'tv'")["mean"].tolist()
+    assert set(whole.frame["down"]) == set(table["brand"])
+    assert {layer["mark"]["type"] for layer in whole.chart.to_dict()["layer"]} == {"rect", "text"}
+    with pytest.raises(ConfigError, match="no unit paid for newsletter"):
+        run.plot.map("newsletter")
+
+
+def test_lift_tests_stand_beside_the_model_with_and_without_them(tmp_path: Path) -> None:
+    made = panel()
+    about = {"brand": "acme", "market": "DE", "channel": "tv", "test": "spring", "factor": 1.5}
+    days = {"start": day(made, 5), "end": day(made, 8, 6)}
+    tested = with_tests(made, [{**about, **days, "lift": 90.0, "se": 20.0}], window=5)
+    run = saved_run(tmp_path, Model(window=5), of=tested)
+    figure, [row] = run.plot.experiments(), run.insight.experiments().to_dict("records")
+    shown = figure.frame.set_index("of")
+    assert shown.loc["test", ["mean", "low", "high"]].tolist() == pytest.approx(
+        [row["estimate"], row["estimate"] - 1.96 * row["sd"], row["estimate"] + 1.96 * row["sd"]]
+    )
+    assert shown.loc["model without it", "mean"] == row["without_mean"]
+    assert shown.loc["model with it", "high"] == row["with_q975"]
+    assert figure.save(tmp_path / "tests.svg").read_text().startswith("<svg")
+
+
+def test_a_comparison_shows_the_returns_that_moved_furthest(run: Run) -> None:
+    rows = [
+        {"brand": "acme", "market": "DE", "status": "ok", "channel": name, "before": 1.0, "after": 1.0 + move}
+        | {"difference": move, "in_sd": move / 0.2, "error": 0.01, "alert": move > 0.1}
+        for name, move in (("tv", 0.05), ("search", 0.4), ("none", np.nan))
+    ]
+    nothing = pa.table({})
+    found = Comparison(units=nothing, roi=pa.Table.from_pylist(rows), links=nothing, not_split="", alerts=())
+    figure = run.plot.compare(found)
+    assert figure.frame["subject"].tolist() == ["acme / DE / search", "acme / DE / tv"]
+    assert figure.chart.to_dict()["$schema"]
+    with pytest.raises(ConfigError, match="no return is in both runs"):
+        run.plot.compare(replace(found, roi=found.roi.slice(2)))
+
+
+def test_numbers_and_dates_are_the_locales(run: Run, tmp_path: Path) -> None:
+    german = replace(run.plot.fit("acme", "DE"), locale="de_DE")
+    assert "Februar" in german.save(tmp_path / "fit.svg").read_text()
+    shown = german._repr_mimebundle_()
+    [specification] = [value for name, value in shown.items() if "vegalite" in name]
+    assert specification["config"]["locale"]["number"]["decimal"] == ","
