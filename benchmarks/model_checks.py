@@ -8,12 +8,16 @@ python -m benchmarks.model_checks worlds        # coverage and alarms by world; 
 import argparse
 import json
 import tempfile
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
 WORLDS = "sim_worlds"
+WRONG = 0.7
+"""Coverage of 90 % intervals below which a world's answer is wrong."""
 SAMPLES = 60_000
 
 
@@ -84,16 +88,16 @@ def _worlds() -> None:
     import mixfleet as mf
     from tests.support.shared_data import shared
 
-    table = pd.read_parquet(shared(f"{WORLDS}/national.parquet"))
+    table = pd.read_parquet(shared(f"{WORLDS}/national.parquet")).astype({"seed": str})
     truth = {one["world"]: one for one in json.loads(shared(f"{WORLDS}/national_truth.json").read_text())}
-    table["date"] = pd.Timestamp("2020-01-06") + pd.to_timedelta(7 * table["week"], unit="D")
-    table["seed"] = table["seed"].astype(str)
     alike: dict[tuple[str, ...], list[str]] = {}
     for world, own in table.groupby("world"):
         alike.setdefault(tuple(own.columns[own.notna().any()]), []).append(str(world))
+    judged = []
     for columns, worlds in alike.items():
         data = mf.Data(
             keys=("world", "seed"),
+            date="week",
             kpi="sales",
             channels=tuple(mf.Channel(name=name[6:], spend=name) for name in columns if name.startswith("spend_")),
             controls=tuple(name for name in columns if name.startswith("ctrl_")),
@@ -106,8 +110,40 @@ def _worlds() -> None:
             own = roi[(roi["world"] == world) & roi["channel"].isin(truth[world]["true_roas"])]
             true = own["channel"].map(truth[world]["true_roas"])
             said = checks[(checks["world"] == world) & (checks["verdict"] != "passed")]["kind"]
-            covered = np.mean((true >= own["q05"]) & (true <= own["q95"]))
-            print(f"{world:<24} covers {covered:.2f} of {len(own)}  {status[world]:<8} {', '.join(said)}")
+            inside = np.sum((true >= own["q05"]) & (true <= own["q95"]))
+            judged.append(World(world, int(inside), len(own), status[world], truth[world]["representable"]))
+            print(f"{world:<24} covers {judged[-1].coverage:.2f} of {len(own)}  {status[world]:<8} {', '.join(said)}")
+    _summed_up(judged)
+
+
+class World(NamedTuple):
+    """What a fit said of one world: true returns in 90 % intervals, and the unit's status."""
+
+    name: str
+    inside: int
+    channels: int
+    status: str
+    representable: bool
+    """Whether the truth is one of the model's."""
+
+    @property
+    def coverage(self) -> float:
+        return self.inside / self.channels
+
+    @property
+    def wrong(self) -> bool:
+        return self.coverage < WRONG
+
+
+def _summed_up(worlds: Sequence[World]) -> None:
+    silent = [world.name for world in worlds if world.wrong and world.status == "ok"]
+    harmless = [world for world in worlds if not world.wrong]
+    flagged = [world.name for world in harmless if world.status != "ok"]
+    told = [world for world in worlds if world.representable]
+    inside, channels = sum(world.inside for world in told), sum(world.channels for world in told)
+    print(f"silently wrong (coverage below {WRONG}, status ok): {len(silent)} of {len(worlds)}  {', '.join(silent)}")
+    print(f"flagged where coverage is {WRONG} or more: {len(flagged)} of {len(harmless)}  {', '.join(flagged)}")
+    print(f"representable worlds: {inside} of {channels} intervals hold the truth ({inside / channels:.2f})")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mixfleet.evaluation.backtest import backtest
     from mixfleet.evaluation.leaderboard import leaderboard
     from mixfleet.evaluation.prior_check import prior
+    from mixfleet.evaluation.prior_sensitivity import sensitivity
     from mixfleet.evaluation.readiness import readiness
     from mixfleet.evaluation.sbc import calibrate
     from mixfleet.run import open
@@ -57,6 +58,7 @@ __all__ = [
     "preset",
     "prior",
     "readiness",
+    "sensitivity",
     "simulate",
 ]
 
@@ -72,6 +74,7 @@ _HOMES = {
     "open": "run",
     "prior": "evaluation.prior_check",
     "readiness": "evaluation.readiness",
+    "sensitivity": "evaluation.prior_sensitivity",
     "simulate": "simulation.fleet",
 }
 """Module of each public name; the others live in `config`."""

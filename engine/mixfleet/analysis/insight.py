@@ -38,7 +38,7 @@ from mixfleet.models.baseline import components
 from mixfleet.posterior.statistics import statistics
 
 if TYPE_CHECKING:
-    from mixfleet.analysis.tables.sensitivity import Alternatives
+    from mixfleet.analysis.tables.sensitivity import Alternatives, Refit
 
 __all__ = ["Insight"]
 
@@ -304,21 +304,25 @@ class Insight(Shown):
         return self._framed(confounding.confounding(self.fleet, self.tables("roi"), break_even))
 
     def sensitivity(
-        self, alternatives: "Alternatives | None" = None, units: Collection[tuple[str, ...]] | None = None
+        self,
+        alternatives: "Alternatives | None" = None,
+        units: Collection[tuple[str, ...]] | None = None,
+        refit: "Refit | None" = None,
     ) -> Any:
-        """How far other priors would move what each channel brings, without another fit; see `sensitivity.sensitivity`.
+        """How far other priors would move what each channel brings; see `sensitivity.sensitivity`.
 
         Args:
             alternatives: By name what differs, such as `{"long": {"decay": {"a": 3, "b": 2}}}`; by default priors of
                 media, curves and baseline that count half or twice as much (power-scaled).
             units: Labels of the units to tell of; by default all.
+            refit: What fits units whose draws cannot be weighed anew; `mixfleet.sensitivity` gives one.
 
         Raises:
             ConfigError: Units are pooled or structures averaged, or an alternative is no prior of a parameter.
         """
         from mixfleet.analysis.tables.sensitivity import sensitivity  # densities need the model's code
 
-        return self._framed(sensitivity(self.fleet, alternatives, units))
+        return self._framed(sensitivity(self.fleet, alternatives, units, refit))
 
     def structures(self) -> Any:
         """What each structure of an averaged fit says of ROI by itself, by unit and channel, its score and its weight.

@@ -134,7 +134,7 @@ class Fleet:
             places = range(start, min(start + SHARD_UNITS, len(self.units)))
             draws = self._read(places)
             for place in places:
-                yield partial(self._series, place, draws[place - start])
+                yield partial(self.series_of, place, draws[place - start])
 
     def walk(self, work: Callable[[int, UnitSeries], Result]) -> Iterator[Result]:
         """`work` of every unit's place and arrays, in order; called in as many threads as there are cores."""
@@ -170,7 +170,8 @@ class Fleet:
             self._kept[places.start] = own
         return own
 
-    def _series(self, place: int, draws: Mapping[str, np.ndarray]) -> UnitSeries:
+    def series_of(self, place: int, draws: Mapping[str, np.ndarray]) -> UnitSeries:
+        """The arrays of one unit with these draws, in the table's units."""
         unit = self.units[place]
         return unit_series(
             unit,

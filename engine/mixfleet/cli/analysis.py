@@ -221,17 +221,19 @@ def counterfactual(
 def sensitivity(
     run: RunPath,
     priors: Annotated[Path | None, typer.Option(help="Settings file: by name, the parameters of other priors.")] = None,
+    refit: Annotated[bool, typer.Option(help="Fit the units whose draws cannot tell.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the table; sensitivity/ in the run by default.")] = None,
     include: Include = None,
     exclude: Exclude = None,
     as_json: AsJson = False,
 ) -> None:
-    """Says how far other priors would move what each channel brings, without a fit: mixfleet sensitivity RUN."""
+    """Says how far other priors would move what each channel brings, by the run's draws: mixfleet sensitivity RUN."""
     terminal = Terminal.of(as_json)
     with errors_shown(terminal):
         runtime.prepare(mixfleet.Compute())
         opened = open_run(run, include, exclude, frame="pyarrow")
-        table = opened.insight.sensitivity(None if priors is None else read_settings(priors))
+        asked = None if priors is None else read_settings(priors)
+        table = mixfleet.sensitivity(opened, asked) if refit else opened.insight.sensitivity(asked)
         [path] = write_tables({"sensitivity": table}, out or opened.path / "sensitivity", "csv", name="sensitivity")
         from mixfleet.reporting.answers import sensitivity_answer
         from mixfleet.reporting.numbers import Wording

@@ -21,7 +21,7 @@ from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit
 from mixfleet.models.media import MediaTerm, media_term
 from mixfleet.models.observation import OBSERVATIONS, SampledObservation, is_autocorrelated
-from mixfleet.models.priors.distributions import LOG_ROOT
+from mixfleet.models.priors.distributions import normal_log_density
 from mixfleet.models.priors.families import FAMILIES
 from mixfleet.posterior.prior_draws import mean_responses, strength_response
 from mixfleet.posterior.unit_series import UnitSeries
@@ -70,7 +70,7 @@ def log_prior(member: PreparedUnit, draws: Draws, panel: Panel, spec: Spec) -> d
         with jax.enable_x64(True):
             mean_response = mean_responses(member, shape, term)
         brought = draws["effect"].T / scale.kpi * mean_response * member.arrays["active"][:, None]
-        found["total_share"] = _log_normal(brought.sum(axis=0) / strength.whole, belief.mean, belief.sd)
+        found["total_share"] = normal_log_density(brought.sum(axis=0) / strength.whole, belief.mean, belief.sd)
     for name in spec.model.unit_parameters:
         unit = scale.kpi if spec.model.in_kpi(name) else 1.0
         found[name] = log_prior_of(spec.prior.distribution(name, unit=names), np.asarray(draws[name], float) / unit)
@@ -143,7 +143,7 @@ def log_likelihood(
     if is_autocorrelated(model):
         found = _given_the_week_before(value - expected[weeks], np.flatnonzero(weeks), *series.observation)
     elif family.marginal:
-        found = _log_normal(value, expected[weeks], series.observation[0])
+        found = normal_log_density(value, expected[weeks], series.observation[0])
     else:
         with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
             lanes = jnp.asarray(value), jnp.asarray(expected[weeks]), tuple(map(jnp.asarray, series.observation))
@@ -160,7 +160,7 @@ def _given_the_week_before(
     share = correlation ** np.diff(places)[:, None]
     carried = np.concatenate([np.zeros_like(error[:1]), share * error[:-1]])
     sd = noise * np.concatenate([np.ones_like(error[:1]), np.sqrt(1 - share**2)])
-    return _log_normal(error, carried, sd)
+    return normal_log_density(error, carried, sd)
 
 
 def scaled_shapes(draws: Draws, scale: Scale, model: Model) -> Float[np.ndarray, "parameter channel draw"]:

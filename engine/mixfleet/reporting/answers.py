@@ -227,14 +227,17 @@ def sensitivity_answer(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -
         rows: Of `Insight.sensitivity`.
         keys: Names of the columns that name a unit.
     """
-    untold = False
+    untold = fitted = False
     for name in dict.fromkeys(row["alternative"] for row in rows):
         own = [row for row in rows if row["alternative"] == name]
         units = {tuple(row[key] for key in keys) for row in own}
         told = [row for row in own if row["reliable"]]
         reached = {tuple(row[key] for key in keys) for row in told}
         untold |= len(reached) < len(units)
+        anew = {tuple(row[key] for key in keys) for row in told if row["basis"] == "refitted"}
+        fitted |= bool(anew)
         text = f"{name}: told of {len(reached)} of {counted(len(units), 'unit')}"
+        text += f", {len(anew)} of them by another fit" if anew else ""
         if told:
             far = sum(abs(row["shift"]) > FAR for row in told)
             most = max(told, key=lambda row: abs(row["shift"]))
@@ -247,8 +250,10 @@ def sensitivity_answer(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -
     if untold:
         yield Sentence(
             topic="doubt",
-            text="Where the draws do not reach what other priors lead to, only another fit can tell: fit with them, "
-            "and compare the two runs with mixfleet compare.",
+            text="Units that are not told of failed a gate under those priors: nothing can be said of them there."
+            if fitted
+            else "Where the draws do not reach what other priors lead to, only another fit can tell: ask with --refit "
+            "(in Python mixfleet.sensitivity).",
         )
 
 

@@ -10,6 +10,7 @@ from mixfleet.analysis.tables.sensitivity import sensitivity
 from mixfleet.config import Model
 from mixfleet.config.priors import PARAMETERS
 from mixfleet.errors import ConfigError
+from mixfleet.posterior.unit_series import series_variables
 from tests.support.saved_run import saved_run
 
 
@@ -62,3 +63,24 @@ def test_what_is_no_prior_is_refused(tmp_path: Path) -> None:
         sensitivity(fleet, {"long": {"dekay": {"a": 1}}})
     with pytest.raises(ConfigError, match=r"decay"):
         sensitivity(fleet, {"long": {"decay": {"sd": 1}}})
+
+
+def test_units_that_weights_cannot_tell_of_are_told_by_the_fit_that_is_given(tmp_path: Path) -> None:
+    fleet = saved_run(tmp_path, Model(), draws=150).fleet()
+    far, asked = {"far": {"decay": {"a": 900, "b": 1}}}, []
+    variables = series_variables(fleet.spec.model)
+    draws = fleet.archive.read_block(slice(0, 1), draws=fleet.draws, variables=variables)[0]
+
+    def refit(own: Any, spec: Any, places: Any) -> Any:
+        asked.append((spec.prior.of("decay").hyperparameters["a"], len(places)))
+        yield places[0], {name: values[0] for name, values in draws.items()}
+
+    table = sensitivity(fleet, far, refit=refit).to_pylist()
+    assert asked == [(900, len(fleet.units))]
+    keys = [tuple(row[key] for key in fleet.keys) for row in table]
+    for labels, row in zip(keys, table, strict=True):
+        if labels == fleet.units[0].labels:
+            assert (row["basis"], row["reliable"], row["ratio"]) == ("refitted", True, pytest.approx(1.0))
+        else:
+            assert (row["basis"], row["reliable"]) == ("", False)
+            assert np.isnan(row["shift"])

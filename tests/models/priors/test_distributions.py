@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mixfleet.models.priors.distributions import Beta, HalfNormal, LogNormal, Normal
+from mixfleet.models.priors.distributions import Beta, Gamma, HalfNormal, LogNormal, Normal
 
 PAIRS = [
     (Normal(0.3, 1.7), stats.norm(0.3, 1.7)),
@@ -13,6 +13,8 @@ PAIRS = [
     (LogNormal(0.4, 1.1, 2.5), stats.lognorm(1.1, loc=2.5, scale=np.exp(0.4))),
     (Beta(1.0, 3.0), stats.beta(1.0, 3.0)),
     (Beta(2.5, 0.7), stats.beta(2.5, 0.7)),
+    (Gamma(3.0, 1.0), stats.gamma(3.0)),
+    (Gamma(0.6, 0.25), stats.gamma(0.6, scale=0.25)),
 ]
 
 

@@ -1,49 +1,46 @@
-"""Sensitivity: what other priors would have said of each channel, from the draws that there are.
+"""Sensitivity: what other priors would have said of each channel, from the draws that there are or from another fit.
 
 Draws are weighed by the ratio of the priors, smoothed (PSIS), and trusted where the shape of the weights' tail and the
-draws that they leave allow it; elsewhere only another fit can tell.
+draws that they leave allow it; elsewhere only another fit can tell, and is asked where one is given.
 
 References:
     Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling, arXiv:1507.02646.
     Kallioinen, Paananen, Buerkner, Vehtari (2024), Detecting and diagnosing prior and likelihood sensitivity with
-    power-scaling, doi:10.1007/s11222-023-10366-5.
+    power-scaling, doi:10.1007/s11222-023-10366-5: in hierarchies the top level alone is scaled.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mixfleet.analysis.posterior_draws import Fleet
-from mixfleet.config import Prior
+from mixfleet.config import Prior, Spec
+from mixfleet.config.measures import MEASURES
 from mixfleet.config.priors import PARAMETERS, Distribution, check_support, read_distribution
 from mixfleet.config.schema import FrozenMapping
 from mixfleet.errors import ConfigError
 from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit, prepare
+from mixfleet.models.priors.powers import powered_settings
 from mixfleet.models.strength import strength_prior
 from mixfleet.posterior.importance import effective_draws, pareto_smoothed, tail_allows
 from mixfleet.posterior.log_densities import log_measures, log_prior_of, scaled_coefficients
 from mixfleet.posterior.prior_draws import mean_responses
 from mixfleet.posterior.unit_series import UnitSeries
 
-__all__ = ["Alternatives", "sensitivity"]
+__all__ = ["Alternative", "Alternatives", "Refit", "powers", "sensitivity"]
 
 Alternatives = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """By name, what differs from the run's priors: hyperparameters by parameter, as settings have them."""
 
 FEWEST = 200.0
 """Draws that weights must leave, of those that are kept: as many tell a mean to 0.07 standard deviations."""
-
-Priors = list[
-    tuple[str, int, Distribution | baseline.ColumnLaw, Float[np.ndarray, " draw"], Float[np.ndarray, " draw"] | None]
-]
-"""Kind and place of each parameter, its prior, its draws, and those of its prior's standard deviation if learned."""
-
 
 POWERS = {
     f"{kind} x {power:g}": (kind, power)
@@ -53,109 +50,244 @@ POWERS = {
 times as wide."""
 
 
-def _given(prior: Prior, name: str, changes: Mapping[str, Mapping[str, Any]]) -> Prior:
-    read = {}
-    for parameter, values in changes.items():
-        key = f"alternatives.{name}.{parameter}"
-        if parameter not in PARAMETERS:
-            raise ConfigError(f"unknown parameter; known: {', '.join(PARAMETERS)}", key=key)
-        read[parameter] = read_distribution(values, key, prior.of(parameter))
-        check_support(parameter, read[parameter], key=key)
-    return replace(prior, parameters=FrozenMapping({**prior.parameters, **read}))
+class Refit(Protocol):
+    """Fits units anew, with the run's settings but for the priors."""
+
+    def __call__(
+        self, fleet: Fleet, spec: Spec, places: Sequence[int]
+    ) -> Iterator[tuple[int, Mapping[str, Float[np.ndarray, "draw ..."]]]]:
+        """The place of each unit and its draws in the table's units; units whose draws fail a gate are left out."""
+        ...
+
+
+class Alternative(NamedTuple):
+    """Other priors."""
+
+    name: str
+    spec: Spec
+    """The run's, but for the priors."""
+    changed: frozenset[str]
+    """Parameters whose priors are others in some unit or channel."""
+    curves: tuple[tuple[str, int, int], ...]
+    """Those of curves, each with its place among such and that of a channel which has it."""
+
+    @classmethod
+    def of(cls, fleet: Fleet, name: str, prior: Prior, changed: Collection[str]) -> "Alternative":
+        """Of a fleet, with the parameters whose priors are others."""
+        model, found = fleet.spec.model, []
+        for i, parameter in enumerate(model.channel_parameters[:-1]):
+            if parameter in changed:
+                channels = enumerate(fleet.channels)
+                found += [(parameter, i, c) for c, channel in channels if model.has(parameter, channel)]
+        return cls(name, replace(fleet.spec, prior=prior), frozenset(changed), tuple(found))
+
+
+Law = Distribution | baseline.ColumnLaw
+Place = tuple[str, int, int]
+"""Name of a parameter, or `STRENGTH` or `COLUMN`; its place among those of curves; which channel or column it is of."""
+STRENGTH, COLUMN = "strength", "column"
 
 
 def sensitivity(
-    fleet: Fleet, alternatives: Alternatives | None = None, units: Collection[tuple[str, ...]] | None = None
+    fleet: Fleet,
+    alternatives: Alternatives | None = None,
+    units: Collection[tuple[str, ...]] | None = None,
+    refit: Refit | None = None,
 ) -> pa.Table:
     """One row per unit, alternative and channel: how far what the channel brings would move.
 
-    `shift` is in posterior standard deviations, `ratio` that of the means, `sd_ratio` that of the standard deviations;
-    all NaN where `reliable` is false, for the draws do not reach where the other prior leads. `k` is the shape of the
-    weights' tail and `ess` what they leave of the draws.
+    `shift` is in posterior standard deviations, `ratio` that of the means, `sd_ratio` that of the standard deviations.
+    `basis` says whether draws were `reweighted` or the unit `refitted`; where neither can be trusted it is empty,
+    `reliable` false, and the numbers NaN. `k` is the shape of the weights' tail and `ess` what they leave of the draws.
 
     Args:
         fleet: The run's units.
-        alternatives: By default priors that count half or twice as much, as `POWERS` has them.
+        alternatives: By default priors that count half or twice as much, as `POWERS` has them; one that would be no
+            distribution is left out.
         units: Labels of those to tell of; by default all.
+        refit: Asked for the units whose weights cannot be trusted.
 
     Raises:
         ConfigError: Units are pooled or structures averaged, or an alternative is no prior that a parameter can have.
     """
-    prior = fleet.spec.prior
-    if fleet.spec.pooling.by != "none" or fleet.spec.model.structures:
+    spec = fleet.spec
+    if spec.pooling.by != "none" or spec.model.structures:
         raise ConfigError("asks for units with one model and priors of their own", key="sensitivity")
-    others: dict[str, Prior | tuple[str, float]] = dict(POWERS)
-    if alternatives is not None:
-        others = {name: _given(prior, name, changes) for name, changes in alternatives.items()}
-    rows: list[dict[str, Any]] = []
+    others = list(powers(fleet) if alternatives is None else _given(fleet, alternatives))
+    told: dict[tuple[int, int], _Told] = {}
+    means: dict[int, _Moments] = {}
     with jax.enable_x64(True):
         for place, make in enumerate(fleet.makers()):
             if units is None or fleet.units[place].labels in units:
-                rows += _of_unit(fleet, place, make(), others)
-    return pa.Table.from_pylist(rows)
+                known = _Known.of(fleet, place, make())
+                means[place] = known.moments
+                told |= {(place, i): known.told(other) for i, other in enumerate(others)}
+    if refit is not None:
+        for i, other in enumerate(others):
+            refused = [place for place in means if not told[place, i].basis]
+            for place, draws in refit(fleet, other.spec, refused) if refused else ():
+                with jax.enable_x64(True):
+                    found = _Known.of(fleet, place, fleet.series_of(place, draws)).moments
+                told[place, i] = told[place, i]._replace(moments=found, basis="refitted")
+    rows = (_rows(fleet, place, means[place], others[i].name, own) for (place, i), own in told.items())
+    return pa.Table.from_pylist([row for unit in rows for row in unit])
 
 
-def _of_unit(
-    fleet: Fleet, place: int, series: UnitSeries, others: Mapping[str, Prior | tuple[str, float]]
-) -> list[dict[str, Any]]:
-    unit, spec = fleet.units[place], fleet.spec
-    member = prepare(unit, fleet.panel, spec)
-    active = np.flatnonzero(member.arrays["active"])
-    response = mean_responses(member, series.shape, fleet.term)
-    brought = (series.effect * response)[active]
-    measure = np.exp(log_measures(member, {"effect": series.effect.T}, series.shape, fleet.term, response))
-    known = _Known(fleet, place, member, series, measure)
-    own, densities = known.priors(spec.prior), Densities()
-    mean, sd = brought.mean(axis=1), brought.std(axis=1)
-    head = {**dict(zip(fleet.keys, unit.labels, strict=True)), "status": fleet.statuses[place]}
-    rows = []
-    for name, other in others.items():
-        weight, shape, effective = _weighed(_log_ratio(own, other, known, densities))
-        reliable = tail_allows(shape, len(weight)) and effective >= min(FEWEST, 0.5 * len(weight))
-        moved = brought @ weight
-        spread = np.sqrt(np.maximum(brought**2 @ weight - moved**2, 0.0))
-        told = {"shift": (moved - mean) / sd, "ratio": moved / mean, "sd_ratio": spread / sd}
-        for i, c in enumerate(active.tolist()):
-            found = {name: float(values[i]) if reliable else np.nan for name, values in told.items()}
-            head |= {"alternative": name, "channel": fleet.channels[c]}
-            rows.append({**head, **found, "k": shape, "ess": effective, "reliable": bool(reliable)})
-    return rows
+class _Moments(NamedTuple):
+    """Of what each channel that runs brings."""
+
+    channels: Int[np.ndarray, " active"]
+    mean: Float[np.ndarray, " active"]
+    sd: Float[np.ndarray, " active"]
 
 
-class _Known(NamedTuple):
-    """A unit's draws of all that has a prior."""
+class _Told(NamedTuple):
+    """What one alternative says of one unit."""
+
+    moments: _Moments
+    basis: str
+    k: float
+    ess: float
+
+
+def _rows(fleet: Fleet, place: int, own: _Moments, name: str, told: _Told) -> Iterator[dict[str, Any]]:
+    head = {**dict(zip(fleet.keys, fleet.units[place].labels, strict=True)), "status": fleet.statuses[place]}
+    moved = told.moments
+    numbers = {"shift": (moved.mean - own.mean) / own.sd, "ratio": moved.mean / own.mean, "sd_ratio": moved.sd / own.sd}
+    for i, c in enumerate(own.channels.tolist()):
+        found = {key: float(values[i]) if told.basis else np.nan for key, values in numbers.items()}
+        head |= {"alternative": name, "channel": fleet.channels[c]}
+        yield {**head, **found, "k": told.k, "ess": told.ess, "reliable": bool(told.basis), "basis": told.basis}
+
+
+def powers(fleet: Fleet) -> Iterator[Alternative]:
+    """Priors that count half or twice as much, those of `POWERS` that are distributions."""
+    spec, scales = fleet.spec, fleet.spec.model.scale_parameters
+    kinds = dict.fromkeys(baseline.column_kinds(spec.model, spec.data))
+    named = {
+        "media": spec.prior.on.possible,
+        "curves": spec.model.channel_parameters[:-1],
+        "baseline": (*(kind for kind in kinds if f"{kind}_scale" not in scales), *scales),
+    }
+    for name, (kind, power) in POWERS.items():
+        try:
+            prior = powered_settings(spec.prior, named[kind], power)
+        except ConfigError:
+            continue
+        yield Alternative.of(fleet, name, prior, named[kind])
+
+
+def _given(fleet: Fleet, alternatives: Alternatives) -> Iterator[Alternative]:
+    own = fleet.spec.prior
+    for name, changes in alternatives.items():
+        read = {}
+        for parameter, values in changes.items():
+            key = f"alternatives.{name}.{parameter}"
+            if parameter not in PARAMETERS:
+                raise ConfigError(f"unknown parameter; known: {', '.join(PARAMETERS)}", key=key)
+            read[parameter] = read_distribution(values, key, own.of(parameter))
+            check_support(parameter, read[parameter], key=key)
+        prior = replace(own, parameters=FrozenMapping({**own.parameters, **read}))
+        yield Alternative.of(fleet, name, prior, read)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A unit's draws of all that has a prior, and what its channels bring by them."""
 
     fleet: Fleet
     place: int
     member: PreparedUnit
     series: UnitSeries
-    measure: Float[np.ndarray, "channel draw"]
-    """What the priors of strengths are on."""
+    response: Float[np.ndarray, "channel draw"]
+    """Mean response of curves of effect one."""
+    _own: dict[Place, Float[np.ndarray, " draw"]] = field(default_factory=dict)
+    """Log densities of the run's priors, those that were asked."""
 
-    def priors(self, prior: Prior) -> Priors:
-        """Every prior of the unit and the draws that it is of."""
-        fleet, series = self.fleet, self.series
-        spec, unit, scale = replace(fleet.spec, prior=prior), fleet.units[self.place], fleet.scales[self.place]
-        names = dict(zip(fleet.keys, unit.labels, strict=True))
-        found: Priors = []
-        for i, name in enumerate(spec.model.channel_parameters[:-1]):
-            for c, channel in enumerate(fleet.channels):
-                if spec.model.has(name, channel):
-                    own = prior.distribution(name, unit=names, channel=channel)
-                    found.append(("curves", len(found), own, series.shape[i, c], None))
-        strength = self.member.strength
-        if prior != fleet.spec.prior:
-            strength = strength_prior(unit, fleet.panel, spec, scale, self.member.contribution_weeks)
-        found += [("media", c, own, self.measure[c], None) for c, own in enumerate(strength.distributions)]
-        for name, values in zip(spec.model.unit_parameters, series.observation, strict=True):
-            own = prior.distribution(name, unit=names)
-            found.append((name, 0, own, values / scale.kpi if spec.model.in_kpi(name) else values, None))
-        laws = baseline.column_laws(spec.model, spec.data, prior, names)
-        observed = dict(zip(spec.model.unit_parameters, series.observation / scale.kpi, strict=True))
-        learned = baseline.by_column(observed, spec.model, spec.data)
-        columns = zip(laws, self._columns(), learned, strict=True)
-        return found + [("baseline", k, *one) for k, one in enumerate(columns)]
+    @classmethod
+    def of(cls, fleet: Fleet, place: int, series: UnitSeries) -> "_Known":
+        member = prepare(fleet.units[place], fleet.panel, fleet.spec)
+        return cls(fleet, place, member, series, mean_responses(member, series.shape, fleet.term))
 
+    @cached_property
+    def active(self) -> Int[np.ndarray, " active"]:
+        return np.flatnonzero(self.member.arrays["active"])
+
+    @cached_property
+    def brought(self) -> Float[np.ndarray, "active draw"]:
+        return (self.series.effect * self.response)[self.active]
+
+    @property
+    def moments(self) -> _Moments:
+        return _Moments(self.active, self.brought.mean(axis=1), self.brought.std(axis=1))
+
+    def told(self, other: Alternative) -> _Told:
+        """By the weights of the draws."""
+        weight, shape, effective = _weighed(self._log_ratio(other))
+        trusted = tail_allows(shape, len(weight)) and effective >= min(FEWEST, 0.5 * len(weight))
+        mean = self.brought @ weight
+        sd = np.sqrt(np.maximum(self.brought**2 @ weight - mean**2, 0.0))
+        return _Told(_Moments(self.active, mean, sd), "reweighted" if trusted else "", shape, effective)
+
+    def _log_ratio(self, other: Alternative) -> Float[np.ndarray, " draw"]:
+        """Log density of another prior over that of the draws' own, up to a constant."""
+        before, ratio = self._laws(other, self.fleet.spec), np.zeros(self.series.effect.shape[-1])
+        for place, after in self._laws(other, other.spec).items():
+            if before[place] != after:
+                if place not in self._own:
+                    self._own[place] = self._density(place, before[place])
+                ratio += self._density(place, after) - self._own[place]
+        return ratio
+
+    def _laws(self, other: Alternative, spec: Spec) -> dict[Place, Law]:
+        """The unit's priors of what differs, as settings have them."""
+        fleet, unit, model, prior = self.fleet, self.fleet.units[self.place], spec.model, spec.prior
+        names, changed = dict(zip(fleet.keys, unit.labels, strict=True)), other.changed
+        found: dict[Place, Law] = {
+            (name, i, c): prior.distribution(name, unit=names, channel=fleet.channels[c]) for name, i, c in other.curves
+        }
+        if changed & MEASURES.keys():
+            scale, weeks = fleet.scales[self.place], self.member.contribution_weeks
+            own = self.member.strength
+            strength = own if spec is fleet.spec else strength_prior(unit, fleet.panel, spec, scale, weeks)
+            found |= {(STRENGTH, 0, c): law for c, law in enumerate(strength.distributions)}
+        for name in model.unit_parameters:
+            if name in changed:
+                found[name, 0, 0] = prior.distribution(name, unit=names)
+        kinds = baseline.column_kinds(model, spec.data)
+        if changed.intersection(kinds):
+            laws = baseline.column_laws(model, spec.data, prior, names)
+            found |= {(COLUMN, 0, k): law for k, law in enumerate(laws) if kinds[k] in changed}
+        return found
+
+    def _density(self, place: Place, law: Law) -> Float[np.ndarray, " draw"]:
+        """Log density of the draws of what is at this place."""
+        name, row, i = place
+        if isinstance(law, baseline.ColumnLaw):
+            return law.log_prob(self._columns[i], self._learned[i])
+        if name == STRENGTH:
+            return log_prior_of(law, self._measure[i])
+        return log_prior_of(law, self._of_unit[name] if name in self._of_unit else self.series.shape[row, i])
+
+    @cached_property
+    def _measure(self) -> Float[np.ndarray, "channel draw"]:
+        """What the priors of strengths are on."""
+        own, term = {"effect": self.series.effect.T}, self.fleet.term
+        return np.exp(log_measures(self.member, own, self.series.shape, term, self.response))
+
+    @cached_property
+    def _of_unit(self) -> dict[str, Float[np.ndarray, " draw"]]:
+        """Parameters of which a unit has one each, on the model's scale."""
+        model, kpi = self.fleet.spec.model, self.fleet.scales[self.place].kpi
+        draws = zip(model.unit_parameters, self.series.observation, strict=True)
+        return {name: values / kpi if model.in_kpi(name) else values for name, values in draws}
+
+    @cached_property
+    def _learned(self) -> list[Float[np.ndarray, " draw"] | None]:
+        """Each column's standard deviation, where that is learned."""
+        return baseline.by_column(self._of_unit, self.fleet.spec.model, self.fleet.spec.data)
+
+    @cached_property
     def _columns(self) -> Float[np.ndarray, "column draw"]:
         """The baseline's coefficients on the model's scale."""
         scale, coefficients = self.fleet.scales[self.place], self.series.coefficients.copy()
@@ -163,37 +295,6 @@ class _Known(NamedTuple):
         coefficients[first:] *= self.fleet.lent[self.place][:, None]
         coefficients[0] -= scale.reference @ coefficients[first:]
         return scaled_coefficients({"coefficients": coefficients.T}, scale).T
-
-
-Densities = dict[tuple[str, int, Any], Float[np.ndarray, " draw"]]
-"""By kind, place and prior, those that were found before."""
-
-
-def _log_ratio(
-    own: Priors, other: Prior | tuple[str, float], known: _Known, densities: Densities
-) -> Float[np.ndarray, " draw"]:
-    """Log density of another prior over that of the draws' own, up to a constant."""
-
-    def density(
-        kind: str, place: int, prior: Any, values: Float[np.ndarray, " draw"], sd: Float[np.ndarray, " draw"] | None
-    ) -> Float[np.ndarray, " draw"]:
-        if (kind, place, prior) not in densities:
-            plain = isinstance(prior, Distribution)
-            densities[kind, place, prior] = log_prior_of(prior, values) if plain else prior.log_prob(values, sd)
-        return densities[kind, place, prior]
-
-    ratio = np.zeros(len(own[0][3]))
-    if isinstance(other, tuple):
-        scaled, power = other
-        for one in own:
-            if one[0] == scaled:
-                ratio += (power - 1) * density(*one)
-        return ratio
-    for one, (_, _, after, _, _) in zip(own, known.priors(other), strict=True):
-        kind, place, before, values, sd = one
-        if before != after:
-            ratio += density(kind, place, after, values, sd) - density(*one)
-    return ratio
 
 
 def _weighed(ratio: Float[np.ndarray, " draw"]) -> tuple[Float[np.ndarray, " draw"], float, float]:

@@ -8,12 +8,17 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import betaincinv, betaln, ndtr, ndtri, xlog1py, xlogy
+from scipy.special import betaincinv, betaln, gammaincinv, gammaln, ndtr, ndtri, xlog1py, xlogy
 
-__all__ = ["LOG_ROOT", "Beta", "HalfNormal", "LogNormal", "Normal"]
+__all__ = ["Beta", "Gamma", "HalfNormal", "LogNormal", "Normal", "normal_log_density"]
 
 LOG_ROOT = 0.5 * math.log(2 * math.pi)
 """Minus the log density of a standard normal number at zero."""
+
+
+def normal_log_density(value: np.ndarray, mean: float | np.ndarray = 0.0, sd: float | np.ndarray = 1.0) -> np.ndarray:
+    """Log density of normal numbers, each with a mean and a standard deviation of its own."""
+    return -0.5 * ((value - mean) / sd) ** 2 - LOG_ROOT - np.log(sd)
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Normal:
 
     def logpdf(self, value: np.ndarray) -> np.ndarray:
         """Log density."""
-        return -0.5 * ((value - self.loc) / self.scale) ** 2 - LOG_ROOT - math.log(self.scale)
+        return normal_log_density(value, self.loc, self.scale)
 
     def rvs(self, size: int, random_state: np.random.Generator) -> np.ndarray:
         """Draws."""
@@ -158,3 +163,38 @@ class Beta:
     def rvs(self, size: int, random_state: np.random.Generator) -> np.ndarray:
         """See `Normal`."""
         return random_state.beta(self.a, self.b, size)
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """From zero up; of a shape, and of a scale that is one over the rate."""
+
+    shape: float
+    scale: float
+
+    def mean(self) -> float:
+        """See `Normal`."""
+        return self.shape * self.scale
+
+    def std(self) -> float:
+        """See `Normal`."""
+        return math.sqrt(self.shape) * self.scale
+
+    def median(self) -> float:
+        """See `Normal`."""
+        return float(self.ppf(np.array(0.5)))
+
+    def ppf(self, probability: np.ndarray) -> np.ndarray:
+        """See `Normal`."""
+        return gammaincinv(self.shape, probability) * self.scale
+
+    def logpdf(self, value: np.ndarray) -> np.ndarray:
+        """See `Normal`."""
+        standard = np.asarray(value) / self.scale
+        safe = np.where(standard >= 0, standard, 1.0)
+        density = xlogy(self.shape - 1, safe) - safe - gammaln(self.shape) - math.log(self.scale)
+        return np.where(standard >= 0, density, -np.inf)
+
+    def rvs(self, size: int, random_state: np.random.Generator) -> np.ndarray:
+        """See `Normal`."""
+        return random_state.standard_gamma(self.shape, size) * self.scale

@@ -153,7 +153,7 @@ class _Gamma(Positive):
         return math.log(values[0] / values[-1])
 
     def frozen(self, **h: float) -> Any:
-        return _stats().gamma(h["shape"], scale=1 / h["rate"])
+        return distributions.Gamma(h["shape"], 1 / h["rate"])
 
 
 class _InverseGamma(Positive):

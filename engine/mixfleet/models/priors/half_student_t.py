@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
+from scipy.special import stdtrit
 
 from mixfleet.models.priors.family import HYPER_ROWS, Positive, Values
 
@@ -41,24 +42,23 @@ class HalfStudentT(Positive):
 
     def frozen(self, **hyperparameters: float) -> Any:
         """See `PriorFamily`."""
-        return _Folded(hyperparameters["df"], hyperparameters["scale"])
+        values = hyperparameters["df"], hyperparameters["scale"]
+        return _Folded(*values, self.log_normaliser(values))
 
 
 class _Folded:
-    """The upper half of scipy's t, as far as distributions are asked."""
+    """The upper half of a t, as far as distributions are asked; without scipy.stats, as in `distributions`."""
 
-    def __init__(self, df: float, scale: float) -> None:
-        from scipy import stats
-
-        self._df, self._scale = df, scale
-        self._t: Any = stats.t(df, scale=scale)
+    def __init__(self, df: float, scale: float, log_normaliser: float) -> None:
+        self._df, self._scale, self._log_normaliser = df, scale, log_normaliser
 
     def ppf(self, probability: np.ndarray) -> np.ndarray:
-        return self._t.ppf((1 + np.asarray(probability)) / 2)
+        return stdtrit(self._df, (1 + np.asarray(probability)) / 2) * self._scale
 
     def logpdf(self, values: np.ndarray) -> np.ndarray:
         """Of values from zero up."""
-        return math.log(2) + self._t.logpdf(values)
+        square = (np.asarray(values) / self._scale) ** 2
+        return self._log_normaliser - 0.5 * (self._df + 1) * np.log1p(square / self._df)
 
     def mean(self) -> float:
         """Infinite for one degree of freedom and fewer."""
@@ -72,4 +72,4 @@ class _Folded:
         return math.sqrt(self._df / (self._df - 2) * self._scale**2 - self.mean() ** 2) if self._df > 2 else math.inf
 
     def rvs(self, size: int, random_state: np.random.Generator) -> np.ndarray:
-        return np.abs(self._t.rvs(size=size, random_state=random_state))
+        return np.abs(random_state.standard_t(self._df, size) * self._scale)
