@@ -175,10 +175,3 @@ def scaled_coefficients(draws: Draws, scale: Scale) -> Float[np.ndarray, "draw c
     coefficients = np.array(draws["coefficients"], float)
     coefficients[:, 0] -= scale.kpi_shift
     return np.linalg.solve(scale.column_mixing(coefficients.shape[1]), coefficients.T).T
-
-
-def _log_normal(
-    value: Float[np.ndarray, "*row"], mean: Float[np.ndarray, "*row"] | float, sd: Float[np.ndarray, "*row"] | float
-) -> Float[np.ndarray, "*row"]:
-    # scipy.stats takes a second to import, which every report would wait for.
-    return -0.5 * ((value - mean) / sd) ** 2 - LOG_ROOT - np.log(sd)
