@@ -3,6 +3,7 @@ far draws that are weighed anew are from whole fits, after one week more and aft
 
 python -m benchmarks.only_what_changed late --units 300
 python -m benchmarks.only_what_changed weeks --units 50
+python -m benchmarks.only_what_changed pooled --units 60
 """
 
 import argparse
@@ -20,7 +21,7 @@ KEYS = ["brand", "market"]
 def main() -> None:
     """Runs the measurement that is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["late", "weeks"])
+    parser.add_argument("what", choices=["late", "weeks", "pooled"])
     parser.add_argument("--units", type=int, default=300)
     parser.add_argument("--thin", type=int, default=1000, help="draws of a unit that are kept")
     parser.add_argument("--fits", type=int, default=6, help="whole fits that the mean is of")
@@ -28,8 +29,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if arguments.what == "late":
             _late_rows(Path(folder), arguments.units)
-        else:
+        elif arguments.what == "weeks":
             _new_weeks(Path(folder), arguments.units, arguments.thin, arguments.fits)
+        else:
+            _pooled(Path(folder), arguments.units, arguments.thin, arguments.fits)
 
 
 def _late_rows(folder: Path, units: int) -> None:
@@ -81,28 +84,54 @@ def _new_weeks(folder: Path, units: int, thin: int, fits: int) -> None:
         base = str(fit(f"before-{weeks}", rows[rows["date"] < dates[-weeks]]).path)
         night = fit(f"night-{weeks}", rows, base=base, scales="frozen", reuse="reweighted")
         whole = [fit(f"whole-{weeks}-{seed}", rows, seed, base=base, scales="frozen") for seed in range(1, fits + 1)]
-        status = night.status.set_index(KEYS)
-        taken = status.index[status["origin"] == "reweighted"]
-        means = pd.concat([run.roi().set_index([*KEYS, "channel"])["mean"] for run in whole], axis=1).to_numpy()
-        sd = np.mean([run.roi()["sd"] for run in whole], axis=0)
-        found = night.roi().set_index([*KEYS, "channel"])
-        own = pd.MultiIndex.from_arrays([found.index.get_level_values(key) for key in KEYS]).isin(taken)
-        # The mean of several fits has an error of its own, which is known from how they differ.
-        noise = np.sqrt(np.mean(np.var(means, axis=1, ddof=1)[own] / sd[own] ** 2))
-        error = (found["mean"].to_numpy() - means.mean(axis=1)) / sd
-        apart = np.sqrt(np.mean(error[own] ** 2) - noise**2 / fits)
-        expected = np.sqrt(np.mean(1 / status.loc[taken, "ess_bulk_min"]))
-        worst = _worst(found.index, np.where(own, error, 0.0))
-        single = [_worst(found.index, np.where(own, (one - means[:, -1]) / sd, 0.0)) for one in means.T[:-1]]
-        most, beyond = max(one.max() for one in single), max(int((one > 0.15).sum()) for one in single)
-        print(f"{weeks} week(s), {thin} draws kept: {len(taken)} of {units} units reweighted", flush=True)
-        print(f"  ROI against the mean of {fits} whole fits, in posterior sd: error {apart:.3f}, where effective draws")
-        print(f"  say {expected:.3f} and one whole fit has {noise:.3f}; the largest of any channel {worst.max():.3f},")
-        print(
-            f"  {int((worst > 0.15).sum())} units beyond 0.15; of two whole fits {most:.3f}, {beyond} units", flush=True
-        )
-        for reason, count in night.status["why_fitted"].value_counts().items():
-            print(f"  {count} {reason}")
+        _print_agreement(f"{weeks} week(s), {thin} draws kept", night, whole)
+
+
+def _pooled(folder: Path, units: int, thin: int, fits: int) -> None:
+    """Groups of which a week was revised in one, two and four units, weighed whole, beside whole fits."""
+    import mixfleet as mf
+
+    fleet, rows = _table(units, markets=10)
+    late = rows["date"].eq(np.sort(rows["date"].unique())[-2]).to_numpy()
+    place = rows.groupby("brand")["market"].rank(method="dense").to_numpy() - 1
+
+    def fit(name: str, table: pd.DataFrame, seed: int = 0, **run: str) -> Any:
+        own = {"root": str(folder), "id": name, **run}
+        settings = {"output": {"thin": thin}, "inference": {"seed": seed}, "pooling": {"by": "brand"}}
+        return mf.fit(table, data=fleet.data, run=own, **settings)
+
+    base = str(fit("before", rows).path)
+    for changed in (1, 2, 4):
+        factor = np.where(late & (place < changed), 1.03, 1.0)
+        revised = rows.assign(kpi=rows["kpi"] * factor)
+        night = fit(f"night-{changed}", revised, base=base, scales="frozen", reuse="reweighted")
+        whole = [fit(f"whole-{changed}-{seed}", revised, seed) for seed in range(1, fits + 1)]
+        _print_agreement(f"a week revised in {changed} of 10 units of each group, {thin} draws kept", night, whole)
+
+
+def _print_agreement(what: str, night: Any, whole: list[Any]) -> None:
+    """How many units were reweighted, how far their ROI is from the whole fits' mean, and why the others were not."""
+    status = night.status.set_index(KEYS)
+    taken = status.index[status["origin"] == "reweighted"]
+    means = pd.concat([run.roi().set_index([*KEYS, "channel"])["mean"] for run in whole], axis=1).to_numpy()
+    sd = np.mean([run.roi()["sd"] for run in whole], axis=0)
+    found = night.roi().set_index([*KEYS, "channel"])
+    fits = len(whole)
+    own = pd.MultiIndex.from_arrays([found.index.get_level_values(key) for key in KEYS]).isin(taken)
+    # The mean of several fits has an error of its own, which is known from how they differ.
+    noise = np.sqrt(np.mean(np.var(means, axis=1, ddof=1)[own] / sd[own] ** 2))
+    error = (found["mean"].to_numpy() - means.mean(axis=1)) / sd
+    apart = np.sqrt(np.mean(error[own] ** 2) - noise**2 / fits)
+    expected = np.sqrt(np.mean(1 / status.loc[taken, "ess_bulk_min"]))
+    worst = _worst(found.index, np.where(own, error, 0.0))
+    single = [_worst(found.index, np.where(own, (one - means[:, -1]) / sd, 0.0)) for one in means.T[:-1]]
+    most, beyond = max(one.max() for one in single), max(int((one > 0.15).sum()) for one in single)
+    print(f"{what}: {len(taken)} of {len(status)} units reweighted", flush=True)
+    print(f"  ROI against the mean of {fits} whole fits, in posterior sd: error {apart:.3f}, where effective draws")
+    print(f"  say {expected:.3f} and one whole fit has {noise:.3f}; the largest of any channel {worst.max():.3f},")
+    print(f"  {int((worst > 0.15).sum())} units beyond 0.15; of two whole fits {most:.3f}, {beyond} units", flush=True)
+    for reason, count in night.status["why_fitted"].value_counts().items():
+        print(f"  {count} {reason}")
 
 
 def _worst(index: pd.MultiIndex, shift: np.ndarray) -> pd.Series:
@@ -110,10 +139,10 @@ def _worst(index: pd.MultiIndex, shift: np.ndarray) -> pd.Series:
     return pd.Series(np.abs(shift), index).groupby(level=KEYS).max()
 
 
-def _table(units: int, weeks: int = 104) -> tuple[Any, pd.DataFrame]:
+def _table(units: int, weeks: int = 104, markets: int = 20) -> tuple[Any, pd.DataFrame]:
     import mixfleet as mf
 
-    fleet = mf.simulate.fleet(brands=-(-units // 20), markets=20, weeks=weeks, channels=6)
+    fleet = mf.simulate.fleet(brands=-(-units // markets), markets=markets, weeks=weeks, channels=6)
     rows = fleet.table.to_pandas()
     rows = rows.merge(rows[KEYS].drop_duplicates().head(units), on=KEYS)
     return fleet, rows.sort_values([*KEYS, "date"], ignore_index=True)

@@ -165,7 +165,8 @@ class RunConfig:
 
     reuse: Literal["unchanged", "reweighted"] = "unchanged"
     """What is taken from `base`: units that are the same, or also draws of units of which a few weeks came or were
-    revised, weighed anew where the weights can be trusted (`pareto_k` of the status table); the others are fitted."""
+    revised, weighed anew where the weights can be trusted (`pareto_k` of the status table), pooled units with their
+    whole group; the others are fitted."""
 
     scales: Literal["own", "frozen"] = "own"
     """The weeks that scales of units are measured on: each table's own, or those that `base` measured them on, so that

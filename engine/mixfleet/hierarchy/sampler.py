@@ -11,15 +11,17 @@ from threading import Event
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float, UInt32
 
 from mixfleet import runtime
 from mixfleet.config import Inference, Spec
 from mixfleet.data.panel import unit_id
+from mixfleet.hierarchy import hyperparameters as hierarchies
 from mixfleet.hierarchy.adaptation import begin, warm_up
 from mixfleet.hierarchy.gibbs import SWEEPS, GibbsSweep, PooledProgram, pooled_program
 from mixfleet.hierarchy.groups import Prepared
-from mixfleet.hierarchy.state import GibbsState, GroupData, with_smaller_steps
+from mixfleet.hierarchy.hyperparameters import Hierarchy, Hyper
+from mixfleet.hierarchy.state import GibbsState, GroupData, stack_hyper, with_smaller_steps
 from mixfleet.inference import diagnostics
 from mixfleet.inference.adaptation import HARDER_ACCEPT
 from mixfleet.inference.certification import (
@@ -32,11 +34,11 @@ from mixfleet.inference.certification import (
     past_saving,
 )
 from mixfleet.inference.compiled import Device, DrawBuffer
-from mixfleet.inference.random_numbers import hashed_key
+from mixfleet.inference.random_numbers import hashed_key, uniforms
 from mixfleet.inference.scheduler import CHECKS, Finished, Job
 from mixfleet.models.batch import UnitBatch, stack
 
-__all__ = ["FinishedGroup", "HyperDraws", "sample_groups"]
+__all__ = ["FinishedGroup", "HyperDraws", "redrawn_hyper", "sample_groups"]
 
 LENGTHS = (512, 1024, 2048, 4096)
 """Checks judge draws padded to one of these lengths."""
@@ -51,6 +53,13 @@ that their past chose their steps, doi:10.1239/jap/1183667414."""
 
 HARDER_RUNGS = 2
 """Rungs above the first, each a warm-up from where the chains stand, with smaller steps."""
+
+REDRAWS = 32
+"""Sweeps of hyperparameters given the units, in which only a key's effects and the spreads depend on the sweep before;
+twice as many change nothing that can be seen."""
+
+BLOCK = 256
+"""Draws at a time. XLA 0.10.2 on CPU gives wrong numbers for a sweep over some 30,000 rows times draws at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,15 +198,7 @@ class _Record:
 
     def hyper(self) -> Float[np.ndarray, "quantity row draw chain"]:
         """The hyperparameters of labels that there are."""
-        group = self.group
-        values = np.moveaxis(np.concatenate(self._hyper), 0, 2)
-        first = 2 + len(group.keys)
-        kept = list(range(first))
-        for labels, levels in zip(group.labels, group.pool.levels, strict=True):
-            kept += range(first, first + len(labels))
-            first += levels
-        # What is left are the types.
-        return values[[*kept, *range(first, len(values))]]
+        return _of_labels(self.group, np.moveaxis(np.concatenate(self._hyper), 0, 2))
 
 
 def _judged(
@@ -286,3 +287,56 @@ def _keys(group: Prepared, spec: Spec) -> tuple[np.ndarray, np.ndarray]:
     padding = [f"padding {i}" for i in range(group.pool.structure.units - len(names))]
     own = np.stack([hashed(f"pooled:{name}") for name in names + padding])
     return own, hashed(f"group:{group.label}")[None]
+
+
+def _of_labels(group: Prepared, values: Float[np.ndarray, "quantity ..."]) -> Float[np.ndarray, "quantity ..."]:
+    """Of what `stack_hyper` gives, the hyperparameters of labels that there are."""
+    first = 2 + len(group.keys)
+    kept = list(range(first))
+    for labels, levels in zip(group.labels, group.pool.levels, strict=True):
+        kept += range(first, first + len(labels))
+        first += levels
+    # What is left are the types.
+    return values[[*kept, *range(first, len(values))]]
+
+
+def redrawn_hyper(
+    group: Prepared, theta: Float[np.ndarray, "row unit draw"], key: UInt32[np.ndarray, "2"]
+) -> Float[np.ndarray, "quantity row draw"]:
+    """Hyperparameters given the units' pooled parameters and shared coefficients, one for each draw of those.
+
+    Args:
+        group: The group.
+        theta: Pooled parameters on the unconstrained scale, then shared coefficients, of every unit.
+        key: Of the random numbers.
+    """
+    units, draws = group.pool.structure.units, theta.shape[-1]
+    blocks = -(-draws // BLOCK)
+    padded = np.zeros((len(theta), units, blocks * BLOCK), group.pool.structure.dtype)
+    padded[:, : theta.shape[1], :draws] = theta
+    # Shared coefficients have no types.
+    media = group.pool.rows
+    parts = [(group.hierarchy, padded[:media]), (group.columns.hierarchy, padded[media:])]
+    found = []
+    for number, (hierarchy, own) in enumerate(parts):
+        if len(own):
+            hypers = [
+                _redrawn(hierarchy, block, key[None], REDRAWS * (blocks * number + i))
+                for i, block in enumerate(np.split(own, blocks, axis=-1))
+            ]
+            found.append([np.asarray(stack_hyper(group.pool, hierarchy, hyper)) for hyper in hypers])
+    return _of_labels(group, np.concatenate([np.concatenate(part, axis=-1) for part in found], axis=1)[..., :draws])
+
+
+@jax.jit
+def _redrawn(
+    hierarchy: Hierarchy, theta: Float[Array, "row unit draw"], key: UInt32[Array, "1 2"], first: int
+) -> Hyper:
+    rows, _, draws = theta.shape
+    numbers = hierarchies.uniform_rows(tuple(len(member) for member in hierarchy.keys), len(hierarchy.types))
+
+    def sweep(number: Array, hyper: Hyper) -> Hyper:
+        uniform = uniforms(key, first + number, numbers * rows, draws, theta.dtype)
+        return hierarchies.redraw(hierarchy, hyper, theta, uniform.reshape(numbers, rows, draws))
+
+    return jax.lax.fori_loop(0, REDRAWS, sweep, hierarchies.zero_state(jax.tree.map(jnp.asarray, hierarchy), draws))

@@ -14,12 +14,12 @@ from jaxtyping import Float
 from mixfleet.config import Spec
 from mixfleet.data.panel import Panel
 from mixfleet.hierarchy.groups import Prepared
-from mixfleet.hierarchy.sampler import FinishedGroup
+from mixfleet.hierarchy.sampler import FinishedGroup, HyperDraws
 from mixfleet.inference.scheduler import Finished
 from mixfleet.models.priors.families import FAMILIES
 from mixfleet.posterior.unit_result import UnitResult
 
-__all__ = ["with_pooling"]
+__all__ = ["pooled_parameters", "pooling_table", "with_pooling"]
 
 UNIT = "unit"
 """Source of the units' own deviations, beside those named as key columns."""
@@ -29,15 +29,65 @@ TYPE = "type"
 
 
 def with_pooling(result: UnitResult, unit: Finished, finished: FinishedGroup, panel: Panel, spec: Spec) -> UnitResult:
-    """The result with a table `pooling`: one row per pooled parameter, channel and source of variance.
+    """The result with its `pooling_table`."""
+    group, draws = finished.group, unit.draws
+    place = [member.unit.labels for member in group.members].index(unit.job.member.unit.labels)
+    theta = pooled_parameters(
+        group, place, np.asarray(draws.shape, float), _measure(unit), np.asarray(draws.coefficients)
+    )
+    table = pooling_table(group, place, theta, finished.hyper, panel, spec)
+    return replace(result, tables={**result.tables, "pooling": table})
+
+
+def pooled_parameters(
+    group: Prepared,
+    place: int,
+    shape: Float[np.ndarray, "parameter channel *draw"],
+    measure: Float[np.ndarray, "channel *draw"],
+    coefficients: Float[np.ndarray, "column *draw"],
+) -> Float[np.ndarray, "row *draw"]:
+    """What hyperparameters are of, in one unit: pooled parameters, unconstrained, then the shared coefficients.
+
+    Args:
+        group: The unit's.
+        place: The unit's place in it.
+        shape: Parameters of its curves, on the model's scale.
+        measure: What the priors of its strengths are on.
+        coefficients: Of its own columns, on the model's scale.
+    """
+    values = [*shape, measure]
+    rows = group.members[place].arrays["hyper"]
+    rows = rows.reshape(*rows.shape, *(1,) * (measure.ndim - 1))
+    families, shared = group.pool.structure.families, list(group.shared.places)
+    pooled = [FAMILIES[families[j]].unconstrain(values[j], rows[:, own]) for j, _, own in group.pool.slices()]
+    own = np.asarray(coefficients, float)[shared]
+    return np.concatenate([*pooled, np.tensordot(np.linalg.inv(group.shared.loadings[place][shared]), own, axes=1)])
+
+
+def pooling_table(
+    group: Prepared,
+    place: int,
+    theta: Float[np.ndarray, "row draw chain"],
+    hyper: HyperDraws,
+    panel: Panel,
+    spec: Spec,
+) -> dict[str, np.ndarray]:
+    """One row per pooled parameter, channel and source of variance.
 
     `channel` names the column where the parameter is one of the baseline. `sd` is the standard deviation that the
     source has over the group, on the unconstrained scale, or `type` over the channels of one type; `share` is its part
     of the variance around the channel's centre, or around the mean of the channel's type; `borrowed`, in the rows of
     the units' own deviations, is the pooling factor: near 1 where the unit's deviation is known no better than the
     group's spread of deviations says, near 0 where the unit's own data fix it.
+
+    Args:
+        group: The unit's.
+        place: The unit's place in it.
+        theta: From `pooled_parameters`.
+        hyper: The group's hyperparameters in the same draws.
+        panel: Names of keys and channels.
+        spec: All settings.
     """
-    group, hyper = finished.group, finished.hyper
     sources = [UNIT, *group.keys]
     quantities = [*range(1, 1 + len(sources))]
     used = np.concatenate([np.ones((1, hyper.draws.shape[1])), _used(group)])
@@ -46,7 +96,7 @@ def with_pooling(result: UnitResult, unit: Finished, finished: FinishedGroup, pa
         sources, quantities, used = [*sources, TYPE], [*quantities, -1], np.vstack([used, np.concatenate(typed)])
     spread = np.asarray(hyper.draws[quantities], float) * used[..., None, None]
     total = np.sum(spread**2, axis=0)
-    borrowed = _borrowed(unit, finished, panel)
+    borrowed = _borrowed(group, place, theta, hyper, panel)
     names = [spec.model.channel_parameters[j] for j in group.pool.parameters]
     rows = [(name, channel) for name in names for channel in panel.channels]
     rows += zip(group.shared.parameters, group.shared.names, strict=True)
@@ -65,32 +115,21 @@ def with_pooling(result: UnitResult, unit: Finished, finished: FinishedGroup, pa
             for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)
     text = {"parameter", "channel", "source"}
-    table = {name: np.array(values, object if name in text else float) for name, values in columns.items()}
-    return replace(result, tables={**result.tables, "pooling": table})
+    return {name: np.array(values, object if name in text else float) for name, values in columns.items()}
 
 
-def _borrowed(unit: Finished, finished: FinishedGroup, panel: Panel) -> Float[np.ndarray, " row"]:
+def _borrowed(
+    group: Prepared, place: int, theta: Float[np.ndarray, "row draw chain"], hyper: HyperDraws, panel: Panel
+) -> Float[np.ndarray, " row"]:
     """Variance of the unit's deviation over the expected variance of its group's, by row; at most 1."""
-    group, draws = finished.group, unit.draws
-    values = np.concatenate([np.asarray(draws.shape, float), _measure(unit)[None]])
-    prior = unit.job.member.arrays["hyper"]
-    theta = np.concatenate(
-        [
-            *(
-                FAMILIES[group.pool.structure.families[j]].unconstrain(values[j], prior[:, own, None, None])
-                for j, _, own in group.pool.slices()
-            ),
-            _shared_of(unit, group),
-        ]
-    )
-    hyper = np.asarray(finished.hyper.draws, float)
-    expected, first = hyper[0].copy(), 2 + len(group.keys)
-    labels = dict(zip(panel.keys, unit.job.member.unit.labels, strict=True))
+    draws = np.asarray(hyper.draws, float)
+    expected, first = draws[0].copy(), 2 + len(group.keys)
+    labels = dict(zip(panel.keys, group.members[place].unit.labels, strict=True))
     for key, ones in zip(group.keys, group.labels, strict=True):
-        expected += hyper[first + ones.index(labels[key])] * _used(group)[group.keys.index(key)][:, None, None]
+        expected += draws[first + ones.index(labels[key])] * _used(group)[group.keys.index(key)][:, None, None]
         first += len(ones)
     deviation = theta - expected
-    return np.minimum(deviation.var(axis=(1, 2)) / np.mean(hyper[1] ** 2, axis=(1, 2)), 1.0)
+    return np.minimum(deviation.var(axis=(1, 2)) / np.mean(draws[1] ** 2, axis=(1, 2)), 1.0)
 
 
 def _measure(unit: Finished) -> Float[np.ndarray, "channel draw chain"]:
@@ -105,11 +144,3 @@ def _measure(unit: Finished) -> Float[np.ndarray, "channel draw chain"]:
 
 def _used(group: Prepared) -> Float[np.ndarray, "key row"]:
     return np.concatenate([group.hierarchy.used, group.columns.hierarchy.used], axis=1)
-
-
-def _shared_of(unit: Finished, group: Prepared) -> Float[np.ndarray, "row draw chain"]:
-    """Shared coefficients from those of the unit's own columns."""
-    places = list(group.shared.places)
-    at = [member.unit.labels for member in group.members].index(unit.job.member.unit.labels)
-    own = np.asarray(unit.draws.coefficients, float)[places]
-    return np.tensordot(np.linalg.inv(group.shared.loadings[at][places]), own, axes=1)

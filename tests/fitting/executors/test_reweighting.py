@@ -1,23 +1,19 @@
 """Draws of last night, weighed anew, are tonight's posterior; where they cannot be, the unit is fitted."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mixfleet.config import Pooling, Spec
+from mixfleet.config import Spec
 from mixfleet.data import scaling
-from mixfleet.data.panel import Panel, Unit, unit_id
+from mixfleet.data.panel import Panel, Unit
 from mixfleet.errors import ConfigError
 from mixfleet.fitting.driver import fit_units
-from mixfleet.fitting.executors.carry import Base
-from mixfleet.fitting.executors.reweighting import reweighted, reweighting
+from mixfleet.fitting.executors.reweighting import reweighted
 from mixfleet.fitting.runner import execute
-from mixfleet.posterior.unit_result import UnitResult
 from mixfleet.run import Run
-from mixfleet.storage.reader import read_run
 from tests.support.lift_tests import with_tests
 from tests.support.quick import ragged_fleet, settings
 
@@ -140,19 +136,6 @@ def test_lift_tests_that_stay_as_they_were_are_in_the_draws(evening: Run, tmp_pa
     assert run.insight.experiments().num_rows == whole.insight.experiments().num_rows == 1
     changed = night(other, spec(tmp_path, "changed", base, reuse="reweighted"))
     assert by_unit(changed, "why_fitted") == {unit.labels: "has other lift tests"}
-
-
-def test_pooled_units_say_why_they_are_fitted(evening: Run) -> None:
-    own = spec(Path("x"), "x", evening, reuse="reweighted")
-    others = {unit_id(unit.labels): "has other rows" for unit in PANEL.units}
-
-    def none(panel: Panel, spec: Spec, *, skip: frozenset[str], on_event: object = None) -> Iterator[UnitResult]:
-        assert not skip
-        yield from ()
-
-    fit = reweighting(Base(read_run(evening.path)), others, none)
-    assert list(fit(PANEL, replace(own, pooling=Pooling(by="brand")), skip=frozenset(), on_event=None)) == []
-    assert {reason.partition(":")[0] for reason in others.values()} == {"is pooled"}
 
 
 def test_frozen_scales_are_those_of_the_weeks_of_the_base(evening: Run, tmp_path: Path) -> None:

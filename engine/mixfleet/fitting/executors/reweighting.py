@@ -1,23 +1,16 @@
 """Reweighting: an earlier run's draws weighed as draws of tonight's posterior, where few weeks came or were revised.
 
 The ratio is that of the two whole posteriors, priors on their scales included, at the same parameters in the table's
-units. Weights are Pareto smoothed and draws resampled by them. Two gates must be passed, or the unit is fitted: the
-shape of the weights' tail, and `inference.ess_floor` on the draws that the weights leave. What was reweighted is never
-reweighted again: weights of weights degenerate.
-
-References:
-    Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling, arXiv:1507.02646.
-    Douc, Cappé, Moulines (2005), Comparison of resampling schemes for particle filtering, arXiv:cs/0507025.
+units. Where the weights cannot be trusted (`weighing`) the unit is fitted. What was reweighted is never reweighted
+again: weights of weights degenerate. Of pooled units whole groups are weighed (`group_reweighting`).
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import replace
-from functools import partial
-from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from mixfleet.config import Spec
 from mixfleet.data.experiments.experiment import experiments_table, read_experiments
@@ -26,34 +19,24 @@ from mixfleet.data.panel_parquet import read_units
 from mixfleet.data.scaling import is_new
 from mixfleet.fitting.executors.carry import Base
 from mixfleet.fitting.executors.executor import Executor
+from mixfleet.fitting.executors.weighing import (
+    Draws,
+    log_likelihoods,
+    on_columns,
+    stacked_draws,
+    weighed_result,
+    weights,
+)
 from mixfleet.fitting.progress import OnEvent
-from mixfleet.fitting.retries import status_from
-from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit, prepare, structure_of
 from mixfleet.models.media import media_term
-from mixfleet.posterior.counterfactual import decompose, weekly
-from mixfleet.posterior.importance import effective_draws, pareto_smoothed, tail_allows
-from mixfleet.posterior.log_densities import log_likelihood, log_measures, log_prior, scaled_shapes
-from mixfleet.posterior.prior_draws import prior_response, strength_moments
-from mixfleet.posterior.summarize import kept_series, parameter_table, told_weeks, unit_tables
+from mixfleet.posterior.log_densities import log_measures, log_prior, scaled_shapes
 from mixfleet.posterior.unit_result import UnitResult, certified
-from mixfleet.posterior.unit_series import UnitSeries, series_variables, unit_series
 from mixfleet.storage.manifest import Fingerprint
 
-__all__ = ["reweighted", "reweighting"]
+__all__ = ["OTHER_TESTS", "other_model", "other_tests", "reweighted", "reweighting"]
 
-Draws = Mapping[str, Float[np.ndarray, "draw ..."]]
-
-SAME_SPAN = 1e-9
-"""Largest relative misfit at which tonight's columns of the baseline say what the earlier ones did."""
-
-
-class _Weighed(NamedTuple):
-    """Draws of the earlier run as draws of tonight's posterior."""
-
-    draws: dict[str, np.ndarray]
-    k: float
-    ess: float
+OTHER_TESTS = "has other lift tests"
 
 
 def reweighting(base: Base, others: dict[str, str], executor: Executor) -> Executor:
@@ -94,25 +77,33 @@ def _reweighted_units(
     }
     was = replace(panel, units=tuple(earlier.values()), rejected=(), findings=())
     rows = {row["unit_id"]: (place, row) for place, row in enumerate(reader.table("status").to_pylist())}
+
+    def kept(unit: Unit) -> UnitResult | str:
+        """The base's result of the unit, or why its draws cannot be weighed."""
+        place, row = rows.get(unit_id(unit.labels), (-1, None))
+        if row is None or unit.labels not in earlier:
+            return "is not in the base"
+        if not (certified(row["status"]) or row["status"] == "misfit"):
+            return f"was {row['status']} in the base"
+        if row.get("pareto_k") is not None:
+            return "was reweighted in the base, and weights of weights degenerate"
+        return base.result(place)
+
+    if spec.pooling.by != "none":
+        from mixfleet.fitting.executors.group_reweighting import reweighted_groups  # units are rarely pooled
+
+        yield from reweighted_groups(was, panel, spec, asked, kept)
+        return
     for unit in panel.units:
         name = unit_id(unit.labels)
-        if name not in asked:
-            continue
-        place, row = rows.get(name, (-1, None))
-        if row is None or unit.labels not in earlier:
-            yield name, "is not in the base"
-        elif not (certified(row["status"]) or row["status"] == "misfit"):
-            yield name, f"was {row['status']} in the base"
-        elif row.get("pareto_k") is not None:
-            yield name, "was reweighted in the base, and weights of weights degenerate"
-        else:
-            yield name, reweighted(earlier[unit.labels], was, unit, panel, spec, base.result(place))
+        if name in asked:
+            fitted = kept(unit)
+            known = isinstance(fitted, str)
+            yield name, fitted if known else reweighted(earlier[unit.labels], was, unit, panel, spec, fitted)
 
 
 def _refused(base: Base, panel: Panel, spec: Spec) -> str | None:
     """Why no unit at all can be reweighted."""
-    if spec.pooling.by != "none":
-        return "is pooled: weights are of a whole group, and degenerate with the number of its units"
     before, now = base.reader.manifest["fingerprint"], Fingerprint.of(panel, spec)
     settings = [
         {name: own for name, own in config.items() if name != "run"} for config in (before["config"], now.config)
@@ -134,16 +125,20 @@ def reweighted(before: Unit, was: Panel, unit: Unit, panel: Panel, spec: Spec, f
         fitted: The earlier result, with its draws.
     """
     # What equal tests say of a draw is the same on both sides, for they are told in the table's units.
-    tests = [experiments_table(panel.keys, [(unit.labels, one.experiments)]) for one in (before, unit)]
-    if not tests[0].equals(tests[1]):
-        return "has other lift tests"
+    if other_tests(before, unit, panel):
+        return OTHER_TESTS
     with jax.enable_x64(True):
         old, new = prepare(before, was, spec), prepare(unit, panel, spec)
-        weighed = _other(old, new) or _weighed(old, new, was, panel, spec, fitted)
-        return weighed if isinstance(weighed, str) else _result(weighed, new, panel, spec, fitted)
+        return other_model(old, new) or _weighed(old, new, was, panel, spec, fitted)
 
 
-def _other(old: PreparedUnit, new: PreparedUnit) -> str | None:
+def other_tests(before: Unit, unit: Unit, panel: Panel) -> bool:
+    """Whether the unit has other lift tests than it had."""
+    tests = [experiments_table(panel.keys, [(unit.labels, one.experiments)]) for one in (before, unit)]
+    return not tests[0].equals(tests[1])
+
+
+def other_model(old: PreparedUnit, new: PreparedUnit) -> str | None:
     """What about the unit's model is other than it was."""
     if is_new(old.fitted) or is_new(new.fitted):
         return "has too few weeks for scales of its own"
@@ -153,35 +148,19 @@ def _other(old: PreparedUnit, new: PreparedUnit) -> str | None:
 
 def _weighed(
     old: PreparedUnit, new: PreparedUnit, was: Panel, panel: Panel, spec: Spec, fitted: UnitResult
-) -> _Weighed | str:
-    names = series_variables(spec.model)
-    draws = {name: np.asarray(fitted.draws[name], float) for name in names}
-    draws = {name: values.reshape(-1, *values.shape[2:]) for name, values in draws.items()}
-    moved = _on_columns(draws["coefficients"], old, new, panel, spec)
+) -> UnitResult | str:
+    draws = stacked_draws(fitted, spec)
+    moved = on_columns(draws["coefficients"], old, new, panel, spec)
     if moved is None:
         return "has another baseline"
     tonight = {**draws, "coefficients": moved}
     ratio = _log_density(new, tonight, panel, spec) - _log_density(old, draws, was, spec)
-    count = len(ratio)
-    if not np.all(np.isfinite(ratio)):
-        return "has draws that are impossible now"
-    weight, k = pareto_smoothed(ratio)
-    # Draws that were not independent count for as many as they were worth.
-    worth = min(1.0, fitted.diagnostics["ess_bulk_min"] / count)
-    ess = worth * effective_draws(weight)
-    if not tail_allows(k, count):
-        return f"has weights whose tail has the shape {k:.2f}"
-    if not ess >= spec.inference.ess_floor:
-        return f"would be left with {ess:.0f} effective draws, below inference.ess_floor"
-    chosen = _systematic(weight)
-    return _Weighed({name: values[chosen] for name, values in tonight.items()}, k, ess)
-
-
-def _systematic(weight: Float[np.ndarray, " draw"]) -> Int[np.ndarray, " draw"]:
-    """As many draws as there are weights, each as often as its weight says, up to one more or less."""
-    count = len(weight)
-    places = (np.arange(count) + 0.5) / count
-    return np.minimum(np.searchsorted(np.cumsum(weight), places), count - 1)
+    found = weights(ratio, fitted.diagnostics["ess_bulk_min"], spec)
+    if isinstance(found, str):
+        return found
+    structure = structure_of(spec, replace(panel, units=(new.unit,)), len(new.unit.dates))
+    chosen = {name: values[found.chosen] for name, values in tonight.items()}
+    return weighed_result(chosen, found, new, structure, panel, spec, fitted)
 
 
 def _log_density(member: PreparedUnit, draws: Draws, panel: Panel, spec: Spec) -> Float[np.ndarray, " draw"]:
@@ -193,68 +172,4 @@ def _log_density(member: PreparedUnit, draws: Draws, panel: Panel, spec: Spec) -
         density += np.nansum(values.reshape(count, -1), axis=1)
     # From a density of what priors are on to one of effects.
     density += log_measures(member, draws, scaled_shapes(draws, member.scale, spec.model), term).sum(axis=0)
-    series = _series(member, draws, panel, spec)
-    media = np.asarray(weekly(series.media, series.curves, term=term))
-    return density + log_likelihood(member.unit, series, media, member.fitted, spec.model).sum(axis=1)
-
-
-def _series(member: PreparedUnit, draws: Draws, panel: Panel, spec: Spec) -> UnitSeries:
-    """The unit's arrays with all draws, padded, so that units of about one length share their programs."""
-    weeks, counted = len(member.arrays["kpi"]), member.fitted
-    return unit_series(member.unit, member.scale, draws, spec.model, keys=panel.keys, counted=counted, weeks=weeks)
-
-
-def _on_columns(
-    coefficients: Float[np.ndarray, "draw column"], old: PreparedUnit, new: PreparedUnit, panel: Panel, spec: Spec
-) -> Float[np.ndarray, "draw column"] | None:
-    """The same baselines told by tonight's columns, whose trend may run over more weeks; None where they cannot be."""
-    labels = dict(zip(panel.keys, new.unit.labels, strict=True))
-    columns = coefficients.shape[1] - len(new.scale.control_mean)
-    before, now = (
-        baseline.design(
-            new.unit.dates, new.unit.controls, model=spec.model, fitted_weeks=member.scale.trend_weeks, unit=labels
-        )[:, :columns]
-        for member in (old, new)
-    )
-    if np.array_equal(before, now):
-        return coefficients
-    mixing, _, rank, _ = np.linalg.lstsq(now, before, rcond=None)
-    if rank < columns or np.abs(now @ mixing - before).max() > SAME_SPAN * np.abs(before).max():
-        return None
-    moved = coefficients.copy()
-    moved[:, :columns] = coefficients[:, :columns] @ mixing.T
-    return moved
-
-
-def _result(weighed: _Weighed, member: PreparedUnit, panel: Panel, spec: Spec, fitted: UnitResult) -> UnitResult:
-    unit, term = member.unit, media_term(spec.model, panel.channels)
-    structure = structure_of(spec, replace(panel, units=(unit,)), len(unit.dates))
-    draws = {name: np.ascontiguousarray(values[None], np.float32) for name, values in weighed.draws.items()}
-    series = kept_series(member, draws, panel, spec, weeks=structure.weeks)
-    prior = prior_response(member, series.media, told_weeks(member, series), term)
-    tables, checks = unit_tables(member, series, prior.total, term, panel, spec)
-    whole = _series(member, weighed.draws, panel, spec)
-    counted = np.pad(member.contribution_weeks * 1.0, (0, len(whole.media) - len(unit.dates)))[:, None]
-    brought = decompose(whole.media, counted, whole.curves, term=term).total[0]
-    natural = {name: np.moveaxis(values, 0, -1)[..., None] for name, values in weighed.draws.items()}
-    own = fitted.tables["params"]
-    judged = {"rhat": own["rhat"]} | {name: np.minimum(own[name], weighed.ess) for name in ("ess_bulk", "ess_tail")}
-    natural["contribution"] = brought[..., None]
-    params = parameter_table(member, natural, strength_moments(member, prior), structure, panel, spec, judged=judged)
-    draws["contribution"] = np.ascontiguousarray(brought.T[None], np.float32)
-    judge = partial(status_from, unit, passed=True, reason="", rung=fitted.rung)
-    status, reason = judge(checks)
-    kept = spec.output.draws != "summary"
-    least = {name: min(fitted.diagnostics[name], weighed.ess) for name in ("ess_bulk_min", "ess_tail_min")}
-    size = {"draws": len(weighed.draws["effect"]), "chains": 1, "gradients": 0, "seconds": 0.0}
-    return UnitResult(
-        labels=unit.labels,
-        status=status,
-        reason=reason,
-        rung=fitted.rung,
-        diagnostics={**fitted.diagnostics, **least, **size, "pareto_k": weighed.k},
-        tables={"params": params, **tables},
-        draws=draws if kept else {},
-        dims={name: fitted.dims[name] for name in draws if name in fitted.dims} if kept else {},
-        coords=fitted.coords if kept else {},
-    )
+    return density + log_likelihoods(member, draws, panel, spec)
