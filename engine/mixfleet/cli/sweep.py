@@ -77,7 +77,11 @@ def plan(points: Sequence[SweepPoint], name: Callable[[RunConfig], str]) -> Swee
         raise composed[0] if isinstance(composed[0], ConfigError) else ConfigError("no points", key="")
     base = usable[0].run
     if Address.of(base.root) is not None:
-        raise ConfigError("sweeps are kept in a folder of this machine", key="run.root")
+        raise ConfigError(
+            "sweeps are kept in a folder of this machine: name one, such as run.root=sweeps; mixfleet fit "
+            "with a point's overrides keeps that one in the store",
+            key="run.root",
+        )
     folder = Path(base.root) / name(base)
     specs = tuple(
         _placed(spec, folder, number) if isinstance(spec, Spec) else spec for number, spec in enumerate(composed)

@@ -128,7 +128,9 @@ def _refuse(settings: Spec, **numbers: int) -> None:
         if number < 1:
             raise ConfigError(f"must be 1 or more, is {number}", key=name)
     if Address.of(settings.run.root) is not None:
-        raise ConfigError("backtests are kept in a folder of this machine", key="run.root")
+        raise ConfigError(
+            "backtests are kept in a folder of this machine: name one, such as run.root=backtests", key="run.root"
+        )
     if settings.run.id is None:
         raise ConfigError("name the folder of the origins' runs, such as run.id=backtest", key="run.id")
     if settings.data.holdout is not None:

@@ -14,8 +14,11 @@ from typing import Any
 
 import pytest
 
+import mixfleet as mf
 from mixfleet import run as saved
-from mixfleet.config import Compute, RunConfig
+from mixfleet.config import Compute, Pooling, RunConfig
+from mixfleet.config.model import MediaStructure
+from mixfleet.config.spec import Cluster
 from mixfleet.errors import ConfigError, RunError
 from mixfleet.fitting import runner
 from mixfleet.fitting.executors.shards import collected, shard_folders
@@ -23,7 +26,7 @@ from mixfleet.storage.remote import lease
 from mixfleet.storage.remote.address import Address
 from mixfleet.storage.remote.mirror import hold_remote
 from mixfleet.storage.remote.object_store import ObjectStore as ObjectStoreOf
-from tests.support import mortal_remote
+from tests.support import mortal_remote, quick
 from tests.support.lakes import ObjectStore
 from tests.support.stub_engine import brands, engine, fleet, spec
 
@@ -226,6 +229,38 @@ def test_a_killed_run_goes_on_elsewhere(
     assert left[0] in (14, 15)
     whole = runner.execute(mortal_remote.PANEL, spec(tmp_path / "whole", draws="summary"), engine())
     assert run.manifest["result_sha256"] == whole.manifest["result_sha256"]
+
+
+@pytest.mark.nightly
+@pytest.mark.usefixtures("usual_broadcasts")
+@pytest.mark.parametrize("kind", ["structures", "pooled", "ray"])
+def test_runs_of_every_kind_are_kept_in_a_store(
+    kind: str, environment: ObjectStore, root: str, elsewhere: Callable[[], Path], tmp_path: Path
+) -> None:
+    """Fitted by the real engine: averaged structures, which are runs of their own, pooled groups, on a Ray cluster."""
+    own = quick.settings(quick.ragged_fleet().data)
+    if kind == "structures":
+        model = replace(
+            own.model, structures=(MediaStructure(saturation="logistic"), MediaStructure(saturation="hill"))
+        )
+        own = replace(own, model=model)
+    elif kind == "pooled":
+        own = replace(own, pooling=Pooling(by="brand"))
+    else:
+        pytest.importorskip("ray")
+        own = replace(own, compute=replace(own.compute, executor="ray", ray=Cluster(units=3)))
+    table = quick.simulated().table
+    run = mf.fit(table, replace(own, run=RunConfig(root=root, id="r")))
+    whole = mf.fit(table, replace(own, run=RunConfig(root=str(tmp_path / "runs"), id="r")))
+    assert run.place == f"{root}/r"
+    elsewhere()
+    opened = saved.open(root, frame="pyarrow")
+    assert opened.manifest["result_sha256"] == whole.manifest["result_sha256"]
+    assert opened.insight.roi().num_rows
+    beside = {key.split("/")[0] for key in keys(environment, root)} - {"latest.json"}
+    assert beside == ({"r", "r.structures"} if kind == "structures" else {"r"})
+    # What is finished there is opened at once.
+    assert mf.fit(table, replace(own, run=RunConfig(root=root, id="r"))).manifest == opened.manifest
 
 
 @pytest.mark.nightly
