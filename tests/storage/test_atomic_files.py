@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from mixfleet.config import Model
+from mixfleet.errors import RunError
 from mixfleet.storage import atomic_files
 from mixfleet.storage.atomic_files import TEMPORARY, Draft
 from tests.support.saved_run import saved_run
@@ -40,3 +43,11 @@ def test_a_draft_that_somebody_writes_stays(tmp_path: Path) -> None:
     assert len(drafts(tmp_path)) == 2
     draft.replace()
     assert path.read_bytes() == b"whole"
+
+
+def test_an_address_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in (Path("s3://lake/plans"), Path("gs://lake").absolute()):
+        with pytest.raises(RunError, match=r"outputs are written on this machine, and (s3|gs):// is an address"):
+            atomic_files.make_folder(path)
+    assert not list(tmp_path.iterdir())

@@ -10,6 +10,7 @@ import glob
 import hashlib
 import io
 import os
+import re
 import shutil
 import stat
 import uuid
@@ -27,6 +28,7 @@ MOST_BYTES = 4 << 30
 
 _BUFFER_BYTES = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -194,7 +196,17 @@ def make_own_folder(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Create the folder and its parents and force their names to disk; an existing folder is as good."""
+    """Create the folder and its parents and force their names to disk; an existing folder is as good.
+
+    Raises:
+        RunError: It cannot be made, or its name is the address of an object store.
+    """
+    scheme = next((part for part in path.parts if _SCHEME.fullmatch(part)), None)
+    if scheme is not None:
+        raise RunError(
+            f"outputs are written on this machine, and {scheme}// is an address: name a folder, and copy it to the "
+            "store (runs alone are written there, by run.root)"
+        )
     with naming_disk_errors(path, 0):
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
