@@ -106,12 +106,11 @@ def plan_answer(plan: Plan, terms: Terms) -> Iterator[Sentence]:
     total = f"{today}, as today" if same else f"{after} instead of {today}"
     moves = " and ".join(_furthest(plan))
     where = f"with {moves}" if moves else "split nearly as today"
-    chance = f"better than today's in {percent(totals['probability_better'])} of the draws"
-    sure = "" if totals["probability_better"] >= SETTLED else ", which is not certain"
+    chance, sure = _chance(totals["probability_better"])
     text = (
         f"Over the next {counted(totals['weeks'], 'week')} spend {total}, {where}: "
         f"that brings {amount(gain['mean'])} {gained(totals['maximise'], terms)} (90 %: "
-        f"{span(gain['q05'], gain['q95'])}; {chance}{sure})."
+        f"{span(gain['q05'], gain['q95'])}; chance to beat today's split {chance}{sure})."
     )
     prices = totals["prices"]
     # Where every spend is at a limit, none says what the last money returns.
@@ -119,6 +118,12 @@ def plan_answer(plan: Plan, terms: Terms) -> Iterator[Sentence]:
     if between and len(prices) == 1 and totals["maximise"] == "outcome" and np.isfinite(prices[0]):
         text += f" The plan's last {terms.one} returns {terms.returned(prices[0])}."
     yield Sentence(topic="next", text=text)
+
+
+def _chance(better: float) -> tuple[str, str]:
+    """How likely a plan is to be better, which draws never make certain, and a warning where that is not enough."""
+    said = "over 99 %" if better > 0.99 else percent(better)
+    return said, "" if better >= SETTLED else ", which is not certain"
 
 
 def gained(maximise: str, terms: Terms) -> str:

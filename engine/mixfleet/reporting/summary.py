@@ -21,6 +21,9 @@ from mixfleet.reporting.numbers import Wording, amount, listing, percent, span
 
 __all__ = ["Summary", "evidence", "summarise"]
 
+NAMED = 4
+"""Channels after the first of which it is said what they brought."""
+
 Rows = list[dict[str, Any]]
 
 
@@ -150,8 +153,11 @@ def _brought(insight: Insight, terms: Terms) -> Iterator[Sentence]:
     )
     channels = [row for row in insight.contributions(by=()).to_pylist() if row["kind"] == "channel"]
     if len(channels) > 1:
-        best = max(channels, key=lambda row: row["mean"])
-        text += f" {best['component']} brought most: {amount(best['mean'])} ({span(best['q05'], best['q95'])})."
+        best, *others = sorted(channels, key=lambda row: -row["mean"])
+        then = [f"{row['component']} {amount(row['mean'])}" for row in others]
+        several = f"{', '.join(then[:-1])} and {then[-1]}" if 1 < len(then) <= NAMED else listing(then, NAMED)
+        most = f"{amount(best['mean'])} ({span(best['q05'], best['q95'])})"
+        text += f" {best['component']} brought most, {most}, then {several}."
     yield Sentence(topic="brought", text=text)
 
 
@@ -166,7 +172,8 @@ def _returns(insight: Insight, terms: Terms) -> Iterator[Sentence]:
         f"{span(own['q05'], own['q95'])}), and the last one {terms.returned(last['mean'])} "
         f"({span(last['q05'], last['q95'])})"
     )
-    yield Sentence(topic="returns", text=f"{text}{_verdict(last, _break_even(insight, terms))}.")
+    even = _break_even(insight, terms)
+    yield Sentence(topic="returns", text=f"{text}{_verdict(last, even)}.{_before_costs(insight, even)}")
 
 
 def _verdict(last: Mapping[str, Any], even: float | None) -> str:
@@ -177,6 +184,13 @@ def _verdict(last: Mapping[str, Any], even: float | None) -> str:
     if last["q95"] < even:
         return f": less than the {amount(even)} at which it pays for itself, so part of the spend loses money"
     return f": it pays for itself at {amount(even)}, which is within the interval, so more spend may or may not pay"
+
+
+def _before_costs(insight: Insight, even: float | None) -> str:
+    """That a return of one is no profit yet, where nobody said what a sale earns."""
+    if even is None or insight.economics.margin is not None:
+        return ""
+    return " This is revenue before the cost of what was sold: say the margin to see profit."
 
 
 def _marginal(insight: Insight, terms: Terms) -> Iterator[Sentence]:
@@ -218,6 +232,6 @@ def _test_first(insight: Insight, terms: Terms) -> str:
     widest = max(rows, key=lambda row: (row["q95"] - row["q05"]) * row["spend"])
     whole = sum(row["spend"] for row in rows)
     return (
-        f"Test {widest['channel']} first: its {terms.ratio} lies anywhere from {span(widest['q05'], widest['q95'])}, "
-        f"and it has {percent(widest['spend'] / whole)} of the spend."
+        f"Run a lift test of {widest['channel']} first: its {terms.ratio} may be anything from "
+        f"{span(widest['q05'], widest['q95'])}, and it has {percent(widest['spend'] / whole)} of the spend."
     )

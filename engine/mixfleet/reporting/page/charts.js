@@ -72,13 +72,10 @@ function frame(width, height, xs, ys, label) {
     svg.append(shape("text", { x: left - 5, y: y(value) + 4, "text-anchor": "end" }, number(value)));
   }
   const mark = (value, text, anchor) => svg.append(shape("text", { x: x(value), y: height - 5, "text-anchor": anchor || "middle" }, text));
-  // Names of positions 0, 1, ... along x: the first, the last and some between.
+  // Names of positions 0, 1, ... along x, every so many of them.
   const names = (texts) => {
-    const count = Math.min(MARKS, texts.length), last = texts.length - 1;
-    for (let i = 0; i < count; i++) {
-      const at = count > 1 ? Math.round(i * last / (count - 1)) : 0;
-      mark(at, texts[at], i === 0 ? "start" : i === count - 1 ? "end" : "middle");
-    }
+    const step = Math.ceil(texts.length / MARKS), last = texts.length - 1;
+    for (let at = 0; at <= last; at += step) mark(at, texts[at], xs[0] < 0 ? "middle" : at === 0 ? "start" : at === last ? "end" : "middle");
   };
   return { svg, x, y, mark, names };
 }

@@ -75,11 +75,11 @@ function heat() {
       const style = `background:rgba(${red},${green},${blue},${opacity.toFixed(3)});color:${inkOn(red, green, blue, opacity)}`;
       return node("td", { style, ...open }, (what === "share" ? percent(found[0]) : number(found[0])) + (row.verdict === "review" ? " !" : ""), found.length > 1 ? node("small", {}, number(found[1]) + " – " + number(found[2])) : null);
     };
-    place.replaceChildren(node("table", { class: "heat" + (columns.length > 9 ? " dense" : "") + (keys.length === 1 && rows.length > 12 ? " single" : "") },
+    place.replaceChildren(node("table", { class: "heat" + (columns.length > 9 ? " dense" : "") + (columns.length === 1 && rows.length > 12 ? " single" : "") },
       node("thead", {}, node("tr", {}, node("th", { class: "row" }, (turned ? [...keys.slice(-1), ...keys.slice(0, -1)] : keys).join(" / ")), ...columns.map((column) => node("th", {}, column)))),
       node("tbody", {}, ...rows.map((name) => node("tr", {}, node("th", { class: "row" }, name), ...columns.map((column) => cell(name, column)))))));
   }
-  section.append(node("p", { class: "quiet" }, "Mean and 90 % interval. " + (fleet.break_even === null || !paid ? "Blue is high and orange low among the units" : "Blue is above break-even (" + number(fleet.break_even) + "), orange below it") + "; pale is uncertain, striped is not to be used, ! asks for a review. Choose a unit to see more."),
+  section.append(node("p", { class: "quiet" }, (columns.length > 9 ? "Means; the 90 % interval is in the unit's own section. " : "Mean and 90 % interval. ") + (fleet.break_even === null || !paid ? "Blue is high and orange low among the units" : "Blue is above break-even (" + number(fleet.break_even) + "), orange below it") + "; pale is uncertain, striped is not to be used, ! asks for a review. Choose a unit to see more."),
     node("div", { class: "picker" }, picker), place);
   draw(paid ? "" : "share");
   return section;
