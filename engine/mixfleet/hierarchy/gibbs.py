@@ -75,8 +75,13 @@ one alone moves a small spread slowly."""
 PRELUDE = 128
 """Sweeps over sites instead of data that the hyperparameters start with."""
 
-_compiled_plainly = partial(jax.jit, static_argnums=0, compiler_options={"xla_cpu_use_fusion_emitters": False})
-"""A sweep is hundreds of small operations, which XLA's fusion emitters take twice as long to compile on CPU."""
+_compiled_plainly = partial(
+    jax.jit,
+    static_argnums=0,
+    compiler_options={"xla_cpu_use_fusion_emitters": False, "xla_llvm_disable_expensive_passes": True},
+)
+"""A sweep is hundreds of small operations, on CPU around a native likelihood: what XLA's fusion emitters and LLVM's
+expensive passes make of them takes three times as long to compile and runs no faster."""
 
 
 class GibbsSweep(NamedTuple):
