@@ -27,7 +27,15 @@ CANDIDATES: dict[str, dict[str, Any]] = {
             {"adstock": "weibull_pdf", "saturation": "hill"},
         ]
     },
+    "averaged+ar1": {
+        "observation": "ar1",
+        "structures": [
+            {"adstock": "geometric", "saturation": "michaelis_menten"},
+            {"adstock": "weibull_pdf", "saturation": "hill"},
+        ],
+    },
     "logistic+ar1": {"observation": "ar1"},
+    "logistic+either": {"observation": "ar1", "structures": [{"observation": "normal"}, {"observation": "ar1"}]},
     "hill+ar1": {"saturation": "hill", "observation": "ar1"},
 }
 """Settings of the model, by name; declared before any was compared."""

@@ -17,7 +17,11 @@ from mixfleet.fitting.runner import execute
 from mixfleet.run import Run
 from tests.support.quick import ragged_fleet, settings, with_units
 
-MODEL = Model(structures=({"saturation": "logistic"}, {"saturation": "michaelis_menten"}))  # pyright: ignore[reportArgumentType]
+MODEL = Model(
+    observation="ar1",
+    structures=({"observation": "normal"}, {"saturation": "michaelis_menten"}),  # pyright: ignore[reportArgumentType]
+)
+NAMES = "geometric, logistic, normal", "geometric, michaelis_menten, ar1"
 PANEL = with_units(ragged_fleet(), ragged_fleet().units[:3])
 KEYS = ["brand", "market"]
 
@@ -35,7 +39,7 @@ def run(usual_broadcasts: None, tmp_path_factory: pytest.TempPathFactory) -> Run
 
 
 def alone(run: Run) -> list[Run]:
-    return [mf.open(f"{run.path}.structures/geometric-{name}") for name in ("logistic", "michaelis_menten")]
+    return [mf.open(f"{run.path}.structures/{name.replace(', ', '-')}") for name in NAMES]
 
 
 def test_every_structure_is_a_run_of_its_own(run: Run) -> None:
@@ -119,12 +123,25 @@ def test_a_structure_without_a_certified_fit_is_left_out(tmp_path: Path) -> None
     np.testing.assert_array_equal(own["weight"], [0.0, 1.0])
     status = run.status.set_index(KEYS).loc[PANEL.units[0].labels]
     assert status["status"] in ("ok_warn", "misfit")
-    assert "geometric, logistic is left out: R-hat is 2" in status["reason"]
+    assert "geometric, logistic, normal is left out: R-hat is 2" in status["reason"]
+
+
+def test_structures_may_differ_in_their_noise(run: Run) -> None:
+    draws = run.unit(*PANEL.units[0].labels).draws().draws
+    lasts, place = draws["autocorrelation"][0], draws["structure"][0, :, 0]
+    assert not lasts[place == 0].any()
+    assert np.all(lasts[place == 1] != 0)
+    params = run.params()
+    said = params[(params[KEYS] == list(PANEL.units[0].labels)).all(axis=1)].set_index("parameter")
+    assert said.loc["autocorrelation", "mean"] == pytest.approx(lasts.mean(), rel=1e-4)
+    assert set(run.checks()["kind"]) >= {"autocorrelation", "decisive_week", "forecast"}
 
 
 @pytest.mark.parametrize(
     ("key", "change"),
     [
+        ("model.observation", {"model": {"structures": [{"observation": "ar1"}, {"observation": "normal"}]}}),
+        ("model.structures", {"model": {"observation": "ar1", "structures": [{"observation": "ar1"}, {}]}}),
         ("model.structures", {"model": {"structures": [{"saturation": "hill"}]}}),
         ("model.structures", {"model": {"structures": [{"saturation": "logistic"}, {"adstock": "geometric"}]}}),
         ("pooling.by", {"pooling": {"by": "brand"}, "data": {"keys": ["brand"]}}),

@@ -90,6 +90,9 @@ class MediaStructure:
     adstock: Annotated[str, OneOf(ADSTOCK_PARAMETERS)] | None = None
     saturation: Annotated[str, OneOf(SATURATION_PARAMETERS)] | None = None
 
+    observation: Literal["normal", "ar1"] | None = None
+    """`normal` where `Model.observation` is `ar1`: a structure whose noise is independent, the correlation zero."""
+
     def __post_init__(self) -> None:
         schema.settle(self, key="model.structures")
 
@@ -191,6 +194,11 @@ class Model:
     def _refuse_structures(self) -> None:
         if len(self.structures) == 1:
             raise ConfigError("names one structure: name several, or set the model's own", key="model.structures")
+        if self.observation != "ar1" and any(one.observation == "ar1" for one in self.structures):
+            raise ConfigError(
+                "must be ar1 where a structure's is: set it, and observation: normal in the others",
+                key="model.observation",
+            )
         names = self.structure_names
         if twice := [name for name in names if names.count(name) > 1]:
             raise ConfigError(f"has {twice[0]!r} twice", key="model.structures")
@@ -214,8 +222,12 @@ class Model:
 
     @property
     def structure_names(self) -> tuple[str, ...]:
-        """A name of each of `alternatives`, such as `geometric, hill`."""
-        return tuple(f"{model.adstock}, {model.saturation}" for model in self.alternatives)
+        """A name of each of `alternatives`, such as `geometric, hill`; with the noise's where they differ in it."""
+        alike = len({model.observation for model in self.alternatives}) == 1
+        return tuple(
+            ", ".join((model.adstock, model.saturation, *([] if alike else [model.observation])))
+            for model in self.alternatives
+        )
 
     @cached_property
     def baseline_terms(self) -> tuple[Term, ...]:

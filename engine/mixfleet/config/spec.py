@@ -238,9 +238,10 @@ class Spec:
         """Refuses settings under which structures cannot be averaged."""
         if not self.model.structures:
             return
+        exact = self.model.observation in ("normal", "ar1")
         for key, unset, why in (
             ("pooling.by", self.pooling.by == "none", "weighs units of a group together, which must share a structure"),
-            ("model.observation", self.model.observation == "normal", "has no exact density of a week left out"),
+            ("model.observation", exact, "has no exact density of weeks left out"),
             ("model.link", self.model.link == "identity", "has no parts that add up over structures"),
             ("compute.shard", self.compute.shard is None, "knows only some of the units, and weights are of all"),
             ("run.base", self.run.base is None, "has units alone, and weights are of all"),

@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
+from mixfleet.posterior.model_checks.checked_unit import Lasting
 from mixfleet.posterior.structures.stacking import (
     LeftOutScore,
     fleet_weights,
@@ -14,7 +15,7 @@ from mixfleet.posterior.structures.stacking import (
     left_out_score,
     stacked,
 )
-from tests.support.regressions import regression
+from tests.support.regressions import Drawn, regression, replaced
 
 RNG = np.random.default_rng(0)
 EVEN = np.full(3, 1 / 3)
@@ -78,3 +79,29 @@ def test_scores_of_known_curves_are_exact() -> None:
         exact = multivariate_normal(gain @ kpi[others], variance).logpdf(kpi[week])
         assert found.log_density[week] == pytest.approx(exact + 0.5 * np.log(2 * np.pi), abs=1e-9)
     assert np.all(found.shape < 0.7)
+
+
+@pytest.mark.parametrize("truth", [0.7, 0.0])
+def test_a_fleet_finds_whether_noise_lasts(truth: float) -> None:
+    units = []
+    for seed in range(20):
+        unit = regression(seed, fault=replaced("errors", lambda drawn: _lasting(drawn, truth)))
+        own = unit.marginal
+        assert own is not None
+        parts = {name: getattr(own, name) for name in ("residual", "basis", "variance")}
+        scores = []
+        for correlation in (truth, 0.7 - truth):
+            lasting = Lasting(fitted=unit.fitted, **parts, correlation=np.full(len(own.noise), correlation))
+            scores.append(left_out_score(replace(unit, marginal=replace(own, lasting=lasting))))
+        known = known_together(scores)
+        assert known is not None
+        units.append(known)
+    assert np.mean([len(known) for known in units]) > 100
+    assert fleet_weights(units, 2)[0] > 0.7
+
+
+def _lasting(drawn: Drawn, correlation: float) -> np.ndarray:
+    errors = drawn.errors.copy()
+    for week in range(1, len(errors)):
+        errors[week] = correlation * errors[week - 1] + np.sqrt(1 - correlation**2) * errors[week]
+    return errors

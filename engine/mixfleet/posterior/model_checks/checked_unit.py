@@ -18,10 +18,21 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-__all__ = ["CheckedUnit", "Marginal", "settled"]
+__all__ = ["CheckedUnit", "Lasting", "Marginal", "settled"]
 
 LEAST_LEFT = 0.1
 """Share of a statistic's variance that the posterior must leave, for the statistic to say anything."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lasting:
+    """The residual and the baseline as they are, and the noise's correlation in each draw."""
+
+    fitted: Bool[np.ndarray, " week"]
+    residual: Float[np.ndarray, "week draw"]
+    basis: Float[np.ndarray, "week column"]
+    variance: Float[np.ndarray, " column"]
+    correlation: Float[np.ndarray, " draw"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +47,9 @@ class Marginal:
     """Prior variance along the basis."""
     noise: Float[np.ndarray, " draw"]
     """In shares of the KPI's scale."""
-    whitened: bool = False
-    """Whether the noise is autocorrelated, and weeks are told less what the week before says of them, at the mean of
-    that correlation."""
+    lasting: Lasting | None = None
+    """What the above are made of where the noise is autocorrelated: weeks are then told less what the week before says
+    of them, at the mean of that correlation."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from mixfleet.models.baseline.decomposition import decompose
 from mixfleet.models.batch import PreparedUnit
 from mixfleet.models.observation import OBSERVATIONS, is_autocorrelated
 from mixfleet.posterior.model_checks.check import ModelCheck
-from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Marginal
+from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Lasting, Marginal
 from mixfleet.posterior.model_checks.forecasts import forecast_check
 from mixfleet.posterior.model_checks.levels import level_checks
 from mixfleet.posterior.model_checks.omissions import omission_checks
@@ -119,7 +119,11 @@ def _marginal(
     kpi = member.arrays["kpi"][:weeks, None]
     residual = np.where(member.fitted[:, None], kpi - media / scale, 0.0)
     basis, variance = member.arrays["basis"][:weeks] * member.fitted[:, None], member.arrays["variance"]
-    if whitened := is_autocorrelated(spec.model):
+    lasting = None
+    if is_autocorrelated(spec.model):
+        lasting = Lasting(
+            fitted=member.fitted, residual=residual, basis=basis, variance=variance, correlation=observation[1]
+        )
         # One basis for all draws: checks look at many directions in it.
         usual = float(observation[1].mean())
         residual = _whitened(residual, member.fitted, usual)
@@ -136,7 +140,7 @@ def _marginal(
         basis=basis,
         variance=variance,
         noise=observation[0] / scale,
-        whitened=whitened,
+        lasting=lasting,
     )
 
 

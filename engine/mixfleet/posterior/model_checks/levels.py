@@ -12,7 +12,7 @@ import numpy as np
 
 from mixfleet.posterior.model_checks.check import ModelCheck, concluded, untested
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit
-from mixfleet.posterior.model_checks.single_weeks import left_out
+from mixfleet.posterior.model_checks.left_out import left_out
 
 __all__ = ["level_checks"]
 
@@ -43,7 +43,7 @@ def level_checks(unit: CheckedUnit) -> Iterator[ModelCheck]:
 def _unexplained(unit: CheckedUnit) -> ModelCheck:
     kpi = unit.kpi[unit.fitted]
     spread = float(np.sum((kpi - kpi.mean()) ** 2)) * (unit.weeks / max(unit.weeks - 1, 1)) ** 2
-    if unit.marginal is None or unit.marginal.whitened:
+    if unit.marginal is None or unit.marginal.lasting is not None:
         # What only the weeks before tell is not explained.
         miss = np.mean(unit.kpi[unit.fitted, None] - unit.expected[unit.fitted], axis=1)
     else:

@@ -7,18 +7,18 @@ References:
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from scipy.special import ndtri
 
 from mixfleet.errors import counted
 from mixfleet.posterior.importance import BAD_TAIL, pareto_smoothed
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS, ModelCheck, concluded, untested
-from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Marginal
+from mixfleet.posterior.model_checks.checked_unit import CheckedUnit
+from mixfleet.posterior.model_checks.left_out import week_log_density
 
-__all__ = ["LeftOut", "left_out", "single_week_checks", "week_log_density"]
+__all__ = ["single_week_checks"]
 
 OUTLIER, TYPO = 12.0, 25.0
 """Robust standard deviations of a week's miss that go unsaid, and that no event explains."""
@@ -31,24 +31,6 @@ MOVED, DECIDED = 1.5, 3.0
 
 LOOKED_AT = 5
 """Weeks that are left out: those with the most to say."""
-
-
-class LeftOut(NamedTuple):
-    """What the other weeks say of each week: its density, given each draw, with the baseline integrated out."""
-
-    error: Float[np.ndarray, "week draw"]
-    """KPI less its mean given the others, in the model's unit."""
-    sd: Float[np.ndarray, "week draw"]
-
-
-def left_out(marginal: Marginal) -> LeftOut:
-    """Each week given all others and a draw's parameters: exact (Rasmussen and Williams 2006, section 5.4.2)."""
-    noise = marginal.noise[None] ** 2
-    # [column, draw]: what is left of each direction of the baseline.
-    kept = marginal.variance[:, None] / (marginal.variance[:, None] + noise)
-    precision = (1 - marginal.basis**2 @ kept) / noise
-    weighed = (marginal.residual - marginal.basis @ (kept * (marginal.basis.T @ marginal.residual))) / noise
-    return LeftOut(weighed / precision, 1 / np.sqrt(precision))
 
 
 def single_week_checks(unit: CheckedUnit) -> Iterator[ModelCheck]:
@@ -122,12 +104,3 @@ def _decisive(unit: CheckedUnit) -> ModelCheck:
         f"({about}{statistic:.1f} standard deviations): check that week"
     )
     return concluded("decisive_week", statistic, MOVED, said, misfit=DECIDED, about=f"{name}, {day}")
-
-
-def week_log_density(unit: CheckedUnit) -> Float[np.ndarray, "week draw"]:
-    """Of each week given the draw and, where the baseline is integrated out, the other weeks; up to a constant."""
-    if unit.marginal is None:
-        # Given the noise of the draw too, which is a share of what the residual is measured in.
-        return -0.5 * unit.residual**2 - np.log(unit.noise)[None]
-    error, sd = left_out(unit.marginal)
-    return -0.5 * (error / sd) ** 2 - np.log(sd)

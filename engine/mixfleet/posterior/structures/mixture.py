@@ -29,6 +29,9 @@ from mixfleet.posterior.unit_series import evenly_spaced, series_variables
 
 __all__ = ["StructureFit", "averaged_result", "mixed_draws", "score_of"]
 
+ABSENT = {"autocorrelation": 0.0}
+"""Values of parameters in structures that do without, where there are such."""
+
 Draws = Mapping[str, Float32[np.ndarray, "chain draw ..."]]
 
 
@@ -123,15 +126,17 @@ def mixed_draws(
 ) -> dict[str, Float32[np.ndarray, "1 draw ..."]]:
     """So many draws of each structure, evenly spaced, one structure behind the other.
 
-    NaN stands for a parameter that a draw's structure has not. `structure` says of each draw which one it is of.
+    NaN stands for a parameter that a draw's structure has not, but for a correlation of independent noise, which is
+    zero. `structure` says of each draw which one it is of.
     """
     places = np.repeat(np.arange(len(draws), dtype=np.float32), counts)
     mixed = {STRUCTURE: np.ascontiguousarray(np.broadcast_to(places[:, None], (len(places), channels))[None])}
     shapes = {name: values.shape[2:] for own in draws for name, values in own.items()}
     for name in (*series_variables(spec.model), "contribution"):
         if name in shapes:
+            absent = ABSENT.get(name, np.nan)
             parts = [
-                evenly_spaced(own[name], count) if name in own else np.full((count, *shapes[name]), np.nan)
+                evenly_spaced(own[name], count) if name in own else np.full((count, *shapes[name]), absent)
                 for own, count in zip(draws, counts.tolist(), strict=True)
                 if count
             ]
@@ -152,7 +157,7 @@ def _columns(fit: StructureFit) -> tuple[str, ...]:
 
 def _params(used: Sequence[StructureFit], draws: Draws, panel: Panel, spec: Spec) -> dict[str, np.ndarray]:
     """One row for each parameter that a structure has: of the draws that have it, and the worst of its diagnostics."""
-    columns, order = _columns(used[0]), [*spec.model.channel_parameters, "noise"]
+    columns, order = _columns(used[0]), [*spec.model.channel_parameters, *spec.model.unit_parameters]
     found: dict[tuple[str, str], list[dict[str, float]]] = {}
     for fit in used:
         own = fit.result.tables["params"]

@@ -1,0 +1,89 @@
+"""Weeks left out: what all other weeks say of a week, given each draw, with the baseline integrated out.
+
+Given a draw the fitted weeks are jointly normal with covariance C = s2 R + B B', R the noise's correlation and B the
+baseline's basis times its prior standard deviations. y being the residual, a week given all others misses its mean by
+(C^-1 y)_i / (C^-1)_ii, with variance 1 / (C^-1)_ii. With T = R^-1, which has three diagonals, and A = T B
+
+    C^-1 = (T - A (s2 I + B'A)^-1 A') / s2
+
+References:
+    Sundararajan, Keerthi (2001), Predictive approaches for choosing hyperparameters in Gaussian processes,
+    doi:10.1162/08997660151134343.
+    Rasmussen, Williams (2006), Gaussian Processes for Machine Learning, section 5.4.2.
+    Buerkner, Gabry, Vehtari (2021), Efficient leave-one-out cross-validation for Bayesian non-factorized normal and
+    Student-t models, doi:10.1007/s00180-020-01045-4.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Lasting, Marginal
+
+__all__ = ["LeftOut", "left_out", "week_log_density"]
+
+
+class LeftOut(NamedTuple):
+    """What the other weeks say of each week."""
+
+    error: Float[np.ndarray, "week draw"]
+    """KPI less its mean given the others, in the model's unit; zero where not fitted."""
+    sd: Float[np.ndarray, "week draw"]
+
+
+def left_out(marginal: Marginal) -> LeftOut:
+    """Each week given all others and a draw's parameters: exact, whether noise is autocorrelated or not."""
+    if marginal.lasting is not None:
+        return _left_out_of_lasting(marginal.lasting, marginal.noise)
+    noise = marginal.noise[None] ** 2
+    # [column, draw]: what is left of each direction of the baseline.
+    kept = marginal.variance[:, None] / (marginal.variance[:, None] + noise)
+    precision = (1 - marginal.basis**2 @ kept) / noise
+    weighed = (marginal.residual - marginal.basis @ (kept * (marginal.basis.T @ marginal.residual))) / noise
+    return LeftOut(weighed / precision, 1 / np.sqrt(precision))
+
+
+def week_log_density(unit: CheckedUnit) -> Float[np.ndarray, "week draw"]:
+    """Of each week given the draw and, where the baseline is integrated out, the other weeks; up to a constant."""
+    if unit.marginal is None:
+        # Given the noise of the draw too, which is a share of what the residual is measured in.
+        return -0.5 * unit.residual**2 - np.log(unit.noise)[None]
+    error, sd = left_out(unit.marginal)
+    return -0.5 * (error / sd) ** 2 - np.log(sd)
+
+
+def _left_out_of_lasting(lasting: Lasting, noise: Float[np.ndarray, " draw"]) -> LeftOut:
+    places = np.flatnonzero(lasting.fitted)
+    own, before = _inverse_correlation(lasting.correlation, places)
+    s2, residual = noise**2, lasting.residual[places]
+
+    def weighed(values: Float[np.ndarray, "week column draw"]) -> Float[np.ndarray, "week column draw"]:
+        """T times the values."""
+        found = own[:, None] * values
+        found[1:] += before[1:, None] * values[:-1]
+        found[:-1] += before[1:, None] * values[1:]
+        return found
+
+    root = lasting.basis[places] * np.sqrt(lasting.variance)
+    along = weighed(np.repeat(root[..., None], len(s2), axis=-1))
+    inner = np.einsum("wi,wjd->dij", root, along, optimize=True) + s2[:, None, None] * np.eye(root.shape[1])
+    factor = np.linalg.cholesky(inner)
+    # [draw, column, week]: products of its columns are what the baseline takes of the precision.
+    half = np.linalg.solve(factor, along.transpose(2, 1, 0))
+    pull = np.linalg.solve(factor, np.einsum("wjd,wd->dj", along, residual)[..., None])[..., 0]
+    precision = own - np.einsum("djw,djw->wd", half, half)
+    pulled = weighed(residual[:, None])[:, 0] - np.einsum("djw,dj->wd", half, pull)
+    error, sd = np.zeros_like(lasting.residual), np.ones_like(lasting.residual)
+    error[places], sd[places] = pulled / precision, np.sqrt(s2 / precision)
+    return LeftOut(error, sd)
+
+
+def _inverse_correlation(
+    correlation: Float[np.ndarray, " draw"], places: Int[np.ndarray, " week"]
+) -> tuple[Float[np.ndarray, "week draw"], Float[np.ndarray, "week draw"]]:
+    """R^-1 of weeks at such places: its diagonal, and each week's element with the fitted week before."""
+    share = np.zeros((len(places) + 1, len(correlation)))
+    share[1:-1] = correlation ** np.diff(places)[:, None]
+    new = 1 / (1 - share**2)
+    return new[:-1] + share[1:] ** 2 * new[1:], -share[:-1] * new[:-1]
