@@ -58,13 +58,13 @@ def test_a_notebook_shows_it_and_a_terminal_says_it(tmp_path: Path) -> None:
 @pytest.mark.nightly
 def test_a_killed_sweep_leaves_a_leaderboard_and_goes_on(tmp_path: Path) -> None:
     main = "from mixfleet.cli.entry import main; main()"
-    command = [sys.executable, "-c", main, "fit", "-m", "data=example", "inference.seed=1,2,3"]
-    command += ["run.id=s", f"run.root={tmp_path}"]
+    settings = ["data=simulated", *(f"data.simulated.{name}=3" for name in ("brands", "markets", "channels"))]
+    command = [sys.executable, "-c", main, "fit", "-m", *settings, "inference.seed=1,2,3", "run.id=s"]
+    command += [f"run.root={tmp_path}"]
     started = subprocess.Popen(command, start_new_session=True)
     while not (tmp_path / "s" / "sweep.parquet").exists():
         assert started.poll() is None
         time.sleep(0.2)
-    time.sleep(2.0)
     os.killpg(started.pid, signal.SIGKILL)
     started.wait()
     found = leaderboard(tmp_path / "s")
