@@ -1,11 +1,13 @@
 """How well fleets with known truth are recovered: share certified, coverage and error of ROI, seconds, memory.
 
     python -m benchmarks.recovery simulated --units 300
+    python -m benchmarks.recovery simulated --units 100 --forms mixed_curves
     python -m benchmarks.recovery pooled --units 300
     python -m benchmarks.recovery crossed --units 300
     python -m benchmarks.recovery brands
 
-`simulated` draws a fleet from the default prior, so that its 90 % intervals must cover the truth in 90 % of cases.
+`simulated` draws a fleet from the default prior, so that its 90 % intervals must cover the truth in 90 % of cases; with
+`--forms` its channels, and the model's, have other curves or carry-over, all of them or half of them.
 `pooled` draws one whose units share hyperparameters within each brand of 15 markets, and fits it so; `crossed` one
 whose units are all one joint posterior, with effects of brands and markets.
 `brands` reads 48 series whose generator is not our model (unnormalised adstock, Hill curves in another scale); it is
@@ -19,9 +21,22 @@ import platform
 import resource
 import tempfile
 import time
+from typing import Any
 
 import numpy as np
 import pandas as pd
+
+HALF = ("search", "display", "print", "video")
+"""Channels of which the others differ."""
+FORMS: dict[str, dict[str, Any]] = {
+    "usual": {},
+    "hill": {"saturation": "hill"},
+    "delayed": {"adstock": "delayed"},
+    "mixed_curves": {"channels": {name: {"saturation": "hill"} for name in HALF}},
+    "mixed_windows": {"channels": {name: {"adstock": "delayed"} for name in HALF}},
+    "without_carry_over": {"channels": {name: {"adstock": "none"} for name in HALF}},
+}
+"""Settings of the model by the name of its channels' forms."""
 
 BRANDS = "sim_param_recovery/brands_6x8"
 
@@ -32,6 +47,7 @@ def main() -> None:
     parser.add_argument("fleet", choices=("simulated", "pooled", "crossed", "brands"))
     parser.add_argument("--units", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--forms", choices=FORMS, default="usual")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
@@ -47,8 +63,12 @@ def _simulated(arguments: argparse.Namespace, folder: str) -> tuple[pd.DataFrame
     markets = 15
     pooling = mf.Pooling(by={"pooled": "brand", "crossed": "crossed"}.get(arguments.fleet, "none"))
     brands = -(-arguments.units // markets)
-    fleet = mf.simulate.fleet(brands=brands, markets=markets, seed=arguments.seed, pooling=pooling)
-    run = mf.fit(fleet.table.to_pandas(), data=fleet.data, pooling=pooling, run={"root": folder})
+    model = mf.config.build(mf.Model, FORMS[arguments.forms])
+    fleet = mf.simulate.fleet(brands=brands, markets=markets, seed=arguments.seed, pooling=pooling, model=model)
+    table = fleet.table.to_pandas()
+    keys = fleet.data.keys
+    few = table[list(keys)].drop_duplicates().head(arguments.units)
+    run = mf.fit(table.merge(few, on=list(keys)), data=fleet.data, model=model, pooling=pooling, run={"root": folder})
     if pooling.by != "none":
         _report_spreads(run.table("pooling").to_pandas())
     truth = fleet.truth.to_pandas()[["brand", "market", "channel", "roi", "contribution"]]
@@ -88,7 +108,9 @@ def _report(fleet: str, status: pd.DataFrame, recovered: pd.DataFrame, seconds: 
     ok = status["status"].str.startswith("ok").mean()
     ess = status[["ess_bulk_min", "ess_tail_min"]].min(axis=1).sum()
     print(f"{fleet}: {len(status)} units, {platform.machine()}, {os.cpu_count()} cores")
+    used = time.process_time()
     print(f"  {seconds:.1f} s with compilation, {len(status) / seconds:.2f} units/s, {ess / seconds:,.0f} min-ESS/s")
+    print(f"  {used:.1f} CPU-seconds, imports among them")
     median, most = _gradients(status)
     print(f"  certified {ok:.1%}, peak memory {peak:.2f} GiB")
     print(f"  gradients per min-ESS, warm-up included: {median:.1f} (median unit), {most:.1f} (90 %)")

@@ -3,7 +3,8 @@
     pytest benchmarks/test_tick.py --benchmark-only
 
 One block of a full tile, on CPU on one thread; `extra_info` holds the device and the microseconds per lane-gradient of
-the median block.
+the median block. What channels of several forms cost is `mixed_curves` over the mean of `usual` and `hill`, and
+`mixed_windows` over the mean of `usual` and `delayed`.
 """
 
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from benchmarks.recovery import FORMS
 from mixfleet.config import Compute, Model, Prior, Spec, build
 from mixfleet.data.panel import read_panel
 from mixfleet.inference.compiled import TICKS, program
@@ -24,17 +26,18 @@ BLOCKS = 40
 ON_GPU = pytest.mark.skipif(jax.default_backend() == "cpu", reason="128 lanes fill a CPU's core, and no GPU")
 
 
-HALF = build(Model, {"channels": {name: {"saturation": "hill"} for name in ("search", "display", "print", "video")}})
 COLUMNS = build(Prior, {"parameters": {"seasonality": {"family": "laplace", "mean": 0, "scale": 0.05}}})
-PARTS: dict[str, dict[str, Any]] = {"usual": {}, "mixed_curves": {"model": HALF}, "laplace_columns": {"prior": COLUMNS}}
+PARTS: dict[str, dict[str, Any]] = {
+    "laplace_columns": {"prior": COLUMNS},
+    **{name: {"model": build(Model, form)} for name, form in FORMS.items()},
+}
 
 
 @pytest.mark.parametrize(
     ("weeks", "channels", "lanes", "experiments", "parts"),
     [
-        (156, 8, 128, 0, "usual"),
         (156, 8, 128, 4, "usual"),
-        (156, 8, 128, 0, "mixed_curves"),
+        *((156, 8, 128, 0, name) for name in FORMS),
         (156, 8, 128, 0, "laplace_columns"),
         (110, 13, 128, 0, "usual"),
         pytest.param(156, 8, 2048, 0, "usual", marks=ON_GPU),

@@ -85,6 +85,15 @@ def test_a_recursion_is_its_window(normalised: bool) -> None:
 
 
 @needs_library
+@pytest.mark.parametrize("adstocks", ["geometric", "delayed"])
+def test_channels_of_several_saturations_are_those_of_xla(adstocks: str) -> None:
+    """Units of one vector whose rows are of channels of other saturations take their own."""
+    given = list(arguments(adstocks, "hill", window=5))
+    given[3] = ("michaelis_menten", "hill", "none")
+    agree(evidence(*given, implementation="native"), in_xla(*given), 1e-10)
+
+
+@needs_library
 def test_single_precision_is_near() -> None:
     single, double = (arguments("geometric", "logistic", window=6, dtype=dtype) for dtype in (np.float32, np.float64))
     agree(evidence(*single, implementation="native"), in_xla(*double), 3e-4)

@@ -337,6 +337,29 @@ def test_native_keeps_the_conventions_at_zero_media(dtype: type[np.floating]):
 
 
 @NEEDS_NATIVE
+@pytest.mark.parametrize("recursion", [True, False])
+def test_channels_of_several_saturations_are_those_of_xla(recursion: bool, x64: None):
+    """Nothing comes of a parameter that a channel has not, and what is one saturation by channel is one for all."""
+    families = ("michaelis_menten", "hill", "none")
+    case = Case(saturation="hill", adstock="geometric" if recursion else "delayed", chains=5)
+    series, weights, tangents, parameters, *rest = case.arguments(np.float64)
+    decay = weights[1] / weights[0] if recursion else None
+
+    def call(family: str | tuple[str, ...], implementation: str) -> Likelihood:
+        given = (series, weights, tangents, family, parameters, *rest)
+        with jax.numpy_rank_promotion("allow"):
+            return likelihood(*given, strength_is_mean=True, decay=decay, implementation=implementation)
+
+    found = call(families, "native")
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(call(families, "xla")), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10)
+    for by_slot in (found.by_shape, found.mean_by_shape):
+        assert not np.any(by_slot[-1][::2])
+        assert not np.any(by_slot[-2][2])
+    jax.tree.map(np.testing.assert_array_equal, call(("hill",) * 3, "native"), call("hill", "native"))
+
+
+@NEEDS_NATIVE
 @pytest.mark.parametrize("decay", [0.0, 1e-3, 0.4, 0.97, 1.0])
 @pytest.mark.parametrize("window", [1, 2, 9, 13])
 def test_a_spike_leaves_nothing_behind(window: int, decay: float, dtype: type[np.floating]):

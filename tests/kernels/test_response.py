@@ -1,16 +1,18 @@
 """Responses of draws in native code are those that XLA makes of the same curves, to rounding."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
 
-from mixfleet.config import Model
-from mixfleet.models.media import Curves, native_form, steady
-from mixfleet.models.media.term import media_term
+from mixfleet.config import Model, build
+from mixfleet.models.media import Curves, native_curves, native_forms, steady
+from mixfleet.models.media.term import MediaTerm, media_term
 from mixfleet.posterior.counterfactual import decompose
 from mixfleet_kernels import native_library
-from mixfleet_kernels.response import FAMILIES, respond
-from mixfleet_kernels.saturation import PARAMETERS
+from mixfleet_kernels.channel_form import SATURATIONS
+from mixfleet_kernels.response import Response, respond
 
 pytestmark = pytest.mark.skipif(not native_library.available(), reason="needs the native library")
 
@@ -30,16 +32,39 @@ def drawn(parameters: int, draws: int = DRAWS) -> tuple[np.ndarray, np.ndarray, 
     return media, weights, curves
 
 
+MIXED = {
+    "c0": {"saturation": "hill", "window": 4},
+    "c1": {"adstock": "delayed", "window_convention": "pymc_marketing"},
+    "c2": {"adstock": "none", "saturation": "michaelis_menten", "adstock_first": False},
+}
+WEIBULL = {"c0": {"adstock": "weibull_pdf"}, "c1": {"adstock": "weibull_cdf", "saturation": "root"}}
+PEER = {"adstock": "weibull_pdf", "window_convention": "pymc_marketing"}
+MODELS: list[dict[str, Any]] = [
+    *({"saturation": name} for name in SATURATIONS),
+    *({"channels": own} for own in (MIXED, WEIBULL, {"c0": {"adstock": "binomial"}, "c2": PEER})),
+]
+
+
+def term_of(**model: Any) -> MediaTerm:
+    names = [f"c{c}" for c in range(CHANNELS)]
+    return media_term(build(Model, {"window": 7, **model}), names)
+
+
+def response_of(media: np.ndarray, weights: np.ndarray, curves: Curves, term: MediaTerm) -> Response:
+    own = native_curves(curves, term)
+    assert own is not None
+    return respond(media, weights, own)
+
+
 @pytest.mark.parametrize("normalise", [True, False])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("model", MODELS)
 def test_contributions_and_steady_responses_are_those_of_xla(
-    family: str, normalise: bool, monkeypatch: pytest.MonkeyPatch, x64: None
+    model: dict[str, Any], normalise: bool, monkeypatch: pytest.MonkeyPatch, x64: None
 ) -> None:
-    media, weights, curves = drawn(len(PARAMETERS[family]))
-    model = Model(saturation=family, normalise=normalise, window=7)
-    term = media_term(model, [f"c{c}" for c in range(CHANNELS)])
+    term = term_of(normalise=normalise, **model)
+    media, weights, curves = drawn(len(term.parameters) - 1)
     levels = np.linspace(0, 1.5, 4)[:, None] * np.array([1.0, 0.5, 2.0])
-    assert native_form(term) is not None
+    assert native_forms(term) is not None
     ours = [*decompose(media, weights, curves, term=term), *steady(levels, curves, term=term)]
     monkeypatch.setattr(native_library, "available", lambda: False)
     with jax.numpy_rank_promotion("allow"):
@@ -49,39 +74,31 @@ def test_contributions_and_steady_responses_are_those_of_xla(
 
 
 def test_a_draw_is_the_same_alone_as_among_others() -> None:
-    media, weights, curves = drawn(1)
-    whole, alone = (
-        respond(
-            media,
-            weights,
-            part.shape[0],
-            (part.shape[1],),
-            part.effect,
-            family="logistic",
-            window=9,
-            normalised=True,
-        )
-        for part in (curves, Curves(curves.shape[..., :1], curves.effect[:, :1]))
-    )
+    term = term_of(channels=MIXED)
+    media, weights, curves = drawn(len(term.parameters) - 1)
+    alone = response_of(media, weights, Curves(curves.shape[..., :1], curves.effect[:, :1]), term)
+    whole = response_of(media, weights, curves, term)
     np.testing.assert_array_equal(whole.total[..., :1], alone.total)
     np.testing.assert_array_equal(whole.weekly[:, :1], alone.weekly)
     np.testing.assert_allclose(whole.mean.sum(axis=1), whole.weekly.mean(axis=1), rtol=1e-12)
 
 
+def test_a_channel_is_the_same_among_other_forms() -> None:
+    mixed, single = term_of(channels=MIXED), term_of(saturation="hill", window=4)
+    media, weights, curves = drawn(len(mixed.parameters) - 1)
+    shape = np.stack([np.asarray(curves.shape)[mixed.parameters.index(name)] for name in single.parameters])
+    found = response_of(media, weights, curves, mixed)
+    alone = response_of(media, weights, Curves(shape, curves.effect), single)
+    np.testing.assert_array_equal(found.total[:, 0], alone.total[:, 0])
+    np.testing.assert_array_equal(found.mean[:, 0], alone.mean[:, 0])
+
+
 def test_what_is_no_number_stays_in_its_draw_and_channel() -> None:
+    term = term_of(saturation="hill")
     media, weights, curves = drawn(2)
     shape = np.array(curves.shape)
     shape[1, 1, 4] = np.nan
-    found = respond(
-        media,
-        weights,
-        shape[0],
-        (shape[1], shape[2]),
-        np.asarray(curves.effect),
-        family="hill",
-        window=9,
-        normalised=True,
-    )
+    found = response_of(media, weights, Curves(shape, curves.effect), term)
     wrong = np.zeros((CHANNELS, DRAWS), bool)
     wrong[1, 4] = True
     np.testing.assert_array_equal(np.isnan(found.total).any(axis=0), wrong)

@@ -11,24 +11,23 @@ from mixfleet.inference.adaptation import ADAPTATION_DECAY, ADAPTATION_DELAY, AD
 from mixfleet.inference.hmc import TICKS, WINDOW_ROWS, DrawBuffer, HMCState, Point
 from mixfleet.inference.sinh_arcsinh import Original, SinhArcsinh, identity
 from mixfleet.models.batch import Structure, UnitBatch, batch_shapes
+from mixfleet.models.media import native_forms
 from mixfleet.models.observation import OBSERVATIONS
+from mixfleet.models.parameters import ParameterLayout
 from mixfleet_kernels import hmc as kernels
-from mixfleet_kernels import native_library
 from mixfleet_kernels.hmc import FAMILIES, Chains, Data, Draws, Form, Geometry, Place, Tuning
-from mixfleet_kernels.likelihood.native import FAMILIES as SATURATIONS
 
 __all__ = ["NativeProgram", "form_of", "path_of"]
 
 
 def form_of(structure: Structure, platform: str) -> Form | None:
     """The form of a model that has a native density on this platform; None where it runs in XLA."""
-    layout, forms = structure.layout, set(structure.term.forms)
+    layout, forms = structure.layout, native_forms(structure.term)
     families = {block.family for block in (*layout.shapes, *layout.observation)} | set(structure.strengths)
     if (
         platform != "cpu"
-        or not native_library.available()
+        or forms is None
         or not OBSERVATIONS[structure.model.observation].marginal
-        or len(forms) > 1
         or structure.changes
         or structure.shared
         or structure.apart
@@ -37,14 +36,10 @@ def form_of(structure: Structure, platform: str) -> Form | None:
         or not families <= set(FAMILIES)
     ):
         return None
-    (form,) = forms
-    if form.adstock != "geometric" or not form.adstock_first or form.saturation not in SATURATIONS:
-        return None
     return Form(
-        saturation=form.saturation,
-        window=form.window,
-        normalised=form.normalise,
-        shapes=tuple((block.first, block.family) for block in layout.shapes),
+        channels=forms,
+        adstock_slots=layout.adstock_slots,
+        shapes=tuple(tuple(_coordinate(layout, place) for place in slot) for slot in layout.places),
         effect_first=layout.effect.first,
         strengths=structure.strengths,
         noise=(layout.noise.first, layout.noise.family),
@@ -52,6 +47,14 @@ def form_of(structure: Structure, platform: str) -> Form | None:
         strength_is_mean=structure.model.coordinate != "effect",
         measured=structure.measured,
     )
+
+
+def _coordinate(layout: ParameterLayout, place: tuple[int, int] | None) -> tuple[int, str] | None:
+    """Coordinate and prior family of a row of one of the curves' parameters."""
+    if place is None:
+        return None
+    block = layout.shapes[place[0]]
+    return block.first + place[1], block.family
 
 
 def path_of(structure: Structure, platform: str) -> str:

@@ -148,9 +148,11 @@ class ParameterLayout:
         for block, own in zip(self.shapes, values, strict=True):
             if block.size == channels:
                 found.append(own)
-            else:
-                nothing = jnp.full((channels, *own.shape[1:]), jnp.nan, own.dtype)
-                found.append(nothing.at[np.array(block.channels, int)].set(own))
+                continue
+            library = library_of(own)
+            nothing = library.full(own.shape[1:], np.nan, own.dtype)
+            rows = [own[block.channels.index(c)] if c in block.channels else nothing for c in range(channels)]
+            found.append(library.stack(rows))
         return library_of(found[0]).stack(found)
 
 

@@ -65,8 +65,9 @@ def evidence(
 
     def in_native(*arrays: Any) -> Evidence:
         tests, weights, tangents, parameters, effect, decay = arrays
+        saturations = [family for family, _ in forms]
         return native.evidence(
-            tests, weights, tangents, forms[0][0], parameters, effect, decay=decay, normalised=normalised
+            tests, weights, tangents, saturations, parameters, effect, decay=decay, normalised=normalised
         )
 
     def by_platform(*arrays: Any) -> Evidence:

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 #include "../native_isa.h"
 #include "native.h"
@@ -18,10 +19,12 @@ MIXFLEET_COPIES(void, pass, mixfleet_evidence_f64, LiftTests<double>)
 namespace {
 
 // Arguments: media, weight, channel, test, estimate, effect, weights, tangents..., parameters...; where geometric windows
-// have the decay in place of weights and tangent. Results: value, by_effect, scratch, by_shape...
+// have the decay in place of weights and tangent. `saturations` are the channels'. Results: value, by_effect, scratch,
+// by_shape...
 template <class T>
-ffi::Error evidence(ffi::RemainingArgs arguments, ffi::RemainingRets results, int64_t family, int64_t tangents,
-                    int64_t window, bool geometric, bool normalised) {
+ffi::Error evidence(ffi::RemainingArgs arguments, ffi::RemainingRets results,
+                    ffi::Span<const int64_t> saturations, int64_t tangents, int64_t window, bool geometric,
+                    bool normalised) {
   constexpr size_t kFixedArguments = 7, kFixedResults = 3;
   const size_t shapes = arguments.size() - kFixedArguments + geometric;
   if (arguments.size() < kFixedArguments || shapes > mixfleet::kMostShapes || size_t(tangents) > shapes ||
@@ -39,13 +42,19 @@ ffi::Error evidence(ffi::RemainingArgs arguments, ffi::RemainingRets results, in
   const auto weight = argument(1).dimensions(), effect = argument(5).dimensions();
   p.virtual_weeks = argument(0).dimensions()[0], p.lifted = weight[0], p.rows = weight[1], p.units = weight[2];
   p.channels = effect[0], p.lanes = effect[1];
-  p.lags = window, p.tangents = tangents, p.parameters = int64_t(shapes) - tangents, p.family = family;
-  const T** const fixed[] = {&p.media, &p.weight, &p.channel, &p.test, &p.estimate, &p.effect, &p.weights};
+  p.lags = window, p.tangents = tangents, p.parameters = int64_t(shapes) - tangents;
+  if (int64_t(saturations.size()) != p.channels) return ffi::Error::InvalidArgument("each channel has one saturation");
+  std::vector<mixfleet::Form> forms;
+  for (int64_t saturation : saturations) {
+    forms.push_back({geometric ? mixfleet::kGeometric : mixfleet::kGiven, window, normalised, false, saturation});
+  }
+  p.forms = forms.data();
+  const T** const fixed[] = {&p.media, &p.weight, &p.channel, &p.test, &p.estimate, &p.effect,
+                             geometric ? &p.adstock[0] : &p.weights};
   for (size_t i = 0; i < kFixedArguments; ++i) *fixed[i] = in(i);
   const size_t windows = geometric ? 0 : tangents;
   for (size_t j = 0; j < windows; ++j) p.tangent[j] = in(kFixedArguments + j);
   for (int64_t j = 0; j < p.parameters; ++j) p.parameter[j] = in(kFixedArguments + windows + j);
-  p.decay = geometric ? p.weights : nullptr, p.normalised = normalised;
   p.value = out(0), p.by_effect = out(1), p.scratch = out(2);
   for (size_t j = 0; j < shapes; ++j) p.by_shape[j] = out(kFixedResults + j);
   pass(p);
@@ -56,7 +65,7 @@ auto binding() {
   return ffi::Ffi::Bind()
       .RemainingArgs()
       .RemainingRets()
-      .Attr<int64_t>("family")
+      .Attr<ffi::Span<const int64_t>>("saturations")
       .Attr<int64_t>("tangents")
       .Attr<int64_t>("window")
       .Attr<bool>("geometric")

@@ -10,17 +10,16 @@ namespace mixfleet {
 template <class T>
 struct LiftTests {
   int64_t virtual_weeks, lifted, rows, channels, lanes, units;
-  int64_t lags;        // of the adstock's window
-  int64_t tangents;    // adstock parameters
-  int64_t parameters;  // saturation parameters
-  int64_t family;      // place in saturation.PARAMETERS
-  bool normalised;     // whether geometric windows sum to one
+  int64_t lags;        // of the longest window
+  int64_t tangents;    // adstock parameters, and saturation parameters: of the channel with the most
+  int64_t parameters;
+  const Form* forms;  // [channel]
 
   const T *media, *weight, *channel, *test, *estimate;  // of the units
-  const T *effect, *weights;
-  const T* decay;  // of geometric windows, which have no weights and tangent then; else null
-  const T* tangent[kMostParameters];
-  const T* parameter[kMostParameters];
+  const T* effect;
+  const T *weights, *tangent[kMostParameters];  // of windows that are given
+  const T* adstock[kMostParameters];            // of the others, what they are made of
+  const T* parameter[kMostParameters];          // of saturations; anything where a channel has fewer
 
   T *value, *by_effect;  // these and the next are added to
   T* by_shape[kMostShapes];

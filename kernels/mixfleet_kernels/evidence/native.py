@@ -1,12 +1,14 @@
 """The evidence as one native pass over the tests' rows, called from compiled programs on CPU."""
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
 from mixfleet_kernels import native_library
+from mixfleet_kernels.channel_form import SATURATIONS
 from mixfleet_kernels.evidence.arrays import Evidence, LiftTests
-from mixfleet_kernels.likelihood.native import FAMILIES
 
 __all__ = ["evidence"]
 
@@ -15,7 +17,7 @@ def evidence(
     tests: LiftTests,
     weights: Float[Array, "window channel lane"],
     tangents: tuple[Float[Array, "window channel lane"], ...],
-    family: str,
+    saturations: Sequence[str],
     parameters: tuple[Float[Array, "channel lane"], ...],
     effect: Float[Array, "channel lane"],
     *,
@@ -38,7 +40,7 @@ def evidence(
         vmap_method="sequential",
     )(
         *(*tests, effect, *windows, *parameters),
-        family=np.int64(FAMILIES.index(family)),
+        saturations=np.array([SATURATIONS.index(family) for family in saturations], np.int64),
         tangents=np.int64(len(tangents)),
         window=np.int64(lags),
         geometric=decay is not None,

@@ -5,12 +5,14 @@
 // are not worked out: each row ends with the last one that some unit of the vector has a weight in.
 
 #include <cstdint>
+#include <cstring>
 
 #include "native.h"
 
 #include "../likelihood/native_carry.h"
 #include "../likelihood/native_curves.h"
 #include "../likelihood/native_vector.h"
+#include "../likelihood/native_windows.h"
 
 namespace mixfleet {
 namespace {
@@ -95,8 +97,20 @@ class Evidence : Vector<T> {
     for (int64_t k = last; k < last + kBlock; ++k) weight[k] = V{};
     V parameter[kMostParameters] = {};
     for (int64_t j = 0; j < p.parameters; ++j) parameter[j] = load_row(p.parameter[j], r);
-    with_curve<T>(p.family, parameter, [&](const auto& curve) { respond(r, curve); });
+    // The units' channels may differ in form: the row is worked out for each form, and lanes take their own.
+    for (int64_t u = 0; u < units; ++u) {
+      const Form& form = form_of(r, u);
+      bool known = false;
+      for (int64_t before = 0; before < u; ++before) known |= same(form_of(r, before), form);
+      if (known) continue;
+      for (int64_t i = 0; i < M::kLanes; ++i) own_form[i] = same(form_of(r, this->own(i)), form) ? -1 : 0;
+      with_curve<T>(form.saturation, parameter, [&](const auto& curve) { respond(r, form, curve); });
+    }
   }
+
+  const Form& form_of(int64_t r, int64_t u) const { return p.forms[channel[r * M::kLanes + u]]; }
+
+  static bool same(const Form& a, const Form& b) { return std::memcmp(&a, &b, sizeof a) == 0; }
 
   void finish() {
     for (int64_t t = 0; t < p.rows; ++t) error[t] = -estimate(0, t);
@@ -118,49 +132,61 @@ class Evidence : Vector<T> {
   }
 
   template <class Curve>
-  void respond(int64_t r, const Curve& curve) {
-    if (p.decay) {
-      const V decay = load_row(p.decay, r);
+  void respond(int64_t r, const Form& form, const Curve& curve) {
+    const int64_t lags = form.window;
+    if (form.adstock == kGeometric) {
+      const V decay = load_row(p.adstock[0], r);
       V total = M::splat(1), by_decay = V{};
-      for (int64_t l = 1; p.normalised && l < p.lags; ++l) by_decay = total + decay * by_decay, total = 1 + decay * total;
+      for (int64_t l = 1; form.normalised && l < lags; ++l) by_decay = total + decay * by_decay, total = 1 + decay * total;
       scale = curve.scale / total, share_slope = -by_decay / total;
-      V *slope = window + p.lags + 1, *end = slope + p.lags + 1, *end_by = end + p.lags + 1;
-      Recursion<T> carry{decay, p.lags, window, slope, end, end_by};
+      V *slope = window + lags + 1, *end = slope + lags + 1, *end_by = end + lags + 1;
+      Recursion<T> carry{decay, lags, window, slope, end, end_by};
       carry.fill();
-      return add_lift<1>(r, curve, carry);
+      return add_lift<1>(r, form, curve, carry);
     }
     scale = curve.scale;
+    const int64_t tangents = form.adstock == kGiven ? p.tangents : window_parameters(form);
+    form.adstock == kGiven ? load_window(r) : make_window(r, form, tangents);
+    switch (tangents) {
+      case 0: return add_lift<0>(r, form, curve, Window<T, 0>{window, lags});
+      case 1: return add_lift<1>(r, form, curve, Window<T, 1>{window, lags});
+      default: return add_lift<2>(r, form, curve, Window<T, 2>{window, lags});
+    }
+  }
+
+  void load_window(int64_t r) {
     for (int64_t l = 0; l < p.lags; ++l) {
       const int64_t place = l * p.channels * p.lanes;
       window[l] = load_row(p.weights + place, r);
       for (int64_t j = 0; j < p.tangents; ++j) window[(1 + j) * p.lags + l] = load_row(p.tangent[j] + place, r);
     }
-    switch (p.tangents) {
-      case 0: return add_lift<0>(r, curve, Window<T, 0>{window, p.lags});
-      case 1: return add_lift<1>(r, curve, Window<T, 1>{window, p.lags});
-      default: return add_lift<2>(r, curve, Window<T, 2>{window, p.lags});
-    }
   }
 
-  // Media of a path from the first week that carries over into the measured ones, which begin at `column + p.lags`.
-  void read_media(int64_t path) {
-    const int64_t first = p.virtual_weeks - p.lifted - p.lags;
+  void make_window(int64_t r, const Form& form, int64_t tangents) {
+    V parameter[kMostParameters] = {};
+    for (int64_t j = 0; j < tangents; ++j) parameter[j] = load_row(p.adstock[j], r);
+    WindowWeights<T>::fill(form, parameter, window);
+  }
+
+  // Media of a path from the first week that carries over into the measured ones, which begin at `column + lags`.
+  void read_media(int64_t path, int64_t lags) {
+    const int64_t first = p.virtual_weeks - p.lifted - lags;
     column[0] = V{};
-    for (int64_t i = 1; i < p.lags + last; ++i) {
+    for (int64_t i = 1; i < lags + last; ++i) {
       column[i] = scale * this->template spread<0>(p.media + ((first + i) * 2 * p.rows + path) * p.units + unit, 1);
     }
-    for (int64_t i = p.lags + last; i < p.lags + last + kBlock; ++i) column[i] = V{};
+    for (int64_t i = lags + last; i < lags + last + kBlock; ++i) column[i] = V{};
   }
 
   template <int kTangents, class Curve, class Carry>
-  void add_lift(int64_t r, const Curve curve, const Carry carry) {
+  void add_lift(int64_t r, const Form& form, const Curve curve, const Carry carry) {
     constexpr int kArrays = 1 + kTangents + Curve::kParameters;
     V* const out = response;
     const V* const counted = weight;
-    const int64_t before = p.lags;
+    const int64_t before = form.window;
     V sum[kArrays] = {};
     const auto each = [&](int64_t path, auto enter) MIXFLEET_INLINED {
-      read_media(path);
+      read_media(path, before);
       carry.each_week(column, before, before + (last + kBlock - 1) / kBlock * kBlock, [&](int64_t t, V carried, const V* tangent) MIXFLEET_INLINED {
         const auto shape = curve(carried);
         V row[kArrays] = {shape.value};
@@ -174,19 +200,23 @@ class Evidence : Vector<T> {
       sum[j] += counted[k] * (out[k * kArrays + j] - value);
     });
     // What a recursion carries is divided by the sum of the window's weights, whose derivative is owed yet.
-    if (p.decay) sum[1] += share_slope * sum[Curve::kElastic == kValue ? 0 : 1 + kTangents + Curve::kElastic];
-    V* const made = lift + r * kArrays;
-    made[0] = sum[0];
+    if (form.adstock == kGeometric) sum[1] += share_slope * sum[Curve::kElastic == kValue ? 0 : 1 + kTangents + Curve::kElastic];
+    V made[1 + kMostShapes] = {sum[0]};
     for (int j = 0; j < kTangents; ++j) made[1 + j] = curve.slope_factor * sum[1 + j];
-    for (int j = 0; j < Curve::kParameters; ++j) made[1 + kTangents + j] = curve.factor[j] * sum[1 + kTangents + j];
+    for (int j = 0; j < Curve::kParameters; ++j) made[1 + p.tangents + j] = curve.factor[j] * sum[1 + kTangents + j];
+    for (int64_t j = 0; j < arrays; ++j) {
+      V& own = lift[r * arrays + j];
+      own = own_form ? made[j] : own;
+    }
   }
 
   const LiftTests<T>& p;
-  const int64_t arrays;  // value, by adstock, by saturation parameters
+  const int64_t arrays;  // value, by adstock, by saturation parameters: of the channel with the most
   V *window, *column, *weight, *response;
   V *lift, *error;  // [row][array]; [test], in its standard deviations
   int64_t *channel, *test;  // [row][unit of the vector]
   V scale = {}, share_slope = {};
+  typename M::I own_form = {};  // lanes whose channel has the form that is worked out
   int64_t last = 0;  // measured weeks of this row
 };
 

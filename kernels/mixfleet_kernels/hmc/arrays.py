@@ -8,21 +8,22 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt32
 
+from mixfleet_kernels.channel_form import ChannelForm
+
 __all__ = ["Chains", "Data", "Draws", "Evaluation", "Form", "Geometry", "Place", "Tuning"]
 
 
 class Form(NamedTuple):
     """What the density is made of; no array, and the same for all units."""
 
-    saturation: str
-    """Family of every channel's saturation; adstock is geometric and comes first."""
-    window: int
-    """Weeks of the adstock's window."""
-    normalised: bool
-    """Whether windows sum to one."""
-    shapes: tuple[tuple[int, str], ...]
-    """First coordinate and prior family of each parameter of the curves: the decay's, then the saturation's. Of a
-    "fixed" parameter the first column of its prior data, which holds the values."""
+    channels: tuple[ChannelForm, ...]
+    """Of each channel's media; no window is given."""
+    adstock_slots: int
+    """Of the slots below, those of adstocks, which come first."""
+    shapes: tuple[tuple[tuple[int, str] | None, ...], ...]
+    """Of each slot and channel, the coordinate and the prior family of that parameter of its curve; None where the
+    channel has no such. Of a "fixed" parameter the column of its prior data, which holds the value. A slot is the
+    first, second, ... parameter of each channel's adstock, then of its saturation."""
     effect_first: int
     strengths: tuple[str, ...]
     """Prior family of each channel's strength."""

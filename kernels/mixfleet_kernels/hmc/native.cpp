@@ -85,21 +85,22 @@ class Arrays {
 };
 
 // Sizes: weeks, channels, columns, units, chains, window, dimension, prior columns, and of lift tests virtual weeks,
-// those with a weight, and rows. Form: saturation, first effect, first noise, noise's family, distances between weeks,
-// first correlation, its family, and whether the strength is the mean, windows sum to one, and priors are on measures.
-// Then how many parameters the curves have, where each begins, their families, and that of each channel's strength.
+// those with a weight, and rows. Form: first effect, first noise, noise's family, distances between weeks, first
+// correlation, its family, and whether the strength is the mean, and priors are on measures. Then how many slots adstocks
+// have, and all; of each slot and channel the row, and the family; that of each channel's strength; the channels' forms.
 template <class T>
 void describe(const int64_t* told, Model<T>& m) {
   for (int64_t* size : {&m.weeks, &m.channels, &m.columns, &m.units, &m.chains, &m.window, &m.dimension, &m.prior_columns,
-                        &m.virtual_weeks, &m.lifted, &m.rows, &m.saturation, &m.effect_first, &m.noise_first, &m.noise_family,
+                        &m.virtual_weeks, &m.lifted, &m.rows, &m.effect_first, &m.noise_first, &m.noise_family,
                         &m.gaps, &m.correlation_first, &m.correlation_family}) {
     *size = *told++;
   }
-  for (bool* flag : {&m.strength_is_mean, &m.normalised, &m.measured}) *flag = *told++ != 0;
-  m.shapes = *told++;
-  for (int64_t j = 0; j < m.shapes; ++j) m.shape_first[j] = *told++;
-  for (int64_t j = 0; j < m.shapes; ++j) m.shape_family[j] = *told++;
-  m.strength_family = told;
+  for (bool* flag : {&m.strength_is_mean, &m.measured}) *flag = *told++ != 0;
+  m.tangents = *told++, m.shapes = *told++;
+  m.shape_row = told, told += m.shapes * m.channels;
+  m.shape_family = told, told += m.shapes * m.channels;
+  m.strength_family = told, told += m.channels;
+  m.forms = reinterpret_cast<const mixfleet::Form*>(told);
 }
 
 template <class T>

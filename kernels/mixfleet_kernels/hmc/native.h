@@ -29,13 +29,14 @@ constexpr int kHyperRows = 5;
 
 template <class T>
 struct Model {
-  int64_t weeks, channels, columns, units, chains, window, dimension, prior_columns;
-  int64_t saturation;  // place in saturation.PARAMETERS
-  int64_t shapes;      // parameters of the curves: the decay, then the saturation's
-  int64_t shape_first[kMostShapes], shape_family[kMostShapes];
+  int64_t weeks, channels, columns, units, chains, window, dimension, prior_columns;  // window: the longest
+  int64_t tangents, shapes;  // slots of the curves' parameters: adstocks', and all, the saturations' behind these
+  const int64_t *shape_row;  // [slot, channel]: the coordinate, or the column of prior data; -1 where there is none
+  const int64_t *shape_family;
+  const Form* forms;  // [channel]
   int64_t effect_first, noise_first, noise_family;
   const int64_t* strength_family;  // [channel]
-  bool strength_is_mean, normalised, measured;
+  bool strength_is_mean, measured;
 
   const T *media, *kpi, *weight, *basis, *variance, *active, *hyper, *measure, *strength_unit;
 

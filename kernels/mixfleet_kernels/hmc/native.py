@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt32
 
 from mixfleet_kernels import native_library
+from mixfleet_kernels.channel_form import numbers
 from mixfleet_kernels.hmc.arrays import Chains, Data, Draws, Evaluation, Form, Geometry, Tuning
-from mixfleet_kernels.likelihood.native import FAMILIES as SATURATIONS
 
 __all__ = ["FAMILIES", "advance", "constrained", "evaluate", "log_strengths", "normals"]
 
@@ -106,15 +106,18 @@ def _described(data: Data, dimension: int, lanes: int, form: Form) -> list[int]:
     noise, noise_family = form.noise
     correlation, correlation_family = form.correlation or (0, "fixed")
     gaps = len(data.gap_length) if form.correlation else 0
+    window = max(own.window for own in form.channels)
+    shapes = [(-1, "fixed") if place is None else place for slot in form.shapes for place in slot]
     return [
-        *(weeks, channels, data.basis.shape[-1], units, lanes // units, form.window, dimension, data.hyper.shape[1]),
+        *(weeks, channels, data.basis.shape[-1], units, lanes // units, window, dimension, data.hyper.shape[1]),
         *(data.lift_media.shape[0], *data.lift_weight.shape[:2]),
-        *(SATURATIONS.index(form.saturation), form.effect_first, noise, FAMILIES.index(noise_family)),
+        *(form.effect_first, noise, FAMILIES.index(noise_family)),
         *(gaps, correlation, FAMILIES.index(correlation_family)),
-        *(form.strength_is_mean, form.normalised, form.measured, len(form.shapes)),
-        *(first for first, _ in form.shapes),
-        *(FAMILIES.index(family) for _, family in form.shapes),
+        *(form.strength_is_mean, form.measured, form.adstock_slots, len(form.shapes)),
+        *(row for row, _ in shapes),
+        *(FAMILIES.index(family) for _, family in shapes),
         *(FAMILIES.index(family) for family in form.strengths),
+        *(number for own in form.channels for number in numbers(own)),
     ]
 
 

@@ -97,6 +97,8 @@ class Density {
     spread(m.kpi, m.weeks, kpi_), spread(m.weight, m.weeks, weight_), spread(m.variance, m.columns, variance_);
     spread(m.active, m.channels, active_), spread(m.hyper, kHyperRows * m.prior_columns, hyper_);
     spread(m.measure, 3 * m.channels, measure_), spread(m.strength_unit, m.channels, unit_);
+    // Where a channel has fewer parameters than another, what stands there is not looked at.
+    for (int64_t i = 0; i < m.shapes * m.channels * vectors; ++i) parameter_[i] = M::splat(1);
     copy(m.media, m.weeks * m.channels, media_);
     const int64_t weeks = m.weeks * m.columns;
     for (int64_t u = 0; u < units; ++u) {
@@ -155,12 +157,12 @@ class Density {
   void set_problem() {
     Problem<T>& p = problem_ = {};
     p.weeks = m.weeks, p.channels = m.channels, p.lanes = lanes, p.units = units, p.columns = m.columns;
-    p.window = m.window, p.begin = 0, p.end = lanes, p.tangents = 1, p.parameters = m.shapes - 1;
-    p.family = m.saturation, p.strength_is_mean = m.strength_is_mean, p.normalised = m.normalised;
+    p.window = m.window, p.begin = 0, p.end = lanes, p.tangents = m.tangents, p.parameters = m.shapes - m.tangents;
+    p.forms = m.forms, p.strength_is_mean = m.strength_is_mean;
     p.unit_media = media_, p.basis = basis_;
     p.kpi = numbers(kpi_), p.weight = numbers(weight_), p.variance = numbers(variance_), p.active = numbers(active_);
-    p.strength = numbers(strength_), p.log_noise = numbers(log_noise_), p.weights = p.decay = numbers(parameter_);
-    for (int64_t j = 1; j < m.shapes; ++j) p.parameter[j - 1] = numbers(parameter_) + j * m.channels * lanes;
+    p.strength = numbers(strength_), p.log_noise = numbers(log_noise_);
+    set_parameters(p.adstock, p.parameter);
     p.value = numbers(value), p.by_effect = numbers(by_effect_), p.by_log_noise = numbers(by_log_noise_);
     p.effect = numbers(effect_), p.mean_response = numbers(extra), p.projection = numbers(extra) + m.channels * lanes;
     for (int64_t j = 0; j < m.shapes; ++j) {
@@ -173,6 +175,12 @@ class Density {
     copy(m.gap_gram, gram_size(), gap_gram_);
     p.gap_length = gap_length_, p.gap_spans = gap_spans_, p.gap_gram = gap_gram_;
     p.correlation = numbers(correlation_), p.by_correlation = numbers(by_correlation_);
+  }
+
+  void set_parameters(const T** adstock, const T** saturation) const {
+    for (int64_t j = 0; j < m.shapes; ++j) {
+      (j < m.tangents ? adstock[j] : saturation[j - m.tangents]) = numbers(parameter_) + j * m.channels * lanes;
+    }
   }
 
   int64_t gram_size() const { return 3 * m.gaps * m.columns * m.columns; }
@@ -192,11 +200,11 @@ class Density {
     LiftTests<T>& t = tests_ = {};
     t.virtual_weeks = m.virtual_weeks, t.lifted = m.lifted, t.rows = m.rows;
     t.channels = m.channels, t.lanes = lanes, t.units = units;
-    t.lags = m.window, t.tangents = 1, t.parameters = m.shapes - 1, t.family = m.saturation, t.normalised = m.normalised;
+    t.lags = m.window, t.tangents = m.tangents, t.parameters = m.shapes - m.tangents, t.forms = m.forms;
     t.media = lift_media_, t.weight = lift_weight_;
     t.channel = lift_channel_, t.test = lift_test_, t.estimate = lift_estimate_;
-    t.effect = numbers(effect_), t.weights = t.decay = numbers(parameter_);
-    for (int64_t j = 1; j < m.shapes; ++j) t.parameter[j - 1] = numbers(parameter_) + j * m.channels * lanes;
+    t.effect = numbers(effect_);
+    set_parameters(t.adstock, t.parameter);
     t.value = numbers(value), t.by_effect = numbers(by_effect_), t.scratch = reinterpret_cast<T*>(lift_scratch_);
     for (int64_t j = 0; j < m.shapes; ++j) t.by_shape[j] = numbers(by_shape_) + j * m.channels * lanes;
   }
@@ -210,10 +218,11 @@ class Density {
     V h[kHyperRows], logs = {};
     for (int64_t j = 0; j < m.shapes; ++j) {
       for (int64_t c = 0; c < m.channels; ++c) {
-        const int64_t row = m.shape_first[j] + c, at = (j * m.channels + c) * vectors + v;
+        const int64_t i = j * m.channels + c, row = m.shape_row[i], family = m.shape_family[i], at = i * vectors + v;
+        if (row < 0) continue;
         data(row, v, h);
-        const bool fixed = m.shape_family[j] == kFixed;
-        const Prior<T> prior(m.shape_family[j], fixed ? V{} : position[row * vectors + v], h);
+        const bool fixed = family == kFixed;
+        const Prior<T> prior(family, fixed ? V{} : position[row * vectors + v], h);
         parameter_[at] = prior.value, slope_[at] = prior.slope, log_slope_[at] = prior.log_slope;
         logs += prior.log_prob;
       }
@@ -257,10 +266,9 @@ class Density {
       const V total = by_effect_[at] * effect_[at] + by_log_effect * prior.log_slope;
       const V through_mean = ((m.strength_is_mean ? total : V{}) - by_mean * prior.log_slope) / mean * active_[at];
       for (int64_t j = 0; j < m.shapes; ++j) {
-        if (m.shape_family[j] == kFixed) continue;
-        const int64_t i = (j * m.channels + c) * vectors + v;
-        gradient[(m.shape_first[j] + c) * vectors + v] =
-            (by_shape_[i] - through_mean * mean_by_shape_[i]) * slope_[i] + log_slope_[i];
+        const int64_t own = j * m.channels + c, row = m.shape_row[own], i = own * vectors + v;
+        if (row < 0 || m.shape_family[own] == kFixed) continue;
+        gradient[row * vectors + v] = (by_shape_[i] - through_mean * mean_by_shape_[i]) * slope_[i] + log_slope_[i];
       }
       gradient[(m.effect_first + c) * vectors + v] = total * bent_[at] + bend_[at];
     }

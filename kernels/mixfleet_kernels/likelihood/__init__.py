@@ -22,6 +22,7 @@ import jax
 from jaxtyping import Array, Float
 
 from mixfleet_kernels import native_library
+from mixfleet_kernels.channel_form import SATURATIONS
 from mixfleet_kernels.implementation import choose
 from mixfleet_kernels.likelihood import native, xla
 from mixfleet_kernels.likelihood.arrays import Gaps, Likelihood, Response, Series
@@ -99,7 +100,8 @@ def likelihood(
 
     def in_native(*arrays: Any) -> Likelihood:
         series, weights, tangents, parameters, strength, log_noise, unit_media, decay = arrays
-        call = partial(native.likelihood, series, weights, tangents, forms[0][0], parameters, strength, log_noise)
+        saturations = [family for family, _ in forms]
+        call = partial(native.likelihood, series, weights, tangents, saturations, parameters, strength, log_noise)
         return call(strength_is_mean=strength_is_mean, unit_media=unit_media, decay=decay, normalised=normalised)
 
     def by_platform(*arrays: Any) -> Likelihood:
@@ -117,8 +119,6 @@ def likelihood(
 
 def why_not_native(forms: list[tuple[str, bool]]) -> str:
     """What keeps channels of such saturations and orders out of the native pass; nothing where it takes them."""
-    if strange := [family for family, _ in forms if family not in native.FAMILIES]:
+    if strange := [family for family, _ in forms if family not in SATURATIONS]:
         return f"has no saturation {strange[0]!r}"
-    if not all(first for _, first in forms):
-        return "takes adstock before saturation only"
-    return "takes one saturation for all channels" if len(set(forms)) > 1 else ""
+    return "" if all(first for _, first in forms) else "takes adstock before saturation only"

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include "../native_isa.h"
 #include "native.h"
@@ -57,11 +58,11 @@ class Parts {
 };
 
 // Arguments: unit_media, kpi, weight, basis, variance, active, strength, log_noise, weights, tangents..., parameters...;
-// where geometric windows have the decay in place of weights and tangent.
+// where geometric windows have the decay in place of weights and tangent. `saturations` are the channels'.
 // Results: value, by_effect, by_log_noise, effect, mean_response, projection, scratch, by_shape..., mean_by_shape...
 template <class T>
-ffi::Error likelihood(ffi::ThreadPool threads, ffi::RemainingArgs arguments, ffi::RemainingRets results, int64_t family,
-                      int64_t tangents, int64_t window, int64_t parts, bool geometric, bool normalised,
+ffi::Error likelihood(ffi::ThreadPool threads, ffi::RemainingArgs arguments, ffi::RemainingRets results,
+                      ffi::Span<const int64_t> saturations, int64_t tangents, int64_t window, int64_t parts, bool geometric, bool normalised,
                       bool strength_is_mean) {
   constexpr size_t kFixedArguments = 9, kFixedResults = 7;
   const size_t shapes = arguments.size() - kFixedArguments + geometric;
@@ -80,17 +81,22 @@ ffi::Error likelihood(ffi::ThreadPool threads, ffi::RemainingArgs arguments, ffi
   const auto media = argument(0).dimensions(), basis = argument(3).dimensions();
   p.weeks = media[0], p.channels = media[1], p.units = media[2], p.lanes = argument(1).dimensions()[1];
   p.columns = basis[2], p.window = window;
-  p.tangents = tangents, p.parameters = int64_t(shapes) - tangents, p.family = family;
+  if (int64_t(saturations.size()) != p.channels) return ffi::Error::InvalidArgument("each channel has one saturation");
+  p.tangents = tangents, p.parameters = int64_t(shapes) - tangents;
+  std::vector<mixfleet::Form> forms;
+  for (int64_t saturation : saturations) {
+    forms.push_back({geometric ? mixfleet::kGeometric : mixfleet::kGiven, window, normalised, false, saturation});
+  }
+  p.forms = forms.data();
   p.strength_is_mean = strength_is_mean;
   p.dense = argument(4).dimensions().size() == 3;
 
   const T** const fixed[] = {&p.unit_media, &p.kpi,      &p.weight,    &p.basis,  &p.variance,
-                             &p.active,     &p.strength, &p.log_noise, &p.weights};
+                             &p.active,     &p.strength, &p.log_noise, geometric ? &p.adstock[0] : &p.weights};
   for (size_t i = 0; i < kFixedArguments; ++i) *fixed[i] = in(i);
   const size_t windows = geometric ? 0 : tangents;
   for (size_t j = 0; j < windows; ++j) p.tangent[j] = in(kFixedArguments + j);
   for (int64_t j = 0; j < p.parameters; ++j) p.parameter[j] = in(kFixedArguments + windows + j);
-  p.decay = geometric ? p.weights : nullptr, p.normalised = normalised;
 
   T** const made[] = {&p.value, &p.by_effect, &p.by_log_noise, &p.effect, &p.mean_response, &p.projection, &p.scratch};
   for (size_t i = 0; i < kFixedResults; ++i) *made[i] = out(i);
@@ -113,7 +119,7 @@ auto binding() {
       .Ctx<ffi::ThreadPool>()
       .RemainingArgs()
       .RemainingRets()
-      .Attr<int64_t>("family")
+      .Attr<ffi::Span<const int64_t>>("saturations")
       .Attr<int64_t>("tangents")
       .Attr<int64_t>("window")
       .Attr<int64_t>("parts")
@@ -136,7 +142,7 @@ MIXFLEET_API int64_t mixfleet_scratch_bytes(int64_t weeks, int64_t channels, int
   constexpr int64_t kVector = 64, kBlock = 4;
   const int64_t rows = weeks + (window > kBlock ? window : kBlock);
   const int64_t vectors =
-      5 * (window + 1) + rows * (5 + channels * arrays) + columns * (4 + 2 * columns) + channels * (arrays + 2) + 1 +
+      5 * (window + 1) + rows * (5 + channels * arrays) + columns * (4 + 2 * columns) + channels * (arrays + 5) + 1 +
       (gaps > 0 ? 5 * rows + columns + mixfleet::kTapVectors * gaps : 0);
   return vectors * kVector;
 }

@@ -1,14 +1,14 @@
 """The likelihood as one native pass over the lanes, called from compiled programs on CPU."""
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
 from mixfleet_kernels import native_library
+from mixfleet_kernels.channel_form import SATURATIONS
 from mixfleet_kernels.likelihood.arrays import Likelihood, Series
-
-FAMILIES = ("logistic", "hill", "tanh", "michaelis_menten", "exponential", "root", "log", "none")
-"""Saturations in the order in which `native_curves.h` numbers them."""
 
 PART = 256
 """Lanes that are worth another thread."""
@@ -18,7 +18,7 @@ def likelihood(
     series: Series,
     weights: Float[Array, "window channel lane"],
     tangents: tuple[Float[Array, "window channel lane"], ...],
-    family: str,
+    saturations: Sequence[str],
     parameters: tuple[Float[Array, "channel lane"], ...],
     strength: Float[Array, "channel lane"],
     log_noise: Float[Array, " lane"],
@@ -28,7 +28,21 @@ def likelihood(
     decay: Float[Array, "channel lane"] | None = None,
     normalised: bool = True,
 ) -> Likelihood:
-    """As `mixfleet_kernels.likelihood.likelihood`, adstock first; `library.available()` must be true."""
+    """As `mixfleet_kernels.likelihood.likelihood`, adstock first; the library must be available.
+
+    Args:
+        series: The data.
+        weights: Adstock window per channel.
+        tangents: Its derivatives.
+        saturations: Of each channel.
+        parameters: Theirs.
+        strength: Effects or mean contributions.
+        log_noise: Of each lane.
+        strength_is_mean: Which of the two.
+        unit_media: The media once per unit.
+        decay: Of geometric windows.
+        normalised: Whether these sum to one.
+    """
     dtype = series.media.dtype
     weeks, channels, lanes = series.media.shape
     if unit_media is None:
@@ -51,7 +65,7 @@ def likelihood(
     )(
         *(unit_media, series.kpi, series.weight, series.basis, series.variance, series.active),
         *(strength, log_noise, *windows, *parameters),
-        family=np.int64(FAMILIES.index(family)),
+        saturations=np.array([SATURATIONS.index(family) for family in saturations], np.int64),
         tangents=np.int64(len(tangents)),
         window=np.int64(len(weights)),
         parts=np.int64(parts),

@@ -147,10 +147,10 @@ struct Straight : Curve<T, 0> {  // "none"
   MIXFLEET_INLINE Shape<T, 0> operator()(V media) const { return {media, this->splat(1), {}}; }
 };
 
-// Calls `visit` with the curve of a family, a place in saturation.PARAMETERS.
+// Calls `visit` with the curve of a saturation, a place in channel_form.py's SATURATIONS.
 template <class T, class Visit>
-MIXFLEET_INLINE void with_curve(int64_t family, const typename Math<T>::V* parameter, Visit visit) {
-  switch (family) {
+MIXFLEET_INLINE void with_curve(int64_t saturation, const typename Math<T>::V* parameter, Visit visit) {
+  switch (saturation) {
     case 0: return visit(Logistic<T>(parameter));
     case 1: return visit(Hill<T>(parameter));
     case 2: return visit(Tanh<T>(parameter));
@@ -161,6 +161,12 @@ MIXFLEET_INLINE void with_curve(int64_t family, const typename Math<T>::V* param
     default: return visit(Straight<T>(parameter));
   }
 }
+
+// Whether next to nothing may be a noticeable part of a response: the Hill curve and roots.
+inline bool steep_at_zero(int64_t saturation) { return saturation == 1 || saturation == 5; }
+
+// How many parameters it has.
+inline int64_t curve_parameters(int64_t saturation) { return saturation == 1 ? 2 : saturation == 7 ? 0 : 1; }
 
 }  // namespace
 }  // namespace mixfleet

@@ -14,6 +14,7 @@
 #include "native_correlated.h"
 #include "native_curves.h"
 #include "native_vector.h"
+#include "native_windows.h"
 
 namespace mixfleet {
 namespace {
@@ -52,6 +53,7 @@ class Pass : Vector<T> {
     inverse = take(p.columns * p.columns);
     effect = take(p.channels);
     share_slope = take(p.channels);
+    owns = reinterpret_cast<Own*>(take(p.channels * kOwnVectors));
     shapes = take(p.channels * arrays * n);
     factors = take(p.channels * arrays);
     whitening.place(free, n);
@@ -73,6 +75,15 @@ class Pass : Vector<T> {
   }
 
  private:
+  // What a channel has of its own: `arrays` numbers a week, value, by adstock, by saturation parameters.
+  struct Own {
+    V* shapes;        // [week][array]
+    int64_t arrays, tangents;
+    int64_t elastic;  // place among the arrays of slope times media
+    bool recursion;
+  };
+  static constexpr int64_t kOwnVectors = (sizeof(Own) + sizeof(V) - 1) / sizeof(V);
+
   // Weeks outside the likelihood add exact zeros: leave out those before the first and after the last.
   void find_weeks() {
     first = p.weeks;
@@ -103,7 +114,7 @@ class Pass : Vector<T> {
 
   template <int kUnits>
   void read_media(int64_t c, V scale) {
-    const int64_t history = first / p.window * p.window - p.window;
+    const int64_t lags = p.forms[c].window, history = first / lags * lags - lags;
     const int64_t begin = history > 0 ? history : 0;
     const T* media = p.unit_media + c * p.units + unit;
     for (int64_t t = begin; t < last_week(); ++t) column[t] = scale * spread<kUnits>(media + t * p.channels * p.units, 1);
@@ -112,44 +123,57 @@ class Pass : Vector<T> {
   void add_channel(int64_t c) {
     V parameter[kMostParameters] = {};
     for (int64_t j = 0; j < p.parameters; ++j) parameter[j] = load(p.parameter[j] + c * p.lanes);
-    with_curve<T>(p.family, parameter, [&](const auto& curve) { respond(c, curve); });
+    with_curve<T>(p.forms[c].saturation, parameter, [&](const auto& curve) { respond(c, curve); });
   }
 
   template <class Curve>
   void respond(int64_t c, const Curve& curve) {
+    const Form& form = p.forms[c];
+    const int64_t lags = form.window, tangents = form.adstock == kGiven ? p.tangents : window_parameters(form);
     V* factor = factors + c * arrays;
-    for (int64_t j = 0; j < p.tangents; ++j) factor[1 + j] = curve.slope_factor;
-    for (int j = 0; j < Curve::kParameters; ++j) factor[1 + p.tangents + j] = curve.factor[j];
-    elastic = Curve::kElastic == kValue ? 0 : 1 + p.tangents + Curve::kElastic;
-    if (p.decay) {
-      const V decay = load(p.decay + c * p.lanes);
+    for (int64_t j = 0; j < tangents; ++j) factor[1 + j] = curve.slope_factor;
+    for (int j = 0; j < Curve::kParameters; ++j) factor[1 + tangents + j] = curve.factor[j];
+    owns[c] = {shapes + c * rows() * arrays, 1 + tangents + Curve::kParameters, tangents,
+               Curve::kElastic == kValue ? 0 : 1 + tangents + Curve::kElastic, form.adstock == kGeometric};
+    if (form.adstock == kGeometric) {
+      const V decay = load(p.adstock[0] + c * p.lanes);
       V total = M::splat(1), by_decay = V{};
-      for (int64_t l = 1; p.normalised && l < p.window; ++l) by_decay = total + decay * by_decay, total = 1 + decay * total;
+      for (int64_t l = 1; form.normalised && l < lags; ++l) by_decay = total + decay * by_decay, total = 1 + decay * total;
       share_slope[c] = -by_decay / total;
       read_media(c, curve.scale / total);
-      V *slope = window + p.window + 1, *end = slope + p.window + 1, *end_by = end + p.window + 1;
-      Recursion<T> carry{decay, p.window, window, slope, end, end_by};
+      V *slope = window + lags + 1, *end = slope + lags + 1, *end_by = end + lags + 1;
+      Recursion<T> carry{decay, lags, window, slope, end, end_by};
       carry.fill();
       return respond<1>(c, curve, carry);
     }
     read_media(c, curve.scale);
+    form.adstock == kGiven ? load_window(c) : make_window(c, tangents);
+    switch (tangents) {
+      case 0: return respond<0>(c, curve, Window<T, 0>{window, lags});
+      case 1: return respond<1>(c, curve, Window<T, 1>{window, lags});
+      default: return respond<2>(c, curve, Window<T, 2>{window, lags});
+    }
+  }
+
+  void load_window(int64_t c) {
     for (int64_t l = 0; l < p.window; ++l) {
       const int64_t place = (l * p.channels + c) * p.lanes;
       window[l] = load(p.weights + place);
       for (int64_t j = 0; j < p.tangents; ++j) window[(1 + j) * p.window + l] = load(p.tangent[j] + place);
     }
-    switch (p.tangents) {
-      case 0: return respond<0>(c, curve, Window<T, 0>{window, p.window});
-      case 1: return respond<1>(c, curve, Window<T, 1>{window, p.window});
-      default: return respond<2>(c, curve, Window<T, 2>{window, p.window});
-    }
+  }
+
+  void make_window(int64_t c, int64_t tangents) {
+    V parameter[kMostParameters] = {};
+    for (int64_t j = 0; j < tangents; ++j) parameter[j] = load(p.adstock[j] + c * p.lanes);
+    WindowWeights<T>::fill(p.forms[c], parameter, window);
   }
 
   // Writes value and derivatives of a channel's response, week after week, and its effect.
   template <int kTangents, class Curve, class Carry>
   void respond(int64_t c, const Curve curve, const Carry carry) {
     constexpr int kArrays = 1 + kTangents + Curve::kParameters;
-    V* const out = shapes + c * rows() * kArrays;
+    V* const out = owns[c].shapes;
     const I* const counted = counts;
     V sum[kArrays] = {};
     const auto enter = [&](int64_t t, V carried, const V* tangent) MIXFLEET_INLINED {
@@ -171,14 +195,23 @@ class Pass : Vector<T> {
     store(p.mean_response + c * p.lanes, mean);
     store(p.effect + c * p.lanes, effect[c]);
     add_share(c, sum);
-    for (int j = 1; j < kArrays; ++j) {
-      store(p.mean_by_shape[j - 1] + c * p.lanes, sum[j] / number * factors[c * kArrays + j]);
+    for (int j = 1; j < kArrays; ++j) sum[j] = sum[j] / number * factors[c * arrays + j];
+    store_by_shape(c, sum, p.mean_by_shape);
+  }
+
+  // What a channel's own arrays make of every parameter; nothing of those that it has not.
+  void store_by_shape(int64_t c, const V* made, T* const* by_shape) const {
+    const Own& own = owns[c];
+    const int64_t beside = p.tangents - own.tangents;
+    for (int64_t j = 1; j < arrays; ++j) {
+      const int64_t at = j <= own.tangents ? j : j <= p.tangents ? own.arrays : j - beside;
+      store(by_shape[j - 1] + c * p.lanes, at < own.arrays ? made[at] : V{});
     }
   }
 
   // What a recursion carries is divided by the sum of the window's weights, whose derivative is owed yet.
   void add_share(int64_t c, V* by) const {
-    if (p.decay) by[1] += share_slope[c] * by[elastic];
+    if (owns[c].recursion) by[1] += share_slope[c] * by[owns[c].elastic];
   }
 
   // Four sums side by side: one alone would wait for each addition.
@@ -297,19 +330,16 @@ class Pass : Vector<T> {
 
   // The likelihood, from the media's total, and every gradient.
   void finish() {
-    const int64_t n = rows();
     const V log_noise = load(p.log_noise);
     const V s2 = M::exp(2 * log_noise).value, precision = 1 / s2;
-    for (int64_t t = first; t < last_week(); ++t) {
-      V media = {};
-      for (int64_t c = 0; c < p.channels; ++c) media += effect[c] * shapes[(c * n + t) * arrays];
-      residual[t] = (load(p.kpi + t * p.lanes) - media) * weight[t];
-    }
-    for (int64_t t = last_week(); t < end; ++t) residual[t] = V{};
+    int64_t t = first;
+    for (; t + kBlock <= last_week(); t += kBlock) take_media<kBlock>(t);
+    for (; t < last_week(); ++t) take_media<1>(t);
+    for (; t < end; ++t) residual[t] = V{};
 
     p.gaps > 0 ? whiten(s2, precision, log_noise) : integrate(s2, precision, log_noise);
     for (int64_t c = 0; c < p.channels; ++c) {
-      switch (arrays) {
+      switch (owns[c].arrays) {
         case 1: pull_on<1>(c); break;
         case 2: pull_on<2>(c); break;
         case 3: pull_on<3>(c); break;
@@ -317,6 +347,18 @@ class Pass : Vector<T> {
         default: pull_on<5>(c);
       }
     }
+  }
+
+  // What all media leave of the KPI.
+  template <int kWeeks>
+  MIXFLEET_INLINE void take_media(int64_t t) {
+    V media[kWeeks] = {};
+    for (int64_t c = 0; c < p.channels; ++c) {
+      const int64_t stride = owns[c].arrays;
+      const V *row = owns[c].shapes + t * stride, strong = effect[c];
+      for (int i = 0; i < kWeeks; ++i) media[i] += strong * row[i * stride];
+    }
+    for (int i = 0; i < kWeeks; ++i) residual[t + i] = (load(p.kpi + (t + i) * p.lanes) - media[i]) * weight[t + i];
   }
 
   // The baseline integrated out under independent noise: value, noise's gradient and the pull on the media.
@@ -378,7 +420,7 @@ class Pass : Vector<T> {
   // The gradients that a channel passes on.
   template <int kArrays>
   void pull_on(int64_t c) const {
-    const V* row = shapes + c * rows() * kArrays;
+    const V* row = owns[c].shapes;
     V even[kArrays] = {}, odd[kArrays] = {};
     for (int64_t t = first; t < end; t += 2) {
       for (int j = 0; j < kArrays; ++j) {
@@ -389,21 +431,20 @@ class Pass : Vector<T> {
     for (int j = 0; j < kArrays; ++j) even[j] += odd[j];
     store(p.by_effect + c * p.lanes, even[0]);
     add_share(c, even);
-    for (int j = 1; j < kArrays; ++j) {
-      store(p.by_shape[j - 1] + c * p.lanes, effect[c] * factors[c * kArrays + j] * even[j]);
-    }
+    for (int j = 1; j < kArrays; ++j) even[j] = effect[c] * factors[c * arrays + j] * even[j];
+    store_by_shape(c, even, p.by_shape);
   }
 
   const Problem<T>& p;
   Whitening<T> whitening;
-  const int64_t arrays;  // of a channel: value, by adstock, by saturation parameters
+  const int64_t arrays;  // of the channel with the most
   V *window, *column, *weight, *residual, *pull, *projection, *shrunk, *solved, *pivot, *factor, *inverse;
   V *effect, *share_slope, *shapes, *factors;
+  Own* owns;  // [channel]
   I* counts;
   int64_t first = 0, end = 0;    // its weeks, a whole number of blocks
   V weeks = {};                  // in the likelihood, by weight
   V number = {};                 // of those that means are over
-  int64_t elastic = 0;           // place among a channel's arrays of slope times media
 };
 
 }  // namespace

@@ -1,21 +1,40 @@
 """Response: what draws of one unit's curves make of its media, in native code and float64, on the host.
 
-For geometric adstock before one of the library's saturations. The engine's own functions in XLA do the same for every
-form and many units (`posterior.counterfactual`, `models.media.response`); these need no program compiled.
+For carry-over before one of the library's saturations. The engine's own functions in XLA do the same for every form and
+many units (`posterior.counterfactual`, `models.media.response`); these need no program compiled.
 """
 
 import ctypes
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from mixfleet_kernels import native_library
-from mixfleet_kernels.likelihood.native import FAMILIES
+from mixfleet_kernels.channel_form import ChannelForm, numbers
 
-__all__ = ["FAMILIES", "Response", "respond", "saturate"]
+__all__ = ["Curves", "Response", "respond", "saturate"]
 
 _POINTER, _SIZE = ctypes.POINTER(ctypes.c_double), ctypes.c_int64
+_SIZES = ctypes.POINTER(_SIZE)
+
+
+MOST_SHAPES = 4
+"""Parameters that a channel's curve has at most."""
+
+
+class Curves(NamedTuple):
+    """Draws of the channels' curves."""
+
+    forms: Sequence[ChannelForm]
+    """Of each channel; no window is given."""
+    places: Sequence[Sequence[int]]
+    """Of each channel, the rows of `shape` that it has: the adstock's parameters, then the saturation's."""
+    shape: Float[np.ndarray, "row channel draw"]
+    """Parameters of the curves; anything where a channel has not that one."""
+    effect: Float[np.ndarray, "channel draw"]
+    """By which responses are multiplied."""
 
 
 class Response(NamedTuple):
@@ -31,82 +50,62 @@ class Response(NamedTuple):
 
 class _Curves(ctypes.Structure):
     _fields_ = (
-        *(("channels", _SIZE), ("draws", _SIZE), ("family", _SIZE), ("parameters", _SIZE)),
-        *(("parameter", _POINTER * 2), ("effect", _POINTER)),
+        *(("channels", _SIZE), ("draws", _SIZE), ("forms", _SIZES), ("places", _SIZES)),
+        *(("shape", _POINTER), ("effect", _POINTER)),
     )
 
 
 class _Past(ctypes.Structure):
     _fields_ = (
-        *(("curves", _Curves), ("weeks", _SIZE), ("weights", _SIZE), ("window", _SIZE), ("normalised", ctypes.c_bool)),
-        *((name, _POINTER) for name in ("media", "weight", "decay", "sum", "weekly", "mean")),
+        *(("curves", _Curves), ("weeks", _SIZE), ("weights", _SIZE)),
+        *((name, _POINTER) for name in ("media", "weight", "sum", "weekly", "mean")),
     )
 
 
 class _Levels(ctypes.Structure):
     _fields_ = (
         *(("curves", _Curves), ("levels", _SIZE)),
-        *((name, _POINTER) for name in ("level", "gain", "value", "slope")),
+        *((name, _POINTER) for name in ("level", "value", "slope")),
     )
 
 
 def respond(
-    media: Float[np.ndarray, "week channel"],
-    weights: Float[np.ndarray, "week weight"],
-    decay: Float[np.ndarray, "channel draw"],
-    parameters: tuple[Float[np.ndarray, "channel draw"], ...],
-    effect: Float[np.ndarray, "channel draw"],
-    *,
-    family: str,
-    window: int,
-    normalised: bool,
+    media: Float[np.ndarray, "week channel"], weights: Float[np.ndarray, "week weight"], curves: Curves
 ) -> Response:
-    """Contributions of media that are carried over by powers of the decay and then saturate.
+    """Contributions of media that are carried over and then saturate.
 
     Args:
         media: From the first week on, before which there is none.
         weights: Of the weeks in the sums.
-        decay: Of each channel's window.
-        parameters: Of the saturation, in the order of `saturation.PARAMETERS`.
-        effect: By which responses are multiplied.
-        family: One of `FAMILIES`.
-        window: Weeks that media carry over, the current one included.
-        normalised: Whether windows sum to one.
+        curves: Draws of what shapes the response.
 
     Raises:
         RuntimeError: The native library does not run; says why.
     """
-    (weeks, channels), draws, count = media.shape, effect.shape[1], weights.shape[1]
+    (weeks, channels), draws, count = media.shape, curves.effect.shape[1], weights.shape[1]
     made = Response(np.empty((count, channels, draws)), np.empty((weeks, draws)), np.empty((weeks, channels)))
-    given = [_array(values) for values in (media, weights, decay, effect, *parameters)]
-    past = _Past(
-        *(_curves(given[3], given[4:], family), weeks, count, window, normalised),
-        *map(_pointer, (*given[:3], *made)),
-    )
+    given = [_array(values) for values in (media, weights, curves.shape, curves.effect)]
+    past = _Past(_curves(curves, *given[2:]), weeks, count, *map(_pointer, (*given[:2], *made)))
     native_library.loaded().mixfleet_respond(ctypes.byref(past))
     return made
 
 
 def saturate(
-    levels: Float[np.ndarray, "level channel"],
-    gain: Float[np.ndarray, "channel draw"],
-    parameters: tuple[Float[np.ndarray, "channel draw"], ...],
-    effect: Float[np.ndarray, "channel draw"],
-    *,
-    family: str,
+    levels: Float[np.ndarray, "level channel"], curves: Curves
 ) -> tuple[Float[np.ndarray, "level channel draw"], Float[np.ndarray, "level channel draw"]]:
-    """Response to levels times `gain`, and its derivative by the level; the rest as for `respond`."""
-    shape = (*levels.shape, effect.shape[1])
+    """Response to media that are held at a level for ever, and its derivative by the level; raises as `respond`."""
+    shape = (*levels.shape, curves.effect.shape[1])
     made = np.empty(shape), np.empty(shape)
-    given = [_array(values) for values in (levels, gain, effect, *parameters)]
-    asked = _Levels(_curves(given[2], given[3:], family), len(levels), *map(_pointer, (*given[:2], *made)))
+    given = [_array(values) for values in (levels, curves.shape, curves.effect)]
+    asked = _Levels(_curves(curves, *given[1:]), len(levels), *map(_pointer, (given[0], *made)))
     native_library.loaded().mixfleet_saturate(ctypes.byref(asked))
     return made
 
 
-def _curves(effect: np.ndarray, parameters: list[np.ndarray], family: str) -> _Curves:
-    pointers = (_POINTER * 2)(*map(_pointer, parameters))
-    return _Curves(*effect.shape, FAMILIES.index(family), len(parameters), pointers, _pointer(effect))
+def _curves(curves: Curves, shape: np.ndarray, effect: np.ndarray) -> _Curves:
+    forms = [number for form in curves.forms for number in numbers(form)]
+    places = [row for own in curves.places for row in (*own, *[0] * (MOST_SHAPES - len(own)))]
+    return _Curves(*effect.shape, _sizes(forms), _sizes(places), _pointer(shape), _pointer(effect))
 
 
 def _array(values: np.ndarray) -> np.ndarray:
@@ -115,3 +114,8 @@ def _array(values: np.ndarray) -> np.ndarray:
 
 def _pointer(values: np.ndarray) -> "ctypes._Pointer[ctypes.c_double]":
     return values.ctypes.data_as(_POINTER)
+
+
+def _sizes(values: Sequence[int]) -> "ctypes._Pointer[ctypes.c_int64]":
+    # A structure keeps alive what its pointers were made of.
+    return ctypes.cast((_SIZE * len(values))(*values), _SIZES)

@@ -3,12 +3,14 @@
 // Compiled once per instruction set, which MIXFLEET_ISA names; native.cpp picks one at run time. Everything but the
 // entries at the end has internal linkage, so that no code for a newer processor is merged into the others.
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 
 #include "native.h"
 #include "../likelihood/native_carry.h"
 #include "../likelihood/native_curves.h"
+#include "../likelihood/native_windows.h"
 
 #define MIXFLEET_JOIN(name, isa) name##_##isa
 #define MIXFLEET_ENTRY(name, isa) MIXFLEET_JOIN(name, isa)
@@ -59,31 +61,40 @@ void each_vector(int64_t draws, Visit visit) {
   for (int64_t first = 0; first < draws; first += kLanes) visit(Lanes{first, draws - first < kLanes ? draws - first : kLanes});
 }
 
-// `visit` of the channel's curve, of whatever family.
-template <class Visit>
-void with_curve(const Curves& curves, int64_t channel, const Lanes& lanes, Visit visit) {
-  V parameter[kMostParameters] = {};
-  for (int64_t j = 0; j < curves.parameters; ++j) parameter[j] = lanes.load(curves.parameter[j] + channel * curves.draws);
-  switch (curves.family) {
-    case 0: return visit(Logistic<double>(parameter));
-    case 1: return visit(Hill<double>(parameter));
-    case 2: return visit(Tanh<double>(parameter));
-    case 3: return visit(MichaelisMenten<double>(parameter));
-    case 4: return visit(Saturating<double>(parameter));
-    case 5: return visit(Root<double>(parameter));
-    case 6: return visit(Log<double>(parameter));
-    default: return visit(Straight<double>(parameter));
+// One channel's parameters in the draws of one vector.
+struct Parameters {
+  V adstock[kMostParameters] = {}, saturation[kMostParameters] = {};
+
+  Parameters(const Curves& curves, int64_t channel, const Lanes& lanes) {
+    const Form& form = curves.forms[channel];
+    const int64_t before = window_parameters(form), all = before + curve_parameters(form.saturation);
+    for (int64_t j = 0; j < all; ++j) {
+      const int64_t row = curves.places[channel * kMostShapes + j];
+      (j < before ? adstock[j] : saturation[j - before]) =
+          lanes.load(curves.shape + (row * curves.channels + channel) * curves.draws);
+    }
   }
+};
+
+int64_t longest_window(const Curves& curves) {
+  int64_t longest = 1;
+  for (int64_t c = 0; c < curves.channels; ++c) longest = std::max(longest, curves.forms[c].window);
+  return longest;
+}
+
+// The sum of a geometric window's weights.
+V sum_of_powers(const Form& form, V decay) {
+  V total = M::splat(1);
+  for (int64_t l = 1; form.normalised && l < form.window; ++l) total = 1 + decay * total;
+  return total;
 }
 
 void respond(const Past& p) {
   const Curves& curves = p.curves;
-  const int64_t before = p.window - 1, filled = (p.weeks + p.window) / p.window * p.window;
-  Vectors memory(before + filled + 4 * (p.window + 1) + p.weeks * (1 + curves.channels) + p.weights);
+  const int64_t longest = longest_window(curves), before = longest - 1, filled = p.weeks + std::max<int64_t>(longest, kBlock);
+  Vectors memory(before + filled + 4 * (longest + 1) + p.weeks * (1 + curves.channels) + p.weights);
   V* const column = memory.take(before + filled) + before;
-  V* const power = memory.take(4 * (p.window + 1));
-  V* const slope = power + p.window + 1;
-  V* const end = slope + p.window + 1;
+  V* const window = memory.take(4 * (longest + 1));
   V* const weekly = memory.take(p.weeks);
   V* const mean = memory.take(p.weeks * curves.channels);
   V* const sum = memory.take(p.weights);
@@ -93,21 +104,29 @@ void respond(const Past& p) {
   each_vector(curves.draws, [&](const Lanes& lanes) {
     for (int64_t t = 0; t < p.weeks; ++t) weekly[t] = V{};
     for (int64_t c = 0; c < curves.channels; ++c) {
-      const V decay = lanes.load(p.decay + c * curves.draws), effect = lanes.load(curves.effect + c * curves.draws);
-      V total = M::splat(1);
-      for (int64_t l = 1; p.normalised && l < p.window; ++l) total = 1 + decay * total;
+      const Form& form = curves.forms[c];
+      const Parameters own(curves, c, lanes);
+      const V effect = lanes.load(curves.effect + c * curves.draws);
       for (int64_t k = 0; k < p.weights; ++k) sum[k] = V{};
-      with_curve(curves, c, lanes, [&](const auto curve) {
-        const V scale = curve.scale / total;
-        for (int64_t t = 0; t < p.weeks; ++t) column[t] = scale * p.media[t * curves.channels + c];
-        Recursion<double> carry{decay, p.window, power, slope, end, end + p.window + 1};
-        carry.fill();
-        carry.each_week(column, 0, p.weeks, [&](int64_t t, V carried, const V*) MIXFLEET_INLINED {
+      with_curve<double>(form.saturation, own.saturation, [&](const auto curve) {
+        const auto enter = [&](int64_t t, V carried, const V*) MIXFLEET_INLINED {
+          if (t >= p.weeks) return;
           const V value = effect * curve(carried).value;
           weekly[t] += value;
           mean[t * curves.channels + c] += lanes.only(value);
           for (int64_t k = 0; k < p.weights; ++k) sum[k] += p.weight[t * p.weights + k] * value;
-        });
+        };
+        const bool recursion = form.adstock == kGeometric;
+        const V scale = recursion ? curve.scale / sum_of_powers(form, own.adstock[0]) : curve.scale;
+        for (int64_t t = 0; t < p.weeks; ++t) column[t] = scale * p.media[t * curves.channels + c];
+        if (recursion) {
+          V *slope = window + form.window + 1, *end = slope + form.window + 1;
+          Recursion<double> carry{own.adstock[0], form.window, window, slope, end, end + form.window + 1};
+          carry.fill();
+          return carry.each_week(column, 0, p.weeks, enter);
+        }
+        WindowWeights<double>::fill(form, own.adstock, window);
+        Window<double, 0>{window, form.window}.each_week(column, 0, p.weeks, enter);
       });
       for (int64_t k = 0; k < p.weights; ++k) lanes.store(p.sum + (k * curves.channels + c) * curves.draws, sum[k]);
     }
@@ -120,12 +139,29 @@ void respond(const Past& p) {
   }
 }
 
+// What carry-over makes of a level that is held for ever.
+V steady_gain(const Form& form, const V* adstock, V* window) {
+  if (form.normalised || form.adstock == kNone) return M::splat(1);
+  V total = {};
+  if (form.adstock == kGeometric) {
+    for (int64_t l = 0; l < form.window; ++l) total = 1 + adstock[0] * total;
+    return total;
+  }
+  WindowWeights<double>::fill(form, adstock, window);
+  for (int64_t l = 0; l < form.window; ++l) total += window[l];
+  return total;
+}
+
 void saturate(const Levels& p) {
   const Curves& curves = p.curves;
+  Vectors memory(4 * (longest_window(curves) + 1));
+  V* const window = memory.take(4 * (longest_window(curves) + 1));
   each_vector(curves.draws, [&](const Lanes& lanes) {
     for (int64_t c = 0; c < curves.channels; ++c) {
-      const V effect = lanes.load(curves.effect + c * curves.draws), gain = lanes.load(p.gain + c * curves.draws);
-      with_curve(curves, c, lanes, [&](const auto curve) {
+      const Form& form = curves.forms[c];
+      const Parameters own(curves, c, lanes);
+      const V effect = lanes.load(curves.effect + c * curves.draws), gain = steady_gain(form, own.adstock, window);
+      with_curve<double>(form.saturation, own.saturation, [&](const auto curve) {
         const V scale = curve.scale * gain, along = curve.slope_factor * scale * effect;
         for (int64_t l = 0; l < p.levels; ++l) {
           const auto shape = curve(scale * p.level[l * curves.channels + c]);

@@ -5,7 +5,17 @@ precision of its arguments.
 """
 
 from mixfleet.models.media.registration import register_adstock, register_saturation
-from mixfleet.models.media.response import Curves, by_form, in_chunks, native_form, saturated, steady, window, windows
+from mixfleet.models.media.response import (
+    Curves,
+    by_form,
+    in_chunks,
+    native_curves,
+    native_forms,
+    saturated,
+    steady,
+    window,
+    windows,
+)
 from mixfleet.models.media.term import FormGroup, MediaTerm, joined, media_term
 
 __all__ = [
@@ -16,7 +26,8 @@ __all__ = [
     "in_chunks",
     "joined",
     "media_term",
-    "native_form",
+    "native_curves",
+    "native_forms",
     "register_adstock",
     "register_saturation",
     "saturated",

@@ -14,10 +14,20 @@ from jaxtyping import Array, Float
 
 from mixfleet.config.model import STRUCTURE, MediaForm
 from mixfleet.models.media.term import FormGroup, MediaTerm, joined
-from mixfleet_kernels import adstock, native_library, saturation
-from mixfleet_kernels.response import FAMILIES, saturate
+from mixfleet_kernels import adstock, native_library, response, saturation
+from mixfleet_kernels.channel_form import ADSTOCKS, SATURATIONS, ChannelForm
 
-__all__ = ["Curves", "by_form", "in_chunks", "native_form", "saturated", "steady", "window", "windows"]
+__all__ = [
+    "Curves",
+    "by_form",
+    "in_chunks",
+    "native_curves",
+    "native_forms",
+    "saturated",
+    "steady",
+    "window",
+    "windows",
+]
 
 
 class Curves(NamedTuple):
@@ -95,13 +105,34 @@ def _of_structure(curves: Curves, form: MediaForm, found: list[Any], *, week: in
     return jax.tree.map(pick, *found)
 
 
-def native_form(term: MediaTerm) -> MediaForm | None:
-    """The form of all channels where native code has it: geometric windows, then one of the library's saturations."""
-    form = term.forms[0]
-    if form.alternatives:
+def native_forms(term: MediaTerm) -> tuple[ChannelForm, ...] | None:
+    """The channels' forms where native code has them all: carry-over, then one of the library's saturations."""
+
+    def known(form: MediaForm) -> bool:
+        # Without carry-over either order is the same.
+        ordered = form.adstock_first or form.adstock == "none"
+        return not form.alternatives and ordered and form.adstock in ADSTOCKS and form.saturation in SATURATIONS
+
+    if not native_library.available() or not all(map(known, term.forms)):
         return None
-    known = form.adstock == "geometric" and form.adstock_first and form.saturation in FAMILIES
-    return form if known and len(term.groups) == 1 and native_library.available() else None
+    return tuple(
+        ChannelForm(
+            form.adstock,
+            1 if form.adstock == "none" else form.window,
+            form.normalise,
+            form.window_convention == "pymc_marketing",
+            form.saturation,
+        )
+        for form in term.forms
+    )
+
+
+def native_curves(curves: Curves, term: MediaTerm) -> response.Curves | None:
+    """The draws as native code takes them, where it has the channels' forms."""
+    if (forms := native_forms(term)) is None:
+        return None
+    places = [[term.parameters.index(name) for name in form.parameters] for form in term.forms]
+    return response.Curves(forms, places, np.asarray(curves.shape), np.asarray(curves.effect))
 
 
 def steady(
@@ -109,14 +140,12 @@ def steady(
 ) -> tuple[Float[np.ndarray, "level channel draw"], Float[np.ndarray, "level channel draw"]]:
     """One unit's weekly KPI with media held at each level for ever, and its derivative by the level.
 
-    In native code where it has the form, which needs no program compiled; else in XLA.
+    In native code where it has the channels' forms, which needs no program compiled; else in XLA.
     """
-    if (form := native_form(term)) is None:
+    if (own := native_curves(curves, term)) is None:
         kpi, slope = _steady(levels, curves, term=term)
         return np.asarray(kpi), np.asarray(slope)
-    decay, *parameters = np.asarray(curves.shape)
-    gain = np.ones_like(decay) if form.normalise else np.sum(decay ** np.arange(form.window)[:, None, None], axis=0)
-    return saturate(levels, gain, tuple(parameters), np.asarray(curves.effect), family=form.saturation)
+    return response.saturate(levels, own)
 
 
 @partial(jax.jit, static_argnames="term")

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from mixfleet.config.model import MediaForm
-from mixfleet.models.media import Curves, FormGroup, MediaTerm, by_form, in_chunks, native_form, saturated, window
+from mixfleet.models.media import Curves, FormGroup, MediaTerm, by_form, in_chunks, native_curves, saturated, window
 from mixfleet_kernels import adstock
 from mixfleet_kernels.response import Response, respond
 
@@ -88,17 +88,11 @@ def decompose(
 ) -> Response:
     """What each channel brings under each weight of the weeks, and what all bring together week by week.
 
-    In native code where it has the form, which needs no program compiled; else in XLA.
+    In native code where it has the channels' forms, which needs no program compiled; else in XLA.
     """
-    if (form := native_form(term)) is None:
+    if (own := native_curves(curves, term)) is None:
         return Response(*map(np.asarray, _decompose(media, weights, curves, term=term)))
-    decay, *parameters = np.asarray(curves.shape)
-    return respond(
-        *(np.asarray(media), np.asarray(weights), decay, tuple(parameters), np.asarray(curves.effect)),
-        family=form.saturation,
-        window=form.window,
-        normalised=form.normalise,
-    )
+    return respond(np.asarray(media), np.asarray(weights), own)
 
 
 @partial(jax.jit, static_argnames="term")
