@@ -233,8 +233,7 @@ def started(structure: Structure, batch: UnitBatch, capacity: int = 256) -> tupl
     )
     metric = metric_of(factor @ np.swapaxes(factor, 1, 2), structure.dtype)
     position = jnp.repeat(batch.centre, chains, axis=-1) + 0.05 * jnp.sin(jnp.arange(units * chains))
-    given = jax.tree.map(jnp.asarray, batch)
-    evaluation = evaluate_density(position, given, given.series(chains), structure)
+    evaluation = map(jnp.asarray, found_natively(structure, batch, position))
     first = adaptation.first_adaptation(metric, jnp.full(units, 0.8))._replace(coordinates=coordinates)
     keys = jnp.arange(2 * units, dtype=jnp.uint32).reshape(units, 2)
     state = hmc.begin(position, tuple(evaluation), first, keys)  # pyright: ignore[reportArgumentType]
