@@ -135,6 +135,16 @@ def test_a_folder_of_ones_own_is_searched(folder: Path) -> None:
         compose_spec(asked_for(folder=folder / "absent"))
 
 
+def test_own_settings_that_nobody_would_read_are_refused(folder: Path) -> None:
+    (folder / "data").mkdir(exist_ok=True)
+    own = folder / "data" / "lake.yaml"
+    own.write_bytes((shipped_settings() / "data" / "lake.yaml").read_bytes())
+    compose_spec(asked_for("data=acme", folder=folder))
+    own.write_text("source: lake\n")
+    with pytest.raises(ConfigError, match=r"data/lake\.yaml has the name of settings that ship.*data=lake_own"):
+        compose_spec(asked_for("data=acme", folder=folder))
+
+
 def test_a_primary_configuration_of_ones_own(folder: Path) -> None:
     spec = compose_spec(asked_for(folder=folder, primary="team"))
     assert (spec.data.path, spec.inference.seed) == ("sales.csv", 3)

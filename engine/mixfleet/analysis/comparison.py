@@ -31,7 +31,7 @@ class Comparison(Shown):
 
     units: pa.Table
     """One row per unit of either run: status `before` and `after` (missing where it is not in that run), and `change`:
-    came, went, status, fitted (anew, and the status stayed) or same (to the byte)."""
+    came, went, status, fitted or reweighted (anew, and the status stayed) or same (to the byte)."""
     roi: pa.Table
     """One row per unit and channel with a return in both: `before`, `after`, `difference`, that in posterior standard
     deviations of the earlier run (`in_sd`), its Monte Carlo standard error (`error`), and whether it is an `alert`."""
@@ -126,7 +126,8 @@ def _unit_row(
     elif before["status"] != after["status"]:
         change = "status"
     else:
-        change = "same" if before["digest"] == after["digest"] else "fitted"
+        weighed = "reweighted" if after.get("origin") == "reweighted" else "fitted"
+        change = "same" if before["digest"] == after["digest"] else weighed
     statuses = {name: row and row["status"] for name, row in (("before", before), ("after", after))}
     return {**dict(zip(keys, labels, strict=True)), **statuses, "change": change}
 

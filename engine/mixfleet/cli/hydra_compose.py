@@ -241,7 +241,22 @@ def _searched(request: Request) -> tuple[Path, list[str]]:
     if not homes:
         raise ConfigError(f"no {request.primary}.yaml in {folder or shipped}", key="--config-name")
     other = shipped if homes[0] == folder else folder
+    if folder is not None and other == folder:
+        _refuse_hidden(folder, shipped)
     return homes[0], [f"hydra.searchpath=['file://{other}']"] if other else []
+
+
+def _refuse_hidden(folder: Path, shipped: Path) -> None:
+    """Refuses own settings that nobody would read, as those that ship with the package have their name."""
+    for own in sorted(folder.glob("*/*.yaml")):
+        there = shipped / own.relative_to(folder)
+        if there.is_file() and there.read_bytes() != own.read_bytes():
+            name = own.relative_to(folder).with_suffix("")
+            raise ConfigError(
+                f"{own} has the name of settings that ship with mixfleet, which would be read in its place: give it "
+                f"another one, such as {name.name}_own.yaml, and write {name.parent}={name.name}_own",
+                key="--config-dir",
+            )
 
 
 def _store_schema() -> None:

@@ -299,7 +299,8 @@ def _said(terminal: Terminal, run: "Run") -> dict[str, Any]:
 
 
 def _answer(run: "Run", seconds: float) -> dict[str, Any]:
-    statuses = printing.counts(printing.status_rows(run))
+    rows = printing.status_rows(run)
+    statuses = printing.counts(rows)
     ok = sum(count for status, count in statuses.items() if certified(status))
     units = sum(statuses.values())
     return {
@@ -310,9 +311,10 @@ def _answer(run: "Run", seconds: float) -> dict[str, Any]:
         "statuses": statuses,
         "loosened": run.manifest.get("loosened", []),
         "carried": run.manifest.get("base", {}).get("carried", 0),
+        "reweighted": sum(row.get("origin") == "reweighted" for row in rows),
         "units_not_ok": [
             {name: row[name] for name in (*run.manifest["keys"], "status", "reason")}
-            for row in printing.status_rows(run)
+            for row in rows
             if not certified(row["status"])
         ],
         "seconds": round(seconds, 3),

@@ -1,6 +1,7 @@
 """What the terminal shows of a finished run, of a check and of a table that could not be read."""
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,9 @@ LISTED_UNITS = 20
 
 SEVERITIES = ("error", "warning", "info")
 
+ORIGINS = {"carried": "carried over", "reweighted": "reweighted", "fitted": "fitted"}
+"""Of a run with a base: where units come from, in words."""
+
 LISTED_VERDICTS = 5
 """Most units of a verdict whose reasons are printed."""
 
@@ -52,6 +56,7 @@ def print_run(console: Console, run: "Run", *, seconds: float) -> None:
     for gate in run.manifest.get("loosened", ()):
         _line(console, f"certified by a loosened gate: {gate}")
     _print_experiments(console, run)
+    _print_base(console, run, rows)
     _line(console, f"run: {run.place}")
 
 
@@ -60,6 +65,18 @@ def print_answer(console: Console, lines: Iterable[str], command: str) -> None:
     for line in lines:
         _line(console, line)
     _line(console, f"next: {command}")
+
+
+def _print_base(console: Console, run: "Run", rows: Sequence[Mapping[str, Any]]) -> None:
+    """What was taken over from an earlier run, and why every unit was fitted where it was."""
+    base = run.manifest.get("base")
+    if base is None:
+        return
+    origins = Counter(row.get("origin") for row in rows)
+    said = ", ".join(f"{origins[origin]} {words}" for origin, words in ORIGINS.items())
+    _line(console, f"from {base['run']}: {said}")
+    for difference in base.get("other_settings", ()):
+        _line(console, f"other than there: {difference}")
 
 
 def _print_experiments(console: Console, run: "Run") -> None:

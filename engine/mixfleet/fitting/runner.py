@@ -14,6 +14,7 @@ from mixfleet import run as saved
 from mixfleet.config import Business, Spec
 from mixfleet.data.frames import FrameKind
 from mixfleet.data.panel import Panel, unit_id
+from mixfleet.errors import RunError
 from mixfleet.fitting import monitoring, tracking
 from mixfleet.fitting.event_log import EventLog
 from mixfleet.fitting.executors.executor import Executor
@@ -123,11 +124,16 @@ def _averaging(panel: Panel, executor: Executor, devices: tuple[str, ...], folde
 def _carrying(path: str, panel: Panel, spec: Spec, executor: Executor, folder: RunFolder) -> Executor:
     from mixfleet.fitting.executors.carry import Base, carrying  # few fits have a base
 
-    base = Base(read_run(path))
+    try:
+        base = Base(read_run(path))
+    except RunError as error:
+        raise RunError(f"run.base cannot be read: {error}") from None
     others = base.others(panel, spec)
     same = frozenset(unit_id(unit.labels) for unit in panel.units) - others.keys()
     sha256 = base.reader.manifest["result_sha256"]
-    folder.note("base", {"run": base.reader.place, "result_sha256": sha256, "carried": len(same)})
+    differences = base.other_settings(panel, spec)
+    told = {"other_settings": differences} if differences else {}
+    folder.note("base", {"run": base.reader.place, "result_sha256": sha256, "carried": len(same), **told})
     folder.carried, folder.why_fitted = base.digests(same), others
     if spec.run.reuse == "reweighted":
         from mixfleet.fitting.executors.reweighting import reweighting

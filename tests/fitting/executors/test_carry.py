@@ -1,5 +1,6 @@
 """What an earlier run has of a unit is taken over where its data and settings are the same, and only there."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from mixfleet import config
+from mixfleet.cli import printing
 from mixfleet.config import Output, Pooling, Prior, Spec
 from mixfleet.data.panel import Panel, read_panel, unit_id
 from mixfleet.data.validation.finding import Finding
@@ -122,6 +125,22 @@ def test_a_pooled_unit_changes_with_its_group(tmp_path: Path) -> None:
     base = execute(PANEL, settings, engine())
     _, fitted = tonight(later(PANEL, CHANGED, kpi=np.arange(12.0)), base, settings)
     assert set(fitted) - set(failed(base)) == {row for row in brands(12) if row[0] == "brand001"} - set(failed(base))
+
+
+def test_what_is_other_than_in_the_base_is_said(tmp_path: Path) -> None:
+    base = execute(PANEL, spec(tmp_path), engine())
+    settings = spec(tmp_path)
+    run, _ = tonight(PANEL, base, replace(settings, inference=replace(settings.inference, seed=9)))
+    assert run.manifest["base"]["carried"] == 0
+    assert run.manifest["base"]["other_settings"] == ["inference.seed was 0, now it is 9"]
+    console = Console(file=io.StringIO(), width=200)
+    printing.print_run(console, run, seconds=1.0)
+    assert isinstance(console.file, io.StringIO)
+    said = console.file.getvalue()
+    assert f"from {base.path}: 0 carried over, 0 reweighted, " in said
+    assert "other than there: inference.seed was 0, now it is 9" in said
+    with pytest.raises(RunError, match=r"run\.base cannot be read: .*nowhere is no run folder"):
+        execute(PANEL, replace(settings, run=replace(settings.run, id="x", base=str(tmp_path / "nowhere"))), engine())
 
 
 def test_a_setting_reaches_the_units_that_it_is_for(tmp_path: Path) -> None:

@@ -99,7 +99,10 @@ def assemble(lake: Lake) -> Assembled:
 def _text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        said = f"{path} cannot be read: {error.strerror}; paths are those of the folder that the command runs in"
+        raise ConfigError(said, key="data.lake.sql") from None
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path} cannot be read: {error}", key="data.lake.sql") from None
 
 

@@ -16,7 +16,7 @@ from mixfleet.errors import ConfigError, RunError
 from mixfleet.fitting.executors.executor import Executor
 from mixfleet.fitting.progress import OnEvent
 from mixfleet.posterior.unit_result import DIAGNOSTICS, OPTIONAL_COLUMNS, TABLES, UnitResult, certified
-from mixfleet.storage.manifest import unit_fingerprints
+from mixfleet.storage.manifest import Fingerprint, unit_fingerprints
 from mixfleet.storage.reader import RunReader
 from mixfleet.storage.result_bytes import digest
 
@@ -50,6 +50,14 @@ class Base:
             for unit, inputs in unit_fingerprints(panel, spec).items()
         }
         return {unit: reason for unit, reason in why.items() if reason is not None}
+
+    def other_settings(self, panel: Panel, spec: Spec) -> list[str]:
+        """Sentences on settings, or a version, that the run had and that every unit's result follows from."""
+        now = Fingerprint.of(panel, spec)
+        now = replace(now, config={name: own for name, own in now.config.items() if name != "run"})
+        before = self.reader.manifest["fingerprint"]
+        config = {name: own for name, own in before["config"].items() if name != "run"}
+        return now.differences({**before, "config": config, "data": now.data}, finished=True)
 
     def digests(self, units: frozenset[str]) -> dict[str, str]:
         """The digest of each of these units, by id."""

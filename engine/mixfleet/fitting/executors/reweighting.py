@@ -32,7 +32,6 @@ from mixfleet.models.batch import PreparedUnit, prepare, structure_of
 from mixfleet.models.media import media_term
 from mixfleet.posterior.log_densities import log_measures, log_prior, scaled_shapes
 from mixfleet.posterior.unit_result import UnitResult, certified
-from mixfleet.storage.manifest import Fingerprint
 
 __all__ = ["OTHER_TESTS", "other_model", "other_tests", "reweighted", "reweighting"]
 
@@ -104,12 +103,8 @@ def _reweighted_units(
 
 def _refused(base: Base, panel: Panel, spec: Spec) -> str | None:
     """Why no unit at all can be reweighted."""
-    before, now = base.reader.manifest["fingerprint"], Fingerprint.of(panel, spec)
-    settings = [
-        {name: own for name, own in config.items() if name != "run"} for config in (before["config"], now.config)
-    ]
-    if before["engine"] != now.engine or settings[0] != settings[1]:
-        return "has other settings than in the base"
+    if differences := base.other_settings(panel, spec):
+        return f"has other settings than in the base: {'; '.join(differences)}"
     return None if base.reader.keeps_draws and base.reader.keeps_panel else "has no draws or table in the base"
 
 
