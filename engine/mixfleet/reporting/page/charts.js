@@ -75,7 +75,7 @@ function frame(width, height, xs, ys, label) {
   // Names of positions 0, 1, ... along x, every so many of them.
   const names = (texts) => {
     const step = Math.ceil(texts.length / MARKS), last = texts.length - 1;
-    for (let at = 0; at <= last; at += step) mark(at, texts[at], xs[0] < 0 ? "middle" : at === 0 ? "start" : at === last ? "end" : "middle");
+    for (let at = 0; at <= last; at += step) mark(at, texts[at], at === 0 && xs[0] === 0 ? "start" : at === last && last ? "end" : "middle");
   };
   return { svg, x, y, mark, names };
 }
