@@ -2,6 +2,7 @@
 
 python -m benchmarks.model_checks constants     # quantiles behind the thresholds, from independent normal numbers
 python -m benchmarks.model_checks rates         # alarms by kind in units drawn from the default prior, fitted
+python -m benchmarks.model_checks panels        # alarms by kind on real tables; needs MIXFLEET_SHARED_DATA
 python -m benchmarks.model_checks worlds        # coverage and alarms by world; needs MIXFLEET_SHARED_DATA
 """
 
@@ -9,13 +10,19 @@ import argparse
 import json
 import tempfile
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+if TYPE_CHECKING:
+    from mixfleet.simulation.fleet import Simulated
+
 WORLDS = "sim_worlds"
+NEAR = 0.1
+
 WRONG = 0.7
 """Coverage of 90 % intervals below which a world's answer is wrong."""
 SAMPLES = 60_000
@@ -23,16 +30,19 @@ SAMPLES = 60_000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("constants", "rates", "worlds"))
+    parser.add_argument("what", choices=("constants", "rates", "panels", "worlds"))
     parser.add_argument("--units", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument("--preset", default="default", help="of configs/model, of panels and worlds")
     arguments = parser.parse_args()
     if arguments.what == "constants":
         _constants()
     elif arguments.what == "rates":
         _rates(arguments.units, arguments.seed)
+    elif arguments.what == "panels":
+        _panels(arguments.preset)
     else:
-        _worlds()
+        _worlds(arguments.preset)
 
 
 def _constants() -> None:
@@ -69,6 +79,22 @@ def _rates(units: int, seed: int) -> None:
         checks, status = run.checks(), run.status["status"]
     print(status.value_counts().to_string())
     print(_by_kind(checks).to_string())
+    _of_the_unexplained(checks, fleet)
+
+
+def _of_the_unexplained(checks: pd.DataFrame, fleet: "Simulated") -> None:
+    """The check of the explained share is no test of chance: whether the noise is so large where it speaks."""
+    table, linear = fleet.table.to_pandas(), fleet.truth_linear.to_pandas()
+    truth = linear.pivot(index=["brand", "market"], columns="column", values="value")
+    share = (truth["noise"] * truth["kpi_scale"]) ** 2 / table.groupby(["brand", "market"])["kpi"].var()
+    own = checks[checks["kind"] == "unexplained"].set_index(["brand", "market"])
+    alarmed, share = own["verdict"] != "passed", share.reindex(own.index)
+    right = np.mean(share[alarmed] > own["threshold"].iloc[0] - NEAR)
+    missed = np.mean(~alarmed[share > own["threshold"].iloc[0] + NEAR])
+    print(
+        f"unexplained: noise is as large a share of the KPI's variance, within {NEAR}, in {right:.1%} of those alarmed"
+    )
+    print(f"unexplained: {missed:.1%} of units whose noise is a larger share by more than {NEAR} are not alarmed")
 
 
 def _by_kind(checks: pd.DataFrame) -> pd.DataFrame:
@@ -84,7 +110,27 @@ def _by_kind(checks: pd.DataFrame) -> pd.DataFrame:
     ).round(3)
 
 
-def _worlds() -> None:
+def _panels(preset: str) -> None:
+    """Shares of the fitted units of each table, by kind of alarm."""
+    import mixfleet as mf
+    from benchmarks import panels
+
+    found = {}
+    for read in (panels.dma, panels.cheese, panels.tuna, panels.pasta):
+        panel = read()
+        model = replace(mf.preset("model", preset), **panel.groups.get("model", {}))
+        with tempfile.TemporaryDirectory() as folder:
+            run = mf.fit(panel.table, data=panel.data, model=model, run={"root": folder, "id": "r"})
+            checks, status = run.checks(), run.status["status"]
+        units = len(checks[panel.data["keys"]].drop_duplicates())
+        alarmed = checks[checks["verdict"] != "passed"].groupby("kind").size() / units
+        found[f"{read.__name__} ({units})"] = alarmed
+        print(f"{read.__name__}: {', '.join(f'{name} {count}' for name, count in status.value_counts().items())}")
+    table = pd.DataFrame(found).fillna(0.0)
+    print(table[table.max(axis=1) > 0].map("{:.0%}".format).to_string())
+
+
+def _worlds(preset: str) -> None:
     import mixfleet as mf
     from tests.support.shared_data import shared
 
@@ -104,7 +150,7 @@ def _worlds() -> None:
         )
         with tempfile.TemporaryDirectory() as folder:
             rows = table.loc[table["world"].isin(worlds), list(columns)]
-            run = mf.fit(rows, data=data, run={"root": folder, "id": "r"})
+            run = mf.fit(rows, data=data, model=mf.preset("model", preset), run={"root": folder, "id": "r"})
             roi, status, checks = run.roi(), run.status.set_index("world")["status"], run.checks()
         for world in worlds:
             own = roi[(roi["world"] == world) & roi["channel"].isin(truth[world]["true_roas"])]

@@ -8,7 +8,7 @@ import pandas as pd
 
 from tests.support.shared_data import shared
 
-__all__ = ["PANELS", "Panel"]
+__all__ = ["PANELS", "Panel", "cheese", "dma", "pasta", "tuna"]
 
 MONDAY = "2014-01-06"
 """First day of tables that number their weeks and do not date them."""
@@ -88,6 +88,22 @@ def tuna() -> Panel:
             "kpi": "kpi_move",
             "channels": {"display": {"impressions": "display_nsale"}},
             "controls": ["ctrl_log_price", "ctrl_log_wholesale", "ctrl_customers"],
+            "gaps": "absent",
+        },
+    )
+
+
+def pasta() -> Panel:
+    """118 items of one shop, 260 weeks; days of promotion as medium, days that the shop was open as a control."""
+    return Panel(
+        table=pd.read_parquet(shared("real_pasta_promo/weekly.parquet")).astype({"item": str}),
+        data={
+            "keys": ["brand", "item"],
+            "date": "week",
+            "kpi": "kpi_qty",
+            "kpi_type": "count",
+            "channels": {"promotion": {"impressions": "promo_days"}},
+            "controls": ["n_days"],
             "gaps": "absent",
         },
     )

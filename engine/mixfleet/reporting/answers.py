@@ -238,7 +238,7 @@ def sensitivity_answer(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -
         units = {tuple(row[key] for key in keys) for row in own}
         told = [row for row in own if row["reliable"]]
         reached = {tuple(row[key] for key in keys) for row in told}
-        untold |= len(reached) < len(units)
+        untold |= len(told) < len(own)
         anew = {tuple(row[key] for key in keys) for row in told if row["basis"] == "refitted"}
         fitted |= bool(anew)
         text = f"{name}: told of {len(reached)} of {counted(len(units), 'unit')}"
@@ -255,7 +255,7 @@ def sensitivity_answer(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -
     if untold:
         yield Sentence(
             topic="doubt",
-            text="Units that are not told of failed a gate under those priors: nothing can be said of them there."
+            text="What is not told of failed a gate under those priors: nothing can be said of it there."
             if fitted
             else "Where the draws do not reach what other priors lead to, only another fit can tell: ask with --refit "
             "(in Python mixfleet.sensitivity).",

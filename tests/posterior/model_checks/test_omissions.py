@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.stats import chi2, kstest
 
-from mixfleet.posterior.model_checks.omissions import score_tests
-from tests.support.regressions import baseline_columns, regression
+from mixfleet.posterior.model_checks.omissions import omission_checks, score_tests
+from tests.support.regressions import baseline_columns, regression, replaced
 
 
 def test_scores_are_chi_squared_under_the_model():
@@ -26,3 +26,11 @@ def test_directions_that_the_model_has_say_nothing():
     value, count = score_tests(columns[None], regression(1).residual)
     assert count == [0]
     assert np.isnan(value).all()
+
+
+def test_a_larger_break_does_not_hide_itself_by_lasting():
+    fault = replaced("baseline", lambda drawn: drawn.baseline + 0.5 * (np.arange(len(drawn.baseline)) > 70))
+    checks = [check for seed in range(5) for check in omission_checks(regression(seed, fault=fault))]
+    explained = [check.statistic for check in checks if check.kind == "level_break"]
+    # Lasting as all of the residuals do, it would explain a quarter of them in the mean.
+    assert np.mean(explained) > 0.35

@@ -39,8 +39,9 @@ __all__ = ["Alternative", "Alternatives", "Refit", "powers", "sensitivity"]
 Alternatives = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """By name, what differs from the run's priors: hyperparameters by parameter, as settings have them."""
 
-FEWEST = 200.0
-"""Draws that weights must leave, of those that are kept: as many tell a mean to 0.07 standard deviations."""
+ERROR = 0.05
+"""Monte Carlo standard error of a weighed mean up to which weights are trusted, in posterior standard deviations: a
+refit has one as large, so that the two are within 0.1 of each other. Of few draws, the error that half of them have."""
 
 POWERS = {
     f"{kind} x {power:g}": (kind, power)
@@ -124,11 +125,11 @@ def sensitivity(
                 told |= {(place, i): known.told(other) for i, other in enumerate(others)}
     if refit is not None:
         for i, other in enumerate(others):
-            refused = [place for place in means if not told[place, i].basis]
+            refused = [place for place in means if not all(told[place, i].basis)]
             for place, draws in refit(fleet, other.spec, refused) if refused else ():
                 with jax.enable_x64(True):
                     found = _Known.of(fleet, place, fleet.series_of(place, draws)).moments
-                told[place, i] = told[place, i]._replace(moments=found, basis="refitted")
+                told[place, i] = told[place, i]._replace(moments=found, basis=("refitted",) * len(found.mean))
     rows = (_rows(fleet, place, means[place], others[i].name, own) for (place, i), own in told.items())
     return pa.Table.from_pylist([row for unit in rows for row in unit])
 
@@ -145,7 +146,8 @@ class _Told(NamedTuple):
     """What one alternative says of one unit."""
 
     moments: _Moments
-    basis: str
+    basis: tuple[str, ...]
+    """By channel; empty where nothing can be trusted."""
     k: float
     ess: float
 
@@ -155,9 +157,10 @@ def _rows(fleet: Fleet, place: int, own: _Moments, name: str, told: _Told) -> It
     moved = told.moments
     numbers = {"shift": (moved.mean - own.mean) / own.sd, "ratio": moved.mean / own.mean, "sd_ratio": moved.sd / own.sd}
     for i, c in enumerate(own.channels.tolist()):
-        found = {key: float(values[i]) if told.basis else np.nan for key, values in numbers.items()}
+        basis = told.basis[i]
+        found = {key: float(values[i]) if basis else np.nan for key, values in numbers.items()}
         head |= {"alternative": name, "channel": fleet.channels[c]}
-        yield {**head, **found, "k": told.k, "ess": told.ess, "reliable": bool(told.basis), "basis": told.basis}
+        yield {**head, **found, "k": told.k, "ess": told.ess, "reliable": bool(basis), "basis": basis}
 
 
 def powers(fleet: Fleet) -> Iterator[Alternative]:
@@ -224,10 +227,13 @@ class _Known:
     def told(self, other: Alternative) -> _Told:
         """By the weights of the draws."""
         weight, shape, effective = _weighed(self._log_ratio(other))
-        trusted = tail_allows(shape, len(weight)) and effective >= min(FEWEST, 0.5 * len(weight))
         mean = self.brought @ weight
+        error = np.sqrt((self.brought - mean[:, None]) ** 2 @ weight**2) / self.moments.sd
+        largest = max(ERROR, np.sqrt(2 / len(weight)))
+        trusted = tail_allows(shape, len(weight)) & (error <= largest)
         sd = np.sqrt(np.maximum(self.brought**2 @ weight - mean**2, 0.0))
-        return _Told(_Moments(self.active, mean, sd), "reweighted" if trusted else "", shape, effective)
+        basis = tuple("reweighted" if one else "" for one in trusted)
+        return _Told(_Moments(self.active, mean, sd), basis, shape, effective)
 
     def _log_ratio(self, other: Alternative) -> Float[np.ndarray, " draw"]:
         """Log density of another prior over that of the draws' own, up to a constant."""

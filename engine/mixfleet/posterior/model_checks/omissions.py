@@ -6,10 +6,13 @@ test (Rao 1948) that takes what the model can fit by itself out of the direction
 
 References:
     Rao (1948), Large sample tests of statistical hypotheses, doi:10.1017/S0305004100023987.
+    Crainiceanu, Vogelsang (2007), Nonmonotonic power for tests of a mean shift in a time series, Journal of Statistical
+    Computation and Simulation 77.
     Sims (1972), Money, income, and causality, American Economic Review 62: later media that tell the KPI of today.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import NamedTuple
 
@@ -37,6 +40,8 @@ HARMONICS = (3, 4, 5, 6)
 
 STEPS = 9
 """Places, evenly spaced, at which the level may break."""
+
+BREAK = "level_break"
 
 FEWEST = 30
 """Weeks that a score test needs."""
@@ -95,19 +100,30 @@ def score_tests(
 
 def _worst(unit: CheckedUnit, candidates: _Candidates, lasting: float) -> ModelCheck:
     """Of one kind's candidates the least likely, judged as the least likely of so many."""
-    values, counts = score_tests(_fitted(unit, candidates.directions), unit.residual)
+    directions = _fitted(unit, candidates.directions)
+    values, counts = score_tests(directions, unit.residual)
     tests = int(np.count_nonzero(counts))
     if not tests:
         return untested(candidates.kind)
-    values /= lasting
-    chosen = int(np.argmin(np.where(counts > 0, chdtrc(counts, np.nan_to_num(values)), np.inf)))
-    value, count = float(values[chosen]), int(counts[chosen])
+    chosen = int(np.argmin(np.where(counts > 0, chdtrc(counts, np.nan_to_num(values / lasting)), np.inf)))
+    if candidates.kind == BREAK:
+        lasting = min(lasting, max(1.0, long_run_variance(_without(unit, directions[chosen]))[0]))
+    value, count = float(values[chosen]) / lasting, int(counts[chosen])
     # In shares of the noise's variance, beyond the part that chance alone explains.
     explained = (value - count) / unit.weeks
     significant = (chdtri(count, FALSE_ALARMS / tests) - count) / unit.weeks
     threshold = float(max(significant, MATERIAL))
     said = f"{candidates.statements[chosen]} (explains {explained:.0%} of the noise)"
     return concluded(candidates.kind, explained, threshold, said, about=candidates.about[chosen])
+
+
+def _without(unit: CheckedUnit, directions: Float[np.ndarray, "week direction"]) -> CheckedUnit:
+    """The unit with what its residuals have along directions taken out of them.
+
+    A break lasts: left in what lasting is told from, the larger it is the more it hides itself.
+    """
+    along = np.linalg.lstsq(directions, unit.residual, rcond=None)[0]
+    return replace(unit, residual=unit.residual - directions @ along)
 
 
 def _of_baseline(unit: CheckedUnit) -> Iterator[_Candidates]:
@@ -117,7 +133,7 @@ def _of_baseline(unit: CheckedUnit) -> Iterator[_Candidates]:
     steps = (weeks >= cuts[:, None]) * 1.0
     bends = np.maximum(weeks - cuts[:, None], 0.0)
     said = "the level of the KPI breaks or bends in a way that the trend cannot follow: use model=moving, or a control"
-    yield _Candidates("level_break", np.concatenate([steps, bends])[:, :, None], [""] * 2 * STEPS, [said] * 2 * STEPS)
+    yield _Candidates(BREAK, np.concatenate([steps, bends])[:, :, None], [""] * 2 * STEPS, [said] * 2 * STEPS)
     if len(places) >= unit.season:
         turns = 2 * np.pi * weeks[:, None] * np.array(HARMONICS) / unit.season
         said = "seasons are sharper than the model's: raise model.seasonality, or add holidays and events"
