@@ -75,7 +75,7 @@ def _fourth_wave(one: Sound) -> None:
 
 
 def _late_effect(one: Sound) -> None:
-    one.unit["kpi"] += 1.5 * one.noise * np.roll(_standard(one.unit["spend_tv"]), 4)
+    one.unit["kpi"] += 1.5 * one.noise * np.roll(_standard(one.unit, "spend_tv"), 4)
 
 
 def _convex(one: Sound) -> None:
@@ -84,7 +84,7 @@ def _convex(one: Sound) -> None:
 
 
 def _drift(one: Sound) -> None:
-    one.unit["kpi"] += 1.5 * one.noise * _standard(one.unit["spend_tv"]) * np.linspace(-1.7, 1.7, len(one.unit))
+    one.unit["kpi"] += 1.5 * one.noise * _standard(one.unit, "spend_tv") * np.linspace(-1.7, 1.7, len(one.unit))
 
 
 def _followed(one: Sound) -> None:
@@ -94,7 +94,7 @@ def _followed(one: Sound) -> None:
 
 
 def _together(one: Sound) -> None:
-    one.unit["kpi"] += 1.5 * one.noise * _standard(one.unit["spend_tv"]) * _standard(one.unit["spend_search"])
+    one.unit["kpi"] += 1.5 * one.noise * _standard(one.unit, "spend_tv") * _standard(one.unit, "spend_search")
 
 
 def _unforeseen(one: Sound) -> None:
@@ -126,8 +126,9 @@ FAULTS: dict[str, tuple[str, Fault]] = {
 """By kind of alarm, the fault and what plants it."""
 
 
-def _standard(values: pd.Series) -> np.ndarray:
-    return ((values - values.mean()) / values.std()).to_numpy()
+def _standard(unit: pd.DataFrame, column: str) -> np.ndarray:
+    values = np.asarray(unit[column], float)
+    return (values - values.mean()) / values.std()
 
 
 def main() -> None:
