@@ -26,7 +26,7 @@ def test_every_parameter_has_the_same_mean_and_spread(name):
     assert disagreements(rows) == []
 
 
-@pytest.mark.hours
+@pytest.mark.nightly
 def test_the_meridian_presets_have_the_same_posterior_on_its_makers_national_data():
     """A channel with reach and frequency takes its impressions, as one that has none."""
     table = pc.read_csv(shared("sim_meridian_rf/national_media_rf.csv"))
