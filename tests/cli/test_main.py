@@ -319,6 +319,15 @@ def test_an_interrupted_sweep_says_how_to_go_on(fit: FakeFit, monkeypatch: pytes
     assert f"mixfleet fit -m data=example inference.seed=1,2,3 run.root=runs run.id={root.parent.name}" in result.stderr
 
 
+def test_a_sweep_that_is_interrupted_again_keeps_the_longer_leaderboard(fit: FakeFit) -> None:
+    arguments = ["fit", "-m", "data=example", "inference.seed=1,2,3", "run.id=s"]
+    fit.failure = lambda spec: KeyboardInterrupt() if spec.run.id == "2" else None
+    assert call(*arguments).exit_code == 130
+    fit.failure = lambda spec: KeyboardInterrupt()
+    assert call(*arguments).exit_code == 130
+    assert mixfleet.leaderboard("runs/s").table.num_rows == 2
+
+
 def test_a_sweep_that_is_resumed_fits_no_point_twice(fit: FakeFit) -> None:
     for _ in range(2):
         assert call("fit", "-m", "data=example", "inference.seed=1,2", "run.id=s").exit_code == 0

@@ -33,7 +33,7 @@ from mixfleet.cli.hydra_compose import PRIMARY, Request, SweepPoint, compose_spe
 from mixfleet.cli.init import init
 from mixfleet.cli.progress import showing
 from mixfleet.cli.prune import prune
-from mixfleet.cli.sweep import PointOutcome, known_points, plan, run_sweep, write_comparison
+from mixfleet.cli.sweep import PointOutcome, board_of, known_points, plan, run_sweep
 from mixfleet.config import RunConfig, Spec
 from mixfleet.errors import ConfigError
 from mixfleet.evaluation.leaderboard import PAGE, TABLE
@@ -248,16 +248,15 @@ def _fit_sweep(terminal: Terminal, points: tuple[SweepPoint, ...]) -> None:
     outcomes: list[PointOutcome] = []
     with _resumable(terminal, RunConfig(root=str(sweep.folder.parent), id=sweep.folder.name)):
         try:
-            known = known_points(sweep.folder)
+            known = min(known_points(sweep.folder), len(points))
             for outcome in run_sweep(sweep, lambda spec: _fit(terminal, spec), announce):
                 outcomes.append(outcome)
                 # After each point, so that a killed sweep has a leaderboard; one that goes on never has a shorter one.
                 if len(outcomes) >= known:
-                    write_comparison(sweep, outcomes)
+                    board_of(sweep, outcomes).write()
         finally:
-            found = write_comparison(sweep, outcomes)
-            printing.print_comparison(terminal.out, found)
-    runs = [outcome.run for outcome in outcomes]
+            printing.print_comparison(terminal.out, board_of(sweep, outcomes))
+    found, runs = board_of(sweep, outcomes), [outcome.run for outcome in outcomes]
     if not any(runs):
         code = ConfigError.exit_code
     else:

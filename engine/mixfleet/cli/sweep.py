@@ -157,12 +157,10 @@ def comparison(outcomes: Sequence[PointOutcome]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=_COLUMNS)
 
 
-def write_comparison(sweep: Sweep, outcomes: Sequence[PointOutcome]) -> Leaderboard:
-    """Writes the comparison of the points that have ended, and its page, beside the points."""
+def board_of(sweep: Sweep, outcomes: Sequence[PointOutcome]) -> Leaderboard:
+    """The leaderboard of the points that have ended, whose place is beside the points."""
     locale = next(spec.business.locale for spec in sweep.specs if isinstance(spec, Spec))
-    found = Leaderboard(folder=sweep.folder, table=comparison(outcomes), points=len(sweep.points), locale=locale)
-    found.write()
-    return found
+    return Leaderboard(folder=sweep.folder, table=comparison(outcomes), points=len(sweep.points), locale=locale)
 
 
 def known_points(folder: Path) -> int:
