@@ -81,7 +81,7 @@ _compiled_plainly = partial(
     compiler_options={"xla_cpu_use_fusion_emitters": False, "xla_llvm_disable_expensive_passes": True},
 )
 """A sweep is hundreds of small operations, on CPU around a native likelihood: what XLA's fusion emitters and LLVM's
-expensive passes make of them takes three times as long to compile and runs no faster."""
+expensive passes make of them takes longer to compile and runs no faster."""
 
 
 class GibbsSweep(NamedTuple):

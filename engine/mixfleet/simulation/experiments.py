@@ -9,7 +9,7 @@ from jaxtyping import Float
 from mixfleet import config
 from mixfleet.simulation.truth import Truth, saturated_adstock
 
-__all__ = ["Tested", "drawn_joint_tests", "drawn_tests"]
+__all__ = ["Tested", "drawn_tests"]
 
 FACTORS = (0.0, 0.5, 1.5, 2.0)
 WEEKS = (2, 7)
@@ -42,26 +42,14 @@ class Tested(NamedTuple):
         return self.kpi_scale * float((more - real)[:, channel].sum() * self.truth.channel["effect"][channel])
 
 
-def drawn_tests(rng: np.random.Generator, unit: Tested, *, count: int, model: config.Model) -> list[dict[str, Any]]:
+def drawn_tests(
+    rng: np.random.Generator, units: Sequence[Tested], *, count: int, model: config.Model
+) -> list[dict[str, Any]]:
     """Rows of a table of tests, without the keys: every lift is the truth's own, and an error drawn around it.
 
     Args:
         rng: The tests' own stream.
-        unit: Which is tested.
-        count: How many.
-        model: Its curves.
-    """
-    return drawn_joint_tests(rng, [unit], count=count, model=model)
-
-
-def drawn_joint_tests(
-    rng: np.random.Generator, units: Sequence[Tested], *, count: int, model: config.Model
-) -> list[dict[str, Any]]:
-    """The same for tests that measure several units together, of a channel that runs in the first of them.
-
-    Args:
-        rng: The tests' own stream.
-        units: Which are tested.
+        units: Which are tested together, or one; a channel that runs in the first of them.
         count: How many.
         model: Their curves.
     """

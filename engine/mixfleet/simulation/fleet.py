@@ -13,7 +13,7 @@ from mixfleet.config.priors import Distribution
 from mixfleet.data.panel import unit_id
 from mixfleet.models.baseline import with_dates
 from mixfleet.simulation.baseline import column_kinds, column_names, term_columns
-from mixfleet.simulation.experiments import Tested, drawn_joint_tests, drawn_tests
+from mixfleet.simulation.experiments import Tested, drawn_tests
 from mixfleet.simulation.spend import channel_names, weekly_controls, weekly_spend
 from mixfleet.simulation.truth import (
     PooledTruth,
@@ -174,11 +174,11 @@ def _experiments_table(
         tested = Tested(unit.dates, media, names, unit.truth, unit.kpi_scale)
         brands.setdefault(unit.labels[0], []).append(tested)
         stream = _streams(simulation.seed, ("experiments", *unit.labels), 1)[0]
-        own = drawn_tests(stream, tested, count=simulation.experiments, model=model)
+        own = drawn_tests(stream, [tested], count=simulation.experiments, model=model)
         rows += [{**dict(zip(KEYS, unit.labels, strict=True)), **test} for test in own]
     for brand, members in brands.items() if simulation.joint_experiments else ():
         stream = _streams(simulation.seed, ("experiments", brand), 1)[0]
-        own = drawn_joint_tests(stream, members, count=simulation.joint_experiments, model=model)
+        own = drawn_tests(stream, members, count=simulation.joint_experiments, model=model)
         rows += [{**dict(zip(KEYS, (brand, "*"), strict=True)), **test} for test in own]
     return pa.Table.from_pylist(rows) if rows else None
 
