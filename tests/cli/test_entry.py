@@ -1,3 +1,5 @@
+import os
+import subprocess
 import sys
 from typing import Any
 
@@ -23,3 +25,28 @@ def test_an_interruption_while_code_is_loaded_ends_without_a_traceback(
         entry.main()
     assert end.value.code == entry.INTERRUPTED
     assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize("wished", [None, "3"])
+def test_products_of_matrices_start_no_threads_unless_the_user_wants_them(
+    monkeypatch: pytest.MonkeyPatch, wished: str | None
+) -> None:
+    monkeypatch.setattr(sys, "meta_path", [InterruptedImport(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "mixfleet.cli.main", raising=False)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", wished or "")
+    if wished is None:
+        monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    with pytest.raises(SystemExit):
+        entry.main()
+    assert os.environ["OPENBLAS_NUM_THREADS"] == (wished or "1")
+
+
+def test_the_command_loads_neither_its_slow_libraries_nor_numpy_before_its_settings() -> None:
+    code = (
+        "import sys, mixfleet.cli.entry\n"
+        "assert 'numpy' not in sys.modules\n"
+        "import mixfleet.cli.main\n"
+        "sys.exit(', '.join({'scipy.stats', 'jax', 'pandas'} & sys.modules.keys()) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

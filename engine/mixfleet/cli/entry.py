@@ -1,5 +1,6 @@
 """The `mixfleet` command from its first moment: its code takes a second to load, and Ctrl-C may come then."""
 
+import os
 import sys
 
 __all__ = ["INTERRUPTED", "main"]
@@ -10,6 +11,9 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Entry point of the command."""
+    # Products of a unit's matrices are small and many: threads of the library's own, which reads this as numpy loads,
+    # would mostly spin, and take the cores from those that sample.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         from mixfleet.cli.main import app
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from mixfleet.cli.hydra_compose import SweepPoint, compose_spec
 from mixfleet.config import RunConfig, Spec
@@ -237,7 +237,7 @@ def _scores(crps: Sequence[np.ndarray]) -> list[dict[str, Any]]:
     differences = logs - logs[np.argmin(logs.mean(axis=1))]
     means = differences.mean(axis=1)
     errors = differences.std(axis=1, ddof=1) / np.sqrt(units) if units > 1 else np.full(points, np.nan)
-    limit = t.ppf(1 - NOISE / max(points - 1, 1), units - 1) if units > 1 else np.inf
+    limit = stdtrit(units - 1, 1 - NOISE / max(points - 1, 1)) if units > 1 else np.inf
     near = (means == 0) | ~np.isfinite(errors) | (means <= limit * errors)
     return [
         {"score": float(mean), "score_se": float(error) if np.isfinite(error) else None, "near_best": bool(there)}
