@@ -235,6 +235,11 @@ CASES = {
     "log_link": Case(
         model=config.Model(link="log"), unit=odd_unit(weeks=70, gap=slice(22, 24), absent=(1,)), holdout=5
     ),
+    "autocorrelated_log_link": Case(
+        model=config.Model(link="log", observation="ar1"),
+        unit=odd_unit(weeks=70, gap=slice(22, 24), absent=(1,)),
+        holdout=5,
+    ),
     "autocorrelated": Case(model=config.Model(observation="ar1"), unit=odd_unit(absent=(1,)), holdout=5),
     "autocorrelated_holes": Case(
         model=config.Model(observation="ar1", adstock="delayed", saturation="hill", coordinate="effect"),
@@ -517,6 +522,7 @@ LONG = (
     "mixed_orders_fixed",
     "autocorrelated",
     "autocorrelated_holes",
+    "autocorrelated_log_link",
     "learned_scales",
     "learned_scales_of_every_term",
     "autocorrelated_total_share",

@@ -19,6 +19,8 @@ def test_what_a_miss_lets_expect_fades_and_chance_grows_to_the_whole() -> None:
     np.testing.assert_allclose(carried[:, 0], [0.0, 0.8, 0.64, -2.4, -1.92, -1.536])
     sd = 2.0 * np.sqrt(1 - 0.8 ** (2 * np.array([np.inf, 1, 2, 1, 2, 3])))
     np.testing.assert_allclose(chance.std(axis=1), sd, rtol=0.02)
+    variance = Autocorrelated().variance_given(np.isfinite(error), (np.array([2.0]), np.array([0.8])))
+    np.testing.assert_allclose(variance[:, 0], sd**2)
     together = np.corrcoef(chance[3:])
     # Weeks ahead are one path: a sum over them has its own spread.
     np.testing.assert_allclose(together[0, 1], 0.8 * sd[3] / sd[4], atol=0.02)

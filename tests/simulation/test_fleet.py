@@ -100,9 +100,10 @@ def test_the_truth_explains_the_kpi_up_to_the_noise(adstock_name, saturation_nam
         assert np.abs(residual).max() < 5
 
 
+@pytest.mark.parametrize("observation", ["normal", "ar1"])
 @pytest.mark.parametrize("known", ["prior", "fixed"])
-def test_under_a_log_link_the_truth_explains_the_logarithm(known):
-    model = config.Model(link="log")
+def test_under_a_log_link_the_truth_explains_the_logarithm(known, observation):
+    model = config.Model(link="log", observation=observation)
     fleet = simulate.fleet(brands=2, markets=1, weeks=104, channels=3, truth=known, model=model)
     for unit in read_panel(fleet.table, fleet.data, link="log").units:
         truth = rows_of(fleet.truth, *unit.labels)
@@ -116,7 +117,8 @@ def test_under_a_log_link_the_truth_explains_the_logarithm(known):
         parts = saturated_adstock(scale.scaled_media(unit), rows, model) * rows["effect"]
         fit = fit + parts.sum(axis=1)
         residual = (np.log(unit.kpi / values["kpi_scale"]) - fit) / values["noise"]
-        assert 0.75 < residual.std() < 1.25
+        lasts = values.get("autocorrelation", 0.0)
+        assert 0.75 < (residual[1:] - lasts * residual[:-1]).std() / np.sqrt(1 - lasts**2) < 1.25
         with_it = np.exp(fit + values["noise"] ** 2 / 2)[:, None]
         missing = (with_it * (1 - np.exp(-parts))).sum(axis=0) * values["kpi_scale"]
         np.testing.assert_allclose(missing, rows["contribution"], rtol=1e-9)

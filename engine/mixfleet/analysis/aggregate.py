@@ -305,10 +305,12 @@ def _noise(fleet: Fleet, place: int, series: UnitSeries, windows: Windows) -> Fl
     with jax.enable_x64(True):
         media = np.asarray(counterfactual.weekly(series.media, series.curves, term=fleet.term))
     found = predictive(unit, series, media, model)
-    if series.log_link:
+    if not is_autocorrelated(model):
         return within @ found.noise
     # What past misses let expect is no component's, and so part of what comes on top of them.
     components = series.design @ series.coefficients + media
+    if series.log_link:
+        components = np.exp(components + 0.5 * series.observation[0] ** 2)
     return within @ (found.expected + found.noise - components[: len(unit.dates)])
 
 

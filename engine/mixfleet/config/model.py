@@ -152,18 +152,18 @@ class Model:
     with the next one. Media intervals are then as wide as lasting misses ask for, and forecasts start from the last."""
 
     link: Literal["identity", "log"] = "identity"
-    """`log`: all that moves the KPI multiplies. Its logarithm is the sum of baseline, media and normal noise, so that
-    effects and coefficients are log KPI, those of `form: log` elasticities; priors on `media_share` and `contribution`
-    are of it too. The KPI must be above zero, and is told as the mean of a log-normal. Lift tests, plans, and priors on
-    `roi` or `cost_per_kpi` are not known to it."""
+    """`log`: all that moves the KPI multiplies. Its logarithm is the sum of baseline, media and normal noise, which may
+    be autocorrelated, so that effects and coefficients are log KPI, those of `form: log` elasticities; priors on
+    `media_share` and `contribution` are of it too. The KPI must be above zero, and is told as the mean of a log-normal.
+    Lift tests, plans, and priors on `roi` or `cost_per_kpi` are not known to it."""
 
     coordinate: Literal["contribution", "effect"] = "contribution"
     """What the sampler moves for a channel's strength. The prior, and so the posterior, is the same."""
 
     def __post_init__(self) -> None:
         schema.settle(self, key="model")
-        if self.link == "log" and self.observation != "normal":
-            raise ConfigError("must be normal with model.link=log: that is log-normal", key="model.observation")
+        if self.link == "log" and self.observation not in ("normal", "ar1"):
+            raise ConfigError("must be normal or ar1 with model.link=log: that is log-normal", key="model.observation")
         levels = [place for place, term in enumerate(self.baseline) if isinstance(term, Intercept)]
         if self.baseline and levels != [0]:
             raise ConfigError("must begin with {term: intercept} and have it once", key="model.baseline")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from mixfleet.config import Model, priors
 from mixfleet.config.priors import Distribution, Parameter
@@ -92,6 +92,17 @@ class Autocorrelated:
             carried[week] = correlation * before[0]
             chance[week] = correlation * before[1] + sd * spread * white[week]
         return carried, chance
+
+    def variance_given(
+        self, known: Bool[np.ndarray, " week"], parameters: tuple[np.ndarray, ...]
+    ) -> Float[np.ndarray, "week draw"]:
+        """Variance of what `given` has chance add, where the errors of these weeks are known."""
+        sd, correlation = parameters
+        variance = np.tile(sd**2, (len(known), 1))
+        for week in range(1, len(known)):
+            before = 0.0 if known[week - 1] else variance[week - 1]
+            variance[week] = correlation**2 * before + sd**2 * (1 - correlation**2)
+        return variance
 
 
 OBSERVATIONS: dict[str, Observation] = {"normal": _Normal(), "ar1": Autocorrelated()}

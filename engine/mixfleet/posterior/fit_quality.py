@@ -42,11 +42,9 @@ def predictive(unit: Unit, series: UnitSeries, media: Float[np.ndarray, "week dr
     if is_autocorrelated(model):
         return _after_misses(unit, series, expected, model)
     noise = weekly_noise(unit, series.observation, model)
-    if series.log_link:
-        expected += 0.5 * series.observation[0] ** 2
-        expected = np.exp(expected, out=expected)
-        noise = expected * np.expm1(noise - 0.5 * series.observation[0] ** 2)
-    return Predictive(expected, noise)
+    return (
+        _of_log_normal(expected, noise, series.observation[0] ** 2) if series.log_link else Predictive(expected, noise)
+    )
 
 
 def weekly_noise(
@@ -64,10 +62,25 @@ def weekly_noise(
 def _after_misses(unit: Unit, series: UnitSeries, expected: Float[np.ndarray, "week draw"], model: Model) -> Predictive:
     family = OBSERVATIONS[model.observation]
     assert isinstance(family, Autocorrelated)
-    known = series.known[: len(unit.dates), None]
-    error = np.where(known, unit.kpi[:, None] - expected, np.nan)
+    known = series.known[: len(unit.dates)]
+    kpi = np.log(np.where(known, unit.kpi, 1.0)) if series.log_link else unit.kpi
+    error = np.where(known[:, None], kpi[:, None] - expected, np.nan)
     carried, chance = family.given(_chance(unit), error, tuple(series.observation))
-    return Predictive(expected + carried, chance)
+    expected = expected + carried
+    if not series.log_link:
+        return Predictive(expected, chance)
+    return _of_log_normal(expected, chance, family.variance_given(known, tuple(series.observation)))
+
+
+def _of_log_normal(
+    expected: Float[np.ndarray, "week draw"],
+    noise: Float[np.ndarray, "week draw"],
+    variance: Float[np.ndarray, "*week draw"],
+) -> Predictive:
+    """The mean of the KPI whose logarithm this is expected of, and what noise of this variance adds; in place."""
+    expected += 0.5 * variance
+    expected = np.exp(expected, out=expected)
+    return Predictive(expected, expected * np.expm1(noise - 0.5 * variance))
 
 
 def _chance(unit: Unit) -> np.random.Generator:
