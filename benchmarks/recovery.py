@@ -34,6 +34,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "usual": {},
     "hill": {"saturation": "hill"},
     "delayed": {"adstock": "delayed"},
+    "wide": {"adstock": "weibull_pdf", "saturation": "hill"},
     "mixed_curves": {"channels": {name: {"saturation": "hill"} for name in HALF}},
     "mixed_windows": {"channels": {name: {"adstock": "delayed"} for name in HALF}},
     "without_carry_over": {"channels": {name: {"adstock": "none"} for name in HALF}},

@@ -86,9 +86,10 @@ def test_another_seed_is_another_result(together: dict[Labels, str]) -> None:
     assert not set(other.values()) & set(together.values())
 
 
-def test_a_unit_that_is_tried_again_is_so_alone_and_together() -> None:
-    # No unit passes, so each climbs all rungs but NUTS, which is for other failures, while others start, work and end.
-    spec = settings(FLEET.data, ladder=True, ess_floor=10**5, ess_target=10**5)
+@pytest.mark.parametrize("gates", [{"ess_floor": 10**5, "ess_target": 10**5}, {"ebfmi_min": 1.0}])
+def test_a_unit_that_is_tried_again_is_so_alone_and_together(gates: dict[str, float]) -> None:
+    # No unit passes, so each climbs, while others start, work and end: to other coordinates, and to smaller steps too.
+    spec = settings(FLEET.data, ladder=True, **gates)
     together = digests(FLEET, spec)
     for unit in FLEET.units[:2]:
         assert digests(with_units(FLEET, [unit]), spec) == only(together, [unit])

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 import mixfleet
-from mixfleet.fitting import driver, retries
-from mixfleet.inference import certification, nuts
+from mixfleet.fitting import driver
+from mixfleet.inference import certification
 from mixfleet.inference.certification import Verdict, judge
-from mixfleet.inference.scheduler import Finished
 from tests.support.quick import digests, fit, ragged_fleet, settings, simulated, with_units
 
 pytestmark = pytest.mark.usefixtures("programs")
@@ -83,38 +82,35 @@ def failing(times: int, *, mixing: bool = False) -> tuple[list[int], Callable[..
     [
         (0, "ok", 0, ""),
         (1, "ok_retried", 1, "certified on rung 1"),
-        (2, "ok_retried", 2, "certified on rung 2"),
-        (3, "ok_fallback", 3, "certified by float64 NUTS"),
+        (2, "ok_fallback", 2, "certified in double precision"),
+        (3, "ok_retried", 3, "certified on rung 3"),
         (4, "quarantined", 3, REFUSED),
     ],
 )
 def test_the_ladder_is_climbed_rung_by_rung(
     failures: int, status: str, rung: int, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    climbed: list[tuple[int, str, float]] = []
+    climbed: list[tuple[int, str, str, float]] = []
     sampled = driver._sample
 
     def watched(kind: Any, jobs: Any, spec: Any, devices: Any, tally: Any, **keywords: Any) -> Any:
         for finished in sampled(kind, jobs, spec, devices, tally, **keywords):
-            climbed.append((finished.job.rung, kind.model.coordinate, finished.job.target_accept))
+            climbed.append((finished.job.rung, kind.model.coordinate, kind.dtype, finished.job.target_accept))
             yield finished
 
     shown, refuse = failing(failures)
     monkeypatch.setattr(certification, "judge", refuse)
     monkeypatch.setattr(driver, "_sample", watched)
-    monkeypatch.setattr(nuts, "WARMUP", 100)
-    monkeypatch.setattr(nuts, "DRAWS", 200)
-    if failures > 3:
-        monkeypatch.setattr(nuts, "sample", in_vain)
     result = fit(ONE, settings(ONE.data, ladder=True, max_draws=256))[ONE.units[0].labels]
     assert (result.status, result.rung, result.reason) == (status, rung, reason)
-    assert len(shown) == min(failures, 3) + (failures < 4)
-    expected = [(min(failures, 1), "contribution", 0.95 if failures else 0.8)]
-    if failures > 1:
-        expected.append((2, "effect", 0.95))
-    assert climbed == expected
-    if status == "ok_fallback":
-        assert (result.diagnostics["chains"], result.diagnostics["draws"]) == (nuts.CHAINS, 200)
+    assert len(shown) == min(failures, 3) + 1
+    # The first two share a batch.
+    rungs = [
+        (min(failures, 1), "contribution", "float32", 0.95 if failures else 0.8),
+        (2, "contribution", "float64", 0.99),
+        (3, "effect", "float32", 0.95),
+    ]
+    assert climbed == rungs[: max(failures, 1)]
     assert all(len(table) for table in result.tables.values())
 
 
@@ -124,8 +120,7 @@ def test_a_unit_that_takes_too_long_is_given_up_and_says_so(monkeypatch: pytest.
     began = time.monotonic()
     quick = settings(ONE.data, ladder=True, max_draws=2000, rung_seconds=1e-3)
     result = fit(ONE, quick)[ONE.units[0].labels]
-    assert (result.status, result.rung) == ("quarantined", 2)
-    assert result.reason.endswith("float64 NUTS was given up after 0.001 s (inference.rung_seconds)")
+    assert (result.status, result.rung) == ("quarantined", 3)
     assert "sampling was given up after 0.001 s (inference.rung_seconds)" in result.reason
     assert result.diagnostics["draws"] < 2000
     assert time.monotonic() - began < 120
@@ -137,17 +132,12 @@ def test_what_is_certified_ends_the_same_however_little_time_it_has() -> None:
     assert digests(ONE, own) == digests(ONE, little)
 
 
-def test_chains_that_only_mix_badly_are_not_sent_to_nuts(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, refuse = failing(99, mixing=True)
+def test_chains_that_only_mix_badly_pass_smaller_steps_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, refuse = failing(99, mixing=True)
     monkeypatch.setattr(certification, "judge", refuse)
-    monkeypatch.setattr(nuts, "sample", None)
     result = fit(ONE, settings(ONE.data, ladder=True, max_draws=256))[ONE.units[0].labels]
-    assert (result.status, result.rung, result.reason) == ("quarantined", 2, REFUSED)
-
-
-def in_vain(finished: Finished, kind: Any, inference: Any, key: Any) -> tuple[Finished, Any]:
-    """A last rung as the real one, without its minute, that does not pass either."""
-    return replace(finished, job=replace(finished.job, rung=retries.FALLBACK_RUNG)), kind
+    assert (result.status, result.rung, result.reason) == ("quarantined", 3, REFUSED)
+    assert len(shown) == 3
 
 
 def test_without_a_ladder_nothing_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from jax import monitoring
 from mixfleet.config import Output, Override, Prior, preset
 from mixfleet.config.priors import distribution
 from mixfleet.fitting import driver, retries
-from mixfleet.inference import certification, native_block, nuts, scheduler
+from mixfleet.inference import certification, native_block, scheduler
 from mixfleet.inference import compiled as programs
 from mixfleet.inference.certification import Verdict, judge
 from mixfleet.models.batch import padded_weeks
@@ -115,16 +115,19 @@ def test_more_draws_are_another_program_and_only_then() -> None:
     assert scheduler.capacity_of(replace(kept, max_draws=2000)) > scheduler.capacity_of(kept)
 
 
-def test_units_on_the_last_rung_share_one_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_units_that_climb_share_a_program_on_each_rung(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program of its own for each would fill a process's memory map where thousands are fitted."""
 
     def refuse(*arguments: Any, **keywords: Any) -> Verdict:
         return replace(judge(*arguments, **keywords), passed=False, enough=False, hopeless=False, mixing=False)
 
     monkeypatch.setattr(certification, "judge", refuse)
-    monkeypatch.setattr(nuts, "WARMUP", 20)
-    monkeypatch.setattr(nuts, "DRAWS", 20)
+    programs.program.cache_clear()
+    jax.clear_caches()
     with compilations() as seen:
         results = fit(with_units(FLEET, FLEET.units[:3]), settings(FLEET.data, ladder=True, max_draws=256))
-    assert {result.rung for result in results.values()} == {retries.FALLBACK_RUNG}
-    assert (seen["_begun"], seen["_moved"]) == (1, 1)
+    assert {result.rung for result in results.values()} == {retries.LAST_RUNG}
+    # The first two rungs have the same one.
+    assert programs.program.cache_info().misses == 3
+    assert all(seen[name] <= 3 for name in PARTS)
+    assert not seen or not native_library.available()

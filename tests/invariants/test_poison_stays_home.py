@@ -3,18 +3,13 @@
 What the panel rejects is tested with the panel; here is what reaches the sampler, all of it in one batch.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from mixfleet.config import Inference, Spec
+from mixfleet.config import Spec
 from mixfleet.data.panel import Panel, Unit, read_panel
-from mixfleet.fitting import retries
-from mixfleet.inference import nuts
-from mixfleet.inference.scheduler import Finished
-from mixfleet.models.batch import Structure
 from mixfleet.posterior.unit_result import UnitResult
 from mixfleet.storage.result_bytes import digest
 from tests.support import poison
@@ -37,24 +32,16 @@ def spoiled_units(name: str) -> list[Unit]:
 
 
 @pytest.fixture(scope="module")
-def without_fallback() -> Iterator[Spec]:
-    """The ladder up to its last batched rung: float64 NUTS takes no two units together."""
-
-    def give_up(
-        finished: Finished, structure: Structure, inference: Inference, key: np.ndarray
-    ) -> tuple[Finished, Structure]:
-        return replace(finished, job=replace(finished.job, rung=retries.FALLBACK_RUNG)), structure
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nuts, "sample", give_up)
-        yield settings(clean().data, ladder=True)
+def climbing() -> Spec:
+    """With every rung of the ladder."""
+    return settings(clean().data, ladder=True)
 
 
 @pytest.fixture(scope="module")
-def poisoned(without_fallback: Spec) -> dict[Labels, UnitResult]:
+def poisoned(climbing: Spec) -> dict[Labels, UnitResult]:
     units = [unit for name in FITTED for unit in spoiled_units(name)]
     middle = len(units) // 2
-    return fit(with_units(clean(), [*units[:middle], *clean().units, *units[middle:]]), without_fallback)
+    return fit(with_units(clean(), [*units[:middle], *clean().units, *units[middle:]]), climbing)
 
 
 @pytest.mark.parametrize("name", FITTED)
@@ -72,16 +59,14 @@ def test_a_poisoned_unit_ends_as_the_catalogue_says(name: str, poisoned: dict[La
             assert all(np.all(np.isfinite(values)) for values in numbers if values.dtype.kind == "f")
 
 
-def test_neighbours_of_poison_keep_every_bit(without_fallback: Spec, poisoned: dict[Labels, UnitResult]) -> None:
-    undisturbed = digests(clean(), without_fallback)
+def test_neighbours_of_poison_keep_every_bit(climbing: Spec, poisoned: dict[Labels, UnitResult]) -> None:
+    undisturbed = digests(clean(), climbing)
     assert {labels: digest(poisoned[labels]) for labels in undisturbed} == undisturbed
 
 
 @pytest.mark.parametrize("name", ALONE)
-def test_poison_alone_is_poison_in_company(
-    name: str, without_fallback: Spec, poisoned: dict[Labels, UnitResult]
-) -> None:
-    for labels, value in digests(with_units(clean(), spoiled_units(name)), without_fallback).items():
+def test_poison_alone_is_poison_in_company(name: str, climbing: Spec, poisoned: dict[Labels, UnitResult]) -> None:
+    for labels, value in digests(with_units(clean(), spoiled_units(name)), climbing).items():
         assert value == digest(poisoned[labels])
 
 

@@ -59,7 +59,7 @@ class Inference:
 
     rung_seconds: Annotated[float | None, Range(0.0, open=True)] = 600.0
     """Seconds that one unit, or group of pooled ones, may take on one rung of the ladder, compiling left out: what is
-    not certified by then is judged by what it has, and float64 NUTS is given up. None: no limit."""
+    not certified by then is judged by what it has. None: no limit."""
 
     def __post_init__(self) -> None:
         schema.settle(self, key="inference")

@@ -16,10 +16,17 @@ from mixfleet.data.panel import Panel, Unit, unit_id
 from mixfleet.fitting.devices import devices_of, workers_of
 from mixfleet.fitting.memory import check_memory
 from mixfleet.fitting.progress import OnEvent, Tally
-from mixfleet.fitting.retries import FALLBACK_RUNG, RETRY_PLACES, harder, keys_of, other_coordinate, result_of
+from mixfleet.fitting.retries import (
+    FALLBACK_RUNG,
+    LAST_RUNG,
+    RETRY_PLACES,
+    harder,
+    in_double_precision,
+    keys_of,
+    other_coordinate,
+    result_of,
+)
 from mixfleet.inference import native_block
-from mixfleet.inference.adaptation import HARDER_ACCEPT
-from mixfleet.inference.certification import given_up
 from mixfleet.inference.compiled import Device, program
 from mixfleet.inference.scheduler import Finished, Job, Jobs, Slots, capacity_of
 from mixfleet.models.batch import Structure, padded_weeks, prepare, room_for_gaps, structure_of
@@ -35,10 +42,7 @@ IDLE_SECONDS = 0.05
 
 
 def path_of(panel: Panel, spec: Spec) -> str:
-    """How the panel's units are sampled here, in words; all of them so, for what differs by unit is data.
-
-    Units that climb to the last rung of the ladder are sampled in XLA whatever it says.
-    """
+    """How the panel's units are sampled here, in words; all of them so, for what differs by unit is data."""
     if spec.pooling.by != "none":
         return "xla, groups by Gibbs sweeps"
     first = panel.units[:1]
@@ -105,43 +109,48 @@ def _climb(
     devices: list[Device],
     tally: Tally,
 ) -> Iterator[UnitResult]:
-    """The units that smaller steps did not certify: other coordinates, then float64 NUTS, then quarantine.
+    """The units that smaller steps did not certify: double precision and the smallest steps, then other coordinates.
 
-    NUTS is for posteriors of awkward shape, which show in divergences, energies or numbers that are not finite. It
-    has no better way between distant modes than the chains that failed before, so those units are set aside at once.
+    The former are for posteriors of awkward shape, which show in divergences, energies or numbers that are not finite.
+    They are no better way between distant modes than the one that failed, so units that only mix slowly pass them by.
     """
-    moved = other_coordinate(spec)
-    still: list[tuple[Structure, Finished]] = []
-    for structure in dict.fromkeys(structure for structure, _ in unfinished):
-        # One unit to a tile: they are few, and have no others to share one with.
-        model = replace(structure.model, coordinate=moved.model.coordinate)
-        again = replace(structure, model=model, units=min(RETRY_PLACES, structure.units))
-        jobs = [
-            replace(
-                harder(finished.job, spec, again),
-                # Its linear block could be decomposed before.
-                member=prepare(finished.job.member.unit, panel, moved),
-            )
-            for own, finished in unfinished
-            if own == structure
-        ]
-        for finished in _sample(again, jobs, moved, devices, tally, phase="retrying"):
-            if finished.verdict.passed or finished.verdict.mixing:
-                yield tally.count(result_of(finished, again, panel, moved))
-            else:
-                still.append((again, finished))
-    if still:
-        from mixfleet.inference import nuts  # numpyro takes seconds to import, and few fits need it
+    still = [(own, finished) for own, finished in unfinished if finished.verdict.mixing]
+    awkward = [(own, finished) for own, finished in unfinished if not finished.verdict.mixing]
+    precise, moved = in_double_precision(spec), other_coordinate(spec)
+    for own, again, finished in _again(awkward, FALLBACK_RUNG, panel, precise, devices, tally):
+        if finished.verdict.passed:
+            yield tally.count(result_of(finished, again, panel, precise))
+        else:
+            still.append((own, finished))
+    for _, again, finished in _again(still, LAST_RUNG, panel, moved, devices, tally):
+        yield tally.count(result_of(finished, again, panel, moved))
 
-        for structure, finished in still:
-            tally.show("falling back to NUTS", active=1)
-            key = keys_of(finished.job.member.unit, spec, rung=FALLBACK_RUNG)[0]
-            sampled = nuts.sample(finished, structure, replace(spec.inference, target_accept=HARDER_ACCEPT), key)
-            if sampled is None:
-                verdict = given_up(finished.verdict, "float64 NUTS", spec.inference.rung_seconds or 0.0)
-                sampled = replace(finished, verdict=verdict), structure
-            last, slow = sampled
-            yield tally.count(result_of(last, slow, panel, moved))
+
+def _again(
+    unfinished: list[tuple[Structure, Finished]],
+    rung: int,
+    panel: Panel,
+    spec: Spec,
+    devices: list[Device],
+    tally: Tally,
+) -> Iterator[tuple[Structure, Structure, Finished]]:
+    """Units on a rung with settings of its own: each unit's first structure, the one of this rung, and the outcome."""
+    for own in dict.fromkeys(structure for structure, _ in unfinished):
+        # One unit to a tile: they are few, and have no others to share one with.
+        again = replace(
+            own,
+            model=replace(own.model, coordinate=spec.model.coordinate),
+            dtype=spec.compute.precision,
+            units=min(RETRY_PLACES, own.units),
+        )
+        jobs = [
+            # Its linear block could be decomposed before.
+            replace(harder(finished.job, spec, again, rung), member=prepare(finished.job.member.unit, panel, spec))
+            for structure, finished in unfinished
+            if structure == own
+        ]
+        for finished in _sample(again, jobs, spec, devices, tally, phase="retrying"):
+            yield own, again, finished
 
 
 def _sample(
@@ -156,7 +165,7 @@ def _sample(
         if finished.verdict.passed or finished.job.rung > 0 or not spec.inference.ladder:
             outcomes.put(finished)
         else:
-            heap.put_first(harder(finished.job, spec, structure))
+            heap.put_first(harder(finished.job, spec, structure, rung=1))
 
     def work(device: Device) -> None:
         batch = Slots(program(structure, capacity_of(spec.inference), device), spec.inference, heap, finish, stop)

@@ -4,8 +4,10 @@
 |---|---|
 | 0 | the usual fit |
 | 1 | smaller steps, a longer warm-up, several places of the batch at once |
-| 2 | the other coordinate for the channels' strength, in a batch of its own |
-| 3 | float64 NUTS |
+| 2 | steps smaller still, in double precision; what only mixes slowly passes this rung by |
+| 3 | the other coordinate for the channels' strength, else as on rung 1 |
+
+Each is the batched sampler: where it is native there is nothing to compile for the few units that climb.
 """
 
 from collections.abc import Sequence
@@ -17,7 +19,7 @@ import numpy as np
 
 from mixfleet.config import Spec
 from mixfleet.data.panel import Panel, Unit, unit_id
-from mixfleet.inference.adaptation import HARDER_ACCEPT
+from mixfleet.inference.adaptation import HARDER_ACCEPT, HARDEST_ACCEPT
 from mixfleet.inference.random_numbers import hashed_key
 from mixfleet.inference.scheduler import Finished, Job
 from mixfleet.models.batch import Structure
@@ -27,8 +29,10 @@ from mixfleet.posterior.unit_result import UnitResult
 
 __all__ = [
     "FALLBACK_RUNG",
+    "LAST_RUNG",
     "RETRY_PLACES",
     "harder",
+    "in_double_precision",
     "keys_of",
     "other_coordinate",
     "result_of",
@@ -39,14 +43,18 @@ __all__ = [
 RETRY_PLACES = 4
 """Places of a tile in which a unit is sampled anew on the rungs above the first, as so many more chains."""
 
-FALLBACK_RUNG = 3
+FALLBACK_RUNG, LAST_RUNG = 2, 3
 
 
-def harder(job: Job, spec: Spec, structure: Structure) -> Job:
-    """The job on its next rung."""
-    rung = job.rung + 1
+def harder(job: Job, spec: Spec, structure: Structure, rung: int) -> Job:
+    """The job on a rung above the first."""
     keys = keys_of(job.member.unit, spec, rung=rung, copies=min(RETRY_PLACES, structure.units))
-    return replace(job, rung=rung, keys=keys, target_accept=HARDER_ACCEPT)
+    return replace(job, rung=rung, keys=keys, target_accept=HARDEST_ACCEPT if rung == FALLBACK_RUNG else HARDER_ACCEPT)
+
+
+def in_double_precision(spec: Spec) -> Spec:
+    """The settings with nothing rounded to single precision."""
+    return replace(spec, compute=replace(spec.compute, precision="float64"))
 
 
 def other_coordinate(spec: Spec) -> Spec:
@@ -91,7 +99,7 @@ def status_from(unit: Unit, checks: Sequence[ModelCheck], *, passed: bool, reaso
     if misfits:
         return "misfit", warned
     if rung == FALLBACK_RUNG:
-        return "ok_fallback", "; ".join(part for part in ("certified by float64 NUTS", warned) if part)
+        return "ok_fallback", "; ".join(part for part in ("certified in double precision", warned) if part)
     if rung > 0:
         return "ok_retried", "; ".join(part for part in (f"certified on rung {rung}", warned) if part)
     return ("ok_warn" if warned else "ok"), warned

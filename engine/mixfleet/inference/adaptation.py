@@ -19,6 +19,7 @@ from mixfleet_kernels.dtypes import library_of
 
 __all__ = [
     "HARDER_ACCEPT",
+    "HARDEST_ACCEPT",
     "Adaptation",
     "Metric",
     "Stepping",
@@ -33,8 +34,8 @@ __all__ = [
     "shrunken_covariance",
 ]
 
-HARDER_ACCEPT = 0.95
-"""Acceptance that is aimed for where the usual one failed, or where trajectories diverged."""
+HARDER_ACCEPT, HARDEST_ACCEPT = 0.95, 0.99
+"""Acceptance that is aimed for where the usual one failed or trajectories diverged, and where that failed too."""
 
 FIRST_STEP = 0.3
 """In units of the whitened posterior, where 1 would be a step of one standard deviation."""

@@ -38,7 +38,7 @@ STATUS_WORDS: Mapping[str, str] = {
     "ok": "usable",
     "ok_warn": "usable with care",
     "ok_retried": "usable, after longer sampling",
-    "ok_fallback": "usable, by the slower sampler",
+    "ok_fallback": "usable, after longer sampling in double precision",
     "misfit": "not to be used: its data contradict the model",
     "quarantined": "not to be used: no stable answer",
     "rejected": "not modelled: its data do not allow it",
