@@ -44,6 +44,11 @@ def _uneven(drawn: Drawn) -> np.ndarray:
     return drawn.errors * np.exp(1.4 * (level - level.mean()) / level.std())
 
 
+def _uneven_halves(drawn: Drawn) -> np.ndarray:
+    level = drawn.baseline + drawn.response @ drawn.effect
+    return drawn.errors * np.where(level > np.median(level), 12.0, 1.0)
+
+
 def _one_typo(drawn: Drawn) -> np.ndarray:
     errors = drawn.errors.copy()
     errors[40] = 9 * drawn.baseline.mean() / drawn.noise
@@ -90,6 +95,7 @@ FAULTS: dict[str, tuple[str, Fault]] = {
     # The kinds, any of which is right.
     "autocorrelation of 0.8 in errors and media": ("autocorrelation", _autocorrelated),
     "noise that grows steeply with the level": ("uneven_noise heavy_tails kpi_outlier", replaced("errors", _uneven)),
+    "noise twelve times as large in the upper half": ("uneven_noise", replaced("errors", _uneven_halves)),
     "Student-t with 1.5 degrees": (
         "heavy_tails kpi_outlier",
         replaced("errors", lambda drawn: drawn.rng.standard_t(1.5, size=len(drawn.errors))),

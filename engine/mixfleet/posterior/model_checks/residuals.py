@@ -5,7 +5,7 @@ References:
     matrix, doi:10.2307/1913610.
     Cochrane, Orcutt (1949), Application of least squares regression to relationships containing auto-correlated error
     terms, doi:10.1080/01621459.1949.10483290.
-    Harvey (1976), Estimating regression models with multiplicative heteroscedasticity, doi:10.2307/1913974.
+    Goldfeld, Quandt (1965), Some tests for homoscedasticity, doi:10.1080/01621459.1965.10480811.
 """
 
 from collections.abc import Iterator
@@ -45,13 +45,14 @@ WEEKDAYS = 0.2
 """Correlation of daily residuals with those seven days before that goes unsaid."""
 
 UNEVEN = 4.0
-"""Noise where the KPI is high (one sd above its mean) over noise where it is as low that goes unsaid."""
+"""Noise in the third of the weeks with the highest expected KPI over that in the lowest third, or the other way round,
+that goes unsaid."""
 
 OUTLIER = 8.0
 """Standard deviations from which on a week is an outlier, which is looked for by itself, and no part of a tail."""
 
-FAINT = 1e-4
-"""Least square whose logarithm is told from others."""
+FAINT = 0.01
+"""Least typical miss, in standard deviations, that is told from others."""
 
 KURTOSIS = 12.0
 """Excess kurtosis that goes unsaid: tails hurt the answer by weeks that decide it, which are looked for one by one."""
@@ -60,6 +61,10 @@ LONG_VARIANCE, LONG_KURTOSIS = 1.8, 6.0
 """How much further out than a normal's lies the quantile at 1 - `FALSE_ALARMS` of the long-run variance and of the
 kurtosis of independent normal numbers, times the square root of how many: `python -m benchmarks.model_checks constants`
 finds both anew, for 40 to 700."""
+
+MEDIANS = 2.9
+"""Standard deviation of the logarithm of the ratio of two medians, each of the absolute misses of a third of all weeks,
+times the square root of how many weeks there are: `python -m benchmarks.model_checks constants` finds it anew."""
 
 ONE_SIDED = -float(ndtri(FALSE_ALARMS))
 TWO_SIDED = -float(ndtri(FALSE_ALARMS / 2))
@@ -222,23 +227,19 @@ def _repeated(unit: CheckedUnit, kind: str, lags: tuple[int, ...], material: flo
 
 
 def _spread(unit: CheckedUnit) -> ModelCheck:
-    """Whether squared residuals go with the expected KPI: by how much noise differs between its high and low weeks."""
-    fitted, mean = unit.fitted, unit.expected.mean(axis=1)
-    level = np.where(fitted, mean - mean[fitted].mean(), 0.0)
-    size = float(np.sqrt(np.sum(level**2)))
-    if not size > 1e-9 * float(np.max(np.abs(unit.kpi))):
+    """By how much noise differs between weeks of a high and of a low expected KPI, which outliers do not decide."""
+    expected, miss = unit.expected[unit.fitted].mean(axis=1), np.abs(unit.miss[unit.fitted])
+    low, high = np.quantile(expected, [1 / 3, 2 / 3])
+    if not high - low > TOLD * float(np.max(np.abs(unit.kpi))):
         return untested("uneven_noise")
-    # The log of a squared standard normal has a variance of pi^2 / 2, and its slope says what noise does, however far.
-    squared = np.log(np.maximum(unit.miss[fitted] ** 2, FAINT))
-    change = float(level[fitted] / size @ (squared - squared.mean())) / np.sqrt(unit.weeks)
-    ratio = np.exp(abs(change))
-    threshold = max(np.exp(TWO_SIDED * np.pi / np.sqrt(2 * unit.weeks)), UNEVEN)
-    where = "high" if change > 0 else "low"
+    above, below = (max(float(np.median(miss[third])), FAINT) for third in (expected >= high, expected <= low))
+    ratio = max(above / below, below / above)
+    threshold = max(float(np.exp(TWO_SIDED * MEDIANS / np.sqrt(unit.weeks))), UNEVEN)
     statement = (
-        f"noise is {ratio:.1f} times as large where the KPI is {where}: intervals are too narrow there and too wide "
-        "elsewhere; model the KPI's logarithm or another observation"
+        f"noise is {ratio:.1f} times as large where the KPI is {'high' if above > below else 'low'}: intervals are too "
+        "narrow there and too wide elsewhere; model the KPI's logarithm or another observation"
     )
-    return concluded("uneven_noise", float(ratio), float(threshold), statement)
+    return concluded("uneven_noise", ratio, threshold, statement)
 
 
 def _tails(unit: CheckedUnit) -> ModelCheck:

@@ -1,19 +1,16 @@
 """Single weeks: whether one week of KPI or media, or a few, decide what the model says.
 
 References:
-    Vehtari, Gelman, Gabry (2017), Practical Bayesian model evaluation using leave-one-out cross-validation and WAIC,
-    arXiv:1507.04544.
+    Giordano, Broderick (2023), The Bayesian infinitesimal jackknife for variance, arXiv:2305.06466.
     Belsley, Kuh, Welsch (1980), Regression Diagnostics, doi:10.1002/0471725153.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Int
 from scipy.special import ndtri
 
 from mixfleet.errors import counted
-from mixfleet.posterior.importance import BAD_TAIL, pareto_smoothed
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS, ModelCheck, concluded, untested
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit
 from mixfleet.posterior.model_checks.left_out import week_log_density
@@ -28,9 +25,6 @@ SPIKE, SPIKE_TYPO = 4.0, 10.0
 
 MOVED, DECIDED = 1.5, 3.0
 """Posterior standard deviations by which a channel's contribution may move without any one week."""
-
-LOOKED_AT = 5
-"""Weeks that are left out: those with the most to say."""
 
 
 def single_week_checks(unit: CheckedUnit) -> Iterator[ModelCheck]:
@@ -82,25 +76,25 @@ def _media_spike(unit: CheckedUnit) -> ModelCheck:
 
 
 def _decisive(unit: CheckedUnit) -> ModelCheck:
-    """How far a channel's contribution moves without one week, by weighing the draws anew."""
-    log_density = week_log_density(unit)
-    spread = np.where(unit.fitted, log_density.std(axis=1), -1.0)
+    """How far a channel's contribution would move without one week, by how it moves with the week's weight.
+
+    To weigh the draws anew would tell of weeks that hardly matter: without one that decides, the posterior lies where
+    there are no draws, and what weights say of it stays among them.
+    """
+    log_density = week_log_density(unit)[unit.fitted]
     ran = np.flatnonzero(unit.contribution.std(axis=1) > 0)
-    if not len(ran) or not spread.max() > 0:
+    if not len(ran) or not np.ptp(log_density, axis=1).max() > 0:
         return untested("decisive_week")
-    weeks: Int[np.ndarray, " looked"] = np.argsort(-spread, kind="stable")[:LOOKED_AT]
     own = unit.contribution[ran]
     mean, sd = own.mean(axis=1), own.std(axis=1)
-    moved, shapes = np.zeros((len(weeks), len(ran))), []
-    for i, week in enumerate(weeks):
-        weight, shape = pareto_smoothed(-log_density[week])
-        moved[i] = (own @ weight - mean) / sd
-        shapes.append(shape)
-    i, c = np.unravel_index(int(np.argmax(np.abs(moved))), moved.shape)
-    statistic, name, day = float(np.abs(moved[i, c])), unit.channels[ran[c]], unit.dates[weeks[i]]
-    about = "about " if shapes[i] > BAD_TAIL else ""
+    away = (own - mean[:, None]) / sd[:, None]
+    # [week, channel]: a posterior mean's derivative by the weight of a week is its covariance with the log density.
+    moved = -(log_density @ away.T) / away.shape[1]
+    week, c = np.unravel_index(int(np.argmax(np.abs(moved))), moved.shape)
+    change, name = float(moved[week, c]), unit.channels[ran[c]]
+    day = unit.dates[unit.fitted][week]
     said = (
-        f"without the week of {day} {name} would bring {mean[c] + moved[i, c] * sd[c]:,.4g} rather than {mean[c]:,.4g} "
-        f"({about}{statistic:.1f} standard deviations): check that week"
+        f"without the week of {day} {name} would bring {mean[c] + change * sd[c]:,.4g} rather than {mean[c]:,.4g} "
+        f"(about {abs(change):.1f} standard deviations): check that week"
     )
-    return concluded("decisive_week", statistic, MOVED, said, misfit=DECIDED, about=f"{name}, {day}")
+    return concluded("decisive_week", abs(change), MOVED, said, misfit=DECIDED, about=f"{name}, {day}")

@@ -1,0 +1,76 @@
+"""Weeks that decide: what is said of them is about what the posterior without them says, known of regressions."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mixfleet.posterior.model_checks.check import ModelCheck
+from mixfleet.posterior.model_checks.checked_unit import CheckedUnit
+from mixfleet.posterior.model_checks.single_weeks import single_week_checks
+from tests.support.regressions import (
+    CHANNELS,
+    MEAN,
+    SCALE,
+    SD,
+    Drawn,
+    baseline_columns,
+    regression,
+    replaced,
+    saturated,
+)
+
+NOISE, DRAWS = 0.05, 4000
+
+
+def _decisive(unit: CheckedUnit) -> ModelCheck:
+    return next(check for check in single_week_checks(unit) if check.kind == "decisive_week")
+
+
+def _missed(size: float):
+    """An error of so many standard deviations in one week."""
+
+    def errors(drawn: Drawn) -> np.ndarray:
+        found = drawn.errors.copy()
+        found[40] = size
+        return found
+
+    return replaced("errors", errors)
+
+
+def _known_noise(unit: CheckedUnit) -> tuple[CheckedUnit, np.ndarray]:
+    """The unit with exact draws, and by week and channel how far its posterior mean is without the week, in sds."""
+    kpi, curves = unit.kpi / SCALE, saturated(unit.media)
+    columns = np.column_stack([baseline_columns(np.arange(len(kpi))), curves])
+
+    def posterior(fitted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        covariance = np.linalg.inv(columns[fitted].T @ columns[fitted] / NOISE**2 + np.diag(SD**-2))
+        return covariance @ (columns[fitted].T @ kpi[fitted] / NOISE**2 + MEAN / SD**2), covariance
+
+    mean, covariance = posterior(np.ones(len(kpi), bool))
+    without = np.array([posterior(np.arange(len(kpi)) != week)[0] for week in range(len(kpi))])
+    drawn = np.random.default_rng(0).multivariate_normal(mean, covariance, DRAWS)[:, 6:].T
+    media = np.einsum("tc,cd->td", curves, drawn)
+    assert unit.marginal is not None
+    residual = kpi[:, None] - media - (baseline_columns(np.arange(len(kpi))) @ MEAN[:6])[:, None]
+    marginal = replace(unit.marginal, residual=residual, noise=np.full(DRAWS, NOISE))
+    contribution = drawn * curves.sum(axis=0)[:, None] * SCALE
+    moved = (without - mean)[:, 6:] / np.sqrt(np.diag(covariance)[6:])
+    return replace(unit, contribution=contribution, marginal=marginal), moved
+
+
+@pytest.mark.parametrize("size", [0.0, 8.0, -30.0])
+def test_a_week_moves_a_channel_about_as_far_as_a_fit_without_it(size: float) -> None:
+    for seed in range(3):
+        unit, moved = _known_noise(regression(seed, fault=_missed(size)))
+        found = _decisive(unit)
+        assert found.statistic == pytest.approx(np.abs(moved).max(), rel=0.2)
+        assert (found.verdict == "passed") == (found.statistic < found.threshold)
+        if size:
+            week, channel = np.unravel_index(np.argmax(np.abs(moved)), moved.shape)
+            assert found.about == f"{CHANNELS[channel]}, {unit.dates[week]}"
+
+
+def test_a_unit_without_media_has_no_week_that_decides() -> None:
+    unit = regression(0)
+    assert np.isnan(_decisive(replace(unit, contribution=np.zeros_like(unit.contribution))).statistic)
