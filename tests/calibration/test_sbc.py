@@ -197,6 +197,15 @@ def test_ranks_in_groups_are_uniform(unpooled: tuple[str, ...]):
 
 @pytest.mark.slow
 @pytest.mark.nightly
+def test_ranks_in_groups_whose_misses_last_are_uniform():
+    found = calibrate(replace(POOLED, model=Model(observation="ar1")))
+    ranked = dict(zip(found.table["quantity"].to_pylist(), found.table["replicates"].to_pylist(), strict=True))
+    assert ranked["spread[unit][0]"] == ranked["autocorrelation"] == ranked["next_week"] == 48
+    assert found.passed, worst(found)
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_ranks_in_groups_with_lift_tests_are_uniform():
     """Each unit has a test, from which its neighbours learn."""
     found = calibrate(replace(POOLED, data=settings(brands=48, markets=3, experiments=1).data))

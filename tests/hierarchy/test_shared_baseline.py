@@ -5,18 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mixfleet.config import Pooling, Spec
+from mixfleet.config import Model, Pooling, Spec
 from mixfleet.data.panel import Panel, read_panel
 from mixfleet.errors import ConfigError
 from mixfleet.hierarchy import shared_baseline
 from mixfleet.hierarchy.groups import Prepared, groups_of, prepared
 from mixfleet.models.baseline import column_kinds, column_names
+from mixfleet.models.gaps import gap_arrays
 from mixfleet.simulation import fleet as simulate
 
 
-def ragged(**pooling: object) -> tuple[Prepared, Panel, Spec]:
+def ragged(observation: str = "normal", **pooling: object) -> tuple[Prepared, Panel, Spec]:
     fleet = simulate.fleet(brands=1, markets=3, weeks=80, channels=2, controls=1, ragged=True)
-    spec = Spec(data=fleet.data, pooling=Pooling(**{"by": "brand", **pooling}))
+    spec = Spec(data=fleet.data, model=Model(observation=observation), pooling=Pooling(**{"by": "brand", **pooling}))
     panel = read_panel(fleet.table, fleet.data, seasonality=spec.model.seasonality, window=spec.model.window)
     ((label, units),) = groups_of(panel, spec)
     return prepared(label, units, panel, spec), panel, spec
@@ -56,9 +57,12 @@ def test_a_control_that_is_constant_somewhere_does_not_set_the_groups_unit() -> 
     assert np.max(np.abs(group.columns.design[1, :, row])) < 1e-9
 
 
+@pytest.mark.parametrize("observation", ["normal", "ar1"])
 @pytest.mark.parametrize("pooling", [{}, {"trend": None, "control": None}, {"intercept": 0.5}])
-def test_what_is_left_and_what_is_shared_span_the_linear_block(pooling: dict[str, float | None]) -> None:
-    group, _, spec = ragged(**pooling)
+def test_what_is_left_and_what_is_shared_span_the_linear_block(
+    pooling: dict[str, float | None], observation: str
+) -> None:
+    group, _, spec = ragged(observation, **pooling)
     shared = len(group.shared.places)
     assert group.pool.structure.shared == shared
     names = column_names(spec.model, spec.data)
@@ -66,7 +70,12 @@ def test_what_is_left_and_what_is_shared_span_the_linear_block(pooling: dict[str
     for i, (member, alone) in enumerate(zip(group.members, group.alone, strict=True)):
         weeks = len(member.design)
         basis, variance = member.arrays["basis"][:weeks], member.arrays["variance"]
-        np.testing.assert_allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-9)
+        if observation == "ar1":
+            np.testing.assert_allclose(basis[:, -shared:], group.columns.design[i, :weeks], atol=1e-6)
+            told = gap_arrays(member.fitted, basis)["gap_gram"]
+            np.testing.assert_array_equal(member.arrays["gap_gram"], told)
+        else:
+            np.testing.assert_allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-9)
         assert np.all(variance[-shared:] == 0)
         own = basis[:, :-shared] * variance[:-shared] @ basis[:, :-shared].T
         rest = [k for k in range(basis.shape[1]) if k not in group.shared.places]

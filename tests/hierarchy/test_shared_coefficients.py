@@ -10,6 +10,7 @@ from mixfleet.hierarchy import hyperparameters as hierarchies
 from mixfleet.hierarchy import shared_coefficients
 from mixfleet.hierarchy.hyperparameters import Hyper
 from mixfleet.hierarchy.shared_coefficients import Columns
+from mixfleet_kernels.likelihood.autocorrelated import Last
 from tests.hierarchy.test_hyperparameters import CHAINS, ROWS, drawn, group, units_given
 
 pytestmark = pytest.mark.usefixtures("usual_broadcasts")
@@ -35,7 +36,7 @@ def test_the_linear_block_given_hyperparameters_is_the_plain_one(keys: tuple[int
     with jax.enable_x64(True):
         columns, variance = columns_of(keys, 7)
         hyper = jax.tree.map(lambda values: values[..., :4], drawn(columns.hierarchy, jax.random.key(0)))
-        mean, covariance = shared_coefficients.prior(columns, hyper, variance)
+        mean, covariance = shared_coefficients.prior(columns, hyper, variance, lasting=False)
         means = np.asarray(hierarchies.means(columns.hierarchy, hyper))
         spread = np.asarray(hierarchies.spreads(columns.hierarchy, hyper))[0]
         for u in range(7):
@@ -66,6 +67,22 @@ def test_what_data_say_does_not_depend_on_where_they_are_looked_at_from() -> Non
         np.testing.assert_allclose(
             here.total[:, u, c], along.T @ np.linalg.solve(covariance, whole[:, u, c]), rtol=1e-10
         )
+
+
+def test_what_lasting_data_say_does_not_depend_on_where_they_are_looked_at_from() -> None:
+    with jax.enable_x64(True):
+        columns, _ = columns_of((), 5)
+        hyper = jax.tree.map(lambda values: values[..., :3], drawn(columns.hierarchy, jax.random.key(2)))
+        random = np.random.default_rng(5)
+        root, whole = random.normal(size=(ROWS, ROWS, 6, 3)), random.normal(size=(ROWS, 6, 3))
+        precision = np.einsum("rtuc,stuc->rsuc", root, root)
+        means = np.asarray(hierarchies.means(columns.hierarchy, hyper))
+        left = whole - np.einsum("rsuc,suc->ruc", precision, means)
+        nothing = np.zeros((0, 18))
+        last = Last(precision.reshape(ROWS, ROWS, -1), left.reshape(ROWS, -1), nothing, nothing[:, None])
+        found = shared_coefficients.lasting_summary(columns, hyper, jax.tree.map(jnp.asarray, last))
+        np.testing.assert_allclose(found.precision, precision, rtol=1e-12)
+        np.testing.assert_allclose(found.total, whole, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.slow

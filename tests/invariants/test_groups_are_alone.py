@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mixfleet.config import Pooling, Spec
+from mixfleet.config import Model, Pooling, Spec
 from mixfleet.data.panel import unit_id
 from mixfleet.errors import ConfigError
 from mixfleet.fitting import group_driver
@@ -32,6 +32,14 @@ def test_a_group_alone(together: dict[Labels, str]) -> None:
     assert len(set(together.values())) == 6
     mine = [unit for unit in FLEET.units if unit.labels[0] == "brand_002"]
     assert digests(with_units(FLEET, mine), pooled()) == only(together, mine)
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_a_group_whose_misses_last_alone() -> None:
+    spec = replace(pooled(), model=Model(observation="ar1"))
+    mine = [unit for unit in FLEET.units if unit.labels[0] == "brand_002"]
+    assert digests(with_units(FLEET, mine), spec) == only(digests(FLEET, spec), mine)
 
 
 def test_in_another_order_with_more_threads(together: dict[Labels, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ from mixfleet.hierarchy.reparameterization import Pool, coordinates, hyper_coord
 from mixfleet.hierarchy.shared_coefficients import (
     LikelihoodSummary,
     Shared,
+    lasting_summary,
     likelihood_summary,
     prior,
     redraw,
@@ -56,6 +57,7 @@ from mixfleet.models.log_density import evaluate_density
 from mixfleet.models.priors.families import FAMILIES
 from mixfleet.models.transforms import natural
 from mixfleet_kernels.likelihood import Series
+from mixfleet_kernels.likelihood.autocorrelated import Last, of_last
 
 __all__ = ["SWEEPS", "GibbsSweep", "PooledProgram", "pooled_program"]
 
@@ -164,10 +166,18 @@ def _density(pool: Pool, group: GroupData, series: Series, shared: Hyper, parts:
         constants = jnp.repeat(batch.lift_estimate[1], pool.structure.chains, axis=-1)
         batch = batch._replace(lift_estimate=jnp.stack([parts, constants]))
     if pool.structure.shared:
-        mean, covariance = prior(group.columns, shared, group.batch.variance)
-        kpi = series.kpi - mean.reshape(series.kpi.shape)
-        series = series._replace(kpi=kpi, variance=covariance.reshape(*covariance.shape[:2], -1))
+        mean, variance = _prior_of_shared(pool, group, shared)
+        series = series._replace(kpi=series.kpi - mean.reshape(series.kpi.shape), variance=variance)
     return lambda position: EvaluatedPosition(position, *evaluate_density(position, batch, series, pool.structure))
+
+
+def _prior_of_shared(
+    pool: Pool, group: GroupData, shared: Hyper
+) -> tuple[Float[Array, "week unit chain"], Float[Array, "*column lane"]]:
+    """The shared columns' mean by week, and the linear block's covariance along the bases."""
+    lasting = pool.structure.gaps > 0
+    mean, covariance = prior(group.columns, shared, group.batch.variance, lasting=lasting)
+    return mean, covariance.reshape(*covariance.shape[:-2], -1)
 
 
 @_compiled_plainly
@@ -365,8 +375,14 @@ def _redraw_shared(
     hyper, values = jax.lax.scan(again, state.shared, numbers)
     shared = Shared(values[-1], hyper)
     less = shared.values - hierarchies.means(columns.hierarchy, state.shared)
-    moved = jnp.einsum("kru,ruc->kuc", columns.along, less, precision="highest").reshape(structure.columns, -1)
-    extra = state.found.extra.at[structure.channels :].add(-moved)
+    if structure.gaps:
+        last = _last(pool, group, state.shared, state.found)
+        moved = jnp.einsum("krl,rl->kl", last.slope, less.reshape(structure.shared, -1), precision="highest")
+        own = slice(structure.channels, structure.channels + len(moved))
+        extra = state.found.extra.at[own].set(last.mean - moved)
+    else:
+        moved = jnp.einsum("kru,ruc->kuc", columns.along, less, precision="highest").reshape(structure.columns, -1)
+        extra = state.found.extra.at[structure.channels :].add(-moved)
     extra = extra.at[-structure.shared :].set(shared.values.reshape(structure.shared, -1))
     found = _density(pool, group, series, shared.hyper, state.parts)(state.found.position)
     return state._replace(shared=shared.hyper, found=found), extra
@@ -374,12 +390,29 @@ def _redraw_shared(
 
 def _likelihood_summary(pool: Pool, group: GroupData, shared: Hyper, found: EvaluatedPosition) -> LikelihoodSummary:
     structure, by_unit = pool.structure, (pool.structure.units, pool.structure.chains)
-    block = structure.layout.noise
-    prior_data = jnp.repeat(group.batch.hyper[:, block.first], structure.chains, axis=-1)
-    noise = FAMILIES[block.family].constrain(found.position[block.first], prior_data).reshape(by_unit)
+    if structure.gaps:
+        return lasting_summary(group.columns, shared, _last(pool, group, shared, found))
+    noise = _of_observation(pool, group, found)[0].reshape(by_unit)
     projection = found.extra[structure.channels :].reshape(structure.columns, *by_unit)
     means = hierarchies.means(group.columns.hierarchy, shared)
     return likelihood_summary(group.columns, means, group.batch.variance, noise, projection)
+
+
+def _last(pool: Pool, group: GroupData, shared: Hyper, found: EvaluatedPosition) -> Last:
+    """What the weeks say of the shared coefficients, less their means, where noise is autocorrelated."""
+    structure, mean = pool.structure, found.extra[pool.structure.channels :]
+    _, variance = _prior_of_shared(pool, group, shared)
+    noise, correlation = _of_observation(pool, group, found)
+    return of_last(group.batch.gaps, variance, mean, noise, correlation, structure.shared)
+
+
+def _of_observation(pool: Pool, group: GroupData, found: EvaluatedPosition) -> list[Float[Array, " lane"]]:
+    """The observation's parameters."""
+    structure, values = pool.structure, list[Array]()
+    for block in structure.layout.observation:
+        prior_data = jnp.repeat(group.batch.hyper[:, block.first], structure.chains, axis=-1)
+        values.append(FAMILIES[block.family].constrain(found.position[block.first], prior_data))
+    return values
 
 
 def _numbers_of_shared(pool: Pool, group: GroupData, number: Array, dtype: Any) -> tuple[Array, Array]:

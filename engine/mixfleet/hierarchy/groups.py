@@ -93,8 +93,8 @@ def prepared(label: str, units: tuple[Unit, ...], panel: Panel, spec: Spec) -> P
             not zero, or a type names a channel that there is not.
         numpy.linalg.LinAlgError: A unit's linear block cannot be decomposed.
     """
-    if spec.model.observation != "normal":
-        raise ConfigError("cannot be pooled yet: only normal can", key="model.observation")
+    if spec.model.observation not in ("normal", "ar1"):
+        raise ConfigError("cannot be pooled: only normal and ar1 can", key="model.observation")
     settings = pooled_settings(spec)
     names = spec.model.channel_parameters
     pooled = _pooled_parameters(panel, spec)

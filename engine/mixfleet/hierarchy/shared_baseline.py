@@ -19,6 +19,8 @@ from mixfleet.hierarchy.shared_coefficients import Columns
 from mixfleet.models import baseline
 from mixfleet.models.baseline.decomposition import decompose
 from mixfleet.models.batch import PreparedUnit
+from mixfleet.models.gaps import gap_arrays
+from mixfleet.models.observation import is_autocorrelated
 
 __all__ = ["SharedColumns", "shared_columns", "shared_places", "split"]
 
@@ -106,7 +108,7 @@ def split(
         at = i if i < len(members) else 0
         own, seen = _without(members[at], shared, at, panel, spec)
         design[i, : len(seen)] = seen
-        along[..., i] = own.arrays["basis"].T @ design[i]
+        along[..., i] = _along(own.arrays["basis"], design[i], spec)
         apart += [own] if i < len(members) else []
     dtype = hierarchy.present.dtype
     known: Any = [values.astype(dtype) for values in (mean[places], sd[places], scale * sd[places], design, along)]
@@ -117,6 +119,15 @@ def split(
     types: Any = np.zeros((0, len(places)), dtype), np.zeros(0, dtype)
     parts: Any = (centre, centre_sd, scales, used, hierarchy.keys, hierarchy.present, *types)
     return tuple(apart), Columns(design, along, Hierarchy(*parts))
+
+
+def _along(
+    basis: Float[np.ndarray, "week column"], design: Float[np.ndarray, "week row"], spec: Spec
+) -> Float[np.ndarray, "column row"]:
+    """Shared columns in the coordinates of a unit's basis."""
+    if is_autocorrelated(spec.model):
+        return np.eye(basis.shape[1])[:, basis.shape[1] - design.shape[1] :]
+    return basis.T @ design
 
 
 def _without(
@@ -134,11 +145,16 @@ def _without(
     if rest:
         basis[:, : len(rest)], variance[: len(rest)], own = decompose(member.design[:, rest] * fitted, sd[rest])
         loading[rest, : len(rest)] = own
-    beyond = seen - basis @ (basis.T @ seen)
-    left, singular, _ = np.linalg.svd(beyond, full_matrices=False)
-    kept = np.flatnonzero(singular**2 > WEAKEST * np.sum(seen**2))
-    basis[:, len(rest) + kept] = left[:, kept]
     loading[:, len(rest) :] = shared.loadings[place]
+    lasting = is_autocorrelated(spec.model)
+    if lasting:
+        # No basis is orthonormal under noise of every correlation, and so the shared columns stand for themselves.
+        basis[:, len(rest) :] = seen
+    else:
+        beyond = seen - basis @ (basis.T @ seen)
+        left, singular, _ = np.linalg.svd(beyond, full_matrices=False)
+        kept = np.flatnonzero(singular**2 > WEAKEST * np.sum(seen**2))
+        basis[:, len(rest) + kept] = left[:, kept]
     prior_mean = member.prior_mean.copy()
     prior_mean[places] = 0.0
     padded = np.zeros((len(member.arrays["kpi"]), columns))
@@ -146,6 +162,8 @@ def _without(
     kpi = member.arrays["kpi"].copy()
     kpi[: len(seen)] += (member.design[:, places] @ member.prior_mean[places]) * member.fitted
     arrays = {**member.arrays, "basis": padded, "variance": variance, "kpi": kpi}
+    if lasting:
+        arrays |= gap_arrays(member.fitted, basis)
     return replace(member, loading=loading, prior_mean=prior_mean, arrays=arrays), seen
 
 

@@ -23,8 +23,18 @@ from mixfleet.hierarchy import hyperparameters as hierarchies
 from mixfleet.hierarchy.hyperparameters import Hierarchy, Hyper
 from mixfleet.inference.random_numbers import normals
 from mixfleet.models.priors.bijectors import log_softplus_normal
+from mixfleet_kernels.likelihood.autocorrelated import Last
 
-__all__ = ["Columns", "LikelihoodSummary", "Shared", "likelihood_summary", "prior", "redraw", "uniform_rows"]
+__all__ = [
+    "Columns",
+    "LikelihoodSummary",
+    "Shared",
+    "lasting_summary",
+    "likelihood_summary",
+    "prior",
+    "redraw",
+    "uniform_rows",
+]
 
 WALK = 1.0
 """Standard deviation of the random walk of a spread's coordinate."""
@@ -36,7 +46,7 @@ class Columns(NamedTuple):
     design: Float[Array, "unit week row"]
     """Zero in weeks without likelihood."""
     along: Float[Array, "column row unit"]
-    """The same in the coordinates of the units' bases."""
+    """The same in the coordinates of the units' bases; where noise is autocorrelated, they are its last columns."""
     hierarchy: Hierarchy
 
 
@@ -56,21 +66,25 @@ class LikelihoodSummary(NamedTuple):
 
 
 def prior(
-    columns: Columns, hyper: Hyper, variance: Float[Array, "column unit"]
-) -> tuple[Float[Array, "week unit chain"], Float[Array, "column column unit chain"]]:
+    columns: Columns, hyper: Hyper, variance: Float[Array, "column unit"], *, lasting: bool
+) -> tuple[Float[Array, "week unit chain"], Float[Array, "*column unit chain"]]:
     """The linear block given hyperparameters: the shared columns' mean by week, and the covariance along the bases.
 
     Args:
         columns: The pooled columns.
         hyper: Their hyperparameters.
         variance: Prior variances along the bases of what units have for themselves.
+        lasting: Whether noise is autocorrelated, and so shared columns are in the bases: the covariance is then a
+            diagonal, and given as one.
     """
     means = hierarchies.means(columns.hierarchy, hyper)
-    spread = hierarchies.spreads(columns.hierarchy, hyper)[0]
+    spread, along = hierarchies.spreads(columns.hierarchy, hyper)[0], columns.along
+    mean = jnp.einsum("uwr,ruc->wuc", columns.design, means, precision="highest")
+    if lasting:
+        return mean, variance[..., None] + jnp.einsum("kru,rc->kuc", along**2, spread**2, precision="highest")
     own = jnp.eye(len(variance), dtype=variance.dtype)[..., None] * variance[None]
-    along = columns.along
     covariance = jnp.einsum("kru,lru,rc->kluc", along, along, spread**2, precision="highest") + own[..., None]
-    return jnp.einsum("uwr,ruc->wuc", columns.design, means, precision="highest"), covariance
+    return mean, covariance
 
 
 def likelihood_summary(
@@ -96,6 +110,20 @@ def likelihood_summary(
         precision=jnp.einsum("kru,ksu,kuc->rsuc", along, along, weight, precision="highest"),
         total=jnp.einsum("kru,kuc->ruc", along, weight * whole, precision="highest"),
     )
+
+
+def lasting_summary(columns: Columns, hyper: Hyper, last: Last) -> LikelihoodSummary:
+    """What data say where noise is autocorrelated.
+
+    Args:
+        columns: The pooled columns.
+        hyper: Hyperparameters whose means the residual is of.
+        last: What that residual says of them.
+    """
+    means = hierarchies.means(columns.hierarchy, hyper)
+    total = last.total.reshape(means.shape)
+    precision = last.precision.reshape(len(means), *means.shape)
+    return LikelihoodSummary(precision, total + jnp.einsum("rsuc,suc->ruc", precision, means, precision="highest"))
 
 
 def uniform_rows(levels: tuple[int, ...]) -> int:

@@ -27,7 +27,7 @@ from mixfleet_kernels.likelihood.arrays import Gaps, Likelihood, Response, Serie
 from mixfleet_kernels.likelihood.xla import at_strength, expand, project, sum_weeks
 from mixfleet_kernels.reductions import sum_rows
 
-__all__ = ["NEIGHBOURS", "coefficients", "evaluate", "gaps_of"]
+__all__ = ["NEIGHBOURS", "Last", "coefficients", "evaluate", "gaps_of", "of_last"]
 
 NEIGHBOURS = 2
 """Distances of a series without a hole, and of no other: none before its first week, then one."""
@@ -134,6 +134,51 @@ def coefficients(
     library = library_of(mean)
     root = library.sqrt(variance) + library.zeros_like(mean)
     return dense.drawn(_gram(gaps, _taps(gaps, correlation).parts()), root, mean, noise, white)
+
+
+class Last(NamedTuple):
+    """What the weeks say of the block's last coefficients, and of the first ones given these."""
+
+    precision: Float[Array, "last last lane"]
+    """The first ones integrated out."""
+    total: Float[Array, "last lane"]
+    """Precision times mean."""
+    mean: Float[Array, "first lane"]
+    """Of the first ones where the last are zero, in prior standard deviations."""
+    slope: Float[Array, "first last lane"]
+    """By how much less it is for each of the last."""
+
+
+def of_last(
+    gaps: Gaps,
+    variance: Float[Array, "column lane"],
+    mean: Float[Array, "column lane"],
+    noise: Float[Array, " lane"],
+    correlation: Float[Array, " lane"],
+    count: int,
+) -> Last:
+    """What the weeks alone say of the last coefficients, from the posterior mean of all under some prior.
+
+    M a = D U'W'W r gives back the residual's products with the columns.
+
+    Args:
+        gaps: Distances between the fitted weeks, with the units last.
+        variance: Prior variances along the basis that the mean is under; of the last ones above zero.
+        mean: As `evaluate` gives it.
+        noise: Standard deviation of the noise.
+        correlation: Of one week's noise with the next one's.
+        count: How many are the last.
+    """
+    first, s2, root = slice(len(mean) - count), noise**2, jnp.sqrt(variance)
+    gram = _gram(gaps, _taps(gaps, correlation).parts())
+    scaled = dense.scaled(gram, root)
+    product = s2[None] * mean + jnp.einsum("ijl,jl->il", scaled, mean, precision="highest")
+    own, inverse, _ = dense.solved(gram[first, first], root[first], s2, product[first])
+    with_last = root[first][:, None] * gram[first, first.stop :]
+    slope = jnp.einsum("ijl,jkl->ikl", inverse, with_last, precision="highest")
+    taken = jnp.einsum("ijl,ikl->jkl", with_last, slope, precision="highest")
+    total = product[first.stop :] / root[first.stop :] - jnp.einsum("ijl,il->jl", with_last, own, precision="highest")
+    return Last((gram[first.stop :, first.stop :] - taken) / s2[None, None], total / s2[None], own, slope)
 
 
 class _Whitening(NamedTuple):

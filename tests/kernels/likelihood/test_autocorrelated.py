@@ -113,3 +113,37 @@ def test_coefficients_have_the_covariance_that_the_data_leave() -> None:
         of_weeks = noise**2 * correlation ** np.abs(weeks[:, None] - weeks)
         precision = identity + columns[fitted].T @ np.linalg.solve(of_weeks, columns[fitted])
         np.testing.assert_allclose(root @ root.T, np.linalg.inv(precision), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("fitted", [mask(), mask(slice(11, 13))], ids=["whole", "hole"])
+def test_columns_that_overlap_are_told_apart_by_what_the_weeks_alone_say(fitted: np.ndarray) -> None:
+    """Of columns that no basis makes orthonormal: the density in full, and the last ones without their prior."""
+    series, _, response, _ = drawn(fitted)
+    random = np.random.default_rng(6)
+    columns = np.where(fitted[:, None], random.standard_normal((PADDED, COLUMNS + 2)), 0.0)
+    columns[:, -1] += columns[:, 0]
+    variance = np.array([2.0, 0.3, 0.0, 0.5, 1e-3])
+    by_lane = jnp.asarray(np.repeat(variance[:, None], LANES, axis=1))
+    series = series._replace(basis=jnp.asarray(columns[None]), variance=by_lane)
+    own = autocorrelated.gaps_of(fitted, columns)
+    gaps = Gaps(**{name: jnp.asarray(values[..., None]) for name, values in own.items()})
+    at = np.column_stack([np.full(LANES, 0.4), np.log(NOISE), CORRELATION])
+    arguments = (jnp.asarray(at[:, 0][None]), jnp.asarray(at[:, 1]), jnp.asarray(at[:, 2]))
+    found, _ = EVALUATE(series, gaps, response, *arguments, strength_is_mean=False)
+    kpi, brought = np.asarray(series.kpi[:, 0]), np.asarray(response.value)
+    full = in_full(fitted, kpi, brought, columns * np.sqrt(variance), at)
+    np.testing.assert_allclose(found.value, full, rtol=1e-10)
+    parts = (found.projection, jnp.asarray(NOISE), jnp.asarray(CORRELATION))
+    last = autocorrelated.of_last(gaps, by_lane, *parts, 2)
+    weeks, root = np.flatnonzero(fitted), np.sqrt(variance[:-2])
+    first, shared = columns[fitted][:, :-2] * root, columns[fitted][:, -2:]
+    for lane in range(LANES):
+        noise = NOISE[lane] ** 2 * CORRELATION[lane] ** np.abs(weeks[:, None] - weeks)
+        left = kpi[fitted] - 0.4 * brought[fitted, 0, lane]
+        told = shared.T @ np.linalg.inv(noise + first @ first.T)
+        np.testing.assert_allclose(last.precision[..., lane], told @ shared, rtol=1e-9)
+        np.testing.assert_allclose(last.total[:, lane], told @ left, rtol=1e-9)
+        known = random.standard_normal(2)
+        precision = np.eye(len(root)) + first.T @ np.linalg.solve(noise, first)
+        mean = np.linalg.solve(precision, first.T @ np.linalg.solve(noise, left - shared @ known))
+        np.testing.assert_allclose(last.mean[:, lane] - last.slope[..., lane] @ known, mean, rtol=1e-8, atol=1e-10)

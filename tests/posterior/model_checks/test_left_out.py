@@ -60,3 +60,23 @@ def test_noise_that_lasts_not_at_all_has_the_formula_of_independent_weeks() -> N
     error, sd = left_out(replace(own, lasting=None))
     for found, expected in zip(left_out(none), (error, sd), strict=True):
         np.testing.assert_allclose(found[unit.fitted], expected[unit.fitted], rtol=1e-9)
+
+
+def test_where_the_baseline_is_drawn_weeks_are_told_by_the_misses_of_their_neighbours() -> None:
+    unit = with_holes()
+    assert unit.marginal is not None
+    assert unit.marginal.lasting is not None
+    correlation = unit.marginal.lasting.correlation
+    nothing = np.zeros((len(unit.fitted), 0))
+    lasting = Lasting(
+        fitted=unit.fitted, residual=unit.residual, basis=nothing, variance=np.zeros(0), correlation=correlation
+    )
+    found = week_log_density(replace(unit, marginal=None, lasting=lasting))[unit.fitted]
+    places, y = np.flatnonzero(unit.fitted), unit.residual[unit.fitted]
+    for week, draw in ((0, 0), (7, 150), (len(places) - 1, 90)):
+        whole = correlation[draw] ** np.abs(places[:, None] - places)
+        rest = np.delete(np.arange(len(places)), week)
+        joint = multivariate_normal(np.zeros(len(y)), whole).logpdf(y[:, draw])
+        others = multivariate_normal(np.zeros(len(rest)), whole[np.ix_(rest, rest)]).logpdf(y[rest, draw])
+        expected = joint - others - np.log(unit.noise[draw])
+        assert found[week, draw] - 0.5 * np.log(2 * np.pi) == pytest.approx(expected, rel=1e-7)

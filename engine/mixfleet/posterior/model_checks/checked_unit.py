@@ -85,6 +85,9 @@ class CheckedUnit:
     """Periods of a year."""
     marginal: Marginal | None
     """None where the baseline's coefficients are sampled or pooled."""
+    lasting: Lasting | None = None
+    """Without `marginal`, where the noise is autocorrelated: the residual of the draw in standard deviations, before
+    anything of it is told less what the week before says; of no column."""
 
     @cached_property
     def weeks(self) -> int:

@@ -71,7 +71,13 @@ def checked_unit(
         # The model is of the logarithm, and so are its checks.
         kpi = np.log(np.where(fitted, kpi, 1.0))
     residual = np.where(fitted[:, None], (kpi[:, None] - expected) / noise, 0.0)
+    marginal, lasting = _marginal(member, media, observation, spec), None
     if is_autocorrelated(spec.model):
+        if marginal is None:
+            no_column = np.zeros((weeks, 0))
+            lasting = Lasting(
+                fitted=fitted, residual=residual, basis=no_column, variance=np.zeros(0), correlation=observation[1]
+            )
         residual = _whitened(residual, fitted, observation[1])
     return CheckedUnit(
         dates=unit.dates.astype("datetime64[D]"),
@@ -89,7 +95,8 @@ def checked_unit(
         prior_contribution=prior_contribution,
         prior_on=spec.prior.on.media,
         season=365 if spec.data.frequency == "daily" else 52,
-        marginal=_marginal(member, media, observation, spec),
+        marginal=marginal,
+        lasting=lasting,
     )
 
 

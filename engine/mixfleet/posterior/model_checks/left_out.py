@@ -45,12 +45,15 @@ def left_out(marginal: Marginal) -> LeftOut:
 
 
 def week_log_density(unit: CheckedUnit) -> Float[np.ndarray, "week draw"]:
-    """Of each week given the draw and, where the baseline is integrated out, the other weeks; up to a constant."""
-    if unit.marginal is None:
-        # Given the noise of the draw too, which is a share of what the residual is measured in.
+    """Of each week given the draw and, where it says anything of them, the other weeks; up to a constant."""
+    if unit.marginal is not None:
+        error, sd = left_out(unit.marginal)
+        return -0.5 * (error / sd) ** 2 - np.log(sd)
+    # Given the noise of the draw too, which is a share of what the residual is measured in.
+    if unit.lasting is None:
         return -0.5 * unit.residual**2 - np.log(unit.noise)[None]
-    error, sd = left_out(unit.marginal)
-    return -0.5 * (error / sd) ** 2 - np.log(sd)
+    error, sd = _left_out_of_lasting(unit.lasting, np.ones_like(unit.noise))
+    return -0.5 * (error / sd) ** 2 - np.log(sd) - np.log(unit.noise)[None]
 
 
 def _left_out_of_lasting(lasting: Lasting, noise: Float[np.ndarray, " draw"]) -> LeftOut:
