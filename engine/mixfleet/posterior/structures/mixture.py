@@ -133,14 +133,17 @@ def mixed_draws(
     mixed = {STRUCTURE: np.ascontiguousarray(np.broadcast_to(places[:, None], (len(places), channels))[None])}
     shapes = {name: values.shape[2:] for own in draws for name, values in own.items()}
     for name in (*series_variables(spec.model), "contribution"):
-        if name in shapes:
-            absent = ABSENT.get(name, np.nan)
-            parts = [
-                evenly_spaced(own[name], count) if name in own else np.full((count, *shapes[name]), absent)
-                for own, count in zip(draws, counts.tolist(), strict=True)
-                if count
-            ]
-            mixed[name] = np.ascontiguousarray(np.concatenate(parts)[None], np.float32)
+        if name == STRUCTURE:
+            continue
+        # A structure whose fit failed has no draws, not even of what it alone has.
+        shape = shapes.get(name, (channels,) if name in spec.model.channel_parameters else ())
+        absent = ABSENT.get(name, np.nan)
+        parts = [
+            evenly_spaced(own[name], count) if name in own else np.full((count, *shape), absent)
+            for own, count in zip(draws, counts.tolist(), strict=True)
+            if count
+        ]
+        mixed[name] = np.ascontiguousarray(np.concatenate(parts)[None], np.float32)
     return mixed
 
 
