@@ -18,29 +18,23 @@ import pandas as pd
 
 from benchmarks.panels import PANELS, Panel
 
+NARROW = {"adstock": "geometric", "saturation": "michaelis_menten"}
+WIDE = {"adstock": "weibull_pdf", "saturation": "hill"}
+
 CANDIDATES: dict[str, dict[str, Any]] = {
     "logistic": {},
     "hill": {"saturation": "hill"},
-    "averaged": {
-        "structures": [
-            {"adstock": "geometric", "saturation": "michaelis_menten"},
-            {"adstock": "weibull_pdf", "saturation": "hill"},
-        ]
-    },
-    "averaged+ar1": {
-        "observation": "ar1",
-        "structures": [
-            {"adstock": "geometric", "saturation": "michaelis_menten"},
-            {"adstock": "weibull_pdf", "saturation": "hill"},
-        ],
-    },
+    "narrow": NARROW,
+    "wide": WIDE,
+    "averaged": {"structures": [NARROW, WIDE]},
+    "averaged+ar1": {"observation": "ar1", "structures": [NARROW, WIDE]},
     "logistic+ar1": {"observation": "ar1"},
     "logistic+either": {"observation": "ar1", "structures": [{"observation": "normal"}, {"observation": "ar1"}]},
     "hill+ar1": {"saturation": "hill", "observation": "ar1"},
     "log": {"link": "log"},
 }
 """Settings of the model, by name; declared before any was compared, but for `log`, which what `tuna` showed asked for,
-and averages over noise, which there were not then."""
+averages over noise, which there were not then, and the two structures of `averaged` alone."""
 
 
 def main() -> None:
