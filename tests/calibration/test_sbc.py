@@ -143,6 +143,7 @@ KNOWN = build(Prior, {"parameters": {"slope": {"family": "fixed", "value": 1.5}}
         {"prior": Prior(total_share=TotalShare(mean=0.4, sd=0.05))},
         {"model": SIGNED, "prior": build(Prior, {"parameters": LAWS})},
         {"model": LEARNED},
+        {"model": replace(LEARNED, observation="ar1")},
     ],
     ids=[
         "roi",
@@ -160,6 +161,7 @@ KNOWN = build(Prior, {"parameters": {"slope": {"family": "fixed", "value": 1.5}}
         "total_share",
         "signs_and_laws_of_coefficients",
         "learned_scales",
+        "autocorrelated_learned_scales",
     ],
 )
 def test_ranks_of_other_parts_are_uniform(changes: dict[str, Any]):

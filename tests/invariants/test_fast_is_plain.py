@@ -256,6 +256,16 @@ CASES = {
             overrides=(override("random_walk_scale", sd=0.3),),
         ),
     ),
+    "autocorrelated_learned_scales": Case(
+        model=replace(LEARNED_SCALES, observation="ar1"),
+        unit=odd_unit(weeks=78, gap=slice(30, 32), absent=(1,)),
+        holdout=6,
+        prior=prior(
+            random_walk=distribution("normal", mean=0.02, sd=0.1),
+            seasonality_scale=distribution("lognormal", mean_log=-3.0, sd_log=1.0),
+            overrides=(override("random_walk_scale", sd=0.3),),
+        ),
+    ),
     "learned_scales_of_every_term": Case(
         model=replace(EVERY_TERM, baseline=tuple(map(learned, EVERY_TERM.baseline)), coordinate="effect"),
         unit=odd_unit(weeks=78),
@@ -434,12 +444,16 @@ class Setting:
         """Coefficients along the basis as they are drawn, and the log of their density's volume, written in full."""
         gaps = jax.tree.map(lambda values: values[..., 1:], self.batch.gaps)
         one = (mean[:, None], parameters["noise"], parameters["autocorrelation"], white[:, None])
-        along = autocorrelated.coefficients(gaps, self.batch.variance[:, 1:], *one)[:, 0]
         fitted, root = self.series.fitted, jnp.sqrt(jnp.asarray(self.member.arrays["variance"]))
-        columns = jnp.asarray(self.member.arrays["basis"][: len(fitted)][fitted]) * root
+        columns, unit = jnp.asarray(self.member.arrays["basis"][: len(fitted)][fitted]), jnp.ones_like(root)
+        if self.priors.scales:
+            root = unit = self.spread(parameters) / np.diag(self.member.loading)
+            columns = columns @ self.member.arrays["turned"]
+        along = unit * autocorrelated.coefficients(gaps, root[:, None] ** 2, *one)[:, 0]
+        columns = columns * root
         noise, columns_there = parameters["noise"][0], jnp.linalg.solve(self.correlation(parameters), columns)
         precision = jnp.eye(len(root)) + columns.T @ columns_there / noise**2
-        return along, -0.5 * jnp.linalg.slogdet(precision)[1]
+        return along, -0.5 * jnp.linalg.slogdet(precision)[1] + jnp.sum(jnp.log(unit))
 
     def rescaled(self, parameters: Parameters, mean: jax.Array, white: jax.Array) -> tuple[jax.Array, jax.Array]:
         """As `autocorrelated`, where standard deviations of coefficients are learned."""
@@ -523,6 +537,7 @@ LONG = (
     "autocorrelated",
     "autocorrelated_holes",
     "autocorrelated_log_link",
+    "autocorrelated_learned_scales",
     "learned_scales",
     "learned_scales_of_every_term",
     "autocorrelated_total_share",

@@ -23,9 +23,9 @@ def test_weeks_are_told_given_the_known_ones_before(tmp_path: Path, link: str) -
     noise, correlation = scale * random.uniform(0.1, 0.3, DRAWS), random.uniform(-0.5, 0.9, DRAWS)
     known = series.known.copy()
     known[[0, 7, 8, *range(weeks - 6, len(known))]] = False
-    series = series._replace(
-        coefficients=coefficients, observation=np.stack([noise, correlation]), known=known, log_link=link == "log"
-    )
+    # Behind the noise's own parameters stand scales of the baseline.
+    observation = np.stack([noise, correlation, np.ones(DRAWS)])
+    series = series._replace(coefficients=coefficients, observation=observation, known=known, log_link=link == "log")
     media = 0.1 * scale * random.standard_normal((len(series.kpi), DRAWS))
     model = Model(observation="ar1", link=link)
     found = predictive(unit, series, media.copy(), model)

@@ -17,7 +17,7 @@ def test_weeks_of_autocorrelated_noise_add_up_to_their_joint_density(tmp_path: P
     unit, series = fleet.units[0], next(fleet.series())
     draws = series.effect.shape[1]
     correlation = np.linspace(-0.5, 0.9, draws)
-    series = series._replace(observation=np.stack([series.observation[0], correlation]))
+    series = series._replace(observation=np.stack([series.observation[0], correlation, np.ones(draws)]))
     media = np.zeros((len(series.kpi), draws))
     weeks = series.known[: len(unit.dates)].copy()
     weeks[20:23] = False

@@ -182,8 +182,8 @@ class Model:
 
     def _refuse_scales(self) -> None:
         """Refuses learned scales where the density does not have them."""
-        if self.scale_parameters and self.observation != "normal":
-            raise ConfigError("must be normal where a term has scale: learned", key="model.observation")
+        if self.scale_parameters and self.observation not in ("normal", "ar1"):
+            raise ConfigError("must be normal or ar1 where a term has scale: learned", key="model.observation")
         for term in self.baseline_terms:
             if term.scale_parameter is None and f"{term.parameter}_scale" in self.scale_parameters:
                 raise ConfigError(

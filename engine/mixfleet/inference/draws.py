@@ -240,13 +240,14 @@ def _drawn(
     along = library.sqrt(own.variance) * projection / total + library.sqrt(s2 / total) * white
     if structure.layout.coefficients is not None:
         along = projection
+    noise, *further = parameters.observation
+    ratio = scale_ratios(further[-len(structure.scales) :], own, structure) if structure.scales else None
     if structure.gaps:
-        noise, correlation = parameters.observation
-        along = coefficients_along(own.gaps, own.variance, projection, noise, correlation, white)
-    if structure.scales:
-        noise, *scales = parameters.observation
-        block = learned.Block(own.turned, own.gram, scale_ratios(scales, own, structure))
-        along = learned.coefficients(block, projection, noise, white)
+        variance = own.variance if ratio is None else ratio**2
+        along = coefficients_along(own.gaps, variance, projection, noise, further[0], white)
+        along = along if ratio is None else ratio * along
+    elif ratio is not None:
+        along = learned.coefficients(learned.Block(own.turned, own.gram, ratio), projection, noise, white)
     if known := structure.shared or structure.apart:
         # Pooled coefficients, and those of a known sign or of no normal prior, were drawn by the sampler.
         along = library.concatenate([along[:-known], projection[-known:]])

@@ -177,7 +177,11 @@ class UnitBatch(NamedTuple):
             name: jnp.repeat(getattr(self, name), chains, axis=-1)
             for name in ("media", "kpi", "weight", "variance", "active")
         }
-        return Series(basis=self.basis, **lanes)
+        if not (self.gap_length.shape[0] and self.turned.shape[0]):
+            return Series(basis=self.basis, **lanes)
+        # Of what lasts the columns are told apart, whose scales are learned, and no basis is orthonormal anyhow.
+        turned = jnp.einsum("utk,kju->utj", self.basis, self.turned, precision="highest")
+        return Series(basis=turned, **lanes)
 
     @property
     def gaps(self) -> Gaps:
@@ -295,7 +299,7 @@ def prepare(unit: Unit, panel: Panel, spec: Spec) -> PreparedUnit:
         **_measured(strength, media * active, weeks if spec.prior.on.of_changes else 0, spec.prior.total_share),
         "log_strength_unit": strength_unit,
         "centre": centre,
-        **_gap_arrays(fitted, linear.basis, model),
+        **_gap_arrays(fitted, linear, model),
         **virtual_weeks(unit.experiments, measured, window=model.window),
     }
     return PreparedUnit(
@@ -328,9 +332,8 @@ def _measured(
     return {"measure": strength.rows, "changed_media": changed, "change_weight": weight, "total": total}
 
 
-def _gap_arrays(
-    fitted: Bool[np.ndarray, " week"], basis: Float[np.ndarray, "week column"], model: Model
-) -> dict[str, np.ndarray]:
+def _gap_arrays(fitted: Bool[np.ndarray, " week"], linear: LinearBlock, model: Model) -> dict[str, np.ndarray]:
+    basis = linear.basis @ linear.turned if linear.turned.size else linear.basis
     return gaps.gap_arrays(fitted, basis) if is_autocorrelated(model) else gaps.gap_shapes(0, 0, basis.shape[1])
 
 

@@ -132,7 +132,7 @@ def _likelihood(
     batch: UnitBatch,
     structure: Structure,
 ) -> tuple[Likelihood, tuple[Float[Array, " lane"], ...]]:
-    """The likelihood, and its gradient by the noise's correlation or the baseline's scales, where there are such."""
+    """The likelihood, and its gradient by the noise's correlation and the baseline's scales, where there are such."""
     weights, tangents, parameters = windows(slots, strength.shape, structure)
     forms = structure.term.forms
     as_mean, first = structure.model.coordinate != "effect", tuple(form.adstock_first for form in forms)
@@ -140,14 +140,18 @@ def _likelihood(
     if further:
         curves = {"weights": weights, "tangents": tangents, "parameters": parameters, "adstock_first": first}
         brought = respond(series.media, family=families, **curves)
+        scales, by_family = further[len(further) - len(structure.scales) :], ()
         if structure.gaps:
-            arguments = (series, batch.gaps, brought, strength, log_noise, *further)
-            data, by_correlation = autocorrelated.evaluate(*arguments, strength_is_mean=as_mean)
-            return data, (by_correlation,)
-        block = learned.Block(batch.turned, batch.gram, scale_ratios(further, batch, structure))
-        data, by_ratio = learned.evaluate(series, block, brought, strength, log_noise, strength_is_mean=as_mean)
+            if scales:
+                series = series._replace(variance=scale_ratios(scales, batch, structure) ** 2)
+            arguments = (series, batch.gaps, brought, strength, log_noise, further[0])
+            data, by_correlation, by_ratio = autocorrelated.evaluate(*arguments, strength_is_mean=as_mean)
+            by_family = (by_correlation,)
+        else:
+            block = learned.Block(batch.turned, batch.gram, scale_ratios(scales, batch, structure))
+            data, by_ratio = learned.evaluate(series, block, brought, strength, log_noise, strength_is_mean=as_mean)
         by_scale = [sum_rows(by_ratio[np.array(columns)]) for _, columns in structure.scales]
-        return data, tuple(by / scale for by, scale in zip(by_scale, further, strict=True))
+        return data, (*by_family, *(by / scale for by, scale in zip(by_scale, scales, strict=True)))
     data = likelihood(
         series,
         weights,

@@ -80,9 +80,9 @@ class Autocorrelated:
         Args:
             rng: Random numbers.
             error: KPI less its expectation in weeks where it is known, and NaN in others.
-            parameters: Standard deviation of a week, and correlation with the next.
+            parameters: Standard deviation of a week, and correlation with the next; what follows is of the baseline.
         """
-        sd, correlation = parameters
+        sd, correlation = parameters[:2]
         white, carried, chance = rng.standard_normal(error.shape), np.zeros(error.shape), np.zeros(error.shape)
         spread, known = np.sqrt(1 - correlation**2), np.all(np.isfinite(error), axis=1).tolist()
         if len(error):
@@ -97,7 +97,7 @@ class Autocorrelated:
         self, known: Bool[np.ndarray, " week"], parameters: tuple[np.ndarray, ...]
     ) -> Float[np.ndarray, "week draw"]:
         """Variance of what `given` has chance add, where the errors of these weeks are known."""
-        sd, correlation = parameters
+        sd, correlation = parameters[:2]
         variance = np.tile(sd**2, (len(known), 1))
         for week in range(1, len(known)):
             before = 0.0 if known[week - 1] else variance[week - 1]

@@ -141,7 +141,7 @@ def log_likelihood(
     value = np.log(kpi) if series.log_link else kpi
     family = OBSERVATIONS[model.observation]
     if is_autocorrelated(model):
-        found = _given_the_week_before(value - expected[weeks], np.flatnonzero(weeks), *series.observation)
+        found = _given_the_week_before(value - expected[weeks], np.flatnonzero(weeks), *series.observation[:2])
     elif family.marginal:
         found = normal_log_density(value, expected[weeks], series.observation[0])
     else:

@@ -66,8 +66,8 @@ def evaluate(
     correlation: Float[Array, " lane"],
     *,
     strength_is_mean: bool,
-) -> tuple[Likelihood, Float[Array, " lane"]]:
-    """Log-likelihood of every lane with its gradient, and that by the correlation.
+) -> tuple[Likelihood, Float[Array, " lane"], Float[Array, "column lane"]]:
+    """Log-likelihood of every lane with its gradient, and those by the correlation and the logs of prior scales.
 
     Args:
         series: The data.
@@ -110,7 +110,8 @@ def evaluate(
     pull = weeks_apart.back(white) / s2[None] * series.weight
     by_log_noise = squares - s2 * trace - spare
     value = found.likelihood(-0.5 * total, pull, by_log_noise, mean)
-    return value, by_correlation
+    spread = s2[None] * jnp.stack([inverse[i, i] for i in range(columns)])
+    return value, by_correlation, mean**2 + spread - 1
 
 
 def coefficients(

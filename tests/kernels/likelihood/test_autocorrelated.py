@@ -71,11 +71,16 @@ def test_value_and_gradient_are_those_of_the_density_in_full(fitted: np.ndarray)
     series, gaps, response, columns = drawn(fitted)
     at = np.column_stack([np.full(LANES, 0.4), np.log(NOISE), CORRELATION])
     arguments = (jnp.asarray(at[:, 0][None]), jnp.asarray(at[:, 1]), jnp.asarray(at[:, 2]))
-    found, by_correlation = EVALUATE(series, gaps, response, *arguments, strength_is_mean=False)
+    found, by_correlation, by_scale = EVALUATE(series, gaps, response, *arguments, strength_is_mean=False)
     full = (fitted, np.asarray(series.kpi[:, 0]), np.asarray(response.value), columns)
     np.testing.assert_allclose(found.value, in_full(*full, at), rtol=1e-11)
     gradient = np.stack([found.by_effect[0], found.by_log_noise, by_correlation], axis=1)
     step = 1e-5
+    # Of so large a density less is left of a slope of one.
+    far = 1e-3
+    for k, factor in enumerate(np.exp(np.eye(COLUMNS) * far)):
+        slope = (in_full(*full[:3], columns * factor, at) - in_full(*full[:3], columns / factor, at)) / (2 * far)
+        np.testing.assert_allclose(by_scale[k], slope, rtol=2e-4, atol=1e-4)
     for place in range(3):
         aside = np.eye(3)[place] * step
         slope = (in_full(*full, at + aside) - in_full(*full, at - aside)) / (2 * step)
@@ -129,7 +134,7 @@ def test_columns_that_overlap_are_told_apart_by_what_the_weeks_alone_say(fitted:
     gaps = Gaps(**{name: jnp.asarray(values[..., None]) for name, values in own.items()})
     at = np.column_stack([np.full(LANES, 0.4), np.log(NOISE), CORRELATION])
     arguments = (jnp.asarray(at[:, 0][None]), jnp.asarray(at[:, 1]), jnp.asarray(at[:, 2]))
-    found, _ = EVALUATE(series, gaps, response, *arguments, strength_is_mean=False)
+    found, *_ = EVALUATE(series, gaps, response, *arguments, strength_is_mean=False)
     kpi, brought = np.asarray(series.kpi[:, 0]), np.asarray(response.value)
     full = in_full(fitted, kpi, brought, columns * np.sqrt(variance), at)
     np.testing.assert_allclose(found.value, full, rtol=1e-10)

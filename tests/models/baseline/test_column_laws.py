@@ -86,7 +86,6 @@ def test_a_learned_scale_takes_the_place_of_the_priors_spread() -> None:
     ("changes", "key"),
     [
         ({"pooling": {"by": "market"}}, "pooling.by"),
-        ({"model": {"observation": "ar1"}}, "model.observation"),
         ({"model": {"signs": {"rain": "positive"}}}, "model.signs"),
         ({"model": {"structures": [{"saturation": "logistic"}, {"saturation": "hill"}]}}, "model.structures"),
         ({"prior": {"parameters": {"control": {"family": "laplace", "mean": 0, "scale": 1}}}}, "prior.parameters"),

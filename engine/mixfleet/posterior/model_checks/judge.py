@@ -126,22 +126,24 @@ def _marginal(
     kpi = member.arrays["kpi"][:weeks, None]
     residual = np.where(member.fitted[:, None], kpi - media / scale, 0.0)
     basis, variance = member.arrays["basis"][:weeks] * member.fitted[:, None], member.arrays["variance"]
-    lasting = None
-    if is_autocorrelated(spec.model):
-        lasting = Lasting(
-            fitted=member.fitted, residual=residual, basis=basis, variance=variance, correlation=observation[1]
-        )
-        # One basis for all draws: checks look at many directions in it.
-        usual = float(observation[1].mean())
-        residual = _whitened(residual, member.fitted, usual)
-        basis, variance, _ = decompose(_whitened(basis, member.fitted, usual), np.sqrt(variance))
+    sd, lasting = np.sqrt(variance), None
     if spec.model.scale_parameters:
-        # Likewise at the mean of the baseline's scales.
+        # One basis for all draws, as checks look at many directions in it: at the mean of the baseline's scales.
         scales = dict(zip(spec.model.unit_parameters, observation / scale, strict=True))
         known = np.diag(member.loading)
         learned = baseline.by_column(scales, spec.model, spec.data)
         usual = [sd if draws is None else draws.mean() for sd, draws in zip(known, learned, strict=True)]
-        basis, variance, _ = decompose(basis @ member.arrays["turned"], np.array(usual) / known)
+        basis, sd = basis @ member.arrays["turned"], np.array(usual) / known
+        variance = sd**2
+    if is_autocorrelated(spec.model):
+        lasting = Lasting(
+            fitted=member.fitted, residual=residual, basis=basis, variance=variance, correlation=observation[1]
+        )
+        # Likewise at the mean correlation.
+        last = float(observation[1].mean())
+        residual, basis = (_whitened(values, member.fitted, last) for values in (residual, basis))
+    if is_autocorrelated(spec.model) or spec.model.scale_parameters:
+        basis, variance, _ = decompose(basis, sd)
     return Marginal(
         residual=residual,
         basis=basis,
