@@ -37,6 +37,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "wide": {"adstock": "weibull_pdf", "saturation": "hill"},
     "mixed_curves": {"channels": {name: {"saturation": "hill"} for name in HALF}},
     "mixed_windows": {"channels": {name: {"adstock": "delayed"} for name in HALF}},
+    "saturation_first": {"adstock_first": False},
     "without_carry_over": {"channels": {name: {"adstock": "none"} for name in HALF}},
 }
 """Settings of the model by the name of its channels' forms."""

@@ -138,7 +138,12 @@ def passes(case: likelihood_cases.Case, implementation: str) -> Callable[..., An
     def run(unit_media: Any, *arguments: Any) -> Any:
         series, weights, tangents, parameters, strength, log_noise = arguments
         decay = weights[1] / weights[0]
-        call: Callable[..., Any] = partial(likelihood, strength_is_mean=case.strength_is_mean, unit_media=unit_media)
+        call: Callable[..., Any] = partial(
+            likelihood,
+            strength_is_mean=case.strength_is_mean,
+            adstock_first=case.adstock_first,
+            unit_media=unit_media,
+        )
         if implementation == "recursion":
             call = partial(call, implementation="native", decay=decay)
         else:

@@ -12,7 +12,7 @@ SATURATIONS = ("logistic", "hill", "tanh", "michaelis_menten", "exponential", "r
 
 
 class ChannelForm(NamedTuple):
-    """Carry-over, then saturation."""
+    """Carry-over and saturation, in either order."""
 
     adstock: str
     """One of `ADSTOCKS`."""
@@ -25,9 +25,11 @@ class ChannelForm(NamedTuple):
     `adstock.weights`."""
     saturation: str
     """One of `SATURATIONS`."""
+    adstock_first: bool
+    """Whether media carry over before they saturate."""
 
 
 def numbers(form: ChannelForm) -> tuple[int, ...]:
     """The form as the library reads it."""
     adstock, saturation = ADSTOCKS.index(form.adstock), SATURATIONS.index(form.saturation)
-    return adstock, form.window, int(form.normalised), int(form.peer), saturation
+    return adstock, form.window, int(form.normalised), int(form.peer), saturation, int(form.adstock_first)

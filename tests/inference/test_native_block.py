@@ -70,6 +70,14 @@ MIXED: dict[str, Any] = {
 }
 """Forms of the three channels: without carry-over, another window, another adstock and saturation."""
 
+SATURATION_FIRST: dict[str, Any] = {
+    "channels": {
+        "channel_0": {"adstock_first": False, "window": 4},
+        "channel_1": {"adstock_first": False, "adstock": "delayed", "saturation": "hill", "normalise": False},
+    }
+}
+"""Two of the three channels saturate before they carry over."""
+
 PEER = "pymc_marketing"
 WINDOWS = (
     [{"adstock": "binomial"}, {"adstock": "delayed", "normalise": False}, {"adstock": "weibull_cdf"}],
@@ -148,6 +156,8 @@ def scattered(structure: Structure, batch: UnitBatch, spread: float) -> jax.Arra
 FORMS = [
     *((name, {"saturation": saturation}) for name in PRIORS for saturation in ("logistic", "hill", "none")),
     *((name, MIXED) for name in ("bounds", "known")),
+    *((name, {"saturation": "hill", "adstock_first": False}) for name in ("default", "known")),
+    ("returns", SATURATION_FIRST),
     *(("default", {"channels": {f"channel_{c}": own for c, own in enumerate(forms)}}) for forms in WINDOWS),
 ]
 
@@ -183,7 +193,12 @@ def test_the_density_of_autocorrelated_noise_is_the_one_in_xla(chains: int, lift
 
 @pytest.mark.parametrize(
     ("chains", "model"),
-    [(8, {}), (8, {"saturation": "hill", "normalise": False, "coordinate": "effect"}), (3, MIXED)],
+    [
+        (8, {}),
+        (8, {"saturation": "hill", "normalise": False, "coordinate": "effect"}),
+        (3, MIXED),
+        (3, SATURATION_FIRST),
+    ],
 )
 def test_lift_tests_are_those_in_xla(chains: int, model: dict[str, Any]) -> None:
     structure, batch = made(PRIORS["default"], chains=chains, lanes=3 * chains, lifts=True, **model)
@@ -306,7 +321,9 @@ def test_chains_start_where_they_do_in_xla() -> None:
 DRAWN = [(name, model) for name in PRIORS for model in ({}, {"saturation": "hill", "coordinate": "effect"})]
 
 
-@pytest.mark.parametrize(("name", "model"), [*DRAWN, ("default", {"observation": "ar1"}), ("default", MIXED)])
+@pytest.mark.parametrize(
+    ("name", "model"), [*DRAWN, ("default", {"observation": "ar1"}), ("default", MIXED), ("default", SATURATION_FIRST)]
+)
 def test_draws_are_read_and_judged_as_in_xla(name: str, model: dict[str, Any]) -> None:
     structure, batch = made(PRIORS[name], **model)
     position = np.asarray(scattered(structure, batch, 0.3))
@@ -350,7 +367,8 @@ def test_draws_beyond_the_buffer_overwrite_its_last() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "chains", "lifts"), [({}, 8, False), ({"observation": "ar1"}, 8, False), (MIXED, 3, True)]
+    ("model", "chains", "lifts"),
+    [({}, 8, False), ({"observation": "ar1"}, 8, False), (MIXED, 3, True), (SATURATION_FIRST, 3, True)],
 )
 def test_a_unit_moves_alone_as_among_others(model: dict[str, Any], chains: int, lifts: bool) -> None:
     structure, batch = made(PRIORS["default"], chains=chains, lanes=3 * chains, lifts=lifts, **model)
@@ -378,7 +396,7 @@ def _first(batch: UnitBatch) -> UnitBatch:
         (config.Model(), "cpu", "native"),
         (config.Model(), "gpu", "xla, coefficients integrated out"),
         (config.build(config.Model, MIXED), "cpu", "native"),
-        (config.Model(adstock_first=False), "cpu", "xla, coefficients integrated out"),
+        (config.Model(adstock_first=False), "cpu", "native"),
         (LEARNED_SCALES, "cpu", "xla, coefficients integrated out by a dense factor"),
     ],
 )

@@ -99,9 +99,21 @@ def test_single_precision_is_near() -> None:
     agree(evidence(*single, implementation="native"), in_xla(*double), 3e-4)
 
 
+@needs_library
+@pytest.mark.parametrize(("adstocks", "curve"), [("geometric", "root"), ("delayed", "hill"), ("weibull_pdf", "none")])
+def test_saturation_before_carry_over_is_that_of_xla(adstocks: str, curve: str) -> None:
+    given = arguments(adstocks, curve, window=5)
+    found, expected = (
+        evidence(*given, adstock_first=(False, True, False), implementation=which) for which in ("native", "xla")
+    )
+    agree(found, expected, 1e-10)
+
+
 def test_what_the_native_evidence_does_not_take_is_refused() -> None:
-    with pytest.raises(RuntimeError, match="adstock before saturation only"):
-        evidence(*arguments("geometric", "logistic", window=3), adstock_first=False, implementation="native")
+    tests, *curves = arguments("geometric", "logistic", window=3)
+    apart = tests._replace(estimate=jnp.repeat(tests.estimate, CHAINS, axis=-1))
+    with pytest.raises(RuntimeError, match="takes one estimate for all chains of a unit"):
+        evidence(apart, *curves, implementation="native")
 
 
 def test_chains_may_have_estimates_of_their_own() -> None:

@@ -41,6 +41,8 @@ WEIBULL = {"c0": {"adstock": "weibull_pdf"}, "c1": {"adstock": "weibull_cdf", "s
 PEER = {"adstock": "weibull_pdf", "window_convention": "pymc_marketing"}
 MODELS: list[dict[str, Any]] = [
     *({"saturation": name} for name in SATURATIONS),
+    *({"saturation": name, "adstock_first": False} for name in ("logistic", "hill", "none")),
+    {"adstock": "delayed", "saturation": "root", "adstock_first": False},
     *({"channels": own} for own in (MIXED, WEIBULL, {"c0": {"adstock": "binomial"}, "c2": PEER})),
 ]
 

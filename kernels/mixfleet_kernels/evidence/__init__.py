@@ -65,10 +65,7 @@ def evidence(
 
     def in_native(*arrays: Any) -> Evidence:
         tests, weights, tangents, parameters, effect, decay = arrays
-        saturations = [family for family, _ in forms]
-        return native.evidence(
-            tests, weights, tangents, saturations, parameters, effect, decay=decay, normalised=normalised
-        )
+        return native.evidence(tests, weights, tangents, forms, parameters, effect, decay=decay, normalised=normalised)
 
     def by_platform(*arrays: Any) -> Evidence:
         return jax.lax.platform_dependent(*arrays, cpu=in_native, default=in_xla)

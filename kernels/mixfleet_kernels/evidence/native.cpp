@@ -23,7 +23,7 @@ namespace {
 // by_shape...
 template <class T>
 ffi::Error evidence(ffi::RemainingArgs arguments, ffi::RemainingRets results,
-                    ffi::Span<const int64_t> saturations, int64_t tangents, int64_t window, bool geometric,
+                    ffi::Span<const int64_t> saturations, ffi::Span<const int64_t> carried_first, int64_t tangents, int64_t window, bool geometric,
                     bool normalised) {
   constexpr size_t kFixedArguments = 7, kFixedResults = 3;
   const size_t shapes = arguments.size() - kFixedArguments + geometric;
@@ -43,10 +43,13 @@ ffi::Error evidence(ffi::RemainingArgs arguments, ffi::RemainingRets results,
   p.virtual_weeks = argument(0).dimensions()[0], p.lifted = weight[0], p.rows = weight[1], p.units = weight[2];
   p.channels = effect[0], p.lanes = effect[1];
   p.lags = window, p.tangents = tangents, p.parameters = int64_t(shapes) - tangents;
-  if (int64_t(saturations.size()) != p.channels) return ffi::Error::InvalidArgument("each channel has one saturation");
+  if (int64_t(saturations.size()) != p.channels || carried_first.size() != saturations.size()) {
+    return ffi::Error::InvalidArgument("each channel has one saturation and one order");
+  }
   std::vector<mixfleet::Form> forms;
-  for (int64_t saturation : saturations) {
-    forms.push_back({geometric ? mixfleet::kGeometric : mixfleet::kGiven, window, normalised, false, saturation});
+  for (size_t c = 0; c < saturations.size(); ++c) {
+    const int64_t adstock = geometric ? mixfleet::kGeometric : mixfleet::kGiven;
+    forms.push_back({adstock, window, normalised, false, saturations[c], carried_first[c]});
   }
   p.forms = forms.data();
   const T** const fixed[] = {&p.media, &p.weight, &p.channel, &p.test, &p.estimate, &p.effect,
@@ -66,6 +69,7 @@ auto binding() {
       .RemainingArgs()
       .RemainingRets()
       .Attr<ffi::Span<const int64_t>>("saturations")
+      .Attr<ffi::Span<const int64_t>>("carried_first")
       .Attr<int64_t>("tangents")
       .Attr<int64_t>("window")
       .Attr<bool>("geometric")
@@ -82,5 +86,6 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(mixfleet_evidence_f64, evidence<double>, binding()
 // Bytes of scratch memory for any instruction set; `arrays` is one more than there are shape parameters.
 MIXFLEET_API int64_t mixfleet_evidence_scratch_bytes(int64_t lifted, int64_t rows, int64_t window, int64_t arrays) {
   constexpr int64_t kVector = 64, kBlock = 4;
-  return (4 * (window + 1) + window + (lifted + kBlock) * (2 + arrays) + rows * (arrays + 5) + 1) * kVector;
+  const int64_t columns = (1 + mixfleet::kMostParameters) * (window + lifted + kBlock);
+  return (4 * (window + 1) + columns + (lifted + kBlock) * (1 + arrays) + rows * (arrays + 5) + 1) * kVector;
 }

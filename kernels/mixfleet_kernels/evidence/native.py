@@ -17,14 +17,14 @@ def evidence(
     tests: LiftTests,
     weights: Float[Array, "window channel lane"],
     tangents: tuple[Float[Array, "window channel lane"], ...],
-    saturations: Sequence[str],
+    forms: Sequence[tuple[str, bool]],
     parameters: tuple[Float[Array, "channel lane"], ...],
     effect: Float[Array, "channel lane"],
     *,
     decay: Float[Array, "channel lane"] | None,
     normalised: bool,
 ) -> Evidence:
-    """As `mixfleet_kernels.evidence.evidence`, adstock first; `native_library.available()` must be true."""
+    """As `mixfleet_kernels.evidence.evidence`; `native_library.available()` must be true."""
     dtype, (channels, lanes), lags = effect.dtype, effect.shape, len(weights)
     lifted, rows, _ = tests.weight.shape
     shapes = len(tangents) + len(parameters)
@@ -40,7 +40,8 @@ def evidence(
         vmap_method="sequential",
     )(
         *(*tests, effect, *windows, *parameters),
-        saturations=np.array([SATURATIONS.index(family) for family in saturations], np.int64),
+        saturations=np.array([SATURATIONS.index(family) for family, _ in forms], np.int64),
+        carried_first=np.array([first for _, first in forms], np.int64),
         tangents=np.int64(len(tangents)),
         window=np.int64(lags),
         geometric=decay is not None,

@@ -29,7 +29,7 @@ class Evidence : Vector<T> {
     V* free = reinterpret_cast<V*>(start);
     const auto take = [&free](int64_t count) { return (free += count) - count; };
     window = take((p.lags + 1) * 4);
-    column = take(p.lags + weeks());
+    for (V*& media : columns) media = take(p.lags + weeks());
     weight = take(weeks());
     response = take(weeks() * arrays);
     lift = take(p.rows * arrays);
@@ -134,7 +134,7 @@ class Evidence : Vector<T> {
   template <class Curve>
   void respond(int64_t r, const Form& form, const Curve& curve) {
     const int64_t lags = form.window;
-    if (form.adstock == kGeometric) {
+    if (recursive(form)) {
       const V decay = load_row(p.adstock[0], r);
       V total = M::splat(1), by_decay = V{};
       for (int64_t l = 1; form.normalised && l < lags; ++l) by_decay = total + decay * by_decay, total = 1 + decay * total;
@@ -168,14 +168,17 @@ class Evidence : Vector<T> {
     WindowWeights<T>::fill(form, parameter, window);
   }
 
-  // Media of a path from the first week that carries over into the measured ones, which begin at `column + lags`.
+  // Media of a path from the first week that carries over into the measured ones, which begin at `lags`.
   void read_media(int64_t path, int64_t lags) {
     const int64_t first = p.virtual_weeks - p.lifted - lags;
+    V* const column = columns[0];
     column[0] = V{};
     for (int64_t i = 1; i < lags + last; ++i) {
       column[i] = scale * this->template spread<0>(p.media + ((first + i) * 2 * p.rows + path) * p.units + unit, 1);
     }
-    for (int64_t i = lags + last; i < lags + last + kBlock; ++i) column[i] = V{};
+    for (V* media : columns) {
+      for (int64_t i = lags + last; i < lags + last + kBlock; ++i) media[i] = V{};
+    }
   }
 
   template <int kTangents, class Curve, class Carry>
@@ -187,12 +190,12 @@ class Evidence : Vector<T> {
     V sum[kArrays] = {};
     const auto each = [&](int64_t path, auto enter) MIXFLEET_INLINED {
       read_media(path, before);
-      carry.each_week(column, before, before + (last + kBlock - 1) / kBlock * kBlock, [&](int64_t t, V carried, const V* tangent) MIXFLEET_INLINED {
-        const auto shape = curve(carried);
-        V row[kArrays] = {shape.value};
-        for (int j = 0; j < kTangents; ++j) row[1 + j] = shape.slope * tangent[j];
-        for (int j = 0; j < Curve::kParameters; ++j) row[1 + kTangents + j] = shape.by[j];
-        for (int j = 0; j < kArrays; ++j) enter(t - before, j, row[j]);
+      if (!form.carried_first) saturate(columns, 0, before + last, curve);
+      const int64_t end = before + (last + kBlock - 1) / kBlock * kBlock;
+      const auto one = [&](int64_t t, int j, V made) MIXFLEET_INLINED { enter(t - before, j, made); };
+      if (!form.carried_first) return each_carried<kTangents, Curve::kParameters>(columns, before, end, carry, one);
+      each_saturated<kTangents>(columns[0], before, end, curve, carry, [&](int64_t t, const V* row) MIXFLEET_INLINED {
+        for (int j = 0; j < kArrays; ++j) one(t, j, row[j]);
       });
     };
     each(r, [&](int64_t k, int j, V value) MIXFLEET_INLINED { out[k * kArrays + j] = value; });
@@ -200,9 +203,9 @@ class Evidence : Vector<T> {
       sum[j] += counted[k] * (out[k * kArrays + j] - value);
     });
     // What a recursion carries is divided by the sum of the window's weights, whose derivative is owed yet.
-    if (form.adstock == kGeometric) sum[1] += share_slope * sum[Curve::kElastic == kValue ? 0 : 1 + kTangents + Curve::kElastic];
+    if (recursive(form)) sum[1] += share_slope * sum[Curve::kElastic == kValue ? 0 : 1 + kTangents + Curve::kElastic];
     V made[1 + kMostShapes] = {sum[0]};
-    for (int j = 0; j < kTangents; ++j) made[1 + j] = curve.slope_factor * sum[1 + j];
+    for (int j = 0; j < kTangents; ++j) made[1 + j] = form.carried_first ? curve.slope_factor * sum[1 + j] : sum[1 + j];
     for (int j = 0; j < Curve::kParameters; ++j) made[1 + p.tangents + j] = curve.factor[j] * sum[1 + kTangents + j];
     for (int64_t j = 0; j < arrays; ++j) {
       V& own = lift[r * arrays + j];
@@ -212,7 +215,8 @@ class Evidence : Vector<T> {
 
   const LiftTests<T>& p;
   const int64_t arrays;  // value, by adstock, by saturation parameters: of the channel with the most
-  V *window, *column, *weight, *response;
+  V* columns[1 + kMostParameters];  // media, and what saturation before carry-over makes of them
+  V *window, *weight, *response;
   V *lift, *error;  // [row][array]; [test], in its standard deviations
   int64_t *channel, *test;  // [row][unit of the vector]
   V scale = {}, share_slope = {};

@@ -74,7 +74,7 @@ def likelihood(
         decay: Of geometric windows, if that is what `weights` are: the native pass then carries media over by
             recursion instead of lag by lag, and needs no weights.
         normalised: Whether such windows sum to one.
-        implementation: "xla", or "native", for CPU and adstock first only. By default native wherever a program
+        implementation: "xla", or "native", for CPU only. By default native wherever a program
             runs on CPU and the library was built, xla elsewhere.
 
     Raises:
@@ -100,8 +100,7 @@ def likelihood(
 
     def in_native(*arrays: Any) -> Likelihood:
         series, weights, tangents, parameters, strength, log_noise, unit_media, decay = arrays
-        saturations = [family for family, _ in forms]
-        call = partial(native.likelihood, series, weights, tangents, saturations, parameters, strength, log_noise)
+        call = partial(native.likelihood, series, weights, tangents, forms, parameters, strength, log_noise)
         return call(strength_is_mean=strength_is_mean, unit_media=unit_media, decay=decay, normalised=normalised)
 
     def by_platform(*arrays: Any) -> Likelihood:
@@ -119,6 +118,5 @@ def likelihood(
 
 def why_not_native(forms: list[tuple[str, bool]]) -> str:
     """What keeps channels of such saturations and orders out of the native pass; nothing where it takes them."""
-    if strange := [family for family, _ in forms if family not in SATURATIONS]:
-        return f"has no saturation {strange[0]!r}"
-    return "" if all(first for _, first in forms) else "takes adstock before saturation only"
+    strange = [family for family, _ in forms if family not in SATURATIONS]
+    return f"has no saturation {strange[0]!r}" if strange else ""

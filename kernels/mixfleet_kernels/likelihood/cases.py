@@ -19,6 +19,8 @@ class Case:
 
     adstock: str = "geometric"
     saturation: str = "logistic"
+    adstock_first: bool = True
+    """Whether carry-over comes before saturation."""
     units: int = 2
     chains: int = 3
     weeks: int = 48
@@ -118,6 +120,10 @@ CASES: dict[str, Case] = {
     "dense": Case(dense=True),
     "dense_effect": Case(dense=True, strength_is_mean=False, columns=7, units=3, chains=8),
     "hill_delayed": Case(adstock="delayed", saturation="hill"),
+    "saturation_first": Case(adstock_first=False),
+    "saturation_first_effect": Case(adstock_first=False, saturation="root", strength_is_mean=False, negative=True),
+    "saturation_first_hill_delayed": Case(adstock_first=False, adstock="delayed", saturation="hill"),
+    "saturation_first_straight": Case(adstock_first=False, adstock="weibull_cdf", saturation="none"),
     "one_lane": Case(units=1, chains=1, absent=False),
     "window_beyond_series": Case(weeks=16, padding=4, window=20, columns=2),
     "units_across_vectors": Case(units=5, chains=5),
@@ -128,6 +134,9 @@ CASES: dict[str, Case] = {
     ),
     "hill_156x8x128": Case(
         saturation="hill", units=16, chains=8, weeks=160, padding=4, channels=8, columns=8, window=9, large=True
+    ),
+    "saturation_first_156x8x128": Case(
+        adstock_first=False, units=16, chains=8, weeks=160, padding=4, channels=8, columns=8, window=9, large=True
     ),
 }
 """Name -> case; the large ones are the fleet's own shape, weeks x channels x lanes."""

@@ -62,7 +62,7 @@ class Parts {
 // Results: value, by_effect, by_log_noise, effect, mean_response, projection, scratch, by_shape..., mean_by_shape...
 template <class T>
 ffi::Error likelihood(ffi::ThreadPool threads, ffi::RemainingArgs arguments, ffi::RemainingRets results,
-                      ffi::Span<const int64_t> saturations, int64_t tangents, int64_t window, int64_t parts, bool geometric, bool normalised,
+                      ffi::Span<const int64_t> saturations, ffi::Span<const int64_t> carried_first, int64_t tangents, int64_t window, int64_t parts, bool geometric, bool normalised,
                       bool strength_is_mean) {
   constexpr size_t kFixedArguments = 9, kFixedResults = 7;
   const size_t shapes = arguments.size() - kFixedArguments + geometric;
@@ -81,11 +81,14 @@ ffi::Error likelihood(ffi::ThreadPool threads, ffi::RemainingArgs arguments, ffi
   const auto media = argument(0).dimensions(), basis = argument(3).dimensions();
   p.weeks = media[0], p.channels = media[1], p.units = media[2], p.lanes = argument(1).dimensions()[1];
   p.columns = basis[2], p.window = window;
-  if (int64_t(saturations.size()) != p.channels) return ffi::Error::InvalidArgument("each channel has one saturation");
+  if (int64_t(saturations.size()) != p.channels || carried_first.size() != saturations.size()) {
+    return ffi::Error::InvalidArgument("each channel has one saturation and one order");
+  }
   p.tangents = tangents, p.parameters = int64_t(shapes) - tangents;
   std::vector<mixfleet::Form> forms;
-  for (int64_t saturation : saturations) {
-    forms.push_back({geometric ? mixfleet::kGeometric : mixfleet::kGiven, window, normalised, false, saturation});
+  for (size_t c = 0; c < saturations.size(); ++c) {
+    const int64_t adstock = geometric ? mixfleet::kGeometric : mixfleet::kGiven;
+    forms.push_back({adstock, window, normalised, false, saturations[c], carried_first[c]});
   }
   p.forms = forms.data();
   p.strength_is_mean = strength_is_mean;
@@ -120,6 +123,7 @@ auto binding() {
       .RemainingArgs()
       .RemainingRets()
       .Attr<ffi::Span<const int64_t>>("saturations")
+      .Attr<ffi::Span<const int64_t>>("carried_first")
       .Attr<int64_t>("tangents")
       .Attr<int64_t>("window")
       .Attr<int64_t>("parts")
@@ -142,7 +146,7 @@ MIXFLEET_API int64_t mixfleet_scratch_bytes(int64_t weeks, int64_t channels, int
   constexpr int64_t kVector = 64, kBlock = 4;
   const int64_t rows = weeks + (window > kBlock ? window : kBlock);
   const int64_t vectors =
-      5 * (window + 1) + rows * (5 + channels * arrays) + columns * (4 + 2 * columns) + channels * (arrays + 5) + 1 +
+      4 * (window + 1) + (1 + mixfleet::kMostParameters) * (window + rows) + rows * (4 + channels * arrays) + columns * (4 + 2 * columns) + channels * (arrays + 5) + 1 +
       (gaps > 0 ? 5 * rows + columns + mixfleet::kTapVectors * gaps : 0);
   return vectors * kVector;
 }

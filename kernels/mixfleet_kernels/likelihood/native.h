@@ -19,6 +19,7 @@ struct Form {
   int64_t normalised;  // whether the window's weights sum to one
   int64_t peer;        // whether the window is PyMC-Marketing's where that one differs
   int64_t saturation;  // place in channel_form.py's SATURATIONS
+  int64_t carried_first;  // whether media carry over before they saturate
 };
 
 template <class T>

@@ -18,7 +18,7 @@ def likelihood(
     series: Series,
     weights: Float[Array, "window channel lane"],
     tangents: tuple[Float[Array, "window channel lane"], ...],
-    saturations: Sequence[str],
+    forms: Sequence[tuple[str, bool]],
     parameters: tuple[Float[Array, "channel lane"], ...],
     strength: Float[Array, "channel lane"],
     log_noise: Float[Array, " lane"],
@@ -28,13 +28,13 @@ def likelihood(
     decay: Float[Array, "channel lane"] | None = None,
     normalised: bool = True,
 ) -> Likelihood:
-    """As `mixfleet_kernels.likelihood.likelihood`, adstock first; the library must be available.
+    """As `mixfleet_kernels.likelihood.likelihood`; the library must be available.
 
     Args:
         series: The data.
         weights: Adstock window per channel.
         tangents: Its derivatives.
-        saturations: Of each channel.
+        forms: Saturation of each channel, and whether carry-over comes before it.
         parameters: Theirs.
         strength: Effects or mean contributions.
         log_noise: Of each lane.
@@ -65,7 +65,8 @@ def likelihood(
     )(
         *(unit_media, series.kpi, series.weight, series.basis, series.variance, series.active),
         *(strength, log_noise, *windows, *parameters),
-        saturations=np.array([SATURATIONS.index(family) for family in saturations], np.int64),
+        saturations=np.array([SATURATIONS.index(family) for family, _ in forms], np.int64),
+        carried_first=np.array([first for _, first in forms], np.int64),
         tangents=np.int64(len(tangents)),
         window=np.int64(len(weights)),
         parts=np.int64(parts),

@@ -3,7 +3,7 @@
 // Both ways hand each week's carried media, and its derivatives with respect to the adstock parameters, to a visitor.
 #pragma once
 
-#include "native_math.h"
+#include "native_curves.h"
 
 namespace mixfleet {
 namespace {
@@ -82,6 +82,47 @@ struct Recursion {
     }
   }
 };
+
+// Whether what a channel carries over is found by recursion, which is of media alone.
+inline bool recursive(const Form& form) { return form.adstock == kGeometric && form.carried_first; }
+
+// Media of some weeks as a curve has them, in place, and behind them its derivatives: a column each.
+template <class Curve, class V>
+MIXFLEET_INLINE void saturate(V* const* columns, int64_t first, int64_t end, const Curve& curve) {
+  for (int64_t t = first; t < end; ++t) {
+    const auto shape = curve(columns[0][t]);
+    columns[0][t] = shape.value;
+    for (int j = 0; j < Curve::kParameters; ++j) columns[1 + j][t] = shape.by[j];
+  }
+}
+
+// Carry-over, then the curve: hands each week's value and derivatives, by adstock and then by saturation parameters, to a
+// visitor as a row.
+template <int kTangents, class V, class Curve, class Carry, class Visit>
+MIXFLEET_INLINE void each_saturated(const V* media, int64_t first, int64_t end, const Curve& curve, const Carry& carry,
+                                    Visit visit) {
+  carry.each_week(media, first, end, [&](int64_t t, V carried, const V* tangent) MIXFLEET_INLINED {
+    const auto shape = curve(carried);
+    V row[1 + kTangents + Curve::kParameters] = {shape.value};
+    for (int j = 0; j < kTangents; ++j) row[1 + j] = shape.slope * tangent[j];
+    for (int j = 0; j < Curve::kParameters; ++j) row[1 + kTangents + j] = shape.by[j];
+    visit(t, row);
+  });
+}
+
+// Carry-over of what `saturate` made of media: hands the same to a visitor, one by one.
+template <int kTangents, int kParameters, class V, class Carry, class Visit>
+MIXFLEET_INLINE void each_carried(V* const* columns, int64_t first, int64_t end, const Carry& carry, Visit visit) {
+  carry.each_week(columns[0], first, end, [&](int64_t t, V carried, const V* tangent) MIXFLEET_INLINED {
+    visit(t, 0, carried);
+    for (int j = 0; j < kTangents; ++j) visit(t, 1 + j, tangent[j]);
+  });
+  for (int i = 0; i < kParameters; ++i) {
+    carry.each_week(columns[1 + i], first, end, [&](int64_t t, V carried, const V*) MIXFLEET_INLINED {
+      visit(t, 1 + kTangents + i, carried);
+    });
+  }
+}
 
 }  // namespace
 }  // namespace mixfleet

@@ -40,7 +40,7 @@ class Pass : Vector<T> {
     V* free = reinterpret_cast<V*>(start);
     const auto take = [&free](int64_t count) { return (free += count) - count; };
     window = take((p.window + 1) * 4);
-    column = take(p.window - 1 + n) + p.window - 1;
+    for (V*& media : columns) media = take(p.window - 1 + n) + p.window - 1;
     weight = take(n);
     residual = take(n);
     counts = reinterpret_cast<I*>(take(n));
@@ -58,7 +58,9 @@ class Pass : Vector<T> {
     factors = take(p.channels * arrays);
     whitening.place(free, n);
     // Nothing was bought before the first week; weeks after the last fill the last block.
-    for (int64_t t = 1 - p.window; t < n; ++t) column[t] = V{};
+    for (V* media : columns) {
+      for (int64_t t = 1 - p.window; t < n; ++t) media[t] = V{};
+    }
     for (int64_t t = 0; t < n; ++t) weight[t] = V{}, counts[t] = I{};
   }
 
@@ -114,10 +116,17 @@ class Pass : Vector<T> {
 
   template <int kUnits>
   void read_media(int64_t c, V scale) {
-    const int64_t lags = p.forms[c].window, history = first / lags * lags - lags;
-    const int64_t begin = history > 0 ? history : 0;
     const T* media = p.unit_media + c * p.units + unit;
-    for (int64_t t = begin; t < last_week(); ++t) column[t] = scale * spread<kUnits>(media + t * p.channels * p.units, 1);
+    V* const column = columns[0];
+    for (int64_t t = history(c); t < last_week(); ++t) {
+      column[t] = scale * spread<kUnits>(media + t * p.channels * p.units, 1);
+    }
+  }
+
+  // The first week that carries over into the likelihood's.
+  int64_t history(int64_t c) const {
+    const int64_t lags = p.forms[c].window, begin = first / lags * lags - lags;
+    return begin > 0 ? begin : 0;
   }
 
   void add_channel(int64_t c) {
@@ -131,11 +140,11 @@ class Pass : Vector<T> {
     const Form& form = p.forms[c];
     const int64_t lags = form.window, tangents = form.adstock == kGiven ? p.tangents : window_parameters(form);
     V* factor = factors + c * arrays;
-    for (int64_t j = 0; j < tangents; ++j) factor[1 + j] = curve.slope_factor;
+    for (int64_t j = 0; j < tangents; ++j) factor[1 + j] = form.carried_first ? curve.slope_factor : M::splat(1);
     for (int j = 0; j < Curve::kParameters; ++j) factor[1 + tangents + j] = curve.factor[j];
     owns[c] = {shapes + c * rows() * arrays, 1 + tangents + Curve::kParameters, tangents,
-               Curve::kElastic == kValue ? 0 : 1 + tangents + Curve::kElastic, form.adstock == kGeometric};
-    if (form.adstock == kGeometric) {
+               Curve::kElastic == kValue ? 0 : 1 + tangents + Curve::kElastic, recursive(form)};
+    if (recursive(form)) {
       const V decay = load(p.adstock[0] + c * p.lanes);
       V total = M::splat(1), by_decay = V{};
       for (int64_t l = 1; form.normalised && l < lags; ++l) by_decay = total + decay * by_decay, total = 1 + decay * total;
@@ -147,12 +156,18 @@ class Pass : Vector<T> {
       return respond<1>(c, curve, carry);
     }
     read_media(c, curve.scale);
+    if (!form.carried_first) saturate(columns, history(c), last_week(), curve);
     form.adstock == kGiven ? load_window(c) : make_window(c, tangents);
     switch (tangents) {
-      case 0: return respond<0>(c, curve, Window<T, 0>{window, lags});
-      case 1: return respond<1>(c, curve, Window<T, 1>{window, lags});
-      default: return respond<2>(c, curve, Window<T, 2>{window, lags});
+      case 0: return respond_by(c, curve, Window<T, 0>{window, lags});
+      case 1: return respond_by(c, curve, Window<T, 1>{window, lags});
+      default: return respond_by(c, curve, Window<T, 2>{window, lags});
     }
+  }
+
+  template <int kTangents, class Curve>
+  void respond_by(int64_t c, const Curve& curve, const Window<T, kTangents>& carry) {
+    p.forms[c].carried_first ? respond<kTangents>(c, curve, carry) : respond_saturated<kTangents, Curve>(c, carry);
   }
 
   void load_window(int64_t c) {
@@ -176,18 +191,32 @@ class Pass : Vector<T> {
     V* const out = owns[c].shapes;
     const I* const counted = counts;
     V sum[kArrays] = {};
-    const auto enter = [&](int64_t t, V carried, const V* tangent) MIXFLEET_INLINED {
-      const auto shape = curve(carried);
-      V row[kArrays] = {shape.value};
-      for (int j = 0; j < kTangents; ++j) row[1 + j] = shape.slope * tangent[j];
-      for (int j = 0; j < Curve::kParameters; ++j) row[1 + kTangents + j] = shape.by[j];
+    each_saturated<kTangents>(columns[0], first, end, curve, carry, [&](int64_t t, const V* row) MIXFLEET_INLINED {
       for (int j = 0; j < kArrays; ++j) {
         out[t * kArrays + j] = row[j];
         sum[j] = counted[t] ? sum[j] + row[j] : sum[j];
       }
-    };
-    carry.each_week(column, first, end, enter);
+    });
+    conclude<kArrays>(c, sum);
+  }
 
+  // The same of what `saturate` made of the media.
+  template <int kTangents, class Curve>
+  void respond_saturated(int64_t c, const Window<T, kTangents> carry) {
+    constexpr int kArrays = 1 + kTangents + Curve::kParameters;
+    V* const out = owns[c].shapes;
+    const I* const counted = counts;
+    V sum[kArrays] = {};
+    each_carried<kTangents, Curve::kParameters>(columns, first, end, carry, [&](int64_t t, int j, V made) MIXFLEET_INLINED {
+      out[t * kArrays + j] = made;
+      sum[j] = counted[t] ? sum[j] + made : sum[j];
+    });
+    conclude<kArrays>(c, sum);
+  }
+
+  // The effect, from the sums over the weeks of the likelihood, and what moves their means.
+  template <int kArrays>
+  void conclude(int64_t c, V* sum) {
     const V active = load(p.active + c * p.lanes), strength = load(p.strength + c * p.lanes);
     constexpr T kLeastMean = T(1e-30);
     const V mean = M::at_least(sum[0] / number, kLeastMean) * active + (1 - active);
@@ -438,7 +467,8 @@ class Pass : Vector<T> {
   const Problem<T>& p;
   Whitening<T> whitening;
   const int64_t arrays;  // of the channel with the most
-  V *window, *column, *weight, *residual, *pull, *projection, *shrunk, *solved, *pivot, *factor, *inverse;
+  V* columns[1 + kMostParameters];  // media, and what saturation before carry-over makes of them
+  V *window, *weight, *residual, *pull, *projection, *shrunk, *solved, *pivot, *factor, *inverse;
   V *effect, *share_slope, *shapes, *factors;
   Own* owns;  // [channel]
   I* counts;

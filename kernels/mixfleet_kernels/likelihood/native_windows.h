@@ -1,4 +1,4 @@
-// Windows of adstock/xla.py's families that have no recursion: weights by lag, then their derivatives.
+// Windows of adstock/xla.py's families: weights by lag, then their derivatives.
 #pragma once
 
 #include "native_curves.h"
@@ -25,6 +25,7 @@ class WindowWeights {
       case kNone:
         for (int64_t l = 0; l < form.window; ++l) made[l] = M::splat(l == 0);
         return;
+      case kGeometric: return w.geometric();
       case kBinomial: return w.binomial();
       case kDelayed: return w.delayed();
       case kWeibullDensity: return w.weibull_density();
@@ -42,6 +43,15 @@ class WindowWeights {
       : form_(form), parameter_(parameter), weight_(made), by_(made + form.window) {}
 
   V& by(int64_t j, int64_t lag) const { return by_[j * form_.window + lag]; }
+
+  void geometric() const {
+    V power = M::splat(1), slope = {};
+    for (int64_t l = 0; l < form_.window; ++l) {
+      weight_[l] = power, by(0, l) = slope;
+      slope = parameter_[0] * slope + power, power *= parameter_[0];
+    }
+    if (form_.normalised) share(1);
+  }
 
   void binomial() const {
     const V decay = M::at_least(parameter_[0], kLeastBinomial), steep = 1 / decay;

@@ -1,7 +1,8 @@
 """Response: what draws of one unit's curves make of its media, in native code and float64, on the host.
 
-For carry-over before one of the library's saturations. The engine's own functions in XLA do the same for every form and
-many units (`posterior.counterfactual`, `models.media.response`); these need no program compiled.
+For carry-over of the library's families before or after one of its saturations. The engine's own functions in XLA do
+the same for every form and many units (`posterior.counterfactual`, `models.media.response`); these need no program
+compiled.
 """
 
 import ctypes
@@ -72,7 +73,7 @@ class _Levels(ctypes.Structure):
 def respond(
     media: Float[np.ndarray, "week channel"], weights: Float[np.ndarray, "week weight"], curves: Curves
 ) -> Response:
-    """Contributions of media that are carried over and then saturate.
+    """Contributions of media that are carried over and saturate.
 
     Args:
         media: From the first week on, before which there is none.

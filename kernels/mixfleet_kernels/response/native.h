@@ -16,7 +16,7 @@ struct Curves {
   const double* effect;   // [channel, draw]
 };
 
-// Media of past weeks, carried over before they saturate.
+// Media of past weeks.
 struct Past {
   Curves curves;
   int64_t weeks, weights;

@@ -111,15 +111,17 @@ void respond(const Past& p) {
       with_curve<double>(form.saturation, own.saturation, [&](const auto curve) {
         const auto enter = [&](int64_t t, V carried, const V*) MIXFLEET_INLINED {
           if (t >= p.weeks) return;
-          const V value = effect * curve(carried).value;
+          const V value = effect * (form.carried_first ? curve(carried).value : carried);
           weekly[t] += value;
           mean[t * curves.channels + c] += lanes.only(value);
           for (int64_t k = 0; k < p.weights; ++k) sum[k] += p.weight[t * p.weights + k] * value;
         };
-        const bool recursion = form.adstock == kGeometric;
-        const V scale = recursion ? curve.scale / sum_of_powers(form, own.adstock[0]) : curve.scale;
-        for (int64_t t = 0; t < p.weeks; ++t) column[t] = scale * p.media[t * curves.channels + c];
-        if (recursion) {
+        const V scale = recursive(form) ? curve.scale / sum_of_powers(form, own.adstock[0]) : curve.scale;
+        for (int64_t t = 0; t < p.weeks; ++t) {
+          const V media = scale * p.media[t * curves.channels + c];
+          column[t] = form.carried_first ? media : curve(media).value;
+        }
+        if (recursive(form)) {
           V *slope = window + form.window + 1, *end = slope + form.window + 1;
           Recursion<double> carry{own.adstock[0], form.window, window, slope, end, end + form.window + 1};
           carry.fill();
@@ -162,11 +164,13 @@ void saturate(const Levels& p) {
       const Parameters own(curves, c, lanes);
       const V effect = lanes.load(curves.effect + c * curves.draws), gain = steady_gain(form, own.adstock, window);
       with_curve<double>(form.saturation, own.saturation, [&](const auto curve) {
-        const V scale = curve.scale * gain, along = curve.slope_factor * scale * effect;
+        // At a level that is held carry-over only multiplies: before the saturation or after it.
+        const V scale = form.carried_first ? curve.scale * gain : curve.scale;
+        const V strong = form.carried_first ? effect : effect * gain, along = curve.slope_factor * scale * strong;
         for (int64_t l = 0; l < p.levels; ++l) {
           const auto shape = curve(scale * p.level[l * curves.channels + c]);
           const int64_t row = (l * curves.channels + c) * curves.draws;
-          lanes.store(p.value + row, effect * shape.value), lanes.store(p.slope + row, along * shape.slope);
+          lanes.store(p.value + row, strong * shape.value), lanes.store(p.slope + row, along * shape.slope);
         }
       });
     }

@@ -106,12 +106,10 @@ def _of_structure(curves: Curves, form: MediaForm, found: list[Any], *, week: in
 
 
 def native_forms(term: MediaTerm) -> tuple[ChannelForm, ...] | None:
-    """The channels' forms where native code has them all: carry-over, then one of the library's saturations."""
+    """The channels' forms where native code has them all."""
 
     def known(form: MediaForm) -> bool:
-        # Without carry-over either order is the same.
-        ordered = form.adstock_first or form.adstock == "none"
-        return not form.alternatives and ordered and form.adstock in ADSTOCKS and form.saturation in SATURATIONS
+        return not form.alternatives and form.adstock in ADSTOCKS and form.saturation in SATURATIONS
 
     if not native_library.available() or not all(map(known, term.forms)):
         return None
@@ -122,6 +120,7 @@ def native_forms(term: MediaTerm) -> tuple[ChannelForm, ...] | None:
             form.normalise,
             form.window_convention == "pymc_marketing",
             form.saturation,
+            form.adstock_first,
         )
         for form in term.forms
     )
