@@ -3,7 +3,6 @@
 from threading import Event
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -30,13 +29,12 @@ def begin(
     """The group on its device, and where its chains begin: at the units' modes, hyperparameters from their sites."""
     pool, structure = group.pool, group.pool.structure
     batch: UnitBatch = jax.device_put(stack(group.alone, structure), program.device)
-    keys = jnp.asarray(unit_keys)
 
     def density(position: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         found = program.evaluate(batch, position)
         return found.value, found.gradient, found.extra
 
-    modes, values = initialization.optimise(density, batch.centre, structure.chains, keys)
+    modes, values = initialization.optimise(density, batch.centre, structure.chains, unit_keys)
     modes, values, metric = initialization.laplace(density, modes, values, structure.units)
     by_unit = modes.reshape(structure.dimension, structure.units, structure.chains)
     best = np.argmax(values.reshape(structure.units, structure.chains), axis=1)
@@ -44,15 +42,15 @@ def begin(
     sites, covariance = sites_of_mode(
         pool, np.asarray(batch.hyper), typical_media(group), mode, np.asarray(metric.covariance, float)
     )
-    of_group = (stack(group.members, structure), group.hierarchy, sites, group.columns, group.joint)
-    data = GroupData(*jax.device_put(of_group, program.device), unit_keys=keys, key=jnp.asarray(key))
+    of_group = (stack(group.members, structure), group.hierarchy, sites, group.columns, group.joint, unit_keys, key)
+    data = GroupData(*jax.device_put(of_group, program.device))
     unit_metric = metric_of(covariance, structure.dtype)
-    spread = initialization.scattered(unit_metric, keys, modes).reshape(by_unit.shape)
+    spread = initialization.scattered(unit_metric, unit_keys, modes).reshape(by_unit.shape)
     pooled = np.zeros(structure.dimension, bool)
     for _, _, own in pool.slices():
         pooled[own] = True
     x = np.where(pooled[:, None, None], spread, mode[..., None] + 0.5 * spread).astype(structure.dtype)
-    here = jnp.asarray(x.reshape(structure.dimension, -1))
+    here = jax.device_put(x.reshape(structure.dimension, -1), program.device)
     hyper, shared, parts, found, moved = program.prelude(data, here)
     late = np.asarray(moved, float)[len(moved) // 4 :]
     hyper_metric = metric_of(np.diag(np.var(late, axis=(0, 2)) + 1e-4)[None], structure.dtype)
@@ -88,7 +86,7 @@ def warm_up(
         if block == WINDOWS[-1]:
             # A few such units would send the whole group up the ladder.
             aims = np.where(diverged, HARDER_ACCEPT, target_accept).astype(group.pool.structure.dtype)
-            state = state._replace(unit_stepping=state.unit_stepping._replace(target_accept=jnp.asarray(aims)))
+            state = state._replace(unit_stepping=state.unit_stepping._replace(target_accept=aims))
     return data, settle(state), gradients
 
 
@@ -111,7 +109,7 @@ def _learn(
     x, hyper_x = (np.concatenate(parts) for parts in zip(*shaped, strict=True))
     x = np.where(present[:, None], x, 0)
     state = state._replace(
-        x=jnp.asarray(x[-1].reshape(structure.dimension, -1)),
+        x=jax.device_put(x[-1].reshape(structure.dimension, -1), program.device),
         unit_metric=_learnt(np.moveaxis(x, 2, 0), state.unit_metric),
         hyper_metric=_learnt(hyper_x[None], state.hyper_metric),
     )

@@ -26,9 +26,16 @@ from jaxtyping import Array, Bool, Float, Int
 from mixfleet.hierarchy import hyperparameters as hierarchies
 from mixfleet.hierarchy.hyperparameters import Hyper
 from mixfleet.hierarchy.joint_tests import redrawn
-from mixfleet.hierarchy.leapfrog import TrajectoryEnd, steps_of, trajectory
+from mixfleet.hierarchy.leapfrog import Located, TrajectoryEnd, steps_of, trajectory
 from mixfleet.hierarchy.likelihood_approximation import pulls
-from mixfleet.hierarchy.reparameterization import Pool, coordinates, hyper_coordinates, place, place_hyper
+from mixfleet.hierarchy.reparameterization import (
+    Pool,
+    coordinates,
+    hyper_coordinates,
+    log_prior_change,
+    place,
+    place_hyper,
+)
 from mixfleet.hierarchy.shared_coefficients import (
     LikelihoodSummary,
     Shared,
@@ -263,7 +270,8 @@ def _sweep(pool: Pool, group: GroupData, series: Series, state: GibbsState) -> t
         state, hyper_steps = _move_hyper(pool, group, density, state, shared)
         state = _redraw_hyper(pool, group, state)
     found, hyper = state.found, stack_hyper(pool, group.hierarchy, state.hyper)
-    _, log_prior = _of_units(pool, group, state.hyper, state.x, lambda _: found)
+    by_unit = found.position.reshape(-1, units, chains)
+    log_prior = log_prior_change(pool, group.hierarchy, group.batch.hyper, by_unit, state.hyper).reshape(-1)
     extra = found.extra
     if pool.structure.shared:
         state, extra = _redraw_shared(pool, group, series, state)
@@ -303,10 +311,11 @@ def _move_units(
     uniform = uniforms(group.unit_keys, state.number, dimension + 1, units * chains, state.x.dtype)
     step = jnp.exp(state.unit_stepping.log_step)
     steps = steps_of(length, _share(step, group.hierarchy.present, SLOWEST), MOST_STEPS)
-    by_units = partial(_of_units, pool, group, state.hyper)
     outcome = trajectory(
-        lambda x: by_units(x, density)[0],
-        hmc.point_of(state.x, by_units(state.x, lambda _: state.found)[0], state.unit_metric),
+        partial(_of_units, pool, group, state.hyper),
+        density,
+        state.found,
+        (state.x, state.found),
         state.unit_metric,
         hmc.lanes_of(step, chains),
         steps,
@@ -315,8 +324,7 @@ def _move_units(
     )
     accept = jnp.mean(outcome.accept.reshape(units, chains), axis=1)
     stepping = adaptation.adapt_step(state.unit_stepping, jnp.ones(units, bool), accept)
-    end = outcome.origin
-    return state._replace(x=end.position, found=end.extra, unit_stepping=stepping), outcome, steps
+    return state._replace(x=outcome.position, found=outcome.extra, unit_stepping=stepping), outcome, steps
 
 
 def _move_hyper(
@@ -326,11 +334,12 @@ def _move_hyper(
     rows, chains = hyper_dimension(pool), pool.structure.chains
     step = jnp.exp(state.hyper_stepping.log_step)
     steps = steps_of(uniform[rows + 2, 0], step[0], MOST_STEPS)
-    by_hyper = partial(_of_hyper, pool, group, state.hyper, state.x, state.found.value)
     here = hyper_coordinates(pool, group.hierarchy, group.sites, state.hyper)
     outcome = trajectory(
-        lambda moved: by_hyper(moved, density),
-        hmc.point_of(here, by_hyper(here, lambda _: state.found), state.hyper_metric),
+        partial(_of_hyper, pool, group, state.hyper, state.x, state.found.value),
+        density,
+        state.found,
+        (here, (state.hyper, _by_chain(pool, state.found))),
         state.hyper_metric,
         jnp.broadcast_to(step, chains),
         steps,
@@ -339,8 +348,8 @@ def _move_hyper(
     )
     stepping = adaptation.adapt_step(state.hyper_stepping, jnp.ones(1, bool), jnp.mean(outcome.accept)[None])
     lanes = state.x.shape[-1]
-    found = jax.tree.map(lambda values: values.reshape(*values.shape[:-2], lanes), outcome.origin.extra)
-    hyper, _ = place_hyper(pool, group.hierarchy, group.sites, outcome.origin.position, state.hyper)
+    hyper, found = outcome.extra
+    found = jax.tree.map(lambda values: values.reshape(*values.shape[:-2], lanes), found)
     return state._replace(hyper=hyper, found=found, hyper_stepping=stepping), steps
 
 
@@ -425,24 +434,18 @@ def _numbers_of_shared(pool: Pool, group: GroupData, number: Array, dtype: Any) 
     return own.reshape(parts, rows, structure.units, structure.chains), every.reshape(-1, rows, structure.chains)
 
 
-Located = tuple[Float[Array, " lane"], Float[Array, "coordinate lane"], Any]
-"""Value and gradient where coordinates lie, and what the units' density gave there."""
-
-
-def _of_units(
-    pool: Pool, group: GroupData, hyper: Hyper, x: Array, density: Any
-) -> tuple[Located, Float[Array, " lane"]]:
-    """The units' density at coordinates `x` given the hyperparameters, and that of their pooled parameters, in logs."""
+def _of_units(pool: Pool, group: GroupData, hyper: Hyper, x: Array, density: Any) -> Located:
+    """The units' density at coordinates `x` given the hyperparameters."""
     units, chains = pool.structure.units, pool.structure.chains
 
-    def placed_at(x: Array) -> tuple[tuple[Array, Array], Array]:
+    def placed_at(x: Array) -> tuple[Array, Array]:
         placed = place(pool, group.hierarchy, group.sites, group.batch.hyper, x.reshape(-1, units, chains), hyper)
-        return (placed.position.reshape(x.shape), placed.log_change.reshape(-1)), placed.log_prior.reshape(-1)
+        return placed.position.reshape(x.shape), placed.log_change.reshape(-1)
 
-    (position, log_change), back, log_prior = jax.vjp(placed_at, x, has_aux=True)
+    (position, log_change), back = jax.vjp(placed_at, x)
     found = density(position)
     (gradient,) = back((found.gradient, jnp.ones_like(log_change)))
-    return (found.value + log_change, gradient, found), log_prior
+    return found.value + log_change, gradient, found
 
 
 def _of_hyper(
@@ -452,19 +455,24 @@ def _of_hyper(
     units, chains = pool.structure.units, pool.structure.chains
     present = jnp.broadcast_to(group.hierarchy.present[:, None] > 0, (units, chains))
 
-    def placed_at(moved: Array) -> tuple[Array, Array]:
+    def placed_at(moved: Array) -> tuple[tuple[Array, Array], Hyper]:
         here, volume = place_hyper(pool, group.hierarchy, group.sites, moved, hyper)
         placed = place(pool, group.hierarchy, group.sites, group.batch.hyper, x.reshape(-1, units, chains), here)
         log_prior = jnp.sum(jnp.where(present, placed.log_change, 0), axis=0) + hierarchies.log_prior(here) + volume
-        return placed.position.reshape(x.shape), log_prior
+        return (placed.position.reshape(x.shape), log_prior), here
 
-    (position, log_prior), back = jax.vjp(placed_at, moved)
+    (position, log_prior), back, here = jax.vjp(placed_at, moved, has_aux=True)
     found = density(position)
     inside = present.reshape(-1)
     (gradient,) = back((jnp.where(inside[None], found.gradient, 0), jnp.ones_like(log_prior)))
     change = jnp.sum(jnp.where(inside, found.value - reference, 0).reshape(units, chains), axis=0)
-    by_chain = jax.tree.map(lambda values: values.reshape(*values.shape[:-1], units, chains), found)
-    return change + log_prior, gradient, by_chain
+    return change + log_prior, gradient, (here, _by_chain(pool, found))
+
+
+def _by_chain(pool: Pool, found: EvaluatedPosition) -> EvaluatedPosition:
+    """The same with the units apart from the chains, which move together."""
+    units, chains = pool.structure.units, pool.structure.chains
+    return jax.tree.map(lambda values: values.reshape(*values.shape[:-1], units, chains), found)
 
 
 def _share(values: Float[Array, " unit"], present: Float[Array, " unit"], share: float) -> Float[Array, ""]:

@@ -7,6 +7,7 @@ References:
     Neal (2011), MCMC using Hamiltonian dynamics, arXiv:1206.1901.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,18 +15,25 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mixfleet.inference.adaptation import Metric
-from mixfleet.inference.hmc import DIVERGENCE, LogDensity, Point, acceptance, leap, point_of
+from mixfleet.inference.hmc import DIVERGENCE, acceptance
 from mixfleet_kernels.reductions import sum_rows
 
-__all__ = ["TrajectoryEnd", "steps_of", "trajectory"]
+__all__ = ["Located", "TrajectoryEnd", "steps_of", "trajectory"]
+
+Density = Callable[[Float[Array, "coordinate lane"]], Any]
+"""Of the units' own positions: what it says there."""
+
+Located = tuple[Float[Array, " lane"], Float[Array, "coordinate lane"], Any]
+"""Value and gradient where coordinates lie, and whatever comes with them, that the density told among it."""
 
 
 class TrajectoryEnd(NamedTuple):
     """Where a trajectory ended, accepted or not."""
 
-    origin: Point
+    position: Float[Array, "coordinate lane"]
     """The end where it was accepted, else the beginning."""
-    accepted: Bool[Array, " lane"]
+    extra: Any
+    """What comes with it."""
     accept: Float[Array, " lane"]
     """Probability of acceptance."""
     diverged: Bool[Array, " lane"]
@@ -33,8 +41,10 @@ class TrajectoryEnd(NamedTuple):
 
 
 def trajectory(
-    log_density: LogDensity,
-    origin: Point,
+    locate: Callable[[Float[Array, "coordinate lane"], Density], Located],
+    density: Density,
+    known: Any,
+    origin: tuple[Float[Array, "coordinate lane"], Any],
     metric: Metric,
     step: Float[Array, " lane"],
     steps: Int[Array, ""],
@@ -43,29 +53,41 @@ def trajectory(
 ) -> TrajectoryEnd:
     """One Metropolis-adjusted trajectory.
 
+    All its points are met in one place of the program, the first among them, which is as known: of a second such place
+    a compiler would make as much again.
+
     Args:
-        log_density: Position to value, gradient and whatever comes with them.
-        origin: Where it begins.
+        locate: Coordinates, and the density of the positions that they stand for, to value, gradient and what else.
+        density: Called once for every step.
+        known: What it says at the origin.
+        origin: Where the trajectory begins, with what comes with it.
         metric: Of as many units as the lanes divide into.
         step: Step size.
         steps: Leapfrog steps, drawn independently of the position.
         white: Standard normal numbers.
         threshold: Uniform numbers; a trajectory is accepted where its probability is higher.
     """
+    position, extra = origin
     velocity, momentum = metric.velocity(white), metric.momentum(white)
-    before = -origin.value + 0.5 * sum_rows(white**2)
 
-    def step_on(_: Any, carried: tuple[Point, Array, Array]) -> tuple[Point, Array, Array]:
-        return leap(lambda position: point_of(position, log_density(position), metric), *carried, step)
+    def step_on(i: Array, carried: tuple[Array, ...]) -> tuple[Array, ...]:
+        position, velocity, momentum, first, *_ = carried
+        position = position + jnp.where(i == 0, 0, step) * velocity
+        value, gradient, extra = locate(position, lambda at: jax.lax.cond(i == 0, lambda _: known, density, at))
+        # Half a kick at either end, and between two steps the two halves that meet there.
+        kick = jnp.where((i == 0) | (i == steps), 0.5, 1.0).astype(step.dtype) * step
+        velocity = velocity + kick * metric.inverse_mass_gradient(gradient)
+        return position, velocity, momentum + kick * gradient, jnp.where(i == 0, value, first), value, extra
 
-    end, velocity, momentum = jax.lax.fori_loop(0, steps, step_on, (origin, velocity, momentum))
-    after = -end.value + 0.5 * sum_rows(momentum * velocity)
+    nothing = jnp.zeros_like(threshold)
+    begun = (position, velocity, momentum, nothing, nothing, extra)
+    end, velocity, momentum, first, value, found = jax.lax.fori_loop(0, steps + 1, step_on, begun)
+    before, after = 0.5 * sum_rows(white**2) - first, 0.5 * sum_rows(momentum * velocity) - value
     error = after - before
     accept = acceptance(error)
     accepted = threshold < accept
     return TrajectoryEnd(
-        origin=jax.tree.map(lambda new, old: jnp.where(accepted, new, old), end, origin),
-        accepted=accepted,
+        *jax.tree.map(lambda new, old: jnp.where(accepted, new, old), (end, found), origin),
         accept=accept,
         diverged=~(error < DIVERGENCE),
         energy=jnp.where(accepted, after, before),

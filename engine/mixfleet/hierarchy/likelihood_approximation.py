@@ -179,6 +179,8 @@ def _linearised(
 ) -> tuple[Float[np.ndarray, "row unit"], Float[np.ndarray, "channel unit"]]:
     """Slope of the log curve in each pooled row's parameter at the mode, and the log curve there."""
     slope = np.zeros((pool.rows, mode.shape[1]))
+    if pool.structure.model.coordinate != "effect":
+        return slope, np.zeros(level.shape)
     at = jnp.asarray(mode)[..., None]
 
     def curve(position: Array) -> Array:

@@ -40,6 +40,7 @@ __all__ = [
     "coordinates",
     "hyper_coordinates",
     "log_curve",
+    "log_prior_change",
     "place",
     "place_hyper",
     "pooled_rows",
@@ -98,8 +99,6 @@ class Placed(NamedTuple):
     position: Float[Array, "coordinate unit chain"]
     log_change: Float[Array, "unit chain"]
     """Log of the group's density of the coordinates over the unit's own prior of the position, up to a constant."""
-    log_prior: Float[Array, "unit chain"]
-    """The same for the position itself, without the volume of the coordinates."""
 
 
 def place(
@@ -129,13 +128,33 @@ def place(
         return mean + jnp.sqrt(variance) * x[rows]
 
     position = _walk(pool, sites, hyper_rows, x, centre, spread, step)
+    log_prior = _log_priors(pool, hyper_rows, position, centre, spread)
+    volume = 0.5 * jnp.log(jnp.concatenate(variances))
+    return Placed(position=position, log_change=jnp.sum(log_prior + volume, axis=0))
+
+
+def log_prior_change(
+    pool: Pool,
+    hierarchy: Hierarchy,
+    hyper_rows: Float[Array, "row coordinate unit"],
+    position: Float[Array, "coordinate unit chain"],
+    hyper: Hyper,
+) -> Float[Array, "unit chain"]:
+    """Log of the group's density of positions over the units' own prior, up to a constant; arguments as for `place`."""
+    centre, spread = means(hierarchy, hyper), spreads(hierarchy, hyper)[0][:, None]
+    return jnp.sum(_log_priors(pool, hyper_rows, position, centre, spread), axis=0)
+
+
+def _log_priors(
+    pool: Pool,
+    hyper_rows: Float[Array, "row coordinate unit"],
+    position: Float[Array, "coordinate unit chain"],
+    centre: Float[Array, "row unit chain"],
+    spread: Float[Array, "row #unit chain"],
+) -> Float[Array, "row unit chain"]:
     theta = pooled_rows(pool, position)
     broad = pooled_rows(pool, hyper_rows[0])[..., None], pooled_rows(pool, hyper_rows[1])[..., None]
-    log_prior = 0.5 * ((theta - broad[0]) / broad[1]) ** 2 - 0.5 * ((theta - centre) / spread) ** 2 - jnp.log(spread)
-    volume = 0.5 * jnp.log(jnp.concatenate(variances))
-    return Placed(
-        position=position, log_change=jnp.sum(log_prior + volume, axis=0), log_prior=jnp.sum(log_prior, axis=0)
-    )
+    return 0.5 * ((theta - broad[0]) / broad[1]) ** 2 - 0.5 * ((theta - centre) / spread) ** 2 - jnp.log(spread)
 
 
 def coordinates(

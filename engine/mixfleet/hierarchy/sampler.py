@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from queue import SimpleQueue
 from threading import Event
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,9 +35,12 @@ from mixfleet.inference.certification import (
     past_saving,
 )
 from mixfleet.inference.compiled import Device, DrawBuffer
+from mixfleet.inference.native_block import form_of
 from mixfleet.inference.random_numbers import hashed_key, uniforms
 from mixfleet.inference.scheduler import CHECKS, Finished, Job
-from mixfleet.models.batch import UnitBatch, stack
+from mixfleet.models.batch import stack
+from mixfleet_kernels import native_library
+from mixfleet_kernels.convergence import convergence_on_host
 
 __all__ = ["FinishedGroup", "HyperDraws", "redrawn_hyper", "sample_groups"]
 
@@ -226,9 +230,12 @@ def _judged(
 def _judged_unit(record: _Record, place: int, inference: Inference, unit_keys: np.ndarray, length: int) -> Finished:
     """One unit's draws and what the gates say of them."""
     member, structure, count = record.group.members[place], replace(record.group.pool.structure, units=1), record.count
-    batch: UnitBatch = jax.tree.map(jnp.asarray, stack([member], structure))
-    none, nothing = jnp.zeros(1, jnp.int32), jnp.zeros((1, structure.chains), structure.dtype)
-    buffer = DrawBuffer(jnp.asarray(record.rows(place, length)), none, none, nothing[:, 0], nothing)
+    none, nothing = np.zeros(1, np.int32), np.zeros((1, structure.chains), structure.dtype)
+    told: Any = stack([member], structure), (record.rows(place, length), none, none, nothing[:, 0], nothing)
+    # What the group shares is drawn already: to judge a unit is the same as alone.
+    if form_of(replace(structure, shared=0), "cpu") is None:
+        told = jax.tree.map(jnp.asarray, told)
+    batch, buffer = told[0], DrawBuffer(*told[1])
     sample = UnitSample(
         structure=structure,
         batch=batch,
@@ -259,11 +266,11 @@ def _judged_unit(record: _Record, place: int, inference: Inference, unit_keys: n
 def _judged_hyper(record: _Record, length: int) -> HyperDraws:
     draws = record.hyper()
     quantities = draws.reshape(-1, *draws.shape[2:])
-    padded = np.concatenate(
-        [quantities, np.zeros((len(quantities), length - quantities.shape[1], quantities.shape[2]), draws.dtype)],
-        axis=1,
-    )
-    judged = diagnostics.diagnose(jnp.asarray(padded), jnp.int32(record.count))
+    if native_library.available():
+        judged = convergence_on_host(quantities)
+    else:
+        padding = ((0, 0), (0, length - record.count), (0, 0))
+        judged = diagnostics.diagnose(jnp.asarray(np.pad(quantities, padding)), jnp.int32(record.count))
     by_row = draws.shape[:2]
     return HyperDraws(
         draws=draws,

@@ -145,12 +145,14 @@ def state_of(
         hyper_metric=hyper_metric,
         unit_stepping=_first_stepping(pool.structure.units, adaptation.FIRST_STEP, dtype),
         hyper_stepping=_first_stepping(1, FIRST_HYPER_STEP, dtype),
-        number=jnp.int32(0),
+        number=np.int32(0),  # pyright: ignore[reportArgumentType]
     )
 
 
 def adapting(state: GibbsState, target_accept: float | None = None) -> GibbsState:
     """The state with the adaptation of step sizes begun again around the present ones.
+
+    Step sizes are the host's between two sweeps: for a sum of them no program is worth compiling.
 
     Args:
         state: Between two sweeps.
@@ -158,10 +160,9 @@ def adapting(state: GibbsState, target_accept: float | None = None) -> GibbsStat
     """
 
     def again(stepping: Stepping) -> Stepping:
-        everywhere = jnp.ones(len(stepping.log_step), bool)
-        target = stepping.target_accept
-        target = target if target_accept is None else jnp.full_like(target, target_accept)
-        return adaptation.restarted(stepping.log_average, everywhere, target)
+        log_average, target = _values(stepping.log_average), _values(stepping.target_accept)
+        target = target if target_accept is None else np.full_like(target, target_accept)
+        return adaptation.restarted(log_average, _values(np.ones(len(log_average), bool)), target)
 
     return state._replace(unit_stepping=again(state.unit_stepping), hyper_stepping=again(state.hyper_stepping))
 
@@ -170,7 +171,8 @@ def settle(state: GibbsState) -> GibbsState:
     """The state with the averaged step sizes from now on."""
 
     def settled(stepping: Stepping) -> Stepping:
-        return adaptation.settle(stepping, jnp.ones(len(stepping.log_step), bool))
+        on_host = Stepping(*map(_values, stepping))
+        return adaptation.settle(on_host, _values(np.ones(len(on_host.log_step), bool)))
 
     return state._replace(unit_stepping=settled(state.unit_stepping), hyper_stepping=settled(state.hyper_stepping))
 
@@ -178,14 +180,17 @@ def settle(state: GibbsState) -> GibbsState:
 def with_smaller_steps(state: GibbsState, which: Bool[np.ndarray, " unit"], factor: float) -> GibbsState:
     """The state with settled step sizes that are smaller by a factor in the units of `which`."""
     stepping = state.unit_stepping
-    change = np.where(which, np.log(factor), 0).astype(stepping.log_step.dtype)
-    # On the host: several groups are between two sweeps at a time, and a program for a sum is not worth compiling.
-    smaller = jnp.asarray(np.asarray(stepping.log_step) + change)
+    smaller = _values(stepping.log_step) + np.where(which, np.log(factor), 0).astype(stepping.log_step.dtype)
     # A warm-up begins from the average.
     return state._replace(unit_stepping=stepping._replace(log_step=smaller, log_average=smaller))
 
 
 def _first_stepping(units: int, step: float, dtype: str) -> Stepping:
     """Step sizes before the first sweep."""
-    log_step = jnp.full(units, np.log(step), dtype)
-    return adaptation.restarted(log_step, jnp.ones(units, bool), jnp.zeros(units, dtype))
+    arrays: Any = np.full(units, np.log(step), dtype), np.ones(units, bool), np.zeros(units, dtype)
+    return adaptation.restarted(*arrays)
+
+
+def _values(array: Any) -> Any:
+    """The array on the host, which annotations of what is shared with compiled programs call jax's."""
+    return np.asarray(array)

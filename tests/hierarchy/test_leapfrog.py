@@ -1,0 +1,85 @@
+"""A trajectory of a block of the Gibbs sampler leads where leapfrog steps lead, and asks for no density twice."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mixfleet.hierarchy.leapfrog import trajectory
+from mixfleet.inference.adaptation import metric_of
+
+DIMENSION, CHAINS = 3, 5
+STEP = 0.3
+
+pytestmark = pytest.mark.usefixtures("usual_broadcasts")
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_trajectory_is_as_many_leapfrog_steps_from_its_origin(steps: int) -> None:
+    random = np.random.default_rng(1)
+    root = np.tril(random.normal(size=(DIMENSION, DIMENSION))) + 2 * np.eye(DIMENSION)
+    precision, covariance = root @ root.T, np.diag([0.5, 1.0, 2.0])
+    origin, white = random.normal(size=(2, DIMENSION, CHAINS))
+    threshold = np.array([0.0, 0.0, 0.0, 1.0, 1.0])
+
+    def density(position: Any) -> Any:
+        return -0.5 * jnp.sum(position * (precision @ position), axis=0), -precision @ position
+
+    with jax.enable_x64(True):
+        found = trajectory(
+            lambda x, density: (*density(x), 2 * x),
+            density,
+            density(jnp.asarray(origin)),
+            (jnp.asarray(origin), jnp.asarray(2 * origin)),
+            metric_of(covariance[None], "float64"),
+            jnp.full(CHAINS, STEP),
+            jnp.int32(steps),
+            jnp.asarray(white),
+            jnp.asarray(threshold),
+        )
+    position, momentum = origin, np.linalg.inv(np.linalg.cholesky(covariance)).T @ white
+
+    def energy() -> np.ndarray:
+        return 0.5 * np.sum(position * (precision @ position), axis=0) + 0.5 * np.sum(
+            momentum * (covariance @ momentum), axis=0
+        )
+
+    before = energy()
+    for _ in range(steps):
+        momentum = momentum - 0.5 * STEP * precision @ position
+        position = position + STEP * covariance @ momentum
+        momentum = momentum - 0.5 * STEP * precision @ position
+    accept = np.minimum(np.exp(before - energy()), 1)
+    np.testing.assert_allclose(found.accept, accept, rtol=1e-9)
+    accepted = threshold < accept
+    assert accepted.tolist() == [True] * 3 + [False] * 2
+    end = np.where(accepted, position, origin)
+    np.testing.assert_allclose(found.position, end, rtol=1e-9)
+    np.testing.assert_allclose(found.extra, 2 * end, rtol=1e-9)
+    np.testing.assert_allclose(found.energy, np.where(accepted, energy(), before), rtol=1e-9)
+
+
+def test_what_is_known_of_the_origin_is_not_asked_for_again() -> None:
+    asked = list[int]()
+
+    def density(position: Any) -> Any:
+        jax.debug.callback(lambda: asked.append(1))
+        return -0.5 * jnp.sum(position**2, axis=0), -position
+
+    at = jnp.ones((DIMENSION, CHAINS))
+    found = trajectory(
+        lambda x, density: (*density(x), x),
+        density,
+        (-0.5 * jnp.sum(at**2, axis=0), -at),
+        (at, at),
+        metric_of(np.eye(DIMENSION)[None], "float32"),
+        jnp.full(CHAINS, STEP, jnp.float32),
+        jnp.int32(4),
+        at,
+        jnp.zeros(CHAINS),
+    )
+    jax.block_until_ready(found)
+    jax.effects_barrier()
+    assert len(asked) == 4
