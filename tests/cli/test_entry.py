@@ -1,3 +1,4 @@
+import gc
 import os
 import subprocess
 import sys
@@ -25,6 +26,7 @@ def test_an_interruption_while_code_is_loaded_ends_without_a_traceback(
         entry.main()
     assert end.value.code == entry.INTERRUPTED
     assert capsys.readouterr().err == "interrupted\n"
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize("wished", [None, "3"])

@@ -1,12 +1,17 @@
 """The `mixfleet` command from its first moment: its code takes a second to load, and Ctrl-C may come then."""
 
+import gc
 import os
 import sys
+from collections.abc import Callable
 
 __all__ = ["INTERRUPTED", "main"]
 
 INTERRUPTED = 130
 """Exit code of a command that was interrupted."""
+
+COLLECTED_AFTER = 20_000
+"""New objects after which garbage is looked for: what a fit makes of it is next to nothing."""
 
 
 def main() -> None:
@@ -15,9 +20,20 @@ def main() -> None:
     # would mostly spin, and take the cores from those that sample.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        from mixfleet.cli.main import app
-
+        app = _loaded()
         app()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def _loaded() -> Callable[[], None]:
+    """The command's code, through whose many objects that stay nobody looks for garbage, now or later."""
+    gc.disable()
+    try:
+        from mixfleet.cli.main import app
+    finally:
+        gc.freeze()
+        gc.set_threshold(COLLECTED_AFTER, *gc.get_threshold()[1:])
+        gc.enable()
+    return app

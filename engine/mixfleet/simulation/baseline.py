@@ -2,6 +2,7 @@
 
 import math
 from datetime import date, timedelta
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -26,14 +27,21 @@ def column_kinds(model: config.Model) -> tuple[str, ...]:
 
 def term_columns(dates: np.ndarray, model: config.Model) -> Float[np.ndarray, "week column"]:
     """The terms' columns in every week, all of which are fitted."""
-    days = [day.astype("datetime64[D]").astype(object) for day in dates]
+    return _columns(tuple(dates.astype("datetime64[D]").tolist()), model)
+
+
+# Most units of a fleet have the same dates.
+@lru_cache(maxsize=64)
+def _columns(days: tuple[date, ...], model: config.Model) -> Float[np.ndarray, "week column"]:
     rows = [
         [value for term in model.baseline_terms for value in _values(term, days, place)] for place in range(len(days))
     ]
-    return np.array(rows)
+    columns = np.array(rows)
+    columns.flags.writeable = False
+    return columns
 
 
-def _values(term: settings.Term, days: list[date], place: int) -> list[float]:
+def _values(term: settings.Term, days: tuple[date, ...], place: int) -> list[float]:
     """The values of a term's columns in one period."""
     back, step = len(days) - 1 - place, (days[1] - days[0]).days
     match term:
