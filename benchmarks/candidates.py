@@ -11,30 +11,51 @@ share of weeks in 90 % intervals. Needs MIXFLEET_SHARED_DATA.
 import argparse
 import resource
 import tempfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.panels import PANELS, Panel
 
+if TYPE_CHECKING:
+    from mixfleet.config import Model
+
 NARROW = {"adstock": "geometric", "saturation": "michaelis_menten"}
 WIDE = {"adstock": "weibull_pdf", "saturation": "hill"}
 
-CANDIDATES: dict[str, dict[str, Any]] = {
+FORMS: dict[str, dict[str, Any]] = {
     "logistic": {},
+    "logistic+ar1": {"observation": "ar1"},
     "hill": {"saturation": "hill"},
-    "narrow": NARROW,
+    "hill+ar1": {"saturation": "hill", "observation": "ar1"},
     "wide": WIDE,
+    "wide+ar1": {**WIDE, "observation": "ar1"},
+    "hill+both": {"saturation": "hill", "structures": [{"adstock": "geometric"}, {"adstock": "weibull_pdf"}]},
     "averaged": {"structures": [NARROW, WIDE]},
     "averaged+ar1": {"observation": "ar1", "structures": [NARROW, WIDE]},
-    "logistic+ar1": {"observation": "ar1"},
+    "averaged+either": {
+        "observation": "ar1",
+        "structures": [{**one, "observation": noise} for noise in ("normal", "ar1") for one in (NARROW, WIDE)],
+    },
+}
+"""Settings of the models whose curves and carry-over are compared, by name; declared before any was."""
+
+CANDIDATES: dict[str, dict[str, Any]] = {
+    **FORMS,
+    "narrow": NARROW,
     "logistic+either": {"observation": "ar1", "structures": [{"observation": "normal"}, {"observation": "ar1"}]},
-    "hill+ar1": {"saturation": "hill", "observation": "ar1"},
     "log": {"link": "log"},
 }
 """Settings of the model, by name; declared before any was compared, but for `log`, which what `tuna` showed asked for,
 averages over noise, which there were not then, and the two structures of `averaged` alone."""
+
+
+def settings(name: str) -> "Model":
+    """The model of a candidate, or of a preset of configs/model."""
+    import mixfleet as mf
+
+    return mf.config.build(mf.Model, CANDIDATES[name]) if name in CANDIDATES else mf.preset("model", name)
 
 
 def main() -> None:
@@ -78,7 +99,7 @@ def _judged(panel: Panel, model: dict[str, Any], units: int, origins: int) -> tu
     import mixfleet as mf
 
     groups = {**panel.groups, "model": {**panel.groups.get("model", {}), **model}}
-    began = _cpu_seconds()
+    began = cpu_seconds()
     with tempfile.TemporaryDirectory() as folder:
         found = mf.backtest(
             panel.some(units), data=panel.data, origins=origins, run={"root": folder, "id": "b"}, **groups
@@ -109,11 +130,12 @@ def _judged(panel: Panel, model: dict[str, Any], units: int, origins: int) -> tu
         "autocorrelation": share("autocorrelation"),
         "forecast": share("forecast"),
         "gradients": float(np.sum(status["gradients"])),
-        "cpu": _cpu_seconds() - began,
+        "cpu": cpu_seconds() - began,
     }, mine
 
 
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
+    """That this process has used, compiling included."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 

@@ -8,6 +8,7 @@ python -m benchmarks.model_checks worlds        # coverage and alarms by world; 
 
 import argparse
 import json
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
+
+from benchmarks.candidates import settings
 
 if TYPE_CHECKING:
     from mixfleet.simulation.fleet import Simulated
@@ -26,6 +29,7 @@ NEAR = 0.1
 WRONG = 0.7
 """Coverage of 90 % intervals below which a world's answer is wrong."""
 SAMPLES = 60_000
+HOW_CERTIFIED = re.compile(r"^certified (on rung \d+|by float64 NUTS)(; )?")
 
 
 def main() -> None:
@@ -33,7 +37,9 @@ def main() -> None:
     parser.add_argument("what", choices=("constants", "rates", "panels", "worlds"))
     parser.add_argument("--units", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=11)
-    parser.add_argument("--preset", default="default", help="of configs/model, of panels and worlds")
+    parser.add_argument(
+        "--preset", default="default", help="of configs/model or benchmarks.candidates, of panels and worlds"
+    )
     arguments = parser.parse_args()
     if arguments.what == "constants":
         _constants()
@@ -109,6 +115,7 @@ def _by_kind(checks: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "tested": by_kind["statistic"].apply(lambda own: own.notna().mean()),
+            "note": by_kind["verdict"].apply(lambda own: (own == "note").mean()),
             "doubt": by_kind["verdict"].apply(lambda own: (own == "doubt").mean()),
             "misfit": by_kind["verdict"].apply(lambda own: (own == "misfit").mean()),
             "median": by_kind["statistic"].median(),
@@ -122,19 +129,21 @@ def _panels(preset: str) -> None:
     import mixfleet as mf
     from benchmarks import panels
 
-    found = {}
+    found, noted = {}, {}
     for read in (panels.dma, panels.cheese, panels.tuna, panels.pasta):
         panel = read()
-        model = replace(mf.preset("model", preset), **panel.groups.get("model", {}))
+        model = replace(settings(preset), **panel.groups.get("model", {}))
         with tempfile.TemporaryDirectory() as folder:
             run = mf.fit(panel.table, data=panel.data, model=model, run={"root": folder, "id": "r"})
             checks, status = run.checks(), run.status["status"]
         units = len(checks[panel.data["keys"]].drop_duplicates())
-        alarmed = checks[checks["verdict"] != "passed"].groupby("kind").size() / units
-        found[f"{read.__name__} ({units})"] = alarmed
+        spoken = checks[checks["verdict"] != "passed"]
+        found[f"{read.__name__} ({units})"] = spoken.groupby("kind").size() / units
+        noted[read.__name__] = spoken[spoken["verdict"] == "note"].groupby("kind").size() / units
         print(f"{read.__name__}: {', '.join(f'{name} {count}' for name, count in status.value_counts().items())}")
-    table = pd.DataFrame(found).fillna(0.0)
-    print(table[table.max(axis=1) > 0].map("{:.0%}".format).to_string())
+    for title, shares in (("all that is said", found), ("notes among it", noted)):
+        table = pd.DataFrame(shares).fillna(0.0)
+        print(title, table[table.max(axis=1) > 0].map("{:.0%}".format).to_string(), sep="\n")
 
 
 def _worlds(preset: str) -> None:
@@ -157,25 +166,29 @@ def _worlds(preset: str) -> None:
         )
         with tempfile.TemporaryDirectory() as folder:
             rows = table.loc[table["world"].isin(worlds), list(columns)]
-            run = mf.fit(rows, data=data, model=mf.preset("model", preset), run={"root": folder, "id": "r"})
-            roi, status, checks = run.roi(), run.status.set_index("world")["status"], run.checks()
+            run = mf.fit(rows, data=data, model=settings(preset), run={"root": folder, "id": "r"})
+            roi, status, checks = run.roi(), run.status.set_index("world"), run.checks()
         for world in worlds:
             own = roi[(roi["world"] == world) & roi["channel"].isin(truth[world]["true_roas"])]
             true = own["channel"].map(truth[world]["true_roas"])
-            said = checks[(checks["world"] == world) & (checks["verdict"] != "passed")]["kind"]
+            spoken = checks[(checks["world"] == world) & (checks["verdict"] != "passed")]
+            kinds = spoken["kind"].where(spoken["verdict"] != "note", spoken["kind"] + " (note)")
             inside = np.sum((true >= own["q05"]) & (true <= own["q95"]))
-            judged.append(World(world, int(inside), len(own), status[world], truth[world]["representable"]))
-            print(f"{world:<24} covers {judged[-1].coverage:.2f} of {len(own)}  {status[world]:<8} {', '.join(said)}")
+            said = status.loc[world, "status"]
+            # How the draws were made is no doubt about them.
+            doubt = HOW_CERTIFIED.sub("", status.loc[world, "reason"])
+            judged.append(World(world, int(inside), len(own), bool(doubt), truth[world]["representable"]))
+            print(f"{world:<24} covers {judged[-1].coverage:.2f} of {len(own)}  {said:<8} {', '.join(kinds)}")
     _summed_up(judged)
 
 
 class World(NamedTuple):
-    """What a fit said of one world: true returns in 90 % intervals, and the unit's status."""
+    """What a fit said of one world: true returns in 90 % intervals, and whether there is a doubt."""
 
     name: str
     inside: int
     channels: int
-    status: str
+    doubted: bool
     representable: bool
     """Whether the truth is one of the model's."""
 
@@ -189,12 +202,12 @@ class World(NamedTuple):
 
 
 def _summed_up(worlds: Sequence[World]) -> None:
-    silent = [world.name for world in worlds if world.wrong and world.status == "ok"]
+    silent = [world.name for world in worlds if world.wrong and not world.doubted]
     harmless = [world for world in worlds if not world.wrong]
-    flagged = [world.name for world in harmless if world.status != "ok"]
+    flagged = [world.name for world in harmless if world.doubted]
     told = [world for world in worlds if world.representable]
     inside, channels = sum(world.inside for world in told), sum(world.channels for world in told)
-    print(f"silently wrong (coverage below {WRONG}, status ok): {len(silent)} of {len(worlds)}  {', '.join(silent)}")
+    print(f"silently wrong (coverage below {WRONG}, no doubt): {len(silent)} of {len(worlds)}  {', '.join(silent)}")
     print(f"flagged where coverage is {WRONG} or more: {len(flagged)} of {len(harmless)}  {', '.join(flagged)}")
     print(f"representable worlds: {inside} of {channels} intervals hold the truth ({inside / channels:.2f})")
 

@@ -12,6 +12,7 @@ import tempfile
 
 import numpy as np
 
+from benchmarks.candidates import settings
 from benchmarks.reallocation import WEEKS, simulated_truth, true_outcome
 
 CURVES = ("logistic", "hill", "michaelis_menten", "exponential", "root")
@@ -22,12 +23,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", type=int, default=2, help="of each curve")
     parser.add_argument("--units", type=int, default=12)
-    parser.add_argument("--preset", default="default", help="of configs/model")
+    parser.add_argument("--curves", nargs="+", choices=CURVES, default=list(CURVES))
+    parser.add_argument("--preset", default="default", help="of configs/model or benchmarks.candidates")
     arguments = parser.parse_args()
     print("| true curve | seed | ROI covered | gain stated (90 %) | true gain | inside |")
     print("|---" * 6 + "|")
     inside = []
-    for curve in CURVES:
+    for curve in arguments.curves:
         for seed in range(arguments.tables):
             covered, stated, true = _judged(curve, seed, arguments.units, arguments.preset)
             inside.append(bool(stated["q05"] <= true <= stated["q95"]))
@@ -45,8 +47,7 @@ def _judged(curve: str, seed: int, units: int, preset: str) -> tuple[float, dict
     simulated = mf.simulate.fleet(brands=units, markets=1, seed=seed, model=drawn)
     truth = simulated.truth.to_pandas()
     with tempfile.TemporaryDirectory() as folder:
-        model = mf.preset("model", preset)
-        run = mf.fit(simulated.table.to_pandas(), data=simulated.data, model=model, run={"root": folder})
+        run = mf.fit(simulated.table.to_pandas(), data=simulated.data, model=settings(preset), run={"root": folder})
         plan, fleet = run.budget(weeks=WEEKS), run.fleet()
         outcome = outcome_of_spend(fleet, WEEKS, even=False)
         contribution = simulated_truth(run, truth, drawn)

@@ -49,14 +49,16 @@ def _known_noise(unit: CheckedUnit) -> tuple[CheckedUnit, np.ndarray]:
 
     mean, covariance = posterior(np.ones(len(kpi), bool))
     without = np.array([posterior(np.arange(len(kpi)) != week)[0] for week in range(len(kpi))])
-    drawn = np.random.default_rng(0).multivariate_normal(mean, covariance, DRAWS)[:, 6:].T
+    coefficients = np.random.default_rng(0).multivariate_normal(mean, covariance, DRAWS).T
+    drawn, miss = coefficients[6:], (kpi[:, None] - columns @ coefficients) / NOISE
     media = np.einsum("tc,cd->td", curves, drawn)
     assert unit.marginal is not None
     residual = kpi[:, None] - media - (baseline_columns(np.arange(len(kpi))) @ MEAN[:6])[:, None]
     marginal = replace(unit.marginal, residual=residual, noise=np.full(DRAWS, NOISE))
     contribution = drawn * curves.sum(axis=0)[:, None] * SCALE
     moved = (without - mean)[:, 6:] / np.sqrt(np.diag(covariance)[6:])
-    return replace(unit, contribution=contribution, marginal=marginal), moved
+    noise = np.full(DRAWS, NOISE * SCALE)
+    return replace(unit, contribution=contribution, marginal=marginal, residual=miss, noise=noise), moved
 
 
 @pytest.mark.parametrize("size", [0.0, 8.0, -30.0])

@@ -127,7 +127,8 @@ def _collinear(sheet: ParsedTable, moving: Correlations) -> Iterator[Finding]:
         words = (
             f"{names[0]} and {names[1]} {move} (correlation {correlation:.5f}): {known}; join them or vary them apart"
         )
-        severity: Severity = "warning" if a < moving.channels else "info"
+        # How little is known of near copies' split is in their intervals; copies have but a sum.
+        severity: Severity = "warning" if a < moving.channels and abs(correlation) > COLLINEAR else "info"
         yield _say(sheet, unit, "collinear", severity, moving.columns[a][1].name, words)
 
 

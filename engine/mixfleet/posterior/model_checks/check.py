@@ -8,12 +8,15 @@ import numpy as np
 
 __all__ = ["FALSE_ALARMS", "VERDICTS", "ModelCheck", "check_columns", "concluded", "untested"]
 
-Verdict = Literal["passed", "doubt", "misfit"]
+Verdict = Literal["passed", "note", "doubt", "misfit"]
 VERDICTS: tuple[str, ...] = get_args(Verdict)
-"""`doubt`: the answer is to be used with care; `misfit`: it certainly misleads."""
+"""`note`: something is wrong, and what media are said to bring hardly depends on it; `doubt`: the answer is to be used
+with care; `misfit`: it certainly misleads."""
 
 FALSE_ALARMS = 0.005
 """Share of units whose data come from the model that a test of chance alone may flag, for each kind of check."""
+
+HARMLESS = "what media bring hardly depends on it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,14 @@ class ModelCheck:
 
 
 def concluded(
-    kind: str, statistic: float, threshold: float, statement: str, *, misfit: float = np.inf, about: str = ""
+    kind: str,
+    statistic: float,
+    threshold: float,
+    statement: str,
+    *,
+    misfit: float = np.inf,
+    about: str = "",
+    harmless: bool = False,
 ) -> ModelCheck:
     """The check of a statistic of which more is worse.
 
@@ -45,9 +55,11 @@ def concluded(
         statement: What is to be said from there on.
         misfit: At which it certainly misleads.
         about: The channel, the week or the test that it is about.
+        harmless: Whether what media bring hardly depends on it: it is then a note in place of a doubt.
     """
-    verdict = "misfit" if statistic >= max(threshold, misfit) else "doubt" if statistic >= threshold else "passed"
-    said = "" if verdict == "passed" else statement
+    found = "note" if harmless else "doubt"
+    verdict = "misfit" if statistic >= max(threshold, misfit) else found if statistic >= threshold else "passed"
+    said = "" if verdict == "passed" else f"{statement}; {HARMLESS}" if verdict == "note" else statement
     return ModelCheck(
         kind=kind,
         about=about,

@@ -22,6 +22,7 @@ from scipy.special import chdtrc, chdtri
 
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS, ModelCheck, concluded, untested
 from mixfleet.posterior.model_checks.checked_unit import LEAST_LEFT, CheckedUnit
+from mixfleet.posterior.model_checks.displacement import moves_media
 from mixfleet.posterior.model_checks.residuals import long_run_variance
 
 __all__ = ["omission_checks", "score_tests"]
@@ -41,7 +42,7 @@ HARMONICS = (3, 4, 5, 6)
 STEPS = 9
 """Places, evenly spaced, at which the level may break."""
 
-BREAK = "level_break"
+BREAK, SEASON = "level_break", "sharp_season"
 
 FEWEST = 30
 """Weeks that a score test needs."""
@@ -114,7 +115,10 @@ def _worst(unit: CheckedUnit, candidates: _Candidates, lasting: float) -> ModelC
     significant = (chdtri(count, FALSE_ALARMS / tests) - count) / unit.weeks
     threshold = float(max(significant, MATERIAL))
     said = f"{candidates.statements[chosen]} (explains {explained:.0%} of the noise)"
-    return concluded(candidates.kind, explained, threshold, said, about=candidates.about[chosen])
+    # Of media's own forms it is no measure: what they leave out is theirs too.
+    of_baseline = candidates.kind in (BREAK, SEASON)
+    harmless = of_baseline and explained >= threshold and not moves_media(unit, directions[chosen])
+    return concluded(candidates.kind, explained, threshold, said, about=candidates.about[chosen], harmless=harmless)
 
 
 def _without(unit: CheckedUnit, directions: Float[np.ndarray, "week direction"]) -> CheckedUnit:
@@ -137,7 +141,7 @@ def _of_baseline(unit: CheckedUnit) -> Iterator[_Candidates]:
     if len(places) >= unit.season:
         turns = 2 * np.pi * weeks[:, None] * np.array(HARMONICS) / unit.season
         said = "seasons are sharper than the model's: raise model.seasonality, or add holidays and events"
-        yield _Candidates("sharp_season", np.column_stack([np.sin(turns), np.cos(turns)])[None], [""], [said])
+        yield _Candidates(SEASON, np.column_stack([np.sin(turns), np.cos(turns)])[None], [""], [said])
 
 
 def _of_channels(unit: CheckedUnit) -> Iterator[_Candidates]:

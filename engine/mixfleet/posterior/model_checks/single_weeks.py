@@ -13,6 +13,7 @@ from scipy.special import ndtri
 from mixfleet.errors import counted
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS, ModelCheck, concluded, untested
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit
+from mixfleet.posterior.model_checks.displacement import moves_media, weeks_alone
 from mixfleet.posterior.model_checks.left_out import week_log_density
 
 __all__ = ["single_week_checks"]
@@ -44,15 +45,19 @@ def _kpi_outlier(unit: CheckedUnit) -> ModelCheck:
     expected = -float(ndtri(FALSE_ALARMS / (2 * unit.weeks))) * (1 + 2 / np.sqrt(unit.weeks))
     threshold = max(expected, OUTLIER)
     week = np.flatnonzero(unit.fitted)[place]
-    many = int(np.sum(distance > threshold))
+    beyond = distance > threshold
+    many = int(np.sum(beyond))
     others = f", and beyond {threshold:.1f} {counted(many - 1, 'other')}" if many > 1 else ""
     kpi, expected_kpi = unit.in_kpi(unit.kpi[week]), unit.in_kpi(unit.expected[week].mean())
     said = (
         f"the KPI of {unit.dates[week]} is {kpi:,.4g} where {expected_kpi:,.4g} is expected, "
         f"{distance[place]:.0f} standard deviations away{others}: correct it, or add a control for what happened"
     )
+    far = np.zeros(len(unit.dates), bool)
+    far[unit.fitted] = beyond
+    harmless = many > 0 and not moves_media(unit, weeks_alone(far))
     day = str(unit.dates[week])
-    return concluded("kpi_outlier", float(distance[place]), threshold, said, misfit=TYPO, about=day)
+    return concluded("kpi_outlier", float(distance[place]), threshold, said, misfit=TYPO, about=day, harmless=harmless)
 
 
 def _media_spike(unit: CheckedUnit) -> ModelCheck:

@@ -1,0 +1,63 @@
+"""Displacement: how far what media bring would move, if the model had what a check says that it leaves out.
+
+What is left out biases the rest by as much as it goes with it (Cinelli and Hazlett 2020). Draws know how much that is:
+with directions D of length one in time, and s = D'r for a draw's standardised residuals r, the coefficients of D would
+be (I - var s)^-1 E[s] in standard deviations of the noise, and the mean of a contribution c would move by cov(c, s)
+times those. The model is taken to be linear where its posterior is.
+
+References:
+    Cinelli, Hazlett (2020), Making sense of sensitivity: extending omitted variable bias, doi:10.1111/rssb.12348.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from mixfleet.posterior.model_checks.checked_unit import LEAST_LEFT, CheckedUnit
+
+__all__ = ["displacement", "moves_media", "weeks_alone"]
+
+MOVED = 0.78
+"""Posterior standard deviations by which a contribution may move unsaid: an interval of 90 % then still holds 80 %."""
+
+
+def moves_media(unit: CheckedUnit, directions: Float[np.ndarray, "week direction"]) -> bool:
+    """Whether with these in the model some channel would bring so much more or less that its interval misleads."""
+    return bool(np.any(np.abs(displacement(unit, directions)) >= MOVED))
+
+
+def displacement(unit: CheckedUnit, directions: Float[np.ndarray, "week direction"]) -> Float[np.ndarray, " channel"]:
+    """By how many posterior standard deviations each channel's contribution would move with these in the model.
+
+    Args:
+        unit: What the checks look at.
+        directions: Zero in weeks that were not fitted. What of them the model fits by itself moves nothing.
+    """
+    axes, length, _ = np.linalg.svd(directions, full_matrices=False)
+    axes = axes[:, length > 1e-6 * length.max(initial=0.0)]
+    # In one deviation for all draws: how a large miss varies with their noise is nothing that media could take up.
+    size = unit.noise / unit.noise.mean()
+    scores = axes.T @ (unit.residual * size)
+    mean = scores.mean(axis=1)
+    scores -= mean[:, None]
+    draws = scores.shape[1]
+    left, turn = np.linalg.eigh(np.eye(len(mean)) - scores @ scores.T / draws)
+    told = left >= LEAST_LEFT
+    coefficients = turn @ np.where(told, turn.T @ mean / np.where(told, left, 1.0), 0.0)
+    spread = unit.contribution.std(axis=1)
+    along = coefficients @ (axes.T @ (_of_media(unit) * size))
+    moved = unit.contribution @ (along - along.mean()) / draws
+    return np.where(spread > 0, moved / np.where(spread > 0, spread, 1.0), 0.0)
+
+
+def _of_media(unit: CheckedUnit) -> Float[np.ndarray, "week draw"]:
+    """Residuals with the baseline at its mean given a draw's media: they go with media as much, and vary less."""
+    if unit.marginal is None:
+        return unit.residual
+    known = unit.marginal
+    shrink = known.variance[:, None] / (known.variance[:, None] + known.noise**2)
+    return (known.residual - known.basis @ (shrink * (known.basis.T @ known.residual))) / known.noise
+
+
+def weeks_alone(weeks: Bool[np.ndarray, " week"]) -> Float[np.ndarray, "week direction"]:
+    """Directions that leave these weeks out: one for each."""
+    return np.eye(len(weeks))[:, weeks]
