@@ -206,7 +206,7 @@ PARAMETERS: dict[str, Parameter] = {
     "adstock_shape": _channel(distribution("gamma", shape=9, rate=3)),
     "adstock_scale": _channel(distribution("gamma", shape=4, rate=2)),
     "rate": _channel(distribution("gamma", shape=3, rate=1)),
-    "slope": _channel(distribution("gamma", shape=4, rate=2)),
+    "slope": _channel(distribution("lognormal", mean_log=0.2, sd_log=0.5)),
     "half_saturation": _channel(distribution("lognormal", mean_log=-0.7, sd_log=0.7)),
     "scale": _channel(distribution("lognormal", mean_log=-0.7, sd_log=0.7)),
     "exponent": _channel(distribution("beta", a=2, b=2), high=1.0),
