@@ -160,7 +160,7 @@ def _draw(
         finished = _judged(record, inference, np.asarray(data.unit_keys), patience, last=late or not checks)
         if finished is not None and late:
             seconds = inference.rung_seconds or 0.0
-            units = [replace(unit, verdict=given_up(unit.verdict, "sampling", seconds)) for unit in finished.units]
+            units = [replace(unit, verdict=given_up(unit.verdict, seconds)) for unit in finished.units]
             finished = replace(finished, units=tuple(units))
         if finished is not None:
             return state, finished

@@ -63,11 +63,11 @@ class Verdict:
     """Mean of `hmc.energy_balance` over all trajectories; NaN where it was not followed."""
 
 
-def given_up(verdict: Verdict, what: str, seconds: float) -> Verdict:
+def given_up(verdict: Verdict, seconds: float) -> Verdict:
     """The verdict on what took longer than it may, which says so unless it is passed."""
     if verdict.passed:
         return verdict
-    said = f"{what} was given up after {seconds:g} s (inference.rung_seconds)"
+    said = f"sampling was given up after {seconds:g} s (inference.rung_seconds)"
     return replace(verdict, reason="; ".join(part for part in (verdict.reason, said) if part))
 
 

@@ -330,7 +330,7 @@ class Slots:
         if active_unit.check < len(self._checks(job)) and not self._over(active_unit, verdict, count, divergences):
             return
         if self._late(active_unit):
-            verdict = given_up(verdict, "sampling", self._inference.rung_seconds or 0.0)
+            verdict = given_up(verdict, self._inference.rung_seconds or 0.0)
         self._occupants.remove(active_unit)
         self._finish(
             Finished(
