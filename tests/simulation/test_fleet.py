@@ -100,6 +100,14 @@ def test_the_truth_explains_the_kpi_up_to_the_noise(adstock_name, saturation_nam
         assert np.abs(residual).max() < 5
 
 
+def test_carry_over_far_shorter_than_a_period_has_an_effect_too():
+    """The Weibull density of every lag is below the least number there is, and its shares are not."""
+    prior = config.build(config.Prior, {"parameters": {"adstock_scale": {"family": "fixed", "value": 0.05}}})
+    sizes = {"brands": 1, "markets": 1, "weeks": 52, "channels": 2}
+    fleet = simulate.fleet(model=config.Model(adstock="weibull_pdf"), prior=prior, **sizes)
+    assert all(roi > 0 for roi in fleet.truth["roi"].to_pylist())
+
+
 @pytest.mark.parametrize("observation", ["normal", "ar1"])
 @pytest.mark.parametrize("known", ["prior", "fixed"])
 def test_under_a_log_link_the_truth_explains_the_logarithm(known, observation):

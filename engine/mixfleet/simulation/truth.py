@@ -359,7 +359,10 @@ def _weight(form: MediaForm, here: dict[str, float], lag: int) -> float:
         return here["decay"] ** ((lag - here["delay"]) ** 2)
     shape, scale = here["adstock_shape"], here["adstock_scale"]
     if form.adstock == "weibull_pdf":
-        age = (lag + 1) / scale
+        age, first = (lag + 1) / scale, 1 / scale
+        if form.normalise:
+            # Over the first period's, which cancels: the density itself is nothing where a scale is far below a period.
+            return (lag + 1) ** (shape - 1) * math.exp(first**shape - age**shape)
         return shape / scale * age ** (shape - 1) * math.exp(-(age**shape))
     return math.prod(math.exp(-((past / scale) ** shape)) for past in range(1, lag + 1))
 
