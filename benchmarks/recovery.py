@@ -28,13 +28,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.candidates import WIDE
+
 HALF = ("search", "display", "print", "video")
 """Channels of which the others differ."""
 FORMS: dict[str, dict[str, Any]] = {
     "usual": {},
     "hill": {"saturation": "hill"},
     "delayed": {"adstock": "delayed"},
-    "wide": {"adstock": "weibull_pdf", "saturation": "hill"},
+    "wide": WIDE,
     "mixed_curves": {"channels": {name: {"saturation": "hill"} for name in HALF}},
     "mixed_windows": {"channels": {name: {"adstock": "delayed"} for name in HALF}},
     "saturation_first": {"adstock_first": False},

@@ -68,6 +68,17 @@ def override(parameter: str, channel: int | None = None, **hyperparameters: floa
     )
 
 
+LEARNED = Case(
+    model=LEARNED_SCALES,
+    unit=odd_unit(weeks=78, gap=slice(30, 32), absent=(1,)),
+    holdout=6,
+    prior=prior(
+        random_walk=distribution("normal", mean=0.02, sd=0.1),
+        seasonality_scale=distribution("lognormal", mean_log=-3.0, sd_log=1.0),
+        overrides=(override("random_walk_scale", sd=0.3),),
+    ),
+)
+
 CASES = {
     "geometric_logistic": Case(model=config.Model()),
     "geometric_hill_roi_gap": Case(
@@ -246,26 +257,8 @@ CASES = {
         unit=odd_unit(weeks=70, gap=slice(22, 25)),
         prior=prior(autocorrelation=distribution("uniform", low=-0.9, high=0.95)),
     ),
-    "learned_scales": Case(
-        model=LEARNED_SCALES,
-        unit=odd_unit(weeks=78, gap=slice(30, 32), absent=(1,)),
-        holdout=6,
-        prior=prior(
-            random_walk=distribution("normal", mean=0.02, sd=0.1),
-            seasonality_scale=distribution("lognormal", mean_log=-3.0, sd_log=1.0),
-            overrides=(override("random_walk_scale", sd=0.3),),
-        ),
-    ),
-    "autocorrelated_learned_scales": Case(
-        model=replace(LEARNED_SCALES, observation="ar1"),
-        unit=odd_unit(weeks=78, gap=slice(30, 32), absent=(1,)),
-        holdout=6,
-        prior=prior(
-            random_walk=distribution("normal", mean=0.02, sd=0.1),
-            seasonality_scale=distribution("lognormal", mean_log=-3.0, sd_log=1.0),
-            overrides=(override("random_walk_scale", sd=0.3),),
-        ),
-    ),
+    "learned_scales": LEARNED,
+    "autocorrelated_learned_scales": replace(LEARNED, model=replace(LEARNED_SCALES, observation="ar1")),
     "learned_scales_of_every_term": Case(
         model=replace(EVERY_TERM, baseline=tuple(map(learned, EVERY_TERM.baseline)), coordinate="effect"),
         unit=odd_unit(weeks=78),
