@@ -3,8 +3,8 @@
     python -m benchmarks.plan_gain                                     # the default model
     python -m benchmarks.plan_gain --preset averaged --units 12
 
-Tables are drawn from the prior with each saturation in turn, fitted and planned with the same settings, and the plan is
-weighed on the true curves.
+Tables are drawn from the prior with each curve of `benchmarks.curves` in turn, fitted and planned with the same
+settings, and the plan is weighed on the true curves.
 """
 
 import argparse
@@ -13,9 +13,8 @@ import tempfile
 import numpy as np
 
 from benchmarks.candidates import settings
+from benchmarks.curves import CURVES
 from benchmarks.reallocation import WEEKS, simulated_truth, true_outcome
-
-CURVES = ("logistic", "hill", "michaelis_menten", "exponential", "root")
 
 
 def main() -> None:
@@ -43,8 +42,11 @@ def _judged(curve: str, seed: int, units: int, preset: str) -> tuple[float, dict
     import mixfleet as mf
     from mixfleet.budgeting.outcome import outcome_of_spend
 
-    drawn = mf.Model(saturation=curve)
-    simulated = mf.simulate.fleet(brands=units, markets=1, seed=seed, model=drawn)
+    saturation, prior = CURVES[curve]
+    drawn = mf.Model(saturation=saturation)
+    simulated = mf.simulate.fleet(
+        brands=units, markets=1, seed=seed, model=drawn, prior=mf.config.build(mf.Prior, prior)
+    )
     truth = simulated.truth.to_pandas()
     with tempfile.TemporaryDirectory() as folder:
         run = mf.fit(simulated.table.to_pandas(), data=simulated.data, model=settings(preset), run={"root": folder})
