@@ -222,6 +222,26 @@ CASES = {
             overrides=(override("control", mean=-0.02), override("trend", scale=0.3)),
         ),
     ),
+    "autocorrelated_signs_and_laws": Case(
+        model=config.Model(observation="ar1", signs={"control_0": "negative", "trend": "positive"}),
+        unit=odd_unit(weeks=70, linear=3, gap=slice(22, 24), absent=(1,)),
+        holdout=5,
+        prior=prior(
+            seasonality=distribution("laplace", mean=0.01, scale=0.05),
+            autocorrelation=distribution("uniform", low=-0.9, high=0.95),
+            overrides=(override("control", mean=-0.02),),
+        ),
+    ),
+    "autocorrelated_every_coefficient_sampled": Case(
+        model=config.Model(
+            observation="ar1",
+            link="log",
+            seasonality=0,
+            trend="none",
+            signs={"intercept": "positive", "control_0": "positive"},
+        ),
+        prior=prior(control=distribution("laplace", mean=0.0, scale=0.1)),
+    ),
     "every_coefficient_sampled": Case(
         model=config.Model(seasonality=0, trend="none", signs={"intercept": "positive", "control_0": "positive"}),
         prior=prior(control=distribution("laplace", mean=0.0, scale=0.1)),
@@ -419,17 +439,17 @@ class Setting:
         apart = self.structure.apart
         if "autocorrelation" in parameters or self.priors.scales:
             draw = self.autocorrelated if "autocorrelation" in parameters else self.rescaled
-            along, log_sd = draw(parameters, projection, white)
-            log_prior = norm.logpdf(white) - log_sd / len(white)
+            along, log_volume = draw(parameters, projection, white)
+            log_prior = norm.logpdf(white)
         else:
             total = parameters["noise"] ** 2 + variance
             sd = parameters["noise"] / jnp.sqrt(total)
             along = jnp.sqrt(variance) * projection / total + sd * white
-            log_prior = norm.logpdf(white) - jnp.log(sd)
+            log_volume, log_prior = 0.0, norm.logpdf(white) - jnp.log(sd)
         if apart:
             along, log_prior = jnp.concatenate([along[:-apart], projection[-apart:]]), log_prior[:-apart]
         gamma = jnp.asarray(self.member.prior_mean) + loading @ along
-        log_prior = jnp.sum(log_prior) - np.linalg.slogdet(self.member.loading)[1]
+        log_prior = jnp.sum(log_prior) - log_volume - np.linalg.slogdet(self.member.loading)[1]
         sites, _ = self.log_probabilities(parameters, gamma)
         return sum(sites.values(), start=self.log_determinant(position)) - log_prior
 
@@ -537,6 +557,8 @@ LONG = (
     "measures_of_several_families",
     "windows_of_pymc_marketing",
     "every_coefficient_sampled",
+    "autocorrelated_signs_and_laws",
+    "autocorrelated_every_coefficient_sampled",
     "total_share_absent",
     "total_share_of_prescribed_scale",
 )

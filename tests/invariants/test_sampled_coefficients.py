@@ -9,13 +9,14 @@ from tests.support.quick import digests, fit, ragged_fleet, settings, with_units
 
 @pytest.mark.nightly
 @pytest.mark.usefixtures("programs")
-def test_a_fit_keeps_the_signs_and_a_unit_alone_its_bytes() -> None:
+@pytest.mark.parametrize("observation", ["normal", "ar1"])
+def test_a_fit_keeps_the_signs_and_a_unit_alone_its_bytes(observation: str) -> None:
     fleet = ragged_fleet()
     several, alone = (with_units(fleet, fleet.units[first:3]) for first in (0, 2))
     spec = settings(fleet.data, max_draws=1024)
     prior = build(Prior, {"parameters": {"trend": {"family": "student_t", "df": 5, "mean": 0, "scale": 0.2}}})
     # Of the truth's sign for a coefficient of 0.015, and then against it.
-    model = Model(signs={"control_1": "negative", "sin_1": "positive"})
+    model = Model(signs={"control_1": "negative", "sin_1": "positive"}, observation=observation)
     spec = Spec(data=spec.data, model=model, prior=prior, inference=spec.inference, compute=spec.compute)
     (labels,) = digests(alone, spec)
     assert digests(several, spec)[labels] == digests(alone, spec)[labels]

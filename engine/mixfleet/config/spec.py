@@ -282,8 +282,6 @@ class Spec:
                 raise ConfigError("cannot be pooled: such a coefficient is a unit's own", key=key)
             if self.model.structures:
                 raise ConfigError("is not known to model.structures, which need every coefficient normal", key=key)
-            if self.model.observation == "ar1":
-                raise ConfigError("is not known to model.observation=ar1: every coefficient must be normal", key=key)
 
     def _refuse_terms(self) -> None:
         """Refuses terms of the baseline that do not go with the table or the pooling."""

@@ -50,13 +50,15 @@ def evaluate_density(
     """
     if not OBSERVATIONS[structure.model.observation].marginal:
         return evaluate_composed(position, batch, series, structure)
-    return (_evaluate_apart if structure.apart else _evaluate_fused)(position, batch, series, structure)
+    if structure.apart:
+        return _evaluate_apart(position, batch, series, structure)
+    return _evaluate_fused(position, batch, series, structure)[0]
 
 
 def _evaluate_apart(position: Array, batch: UnitBatch, series: Series, structure: Structure) -> Evaluation:
     """With coefficients that are sampled beside those that are integrated out.
 
-    The columns lie within the basis, and so does what they pull: by how much is told by the residual's projection.
+    The columns lie within the basis, and so does what they pull.
     """
     layout, chains = structure.layout, position.shape[-1] // batch.media.shape[-1]
     hyper = jnp.repeat(batch.hyper, chains, axis=-1)
@@ -64,19 +66,21 @@ def _evaluate_apart(position: Array, batch: UnitBatch, series: Series, structure
     prior = [_sloped("log_prob", block, position, hyper) for block in layout.linear]
     coefficients = jnp.concatenate([value for value, _ in drawn])
     series, along = without_sampled(series, coefficients, batch)
-    rest = _evaluate_fused(position, batch, series, structure)
-    mean, projection = rest.extra[: structure.channels], rest.extra[structure.channels :]
-    noise, *_ = _unit_parameter(layout.noise, position, hyper)
-    pull = jnp.sum(along * (projection / (noise[None] ** 2 + series.variance))[:, None], axis=0)
+    rest, by_basis = _evaluate_fused(position, batch, series, structure)
+    assert by_basis is not None, "there are coefficients that are sampled"
+    pull = jnp.sum(along * by_basis[:, None], axis=0)
     slopes, prior_slopes = (jnp.concatenate([slope for _, slope in pairs]) for pairs in (drawn, prior))
     return Evaluation(
         value=rest.value + sum(jnp.sum(log, axis=0) for log, _ in prior),
         gradient=jnp.concatenate([rest.gradient, pull * slopes + prior_slopes]),
-        extra=jnp.concatenate([mean, projection[: -structure.apart], coefficients]),
+        extra=jnp.concatenate([rest.extra[: -structure.apart], coefficients]),
     )
 
 
-def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure: Structure) -> Evaluation:
+def _evaluate_fused(
+    position: Array, batch: UnitBatch, series: Series, structure: Structure
+) -> tuple[Evaluation, Float[Array, "column lane"] | None]:
+    """The density, and, where coefficients are sampled, its gradient by what they add along the basis."""
     layout, chains = structure.layout, position.shape[-1] // batch.media.shape[-1]
     hyper = jnp.repeat(batch.hyper, chains, axis=-1)
     prior = [_sloped("log_prob", block, position, hyper) for block in layout.sampled]
@@ -91,7 +95,7 @@ def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure
     slots = layout.to_slots([value for value, _ in drawn])
     further = [_unit_parameter(block, position, hyper) for block in layout.observation[1:]]
     values = tuple(value for value, *_ in further)
-    data, by_further = _likelihood(slots, jnp.exp(log_value), jnp.log(noise), values, series, batch, structure)
+    data, by_further, by_basis = _likelihood(slots, jnp.exp(log_value), noise, values, series, batch, structure)
     data = with_evidence(data, slots, series.active, batch, structure)
     log_mean = jnp.log(data.mean_response)
     log_effect = log_value - log_mean if as_mean else log_value
@@ -116,23 +120,24 @@ def _evaluate_fused(position: Array, batch: UnitBatch, series: Series, structure
     for own, (_, slope, log_prior, prior_slope) in zip(by_further, further, strict=True):
         value = value + log_prior
         by_unit.append((own * slope + prior_slope)[None])
-    return Evaluation(
-        value=value,
-        gradient=jnp.concatenate([*by_shape, by_log_effect * bent_slope + jacobian_slope, *by_unit]),
-        extra=jnp.concatenate([data.mean_response, data.projection]),
-    )
+    gradient = jnp.concatenate([*by_shape, by_log_effect * bent_slope + jacobian_slope, *by_unit])
+    return Evaluation(value, gradient, jnp.concatenate([data.mean_response, data.projection])), by_basis
 
 
 def _likelihood(
     slots: tuple[Float[Array, "channel lane"], ...],
     strength: Float[Array, "channel lane"],
-    log_noise: Float[Array, " lane"],
+    noise: Float[Array, " lane"],
     further: tuple[Float[Array, " lane"], ...],
     series: Series,
     batch: UnitBatch,
     structure: Structure,
-) -> tuple[Likelihood, tuple[Float[Array, " lane"], ...]]:
-    """The likelihood, and its gradient by the noise's correlation and the baseline's scales, where there are such."""
+) -> tuple[Likelihood, tuple[Float[Array, " lane"], ...], Float[Array, "column lane"] | None]:
+    """The likelihood, its gradient by the noise's correlation and the baseline's scales, where there are such.
+
+    Where coefficients are sampled, also that by what they add along the basis.
+    """
+    log_noise, by_basis = jnp.log(noise), None
     weights, tangents, parameters = windows(slots, strength.shape, structure)
     forms = structure.term.forms
     as_mean, first = structure.model.coordinate != "effect", tuple(form.adstock_first for form in forms)
@@ -145,13 +150,13 @@ def _likelihood(
             if scales:
                 series = series._replace(variance=scale_ratios(scales, batch, structure) ** 2)
             arguments = (series, batch.gaps, brought, strength, log_noise, further[0])
-            data, by_correlation, by_ratio = autocorrelated.evaluate(*arguments, strength_is_mean=as_mean)
+            data, by_correlation, by_ratio, by_basis = autocorrelated.evaluate(*arguments, strength_is_mean=as_mean)
             by_family = (by_correlation,)
         else:
             block = learned.Block(batch.turned, batch.gram, scale_ratios(scales, batch, structure))
             data, by_ratio = learned.evaluate(series, block, brought, strength, log_noise, strength_is_mean=as_mean)
         by_scale = [sum_rows(by_ratio[np.array(columns)]) for _, columns in structure.scales]
-        return data, (*by_family, *(by / scale for by, scale in zip(by_scale, scales, strict=True)))
+        return data, (*by_family, *(by / scale for by, scale in zip(by_scale, scales, strict=True))), by_basis
     data = likelihood(
         series,
         weights,
@@ -166,7 +171,9 @@ def _likelihood(
         decay=decay_of(slots, structure),
         normalised=forms[0].normalise,
     )
-    return data, ()
+    if structure.apart:
+        by_basis = data.projection / (noise[None] ** 2 + series.variance)
+    return data, (), by_basis
 
 
 def _by_slot(

@@ -66,8 +66,8 @@ def evaluate(
     correlation: Float[Array, " lane"],
     *,
     strength_is_mean: bool,
-) -> tuple[Likelihood, Float[Array, " lane"], Float[Array, "column lane"]]:
-    """Log-likelihood of every lane with its gradient, and those by the correlation and the logs of prior scales.
+) -> tuple[Likelihood, Float[Array, " lane"], Float[Array, "column lane"], Float[Array, "column lane"]]:
+    """Log-likelihood of every lane with its gradient.
 
     Args:
         series: The data.
@@ -79,8 +79,9 @@ def evaluate(
         strength_is_mean: Whether `strength` is the mean contribution, so that effect = strength / mean response.
 
     Returns:
-        In place of the projection the likelihood has the mean of the coefficients along the basis, in prior standard
-        deviations.
+        The likelihood, with the mean of the coefficients along the basis, in prior standard deviations, in place of the
+        projection; and its gradient by the correlation, by the logs of prior scales, and by what is added to the
+        expected outcome along the basis, whatever the variance there.
     """
     found = at_strength(series, response, strength, strength_is_mean=strength_is_mean)
     weeks, s2 = found.weeks, jnp.exp(2 * log_noise)
@@ -111,7 +112,7 @@ def evaluate(
     by_log_noise = squares - s2 * trace - spare
     value = found.likelihood(-0.5 * total, pull, by_log_noise, mean)
     spread = s2[None] * jnp.stack([inverse[i, i] for i in range(columns)])
-    return value, by_correlation, mean**2 + spread - 1
+    return value, by_correlation, mean**2 + spread - 1, project(series.basis, pull)
 
 
 def coefficients(

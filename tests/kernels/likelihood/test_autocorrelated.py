@@ -71,7 +71,7 @@ def test_value_and_gradient_are_those_of_the_density_in_full(fitted: np.ndarray)
     series, gaps, response, columns = drawn(fitted)
     at = np.column_stack([np.full(LANES, 0.4), np.log(NOISE), CORRELATION])
     arguments = (jnp.asarray(at[:, 0][None]), jnp.asarray(at[:, 1]), jnp.asarray(at[:, 2]))
-    found, by_correlation, by_scale = EVALUATE(series, gaps, response, *arguments, strength_is_mean=False)
+    found, by_correlation, by_scale, by_basis = EVALUATE(series, gaps, response, *arguments, strength_is_mean=False)
     full = (fitted, np.asarray(series.kpi[:, 0]), np.asarray(response.value), columns)
     np.testing.assert_allclose(found.value, in_full(*full, at), rtol=1e-11)
     gradient = np.stack([found.by_effect[0], found.by_log_noise, by_correlation], axis=1)
@@ -85,6 +85,12 @@ def test_value_and_gradient_are_those_of_the_density_in_full(fitted: np.ndarray)
         aside = np.eye(3)[place] * step
         slope = (in_full(*full, at + aside) - in_full(*full, at - aside)) / (2 * step)
         np.testing.assert_allclose(gradient[:, place], slope, rtol=2e-6, atol=1e-5)
+    basis, kpi = np.asarray(series.basis[0]), full[1]
+    for k, column in enumerate(basis.T * step):
+        slope = (in_full(fitted, kpi - column, *full[2:], at) - in_full(fitted, kpi + column, *full[2:], at)) / (
+            2 * step
+        )
+        np.testing.assert_allclose(by_basis[k], slope, rtol=2e-6, atol=1e-5)
 
 
 def test_room_for_more_distances_changes_nothing() -> None:

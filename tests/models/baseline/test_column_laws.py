@@ -98,16 +98,10 @@ def test_what_has_no_learned_scales_is_refused(changes: dict[str, dict[str, Any]
         build(Spec, {"data": {"keys": ["market"], "controls": ["rain"]}, **own})
 
 
-def test_pooling_structures_and_lasting_noise_refuse_coefficients_that_are_sampled() -> None:
+def test_pooling_and_structures_refuse_coefficients_that_are_sampled() -> None:
     with pytest.raises(ConfigError, match=r"model\.signs\.rain.*cannot be pooled"):
         Spec(data=DATA, model=Model(signs={"rain": "positive"}), pooling=Pooling(by="market"))
     laplace = build(Prior, {"parameters": {"control": {"family": "laplace", "mean": 0, "scale": 0.1}}})
     averaged = build(Model, {"structures": [{"saturation": "logistic"}, {"saturation": "hill"}]})
     with pytest.raises(ConfigError, match=r"prior\.parameters\.control.*model\.structures"):
         Spec(data=DATA, model=averaged, prior=laplace)
-    for key, model, prior in (
-        (r"model\.signs\.rain", Model(signs={"rain": "positive"}, observation="ar1"), Prior()),
-        (r"prior\.parameters\.control", Model(observation="ar1"), laplace),
-    ):
-        with pytest.raises(ConfigError, match=rf"{key}.*model\.observation=ar1"):
-            Spec(data=DATA, model=model, prior=prior)
