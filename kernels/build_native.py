@@ -24,6 +24,7 @@ ENTRIES = (
     "hmc/native.cpp",
     "evidence/native.cpp",
     "response/native.cpp",
+    "quantiles/native.cpp",
 )
 """Compiled once, with XLA's headers."""
 PASSES = (

@@ -9,7 +9,7 @@ import pytest
 from mixfleet.config import Model, build
 from mixfleet.models.media import Curves, native_curves, native_forms, steady
 from mixfleet.models.media.term import MediaTerm, media_term
-from mixfleet.posterior.counterfactual import decompose
+from mixfleet.posterior.counterfactual import decompose, whole
 from mixfleet_kernels import native_library
 from mixfleet_kernels.channel_form import SATURATIONS
 from mixfleet_kernels.response import Response, respond
@@ -60,17 +60,19 @@ def response_of(media: np.ndarray, weights: np.ndarray, curves: Curves, term: Me
 
 @pytest.mark.parametrize("normalise", [True, False])
 @pytest.mark.parametrize("model", MODELS)
-def test_contributions_and_steady_responses_are_those_of_xla(
+def test_contributions_slopes_and_steady_responses_are_those_of_xla(
     model: dict[str, Any], normalise: bool, monkeypatch: pytest.MonkeyPatch, x64: None
 ) -> None:
     term = term_of(normalise=normalise, **model)
     media, weights, curves = drawn(len(term.parameters) - 1)
     levels = np.linspace(0, 1.5, 4)[:, None] * np.array([1.0, 0.5, 2.0])
     assert native_forms(term) is not None
-    ours = [*decompose(media, weights, curves, term=term), *steady(levels, curves, term=term)]
+    ours = [*decompose(media, weights, curves, term=term), *whole(media, weights, curves, term=term)]
+    ours += steady(levels, curves, term=term)
     monkeypatch.setattr(native_library, "available", lambda: False)
     with jax.numpy_rank_promotion("allow"):
-        theirs = [*decompose(media, weights, curves, term=term), *steady(levels, curves, term=term)]
+        theirs = [*decompose(media, weights, curves, term=term), *whole(media, weights, curves, term=term)]
+        theirs += steady(levels, curves, term=term)
     for found, expected in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-13)
 

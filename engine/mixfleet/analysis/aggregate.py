@@ -288,7 +288,7 @@ def _differences(
     span: int,
 ) -> counterfactual.Difference:
     if windows.kind == "all":
-        kpi, slope = map(np.asarray, counterfactual.whole(media, weights, curves, term=term))
+        kpi, slope = counterfactual.whole(media, weights, curves, term=term)
         # Nothing comes before the whole or after it.
         return counterfactual.Difference(kpi[:1], kpi[:, None], slope[:, None], kpi[:1])
     starts = np.where(inside.any(axis=0), inside.argmax(axis=0), -1)

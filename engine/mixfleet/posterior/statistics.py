@@ -14,14 +14,17 @@ def statistics(
     values: Float[np.ndarray, "*row draw"], quantiles: Sequence[str] = tuple(QUANTILES)
 ) -> dict[str, Float[np.ndarray, "*row"]]:
     """Mean, standard deviation and quantiles of each row over its draws; NaN for a row that holds one."""
+    # Starts jax, without which the tables of a run are read.
+    from mixfleet_kernels.quantiles import order_statistics
+
     size = values.shape[-1]
     spread = values.std(axis=-1, ddof=1, dtype=float) if size > 1 else 0.0 * values[..., 0]
     found = {"mean": values.mean(axis=-1, dtype=float), "sd": spread}
-    ordered = np.sort(values, axis=-1)
-    for name in quantiles:
-        position = QUANTILES[name] * (size - 1)
-        below = int(position)
-        lower, upper = ordered[..., below].astype(float), ordered[..., min(below + 1, size - 1)].astype(float)
-        # NaN sorts last, so that the mean knows of it and the lower quantiles do not.
-        found[name] = np.where(np.isnan(found["mean"]), np.nan, lower + (upper - lower) * (position - below))
+    positions = {name: QUANTILES[name] * (size - 1) for name in quantiles}
+    below = [int(position) for position in positions.values()]
+    ranks = sorted({*below, *(min(rank + 1, size - 1) for rank in below)})
+    at = dict(zip(ranks, np.moveaxis(order_statistics(values, ranks), -1, 0), strict=True))
+    for name, position in positions.items():
+        lower, upper = at[int(position)], at[min(int(position) + 1, size - 1)]
+        found[name] = lower + (upper - lower) * (position - int(position))
     return found

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from mixfleet_kernels import native_library
 from mixfleet_kernels.channel_form import ChannelForm, numbers
 
-__all__ = ["Curves", "Response", "respond", "saturate"]
+__all__ = ["Curves", "Response", "respond", "saturate", "slopes"]
 
 _POINTER, _SIZE = ctypes.POINTER(ctypes.c_double), ctypes.c_int64
 _SIZES = ctypes.POINTER(_SIZE)
@@ -59,7 +59,7 @@ class _Curves(ctypes.Structure):
 class _Past(ctypes.Structure):
     _fields_ = (
         *(("curves", _Curves), ("weeks", _SIZE), ("weights", _SIZE)),
-        *((name, _POINTER) for name in ("media", "weight", "sum", "weekly", "mean")),
+        *((name, _POINTER) for name in ("media", "weight", "sum", "slope", "weekly", "mean")),
     )
 
 
@@ -83,10 +83,26 @@ def respond(
     Raises:
         RuntimeError: The native library does not run; says why.
     """
+    return _responded(media, weights, curves, None)
+
+
+def slopes(
+    media: Float[np.ndarray, "week channel"], weights: Float[np.ndarray, "week weight"], curves: Curves
+) -> tuple[Float[np.ndarray, "weight channel draw"], Float[np.ndarray, "weight channel draw"]]:
+    """Contributions as `respond` has them, and their derivative by the logarithm of all media; raises as `respond`."""
+    slope = np.empty((weights.shape[1], *curves.effect.shape))
+    return _responded(media, weights, curves, slope).total, slope
+
+
+def _responded(media: np.ndarray, weights: np.ndarray, curves: Curves, slope: np.ndarray | None) -> Response:
     (weeks, channels), draws, count = media.shape, curves.effect.shape[1], weights.shape[1]
     made = Response(np.empty((count, channels, draws)), np.empty((weeks, draws)), np.empty((weeks, channels)))
     given = [_array(values) for values in (media, weights, curves.shape, curves.effect)]
-    past = _Past(_curves(curves, *given[2:]), weeks, count, *map(_pointer, (*given[:2], *made)))
+    along = _POINTER() if slope is None else _pointer(slope)
+    rest = (_pointer(made.weekly), _pointer(made.mean))
+    past = _Past(
+        _curves(curves, *given[2:]), weeks, count, *map(_pointer, given[:2]), _pointer(made.total), along, *rest
+    )
     native_library.loaded().mixfleet_respond(ctypes.byref(past))
     return made
 

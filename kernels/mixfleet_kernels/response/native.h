@@ -23,6 +23,7 @@ struct Past {
   const double *media;   // [week, channel]
   const double *weight;  // [week, weight]
   double *sum;           // [weight, channel, draw]
+  double *slope;         // likewise, of the derivative by the logarithm of all media; null where nobody asks
   double *weekly;        // [week, draw]: of all channels
   double *mean;          // [week, channel]: over the draws
 };

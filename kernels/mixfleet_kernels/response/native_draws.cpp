@@ -92,12 +92,13 @@ V sum_of_powers(const Form& form, V decay) {
 void respond(const Past& p) {
   const Curves& curves = p.curves;
   const int64_t longest = longest_window(curves), before = longest - 1, filled = p.weeks + std::max<int64_t>(longest, kBlock);
-  Vectors memory(before + filled + 4 * (longest + 1) + p.weeks * (1 + curves.channels) + p.weights);
+  Vectors memory(before + filled + 4 * (longest + 1) + p.weeks * (1 + curves.channels) + 2 * p.weights);
   V* const column = memory.take(before + filled) + before;
   V* const window = memory.take(4 * (longest + 1));
   V* const weekly = memory.take(p.weeks);
   V* const mean = memory.take(p.weeks * curves.channels);
   V* const sum = memory.take(p.weights);
+  V* const slope = memory.take(p.weights);
   // Nothing was bought before the first week.
   for (int64_t t = -before; t < filled; ++t) column[t] = V{};
   for (int64_t i = 0; i < p.weeks * curves.channels; ++i) mean[i] = V{};
@@ -107,30 +108,53 @@ void respond(const Past& p) {
       const Form& form = curves.forms[c];
       const Parameters own(curves, c, lanes);
       const V effect = lanes.load(curves.effect + c * curves.draws);
-      for (int64_t k = 0; k < p.weights; ++k) sum[k] = V{};
+      for (int64_t k = 0; k < p.weights; ++k) sum[k] = slope[k] = V{};
       with_curve<double>(form.saturation, own.saturation, [&](const auto curve) {
+        const V along = effect * curve.slope_factor;
+        const V scale = recursive(form) ? curve.scale / sum_of_powers(form, own.adstock[0]) : curve.scale;
+        const auto add = [&](V* to, int64_t t, V value) {
+          for (int64_t k = 0; k < p.weights; ++k) to[k] += p.weight[t * p.weights + k] * value;
+        };
+        // Where media saturate before they are carried over, slopes are carried over after the values.
+        bool rising = false;
         const auto enter = [&](int64_t t, V carried, const V*) MIXFLEET_INLINED {
           if (t >= p.weeks) return;
-          const V value = effect * (form.carried_first ? curve(carried).value : carried);
+          if (rising) return add(slope, t, along * carried);
+          V value = effect * carried;
+          if (form.carried_first) {
+            const auto shape = curve(carried);
+            value = effect * shape.value;
+            if (p.slope) add(slope, t, along * (shape.slope * carried));
+          }
           weekly[t] += value;
           mean[t * curves.channels + c] += lanes.only(value);
-          for (int64_t k = 0; k < p.weights; ++k) sum[k] += p.weight[t * p.weights + k] * value;
+          add(sum, t, value);
         };
-        const V scale = recursive(form) ? curve.scale / sum_of_powers(form, own.adstock[0]) : curve.scale;
-        for (int64_t t = 0; t < p.weeks; ++t) {
-          const V media = scale * p.media[t * curves.channels + c];
-          column[t] = form.carried_first ? media : curve(media).value;
-        }
-        if (recursive(form)) {
-          V *slope = window + form.window + 1, *end = slope + form.window + 1;
-          Recursion<double> carry{own.adstock[0], form.window, window, slope, end, end + form.window + 1};
-          carry.fill();
-          return carry.each_week(column, 0, p.weeks, enter);
-        }
-        WindowWeights<double>::fill(form, own.adstock, window);
-        Window<double, 0>{window, form.window}.each_week(column, 0, p.weeks, enter);
+        const auto carry_over = [&] {
+          for (int64_t t = 0; t < p.weeks; ++t) {
+            const V media = scale * p.media[t * curves.channels + c];
+            column[t] = media;
+            if (form.carried_first) continue;
+            const auto shape = curve(media);
+            column[t] = rising ? shape.slope * media : shape.value;
+          }
+          if (recursive(form)) {
+            V *inner = window + form.window + 1, *end = inner + form.window + 1;
+            Recursion<double> carry{own.adstock[0], form.window, window, inner, end, end + form.window + 1};
+            carry.fill();
+            return carry.each_week(column, 0, p.weeks, enter);
+          }
+          WindowWeights<double>::fill(form, own.adstock, window);
+          Window<double, 0>{window, form.window}.each_week(column, 0, p.weeks, enter);
+        };
+        carry_over();
+        if (p.slope && !form.carried_first) rising = true, carry_over();
       });
-      for (int64_t k = 0; k < p.weights; ++k) lanes.store(p.sum + (k * curves.channels + c) * curves.draws, sum[k]);
+      for (int64_t k = 0; k < p.weights; ++k) {
+        const int64_t row = (k * curves.channels + c) * curves.draws;
+        lanes.store(p.sum + row, sum[k]);
+        if (p.slope) lanes.store(p.slope + row, slope[k]);
+      }
     }
     for (int64_t t = 0; t < p.weeks; ++t) lanes.store(p.weekly + t * curves.draws, weekly[t]);
   });

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mixfleet.config.model import MediaForm
 from mixfleet.models.media import Curves, FormGroup, MediaTerm, by_form, in_chunks, native_curves, saturated, window
 from mixfleet_kernels import adstock
-from mixfleet_kernels.response import Response, respond
+from mixfleet_kernels.response import Response, respond, slopes
 
 __all__ = [
     "Difference",
@@ -149,16 +149,25 @@ def by_week(
     return in_chunks(lambda part: by_form(term, part, of_form, axis=0), curves, size=CHUNK)
 
 
-@partial(jax.jit, static_argnames="term")
 def whole(
-    media: Float[Array | np.ndarray, "week channel"],
-    weights: Float[Array | np.ndarray, "week weight"],
+    media: Float[np.ndarray, "week channel"],
+    weights: Float[np.ndarray, "week weight"],
     curves: Curves,
     *,
     term: MediaTerm,
-) -> tuple[Float[Array, "weight channel draw"], Float[Array, "weight channel draw"]]:
-    """All weeks as one window: what the channels bring under each weight, and its slope by all of their media."""
+) -> tuple[Float[np.ndarray, "weight channel draw"], Float[np.ndarray, "weight channel draw"]]:
+    """All weeks as one window: what the channels bring under each weight, and its slope by all of their media.
 
+    In native code or in XLA, as `decompose`.
+    """
+    if (own := native_curves(curves, term)) is None:
+        kpi, along = _whole(media, weights, curves, term=term)
+        return np.asarray(kpi), np.asarray(along)
+    return slopes(np.asarray(media), np.asarray(weights), own)
+
+
+@partial(jax.jit, static_argnames="term")
+def _whole(media: Array, weights: Array, curves: Curves, *, term: MediaTerm) -> tuple[Array, Array]:
     def of_form(group: FormGroup, part: Curves) -> tuple[Array, Array]:
         own, lags = group.own(media, 1), window(part, group.form)
         found = _respond(own, part, lags, group.form)
