@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from mixfleet.config import Model, priors
 from mixfleet.config.priors import Distribution, Parameter
@@ -18,7 +18,7 @@ from mixfleet.errors import ConfigError
 if TYPE_CHECKING:
     from jax import Array
 
-__all__ = ["OBSERVATIONS", "Autocorrelated", "Observation", "SampledObservation", "is_autocorrelated", "register"]
+__all__ = ["OBSERVATIONS", "Autocorrelated", "Observation", "SampledObservation", "carried_shares", "is_autocorrelated", "register"]
 
 Parameters = tuple["Array", ...]
 """Values by lane of the family's parameters in the order of `config.priors.OBSERVATION_PARAMETERS`; the scale first."""
@@ -83,14 +83,13 @@ class Autocorrelated:
             parameters: Standard deviation of a week, and correlation with the next; what follows is of the baseline.
         """
         sd, correlation = parameters[:2]
-        white, carried, chance = rng.standard_normal(error.shape), np.zeros(error.shape), np.zeros(error.shape)
-        spread, known = np.sqrt(1 - correlation**2), np.all(np.isfinite(error), axis=1).tolist()
-        if len(error):
-            chance[0] = sd * white[0]
-        for week in range(1, len(error)):
-            before = (error[week - 1], 0.0) if known[week - 1] else (carried[week - 1], chance[week - 1])
-            carried[week] = correlation * before[0]
-            chance[week] = correlation * before[1] + sd * spread * white[week]
+        chance, carried = rng.standard_normal(error.shape), np.zeros(error.shape)
+        chance[:1] *= sd
+        chance[1:] *= sd * np.sqrt(1 - correlation**2)
+        carried[1:] = correlation * error[:-1]
+        for before in np.flatnonzero(~np.all(np.isfinite(error[:-1]), axis=1)).tolist():
+            carried[before + 1] = correlation * carried[before]
+            chance[before + 1] += correlation * chance[before]
         return carried, chance
 
     def variance_given(
@@ -107,6 +106,15 @@ class Autocorrelated:
 
 OBSERVATIONS: dict[str, Observation] = {"normal": _Normal(), "ar1": Autocorrelated()}
 """Families by the name that `model.observation` gives."""
+
+
+def carried_shares(
+    correlation: Float[np.ndarray, " draw"] | float, places: Int[np.ndarray, " week"]
+) -> Float[np.ndarray, "later *draw"]:
+    """What of each week's error goes on into the next one of these, which need not follow at once."""
+    distances, own = np.unique(np.diff(places), return_inverse=True)
+    # A power for each distance, of which there are few, and not for each week.
+    return (np.asarray(correlation) ** distances[:, None])[own]
 
 
 def is_autocorrelated(model: Model) -> bool:

@@ -20,7 +20,7 @@ from mixfleet.data.scaling import MEDIA_POWERS, Scale
 from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit
 from mixfleet.models.media import MediaTerm, media_term
-from mixfleet.models.observation import OBSERVATIONS, SampledObservation, is_autocorrelated
+from mixfleet.models.observation import OBSERVATIONS, SampledObservation, carried_shares, is_autocorrelated
 from mixfleet.models.priors.distributions import normal_log_density
 from mixfleet.models.priors.families import FAMILIES
 from mixfleet.posterior.prior_draws import mean_responses, strength_response
@@ -157,7 +157,7 @@ def _given_the_week_before(
     noise: Float[np.ndarray, " draw"],
     correlation: Float[np.ndarray, " draw"],
 ) -> Float[np.ndarray, "week draw"]:
-    share = correlation ** np.diff(places)[:, None]
+    share = carried_shares(correlation, places)
     carried = np.concatenate([np.zeros_like(error[:1]), share * error[:-1]])
     sd = noise * np.concatenate([np.ones_like(error[:1]), np.sqrt(1 - share**2)])
     return normal_log_density(error, carried, sd)

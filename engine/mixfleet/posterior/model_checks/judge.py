@@ -7,7 +7,7 @@ from mixfleet.config import Spec
 from mixfleet.models import baseline
 from mixfleet.models.baseline.decomposition import decompose
 from mixfleet.models.batch import PreparedUnit
-from mixfleet.models.observation import OBSERVATIONS, is_autocorrelated
+from mixfleet.models.observation import OBSERVATIONS, carried_shares, is_autocorrelated
 from mixfleet.posterior.model_checks.check import ModelCheck
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Lasting, Marginal
 from mixfleet.posterior.model_checks.forecasts import forecast_check
@@ -107,7 +107,7 @@ def _whitened(
 ) -> Float[np.ndarray, "week column"]:
     """Each fitted week less what the fitted week before says of it, with as much variance as a whole one."""
     places = np.flatnonzero(fitted)
-    last = correlation ** np.diff(places)[:, None]
+    last = carried_shares(correlation, places)
     found = values.copy()
     found[places[1:]] = (values[places[1:]] - last * values[places[:-1]]) / np.sqrt(1 - last**2)
     return found

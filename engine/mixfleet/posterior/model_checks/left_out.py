@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from mixfleet.models.observation import carried_shares
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Lasting, Marginal
 
 __all__ = ["LeftOut", "left_out", "week_log_density"]
@@ -59,34 +60,36 @@ def week_log_density(unit: CheckedUnit) -> Float[np.ndarray, "week draw"]:
 def _left_out_of_lasting(lasting: Lasting, noise: Float[np.ndarray, " draw"]) -> LeftOut:
     places = np.flatnonzero(lasting.fitted)
     own, before = _inverse_correlation(lasting.correlation, places)
-    s2, residual = noise**2, lasting.residual[places]
+    s2, residual = noise[:, None] ** 2, lasting.residual[places].T
 
-    def weighed(values: Float[np.ndarray, "week column draw"]) -> Float[np.ndarray, "week column draw"]:
+    def weighed(values: Float[np.ndarray, "draw *column week"]) -> Float[np.ndarray, "draw *column week"]:
         """T times the values."""
-        found = own[:, None] * values
-        found[1:] += before[1:, None] * values[:-1]
-        found[:-1] += before[1:, None] * values[1:]
+        diagonal, beside = (part.reshape(len(part), *[1] * (values.ndim - 2), -1) for part in (own, before))
+        found = diagonal * values
+        found[..., 1:] += beside * values[..., :-1]
+        found[..., :-1] += beside * values[..., 1:]
         return found
 
     root = lasting.basis[places] * np.sqrt(lasting.variance)
-    along = weighed(np.repeat(root[..., None], len(s2), axis=-1))
-    inner = np.einsum("wi,wjd->dij", root, along, optimize=True) + s2[:, None, None] * np.eye(root.shape[1])
-    factor = np.linalg.cholesky(inner)
+    along = weighed(root.T[None])
+    inner = along @ root + s2[:, :, None] * np.eye(root.shape[1])
     # [draw, column, week]: products of its columns are what the baseline takes of the precision.
-    half = np.linalg.solve(factor, along.transpose(2, 1, 0))
-    pull = np.linalg.solve(factor, np.einsum("wjd,wd->dj", along, residual)[..., None])[..., 0]
-    precision = own - np.einsum("djw,djw->wd", half, half)
-    pulled = weighed(residual[:, None])[:, 0] - np.einsum("djw,dj->wd", half, pull)
+    half = np.linalg.inv(np.linalg.cholesky(inner)) @ along
+    pull = half @ residual[:, :, None]
+    precision = own - np.einsum("djw,djw->dw", half, half)
+    pulled = weighed(residual) - np.einsum("djw,dj->dw", half, pull[..., 0])
     error, sd = np.zeros_like(lasting.residual), np.ones_like(lasting.residual)
-    error[places], sd[places] = pulled / precision, np.sqrt(s2 / precision)
+    error[places], sd[places] = (pulled / precision).T, np.sqrt(s2 / precision).T
     return LeftOut(error, sd)
 
 
 def _inverse_correlation(
     correlation: Float[np.ndarray, " draw"], places: Int[np.ndarray, " week"]
-) -> tuple[Float[np.ndarray, "week draw"], Float[np.ndarray, "week draw"]]:
-    """R^-1 of weeks at such places: its diagonal, and each week's element with the fitted week before."""
-    share = np.zeros((len(places) + 1, len(correlation)))
-    share[1:-1] = correlation ** np.diff(places)[:, None]
+) -> tuple[Float[np.ndarray, "draw week"], Float[np.ndarray, "draw later"]]:
+    """R^-1 of weeks at such places: its diagonal, and each week's element with the fitted week after."""
+    share = carried_shares(correlation, places).T
     new = 1 / (1 - share**2)
-    return new[:-1] + share[1:] ** 2 * new[1:], -share[:-1] * new[:-1]
+    own = np.ones((len(correlation), len(places)))
+    own[:, 1:] = new
+    own[:, :-1] += share**2 * new
+    return own, -share * new
