@@ -9,7 +9,7 @@ from scipy import stats
 from mixfleet.hierarchy import hyperparameters as hierarchies
 from mixfleet.hierarchy import shared_coefficients
 from mixfleet.hierarchy.hyperparameters import Hyper
-from mixfleet.hierarchy.shared_coefficients import Columns
+from mixfleet.hierarchy.shared_coefficients import Columns, LikelihoodSummary, Shared
 from mixfleet_kernels.likelihood.autocorrelated import Last
 from tests.hierarchy.test_hyperparameters import CHAINS, ROWS, drawn, group, units_given
 
@@ -83,6 +83,19 @@ def test_what_lasting_data_say_does_not_depend_on_where_they_are_looked_at_from(
         found = shared_coefficients.lasting_summary(columns, hyper, jax.tree.map(jnp.asarray, last))
         np.testing.assert_allclose(found.precision, precision, rtol=1e-12)
         np.testing.assert_allclose(found.total, whole, rtol=1e-10, atol=1e-12)
+
+
+def test_a_spread_that_rounds_to_nothing_has_an_inverse() -> None:
+    # Of powers of two a spread less itself is nothing.
+    hierarchy = group((), 3)._replace(scale=jnp.full(ROWS, 0.25))
+    hierarchy = jax.tree.map(lambda values: jnp.asarray(values, jnp.float32), hierarchy)
+    values = jnp.asarray(np.random.default_rng(7).normal(size=(ROWS, len(hierarchy.present), 4)), jnp.float32)
+    told = LikelihoodSummary(jnp.zeros((ROWS, *values.shape)), jnp.zeros_like(values))
+    shared = Shared(values, hierarchies.zero_state(hierarchy, 4))
+    slid = jax.jit(shared_coefficients._slide)(hierarchy, shared, told, jnp.zeros((2, ROWS, 4)))
+    spread = hierarchies.spreads(hierarchy, slid.hyper)
+    assert np.max(spread) < 1e-7
+    assert np.all(np.isfinite(1 / spread**2))
 
 
 @pytest.mark.slow

@@ -265,8 +265,8 @@ def _slide(
     spread = numbers[1:]
     turned = jnp.where(spread[1:] < 0, -1, 1)
     levels = tuple(ones * sign[None] for ones, sign in zip(hyper.levels, turned, strict=True))
-    # A sum may round to nothing, which has no logarithm.
-    size = jnp.maximum(jnp.abs(spread) / hierarchy.scale[:, None], jnp.finfo(spread.dtype).tiny)
+    # Of a sum no more is left than its rounding, and that may be zero, which has neither a logarithm nor an inverse.
+    size = jnp.maximum(jnp.abs(spread) / hierarchy.scale[:, None], jnp.finfo(spread.dtype).eps)
     coordinate = hierarchies.inverse_log_ramp(jnp.log(size))
     return Shared(values, hyper._replace(centre=numbers[0], spread=coordinate, levels=levels))
 
