@@ -93,6 +93,22 @@ def test_the_samplers_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {name: texts[name].count("stablehlo.while") for name in MOST_LOOPS} == MOST_LOOPS
 
 
+def test_a_program_of_double_precision_is_so_wherever_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: set[str] = set()
+
+    def collect(_: Any, *arguments: Any) -> Future[Any]:
+        taken.update(str(leaf.dtype) for leaf in jax.tree.leaves(arguments) if isinstance(leaf, jax.ShapeDtypeStruct))
+        return Future()
+
+    monkeypatch.setattr(native_block, "form_of", lambda *_: None)
+    monkeypatch.setattr(program, "compiled", collect)
+    monkeypatch.setattr(program.Program, "_rehearse", lambda *_: None)
+    with jax.enable_x64(False):
+        program.Program(replace(KIND, dtype="float64"), 128, DEVICE)
+    assert "float64" in taken
+    assert "float32" not in taken
+
+
 def test_a_pooled_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     structure = replace(KIND, units=8, columns=3, shared=1)
     pool = Pool(
