@@ -18,7 +18,15 @@ from mixfleet.errors import ConfigError
 if TYPE_CHECKING:
     from jax import Array
 
-__all__ = ["OBSERVATIONS", "Autocorrelated", "Observation", "SampledObservation", "carried_shares", "is_autocorrelated", "register"]
+__all__ = [
+    "OBSERVATIONS",
+    "Autocorrelated",
+    "Observation",
+    "SampledObservation",
+    "carried_shares",
+    "is_autocorrelated",
+    "register",
+]
 
 Parameters = tuple["Array", ...]
 """Values by lane of the family's parameters in the order of `config.priors.OBSERVATION_PARAMETERS`; the scale first."""
