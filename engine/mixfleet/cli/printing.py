@@ -55,6 +55,8 @@ def print_run(console: Console, run: "Run", *, seconds: float) -> None:
         _line(console, f"and {len(bad) - LISTED_UNITS} more: see {run.path / 'summary' / 'status.parquet'}")
     for gate in run.manifest.get("loosened", ()):
         _line(console, f"certified by a loosened gate: {gate}")
+    if slow := run.manifest.get("slow"):
+        _line(console, f"slow: {slow}")
     _print_experiments(console, run)
     _print_base(console, run, rows)
     _line(console, f"run: {run.place}")

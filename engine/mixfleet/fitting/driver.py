@@ -32,8 +32,9 @@ from mixfleet.inference.scheduler import Finished, Job, Jobs, Slots, capacity_of
 from mixfleet.models.batch import Structure, padded_weeks, prepare, room_for_gaps, structure_of
 from mixfleet.models.virtual_weeks import Extent, extent_of
 from mixfleet.posterior.unit_result import UnitResult
+from mixfleet_kernels import native_library
 
-__all__ = ["fit_units", "path_of"]
+__all__ = ["fit_units", "path_of", "slower_here"]
 
 if TYPE_CHECKING:
     from mixfleet.fitting.group_driver import OnGroup
@@ -50,6 +51,12 @@ def path_of(panel: Panel, spec: Spec) -> str:
         return ""
     structure = structure_of(spec, replace(panel, units=first), len(first[0].dates))
     return native_block.path_of(structure, devices_of(spec)[0].platform)
+
+
+def slower_here(spec: Spec) -> str:
+    """Why a fit takes longer here than it has to, with the remedy; empty where it does not."""
+    why = native_library.why_not() if devices_of(spec)[0].platform == "cpu" else ""
+    return why and f"{why}; until then fits run in XLA alone, which takes up to ten times the processor time"
 
 
 def fit_units(

@@ -2,6 +2,7 @@
 
 | event | when | fields |
 |---|---|---|
+| slow | before the others, where native code does not run | `why`, with the remedy |
 | started, resumed | before the first unit | `units`, `done` |
 | unit | a unit's result is saved | `unit` (key columns), `status`, `seconds` |
 | interrupted | by a signal | |

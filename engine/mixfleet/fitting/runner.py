@@ -63,6 +63,8 @@ def execute(
         EventLog(spec.run.log, panel.keys, run=folder.path.name) as log,
     ):
         if not folder.finished:
+            if slow := _told_slow(spec, log):
+                folder.note("slow", slow)
             if spec.model.structures:
                 executor = _averaging(panel, executor, devices, folder)
             else:
@@ -105,11 +107,22 @@ def execute_shard(
         EventLog(spec.run.log, panel.keys, run=str(spec.run.id), shard=spec.compute.shard) as log,
     ):
         if not folder.finished:
+            _told_slow(spec, log)
             own = replace(panel, rejected=(), units=tuple(u for u in panel.units if unit_id(u.labels) in units))
             _fill(own, spec, sharded(executor, panel), folder, log, on_event)
         folder.finish()
         log.finished()
         return folder.path
+
+
+def _told_slow(spec: Spec, log: EventLog) -> str:
+    """Why the fit takes longer than it has to, after the log and the caller were told; empty where it does not."""
+    from mixfleet.fitting.driver import slower_here  # starts jax, without which a finished run is read
+
+    if why := slower_here(spec):
+        log("slow", level="warning", why=why)
+        warnings.warn(why, UserWarning, stacklevel=3)
+    return why
 
 
 def _averaging(panel: Panel, executor: Executor, devices: tuple[str, ...], folder: RunFolder) -> Executor:
