@@ -54,8 +54,9 @@ averages over noise, which there were not then, and the two structures of `avera
 def settings(name: str) -> "Model":
     """The model of a candidate, or of a preset of configs/model."""
     import mixfleet as mf
+    from mixfleet.config import build
 
-    return mf.config.build(mf.Model, CANDIDATES[name]) if name in CANDIDATES else mf.preset("model", name)
+    return build(mf.Model, CANDIDATES[name]) if name in CANDIDATES else mf.preset("model", name)
 
 
 def main() -> None:

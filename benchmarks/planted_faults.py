@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from benchmarks.candidates import settings
+
 
 class Sound(NamedTuple):
     """A unit before its fault."""
@@ -78,6 +80,11 @@ def _late_effect(one: Sound) -> None:
     one.unit["kpi"] += 1.5 * one.noise * np.roll(_standard(one.unit, "spend_tv"), 4)
 
 
+def _months_late(one: Sound) -> None:
+    for name in ("spend_tv", "spend_search"):
+        one.unit["kpi"] += one.noise * sum(np.roll(_standard(one.unit, name), lag) for lag in range(6, 12))
+
+
 def _convex(one: Sound) -> None:
     share = one.unit["spend_search"] / one.unit["spend_search"].max()
     one.unit["kpi"] += 8 * one.noise * share**4
@@ -116,6 +123,10 @@ FAULTS: dict[str, tuple[str, Fault]] = {
     "level_break": ("a step of 5 sd at two thirds", _step),
     "sharp_season": ("four waves a year of 1.5 sd", _fourth_wave),
     "carry_over_form": ("an effect of 1.5 sd that comes four weeks later", _late_effect),
+    "long_carry_over": (
+        "an effect of two channels of 1 sd in each of the weeks from the sixth to the eleventh after",
+        _months_late,
+    ),
     "curve_form": ("8 sd more at the highest spend, with its fourth power", _convex),
     "drifting_effect": ("an effect that grows by 1.5 sd for each sd of time", _drift),
     "media_follow_kpi": ("spend 1.6 times as high after each 1.5 sd more KPI", _followed),
@@ -137,6 +148,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--units", type=int, default=50, help="of each fault")
+    parser.add_argument("--preset", default="default", help="of configs/model or benchmarks.candidates, to fit with")
     arguments = parser.parse_args()
     simulated = mf.simulate.fleet(
         brands=len(FAULTS), markets=arguments.units, weeks=156, channels=2, controls=1, truth="fixed", seed=SEED
@@ -149,7 +161,9 @@ def main() -> None:
         FAULTS[kinds[labels[0]]][1](Sound(own, noise, np.random.default_rng([SEED, i])))
         units.append(own)
     with tempfile.TemporaryDirectory() as folder:
-        run = mf.fit(pd.concat(units), data=simulated.data, run={"root": folder, "id": "p"})
+        run = mf.fit(
+            pd.concat(units), data=simulated.data, model=settings(arguments.preset), run={"root": folder, "id": "p"}
+        )
         checks, status = run.checks(), run.status
     print("| alarm | planted | power | not plain ok |")
     print("|---" * 4 + "|")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mixfleet.models.baseline.decomposition import decompose
-from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Marginal
+from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Lasting, Marginal, whitened
 
 DRAWS, WARM_UP = 200, 30
 SCALE = 1000.0
@@ -39,8 +39,11 @@ class Drawn:
 Fault = Callable[[Drawn], Drawn]
 
 
-def regression(seed: int, *, weeks: int = 104, fault: Fault | None = None) -> CheckedUnit:
-    """A unit drawn from the prior, with a fault or without, and draws of its posterior."""
+def regression(
+    seed: int, *, weeks: int = 104, fault: Fault | None = None, correlation: float | None = None, draws: int = DRAWS
+) -> CheckedUnit:
+    """A unit drawn from the prior, with a fault or without, and draws of its posterior; with autocorrelated noise, of a
+    correlation that is known, where that is given."""
     rng = np.random.default_rng(seed)
     time = np.arange(weeks)
     media = rng.gamma(1.5, 1.0, size=(weeks, 2))
@@ -51,38 +54,59 @@ def regression(seed: int, *, weeks: int = 104, fault: Fault | None = None) -> Ch
     drawn = Drawn(rng, media, response, truth[6:], design @ truth[:6], noise, rng.standard_normal(weeks))
     if fault is not None:
         drawn = fault(drawn)
-    kpi = drawn.baseline + drawn.response @ drawn.effect + drawn.noise * drawn.errors
-    return posterior(rng, kpi, drawn.media)
+    errors = drawn.errors.copy()
+    if correlation is not None:
+        for week in range(1, weeks):
+            errors[week] = correlation * errors[week - 1] + np.sqrt(1 - correlation**2) * errors[week]
+    kpi = drawn.baseline + drawn.response @ drawn.effect + drawn.noise * errors
+    return posterior(rng, kpi, drawn.media, correlation=correlation, count=draws)
 
 
-def posterior(rng: np.random.Generator, kpi: np.ndarray, media: np.ndarray) -> CheckedUnit:
+def posterior(
+    rng: np.random.Generator,
+    kpi: np.ndarray,
+    media: np.ndarray,
+    *,
+    correlation: float | None = None,
+    count: int = DRAWS,
+) -> CheckedUnit:
     """Draws given the data, by the model without any fault."""
     weeks = len(kpi)
-    time = np.arange(weeks)
+    time, fitted = np.arange(weeks), np.ones(len(kpi), bool)
     design = baseline_columns(time)
-    columns = np.column_stack([design, saturated(media)])
-    gram, along = columns.T @ columns, columns.T @ kpi
+
+    def told(values: np.ndarray) -> np.ndarray:
+        return values if correlation is None else whitened(values, fitted, correlation)
+
+    columns, seen = told(np.column_stack([design, saturated(media)])), told(kpi[:, None])[:, 0]
+    gram, along = columns.T @ columns, columns.T @ seen
     draws, sigmas, sigma = [], [], 0.05
-    for sweep in range(WARM_UP + DRAWS):
+    for sweep in range(WARM_UP + count):
         factor = np.linalg.cholesky(gram / sigma**2 + np.diag(SD**-2))
         mean = np.linalg.solve(factor.T, np.linalg.solve(factor, along / sigma**2 + MEAN / SD**2))
         coefficients = mean + np.linalg.solve(factor.T, rng.standard_normal(len(mean)))
-        miss = kpi - columns @ coefficients
+        miss = seen - columns @ coefficients
         sigma = 1 / np.sqrt(rng.gamma(SHAPE + weeks / 2, 1 / (RATE + miss @ miss / 2)))
         if sweep >= WARM_UP:
             draws.append(coefficients)
             sigmas.append(sigma)
     found, noise = np.array(draws).T, np.array(sigmas)
-    basis, variance, _ = decompose(design, SD[:6])
     by_channel = saturated(media)[:, :, None] * found[6:]
+    residual = kpi[:, None] - by_channel.sum(axis=1) - (design @ MEAN[:6])[:, None]
+    basis, variance, _ = decompose(design, SD[:6])
+    lasting = None
+    if correlation is not None:
+        same = np.full(len(noise), correlation)
+        lasting = Lasting(fitted=fitted, residual=residual, basis=basis, variance=variance, correlation=same)
+        basis, variance, _ = decompose(told(design), SD[:6])
     prior = np.abs(MEAN[6:, None] + SD[6:, None] * rng.standard_normal((2, 500)))
     return CheckedUnit(
         log_link=False,
         dates=np.datetime64("2022-01-03") + 7 * time,
-        fitted=np.ones(weeks, bool),
+        fitted=fitted,
         kpi=kpi * SCALE,
-        expected=columns @ found * SCALE,
-        residual=(kpi[:, None] - columns @ found) / noise,
+        expected=(design @ found[:6] + by_channel.sum(axis=1)) * SCALE,
+        residual=(seen[:, None] - columns @ found) / noise,
         noise=noise * SCALE,
         kpi_scale=SCALE,
         channels=CHANNELS,
@@ -93,10 +117,11 @@ def posterior(rng: np.random.Generator, kpi: np.ndarray, media: np.ndarray) -> C
         prior_on="effect",
         season=52,
         marginal=Marginal(
-            residual=kpi[:, None] - by_channel.sum(axis=1) - (design @ MEAN[:6])[:, None],
+            residual=told(residual),
             basis=basis,
             variance=variance,
             noise=noise,
+            lasting=lasting,
         ),
     )
 

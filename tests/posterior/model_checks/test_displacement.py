@@ -14,22 +14,28 @@ WIDE = 1e3
 """Prior standard deviation of coefficients of which nothing is known."""
 
 
-def moved(unit: CheckedUnit, directions: np.ndarray) -> np.ndarray:
-    """Posterior means with these columns in the model, less those without, in posterior standard deviations."""
+def moved(
+    unit: CheckedUnit, directions: np.ndarray, *, brings: np.ndarray | None = None, sd: float = WIDE
+) -> np.ndarray:
+    """Posterior means of what media bring with these columns in the model, less those without, in posterior sds."""
     noise, kpi = unit.noise.mean() / SCALE, unit.kpi / SCALE
-    columns = np.column_stack([baseline_columns(np.arange(len(kpi))), saturated(unit.media)])
-    before, sd = coefficients(columns, kpi, noise)
-    after, _ = coefficients(np.column_stack([columns, directions]), kpi, noise)
-    return (after - before) / sd
+    curves = saturated(unit.media)
+    columns = np.column_stack([baseline_columns(np.arange(len(kpi))), curves])
+    before, spread = coefficients(unit, columns, noise, sd)
+    after, _ = coefficients(unit, np.column_stack([columns, directions]), noise, sd)
+    added = 0.0 if brings is None else brings.sum(axis=1) @ after[len(MEAN) :]
+    return ((after - np.pad(before, (0, len(after) - len(before))))[MEDIA] * curves.sum(axis=0) + added) / (
+        spread[MEDIA] * curves.sum(axis=0)
+    )
 
 
-def coefficients(columns: np.ndarray, kpi: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
-    """Posterior means and standard deviations of the media's coefficients."""
+def coefficients(unit: CheckedUnit, columns: np.ndarray, noise: float, wide: float) -> tuple[np.ndarray, np.ndarray]:
+    """Posterior means and standard deviations of all coefficients."""
+    columns, kpi = unit.as_residuals(columns), unit.as_residuals(unit.kpi[:, None] / SCALE)[:, 0]
     others = columns.shape[1] - len(MEAN)
-    mean, sd = np.append(MEAN, np.zeros(others)), np.append(SD, np.full(others, WIDE))
+    mean, sd = np.append(MEAN, np.zeros(others)), np.append(SD, np.full(others, wide))
     covariance = np.linalg.inv(columns.T @ columns / noise**2 + np.diag(sd**-2))
-    found = covariance @ (columns.T @ kpi / noise**2 + mean / sd**2)
-    return found[MEDIA], np.sqrt(np.diag(covariance))[MEDIA]
+    return covariance @ (columns.T @ kpi / noise**2 + mean / sd**2), np.sqrt(np.diag(covariance))
 
 
 def beside_media(drawn: Drawn) -> np.ndarray:
@@ -37,15 +43,44 @@ def beside_media(drawn: Drawn) -> np.ndarray:
     return drawn.baseline + 0.1 * (drawn.media[:, 0] > np.median(drawn.media[:, 0]))
 
 
+@pytest.mark.parametrize("correlation", [None, 0.6])
 @pytest.mark.parametrize("seed", range(4))
-def test_what_goes_with_media_moves_them_as_a_model_with_it_would(seed):
-    unit = regression(seed, fault=replaced("baseline", beside_media))
+def test_what_goes_with_media_moves_them_as_a_model_with_it_would(seed, correlation):
+    unit = regression(seed, fault=replaced("baseline", beside_media), correlation=correlation)
     step = (unit.media[:, 0] > np.median(unit.media[:, 0]))[:, None] - 0.5
     expected = moved(unit, step)
     # Of 200 draws a correlation is known to about 0.07, and residuals are five deviations or more along the step.
     np.testing.assert_allclose(displacement(unit, step), expected, atol=0.2 * np.abs(expected).max())
     assert expected[0] < -2
     assert moves_media(unit, step)
+
+
+@pytest.mark.parametrize("correlation", [None, 0.6])
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_media_s_own_moves_them_by_what_it_brings_too(seed, correlation):
+    bend = replaced("baseline", lambda drawn: drawn.baseline + 0.2 * drawn.response[:, 0] ** 3)
+    # The small difference of two large ones, which 200 draws know only roughly.
+    unit = regression(seed, fault=bend, correlation=correlation, draws=2000)
+    share = saturated(unit.media)[:, 0]
+    level, mean = share - share.mean(), share.mean()
+    directions = np.column_stack([level**2, level**3])
+    brings = np.zeros((2, 104, 2))
+    brings[0] = np.column_stack([level**2 - mean**2, level**3 + mean**3])
+    directions -= directions.mean(axis=0)
+    expected = moved(unit, directions, brings=brings)
+    found = displacement(unit, directions, brings=brings)
+    np.testing.assert_allclose(found, expected, atol=0.3 * max(np.abs(expected).max(), 2.0))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_pattern_of_a_known_size_moves_media_as_its_prior_lets_it(seed):
+    pattern = 0.06 * np.resize(np.random.default_rng(seed).standard_normal(52), 104)
+    unit = regression(seed, fault=replaced("baseline", lambda drawn: drawn.baseline + pattern))
+    weeks = (np.arange(104)[:, None] % 52 == np.arange(52)) - 1 / 52
+    against = (unit.noise.mean() / SCALE / 0.06) ** 2
+    expected = moved(unit, weeks, sd=0.06)
+    # Fifty-one directions of 200 draws.
+    np.testing.assert_allclose(displacement(unit, weeks, against=against), expected, atol=0.5)
 
 
 def test_a_week_alone_leaves_the_week_out():

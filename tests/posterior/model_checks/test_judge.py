@@ -91,6 +91,9 @@ def _step(size: float) -> Fault:
     return replaced("baseline", lambda drawn: drawn.baseline + size * (np.arange(len(drawn.baseline)) > 60))
 
 
+LATE = range(5, 13)
+"""Weeks by which effects come late."""
+
 FAULTS: dict[str, tuple[str, Fault]] = {
     # The kinds, any of which is right.
     "autocorrelation of 0.8 in errors and media": ("autocorrelation", _autocorrelated),
@@ -115,6 +118,10 @@ FAULTS: dict[str, tuple[str, Fault]] = {
     "carry-over of another form": (
         "carry_over_form",
         replaced("response", lambda drawn: np.roll(drawn.response, 2, axis=0)),
+    ),
+    "effects that come two months late": (
+        "long_carry_over autocorrelation",
+        replaced("response", lambda drawn: np.sum([np.roll(drawn.response, lag, axis=0) for lag in LATE], axis=0)),
     ),
     "a curve that bends up": (
         "curve_form",

@@ -15,6 +15,7 @@ from tests.support.regressions import (
     SD,
     Drawn,
     baseline_columns,
+    posterior,
     regression,
     replaced,
     saturated,
@@ -76,3 +77,17 @@ def test_a_week_moves_a_channel_about_as_far_as_a_fit_without_it(size: float) ->
 def test_a_unit_without_media_has_no_week_that_decides() -> None:
     unit = regression(0)
     assert np.isnan(_decisive(replace(unit, contribution=np.zeros_like(unit.contribution))).statistic)
+
+
+def test_a_spike_of_media_is_a_doubt_where_its_money_moves_what_a_channel_returns():
+    unit = regression(3)
+    media = unit.media.copy()
+    media[40, 0] = 3 * media[:, 0].max()
+    told = posterior(np.random.default_rng(3), unit.kpi / SCALE, media)
+    mean = told.contribution.mean(axis=1, keepdims=True)
+    unsure = replace(told, contribution=mean + 3 * (told.contribution - mean))
+
+    def verdict(unit: CheckedUnit) -> str:
+        return next(check.verdict for check in single_week_checks(unit) if check.kind == "media_spike")
+
+    assert (verdict(told), verdict(unsure)) == ("doubt", "note")

@@ -18,7 +18,9 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-__all__ = ["CheckedUnit", "Lasting", "Marginal", "settled"]
+from mixfleet.models.observation import carried_shares
+
+__all__ = ["CheckedUnit", "Lasting", "Marginal", "settled", "whitened"]
 
 LEAST_LEFT = 0.1
 """Share of a statistic's variance that the posterior must leave, for the statistic to say anything."""
@@ -94,6 +96,14 @@ class CheckedUnit:
         """Weeks that were fitted."""
         return int(self.fitted.sum())
 
+    def as_residuals(self, directions: Float[np.ndarray, "week direction"]) -> Float[np.ndarray, "week direction"]:
+        """Directions of the KPI as the residuals have them: told less what the week before says, where noise lasts."""
+        lasting = self.lasting if self.marginal is None else self.marginal.lasting
+        if lasting is None:
+            return directions
+        # One for all draws, as that of `marginal`.
+        return whitened(directions, self.fitted, float(lasting.correlation.mean()))
+
     def in_kpi(self, value: float | np.floating | np.ndarray) -> float:
         """A value of `kpi` or `expected` in the table's units."""
         return float(np.exp(value)) if self.log_link else float(value)
@@ -102,6 +112,19 @@ class CheckedUnit:
     def miss(self) -> Float[np.ndarray, " week"]:
         """Each week's residual, in standard deviations that its posterior mean has under the model; zero elsewhere."""
         return np.where(self.fitted, np.nan_to_num(settled(self.residual, 1.0)), 0.0)
+
+
+def whitened(
+    values: Float[np.ndarray, "week column"],
+    fitted: Bool[np.ndarray, " week"],
+    correlation: Float[np.ndarray, " column"] | float,
+) -> Float[np.ndarray, "week column"]:
+    """Each fitted week less what the fitted week before says of it, with as much variance as a whole one."""
+    places = np.flatnonzero(fitted)
+    last = carried_shares(correlation, places)
+    found = values.copy()
+    found[places[1:]] = (values[places[1:]] - last * values[places[:-1]]) / np.sqrt(1 - last**2)
+    return found
 
 
 def settled(values: Float[np.ndarray, "*row draw"], variance: float | np.ndarray) -> Float[np.ndarray, " *row"]:

@@ -14,38 +14,60 @@ from jaxtyping import Bool, Float
 
 from mixfleet.posterior.model_checks.checked_unit import LEAST_LEFT, CheckedUnit
 
-__all__ = ["displacement", "moves_media", "weeks_alone"]
+__all__ = ["MISLEADING", "displacement", "moves_media", "weeks_alone"]
 
-MOVED = 0.78
+MISLEADING = 0.78
 """Posterior standard deviations by which a contribution may move unsaid: an interval of 90 % then still holds 80 %."""
 
 
-def moves_media(unit: CheckedUnit, directions: Float[np.ndarray, "week direction"]) -> bool:
+def moves_media(
+    unit: CheckedUnit,
+    directions: Float[np.ndarray, "week direction"],
+    *,
+    brings: Float[np.ndarray, "channel week direction"] | None = None,
+    against: float = 0.0,
+) -> bool:
     """Whether with these in the model some channel would bring so much more or less that its interval misleads."""
-    return bool(np.any(np.abs(displacement(unit, directions)) >= MOVED))
+    return bool(np.any(np.abs(displacement(unit, directions, brings=brings, against=against)) >= MISLEADING))
 
 
-def displacement(unit: CheckedUnit, directions: Float[np.ndarray, "week direction"]) -> Float[np.ndarray, " channel"]:
+def displacement(
+    unit: CheckedUnit,
+    directions: Float[np.ndarray, "week direction"],
+    *,
+    brings: Float[np.ndarray, "channel week direction"] | None = None,
+    against: float = 0.0,
+) -> Float[np.ndarray, " channel"]:
     """By how many posterior standard deviations each channel's contribution would move with these in the model.
 
     Args:
         unit: What the checks look at.
-        directions: Zero in weeks that were not fitted. What of them the model fits by itself moves nothing.
+        directions: In KPI, as autocorrelated noise is added to; zero in weeks that were not fitted. What of them the
+            model fits by itself moves nothing.
+        brings: What a channel brings by a direction with a coefficient of one; directions are no channel's without.
+        against: Variance of the noise over that of each direction's coefficient by its prior; zero where any
+            coefficient is as likely.
     """
-    axes, length, _ = np.linalg.svd(directions, full_matrices=False)
-    axes = axes[:, length > 1e-6 * length.max(initial=0.0)]
+    columns = unit.as_residuals(directions)
+    size = np.maximum(np.sqrt(np.sum(columns**2, axis=0)), np.finfo(float).tiny)
+    axes, length, mix = np.linalg.svd(columns / size, full_matrices=False)
+    used = length > 1e-6 * length.max(initial=0.0)
+    axes, of_directions = axes[:, used], mix[used].T / length[used] / size[:, None]
     # In one deviation for all draws: how a large miss varies with their noise is nothing that media could take up.
     size = unit.noise / unit.noise.mean()
     scores = axes.T @ (unit.residual * size)
     mean = scores.mean(axis=1)
     scores -= mean[:, None]
     draws = scores.shape[1]
-    left, turn = np.linalg.eigh(np.eye(len(mean)) - scores @ scores.T / draws)
+    known = np.eye(len(mean)) - scores @ scores.T / draws + against * of_directions.T @ of_directions
+    left, turn = np.linalg.eigh(known)
     told = left >= LEAST_LEFT
     coefficients = turn @ np.where(told, turn.T @ mean / np.where(told, left, 1.0), 0.0)
     spread = unit.contribution.std(axis=1)
     along = coefficients @ (axes.T @ (_of_media(unit) * size))
     moved = unit.contribution @ (along - along.mean()) / draws
+    if brings is not None:
+        moved += brings[:, unit.fitted].sum(axis=1) @ (of_directions @ coefficients) * unit.noise.mean()
     return np.where(spread > 0, moved / np.where(spread > 0, spread, 1.0), 0.0)
 
 

@@ -1,15 +1,15 @@
 """All checks of one unit's model, from what its fit knows."""
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from mixfleet.config import Spec
 from mixfleet.models import baseline
 from mixfleet.models.baseline.decomposition import decompose
 from mixfleet.models.batch import PreparedUnit
-from mixfleet.models.observation import OBSERVATIONS, carried_shares, is_autocorrelated
+from mixfleet.models.observation import OBSERVATIONS, is_autocorrelated
 from mixfleet.posterior.model_checks.check import ModelCheck
-from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Lasting, Marginal
+from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Lasting, Marginal, whitened
 from mixfleet.posterior.model_checks.forecasts import forecast_check
 from mixfleet.posterior.model_checks.levels import level_checks
 from mixfleet.posterior.model_checks.omissions import omission_checks
@@ -78,7 +78,7 @@ def checked_unit(
             lasting = Lasting(
                 fitted=fitted, residual=residual, basis=no_column, variance=np.zeros(0), correlation=observation[1]
             )
-        residual = _whitened(residual, fitted, observation[1])
+        residual = whitened(residual, fitted, observation[1])
     return CheckedUnit(
         dates=unit.dates.astype("datetime64[D]"),
         fitted=fitted,
@@ -98,19 +98,6 @@ def checked_unit(
         marginal=marginal,
         lasting=lasting,
     )
-
-
-def _whitened(
-    values: Float[np.ndarray, "week column"],
-    fitted: Bool[np.ndarray, " week"],
-    correlation: Float[np.ndarray, " column"] | float,
-) -> Float[np.ndarray, "week column"]:
-    """Each fitted week less what the fitted week before says of it, with as much variance as a whole one."""
-    places = np.flatnonzero(fitted)
-    last = carried_shares(correlation, places)
-    found = values.copy()
-    found[places[1:]] = (values[places[1:]] - last * values[places[:-1]]) / np.sqrt(1 - last**2)
-    return found
 
 
 def _marginal(
@@ -141,7 +128,7 @@ def _marginal(
         )
         # Likewise at the mean correlation.
         last = float(observation[1].mean())
-        residual, basis = (_whitened(values, member.fitted, last) for values in (residual, basis))
+        residual, basis = (whitened(values, member.fitted, last) for values in (residual, basis))
     if is_autocorrelated(spec.model) or spec.model.scale_parameters:
         basis, variance, _ = decompose(basis, sd)
     return Marginal(

@@ -11,13 +11,13 @@ References:
     Sims (1972), Money, income, and causality, American Economic Review 62: later media that tell the KPI of today.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.special import chdtrc, chdtri
 
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS, ModelCheck, concluded, untested
@@ -36,16 +36,22 @@ LATER = 2
 FURTHER = 4
 """Periods back that carry-over is looked for on its own."""
 
+MONTHS = 2
+"""Months before the last one whose media are looked for of all channels at once."""
+
 HARMONICS = (3, 4, 5, 6)
 """Waves per year beyond the usual ones."""
 
 STEPS = 9
 """Places, evenly spaced, at which the level may break."""
 
-BREAK, SEASON = "level_break", "sharp_season"
+BREAK, LATE = "level_break", "long_carry_over"
 
 FEWEST = 30
 """Weeks that a score test needs."""
+
+
+Brings = Float[np.ndarray, "channel week direction"]
 
 
 class _Candidates(NamedTuple):
@@ -56,6 +62,9 @@ class _Candidates(NamedTuple):
     about: Sequence[str]
     """By test, as are the statements."""
     statements: Sequence[str]
+    brings: Callable[[int], Sequence[Brings | None]]
+    """What the directions of a test would be of each channel, in each way in which its answer is used; nothing where
+    what is wrong is no column that the model lacks."""
 
 
 def omission_checks(unit: CheckedUnit) -> Iterator[ModelCheck]:
@@ -102,29 +111,30 @@ def score_tests(
 def _worst(unit: CheckedUnit, candidates: _Candidates, lasting: float) -> ModelCheck:
     """Of one kind's candidates the least likely, judged as the least likely of so many."""
     directions = _fitted(unit, candidates.directions)
-    values, counts = score_tests(directions, unit.residual)
+    along = np.stack([unit.as_residuals(own) for own in directions])
+    values, counts = score_tests(along, unit.residual)
     tests = int(np.count_nonzero(counts))
     if not tests:
         return untested(candidates.kind)
     chosen = int(np.argmin(np.where(counts > 0, chdtrc(counts, np.nan_to_num(values / lasting)), np.inf)))
-    if candidates.kind == BREAK:
-        lasting = min(lasting, max(1.0, long_run_variance(_without(unit, directions[chosen]))[0]))
+    if candidates.kind in (BREAK, LATE):
+        lasting = min(lasting, max(1.0, long_run_variance(_without(unit, along[chosen]))[0]))
     value, count = float(values[chosen]) / lasting, int(counts[chosen])
     # In shares of the noise's variance, beyond the part that chance alone explains.
     explained = (value - count) / unit.weeks
     significant = (chdtri(count, FALSE_ALARMS / tests) - count) / unit.weeks
     threshold = float(max(significant, MATERIAL))
     said = f"{candidates.statements[chosen]} (explains {explained:.0%} of the noise)"
-    # Of media's own forms it is no measure: what they leave out is theirs too.
-    of_baseline = candidates.kind in (BREAK, SEASON)
-    harmless = of_baseline and explained >= threshold and not moves_media(unit, directions[chosen])
+    answers = candidates.brings(chosen) if explained >= threshold else ()
+    harmless = bool(answers) and not any(moves_media(unit, directions[chosen], brings=own) for own in answers)
     return concluded(candidates.kind, explained, threshold, said, about=candidates.about[chosen], harmless=harmless)
 
 
 def _without(unit: CheckedUnit, directions: Float[np.ndarray, "week direction"]) -> CheckedUnit:
     """The unit with what its residuals have along directions taken out of them.
 
-    A break lasts: left in what lasting is told from, the larger it is the more it hides itself.
+    A break lasts, and so do media of months before: left in what lasting is told from, the larger it is the more it
+    hides itself.
     """
     along = np.linalg.lstsq(directions, unit.residual, rcond=None)[0]
     return replace(unit, residual=unit.residual - directions @ along)
@@ -137,11 +147,13 @@ def _of_baseline(unit: CheckedUnit) -> Iterator[_Candidates]:
     steps = (weeks >= cuts[:, None]) * 1.0
     bends = np.maximum(weeks - cuts[:, None], 0.0)
     said = "the level of the KPI breaks or bends in a way that the trend cannot follow: use model=moving, or a control"
-    yield _Candidates(BREAK, np.concatenate([steps, bends])[:, :, None], [""] * 2 * STEPS, [said] * 2 * STEPS)
+    breaks = np.concatenate([steps, bends])[:, :, None]
+    yield _Candidates(BREAK, breaks, [""] * 2 * STEPS, [said] * 2 * STEPS, lambda _: [None])
     if len(places) >= unit.season:
         turns = 2 * np.pi * weeks[:, None] * np.array(HARMONICS) / unit.season
         said = "seasons are sharper than the model's: raise model.seasonality, or add holidays and events"
-        yield _Candidates(SEASON, np.column_stack([np.sin(turns), np.cos(turns)])[None], [""], [said])
+        waves = np.column_stack([np.sin(turns), np.cos(turns)])[None]
+        yield _Candidates("sharp_season", waves, [""], [said], lambda _: [None])
 
 
 def _of_channels(unit: CheckedUnit) -> Iterator[_Candidates]:
@@ -151,24 +163,73 @@ def _of_channels(unit: CheckedUnit) -> Iterator[_Candidates]:
     names, media, response = [unit.channels[int(c)] for c in ran], unit.media[:, ran].T, unit.response[:, ran].T
     further = np.stack([_shifted(media, lag) for lag in range(FURTHER + 1)], axis=2)
     said = "the carry-over of {} is of another form than the model's: try another adstock or a longer window"
-    yield _of_each("carry_over_form", further, names, said)
-    # Around their means, so that little of the directions is what the model has.
-    level = response - response[:, unit.fitted].mean(axis=1, keepdims=True)
-    level /= np.maximum(np.max(np.abs(response), axis=1, keepdims=True), 1e-300)
-    said = "the response of {} bends otherwise than the model's curve: try another saturation (model=hill)"
-    yield _of_each("curve_form", np.stack([level**2, level**3], axis=2), names, said)
+    yield _of_each("carry_over_form", further, names, said, lambda c: [_of_channel(unit, ran[c], further[c])])
+    yield _carried_over(unit, ran)
+    # Around their means, so that little of the directions is what the model has; without media there is no response.
+    size = np.maximum(np.max(np.abs(response), axis=1), 1e-300)
+    mean = response[:, unit.fitted].mean(axis=1) / size
+    share = response / size[:, None]
+    level = share - mean[:, None]
+    bent = np.stack([level**2 - mean[:, None] ** 2, level**3 + mean[:, None] ** 3], axis=2)
+    said = "the response of {} bends otherwise than the model's curve: try another saturation, or model=averaged"
+    curved = np.stack([level**2, level**3], axis=2)
+    yield _of_each("curve_form", curved, names, said, lambda c: [_of_channel(unit, ran[c], bent[c])])
     time = np.linspace(-1.0, 1.0, level.shape[1])
+    drifted = np.stack([share * time, share * time**2], axis=2)
+    lately = _latest(unit)
+
+    def in_all_and_today(c: int) -> Sequence[Brings]:
+        today = drifted[c] * lately[:, None] * share[c, unit.fitted].sum() / max(share[c] @ lately, 1e-300)
+        return [_of_channel(unit, ran[c], own) for own in (drifted[c], today)]
+
     said = "what {} brings changes over time: its average is not today's; fit the later weeks alone"
-    yield _of_each("drifting_effect", np.stack([level * time, level * time**2], axis=2), names, said)
+    changed = np.stack([level * time, level * time**2], axis=2)
+    yield _of_each("drifting_effect", changed, names, said, in_all_and_today)
     said = (
         "the media of {} follow the KPI: weeks with more sales than expected are followed by more of it, so its "
         "effect is likely too high; add what the spend was decided by as a control, or run a lift test"
     )
-    yield _of_each("media_follow_kpi", _news(unit, media, further), names, said)
+    yield _of_each("media_follow_kpi", _news(unit, media, further), names, said, lambda _: [])
 
 
-def _of_each(kind: str, directions: np.ndarray, names: list[str], said: str) -> _Candidates:
-    return _Candidates(kind, directions, names, [said.format(name) for name in names])
+def _carried_over(unit: CheckedUnit, ran: Int[np.ndarray, " channel"]) -> _Candidates:
+    """Media of months before, of all channels at once: the model's carry-over is of one form, and each tells little."""
+    media, month = unit.media[:, ran].T, max(1, unit.season // 13)
+    spans = [range(first * month + 1, (first + 1) * month + 1) for first in range(1, MONTHS + 1)]
+    earlier = [np.mean([_shifted(media, lag) for lag in span], axis=0).T for span in spans]
+    said = (
+        "the KPI goes with media of months before otherwise than any channel's carry-over allows: try another adstock "
+        "(model=weibull) or a longer window"
+    )
+
+    def brings(_: int) -> Sequence[Brings]:
+        own = np.zeros((len(unit.channels), len(unit.dates), MONTHS, len(ran)))
+        own[ran, :, :, np.arange(len(ran))] = np.stack(earlier, axis=1).T.swapaxes(1, 2)
+        return [own.reshape(*own.shape[:2], -1)]
+
+    return _Candidates(LATE, np.column_stack(earlier)[None], [""], [said], brings)
+
+
+def _latest(unit: CheckedUnit) -> Bool[np.ndarray, " week"]:
+    """The last quarter of a year that was fitted."""
+    places = np.flatnonzero(unit.fitted)
+    return np.arange(len(unit.dates)) >= places[-min(len(places), max(1, unit.season // 4))]
+
+
+def _of_channel(unit: CheckedUnit, channel: int, own: Float[np.ndarray, "week direction"]) -> Brings:
+    found = np.zeros((len(unit.channels), *own.shape))
+    found[channel] = own
+    return found
+
+
+def _of_each(
+    kind: str,
+    directions: np.ndarray,
+    names: list[str],
+    said: str,
+    brings: Callable[[int], Sequence[Brings | None]],
+) -> _Candidates:
+    return _Candidates(kind, directions, names, [said.format(name) for name in names], brings)
 
 
 def _news(
@@ -197,7 +258,14 @@ def _of_pairs(unit: CheckedUnit) -> Iterator[_Candidates]:
     directions = np.stack([level[:, a] * level[:, b] for a, b in pairs])[:, :, None]
     names = [f"{unit.channels[a]} and {unit.channels[b]}" for a, b in pairs]
     said = "{} bring more or less together than apart, which the model leaves out: their split is unsure"
-    yield _of_each("synergy", directions, names, said)
+
+    def brings(pair: int) -> Sequence[Brings]:
+        a, b = pairs[pair]
+        own = np.zeros((len(unit.channels), len(unit.dates), 1))
+        own[a, :, 0], own[b, :, 0] = unit.response[:, a] * level[:, b], unit.response[:, b] * level[:, a]
+        return [own]
+
+    yield _of_each("synergy", directions, names, said, brings)
 
 
 def _fitted(

@@ -11,12 +11,13 @@ References:
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.special import ndtri
 
 from mixfleet.errors import counted
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS, ModelCheck, concluded, untested
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit
+from mixfleet.posterior.model_checks.displacement import moves_media, weeks_alone
 
 __all__ = ["long_run_variance", "residual_checks", "too_narrow"]
 
@@ -200,17 +201,19 @@ def _error_correlation(columns: Float[np.ndarray, "week column"], observed: floa
 
 
 def _weekdays(unit: CheckedUnit) -> ModelCheck:
-    return _repeated(unit, "weekday_pattern", (7,), WEEKDAYS, "every 7 days: add days of the week (model=daily)")
+    return _repeated(unit, "weekday_pattern", 7, (7,), WEEKDAYS, "every 7 days: add days of the week (model=daily)")
 
 
 def _yearly(unit: CheckedUnit) -> ModelCheck:
     year = unit.season
     lags = (year - 1, year, year + 1) if year < 100 else range(year - 4, year + 5)
     remedy = "a year apart: add holidays or events, or raise model.seasonality"
-    return _repeated(unit, "yearly_pattern", tuple(lags), YEARLY, remedy)
+    return _repeated(unit, "yearly_pattern", year, tuple(lags), YEARLY, remedy)
 
 
-def _repeated(unit: CheckedUnit, kind: str, lags: tuple[int, ...], material: float, remedy: str) -> ModelCheck:
+def _repeated(
+    unit: CheckedUnit, kind: str, period: int, lags: tuple[int, ...], material: float, remedy: str
+) -> ModelCheck:
     """Correlation with the mean of the residuals at these lags."""
     found = [_products(unit, lag) for lag in lags]
     pairs = sum(count for _, count in found)
@@ -223,7 +226,16 @@ def _repeated(unit: CheckedUnit, kind: str, lags: tuple[int, ...], material: flo
     worst = lags[int(np.argmax([products.mean() / max(count, 1) for products, count in found]))]
     most = f", most after {worst}" if len(lags) > 1 else ""
     statement = f"what is left of the KPI repeats (correlation {correlation:.2f}{most}) {remedy}"
-    return concluded(kind, correlation, threshold, statement)
+    harmless = correlation >= threshold and not _moves_media_repeated(unit, period, min(correlation, STRONGEST))
+    return concluded(kind, correlation, threshold, statement, harmless=harmless)
+
+
+def _moves_media_repeated(unit: CheckedUnit, period: int, correlation: float) -> bool:
+    """Whether media would move with a level for each place in the period, of levels that repeat to this correlation."""
+    alike = np.arange(len(unit.dates))[:, None] % period == np.arange(period)
+    levels = np.where(unit.fitted[:, None], alike - alike[unit.fitted].mean(axis=0), 0.0)
+    seen = float(np.sum(unit.as_residuals(levels) ** 2) / np.sum(levels**2))
+    return moves_media(unit, levels, against=(1 - correlation) / correlation * seen)
 
 
 def _spread(unit: CheckedUnit) -> ModelCheck:
@@ -253,4 +265,11 @@ def _tails(unit: CheckedUnit) -> ModelCheck:
         f"some weeks miss far more than a normal law allows (excess kurtosis {excess:.1f}): those weeks weigh too "
         "much; look at them, or use an observation with heavy tails"
     )
-    return concluded("heavy_tails", excess, threshold, statement)
+    harmless = excess >= threshold and not moves_media(unit, weeks_alone(_beyond_normal(unit)))
+    return concluded("heavy_tails", excess, threshold, statement, harmless=harmless)
+
+
+def _beyond_normal(unit: CheckedUnit) -> Bool[np.ndarray, " week"]:
+    """Weeks that a normal law has not among so many, which an observation with heavy tails would hardly weigh."""
+    spread = float(np.median(np.abs(unit.miss[unit.fitted]))) / float(ndtri(0.75))
+    return np.abs(unit.miss) > -float(ndtri(FALSE_ALARMS / (2 * unit.weeks))) * spread

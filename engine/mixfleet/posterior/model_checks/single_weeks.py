@@ -13,7 +13,7 @@ from scipy.special import ndtri
 from mixfleet.errors import counted
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS, ModelCheck, concluded, untested
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit
-from mixfleet.posterior.model_checks.displacement import moves_media, weeks_alone
+from mixfleet.posterior.model_checks.displacement import MISLEADING, displacement, moves_media, weeks_alone
 from mixfleet.posterior.model_checks.left_out import week_log_density
 
 __all__ = ["single_week_checks"]
@@ -61,23 +61,36 @@ def _kpi_outlier(unit: CheckedUnit) -> ModelCheck:
 
 
 def _media_spike(unit: CheckedUnit) -> ModelCheck:
-    worst, about, said = np.nan, "", ""
-    for c, name in enumerate(unit.channels):
+    worst, channel, week, usual = np.nan, 0, 0, np.nan
+    for c in range(len(unit.channels)):
         media = unit.media[unit.fitted, c]
         place = int(np.argmax(media))
         others = np.delete(media, place)
         others = others[others > 0]
         if len(others) < 10:
             continue
-        usual = float(np.quantile(others, 0.95))
-        if not worst >= media[place] / usual:
-            worst, about = float(media[place] / usual), name
-            day = unit.dates[np.flatnonzero(unit.fitted)[place]]
-            said = (
-                f"{name} has {media[place]:,.4g} on {day}, {worst:.1f} times its usual high weeks ({usual:,.4g}): "
-                "its curve rests on that week; correct it if it is an error"
-            )
-    return concluded("media_spike", worst, SPIKE, said, misfit=SPIKE_TYPO, about=about)
+        high = float(np.quantile(others, 0.95))
+        if not worst >= media[place] / high:
+            worst, channel, week, usual = float(media[place] / high), c, int(np.flatnonzero(unit.fitted)[place]), high
+    if not np.isfinite(worst):
+        return untested("media_spike")
+    name = unit.channels[channel]
+    said = (
+        f"{name} has {unit.media[week, channel]:,.4g} on {unit.dates[week]}, {worst:.1f} times its usual high weeks "
+        f"({usual:,.4g}): its curve rests on that week; correct it if it is an error"
+    )
+    harmless = worst >= SPIKE and not _spike_moves_media(unit, channel, week)
+    return concluded("media_spike", worst, SPIKE, said, misfit=SPIKE_TYPO, about=name, harmless=harmless)
+
+
+def _spike_moves_media(unit: CheckedUnit, channel: int, week: int) -> bool:
+    """Whether without the week a channel would bring more or less, or without its money return more or less."""
+    moved = np.abs(displacement(unit, weeks_alone(np.arange(len(unit.dates)) == week)))
+    media = unit.media[unit.fitted, channel]
+    money = (unit.media[week, channel] - np.median(media)) / media.sum()
+    own = unit.contribution[channel]
+    moved[channel] += money * own.mean() / own.std() if own.std() > 0 else 0.0
+    return bool(np.any(moved >= MISLEADING))
 
 
 def _decisive(unit: CheckedUnit) -> ModelCheck:
