@@ -46,9 +46,10 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "narrow": NARROW,
     "logistic+either": {"observation": "ar1", "structures": [{"observation": "normal"}, {"observation": "ar1"}]},
     "log": {"link": "log"},
+    "hill+ar1+log": {"saturation": "hill", "observation": "ar1", "link": "log"},
 }
-"""Settings of the model, by name; declared before any was compared, but for `log`, which what `tuna` showed asked for,
-averages over noise, which there were not then, and the two structures of `averaged` alone."""
+"""Settings of the model, by name; declared before any was compared, but for the logarithms, which what `tuna` showed
+asked for, averages over noise, which there were not then, and the two structures of `averaged` alone."""
 
 
 def settings(name: str) -> "Model":
