@@ -101,11 +101,11 @@ def fit_units(
                 yield tally.count(job)
             else:
                 jobs.append(job)
-        for finished in _sample(structures[n], jobs, spec, devices, tally):
-            if finished.verdict.passed or not spec.inference.ladder:
-                yield tally.count(result_of(finished, structures[n], panel, spec))
+        for outcome in _sample(structures[n], jobs, panel, spec, devices, tally, last=not spec.inference.ladder):
+            if isinstance(outcome, UnitResult):
+                yield tally.count(outcome)
             else:
-                unfinished.append((structures[n], finished))
+                unfinished.append((structures[n], outcome))
     yield from _climb(unfinished, panel, spec, devices, tally)
 
 
@@ -124,13 +124,14 @@ def _climb(
     still = [(own, finished) for own, finished in unfinished if finished.verdict.mixing]
     awkward = [(own, finished) for own, finished in unfinished if not finished.verdict.mixing]
     precise, moved = in_double_precision(spec), other_coordinate(spec)
-    for own, again, finished in _again(awkward, FALLBACK_RUNG, panel, precise, devices, tally):
-        if finished.verdict.passed:
-            yield tally.count(result_of(finished, again, panel, precise))
+    for own, outcome in _again(awkward, FALLBACK_RUNG, panel, precise, devices, tally):
+        if isinstance(outcome, UnitResult):
+            yield tally.count(outcome)
         else:
-            still.append((own, finished))
-    for _, again, finished in _again(still, LAST_RUNG, panel, moved, devices, tally):
-        yield tally.count(result_of(finished, again, panel, moved))
+            still.append((own, outcome))
+    for _, outcome in _again(still, LAST_RUNG, panel, moved, devices, tally):
+        assert isinstance(outcome, UnitResult)
+        yield tally.count(outcome)
 
 
 def _again(
@@ -140,8 +141,8 @@ def _again(
     spec: Spec,
     devices: list[Device],
     tally: Tally,
-) -> Iterator[tuple[Structure, Structure, Finished]]:
-    """Units on a rung with settings of its own: each unit's first structure, the one of this rung, and the outcome."""
+) -> Iterator[tuple[Structure, UnitResult | Finished]]:
+    """Units on a rung with settings of its own: each unit's first structure, and the outcome."""
     for own in dict.fromkeys(structure for structure, _ in unfinished):
         # One unit to a tile: they are few, and have no others to share one with.
         again = replace(
@@ -156,21 +157,38 @@ def _again(
             for structure, finished in unfinished
             if structure == own
         ]
-        for finished in _sample(again, jobs, spec, devices, tally, phase="retrying"):
-            yield own, again, finished
+        for outcome in _sample(again, jobs, panel, spec, devices, tally, last=rung == LAST_RUNG, phase="retrying"):
+            yield own, outcome
 
 
 def _sample(
-    structure: Structure, jobs: list[Job], spec: Spec, devices: list[Device], tally: Tally, phase: str = "sampling"
-) -> Iterator[Finished]:
-    """The jobs' outcomes; a unit that misses a gate on the first rung is tried once more, before all that wait."""
+    structure: Structure,
+    jobs: list[Job],
+    panel: Panel,
+    spec: Spec,
+    devices: list[Device],
+    tally: Tally,
+    *,
+    last: bool,
+    phase: str = "sampling",
+) -> Iterator[UnitResult | Finished]:
+    """The jobs' outcomes; a unit that misses a gate on the first rung is tried once more, before all that wait.
+
+    What passes has a result, and with `last` everything has.
+    """
     if not jobs:
         return
-    heap, outcomes, stop = Jobs(jobs), SimpleQueue[Finished](), Event()
+    heap, outcomes, stop = Jobs(jobs), SimpleQueue[UnitResult | Finished](), Event()
+    # A core that samples in native code makes results too, so that all are busy to the end; who waits for a device
+    # lets it sample on meanwhile, and nothing is compiled twice.
+    in_place = native_block.form_of(structure, devices[0].platform) is not None
+
+    def told(finished: Finished) -> UnitResult | Finished:
+        return result_of(finished, structure, panel, spec) if last or finished.verdict.passed else finished
 
     def finish(finished: Finished) -> None:
         if finished.verdict.passed or finished.job.rung > 0 or not spec.inference.ladder:
-            outcomes.put(finished)
+            outcomes.put(told(finished) if in_place else finished)
         else:
             heap.put_first(harder(finished.job, spec, structure, rung=1))
 
@@ -192,10 +210,10 @@ def _sample(
     with closing(runtime.in_threads([partial(work, device) for device in places], len(places), outcomes, stop)) as done:
         while waiting:
             tally.show(phase, active=sum(batch.active for batch in batches))
-            finished = next(done)
-            if finished is not None:
+            outcome = next(done)
+            if outcome is not None:
                 waiting -= 1
-                yield finished
+                yield told(outcome) if isinstance(outcome, Finished) else outcome
 
 
 def _job(unit: Unit, panel: Panel, spec: Spec) -> Job | UnitResult:

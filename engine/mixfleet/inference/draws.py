@@ -133,13 +133,14 @@ def inspect_on_host(
     count: int,
 ) -> tuple[Draws, Judgement]:
     """As `inspect`, of arrays of numpy and in native code; of a model that has a `native_block.form_of`."""
-    rows = np.concatenate([np.asarray(buffer.rows[place, :count]) for place in places], axis=-1)
-    chains, place = rows.shape[-1], int(places[0])
-    fields = np.ascontiguousarray(np.moveaxis(rows, 1, 0)).reshape(rows.shape[1], -1)
+    copies = [np.moveaxis(np.asarray(buffer.rows[place, :count]), 1, 0) for place in places]
+    place, chains = int(places[0]), sum(copy.shape[-1] for copy in copies)
+    fields = np.empty((structure.rows.count, count, chains), buffer.rows.dtype)
+    fields = np.concatenate(copies, axis=-1, out=fields).reshape(len(fields), -1)
     first = slice(place, place + 1)
     parts: Any = {name: part[first] if name == "basis" else part[..., first] for name, part in batch._asdict().items()}
     own = UnitBatch(**parts)
-    numbers = kernels.normals(key, COEFFICIENTS, count * structure.columns * chains, rows.dtype)
+    numbers = kernels.normals(key, COEFFICIENTS, count * structure.columns * chains, fields.dtype)
     parameters = _natural_on_host(structure, own, fields)
     drawn = _drawn(structure, own, fields, parameters, numbers.reshape(count, -1, chains), linear)
     quantities = _quantities(structure, own, drawn)

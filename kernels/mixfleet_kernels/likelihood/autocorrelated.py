@@ -32,6 +32,9 @@ __all__ = ["NEIGHBOURS", "Last", "coefficients", "evaluate", "gaps_of", "of_last
 NEIGHBOURS = 2
 """Distances of a series without a hole, and of no other: none before its first week, then one."""
 
+LANES = 1024
+"""Lanes that are worked on at once on the host."""
+
 
 def gaps_of(fitted: np.ndarray, basis: Float[np.ndarray, "week column"]) -> dict[str, np.ndarray]:
     """The fields of `Gaps`, of one unit and without its axis.
@@ -135,7 +138,15 @@ def coefficients(
     """
     library = library_of(mean)
     root = library.sqrt(variance) + library.zeros_like(mean)
-    return dense.drawn(_gram(gaps, _taps(gaps, correlation).parts()), root, mean, noise, white)
+
+    def drawn(of: slice) -> Array:
+        gram = _gram(gaps, _taps(gaps, correlation[of]).parts())
+        return dense.drawn(gram, root[:, of], mean[:, of], noise[of], white[:, of])
+
+    if library is jnp:
+        return drawn(slice(None))
+    # On the host few lanes at a time, whose matrices stay in the processor's cache.
+    return np.concatenate([drawn(slice(at, at + LANES)) for at in range(0, len(noise), LANES)], axis=-1)  # pyright: ignore[reportReturnType, reportCallIssue, reportArgumentType]
 
 
 class Last(NamedTuple):
@@ -254,8 +265,8 @@ def _taps(gaps: Gaps, correlation: Float[Array, " lane"]) -> _Taps:
     size, negative = library.abs(correlation)[None], (correlation < 0)[None]
 
     def power(exponent: Array) -> Array:
-        sign = library.where(negative & (exponent % 2 == 1), -1.0, 1.0)
-        return sign * size ** library.maximum(exponent, 0)
+        odd = (negative & (exponent % 2 == 1)).astype(size.dtype)
+        return (1 - 2 * odd) * size ** library.maximum(exponent, 0)
 
     phi = library.where(length > 0, power(length), 0.0)
     return _Taps(phi, 1 / ((1 - phi) * (1 + phi)), library.where(length > 0, length * power(length - 1), 0.0))

@@ -33,15 +33,14 @@ def drawn(
     library = library_of(mean)
     identity = library.eye(len(mean), dtype=mean.dtype)[..., None]
     left = scaled(gram, root) + (noise**2)[None, None] * identity
-    factor = []
-    for k in range(len(mean)):
-        # Rows above the diagonal are left as rounding, and never read.
-        factor.append(left[:, k] / library.sqrt(left[k, k])[None])
-        left = left - factor[k][:, None] * factor[k][None]
+    factor = []  # its columns, from the diagonal on
+    for _ in range(len(mean)):
+        factor.append(left[:, 0] / library.sqrt(left[0, 0])[None])
+        left = left[1:, 1:] - factor[-1][1:, None] * factor[-1][None, 1:]
     solved: list[Array] = []
     for k in reversed(range(len(mean))):
-        below = sum(factor[k][len(mean) - 1 - i] * value for i, value in enumerate(solved))
-        solved.append((white[k] - below) / factor[k][k])
+        below = sum(entry * value for entry, value in zip(factor[k][:0:-1], solved, strict=True))
+        solved.append((white[k] - below) / factor[k][0])
     return mean + noise[None] * library.stack(solved[::-1])
 
 
