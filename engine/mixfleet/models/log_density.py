@@ -31,7 +31,15 @@ from mixfleet.models.transforms import (
     windows,
     without_sampled,
 )
-from mixfleet_kernels.likelihood import Likelihood, Series, autocorrelated, learned, likelihood, respond
+from mixfleet_kernels.likelihood import (
+    Autocorrelation,
+    Likelihood,
+    Series,
+    autocorrelated,
+    learned,
+    likelihood,
+    respond,
+)
 from mixfleet_kernels.reductions import sum_rows
 
 __all__ = ["Evaluation", "evaluate_density", "natural", "response"]
@@ -142,21 +150,21 @@ def _likelihood(
     forms = structure.term.forms
     as_mean, first = structure.model.coordinate != "effect", tuple(form.adstock_first for form in forms)
     families = tuple(form.saturation for form in forms)
-    if further:
+    autocorrelation = Autocorrelation(batch.gaps, further[0]) if structure.gaps else None
+    if structure.scales or (structure.gaps and structure.apart):
         curves = {"weights": weights, "tangents": tangents, "parameters": parameters, "adstock_first": first}
         brought = respond(series.media, family=families, **curves)
-        scales, by_family = further[len(further) - len(structure.scales) :], ()
-        if structure.gaps:
+        scales = further[len(further) - len(structure.scales) :]
+        if autocorrelation is not None:
             if scales:
                 series = series._replace(variance=scale_ratios(scales, batch, structure) ** 2)
-            arguments = (series, batch.gaps, brought, strength, log_noise, further[0])
-            data, by_correlation, by_ratio, by_basis = autocorrelated.evaluate(*arguments, strength_is_mean=as_mean)
-            by_family = (by_correlation,)
+            arguments = (series, autocorrelation, brought, strength, log_noise)
+            data, by_ratio, by_basis = autocorrelated.evaluate(*arguments, strength_is_mean=as_mean)
         else:
             block = learned.Block(batch.turned, batch.gram, scale_ratios(scales, batch, structure))
             data, by_ratio = learned.evaluate(series, block, brought, strength, log_noise, strength_is_mean=as_mean)
         by_scale = [sum_rows(by_ratio[np.array(columns)]) for _, columns in structure.scales]
-        return data, (*by_family, *(by / scale for by, scale in zip(by_scale, scales, strict=True))), by_basis
+        return data, (*_by_family(data), *(by / scale for by, scale in zip(by_scale, scales, strict=True))), by_basis
     data = likelihood(
         series,
         weights,
@@ -170,10 +178,16 @@ def _likelihood(
         unit_media=batch.media,
         decay=decay_of(slots, structure),
         normalised=forms[0].normalise,
+        autocorrelation=autocorrelation,
     )
     if structure.apart:
         by_basis = data.projection / (noise[None] ** 2 + series.variance)
-    return data, (), by_basis
+    return data, _by_family(data), by_basis
+
+
+def _by_family(data: Likelihood) -> tuple[Float[Array, " lane"], ...]:
+    """The gradient by the parameters that the observation has besides its noise."""
+    return () if data.by_correlation is None else (data.by_correlation,)
 
 
 def _by_slot(

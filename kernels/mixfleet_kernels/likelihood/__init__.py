@@ -24,12 +24,13 @@ from jaxtyping import Array, Float
 from mixfleet_kernels import native_library
 from mixfleet_kernels.channel_form import SATURATIONS
 from mixfleet_kernels.implementation import choose
-from mixfleet_kernels.likelihood import native, xla
-from mixfleet_kernels.likelihood.arrays import Gaps, Likelihood, Response, Series
+from mixfleet_kernels.likelihood import autocorrelated, native, xla
+from mixfleet_kernels.likelihood.arrays import Autocorrelation, Gaps, Likelihood, Response, Series
 from mixfleet_kernels.likelihood.xla import LEAST_MEAN_RESPONSE, expand, project, respond
 
 __all__ = [
     "LEAST_MEAN_RESPONSE",
+    "Autocorrelation",
     "Gaps",
     "Likelihood",
     "Response",
@@ -56,6 +57,7 @@ def likelihood(
     unit_media: Float[Array, "week channel unit"] | None = None,
     decay: Float[Array, "channel lane"] | None = None,
     normalised: bool = True,
+    autocorrelation: Autocorrelation | None = None,
     implementation: str | None = None,
 ) -> Likelihood:
     """Log-likelihood of every lane, its gradient, and what the linear coefficients need.
@@ -74,6 +76,8 @@ def likelihood(
         decay: Of geometric windows, if that is what `weights` are: the native pass then carries media over by
             recursion instead of lag by lag, and needs no weights.
         normalised: Whether such windows sum to one.
+        autocorrelation: Of the noise, whose prior variances along the basis are then no covariance; None where it is
+            independent.
         implementation: "xla", or "native", for CPU only. By default native wherever a program
             runs on CPU and the library was built, xla elsewhere.
 
@@ -87,7 +91,7 @@ def likelihood(
         raise RuntimeError(f"the native likelihood {why_not}: use implementation='xla'")
 
     def in_xla(*arrays: Any) -> Likelihood:
-        series, weights, tangents, parameters, strength, log_noise, *_ = arrays
+        series, weights, tangents, parameters, strength, log_noise, _, _, autocorrelation = arrays
         response = respond(
             series.media,
             weights=weights,
@@ -96,12 +100,16 @@ def likelihood(
             parameters=parameters,
             adstock_first=adstock_first,
         )
-        return xla.evaluate(series, response, strength, log_noise, strength_is_mean=strength_is_mean)
+        if autocorrelation is None:
+            return xla.evaluate(series, response, strength, log_noise, strength_is_mean=strength_is_mean)
+        at = (series, autocorrelation, response, strength, log_noise)
+        return autocorrelated.evaluate(*at, strength_is_mean=strength_is_mean)[0]
 
     def in_native(*arrays: Any) -> Likelihood:
-        series, weights, tangents, parameters, strength, log_noise, unit_media, decay = arrays
+        series, weights, tangents, parameters, strength, log_noise, unit_media, decay, autocorrelation = arrays
         call = partial(native.likelihood, series, weights, tangents, forms, parameters, strength, log_noise)
-        return call(strength_is_mean=strength_is_mean, unit_media=unit_media, decay=decay, normalised=normalised)
+        options = {"unit_media": unit_media, "decay": decay, "autocorrelation": autocorrelation}
+        return call(strength_is_mean=strength_is_mean, normalised=normalised, **options)
 
     def by_platform(*arrays: Any) -> Likelihood:
         return jax.lax.platform_dependent(*arrays, cpu=in_native, default=in_xla)
@@ -113,7 +121,7 @@ def likelihood(
         default="default",
         what="likelihood implementation",
     )
-    return run(series, weights, tangents, parameters, strength, log_noise, unit_media, decay)
+    return run(series, weights, tangents, parameters, strength, log_noise, unit_media, decay, autocorrelation)
 
 
 def why_not_native(forms: list[tuple[str, bool]]) -> str:

@@ -44,6 +44,14 @@ class Gaps(NamedTuple):
     before and the other way round, of weeks before with themselves."""
 
 
+class Autocorrelation(NamedTuple):
+    """Of noise that is autoregressive of order one."""
+
+    gaps: Gaps
+    correlation: Float[Array, " lane"]
+    """Of one week's noise with the next one's, between -1 and 1."""
+
+
 class Response(NamedTuple):
     """How one channel's media turns into a shape between zero and one, with its derivatives."""
 
@@ -67,4 +75,7 @@ class Likelihood(NamedTuple):
     mean_by_shape: tuple[Float[Array, "channel lane"], ...]
     """Gradient of `mean_response`, in the order of `by_shape`."""
     projection: Float[Array, "column lane"]
-    """U'r: with the noise, all that the law of the linear coefficients depends on."""
+    """U'r: with the noise, all that the law of the linear coefficients depends on. Where the noise is autocorrelated,
+    the mean of the coefficients along the basis in prior standard deviations."""
+    by_correlation: Float[Array, " lane"] | None = None
+    """Where the noise is autocorrelated."""

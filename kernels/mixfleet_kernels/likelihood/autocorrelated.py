@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int
 
 from mixfleet_kernels.dtypes import library_of
 from mixfleet_kernels.likelihood import dense
-from mixfleet_kernels.likelihood.arrays import Gaps, Likelihood, Response, Series
+from mixfleet_kernels.likelihood.arrays import Autocorrelation, Gaps, Likelihood, Response, Series
 from mixfleet_kernels.likelihood.xla import at_strength, expand, project, sum_weeks
 from mixfleet_kernels.reductions import sum_rows
 
@@ -62,30 +62,28 @@ def gaps_of(fitted: np.ndarray, basis: Float[np.ndarray, "week column"]) -> dict
 
 def evaluate(
     series: Series,
-    gaps: Gaps,
+    autocorrelation: Autocorrelation,
     response: Response,
     strength: Float[Array, "channel lane"],
     log_noise: Float[Array, " lane"],
-    correlation: Float[Array, " lane"],
     *,
     strength_is_mean: bool,
-) -> tuple[Likelihood, Float[Array, " lane"], Float[Array, "column lane"], Float[Array, "column lane"]]:
+) -> tuple[Likelihood, Float[Array, "column lane"], Float[Array, "column lane"]]:
     """Log-likelihood of every lane with its gradient.
 
     Args:
         series: The data.
-        gaps: Distances between the fitted weeks, with the units last.
+        autocorrelation: Of the noise.
         response: The channels' responses.
         strength: Effect of each channel, or its mean contribution over the weeks of the likelihood.
         log_noise: Logarithm of the noise's standard deviation.
-        correlation: Of one week's noise with the next one's, between -1 and 1.
         strength_is_mean: Whether `strength` is the mean contribution, so that effect = strength / mean response.
 
     Returns:
-        The likelihood, with the mean of the coefficients along the basis, in prior standard deviations, in place of the
-        projection; and its gradient by the correlation, by the logs of prior scales, and by what is added to the
-        expected outcome along the basis, whatever the variance there.
+        The likelihood, and its gradient by the logs of prior scales, and by what is added to the expected outcome along
+        the basis, whatever the variance there.
     """
+    gaps, correlation = autocorrelation
     found = at_strength(series, response, strength, strength_is_mean=strength_is_mean)
     weeks, s2 = found.weeks, jnp.exp(2 * log_noise)
     taps = _taps(gaps, correlation)
@@ -115,7 +113,7 @@ def evaluate(
     by_log_noise = squares - s2 * trace - spare
     value = found.likelihood(-0.5 * total, pull, by_log_noise, mean)
     spread = s2[None] * jnp.stack([inverse[i, i] for i in range(columns)])
-    return value, by_correlation, mean**2 + spread - 1, project(series.basis, pull)
+    return value._replace(by_correlation=by_correlation), mean**2 + spread - 1, project(series.basis, pull)
 
 
 def coefficients(

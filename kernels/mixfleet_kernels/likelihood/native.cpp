@@ -57,17 +57,20 @@ class Parts {
   std::atomic<int64_t> next_{0}, done_{0};
 };
 
-// Arguments: unit_media, kpi, weight, basis, variance, active, strength, log_noise, weights, tangents..., parameters...;
-// where geometric windows have the decay in place of weights and tangent. `saturations` are the channels'.
-// Results: value, by_effect, by_log_noise, effect, mean_response, projection, scratch, by_shape..., mean_by_shape...
+// Arguments: unit_media, kpi, weight, basis, variance, active, strength, log_noise; with room for `gaps` between weeks
+// of autocorrelated noise their length, spans and gram, and the correlation; weights, tangents..., parameters..., where
+// geometric windows have the decay in place of weights and tangent. `saturations` are the channels'.
+// Results: value, by_effect, by_log_noise, effect, mean_response, projection, scratch; with gaps by_correlation;
+// by_shape..., mean_by_shape...
 template <class T>
 ffi::Error likelihood(ffi::ThreadPool threads, ffi::RemainingArgs arguments, ffi::RemainingRets results,
-                      ffi::Span<const int64_t> saturations, ffi::Span<const int64_t> carried_first, int64_t tangents, int64_t window, int64_t parts, bool geometric, bool normalised,
-                      bool strength_is_mean) {
-  constexpr size_t kFixedArguments = 9, kFixedResults = 7;
-  const size_t shapes = arguments.size() - kFixedArguments + geometric;
-  if (arguments.size() < kFixedArguments || shapes > mixfleet::kMostShapes || size_t(tangents) > shapes || (geometric && tangents != 1) ||
-      results.size() != kFixedResults + 2 * shapes) {
+                      ffi::Span<const int64_t> saturations, ffi::Span<const int64_t> carried_first, int64_t tangents,
+                      int64_t window, int64_t parts, int64_t gaps, bool geometric, bool normalised, bool strength_is_mean) {
+  const bool lasting = gaps > 0;
+  const size_t least = 9 + 4 * lasting, told = 7 + lasting;
+  const size_t shapes = arguments.size() - least + geometric;
+  if (arguments.size() < least || shapes > mixfleet::kMostShapes || size_t(tangents) > shapes || (geometric && tangents != 1) ||
+      results.size() != told + 2 * shapes) {
     return ffi::Error::InvalidArgument("wrong number of arguments or results");
   }
   const auto argument = [&](size_t i) { return *arguments.get<ffi::AnyBuffer>(i); };
@@ -93,20 +96,20 @@ ffi::Error likelihood(ffi::ThreadPool threads, ffi::RemainingArgs arguments, ffi
   p.forms = forms.data();
   p.strength_is_mean = strength_is_mean;
   p.dense = argument(4).dimensions().size() == 3;
+  p.gaps = gaps;
 
-  const T** const fixed[] = {&p.unit_media, &p.kpi,      &p.weight,    &p.basis,  &p.variance,
-                             &p.active,     &p.strength, &p.log_noise, geometric ? &p.adstock[0] : &p.weights};
-  for (size_t i = 0; i < kFixedArguments; ++i) *fixed[i] = in(i);
-  const size_t windows = geometric ? 0 : tangents;
-  for (size_t j = 0; j < windows; ++j) p.tangent[j] = in(kFixedArguments + j);
-  for (int64_t j = 0; j < p.parameters; ++j) p.parameter[j] = in(kFixedArguments + windows + j);
+  std::vector<const T**> read = {&p.unit_media, &p.kpi, &p.weight, &p.basis, &p.variance, &p.active, &p.strength, &p.log_noise};
+  if (lasting) read.insert(read.end(), {&p.gap_length, &p.gap_spans, &p.gap_gram, &p.correlation});
+  read.push_back(geometric ? &p.adstock[0] : &p.weights);
+  for (int64_t j = 0; j < (geometric ? 0 : tangents); ++j) read.push_back(&p.tangent[j]);
+  for (int64_t j = 0; j < p.parameters; ++j) read.push_back(&p.parameter[j]);
+  for (size_t i = 0; i < read.size(); ++i) *read[i] = in(i);
 
-  T** const made[] = {&p.value, &p.by_effect, &p.by_log_noise, &p.effect, &p.mean_response, &p.projection, &p.scratch};
-  for (size_t i = 0; i < kFixedResults; ++i) *made[i] = out(i);
-  for (size_t j = 0; j < shapes; ++j) {
-    p.by_shape[j] = out(kFixedResults + j);
-    p.mean_by_shape[j] = out(kFixedResults + shapes + j);
-  }
+  std::vector<T**> made = {&p.value, &p.by_effect, &p.by_log_noise, &p.effect, &p.mean_response, &p.projection, &p.scratch};
+  if (lasting) made.push_back(&p.by_correlation);
+  for (size_t j = 0; j < shapes; ++j) made.push_back(&p.by_shape[j]);
+  for (size_t j = 0; j < shapes; ++j) made.push_back(&p.mean_by_shape[j]);
+  for (size_t i = 0; i < made.size(); ++i) *made[i] = out(i);
   // Shared: a thread may come when all is done and the call is over.
   const auto work = std::make_shared<Parts<T>>(p, parts, (*results.get<ffi::AnyBuffer>(6))->element_count() / parts);
   for (int64_t i = 1; i < std::min(parts, threads.num_threads()); ++i) {
@@ -127,6 +130,7 @@ auto binding() {
       .Attr<int64_t>("tangents")
       .Attr<int64_t>("window")
       .Attr<int64_t>("parts")
+      .Attr<int64_t>("gaps")
       .Attr<bool>("geometric")
       .Attr<bool>("normalised")
       .Attr<bool>("strength_is_mean");

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from mixfleet_kernels import native_library
 from mixfleet_kernels.channel_form import SATURATIONS
-from mixfleet_kernels.likelihood.arrays import Likelihood, Series
+from mixfleet_kernels.likelihood.arrays import Autocorrelation, Likelihood, Series
 
 PART = 256
 """Lanes that are worth another thread."""
@@ -27,6 +27,7 @@ def likelihood(
     unit_media: Float[Array, "week channel unit"] | None = None,
     decay: Float[Array, "channel lane"] | None = None,
     normalised: bool = True,
+    autocorrelation: Autocorrelation | None = None,
 ) -> Likelihood:
     """As `mixfleet_kernels.likelihood.likelihood`; the library must be available.
 
@@ -42,6 +43,7 @@ def likelihood(
         unit_media: The media once per unit.
         decay: Of geometric windows.
         normalised: Whether these sum to one.
+        autocorrelation: Of the noise; None where it is independent.
     """
     dtype = series.media.dtype
     weeks, channels, lanes = series.media.shape
@@ -49,7 +51,12 @@ def likelihood(
         unit_media = series.media[..., :: lanes // series.basis.shape[0]]
     windows = (weights, *tangents) if decay is None else (decay,)
     columns, shapes = series.basis.shape[-1], len(tangents) + len(parameters)
-    scratch = native_library.loaded().mixfleet_scratch_bytes(weeks, channels, columns, len(weights), 1 + shapes, 0)
+    lasting: tuple[Array, ...] = ()
+    if autocorrelation is not None:
+        gaps, correlation = autocorrelation
+        lasting = (gaps.length, gaps.spans, gaps.gram, correlation)
+    room = len(lasting[0]) if lasting else 0
+    scratch = native_library.loaded().mixfleet_scratch_bytes(weeks, channels, columns, len(weights), 1 + shapes, room)
     parts = max(1, lanes // PART)
     by_lane, by_channel, by_column = (
         jax.ShapeDtypeStruct(shape, dtype) for shape in ((lanes,), (channels, lanes), (columns, lanes))
@@ -59,21 +66,25 @@ def likelihood(
         (
             *(by_lane, by_channel, by_lane, by_channel, by_channel, by_column),
             jax.ShapeDtypeStruct((parts * (scratch // dtype.itemsize),), dtype),
+            *[by_lane] * bool(lasting),
             *[by_channel] * (2 * shapes),
         ),
         vmap_method="sequential",
     )(
         *(unit_media, series.kpi, series.weight, series.basis, series.variance, series.active),
-        *(strength, log_noise, *windows, *parameters),
+        *(strength, log_noise, *lasting, *windows, *parameters),
         saturations=np.array([SATURATIONS.index(family) for family, _ in forms], np.int64),
         carried_first=np.array([first for _, first in forms], np.int64),
         tangents=np.int64(len(tangents)),
         window=np.int64(len(weights)),
         parts=np.int64(parts),
+        gaps=np.int64(room),
         geometric=decay is not None,
         normalised=normalised,
         strength_is_mean=strength_is_mean,
     )
     value, by_effect, by_log_noise, effect, mean, projection, _, *gradients = results
+    by_correlation = gradients.pop(0) if lasting else None
     by_shape, mean_by_shape = tuple(gradients[:shapes]), tuple(gradients[shapes:])
-    return Likelihood(value, by_shape, by_effect, by_log_noise, effect, mean, mean_by_shape, projection)
+    told = (value, by_shape, by_effect, by_log_noise, effect, mean, mean_by_shape, projection)
+    return Likelihood(*told, by_correlation=by_correlation)

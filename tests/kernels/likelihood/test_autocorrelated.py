@@ -1,6 +1,8 @@
 """The likelihood of autocorrelated noise is the normal density written in full, with and without holes."""
 
+import functools
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,13 +10,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mixfleet_kernels.likelihood import autocorrelated
-from mixfleet_kernels.likelihood.arrays import Gaps, Response, Series
+from mixfleet_kernels import native_library
+from mixfleet_kernels.likelihood import Likelihood, autocorrelated, likelihood, native
+from mixfleet_kernels.likelihood.arrays import Autocorrelation, Gaps, Response, Series
+from mixfleet_kernels.likelihood.cases import Case
 
 WEEKS, PADDED, COLUMNS, LANES = 40, 48, 3, 4
 CORRELATION = np.array([0.0, 0.7, -0.6, 0.95])
 EVALUATE = jax.jit(autocorrelated.evaluate, static_argnames="strength_is_mean")
 NOISE = np.array([0.2, 0.1, 0.3, 0.05])
+NEEDS_NATIVE = pytest.mark.skipif(not native_library.available(), reason=native_library.why_not() or "it is there")
 
 
 @pytest.fixture(autouse=True)
@@ -70,11 +75,12 @@ def mask(*holes: slice) -> np.ndarray:
 def test_value_and_gradient_are_those_of_the_density_in_full(fitted: np.ndarray) -> None:
     series, gaps, response, columns = drawn(fitted)
     at = np.column_stack([np.full(LANES, 0.4), np.log(NOISE), CORRELATION])
-    arguments = (jnp.asarray(at[:, 0][None]), jnp.asarray(at[:, 1]), jnp.asarray(at[:, 2]))
-    found, by_correlation, by_scale, by_basis = EVALUATE(series, gaps, response, *arguments, strength_is_mean=False)
+    autocorrelation = Autocorrelation(gaps, jnp.asarray(at[:, 2]))
+    arguments = (jnp.asarray(at[:, 0][None]), jnp.asarray(at[:, 1]))
+    found, by_scale, by_basis = EVALUATE(series, autocorrelation, response, *arguments, strength_is_mean=False)
     full = (fitted, np.asarray(series.kpi[:, 0]), np.asarray(response.value), columns)
     np.testing.assert_allclose(found.value, in_full(*full, at), rtol=1e-11)
-    gradient = np.stack([found.by_effect[0], found.by_log_noise, by_correlation], axis=1)
+    gradient = np.stack([found.by_effect[0], found.by_log_noise, found.by_correlation], axis=1)
     step = 1e-5
     # Of so large a density less is left of a slope of one.
     far = 1e-3
@@ -103,10 +109,11 @@ def test_room_for_more_distances_changes_nothing() -> None:
         gaps.after,
         jnp.pad(gaps.gram, [(0, 0), (0, 1), (0, 0), (0, 0), (0, 0)]),
     )
-    arguments = (response, jnp.full((1, LANES), 0.4), jnp.log(jnp.asarray(NOISE)), jnp.asarray(CORRELATION))
+    correlation = jnp.asarray(CORRELATION)
+    arguments = (response, jnp.full((1, LANES), 0.4), jnp.log(jnp.asarray(NOISE)))
     for one, other in zip(
-        jax.tree.leaves(EVALUATE(series, gaps, *arguments, strength_is_mean=True)),
-        jax.tree.leaves(EVALUATE(series, wide, *arguments, strength_is_mean=True)),
+        jax.tree.leaves(EVALUATE(series, Autocorrelation(gaps, correlation), *arguments, strength_is_mean=True)),
+        jax.tree.leaves(EVALUATE(series, Autocorrelation(wide, correlation), *arguments, strength_is_mean=True)),
         strict=True,
     ):
         np.testing.assert_allclose(one, other, rtol=1e-13, atol=1e-13)
@@ -139,8 +146,9 @@ def test_columns_that_overlap_are_told_apart_by_what_the_weeks_alone_say(fitted:
     own = autocorrelated.gaps_of(fitted, columns)
     gaps = Gaps(**{name: jnp.asarray(values[..., None]) for name, values in own.items()})
     at = np.column_stack([np.full(LANES, 0.4), np.log(NOISE), CORRELATION])
-    arguments = (jnp.asarray(at[:, 0][None]), jnp.asarray(at[:, 1]), jnp.asarray(at[:, 2]))
-    found, *_ = EVALUATE(series, gaps, response, *arguments, strength_is_mean=False)
+    autocorrelation = Autocorrelation(gaps, jnp.asarray(at[:, 2]))
+    arguments = (jnp.asarray(at[:, 0][None]), jnp.asarray(at[:, 1]))
+    found, *_ = EVALUATE(series, autocorrelation, response, *arguments, strength_is_mean=False)
     kpi, brought = np.asarray(series.kpi[:, 0]), np.asarray(response.value)
     full = in_full(fitted, kpi, brought, columns * np.sqrt(variance), at)
     np.testing.assert_allclose(found.value, full, rtol=1e-10)
@@ -158,3 +166,83 @@ def test_columns_that_overlap_are_told_apart_by_what_the_weeks_alone_say(fitted:
         precision = np.eye(len(root)) + first.T @ np.linalg.solve(noise, first)
         mean = np.linalg.solve(precision, first.T @ np.linalg.solve(noise, left - shared @ known))
         np.testing.assert_allclose(last.mean[:, lane] - last.slope[..., lane] @ known, mean, rtol=1e-8, atol=1e-10)
+
+
+def lanes_of(case: Case, dtype: type[np.floating]) -> tuple[Any, ...]:
+    """Arguments of units of which each lacks other weeks, the noise's autocorrelation first."""
+    series, *rest = case.arguments(dtype)
+    weight, basis = np.array(series.weight), np.array(series.basis, float)
+    units = []
+    for u, lanes in enumerate(np.split(np.arange(case.lanes), case.units)):
+        weight[u % 9 + 3 : u % 9 + 3 + u % 4, lanes] = 0
+        fitted = weight[:, lanes[0]] > 0
+        basis[u, ~fitted] = 0
+        units.append((fitted, basis[u]))
+    kinds = {len(np.unique(np.diff(np.flatnonzero(fitted)))) for fitted, _ in units}
+    rows = []
+    for fitted, own in units:
+        found = autocorrelated.gaps_of(fitted, own)
+        more = max(kinds) + 1 - len(found["length"])
+        found["length"] = np.pad(found["length"], [(0, more)])
+        found["spans"] = np.pad(found["spans"], [(0, 0), (0, more)])
+        found["gram"] = np.pad(found["gram"], [(0, 0), (0, more), (0, 0), (0, 0)])
+        rows.append(found)
+    gaps = Gaps(**{name: jnp.asarray(np.stack([row[name] for row in rows], axis=-1), dtype) for name in rows[0]})
+    correlation = jnp.asarray(np.random.default_rng(9).uniform(-0.5, 0.95, case.lanes), dtype)
+    data = {"weight": weight, "kpi": series.kpi * weight, "basis": basis}
+    series = series._replace(**{name: jnp.asarray(values, dtype) for name, values in data.items()})
+    return Autocorrelation(gaps, correlation), series, *rest
+
+
+@functools.cache
+def compiled(saturation: str, implementation: str) -> Any:
+    def program(autocorrelation: Any, series: Any, weights: Any, tangents: Any, *rest: Any) -> Likelihood:
+        return likelihood(
+            *(series, weights, tangents, saturation, *rest),
+            strength_is_mean=True,
+            decay=None if implementation == "xla" else weights[1] / weights[0],
+            autocorrelation=autocorrelation,
+            implementation=implementation,
+        )
+
+    return jax.jit(program)
+
+
+def told(case: Case, implementation: str, arguments: tuple[Any, ...]) -> Likelihood:
+    # XLA's implementation broadcasts lanes over weeks by rank.
+    with jax.numpy_rank_promotion("allow"):
+        return jax.tree.map(np.asarray, compiled(case.saturation, implementation)(*arguments))
+
+
+@NEEDS_NATIVE
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("saturation", ["logistic", "hill"])
+def test_native_lanes_are_those_of_xla(saturation: str, dtype: type[np.floating]) -> None:
+    case = Case(units=5, chains=5, saturation=saturation)
+    arguments = lanes_of(case, dtype)
+    ours, exact = told(case, "native", arguments), told(case, "xla", lanes_of(case, np.float64))
+    loose = 1 if dtype is np.float64 else 1e6
+    for name, mine, theirs in zip(ours._fields, ours, exact, strict=True):
+        for one, other in zip(jax.tree.leaves(mine), jax.tree.leaves(theirs), strict=True):
+            assert one.dtype == dtype
+            tolerances = {"rtol": 1e-9 * loose, "atol": 2e-11 * loose * np.abs(other).max(initial=1)}
+            np.testing.assert_allclose(one, other, **tolerances, err_msg=name)
+
+
+@NEEDS_NATIVE
+def test_native_lanes_know_nothing_of_the_others() -> None:
+    """Bit by bit: some units alone are the same units in a call that threads share."""
+    case = Case(units=45, chains=12, columns=2)
+    assert case.lanes > 2 * native.PART
+    autocorrelation, series, *rest = arguments = lanes_of(case, np.float32)
+    together = told(case, "native", arguments)
+    for first, last in ((0, 1), (7, 12), (40, 45)):
+        lanes = slice(first * case.chains, last * case.chains)
+        gaps = Gaps(*(values[..., first:last] for values in autocorrelation.gaps))
+        own = {name: getattr(series, name)[..., lanes] for name in series._fields if name != "basis"}
+        few = jax.tree.map(lambda values, lanes=lanes: values[..., lanes], tuple(rest))
+        part = Autocorrelation(gaps, autocorrelation.correlation[lanes]), Series(basis=series.basis[first:last], **own)
+        for alone, all_of_them in zip(
+            jax.tree.leaves(told(case, "native", (*part, *few))), jax.tree.leaves(together), strict=True
+        ):
+            np.testing.assert_array_equal(alone, all_of_them[..., lanes])
