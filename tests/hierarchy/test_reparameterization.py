@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mixfleet.config import Compute, Model, Pooling, Spec
+from mixfleet.config import Compute, Model, Pooling, Prior, Spec, build
 from mixfleet.errors import ConfigError
 from mixfleet.hierarchy import hyperparameters as hierarchies
 from mixfleet.hierarchy import reparameterization
@@ -53,9 +53,9 @@ def jacobian_of_place_hyper(pool, hierarchy, sites, there, hyper, chain):
     return jax.jacfwd(placed)(there[:, chain])
 
 
-def settings(model: Model, **pooling: object) -> Spec:
-    chosen = Pooling(**{"by": ("brand", "market"), **pooling})
-    return Spec(data=PANEL.data, model=model, pooling=chosen, compute=Compute(precision="float64"))
+def settings(model: Model, on: str = "contribution", **pooling: object) -> Spec:
+    chosen, prior = Pooling(**{"by": ("brand", "market"), **pooling}), build(Prior, {"on": on})
+    return Spec(data=PANEL.data, model=model, prior=prior, pooling=chosen, compute=Compute(precision="float64"))
 
 
 MODELS = {
@@ -67,6 +67,8 @@ MODELS = {
 }
 TYPES = {"first": PANEL.channels[1:3]}
 CASES: list[Any] = [(name, {}) for name in ("logistic", "hill")]
+CASES += [("hill", {"on": "effect"})]
+CASES += [pytest.param("logistic", {"on": "effect"}, marks=pytest.mark.nightly)]
 CASES += [pytest.param(name, {}, marks=pytest.mark.nightly) for name in ("straight", "delayed", "weibull")]
 CASES += [pytest.param("hill", {name: None}, marks=pytest.mark.nightly) for name in ("saturation", "effect")]
 CASES += [pytest.param("hill", {"types": TYPES}, marks=pytest.mark.nightly)]

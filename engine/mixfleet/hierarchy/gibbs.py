@@ -35,6 +35,7 @@ from mixfleet.hierarchy.reparameterization import (
     log_prior_change,
     place,
     place_hyper,
+    pooled_rows,
 )
 from mixfleet.hierarchy.shared_coefficients import (
     LikelihoodSummary,
@@ -196,7 +197,7 @@ def _prelude(pool: Pool, group: GroupData, x: Array) -> tuple[Hyper, Hyper, Arra
     def redraw_hyper(hyper: Hyper, number: Array) -> tuple[Hyper, Array]:
         spread, centre = hierarchies.spreads(hierarchy, hyper)[0][:, None], hierarchies.means(hierarchy, hyper)
         site, precision = sites.mean[..., None], sites.precision[..., None]
-        if pool.effect_pooled:
+        if pool.curved:
             site = site.at[rows - structure.channels :].add(-sites.curve[..., None])
         variance = 1 / (precision + 1 / spread**2)
         uniform = uniforms(group.key, number, units + numbers, rows * chains, x.dtype).reshape(-1, rows, chains)
@@ -357,7 +358,7 @@ def _redraw_hyper(pool: Pool, group: GroupData, state: GibbsState) -> GibbsState
     """Hyperparameters given the units' positions, which stay: their coordinates change."""
     numbers, rows, chains = hierarchies.uniform_rows(pool.levels, pool.types), pool.rows, pool.structure.chains
     position = state.found.position.reshape(-1, pool.structure.units, chains)
-    theta = jnp.concatenate([position[own] for _, _, own in pool.slices()])
+    theta = pooled_rows(pool, position)
     uniform = uniforms(group.key, 2 * state.number + 1, numbers, rows * chains, state.x.dtype)
     hyper = hierarchies.redraw(group.hierarchy, state.hyper, theta, uniform.reshape(numbers, rows, chains))
     x = coordinates(pool, group.hierarchy, group.sites, group.batch.hyper, position, hyper)

@@ -49,7 +49,7 @@ def sites_of_mode(
     origin = seen.copy()
     effect = slice(pool.rows - pool.structure.channels, pool.rows)
     mean_of_prior, variance_of_prior = _prior_of_sites(pool, prior_mean, prior_sd, origin, slope, curve)
-    if pool.effect_pooled:
+    if pool.curved:
         first = pool.structure.layout.effect.first
         for _, rows, own in pool.slices()[:-1]:
             for c in range(pool.structure.channels):
@@ -60,7 +60,7 @@ def sites_of_mode(
     floor = WEAKEST / variance_of_prior
     precision = np.maximum(1 / variance - 1 / variance_of_prior, floor)
     mean = (seen / variance - mean_of_prior / variance_of_prior) / precision
-    if pool.effect_pooled:
+    if pool.curved:
         told = 1 / (prior_sd[effect] ** 2 + 1 / precision[effect])
         about = mean[effect] - prior_mean[effect] - curve
         for _, rows, _ in pool.slices()[:-1]:
@@ -96,7 +96,7 @@ def pulls(
     prior_mean, prior_sd = (pooled_rows(pool, hyper_rows[i])[..., None] for i in (0, 1))
     values = pooled_rows(pool, position)
     pull = pooled_rows(pool, gradient) + (values - prior_mean) / prior_sd**2
-    if pool.effect_pooled:
+    if pool.curved:
         effect = slice(pool.rows - pool.structure.channels, pool.rows)
         curve, back = jax.vjp(lambda position: log_curve(pool, hyper_rows, level, position), position)
         values = values.at[effect].add(curve)
@@ -146,7 +146,7 @@ def _prior_of_sites(
 ) -> tuple[Float[np.ndarray, "row unit"], Float[np.ndarray, "row unit"]]:
     """Mean and variance, under the broad priors, of what sites are on."""
     mean, variance = prior_mean.copy(), prior_sd**2
-    if pool.effect_pooled:
+    if pool.curved:
         effect = slice(pool.rows - pool.structure.channels, pool.rows)
         for _, rows, _ in pool.slices()[:-1]:
             mean[effect] += slope[rows] * (prior_mean[rows] - origin[rows])
@@ -177,9 +177,9 @@ def _linearised(
     level: Float[np.ndarray, "channel unit"],
     mode: Float[np.ndarray, "coordinate unit"],
 ) -> tuple[Float[np.ndarray, "row unit"], Float[np.ndarray, "channel unit"]]:
-    """Slope of the log curve in each pooled row's parameter at the mode, and the log curve there."""
+    """Slope of the log curve in each pooled row's parameter at the mode, and the log curve there; zero without one."""
     slope = np.zeros((pool.rows, mode.shape[1]))
-    if pool.structure.model.coordinate != "effect":
+    if not pool.curved:
         return slope, np.zeros(level.shape)
     at = jnp.asarray(mode)[..., None]
 

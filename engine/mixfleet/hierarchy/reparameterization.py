@@ -72,10 +72,25 @@ class Pool:
         """Whether effects are among the pooled parameters."""
         return len(self.structure.layout.shapes) in self.parameters
 
+    @property
+    def curved(self) -> bool:
+        """Whether effects are pooled as such and not as contributions, so that their sites are on what curves make."""
+        return self.effect_pooled and self.structure.model.coordinate == "effect"
+
     def slices(self) -> list[tuple[int, slice, slice]]:
         """Of each pooled parameter its place, its rows in the hierarchy, and its rows in a position."""
         c, blocks = self.structure.channels, self.structure.layout.by_channel
         return [(j, slice(i * c, (i + 1) * c), blocks[j].rows) for i, j in enumerate(self.parameters)]
+
+    def together(self) -> list[tuple[slice, slice]]:
+        """Rows of the hierarchy and of a position that may be told at once: the fewer, the less is compiled."""
+        runs: list[tuple[slice, slice]] = []
+        for _, rows, own in self.slices():
+            if runs and not self.curved and runs[-1][1].stop == own.start:
+                before, own_before = runs.pop()
+                rows, own = slice(before.start, rows.stop), slice(own_before.start, own.stop)
+            runs.append((rows, own))
+        return runs
 
 
 class Sites(NamedTuple):
@@ -229,11 +244,12 @@ def _walk_hyper(
     base, centre_sd = centre_priors(hierarchy, hyper)
     noise = 1 / sites.precision[..., None] + scales[0][:, None] ** 2
     told = jnp.broadcast_to(sites.mean[..., None] - base[:, None], noise.shape)
-    if pool.effect_pooled:
+    if pool.curved:
         told = told.at[effect].add(-sites.curve[..., None])
     found: list[list[tuple[Array, Array]]] = [[] for _ in range(1 + len(keys))]
     log_precision = jnp.zeros(hyper.centre.shape[-1], hyper.centre.dtype)
-    for _, rows, _ in pool.slices():
+    parts = [rows for _, rows, _ in pool.slices()] if pool.curved else [slice(0, pool.rows)] * (pool.rows > 0)
+    for rows in parts:
         factors = [scales[1 + k, rows] * hierarchy.used[k, rows, None] for k in range(len(keys))]
         left, sd = told[rows], centre_sd[rows]
         # What is left open when so many keys are known: the units' own, and the effects of the keys after these.
@@ -251,7 +267,7 @@ def _walk_hyper(
             log_precision = log_precision + jnp.sum(jnp.log(precision), axis=(0, 1))
             effects = factor[None] * found[1 + k][-1][0]
             left = left - jnp.einsum("lu,lrc->ruc", key, effects, precision="highest")
-        if pool.effect_pooled and rows != effect:
+        if pool.curved and rows != effect:
             # What the curve will be of such parameters is not what the effect's site says of the effect.
             slope, own = sites.slope[rows, :, None], scales[0, rows, None] ** 2
             ratio = own / noise[rows]
@@ -308,12 +324,11 @@ def _walk(
     precision, site = sites.precision[..., None], sites.mean[..., None]
     variance = 1 / (precision + prior)
     mean = variance * (precision * site + prior * centre)
-    parts = pool.slices()
-    if not pool.effect_pooled:
-        for _, rows, own in parts:
+    if not pool.curved:
+        for rows, own in pool.together():
             position = position.at[own].set(step(own, mean[rows], variance[rows]))
         return position
-    _, effect, own_effect = parts.pop()
+    *parts, (_, effect, own_effect) = pool.slices()
     origin, slope = sites.origin[..., None], sites.slope[..., None]
     # What the effect's site says of the curve: the sum of slope * (parameter - origin), with this noise.
     told = site[effect] - centre[effect] - sites.curve[..., None]
@@ -339,13 +354,8 @@ def log_curve(
     level: Float[Array, "channel unit"],
     position: Float[Array, "coordinate unit chain"],
 ) -> Float[Array, "channel unit chain"]:
-    """Log of the saturation curve at each channel's typical media; zero where strengths are no effects.
-
-    A contribution is what the data say of, whatever the curve is.
-    """
+    """Log of the saturation curve at each channel's typical media."""
     layout = pool.structure.layout
-    if pool.structure.model.coordinate != "effect":
-        return jnp.zeros((*level.shape, position.shape[-1]), position.dtype)
     slots = layout.to_slots([block_values(block, position, hyper_rows[..., None]) for block in layout.shapes])
     media = jnp.broadcast_to(level[..., None], (*level.shape, position.shape[-1]))
     parts = []
@@ -357,6 +367,6 @@ def log_curve(
 
 def pooled_rows(pool: Pool, rows: Any) -> Any:
     """The pooled rows of a position, on device or on the host."""
-    # With no row in front there is something to join where the baseline alone is pooled.
-    parts = [rows[:0], *(rows[own] for _, _, own in pool.slices())]
+    # Where the baseline alone is pooled there is none.
+    parts = [rows[own] for _, own in pool.together()] or [rows[:0]]
     return np.concatenate(parts) if isinstance(rows, np.ndarray) else jnp.concatenate(parts)
