@@ -51,16 +51,14 @@ def likelihood(
         unit_media = series.media[..., :: lanes // series.basis.shape[0]]
     windows = (weights, *tangents) if decay is None else (decay,)
     columns, shapes = series.basis.shape[-1], len(tangents) + len(parameters)
-    lasting: tuple[Array, ...] = ()
-    if autocorrelation is not None:
-        gaps, correlation = autocorrelation
-        lasting = (gaps.length, gaps.spans, gaps.gram, correlation)
+    lasting = () if autocorrelation is None else _lasting(autocorrelation)
     room = len(lasting[0]) if lasting else 0
     scratch = native_library.loaded().mixfleet_scratch_bytes(weeks, channels, columns, len(weights), 1 + shapes, room)
     parts = max(1, lanes // PART)
     by_lane, by_channel, by_column = (
         jax.ShapeDtypeStruct(shape, dtype) for shape in ((lanes,), (channels, lanes), (columns, lanes))
     )
+    sizes = {"tangents": len(tangents), "window": len(weights), "parts": parts, "gaps": room}
     results = jax.ffi.ffi_call(
         native_library.target(f"mixfleet_likelihood_f{8 * dtype.itemsize}"),
         (
@@ -75,16 +73,24 @@ def likelihood(
         *(strength, log_noise, *lasting, *windows, *parameters),
         saturations=np.array([SATURATIONS.index(family) for family, _ in forms], np.int64),
         carried_first=np.array([first for _, first in forms], np.int64),
-        tangents=np.int64(len(tangents)),
-        window=np.int64(len(weights)),
-        parts=np.int64(parts),
-        gaps=np.int64(room),
+        **{name: np.int64(size) for name, size in sizes.items()},
         geometric=decay is not None,
         normalised=normalised,
         strength_is_mean=strength_is_mean,
     )
-    value, by_effect, by_log_noise, effect, mean, projection, _, *gradients = results
-    by_correlation = gradients.pop(0) if lasting else None
-    by_shape, mean_by_shape = tuple(gradients[:shapes]), tuple(gradients[shapes:])
+    return _told(results, shapes)
+
+
+def _lasting(autocorrelation: Autocorrelation) -> tuple[Array, ...]:
+    """What the pass takes of autocorrelated noise."""
+    gaps, correlation = autocorrelation
+    return gaps.length, gaps.spans, gaps.gram, correlation
+
+
+def _told(results: Sequence[Array], shapes: int) -> Likelihood:
+    """What the pass made; last, for each of so many parameters of curves, are two gradients."""
+    first = len(results) - 2 * shapes
+    value, by_effect, by_log_noise, effect, mean, projection, _, *by_correlation = results[:first]
+    by_shape, mean_by_shape = tuple(results[first : first + shapes]), tuple(results[first + shapes :])
     told = (value, by_shape, by_effect, by_log_noise, effect, mean, mean_by_shape, projection)
-    return Likelihood(*told, by_correlation=by_correlation)
+    return Likelihood(*told, *by_correlation)
