@@ -21,21 +21,25 @@ from benchmarks.panels import PANELS, Panel
 if TYPE_CHECKING:
     from mixfleet.config import Model
 
+INDEPENDENT = {"observation": "normal"}
+AUTOCORRELATED = {"observation": "ar1"}
+LOGISTIC = {"saturation": "logistic"}
+HILL = {"saturation": "hill"}
 NARROW = {"adstock": "geometric", "saturation": "michaelis_menten"}
 WIDE = {"adstock": "weibull_pdf", "saturation": "hill"}
 
 FORMS: dict[str, dict[str, Any]] = {
-    "logistic": {},
-    "logistic+ar1": {"observation": "ar1"},
-    "hill": {"saturation": "hill"},
-    "hill+ar1": {"saturation": "hill", "observation": "ar1"},
-    "wide": WIDE,
-    "wide+ar1": {**WIDE, "observation": "ar1"},
-    "hill+both": {"saturation": "hill", "structures": [{"adstock": "geometric"}, {"adstock": "weibull_pdf"}]},
-    "averaged": {"structures": [NARROW, WIDE]},
-    "averaged+ar1": {"observation": "ar1", "structures": [NARROW, WIDE]},
+    "logistic": {**LOGISTIC, **INDEPENDENT},
+    "logistic+ar1": {**LOGISTIC, **AUTOCORRELATED},
+    "hill": {**HILL, **INDEPENDENT},
+    "hill+ar1": {**HILL, **AUTOCORRELATED},
+    "wide": {**WIDE, **INDEPENDENT},
+    "wide+ar1": {**WIDE, **AUTOCORRELATED},
+    "hill+both": {**HILL, **INDEPENDENT, "structures": [{"adstock": "geometric"}, {"adstock": "weibull_pdf"}]},
+    "averaged": {**INDEPENDENT, "structures": [NARROW, WIDE]},
+    "averaged+ar1": {**AUTOCORRELATED, "structures": [NARROW, WIDE]},
     "averaged+either": {
-        "observation": "ar1",
+        **AUTOCORRELATED,
         "structures": [{**one, "observation": noise} for noise in ("normal", "ar1") for one in (NARROW, WIDE)],
     },
 }
@@ -43,10 +47,10 @@ FORMS: dict[str, dict[str, Any]] = {
 
 CANDIDATES: dict[str, dict[str, Any]] = {
     **FORMS,
-    "narrow": NARROW,
-    "logistic+either": {"observation": "ar1", "structures": [{"observation": "normal"}, {"observation": "ar1"}]},
-    "log": {"link": "log"},
-    "hill+ar1+log": {"saturation": "hill", "observation": "ar1", "link": "log"},
+    "narrow": {**NARROW, **INDEPENDENT},
+    "logistic+either": {**LOGISTIC, **AUTOCORRELATED, "structures": [INDEPENDENT, AUTOCORRELATED]},
+    "log": {**LOGISTIC, **INDEPENDENT, "link": "log"},
+    "hill+ar1+log": {**HILL, **AUTOCORRELATED, "link": "log"},
 }
 """Settings of the model, by name; declared before any was compared, but for the logarithms, which what `tuna` showed
 asked for, averages over noise, which there were not then, and the two structures of `averaged` alone."""

@@ -97,7 +97,7 @@ def _judged(curve: str, adstock: str, arguments: argparse.Namespace) -> Iterator
     import mixfleet as mf
 
     saturation, prior = CURVES[curve]
-    drawn = mf.Model(saturation=saturation, adstock=adstock)
+    drawn = mf.Model(saturation=saturation, adstock=adstock, observation="normal")
     simulated = mf.simulate.fleet(
         brands=arguments.units, markets=1, seed=arguments.seed, model=drawn, prior=mf.config.build(mf.Prior, prior)
     )

@@ -43,7 +43,7 @@ def _judged(curve: str, seed: int, units: int, preset: str) -> tuple[float, dict
     from mixfleet.budgeting.outcome import outcome_of_spend
 
     saturation, prior = CURVES[curve]
-    drawn = mf.Model(saturation=saturation)
+    drawn = mf.Model(saturation=saturation, observation="normal")
     simulated = mf.simulate.fleet(
         brands=units, markets=1, seed=seed, model=drawn, prior=mf.config.build(mf.Prior, prior)
     )

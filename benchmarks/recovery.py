@@ -28,21 +28,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.candidates import WIDE
+from benchmarks.candidates import HILL, INDEPENDENT, LOGISTIC, WIDE
 
 HALF = ("search", "display", "print", "video")
 """Channels of which the others differ."""
+NARROW = {**LOGISTIC, **INDEPENDENT}
 FORMS: dict[str, dict[str, Any]] = {
-    "usual": {},
-    "hill": {"saturation": "hill"},
-    "delayed": {"adstock": "delayed"},
-    "wide": WIDE,
-    "mixed_curves": {"channels": {name: {"saturation": "hill"} for name in HALF}},
-    "mixed_windows": {"channels": {name: {"adstock": "delayed"} for name in HALF}},
-    "saturation_first": {"adstock_first": False},
-    "without_carry_over": {"channels": {name: {"adstock": "none"} for name in HALF}},
+    "default": {},
+    "logistic": NARROW,
+    "hill": {**HILL, **INDEPENDENT},
+    "delayed": {**NARROW, "adstock": "delayed"},
+    "wide": {**WIDE, **INDEPENDENT},
+    "mixed_curves": {**NARROW, "channels": {name: HILL for name in HALF}},
+    "mixed_windows": {**NARROW, "channels": {name: {"adstock": "delayed"} for name in HALF}},
+    "saturation_first": {**NARROW, "adstock_first": False},
+    "without_carry_over": {**NARROW, "channels": {name: {"adstock": "none"} for name in HALF}},
 }
-"""Settings of the model by the name of its channels' forms."""
+"""Settings of the model by the name of its channels' forms; all but the default's with independent noise."""
 
 BRANDS = "sim_param_recovery/brands_6x8"
 
@@ -53,15 +55,13 @@ def main() -> None:
     parser.add_argument("fleet", choices=("simulated", "pooled", "crossed", "brands"))
     parser.add_argument("--units", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--forms", choices=FORMS, default="usual")
+    parser.add_argument("--forms", choices=FORMS, default="default")
     parser.add_argument("--by", choices=("none", "brand"), default="none", help="pooling of brands")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
         began = time.perf_counter()
-        status, recovered = (
-            _brands(arguments.by, folder) if arguments.fleet == "brands" else _simulated(arguments, folder)
-        )
+        status, recovered = _brands(arguments, folder) if arguments.fleet == "brands" else _simulated(arguments, folder)
         seconds = time.perf_counter() - began
     _report(arguments.fleet, status, recovered, seconds)
 
@@ -84,7 +84,7 @@ def _simulated(arguments: argparse.Namespace, folder: str) -> tuple[pd.DataFrame
     return run.status, _merged(run.roi(), truth, ["brand", "market", "channel"])
 
 
-def _brands(by: str, folder: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _brands(arguments: argparse.Namespace, folder: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     import mixfleet as mf
     from tests.support.shared_data import shared
 
@@ -93,7 +93,8 @@ def _brands(by: str, folder: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     data = mf.Data(
         keys=("brand", "geo"), kpi="y", channels=channels, controls=tuple(c for c in table if c.startswith("c"))
     )
-    run = mf.fit(table, data=data, model={"saturation": "hill"}, pooling={"by": by}, run={"root": folder})
+    model = FORMS[arguments.forms]
+    run = mf.fit(table, data=data, model=model, pooling={"by": arguments.by}, run={"root": folder})
     rows = [
         {"brand": brand["brand"], "geo": geo, "channel": channel, "roi": roi}
         for brand in json.loads(shared(f"{BRANDS}_truth.json").read_text())

@@ -3,8 +3,8 @@
     pytest benchmarks/test_tick.py --benchmark-only
 
 One block of a full tile, on CPU on one thread; `extra_info` holds the device and the microseconds per lane-gradient of
-the median block. What channels of several forms cost is `mixed_curves` over the mean of `usual` and `hill`, and
-`mixed_windows` over the mean of `usual` and `delayed`.
+the median block. What channels of several forms cost is `mixed_curves` over the mean of `logistic` and `hill`, and
+`mixed_windows` over the mean of `logistic` and `delayed`.
 """
 
 from typing import Any
@@ -36,11 +36,11 @@ PARTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(
     ("weeks", "channels", "lanes", "experiments", "parts"),
     [
-        (156, 8, 128, 4, "usual"),
+        (156, 8, 128, 4, "default"),
         *((156, 8, 128, 0, name) for name in FORMS),
         (156, 8, 128, 0, "laplace_columns"),
-        (110, 13, 128, 0, "usual"),
-        pytest.param(156, 8, 2048, 0, "usual", marks=ON_GPU),
+        (110, 13, 128, 0, "default"),
+        pytest.param(156, 8, 2048, 0, "default", marks=ON_GPU),
     ],
 )
 def test_tick(benchmark: BenchmarkFixture, weeks: int, channels: int, lanes: int, experiments: int, parts: str) -> None:

@@ -15,7 +15,12 @@ RECORDED = ("mean_contribution", "media")
 
 
 def fit(problem: Problem) -> Answer:
-    model = Model(window=problem.window, saturation=problem.saturation, seasonality=problem.seasonality)  # pyright: ignore[reportArgumentType]
+    model = Model(
+        window=problem.window,
+        saturation=problem.saturation,
+        seasonality=problem.seasonality,
+        observation="normal",
+    )  # pyright: ignore[reportArgumentType]
     series, priors, scale = unit_arguments(problem, model)
     sampler = MCMC(NUTS(media_mix), num_warmup=WARMUP, num_samples=DRAWS, num_chains=CHAINS, progress_bar=False)
     sampler.run(jax.random.key(problem.seed), series, priors, model, extra_fields=("diverging", "energy"))

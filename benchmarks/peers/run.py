@@ -44,7 +44,7 @@ def main() -> None:
         for curve in dict.fromkeys(PEERS[name].saturation for name in there):
             spec = Spec(
                 data=data,
-                model=Model(saturation=curve),  # pyright: ignore[reportArgumentType]
+                model=Model(saturation=curve, observation="normal"),  # pyright: ignore[reportArgumentType]
                 # What the peers can be told: a prior of the curve's height.
                 prior=Prior(on=On(media="effect")),
                 compute=Compute(cache_dir=str(folder / curve / "cache")),

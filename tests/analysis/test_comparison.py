@@ -6,24 +6,33 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from mixfleet.config import Output, Prior, RunConfig, Spec
+from mixfleet.analysis.change_links import changes
+from mixfleet.config import Model, Output, Prior, RunConfig, Spec
 from mixfleet.data.panel import Panel, Unit, read_panel
+from mixfleet.data.scaling import likelihood_weeks
 from mixfleet.errors import ConfigError
 from mixfleet.fitting.driver import fit_units
 from mixfleet.fitting.runner import execute
+from mixfleet.posterior.counterfactual import weekly
+from mixfleet.posterior.importance import effective_draws, pareto_smoothed
 from mixfleet.run import Run
 from mixfleet.simulation import fleet as simulate
 from tests.support import quick
+from tests.support.saved_run import panel, saved_run
 from tests.support.stub_engine import brands, engine, fleet, spec
 
 pytestmark = pytest.mark.usefixtures("usual_broadcasts")
 WEEKS, LATER = 96, 4
+PLAIN = Model(saturation="logistic", observation="normal")
 
 
 @pytest.fixture(scope="module")
 def whole() -> Panel:
-    made = simulate.fleet(brands=1, markets=2, weeks=WEEKS + LATER, channels=2, controls=1, seed=4, truth="fixed")
+    made = simulate.fleet(
+        brands=1, markets=2, weeks=WEEKS + LATER, channels=2, controls=1, seed=4, truth="fixed", model=PLAIN
+    )
     return read_panel(made.table, made.data)
 
 
@@ -42,6 +51,7 @@ def settings(whole: Panel, tmp_path_factory: pytest.TempPathFactory) -> Spec:
     chosen = quick.settings(whole.data, max_draws=2000, ess_target=4000, ess_floor=400)
     return replace(
         chosen,
+        model=PLAIN,
         prior=Prior(on="effect"),
         # All draws: the Monte Carlo error of a thousand is a fifth of what one revised week moves.
         output=Output(draws="full"),
@@ -100,6 +110,27 @@ def test_the_link_of_what_was_changed_carries_the_change(
     assert own[link]["reliable"]
     second = {row["change"] for row in found.units.to_pylist() if row["market"] != first["market"]}
     assert second == ({"fitted"} if link == "settings" else {"same"})
+
+
+def test_where_noise_lasts_a_revised_past_is_weighed_by_the_density_of_all_weeks(tmp_path: Path) -> None:
+    made, model = panel(), Model()
+    unit = made.units[0]
+    revised = replace(unit, kpi=unit.kpi * np.where(np.arange(len(unit.kpi)) == 20, 1.01, 1.0))
+    runs = {"was": made, "is": replace(made, units=(revised, *made.units[1:]))}
+    before, after = (saved_run(tmp_path / name, model, of=of, draws=100).fleet() for name, of in runs.items())
+    [found] = changes(before, after, frozenset({unit.labels}))
+    series = next(before.series())
+    places = np.flatnonzero(likelihood_weeks(unit, window=model.window, holdout=0))
+    media = np.asarray(weekly(series.media, series.curves, term=before.term))
+    expected = (series.design @ series.coefficients + media)[places]
+    apart, (noise, correlation) = np.abs(places[:, None] - places), series.observation
+    ratio = np.zeros(expected.shape[1])
+    for draw in range(len(ratio)):
+        given = stats.multivariate_normal(expected[:, draw], noise[draw] ** 2 * correlation[draw] ** apart)
+        ratio[draw] = given.logpdf(revised.kpi[places]) - given.logpdf(unit.kpi[places])
+    weight, shape = pareto_smoothed(ratio)
+    assert found.links["past"].k == pytest.approx(shape, rel=1e-6)
+    assert found.links["past"].ess == pytest.approx(effective_draws(weight), rel=1e-6)
 
 
 def test_equal_runs_have_no_change(short: Panel, settings: Spec, base: Run) -> None:

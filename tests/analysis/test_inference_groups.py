@@ -55,7 +55,7 @@ def test_densities_are_the_plain_models(run: Run, tree: xr.DataTree) -> None:
         for name in spec.model.channel_parameters[:-1]
     }
     for name in spec.model.unit_parameters:
-        points[name] = posterior[name].to_numpy().astype(float)[:, None] / scale.kpi
+        points[name] = posterior[name].to_numpy().astype(float)[:, None] / (scale.kpi if spec.model.in_kpi(name) else 1)
     coefficients = posterior["coefficients"].to_numpy().astype(float)
     coefficients[:, 0] -= scale.kpi_shift
     points["coefficients"] = np.linalg.solve(scale.column_mixing(coefficients.shape[1]), coefficients.T).T

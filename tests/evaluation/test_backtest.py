@@ -25,7 +25,7 @@ from mixfleet.simulation.truth import saturated_adstock
 from tests.support.saved_run import made_up, panel, saved_run
 
 HORIZON, HELD = 6, 8
-MODEL = Model(window=5)
+MODEL = Model(window=5, observation="normal")
 WEEKS = 80
 
 

@@ -18,7 +18,7 @@ from mixfleet.run import Run
 from tests.support.quick import ragged_fleet, settings, with_units
 
 MODEL = Model(
-    observation="ar1",
+    saturation="logistic",
     structures=({"observation": "normal"}, {"saturation": "michaelis_menten"}),  # pyright: ignore[reportArgumentType]
 )
 NAMES = "geometric, logistic, normal", "geometric, michaelis_menten, ar1"
@@ -146,10 +146,13 @@ def test_structures_may_differ_in_their_noise(run: Run) -> None:
 @pytest.mark.parametrize(
     ("key", "change"),
     [
-        ("model.observation", {"model": {"structures": [{"observation": "ar1"}, {"observation": "normal"}]}}),
+        (
+            "model.observation",
+            {"model": {"observation": "normal", "structures": [{"observation": "ar1"}, {"observation": "normal"}]}},
+        ),
         ("model.structures", {"model": {"observation": "ar1", "structures": [{"observation": "ar1"}, {}]}}),
         ("model.structures", {"model": {"structures": [{"saturation": "hill"}]}}),
-        ("model.structures", {"model": {"structures": [{"saturation": "logistic"}, {"adstock": "geometric"}]}}),
+        ("model.structures", {"model": {"structures": [{"saturation": "hill"}, {"adstock": "geometric"}]}}),
         ("pooling.by", {"pooling": {"by": "brand"}, "data": {"keys": ["brand"]}}),
         ("compute.shard", {"compute": {"shard": "0/2"}}),
         ("run.base", {"run": {"base": "before"}}),

@@ -59,7 +59,7 @@ def settings(model: Model, on: str = "contribution", **pooling: object) -> Spec:
 
 
 MODELS = {
-    "logistic": Model(),
+    "logistic": Model(saturation="logistic"),
     "hill": Model(saturation="hill"),
     "straight": Model(saturation="none"),
     "delayed": Model(adstock="delayed", saturation="michaelis_menten"),

@@ -38,6 +38,9 @@ so traffic is what it costs where there are lanes enough. The room left is that 
 MOST_LOOPS = {"evaluate": 0, "_insert": 0, "advance": 2}
 """The two are over ticks and over the draws that they enter."""
 
+LASTING = {"evaluate": 1, "_insert": 0, "advance": 3}
+"""Where noise lasts: each density sweeps over the columns of the baseline, whole matrices of all lanes at a time."""
+
 DEVICE = jax.devices()[0]
 
 
@@ -47,7 +50,7 @@ def kind_of(model: Model) -> Structure:
     return structure_of(Spec(data=fleet.data, model=model), read_panel(fleet.table, fleet.data), 156)
 
 
-KIND = kind_of(Model())
+KIND = kind_of(Model(saturation="logistic", observation="normal"))
 
 
 @pytest.fixture(autouse=True)
@@ -82,15 +85,16 @@ def assert_fit_for_a_gpu(text: str) -> None:
     assert re.findall(r"tensor<[0-9x]+xf64>", text) == []
 
 
-def test_the_samplers_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kind", "loops"), [(KIND, MOST_LOOPS), (kind_of(Model()), LASTING)], ids=["plain", "lasting"])
+def test_the_samplers_programs(kind: Structure, loops: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     # As on a GPU, which has no native block.
     monkeypatch.setattr(native_block, "form_of", lambda *_: None)
-    texts = lowered_by(lambda: program.Program(KIND, 128, DEVICE), program, monkeypatch)
+    texts = lowered_by(lambda: program.Program(kind, 128, DEVICE), program, monkeypatch)
     assert set(texts) == {"evaluate", "advance", "_window", "_adapt", "_insert"}
     for text in texts.values():
         assert_fit_for_a_gpu(text)
     assert "dot_general" in texts["evaluate"]
-    assert {name: texts[name].count("stablehlo.while") for name in MOST_LOOPS} == MOST_LOOPS
+    assert {name: texts[name].count("stablehlo.while") for name in loops} == loops
 
 
 def test_a_program_of_double_precision_is_so_wherever_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +133,7 @@ def test_the_diagnostics() -> None:
 @pytest.mark.parametrize("adstock_first", [True, False])
 def test_no_density_loops_over_weeks(adstock: str, adstock_first: bool) -> None:
     """Windows longer than `adstock.xla.UNROLLED_LAGS` loop over their lags, not over weeks."""
-    model = Model(adstock=adstock, adstock_first=adstock_first, window=UNROLLED_LAGS)  # pyright: ignore[reportArgumentType]
+    model = Model(adstock=adstock, adstock_first=adstock_first, window=UNROLLED_LAGS, observation="normal")  # pyright: ignore[reportArgumentType]
     structure = replace(kind_of(model), columns=2)
     covariance = jnp.ones((structure.columns, structure.columns, structure.lanes), structure.dtype)
 

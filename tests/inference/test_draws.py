@@ -65,7 +65,7 @@ def test_the_value_is_the_density_of_the_row(found: Drawn):
 
 def test_coefficients_follow_their_distribution_given_the_rest():
     """Normal, with the textbook's mean and covariance for a regression on what the media leave unexplained."""
-    found = drawn(PANEL, Spec(), count=512, spread=0.0)
+    found = drawn(PANEL, Spec(model=Model(observation="normal")), count=512, spread=0.0)
     draws, (series, priors) = found.draws, found.plain
     assert np.ptp(draws.noise) == 0
     noise, fitted = float(draws.noise[0, 0]), series.fitted

@@ -106,7 +106,7 @@ def made(
         odd_unit(seed=2, weeks=45, labels=("third", "IT")),
     )
     panel = panel_of(*units)
-    form = config.build(config.Model, model)
+    form = config.build(config.Model, {"saturation": "logistic", "observation": "normal", **model})
     if lifts:
         panel = with_tests(panel, lift_tests(panel), window=form.window)
         units = panel.units
@@ -394,7 +394,8 @@ def _first(batch: UnitBatch) -> UnitBatch:
     ("model", "platform", "path"),
     [
         (config.Model(), "cpu", "native"),
-        (config.Model(), "gpu", "xla, coefficients integrated out"),
+        (config.Model(), "gpu", "xla, coefficients integrated out by a dense factor"),
+        (config.Model(observation="normal"), "gpu", "xla, coefficients integrated out"),
         (config.build(config.Model, MIXED), "cpu", "native"),
         (config.Model(adstock_first=False), "cpu", "native"),
         (LEARNED_SCALES, "cpu", "xla, coefficients integrated out by a dense factor"),

@@ -122,7 +122,8 @@ def test_a_tile_has_the_shapes_that_its_program_was_compiled_for():
     member = prepare(UNIT, PANEL, spec())
     batch = stack([member], structure)
     assert structure.lanes == 32
-    assert structure.dimension == 10
+    # Decay, slope, half-saturation and strength of three channels, noise and how long it lasts.
+    assert structure.dimension == 14
     for found, expected in zip(batch, batch_shapes(structure), strict=True):
         assert found.shape == expected.shape
         assert found.dtype == expected.dtype

@@ -31,7 +31,7 @@ def x64() -> Iterator[None]:
 
 
 MODELS = {
-    "geometric_logistic": Model(),
+    "geometric_logistic": Model(saturation="logistic"),
     "hill_effect": Model(saturation="hill", coordinate="effect"),
     "delayed_saturation_first": Model(adstock="delayed", adstock_first=False, normalise=False, window=6),
     "weibull_exponential": Model(adstock="weibull_cdf", saturation="exponential", seasonality=1),

@@ -24,7 +24,7 @@ def held_out() -> Panel:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return saved_run(tmp_path_factory.mktemp("runs"), Model(window=5), of=held_out(), draws=100)
+    return saved_run(tmp_path_factory.mktemp("runs"), Model(window=5, observation="normal"), of=held_out(), draws=100)
 
 
 def test_scores_are_what_their_names_say() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,11 @@ COUNT = 64
 def x64() -> Iterator[None]:
     with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
         yield
+
+
+def independent(**settings: Any) -> Model:
+    """A model in whose weeks nothing is expected of past misses."""
+    return Model(observation="normal", **settings)
 
 
 def made(model: Model, value_per_kpi: np.ndarray | None = None, kpi: float = 1.0, media: float = 1.0) -> Drawn:
@@ -73,7 +79,7 @@ def result_of(found: Drawn) -> UnitResult:
 @pytest.fixture(scope="module")
 def found() -> Drawn:
     with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
-        return made(Model(), value_per_kpi=np.full(60, 2.5))
+        return made(independent(saturation="logistic"), value_per_kpi=np.full(60, 2.5))
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +152,7 @@ def test_roi_is_contribution_times_value_over_spend(found: Drawn, result: UnitRe
 
 def test_a_value_that_changes_is_weighed_by_when_the_kpi_came():
     value = np.linspace(1.0, 4.0, 60)
-    found = made(Model(saturation="hill"), value_per_kpi=value)
+    found = made(independent(saturation="hill"), value_per_kpi=value)
     weeks = counted(found)
     earned = np.sum(weekly_contributions(found)[weeks] * value[weeks, None, None, None], axis=0)
     spend = found.member.unit.spend[weeks].sum(axis=0)
@@ -157,9 +163,9 @@ def test_a_value_that_changes_is_weighed_by_when_the_kpi_came():
 
 
 CURVED = {
-    "logistic": Model(),
-    "hill_saturation_first": Model(saturation="hill", adstock_first=False, normalise=False),
-    "none": Model(adstock="none", saturation="none"),
+    "logistic": independent(saturation="logistic"),
+    "hill_saturation_first": independent(saturation="hill", adstock_first=False, normalise=False),
+    "none": independent(adstock="none", saturation="none"),
 }
 
 
@@ -221,7 +227,7 @@ def test_priors_stand_beside_the_posterior_in_the_same_unit(found: Drawn, result
 
 
 def test_another_currency_is_another_currency_throughout(found: Drawn, result: UnitResult):
-    other = result_of(made(Model(), value_per_kpi=np.full(60, 2.5), kpi=1024.0, media=8.0))
+    other = result_of(made(independent(saturation="logistic"), value_per_kpi=np.full(60, 2.5), kpi=1024.0, media=8.0))
     tables = result.tables
     for name in ("mean", "sd", "q05", "q95", "prior_mean", "prior_sd"):
         np.testing.assert_allclose(other.tables["roi"][name], tables["roi"][name] * 128, rtol=1e-12)
@@ -278,9 +284,13 @@ def test_fitted_values_come_from_every_chain():
 @pytest.mark.parametrize("form", ["linear", "log"])
 @pytest.mark.parametrize("baseline", ["min", "max", 12.5])
 def test_a_treatment_brings_what_its_distance_from_the_baseline_does(form: str, baseline: str | float):
-    plain = made(Model())
+    plain = made(independent())
     data = replace(plain.panel.data, controls=(), treatments=({"name": "price", "baseline": baseline, "form": form},))  # pyright: ignore[reportArgumentType]
-    found = drawn(replace(plain.panel, data=data, linear=("price",)), Spec(output=Output(draws="full")), count=COUNT)
+    found = drawn(
+        replace(plain.panel, data=data, linear=("price",)),
+        Spec(model=independent(), output=Output(draws="full")),
+        count=COUNT,
+    )
     found = replace(found, draws=as_kept(found))
     unit, scale, weeks = found.member.unit, found.member.scale, counted(found)
     price = unit.controls[:, 0]
@@ -300,7 +310,7 @@ def test_a_treatment_brings_what_its_distance_from_the_baseline_does(form: str, 
 
 @pytest.mark.parametrize("scaling", ["pymc_marketing", "meridian"])
 def test_whatever_the_scales_are_the_tables_are_the_plain_models(scaling: str):
-    found = made(Model(scaling=scaling))  # pyright: ignore[reportArgumentType]
+    found = made(independent(scaling=scaling))  # pyright: ignore[reportArgumentType]
     result, scale = result_of(found), found.member.scale
     media = weekly_contributions(found).sum(axis=1)
     linear = np.tensordot(found.plain[0].design, found.draws.coefficients, axes=1) * scale.kpi + scale.kpi_shift

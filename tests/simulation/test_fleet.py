@@ -64,7 +64,7 @@ def test_default_fleet_is_read_without_errors():
 @pytest.mark.parametrize("saturation_name", ["logistic", "hill"])
 def test_the_truth_explains_the_kpi_up_to_the_noise(adstock_name, saturation_name):
     """Rebuilds the KPI with the package's own scale and baseline, and the kernels' references."""
-    model = config.Model(adstock=adstock_name, saturation=saturation_name)
+    model = config.Model(adstock=adstock_name, saturation=saturation_name, observation="normal")
     fleet = simulate.fleet(brands=2, markets=1, weeks=104, channels=3, ragged=True, model=model)
     for unit in read_panel(fleet.table, fleet.data).units:
         truth = rows_of(fleet.truth, *unit.labels)

@@ -43,7 +43,8 @@ class Poison:
 @cache
 def clean_fleet() -> simulate.Simulated:
     """Four units of 104 weeks, 4 channels and 1 control, nothing wrong with them."""
-    return simulate.fleet(brands=2, markets=2, weeks=104, channels=4, controls=1, truth="fixed", seed=7)
+    model = config.Model(saturation="logistic", observation="normal")
+    return simulate.fleet(brands=2, markets=2, weeks=104, channels=4, controls=1, truth="fixed", seed=7, model=model)
 
 
 def settings(poison: Poison) -> config.Data:

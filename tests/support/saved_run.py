@@ -121,6 +121,8 @@ def _result(unit: Unit, panel: Panel, spec: Spec, chains: int, draws: int) -> Un
     values["effect"] = rng.gamma(4.0, 300.0, size=(chains, draws, len(panel.channels)))
     values["coefficients"] = rng.normal(500.0, 100.0, size=(chains, draws, len(columns)))
     values["noise"] = rng.gamma(9.0, 50.0, size=(chains, draws))
+    if "autocorrelation" in spec.model.unit_parameters:
+        values["autocorrelation"] = rng.uniform(-0.2, 0.6, size=(chains, draws))
     status = STATUSES.get(unit.labels, "ok")  # pyright: ignore[reportCallIssue]
     return UnitResult(
         labels=unit.labels,

@@ -18,13 +18,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mixfleet.analysis.posterior_draws import Fleet
+from mixfleet.config.priors import OBSERVATION_PARAMETERS
 from mixfleet.data import scaling
 from mixfleet.data.panel import Unit
 from mixfleet.data.scaling import MEDIA_POWERS, Scale
 from mixfleet.models import baseline
 from mixfleet.posterior.counterfactual import decompose, value_weights
 from mixfleet.posterior.importance import effective_draws, pareto_smoothed, tail_allows
-from mixfleet.posterior.log_densities import log_prior_of
+from mixfleet.posterior.log_densities import log_likelihood, log_prior_of
 from mixfleet.posterior.unit_series import UnitSeries
 
 __all__ = ["LINKS", "Link", "UnitLinks", "changes", "why_not"]
@@ -62,7 +63,7 @@ def why_not(before: Fleet, after: Fleet) -> str:
         return "the runs have other channels, controls or terms of the baseline"
     if before.spec.model != after.spec.model:
         return "the runs have other models"
-    if before.spec.model.observation != "normal" or before.spec.model.link != "identity":
+    if before.spec.model.observation not in ("normal", "ar1") or before.spec.model.link != "identity":
         return "the KPI is not normal around its expectation"
     for spec in (before.spec, after.spec):
         if spec.pooling.by != "none":
@@ -93,21 +94,25 @@ def changes(before: Fleet, after: Fleet, chosen: frozenset[tuple[str, ...]]) -> 
 
 def _unit_links(before: Fleet, after: Fleet, place: int, later: int, own: UnitSeries, other: UnitSeries) -> UnitLinks:
     unit, changed = before.units[place], after.units[later]
-    returns, expected = _evaluated(before, unit, own)
-    new_returns, new_expected = _evaluated(before, changed, other)
-    old, fitted, noise = changed.dates <= unit.dates[-1], _fitted(after, changed), own.observation[0]
+    returns, media = _evaluated(before, own)
+    new_returns, new_media = _evaluated(before, other)
+    fitted = _fitted(after, changed)
+    old = (changed.dates <= unit.dates[-1])[fitted]
     scales = before.scales[place], after.scales[later]
     active = np.any(unit.media != 0, axis=0) & np.any(changed.media != 0, axis=0)
     priors = [
         _log_prior(fleet, changed, other, scales[0], scale, active)
         for fleet, scale in ((before, scales[0]), (after, scales[0]), (after, scales[1]))
     ]
-    past = _log_likelihood(changed, new_expected, noise, fitted & old)
+    model = before.spec.model
+    was = log_likelihood(unit, own, media, _fitted(before, unit), model)
+    # By week, each given those before it, so that what is later says nothing of the past.
+    now = log_likelihood(changed, other, new_media, fitted, model)
     steps = {
         "settings": priors[1] - priors[0],
         "scale": priors[2] - priors[1],
-        "past": past - _log_likelihood(unit, expected, noise, _fitted(before, unit)),
-        "new_weeks": _log_likelihood(changed, new_expected, noise, fitted & ~old),
+        "past": now[:, old].sum(axis=1) - was.sum(axis=1),
+        "new_weeks": now[:, ~old].sum(axis=1),
     }
     count, floor = returns.shape[1], before.spec.inference.ess_floor
     ratio, mean, known = np.zeros(count), returns.mean(axis=1), True
@@ -134,25 +139,13 @@ def _fitted(fleet: Fleet, unit: Unit) -> Bool[np.ndarray, " week"]:
 
 
 def _evaluated(
-    fleet: Fleet, unit: Unit, series: UnitSeries
+    fleet: Fleet, series: UnitSeries
 ) -> tuple[Float[np.ndarray, "channel draw"], Float[np.ndarray, "week draw"]]:
-    """Return of each channel on what was spent, and the expected KPI of the unit's weeks."""
+    """Return of each channel on what was spent, and what media bring in each of the unit's weeks."""
     weights, price = value_weights(series.counted, series.value)
     sums, media, _ = decompose(series.media, weights, series.curves, term=fleet.term)
     spend = np.nansum(np.where(series.counted[:, None], series.spend, 0.0), axis=0)
-    returns = sums[-1] * price / np.where(spend > 0, spend, np.nan)[:, None]
-    weeks = len(unit.dates)
-    return returns, np.einsum("tj,jd->td", series.design[:weeks], series.coefficients) + media[:weeks]
-
-
-def _log_likelihood(
-    unit: Unit,
-    expected: Float[np.ndarray, "week draw"],
-    noise: Float[np.ndarray, " draw"],
-    weeks: Bool[np.ndarray, " week"],
-) -> Float[np.ndarray, " draw"]:
-    residual = (unit.kpi[weeks, None] - expected[weeks]) / noise
-    return -0.5 * np.sum(residual**2, axis=0) - weeks.sum() * np.log(noise)
+    return sums[-1] * price / np.where(spend > 0, spend, np.nan)[:, None], media
 
 
 def _log_prior(
@@ -181,7 +174,9 @@ def _log_prior(
                 total += log_prior_of(spec.prior.distribution(name, unit=labels, channel=channel), value)
         effect = spec.prior.distribution("effect", unit=labels, channel=channel)
         total += log_prior_of(effect, series.effect[c] / scale.kpi)
-    total += log_prior_of(spec.prior.distribution("noise", unit=labels), series.observation[0] / scale.kpi)
+    for name, values in zip(OBSERVATION_PARAMETERS[spec.model.observation], series.observation, strict=False):
+        in_kpi = scale.kpi if spec.model.in_kpi(name) else 1.0
+        total += log_prior_of(spec.prior.distribution(name, unit=labels), values / in_kpi)
     coefficients = _on_scale(fleet, unit, series, scale)
     varies = np.ones(len(coefficients), bool)
     varies[len(varies) - len(scale.control_varies) :] = scale.control_varies

@@ -109,7 +109,7 @@ class Model:
     normalise: bool = True
     """Adstock weights sum to one, so that it moves media in time and neither adds nor removes any."""
 
-    saturation: Annotated[str, OneOf(SATURATION_PARAMETERS)] = "logistic"
+    saturation: Annotated[str, OneOf(SATURATION_PARAMETERS)] = "hill"
     adstock_first: bool = True
 
     window_convention: Literal["meridian", "pymc_marketing"] = "meridian"
@@ -146,7 +146,7 @@ class Model:
     """Columns of the baseline, such as controls and treatments, whose coefficient can only be above or below zero:
     `{price: negative}`. Its prior is cut there, and it is sampled, as one with a prior that is not normal is."""
 
-    observation: Annotated[str, OneOf(OBSERVATION_PARAMETERS)] = "normal"
+    observation: Annotated[str, OneOf(OBSERVATION_PARAMETERS)] = "ar1"
     """Family of the KPI around what is expected of it. `ar1`: normal, and what one period misses goes on into the next
     ones (autoregressive of order one): `noise` is the standard deviation of a period, `autocorrelation` the correlation
     with the next one. Media intervals are then as wide as lasting misses ask for, and forecasts start from the last."""

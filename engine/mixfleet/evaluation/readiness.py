@@ -1,21 +1,14 @@
 """What a table can tell before any fit: how well each ROI would be known, and what to do where that is not enough.
 
-The expected standard deviations come from the Fisher information of the model with its baseline integrated out, at
-the middle of the prior's curves: columns for what each channel brings and for how it moves with the parameters of its
-curve, noise from a ridge regression, the priors as they are. Nothing is sampled.
-
-References:
-    Chaloner, Verdinelli (1995), Bayesian experimental design: a review, doi:10.1214/ss/1177009939.
+Nothing is sampled: `expected_information` says what the design lets expect.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float
 
 from mixfleet.api import fit_inputs, read_settings
 from mixfleet.config import SettingGroups, Spec
@@ -24,13 +17,10 @@ from mixfleet.data.panel import Panel, Rejection
 from mixfleet.data.sources import TableSource
 from mixfleet.data.validation.calendar import YEAR_WEEKS, period_days
 from mixfleet.errors import counted
+from mixfleet.evaluation.expected_information import Expected, expected_deviations
 from mixfleet.evaluation.readiness_parts import PARTS, score_parts
 from mixfleet.models.batch import PreparedUnit, prepare
-from mixfleet.models.media import Curves
-from mixfleet.models.media.term import MediaTerm, media_term
-from mixfleet.models.priors.moments import prior_sample
-from mixfleet.posterior.counterfactual import responses
-from mixfleet.posterior.prior_draws import prior_contributions
+from mixfleet.models.media.term import media_term
 
 __all__ = ["Readiness", "readiness"]
 
@@ -42,12 +32,6 @@ TOO_FEW_WEEKS = "too_few_weeks"
 
 PATIENCE = 3.0
 """Times its present length that a series may have to grow; beyond, waiting is no advice."""
-
-STEP = 0.5
-"""Prior standard deviations, as quantiles of a standard normal, over which curves are differentiated."""
-
-ROUNDS = 5
-"""Of the ridge regression and its noise; it settles in three."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -87,15 +71,6 @@ class _Shared(NamedTuple):
     mates: Mapping[tuple[str, ...], int]
 
 
-class _Expected(NamedTuple):
-    """Standard deviations of mean contributions, in shares of the KPI's scale."""
-
-    channel: Float[np.ndarray, " channel"]
-    prior: Float[np.ndarray, " channel"]
-    total: float
-    prior_total: float
-
-
 def readiness(
     table: TableSource | None = None,
     spec: Spec | Mapping[str, Any] | None = None,
@@ -119,7 +94,7 @@ def readiness(
     for unit in panel.units:
         member = prepare(unit, panel, settings)
         labels = dict(zip(panel.keys, unit.labels, strict=True))
-        expected = _expected(member, term)
+        expected = expected_deviations(member, term, settings.model)
         own = _of_channels(member, panel, expected)
         units.append({**labels, **_of_unit(member, shared, expected, own)})
         channels.extend({**labels, **row} for row in own)
@@ -133,7 +108,7 @@ def readiness(
     )
 
 
-def _of_channels(member: PreparedUnit, panel: Panel, expected: _Expected) -> list[dict[str, Any]]:
+def _of_channels(member: PreparedUnit, panel: Panel, expected: Expected) -> list[dict[str, Any]]:
     unit, weeks = member.unit, member.contribution_weeks
     spend = np.maximum(np.nansum(unit.spend[weeks], axis=0), 0.0)
     money = float(np.mean(unit.value_per_kpi[weeks])) * member.scale.kpi * weeks.sum()
@@ -151,7 +126,7 @@ def _of_channels(member: PreparedUnit, panel: Panel, expected: _Expected) -> lis
 
 
 def _of_unit(
-    member: PreparedUnit, shared: _Shared, expected: _Expected, channels: Sequence[Mapping[str, Any]]
+    member: PreparedUnit, shared: _Shared, expected: Expected, channels: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     parts = score_parts(member)
     weeks = int(member.fitted.sum())
@@ -222,102 +197,6 @@ def _mates(panel: Panel, spec: Spec) -> dict[tuple[str, ...], int]:
     labels = [unit.labels for unit in panel.units]
     groups = [range(len(labels))] if spec.pooling.by == "none" else spec.pooling.groups(panel.keys, labels).values()
     return {labels[place]: len(group) - 1 for group in groups for place in group}
-
-
-def _expected(member: PreparedUnit, term: MediaTerm) -> _Expected:
-    """Posterior standard deviations that the design lets expect."""
-    prior = prior_contributions(member, term) / member.scale.kpi
-    active = np.flatnonzero(member.arrays["active"])
-    sd, of_prior = np.zeros(len(prior)), prior.std(axis=1)
-    own = prior[active]
-    total = float(own.sum(axis=0).std())
-    if len(active) and member.fitted.any():
-        covariance = _covariance(member, term, active, np.median(own, axis=1), of_prior[active])
-        # A prior of heavy tails is worth less than its variance says, but no data make anybody know less.
-        sd[active] = np.minimum(np.sqrt(np.diag(covariance)), of_prior[active])
-        return _Expected(sd, of_prior, min(float(np.sqrt(covariance.sum())), total), total)
-    return _Expected(of_prior, of_prior, total, total)
-
-
-def _covariance(
-    member: PreparedUnit,
-    term: MediaTerm,
-    active: np.ndarray,
-    size: Float[np.ndarray, " channel"],
-    prior_sd: Float[np.ndarray, " channel"],
-) -> Float[np.ndarray, "channel channel"]:
-    """Of mean contributions, curves and baseline integrated out.
-
-    Args:
-        member: The unit.
-        term: Form of each channel's response.
-        active: The channels that run.
-        size: What each brings in the middle of its prior, by which its curve's parameters are told.
-        prior_sd: Of what it brings.
-    """
-    value, slopes = _responses(member, term)
-    columns = value[:, active]
-    kpi = member.arrays["kpi"][: len(member.fitted)][member.fitted]
-    noise = _noise(member, kpi, columns, prior_sd)
-    curves = [slope[:, active] * size for slope in slopes]
-    design = np.concatenate([columns, *curves], axis=1)
-    precision = design.T @ _weighed(member, design, noise)
-    precision += np.diag(np.concatenate([prior_sd**-2.0, np.ones(design.shape[1] - len(active))]))
-    return np.linalg.inv(precision)[: len(active), : len(active)]
-
-
-def _responses(
-    member: PreparedUnit, term: MediaTerm
-) -> tuple[Float[np.ndarray, "week channel"], list[Float[np.ndarray, "week channel"]]]:
-    """Responses in the fitted weeks over their mean, and their change by each parameter per prior deviation of it."""
-    levels = [NormalDist().cdf(step) for step in (0.0, STEP, -STEP)]
-    quantiles = np.array(
-        [
-            [np.quantile(prior_sample(prior, i, c), levels) for c, prior in enumerate(row)]
-            for i, row in enumerate(member.priors)
-        ]
-    ).reshape(len(member.priors), len(member.strength.distributions), len(levels))
-    # In the middle, then each parameter in turn above and below it.
-    draws = 1 + 2 * len(quantiles)
-    shape = np.repeat(quantiles[:, :, :1], draws, axis=2)
-    for i in range(len(quantiles)):
-        shape[i, :, 1 + 2 * i : 3 + 2 * i] = quantiles[i, :, 1:]
-    curves = Curves(shape, np.ones(shape.shape[1:]))
-    found = responses(member.arrays["media"], curves, term=term)[:, : len(member.fitted)]
-    mean = np.maximum(found[:, member.contribution_weeks].mean(axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    value = (found / mean)[:, member.fitted]
-    slopes = [(value[..., 1 + 2 * i] - value[..., 2 + 2 * i]).T / (2 * STEP) for i in range(len(quantiles))]
-    return value[..., 0].T, slopes
-
-
-def _weighed(
-    member: PreparedUnit, columns: Float[np.ndarray, "week column"], noise: float
-) -> Float[np.ndarray, "week column"]:
-    """Columns times the precision of the fitted weeks, the baseline integrated out."""
-    basis = member.arrays["basis"][: len(member.fitted)][member.fitted]
-    share = member.arrays["variance"] / (member.arrays["variance"] + noise)
-    return (columns - basis @ (share[:, None] * (basis.T @ columns))) / noise
-
-
-def _noise(
-    member: PreparedUnit,
-    kpi: Float[np.ndarray, " week"],
-    columns: Float[np.ndarray, "week channel"],
-    prior_sd: Float[np.ndarray, " channel"],
-) -> float:
-    """Variance of the weeks around a ridge regression with the priors as its ridge."""
-    basis, variance = member.arrays["basis"][: len(member.fitted)][member.fitted], member.arrays["variance"]
-    noise = float(np.var(kpi)) + 1e-12
-    for _ in range(ROUNDS):
-        weighed = _weighed(member, columns, noise)
-        information = columns.T @ weighed
-        precision = information + np.diag(prior_sd**-2.0)
-        rest = kpi - columns @ np.linalg.solve(precision, weighed.T @ kpi)
-        share = variance / (variance + noise)
-        rest = rest - basis @ (share * (basis.T @ rest))
-        used = share.sum() + np.trace(np.linalg.solve(precision, information))
-        noise = float(rest @ rest + 1e-12) / max(len(kpi) - used, 1.0)
-    return noise
 
 
 def _unit_schema(keys: Sequence[str]) -> pa.Schema:

@@ -263,8 +263,9 @@ def _taps(gaps: Gaps, correlation: Float[Array, " lane"]) -> _Taps:
     size, negative = library.abs(correlation)[None], (correlation < 0)[None]
 
     def power(exponent: Array) -> Array:
-        odd = (negative & (exponent % 2 == 1)).astype(size.dtype)
-        return (1 - 2 * odd) * size ** library.maximum(exponent, 0)
+        # Two numbers of Python's would be double precision where that is enabled, on a GPU too.
+        found = size ** library.maximum(exponent, 0)
+        return library.where(negative & (exponent % 2 == 1), -found, found)
 
     phi = library.where(length > 0, power(length), 0.0)
     return _Taps(phi, 1 / ((1 - phi) * (1 + phi)), library.where(length > 0, length * power(length - 1), 0.0))

@@ -106,7 +106,10 @@ def test_past_money_buys_at_the_price_of_its_week(tmp_path: Path) -> None:
         return replace(unit, spend=unit.spend * price.T)
 
     made = panel()
-    run = saved_run(tmp_path, Model(window=WINDOW), of=replace(made, units=tuple(map(dearer, made.units))))
+    # A concave curve, so that media twice bring less than they did once.
+    run = saved_run(
+        tmp_path, Model(window=WINDOW, saturation="logistic"), of=replace(made, units=tuple(map(dearer, made.units)))
+    )
     [unit] = [unit for unit in run.fleet().units if unit.labels == ("acme", "DE")]
     weeks = np.flatnonzero(unit.spend[:, 0] > 0)
     rows = pd.DataFrame({"brand": "acme", "market": "DE", "channel": "tv", "date": unit.dates[weeks]})

@@ -25,9 +25,13 @@ def test_a_prior_to_a_power_is_the_one_of_its_family_with_that_power(tmp_path: P
     fleet = saved_run(tmp_path, Model(), draws=150).fleet()
     linear = {name: own.default for name, own in PARAMETERS.items() if own.linear}
     # A normal to the power 1/2 has a standard deviation of sqrt(2) times as much; Beta(a, b) squared is
-    # Beta(2a - 1, 2b - 1), and Gamma(k, r) squared Gamma(2k - 1, 2r).
+    # Beta(2a - 1, 2b - 1), and LogNormal(m, s) squared LogNormal(m - s^2 / 2, s / sqrt(2)).
     wider = {name: {"sd": float(np.sqrt(2)) * prior.hyperparameters["sd"]} for name, prior in linear.items()}
-    squared = {"decay": {"a": 1, "b": 5}, "rate": {"shape": 5, "rate": 2}}
+    squared = {
+        "decay": {"a": 1, "b": 5},
+        "slope": {"mean_log": 0.2 - 0.5**2 / 2, "sd_log": 0.5 / float(np.sqrt(2))},
+        "half_saturation": {"mean_log": -0.7 - 0.7**2 / 2, "sd_log": 0.7 / float(np.sqrt(2))},
+    }
     scaled, given = told(fleet), told(fleet, {"baseline x 0.5": wider, "curves x 2": squared})
     assert len(scaled) == 5
     for name, rows in given.items():

@@ -70,7 +70,7 @@ def test_a_learned_scale_takes_the_place_of_the_priors_spread() -> None:
     walk = {"term": "random_walk", "over": 26, "ahead": 0, "scale": "learned"}
     model = build(Model, {"baseline": [{"term": "intercept"}, walk, {"term": "fourier"}]})
     assert baseline.learned_scales(model, DATA) == (("random_walk_scale", (1, 2)),)
-    assert model.unit_parameters == ("noise", "random_walk_scale")
+    assert model.unit_parameters == ("noise", "autocorrelation", "random_walk_scale")
     prior = build(Prior, {"overrides": [{"parameter": "random_walk_scale", "hyperparameters": {"sd": 0.4}}]})
     fixed, learned, other, *_ = baseline.column_laws(model, DATA, prior, {})
     assert learned == other != fixed

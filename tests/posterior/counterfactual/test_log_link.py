@@ -17,7 +17,7 @@ from tests.support.drawn import CHAINS, Drawn, drawn
 from tests.support.units import odd_unit, panel_of
 
 COUNT = 32
-MODEL = Model(link="log", saturation="hill", adstock_first=False)
+MODEL = Model(link="log", observation="normal", adstock_first=False)
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from mixfleet.config import Spec
+from mixfleet.config import Model, Spec
 from mixfleet.posterior.counterfactual import decompose
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS
 from mixfleet.posterior.model_checks.judge import checked_unit, judge_model
@@ -210,7 +210,7 @@ def test_a_unit_of_few_weeks_is_judged_by_its_draws_alone() -> None:
 
 def test_a_fit_makes_what_the_checks_look_at() -> None:
     with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
-        found = drawn(panel_of(odd_unit(weeks=60)), Spec(), count=64)
+        found = drawn(panel_of(odd_unit(weeks=60)), Spec(model=Model(observation="normal")), count=64)
         scale, count = found.member.scale, found.draws.noise.size
         result = unit_result(
             found.finished(), found.structure, found.panel, found.spec, judged=lambda checks: ("ok", "")
