@@ -96,9 +96,14 @@ class CheckedUnit:
         """Weeks that were fitted."""
         return int(self.fitted.sum())
 
+    @property
+    def lasting_noise(self) -> Lasting | None:
+        """What is known of the noise where the model lets it last."""
+        return self.lasting if self.marginal is None else self.marginal.lasting
+
     def as_residuals(self, directions: Float[np.ndarray, "week direction"]) -> Float[np.ndarray, "week direction"]:
         """Directions of the KPI as the residuals have them: told less what the week before says, where noise lasts."""
-        lasting = self.lasting if self.marginal is None else self.marginal.lasting
+        lasting = self.lasting_noise
         if lasting is None:
             return directions
         # One for all draws, as that of `marginal`.

@@ -116,10 +116,11 @@ def _autocorrelation(unit: CheckedUnit) -> ModelCheck:
     about, factor = unit.channels[worst], float(factors[worst])
     found = [_lag_correlation(unit, lag) for lag in range(1, LAGS + 1)]
     lag = 1 + int(np.argmax(found))
+    or_noise = ", or let misses last (model.observation=ar1)" if unit.lasting_noise is None else ""
     statement = (
         f"misses {counted(lag, 'period')} apart go the same way (correlation {found[lag - 1]:.2f}), and so do the "
         f"media of {about}: its interval is too narrow by a factor of {factor:.1f}; add what lasts (a control, "
-        "model=moving), or let misses last (model.observation=ar1)"
+        f"model=moving){or_noise}"
     )
     misfit = NARROW if inflation >= MUCH_LASTING else np.inf
     return concluded("autocorrelation", factor, NARROW, statement, misfit=misfit, about=about)
