@@ -184,7 +184,7 @@ def test_a_missing_shard_is_said_with_its_remedy(tmp_path: Path) -> None:
 def test_another_variables_shard_is_no_substitute(tmp_path: Path) -> None:
     run = saved_run(tmp_path, Model())
     draws = run.path / "posterior.zarr"
-    (draws / "effect" / "c.0.0.0.0").write_bytes((draws / "rate" / "c.0.0.0.0").read_bytes())
+    (draws / "effect" / "c.0.0.0.0").write_bytes((draws / "slope" / "c.0.0.0.0").read_bytes())
     with pytest.raises(RunError, match=r"effect/c\.0\.0\.0\.0 is damaged"):
         run.budget()
 

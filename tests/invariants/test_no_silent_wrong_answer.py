@@ -11,8 +11,11 @@ import pytest
 
 import mixfleet
 from mixfleet.fitting import driver
+from mixfleet.fitting.retries import result_of
 from mixfleet.inference import certification
 from mixfleet.inference.certification import Verdict, judge
+from mixfleet.inference.scheduler import Finished
+from mixfleet.posterior.unit_result import UnitResult
 from tests.support.quick import digests, fit, ragged_fleet, settings, simulated, with_units
 
 pytestmark = pytest.mark.usefixtures("programs")
@@ -93,14 +96,24 @@ def test_the_ladder_is_climbed_rung_by_rung(
     climbed: list[tuple[int, str, str, float]] = []
     sampled = driver._sample
 
-    def watched(kind: Any, jobs: Any, spec: Any, devices: Any, tally: Any, **keywords: Any) -> Any:
-        for finished in sampled(kind, jobs, spec, devices, tally, **keywords):
-            climbed.append((finished.job.rung, kind.model.coordinate, kind.dtype, finished.job.target_accept))
-            yield finished
+    def note(kind: Any, finished: Finished) -> None:
+        climbed.append((finished.job.rung, kind.model.coordinate, kind.dtype, finished.job.target_accept))
+
+    def watched(kind: Any, *arguments: Any, **keywords: Any) -> Any:
+        for outcome in sampled(kind, *arguments, **keywords):
+            # What has a result already was noted as it was made.
+            if isinstance(outcome, Finished):
+                note(kind, outcome)
+            yield outcome
+
+    def told(finished: Finished, kind: Any, *arguments: Any) -> UnitResult:
+        note(kind, finished)
+        return result_of(finished, kind, *arguments)
 
     shown, refuse = failing(failures)
     monkeypatch.setattr(certification, "judge", refuse)
     monkeypatch.setattr(driver, "_sample", watched)
+    monkeypatch.setattr(driver, "result_of", told)
     result = fit(ONE, settings(ONE.data, ladder=True, max_draws=256))[ONE.units[0].labels]
     assert (result.status, result.rung, result.reason) == (status, rung, reason)
     assert len(shown) == min(failures, 3) + 1

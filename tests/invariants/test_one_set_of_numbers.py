@@ -38,7 +38,12 @@ def fitted(root: Path, holdout: int | None, output: Output, model: Model | None 
 @pytest.fixture(scope="module", params=[(None, "identity"), (8, "identity"), (8, "log")], ids=str)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     holdout, link = request.param
-    return fitted(tmp_path_factory.mktemp("runs"), holdout, Output(curve_points=7), Model(link=link))
+    return fitted(
+        tmp_path_factory.mktemp("runs"),
+        holdout,
+        Output(curve_points=7),
+        Model(link=link, observation="normal" if holdout else "ar1"),
+    )
 
 
 def same(left: pd.DataFrame, right: pd.DataFrame, on: list[str], columns: list[str]) -> None:
@@ -78,6 +83,8 @@ def test_fit_and_weeks(run: Run) -> None:
         scores = [name for name in scores if not name.startswith("holdout_")]
     same(own, run.insight.fit(), KEYS, [*scores, "coverage90"])
     same(own, run.insight.fit(by=KEYS).query("units == 1"), KEYS, [*scores, "coverage90"])
+    if run.fleet().spec.model.observation == "ar1":
+        return  # What past misses let expect of a week is no component's.
     # Components add up to what is expected, week by week.
     weekly = run.weekly()
     sums = run.insight.contributions(period="week").groupby([*KEYS, "period"], as_index=False)["mean"].sum()

@@ -37,7 +37,7 @@ def test_powers_of_two_change_no_digit(kpi: float, spend: float, plain: dict[tup
         np.testing.assert_array_equal(result.draws["lp"], before.draws["lp"])
         # Media that never ran have no unit, so neither has their saturation.
         ran = np.flatnonzero(UNITS[labels].media.any(axis=0))
-        factors = {"decay": 1.0, "rate": 1 / spend, "effect": kpi, "contribution": kpi}
+        factors = {"decay": 1.0, "slope": 1.0, "half_saturation": spend, "effect": kpi, "contribution": kpi}
         for variable, factor in factors.items():
             expected = np.float32(factor) * before.draws[variable][..., ran]
             np.testing.assert_array_equal(result.draws[variable][..., ran], expected, err_msg=variable)

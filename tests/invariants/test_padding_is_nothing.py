@@ -33,7 +33,7 @@ def tile_of(
     *units: Unit, places: int = 1, coordinate: str = "contribution", model: Model | None = None
 ) -> tuple[Structure, UnitBatch]:
     panel = panel_of(*units)
-    model = replace(model or Model(), coordinate=coordinate)  # pyright: ignore[reportArgumentType]
+    model = replace(model or Model(observation="normal"), coordinate=coordinate)  # pyright: ignore[reportArgumentType]
     spec = Spec(data=panel.data, model=model, compute=Compute(precision="float64"))
     structure = replace(structure_of(spec, panel, len(units[0].dates)), units=places, chains=LANES // places)
     return structure, stack([prepare(unit, panel, spec) for unit in units], structure)
@@ -64,7 +64,9 @@ def assert_close(one: Evaluation, other: Evaluation) -> None:
         np.testing.assert_allclose(mine, others, rtol=1e-12, atol=1e-12 * np.abs(others).max())
 
 
-@pytest.mark.parametrize("model", [Model(), LEARNED_SCALES], ids=["usual", "learned_scales"])
+@pytest.mark.parametrize(
+    "model", [Model(), Model(observation="normal"), LEARNED_SCALES], ids=["usual", "independent", "learned_scales"]
+)
 def test_more_padded_weeks_change_nothing(model: Model) -> None:
     structure, batch = tile_of(FULL, model=model)
     weeks = 160
@@ -74,6 +76,12 @@ def test_more_padded_weeks_change_nothing(model: Model) -> None:
         kpi=np.pad(batch.kpi, [*further, (0, 0)]),
         weight=np.pad(batch.weight, [*further, (0, 0)]),
         basis=np.pad(batch.basis, [(0, 0), *further, (0, 0)]),
+        **{
+            # Where noise lasts.
+            name: np.pad(values, [*further, *[(0, 0)] * (values.ndim - 1)])
+            for name in ("gap_spans", "gap_before", "gap_after")
+            if (values := getattr(batch, name)).size
+        },
     )
     assert structure.weeks == 112
     at = positions(structure)

@@ -204,7 +204,7 @@ def setting_of(
     panel = panel_of(unit)
     spec = Spec(
         data=panel.data,
-        model=Model(**model),
+        model=Model(**{"observation": "normal", **model}),
         # So that the change of variables below is short; what else a prior may be on has cases in test_fast_is_plain.
         prior=Prior(parameters=FrozenMapping(parameters), on=on, total_share=belief),
         compute=Compute(lanes=POINTS, precision="float64"),

@@ -63,6 +63,9 @@ LONG_VARIANCE, LONG_KURTOSIS = 1.8, 6.0
 kurtosis of independent normal numbers, times the square root of how many: `python -m benchmarks.model_checks constants`
 finds both anew, for 40 to 700."""
 
+HARDLY_FADES = 0.95
+"""Correlation of one week's noise with the next one's from which half of a miss is left after a quarter."""
+
 MEDIANS = 2.9
 """Standard deviation of the logarithm of the ratio of two medians, each of the absolute misses of a third of all weeks,
 times the square root of how many weeks there are: `python -m benchmarks.model_checks constants` finds it anew."""
@@ -107,7 +110,17 @@ def long_run_variance(unit: CheckedUnit) -> tuple[float, float]:
 
 
 def _autocorrelation(unit: CheckedUnit) -> ModelCheck:
-    """By how much misses that last make intervals of media too narrow, where they last by more than chance."""
+    """By how much misses that last make intervals of media too narrow, where they last by more than chance.
+
+    Where the model lets them last: whether they hardly fade, so that the noise is a level that wanders and media are
+    told from little more than changes from one week to the next.
+    """
+    if unit.lasting_noise is not None and (last := float(np.median(unit.lasting_noise.correlation))) >= HARDLY_FADES:
+        statement = (
+            f"what one period misses hardly fades (correlation {last:.3f} with the next): the level wanders or bends "
+            "otherwise than the baseline; use model=moving, or a control for what changed"
+        )
+        return concluded("autocorrelation", last, HARDLY_FADES, statement)
     inflation, sd = long_run_variance(unit)
     if not len(unit.channels) or inflation < 1 + ONE_SIDED * sd * (1 + LONG_VARIANCE / np.sqrt(unit.weeks)):
         return concluded("autocorrelation", 1.0, NARROW, "")
