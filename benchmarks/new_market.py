@@ -47,7 +47,7 @@ def main() -> None:
             run = mf.fit(
                 pd.concat(frame),
                 data=data,
-                model={"saturation": "hill"},
+                model={"saturation": "hill", "observation": "normal"},
                 pooling={"by": by},
                 # Ten weeks alone leave tails that the ladder would climb for an hour; the scores need no certificate.
                 inference={"ladder": name == "pooled"},
