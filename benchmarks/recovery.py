@@ -28,21 +28,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.candidates import HILL, INDEPENDENT, LOGISTIC, WIDE
+from benchmarks.candidates import CANDIDATES, HILL
 
 HALF = ("search", "display", "print", "video")
 """Channels of which the others differ."""
-NARROW = {**LOGISTIC, **INDEPENDENT}
+LOGISTIC = CANDIDATES["logistic"]
 FORMS: dict[str, dict[str, Any]] = {
     "default": {},
-    "logistic": NARROW,
-    "hill": {**HILL, **INDEPENDENT},
-    "delayed": {**NARROW, "adstock": "delayed"},
-    "wide": {**WIDE, **INDEPENDENT},
-    "mixed_curves": {**NARROW, "channels": {name: HILL for name in HALF}},
-    "mixed_windows": {**NARROW, "channels": {name: {"adstock": "delayed"} for name in HALF}},
-    "saturation_first": {**NARROW, "adstock_first": False},
-    "without_carry_over": {**NARROW, "channels": {name: {"adstock": "none"} for name in HALF}},
+    "logistic": LOGISTIC,
+    "hill": CANDIDATES["hill"],
+    "delayed": {**LOGISTIC, "adstock": "delayed"},
+    "wide": CANDIDATES["wide"],
+    "mixed_curves": {**LOGISTIC, "channels": {name: HILL for name in HALF}},
+    "mixed_windows": {**LOGISTIC, "channels": {name: {"adstock": "delayed"} for name in HALF}},
+    "saturation_first": {**LOGISTIC, "adstock_first": False},
+    "without_carry_over": {**LOGISTIC, "channels": {name: {"adstock": "none"} for name in HALF}},
 }
 """Settings of the model by the name of its channels' forms; all but the default's with independent noise."""
 

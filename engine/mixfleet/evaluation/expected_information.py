@@ -19,7 +19,7 @@ from mixfleet.models.baseline.decomposition import decompose
 from mixfleet.models.batch import PreparedUnit
 from mixfleet.models.media import Curves
 from mixfleet.models.media.term import MediaTerm
-from mixfleet.models.observation import is_autocorrelated
+from mixfleet.models.observation import is_autocorrelated, whitened
 from mixfleet.models.priors.moments import prior_sample
 from mixfleet.posterior.counterfactual import responses
 from mixfleet.posterior.prior_draws import prior_contributions
@@ -63,14 +63,9 @@ class _Weeks(NamedTuple):
 
     def whitened(self, places: np.ndarray, last: float) -> "_Weeks":
         """Each week less what the fitted week before says of it, where noise lasts."""
-        share = last ** np.diff(places)
-
-        def of(values: np.ndarray) -> np.ndarray:
-            own = share.reshape(-1, *[1] * (values.ndim - 1))
-            return np.concatenate([values[:1], (values[1:] - own * values[:-1]) / np.sqrt(1 - own**2)])
-
-        basis, variance, _ = decompose(of(self.basis), np.sqrt(self.variance))
-        return _Weeks(of(self.kpi), of(self.columns), basis, variance)
+        kpi, columns, basis = (whitened(each, last, places) for each in (self.kpi[:, None], self.columns, self.basis))
+        basis, variance, _ = decompose(basis, np.sqrt(self.variance))
+        return _Weeks(kpi[:, 0], columns, basis, variance)
 
 
 def expected_deviations(member: PreparedUnit, term: MediaTerm, model: Model) -> Expected:

@@ -26,6 +26,7 @@ __all__ = [
     "carried_shares",
     "is_autocorrelated",
     "register",
+    "whitened",
 ]
 
 Parameters = tuple["Array", ...]
@@ -123,6 +124,16 @@ def carried_shares(
     distances, own = np.unique(np.diff(places), return_inverse=True)
     # A power for each distance, of which there are few, and not for each week.
     return (np.asarray(correlation) ** distances[:, None])[own]
+
+
+def whitened(
+    values: Float[np.ndarray, "week column"],
+    correlation: Float[np.ndarray, " column"] | float,
+    places: Int[np.ndarray, " week"],
+) -> Float[np.ndarray, "week column"]:
+    """Each of these weeks less what the one before says of it, with as much variance as a whole one."""
+    last = carried_shares(correlation, places)
+    return np.concatenate([values[:1], (values[1:] - last * values[:-1]) / np.sqrt(1 - last**2)])
 
 
 def is_autocorrelated(model: Model) -> bool:

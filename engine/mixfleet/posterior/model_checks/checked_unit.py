@@ -18,7 +18,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from mixfleet.models.observation import carried_shares
+from mixfleet.models import observation
 
 __all__ = ["CheckedUnit", "Lasting", "Marginal", "settled", "whitened"]
 
@@ -124,11 +124,9 @@ def whitened(
     fitted: Bool[np.ndarray, " week"],
     correlation: Float[np.ndarray, " column"] | float,
 ) -> Float[np.ndarray, "week column"]:
-    """Each fitted week less what the fitted week before says of it, with as much variance as a whole one."""
-    places = np.flatnonzero(fitted)
-    last = carried_shares(correlation, places)
-    found = values.copy()
-    found[places[1:]] = (values[places[1:]] - last * values[places[:-1]]) / np.sqrt(1 - last**2)
+    """All weeks, of which the fitted ones are less what the fitted week before says of them."""
+    found, places = values.copy(), np.flatnonzero(fitted)
+    found[places] = observation.whitened(values[places], correlation, places)
     return found
 
 
