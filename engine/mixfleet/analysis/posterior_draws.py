@@ -28,9 +28,12 @@ from mixfleet.storage.reader import RunReader
 if TYPE_CHECKING:
     from mixfleet.models.media import MediaTerm
 
-__all__ = ["Fleet", "read_fleet"]
+__all__ = ["CONTRIBUTION", "Fleet", "read_fleet"]
 
 Result = TypeVar("Result")
+
+CONTRIBUTION = "contribution"
+"""Name of the draws of what a channel brings."""
 
 KEPT_BYTES = 256 * 2**20
 """A fleet whose draws need no more is read once; a larger one is read anew on every walk."""
@@ -150,6 +153,18 @@ class Fleet:
                 done = ahead.pop(0).result()
                 ahead.extend(submitted(1))
                 yield done
+
+    def contributions(self) -> Iterator[Float[np.ndarray, "draw channel"] | None]:
+        """Draws of what each channel of every unit brings over its fitted weeks, in order; None where a run has none.
+
+        As the fit kept them: without its curves, which take longer to work out than to read.
+        """
+        for start in range(0, len(self.units), SHARD_UNITS):
+            rows = self.rows[start : start + SHARD_UNITS]
+            read = slice(rows[0], rows[-1] + 1)
+            draws, _ = self.archive.read_block(read, draws=self.draws, variables=[CONTRIBUTION])
+            for row in rows:
+                yield draws[CONTRIBUTION][row - rows[0]] if CONTRIBUTION in draws else None
 
     def _read(self, places: range) -> list[dict[str, Float[np.ndarray, "draw ..."]]]:
         if places.start in self._kept:

@@ -18,7 +18,7 @@ References:
     Zhang, Wurm, Wakim et al. (2024), Media mix model calibration with Bayesian priors (priors on ROI).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -44,6 +44,7 @@ __all__ = [
     "log_prob",
     "log_strength",
     "log_strength_slope",
+    "strength_distributions",
     "strength_families",
     "strength_prior",
 ]
@@ -94,8 +95,7 @@ def strength_prior(
     Raises:
         ConfigError: A prior that falls back to another measure cannot be told in the channel's family.
     """
-    names = dict(zip(panel.keys, unit.labels, strict=True))
-    on, families = spec.prior.on, strength_families(spec.prior, panel)
+    on = spec.prior.on
     spend = np.maximum(np.nansum(unit.spend[weeks], axis=0), 0.0)
     about = weeks & _days_about(unit.dates, on)
     paid = np.maximum(np.nansum(unit.spend[about], axis=0), 0.0)
@@ -112,10 +112,9 @@ def strength_prior(
     else:
         total = float(np.mean(np.abs(scale.scaled_kpi(unit)[weeks] + scale.kpi_shift / scale.kpi)))
     shares = _shares(spend, ran)
-    measures, distributions, rows = [], [], []
-    for c, (channel, family) in enumerate(zip(panel.channels, families, strict=True)):
+    measures, rows = [], []
+    for c, channel in enumerate(panel.channels):
         measure = on.measure(channel, spend=bool(money[c] or (has_column[c] and not ran[c])))
-        prior = spec.prior.distribution(measure, unit=names, channel=channel)
         bought = paid[c] / (about.sum() * scale.kpi) if money[c] else 1.0
         one = {"contribution": total, "media_share": total * shares[c], "cost_per_kpi": bought}
         one |= dict.fromkeys(("roi", "mroi"), bought / worth)
@@ -124,10 +123,24 @@ def strength_prior(
         offset = -sign * np.log(one[measure]) if ran[c] and measure != "effect" else 0.0
         rows.append((sign, float(measure != "effect") * sign, offset))
         measures.append(measure)
-        distributions.append(prior if family_of(prior).name == family else _in_family(prior, family, measure))
+    distributions = strength_distributions(measures, unit, panel, spec.prior)
     changes = [_change(unit, measure if ran[c] else "effect", on, weeks, about) for c, measure in enumerate(measures)]
     changed, weight = (np.stack(part, axis=1) for part in zip(*changes, strict=True))
-    return StrengthPrior(tuple(measures), tuple(distributions), np.array(rows).T, changed, weight, total)
+    return StrengthPrior(tuple(measures), distributions, np.array(rows).T, changed, weight, total)
+
+
+def strength_distributions(measures: Sequence[str], unit: Unit, panel: Panel, prior: Prior) -> tuple[Distribution, ...]:
+    """The prior of each channel's measure in a unit, in the family that the channel's strength has in all units.
+
+    Raises:
+        ConfigError: As `strength_prior`.
+    """
+    names = dict(zip(panel.keys, unit.labels, strict=True))
+    found = []
+    for channel, measure, family in zip(panel.channels, measures, strength_families(prior, panel), strict=True):
+        own = prior.distribution(measure, unit=names, channel=channel)
+        found.append(own if family_of(own).name == family else _in_family(own, family, measure))
+    return tuple(found)
 
 
 def _days_about(dates: np.ndarray, on: On) -> Bool[np.ndarray, " week"]:

@@ -1,15 +1,20 @@
 """Sensitivity: draws of one prior weighed as draws of another."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
+from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.analysis.tables.sensitivity import sensitivity
 from mixfleet.config import Model
 from mixfleet.config.priors import PARAMETERS
 from mixfleet.errors import ConfigError
+from mixfleet.models.batch import prepare
+from mixfleet.posterior.prior_draws import mean_responses
 from mixfleet.posterior.unit_series import series_variables
 from tests.support.saved_run import saved_run
 
@@ -88,3 +93,23 @@ def test_units_that_weights_cannot_tell_of_are_told_by_the_fit_that_is_given(tmp
         else:
             assert (row["basis"], row["reliable"]) == ("", False)
             assert np.isnan(row["shift"])
+
+
+def test_what_channels_bring_is_read_where_the_fit_kept_it(tmp_path: Path) -> None:
+    fleet = saved_run(tmp_path, Model(), draws=150).fleet()
+    kept = []
+    for place, series in enumerate(fleet.series()):
+        member = prepare(fleet.units[place], fleet.panel, fleet.spec)
+        with jax.enable_x64(True):
+            response = mean_responses(member, series.shape, fleet.term)
+        kept.append((series.effect * response * member.contribution_weeks.sum()).T.astype(np.float32))
+
+    class Kept(Fleet):
+        def contributions(self) -> Any:
+            yield from kept
+
+    own = Kept(**{field.name: getattr(fleet, field.name) for field in fields(fleet)})
+    for one, other in zip(sensitivity(own).to_pylist(), sensitivity(fleet).to_pylist(), strict=True):
+        assert one["basis"] == other["basis"]
+        for number in ("k", "shift", "ratio", "sd_ratio"):
+            assert one[number] == pytest.approx(other[number], rel=1e-4, abs=1e-5, nan_ok=True)

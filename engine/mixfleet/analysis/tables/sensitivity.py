@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Int
 
-from mixfleet.analysis.posterior_draws import Fleet
+from mixfleet.analysis.posterior_draws import CONTRIBUTION, Fleet
 from mixfleet.config import Prior, Spec
 from mixfleet.config.measures import MEASURES
 from mixfleet.config.priors import PARAMETERS, Distribution, check_support, read_distribution
@@ -28,7 +28,7 @@ from mixfleet.errors import ConfigError
 from mixfleet.models import baseline
 from mixfleet.models.batch import PreparedUnit, prepare
 from mixfleet.models.priors.powers import powered_settings
-from mixfleet.models.strength import strength_prior
+from mixfleet.models.strength import strength_distributions
 from mixfleet.posterior.importance import effective_draws, pareto_smoothed, tail_allows
 from mixfleet.posterior.log_densities import log_measures, log_prior_of, scaled_coefficients
 from mixfleet.posterior.prior_draws import mean_responses
@@ -118,9 +118,9 @@ def sensitivity(
     told: dict[tuple[int, int], _Told] = {}
     means: dict[int, _Moments] = {}
     with jax.enable_x64(True):
-        for place, make in enumerate(fleet.makers()):
+        for place, (make, brought) in enumerate(zip(fleet.makers(), fleet.contributions(), strict=True)):
             if units is None or fleet.units[place].labels in units:
-                known = _Known.of(fleet, place, make())
+                known = _Known.of(fleet, place, make(), brought)
                 means[place] = known.moments
                 told |= {(place, i): known.told(other) for i, other in enumerate(others)}
     if refit is not None:
@@ -128,7 +128,7 @@ def sensitivity(
             refused = [place for place in means if not all(told[place, i].basis)]
             for place, draws in refit(fleet, other.spec, refused) if refused else ():
                 with jax.enable_x64(True):
-                    found = _Known.of(fleet, place, fleet.series_of(place, draws)).moments
+                    found = _Known.of(fleet, place, fleet.series_of(place, draws), draws.get(CONTRIBUTION)).moments
                 told[place, i] = told[place, i]._replace(moments=found, basis=("refitted",) * len(found.mean))
     rows = (_rows(fleet, place, means[place], others[i].name, own) for (place, i), own in told.items())
     return pa.Table.from_pylist([row for unit in rows for row in unit])
@@ -206,11 +206,20 @@ class _Known:
     """Mean response of curves of effect one."""
     _own: dict[Place, Float[np.ndarray, " draw"]] = field(default_factory=dict)
     """Log densities of the run's priors, those that were asked."""
+    _usual: dict[frozenset[str], dict[Place, Law]] = field(default_factory=dict)
+    """The run's priors of what alternatives change."""
 
     @classmethod
-    def of(cls, fleet: Fleet, place: int, series: UnitSeries) -> "_Known":
+    def of(
+        cls, fleet: Fleet, place: int, series: UnitSeries, brought: Float[np.ndarray, "draw channel"] | None
+    ) -> "_Known":
+        """With draws of what channels bring over the fitted weeks, where the fit kept them."""
         member = prepare(fleet.units[place], fleet.panel, fleet.spec)
-        return cls(fleet, place, member, series, mean_responses(member, series.shape, fleet.term))
+        if brought is None:
+            return cls(fleet, place, member, series, mean_responses(member, series.shape, fleet.term))
+        whole = series.effect * member.contribution_weeks.sum()
+        response = np.divide(brought.T, whole, out=np.zeros_like(whole), where=whole > 0)
+        return cls(fleet, place, member, series, response)
 
     @cached_property
     def active(self) -> Int[np.ndarray, " active"]:
@@ -237,7 +246,9 @@ class _Known:
 
     def _log_ratio(self, other: Alternative) -> Float[np.ndarray, " draw"]:
         """Log density of another prior over that of the draws' own, up to a constant."""
-        before, ratio = self._laws(other, self.fleet.spec), np.zeros(self.series.effect.shape[-1])
+        if other.changed not in self._usual:
+            self._usual[other.changed] = self._laws(other, self.fleet.spec)
+        before, ratio = self._usual[other.changed], np.zeros(self.series.effect.shape[-1])
         for place, after in self._laws(other, other.spec).items():
             if before[place] != after:
                 if place not in self._own:
@@ -253,10 +264,10 @@ class _Known:
             (name, i, c): prior.distribution(name, unit=names, channel=fleet.channels[c]) for name, i, c in other.curves
         }
         if changed & MEASURES.keys():
-            scale, weeks = fleet.scales[self.place], self.member.contribution_weeks
             own = self.member.strength
-            strength = own if spec is fleet.spec else strength_prior(unit, fleet.panel, spec, scale, weeks)
-            found |= {(STRENGTH, 0, c): law for c, law in enumerate(strength.distributions)}
+            others = spec is not fleet.spec
+            strengths = strength_distributions(own.measures, unit, fleet.panel, prior) if others else own.distributions
+            found |= {(STRENGTH, 0, c): law for c, law in enumerate(strengths)}
         for name in model.unit_parameters:
             if name in changed:
                 found[name, 0, 0] = prior.distribution(name, unit=names)
