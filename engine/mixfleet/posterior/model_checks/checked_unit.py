@@ -101,13 +101,14 @@ class CheckedUnit:
         """What is known of the noise where the model lets it last."""
         return self.lasting if self.marginal is None else self.marginal.lasting
 
-    def as_residuals(self, directions: Float[np.ndarray, "week direction"]) -> Float[np.ndarray, "week direction"]:
+    def as_residuals(self, directions: Float[np.ndarray, "week *direction"]) -> Float[np.ndarray, "week *direction"]:
         """Directions of the KPI as the residuals have them: told less what the week before says, where noise lasts."""
         lasting = self.lasting_noise
         if lasting is None:
             return directions
         # One for all draws, as that of `marginal`.
-        return whitened(directions, self.fitted, float(lasting.correlation.mean()))
+        last = float(lasting.correlation.mean())
+        return whitened(directions.reshape(len(directions), -1), self.fitted, last).reshape(directions.shape)
 
     def in_kpi(self, value: float | np.floating | np.ndarray) -> float:
         """A value of `kpi` or `expected` in the table's units."""

@@ -59,37 +59,50 @@ def week_log_density(unit: CheckedUnit) -> Float[np.ndarray, "week draw"]:
 
 def _left_out_of_lasting(lasting: Lasting, noise: Float[np.ndarray, " draw"]) -> LeftOut:
     places = np.flatnonzero(lasting.fitted)
-    own, before = _inverse_correlation(lasting.correlation, places)
-    s2, residual = noise[:, None] ** 2, lasting.residual[places].T
-
-    def weighed(values: Float[np.ndarray, "draw *column week"]) -> Float[np.ndarray, "draw *column week"]:
-        """T times the values."""
-        diagonal, beside = (part.reshape(len(part), *[1] * (values.ndim - 2), -1) for part in (own, before))
-        found = diagonal * values
-        found[..., 1:] += beside * values[..., :-1]
-        found[..., :-1] += beside * values[..., 1:]
-        return found
-
-    root = lasting.basis[places] * np.sqrt(lasting.variance)
-    along = weighed(root.T[None])
-    inner = along @ root + s2[:, :, None] * np.eye(root.shape[1])
-    # [draw, column, week]: products of its columns are what the baseline takes of the precision.
-    half = np.linalg.inv(np.linalg.cholesky(inner)) @ along
-    pull = half @ residual[:, :, None]
-    precision = own - np.einsum("djw,djw->dw", half, half)
-    pulled = weighed(residual) - np.einsum("djw,dj->dw", half, pull[..., 0])
+    own, beside = _inverse_correlation(lasting.correlation, places)
+    residual, root = lasting.residual[places], lasting.basis[places] * np.sqrt(lasting.variance)
+    draws, columns = len(noise), root.shape[1]
+    # Products of the basis' rows, of a week's with itself and with that one or two weeks later: all that depends on
+    # draws is then a sum of these, with nothing that has a place for each draw, column and week.
+    products = [_both_ways(root, lag) for lag in range(3)]
+    inner = (own.T @ products[0] + 2 * (beside.T @ products[1])).reshape(draws, columns, columns)
+    inverse = np.linalg.inv(inner + noise[:, None, None] ** 2 * np.eye(columns))
+    # b'M b of such pairs of rows, by week and draw, M being the inverse.
+    same, next_one, over_next = (pairs @ inverse.reshape(draws, columns**2).T for pairs in products)
+    taken = own**2 * same
+    taken[:-1] += beside * (beside * same[1:] + 2 * own[:-1] * next_one)
+    taken[1:] += beside * (beside * same[:-1] + 2 * own[1:] * next_one)
+    taken[1:-1] += 2 * beside[1:] * beside[:-1] * over_next
+    pull = _weighed(own, beside, residual)
+    pulled = pull - _weighed(own, beside, root @ np.einsum("dij,jd->id", inverse, root.T @ pull))
+    precision = own - taken
     error, sd = np.zeros_like(lasting.residual), np.ones_like(lasting.residual)
-    error[places], sd[places] = (pulled / precision).T, np.sqrt(s2 / precision).T
+    error[places], sd[places] = pulled / precision, noise / np.sqrt(precision)
     return LeftOut(error, sd)
+
+
+def _both_ways(rows: Float[np.ndarray, "week column"], lag: int) -> Float[np.ndarray, "pair product"]:
+    """Products of all columns of rows so many weeks apart, each the mean of both ways round."""
+    pairs = rows[: max(len(rows) - lag, 0), :, None] * rows[lag:, None]
+    return (0.5 * (pairs + np.swapaxes(pairs, 1, 2))).reshape(len(pairs), rows.shape[1] ** 2)
+
+
+def _weighed(
+    own: Float[np.ndarray, "week draw"], beside: Float[np.ndarray, "later draw"], values: Float[np.ndarray, "week draw"]
+) -> Float[np.ndarray, "week draw"]:
+    """T times the values."""
+    found = own * values
+    found[1:] += beside * values[:-1]
+    found[:-1] += beside * values[1:]
+    return found
 
 
 def _inverse_correlation(
     correlation: Float[np.ndarray, " draw"], places: Int[np.ndarray, " week"]
-) -> tuple[Float[np.ndarray, "draw week"], Float[np.ndarray, "draw later"]]:
+) -> tuple[Float[np.ndarray, "week draw"], Float[np.ndarray, "later draw"]]:
     """R^-1 of weeks at such places: its diagonal, and each week's element with the fitted week after."""
-    share = carried_shares(correlation, places).T
+    share = carried_shares(correlation, places)
     new = 1 / (1 - share**2)
-    own = np.ones((len(correlation), len(places)))
-    own[:, 1:] = new
-    own[:, :-1] += share**2 * new
+    own = np.concatenate([np.ones((1, len(correlation))), new])
+    own[:-1] += share**2 * new
     return own, -share * new

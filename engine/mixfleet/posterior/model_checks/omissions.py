@@ -88,8 +88,10 @@ def score_tests(
         directions: Zero in weeks that were not fitted.
         residual: Standardised, by draw; zero there too.
     """
-    size = np.sqrt(np.sum(directions**2, axis=1, keepdims=True))
-    kept = np.swapaxes(np.where(size > 0, directions / np.where(size > 0, size, 1.0), 0.0), 1, 2)
+    # Weeks last, side by side, for all that follows is a sum over them.
+    kept = np.array(np.swapaxes(directions, 1, 2), order="C")
+    size = np.sqrt(np.sum(kept**2, axis=2, keepdims=True))
+    kept /= np.where(size > 0, size, 1.0)
     # The directions' principal axes, from their products with one another: few, where weeks are many.
     strength, axes = np.linalg.eigh(kept @ np.swapaxes(kept, 1, 2))
     used = strength > 1e-6 * np.maximum(strength[:, -1:], 0.0)
@@ -111,7 +113,7 @@ def score_tests(
 def _worst(unit: CheckedUnit, candidates: _Candidates, lasting: float) -> ModelCheck:
     """Of one kind's candidates the least likely, judged as the least likely of so many."""
     directions = _fitted(unit, candidates.directions)
-    along = np.stack([unit.as_residuals(own) for own in directions])
+    along = unit.as_residuals(np.swapaxes(directions, 0, 1)).swapaxes(0, 1)
     values, counts = score_tests(along, unit.residual)
     tests = int(np.count_nonzero(counts))
     if not tests:
@@ -136,8 +138,9 @@ def _without(unit: CheckedUnit, directions: Float[np.ndarray, "week direction"])
     A break lasts, and so do media of months before: left in what lasting is told from, the larger it is the more it
     hides itself.
     """
-    along = np.linalg.lstsq(directions, unit.residual, rcond=None)[0]
-    return replace(unit, residual=unit.residual - directions @ along)
+    axes, length, _ = np.linalg.svd(directions, full_matrices=False)
+    axes = axes[:, length > max(directions.shape) * np.finfo(float).eps * length.max(initial=0.0)]
+    return replace(unit, residual=unit.residual - axes @ (axes.T @ unit.residual))
 
 
 def _of_baseline(unit: CheckedUnit) -> Iterator[_Candidates]:
