@@ -76,10 +76,13 @@ def test_the_plan_is_that_of_its_tables(said: Summary, plan: Plan) -> None:
     for name, words in re.findall(r"(\w+) \(([-+]\d+) %\)", text):
         assert words == f"{100 * change[name]:+.0f}"
     gain, better = totals["gain"], totals["probability_better"]
+    changes = (cells.spend_plan - cells.spend_today).groupby(cells.channel)
+    between = changes.apply(lambda own: min(own.clip(lower=0).sum(), -own.clip(upper=0).sum())).sum()
     plain = re.sub(r"\w+ \([-+]\d+ %\)", "", text)
     expected = [
         "6",
         totals["spend_today"],
+        between,
         gain["mean"],
         "90 %",
         gain["q05"],

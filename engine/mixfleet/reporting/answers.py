@@ -1,5 +1,6 @@
 """What plans, forecasts and other pasts come to, in the reader's words: a sentence, and what follows from it."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -104,7 +105,7 @@ def plan_answer(plan: Plan, terms: Terms) -> Iterator[Sentence]:
     same = abs(totals["spend_plan"] - totals["spend_today"]) <= SMALL * max(totals["spend_today"], 1e-300)
     today, after = (money(totals[name], terms.currency) for name in ("spend_today", "spend_plan"))
     total = f"{today}, as today" if same else f"{after} instead of {today}"
-    moves = " and ".join(_furthest(plan))
+    moves = " and ".join((*_furthest(plan), *_between_units(plan, terms)))
     where = f"with {moves}" if moves else "split nearly as today"
     chance, sure = _chance(totals["probability_better"])
     text = (
@@ -157,6 +158,17 @@ def _furthest(plan: Plan) -> Iterator[str]:
                 said.append(f"{name} ({f'{100 * (after / before - 1):+.0f} %' if before else 'new'})")
         if said:
             yield f"{word} {' and '.join(said)}"
+
+
+def _between_units(plan: Plan, terms: Terms) -> Iterator[str]:
+    """What channels lose in some units and gain in others, which their sums do not show."""
+    up, down = Counter[str](), Counter[str]()
+    for row in plan.cells.to_pylist():
+        change = row["spend_plan"] - row["spend_today"]
+        (up if change > 0 else down)[row["channel"]] += abs(change)
+    moved = sum(min(up[name], down[name]) for name in up)
+    if moved > SMALL * plan.totals["spend_today"]:
+        yield f"{money(moved, terms.currency)} moved between units"
 
 
 def forecast_answer(
