@@ -1,5 +1,6 @@
 import gc
 import os
+import platform
 import subprocess
 import sys
 from typing import Any
@@ -41,6 +42,24 @@ def test_products_of_matrices_start_no_threads_unless_the_user_wants_them(
     with pytest.raises(SystemExit):
         entry.main()
     assert os.environ["OPENBLAS_NUM_THREADS"] == (wished or "1")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc's")
+def test_freed_memory_is_kept_for_the_next_unit() -> None:
+    code = (
+        "import resource, sys, threading\n"
+        "from mixfleet.cli import entry\n"
+        "sys.modules['mixfleet.cli.main'] = None\n"
+        "try: entry.main()\n"
+        "except ImportError: pass\n"
+        "def faults():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    for _ in range(50): held = [bytearray(2**20) for _ in range(8)]; del held\n"
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+        "threading.Thread(target=lambda: (faults(), faults())).start()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout.split()[1]) < 50 * 8
 
 
 def test_the_command_loads_neither_its_slow_libraries_nor_numpy_before_its_settings() -> None:
