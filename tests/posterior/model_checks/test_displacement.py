@@ -5,7 +5,7 @@ import pytest
 
 from mixfleet.posterior.model_checks.check import HARMLESS, concluded
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit
-from mixfleet.posterior.model_checks.displacement import displacement, moves_media, weeks_alone
+from mixfleet.posterior.model_checks.displacement import displacement, moves_media, reweighed, weeks_alone
 from mixfleet.posterior.model_checks.judge import judge_model
 from tests.support.regressions import MEAN, SCALE, SD, Drawn, baseline_columns, regression, replaced, saturated
 
@@ -109,3 +109,21 @@ def test_a_break_that_moves_no_media_is_a_note():
 def test_what_certainly_misleads_is_no_note():
     assert concluded("kpi_outlier", 30.0, 12.0, "far away", misfit=25.0, harmless=True).verdict == "misfit"
     assert concluded("kpi_outlier", 5.0, 12.0, "far away", misfit=25.0, harmless=True).statement == ""
+
+
+@pytest.mark.parametrize("correlation", [None, 0.6])
+@pytest.mark.parametrize("seed", range(4))
+def test_weeks_of_another_weight_move_media_as_a_fit_with_it_would(seed, correlation):
+    unit = regression(seed, correlation=correlation)
+    weight = np.exp(np.random.default_rng(seed).normal(size=unit.weeks))
+    noise = unit.noise.mean() / SCALE
+    columns = unit.as_residuals(np.column_stack([baseline_columns(np.arange(unit.weeks)), saturated(unit.media)]))
+    kpi = unit.as_residuals(unit.kpi[:, None] / SCALE)[:, 0]
+
+    def fitted(weight):
+        covariance = np.linalg.inv((weight[:, None] * columns).T @ columns / noise**2 + np.diag(SD**-2))
+        return covariance @ ((weight * kpi) @ columns / noise**2 + MEAN / SD**2), np.sqrt(np.diag(covariance))
+
+    (before, spread), (after, _) = fitted(np.ones(unit.weeks)), fitted(weight)
+    expected = ((after - before) / spread)[MEDIA]
+    np.testing.assert_allclose(reweighed(unit, weight), expected, atol=0.3)

@@ -5,8 +5,14 @@ with directions D of length one in time, and s = D'r for a draw's standardised r
 be (I - var s)^-1 E[s] in standard deviations of the noise, and the mean of a contribution c would move by cov(c, s)
 times those. The model is taken to be linear where its posterior is.
 
+Likewise they know how far it would move if weeks weighed otherwise: with A the draws' deviations of the expected KPI
+and e what is left of the KPI, both in standard deviations of the noise, and W the weights, what combines the draws,
+independent standard normal before, has the mean (I + A'(W - I)A)^-1 A'(W - I)e (Bishop, Etherton and Majumdar 2001).
+
 References:
     Cinelli, Hazlett (2020), Making sense of sensitivity: extending omitted variable bias, doi:10.1111/rssb.12348.
+    Bishop, Etherton, Majumdar (2001), Adaptive sampling with the ensemble transform Kalman filter,
+    doi:10.1175/1520-0493(2001)129<0420:ASWTET>2.0.CO;2.
 """
 
 import numpy as np
@@ -14,7 +20,7 @@ from jaxtyping import Bool, Float
 
 from mixfleet.posterior.model_checks.checked_unit import LEAST_LEFT, CheckedUnit
 
-__all__ = ["MISLEADING", "displacement", "moves_media", "weeks_alone"]
+__all__ = ["MISLEADING", "displacement", "moves_media", "reweighed", "weeks_alone"]
 
 MISLEADING = 0.78
 """Posterior standard deviations by which a contribution may move unsaid: an interval of 90 % then still holds 80 %."""
@@ -68,6 +74,25 @@ def displacement(
     moved = unit.contribution @ (along - along.mean()) / draws
     if brings is not None:
         moved += brings[:, unit.fitted].sum(axis=1) @ (of_directions @ coefficients) * unit.noise.mean()
+    return np.where(spread > 0, moved / np.where(spread > 0, spread, 1.0), 0.0)
+
+
+def reweighed(unit: CheckedUnit, weight: Float[np.ndarray, " week"]) -> Float[np.ndarray, " channel"]:
+    """By how many posterior standard deviations each channel's contribution would move, were weeks weighed so.
+
+    Args:
+        unit: What the checks look at.
+        weight: Of each week's noise, in multiples of the precision that it has in all of them.
+    """
+    draws, more = len(unit.noise), np.where(unit.fitted, weight - 1.0, 0.0)
+    away = (unit.expected - unit.expected.mean(axis=1, keepdims=True)) / (unit.noise.mean() * np.sqrt(draws))
+    along = unit.as_residuals(away)
+    precision, turn = np.linalg.eigh(np.eye(draws) + along.T @ (more[:, None] * along))
+    pulled = turn.T @ (along.T @ (more * unit.residual.mean(axis=1)))
+    shift = turn @ (pulled / np.maximum(precision, LEAST_LEFT)) / np.sqrt(draws)
+    own = unit.contribution
+    spread = own.std(axis=1)
+    moved = (own - own.mean(axis=1, keepdims=True)) @ shift
     return np.where(spread > 0, moved / np.where(spread > 0, spread, 1.0), 0.0)
 
 

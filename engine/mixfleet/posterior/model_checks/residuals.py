@@ -5,19 +5,21 @@ References:
     matrix, doi:10.2307/1913610.
     Cochrane, Orcutt (1949), Application of least squares regression to relationships containing auto-correlated error
     terms, doi:10.1080/01621459.1949.10483290.
+    Lange, Little, Taylor (1989), Robust statistical modeling using the t distribution,
+    doi:10.1080/01621459.1989.10478852.
     Goldfeld, Quandt (1965), Some tests for homoscedasticity, doi:10.1080/01621459.1965.10480811.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Bool, Float
-from scipy.special import ndtri
+from jaxtyping import Float
+from scipy.special import ndtri, stdtrit
 
 from mixfleet.errors import counted
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS, ModelCheck, concluded, untested
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit
-from mixfleet.posterior.model_checks.displacement import moves_media, weeks_alone
+from mixfleet.posterior.model_checks.displacement import MISLEADING, moves_media, reweighed
 
 __all__ = ["long_run_variance", "residual_checks", "too_narrow"]
 
@@ -62,6 +64,9 @@ LONG_VARIANCE, LONG_KURTOSIS = 1.8, 6.0
 """How much further out than a normal's lies the quantile at 1 - `FALSE_ALARMS` of the long-run variance and of the
 kurtosis of independent normal numbers, times the square root of how many: `python -m benchmarks.model_checks constants`
 finds both anew, for 40 to 700."""
+
+TAIL = 4.0
+"""Degrees of freedom of an observation with heavy tails."""
 
 HARDLY_FADES = 0.95
 """Correlation of one week's noise with the next one's from which half of a miss is left after a quarter."""
@@ -279,11 +284,15 @@ def _tails(unit: CheckedUnit) -> ModelCheck:
         f"some weeks miss far more than a normal law allows (excess kurtosis {excess:.1f}): those weeks weigh too "
         "much; look at them, or use an observation with heavy tails"
     )
-    harmless = excess >= threshold and not moves_media(unit, weeks_alone(_beyond_normal(unit)))
+    harmless = excess >= threshold and not _tails_move_media(unit)
     return concluded("heavy_tails", excess, threshold, statement, harmless=harmless)
 
 
-def _beyond_normal(unit: CheckedUnit) -> Bool[np.ndarray, " week"]:
-    """Weeks that a normal law has not among so many, which an observation with heavy tails would hardly weigh."""
-    spread = float(np.median(np.abs(unit.miss[unit.fitted]))) / float(ndtri(0.75))
-    return np.abs(unit.miss) > -float(ndtri(FALSE_ALARMS / (2 * unit.weeks))) * spread
+def _tails_move_media(unit: CheckedUnit) -> bool:
+    """Whether media would move with an observation of heavy tails, which weighs a week the less the further it misses.
+
+    At the scale at which the typical miss is as large as it is.
+    """
+    scale = float(np.median(np.abs(unit.miss[unit.fitted]))) / float(stdtrit(TAIL, 0.75))
+    weight = (TAIL + 1) / (TAIL * scale**2 + unit.miss**2)
+    return bool(np.any(np.abs(reweighed(unit, weight)) >= MISLEADING))
