@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from mixfleet.models.observation import carried_shares
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Lasting, Marginal
 
-__all__ = ["LeftOut", "left_out", "week_log_density"]
+__all__ = ["LeftOut", "left_out", "week_errors", "week_log_density"]
 
 
 class LeftOut(NamedTuple):
@@ -45,16 +45,21 @@ def left_out(marginal: Marginal) -> LeftOut:
     return LeftOut(weighed / precision, 1 / np.sqrt(precision))
 
 
-def week_log_density(unit: CheckedUnit) -> Float[np.ndarray, "week draw"]:
-    """Of each week given the draw and, where it says anything of them, the other weeks; up to a constant."""
+def week_errors(unit: CheckedUnit) -> LeftOut:
+    """Each week given the draw and, where it says anything of them, the other weeks; in one unit for all draws."""
     if unit.marginal is not None:
-        error, sd = left_out(unit.marginal)
-        return -0.5 * (error / sd) ** 2 - np.log(sd)
-    # Given the noise of the draw too, which is a share of what the residual is measured in.
+        return left_out(unit.marginal)
+    # Given the noise of the draw too, which is what the residual is measured in.
     if unit.lasting is None:
-        return -0.5 * unit.residual**2 - np.log(unit.noise)[None]
+        return LeftOut(unit.residual * unit.noise, np.broadcast_to(unit.noise, unit.residual.shape))
     error, sd = _left_out_of_lasting(unit.lasting, np.ones_like(unit.noise))
-    return -0.5 * (error / sd) ** 2 - np.log(sd) - np.log(unit.noise)[None]
+    return LeftOut(error * unit.noise, sd * unit.noise)
+
+
+def week_log_density(unit: CheckedUnit) -> Float[np.ndarray, "week draw"]:
+    """Log density of `week_errors`, up to a constant."""
+    error, sd = week_errors(unit)
+    return -0.5 * (error / sd) ** 2 - np.log(sd)
 
 
 def _left_out_of_lasting(lasting: Lasting, noise: Float[np.ndarray, " draw"]) -> LeftOut:

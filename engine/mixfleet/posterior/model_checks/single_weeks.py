@@ -2,6 +2,7 @@
 
 References:
     Giordano, Broderick (2023), The Bayesian infinitesimal jackknife for variance, arXiv:2305.06466.
+    Cook (1977), Detection of influential observation in linear regression, doi:10.1080/00401706.1977.10489493.
     Belsley, Kuh, Welsch (1980), Regression Diagnostics, doi:10.1002/0471725153.
 """
 
@@ -12,9 +13,9 @@ from scipy.special import ndtri
 
 from mixfleet.errors import counted
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS, ModelCheck, concluded, untested
-from mixfleet.posterior.model_checks.checked_unit import CheckedUnit
+from mixfleet.posterior.model_checks.checked_unit import LEAST_LEFT, CheckedUnit
 from mixfleet.posterior.model_checks.displacement import MISLEADING, displacement, moves_media, weeks_alone
-from mixfleet.posterior.model_checks.left_out import week_log_density
+from mixfleet.posterior.model_checks.left_out import week_errors
 
 __all__ = ["single_week_checks"]
 
@@ -24,7 +25,7 @@ OUTLIER, TYPO = 12.0, 25.0
 SPIKE, SPIKE_TYPO = 4.0, 10.0
 """A channel's highest week, in multiples of its usual high weeks (95 % quantile of those with media)."""
 
-MOVED, DECIDED = 1.5, 3.0
+MOVED, DECIDED = 2.0, 5.0
 """Posterior standard deviations by which a channel's contribution may move without any one week."""
 
 
@@ -94,20 +95,24 @@ def _spike_moves_media(unit: CheckedUnit, channel: int, week: int) -> bool:
 
 
 def _decisive(unit: CheckedUnit) -> ModelCheck:
-    """How far a channel's contribution would move without one week, by how it moves with the week's weight.
+    """How far a channel's contribution would move without one week, were the posterior normal.
 
-    To weigh the draws anew would tell of weeks that hardly matter: without one that decides, the posterior lies where
-    there are no draws, and what weights say of it stays among them.
+    By how it goes with what the week misses of the others' forecast, over the share of that miss's variance which is
+    not the posterior's own: a week that the model follows wherever it lies decides all the same. To weigh the draws
+    anew would tell of weeks that hardly matter: without one that decides, the posterior lies where there are no draws.
     """
-    log_density = week_log_density(unit)[unit.fitted]
+    error, sd = week_errors(unit)
+    miss = (error / sd)[unit.fitted]
     ran = np.flatnonzero(unit.contribution.std(axis=1) > 0)
-    if not len(ran) or not np.ptp(log_density, axis=1).max() > 0:
+    if not len(ran) or not np.ptp(miss, axis=1).max() > 0:
         return untested("decisive_week")
     own = unit.contribution[ran]
     mean, sd = own.mean(axis=1), own.std(axis=1)
     away = (own - mean[:, None]) / sd[:, None]
-    # [week, channel]: a posterior mean's derivative by the weight of a week is its covariance with the log density.
-    moved = -(log_density @ away.T) / away.shape[1]
+    expected = miss.mean(axis=1)
+    left = np.maximum(1 - miss.var(axis=1), LEAST_LEFT)
+    # [week, channel]
+    moved = ((miss - expected[:, None]) @ away.T / away.shape[1]) * (expected / left)[:, None]
     week, c = np.unravel_index(int(np.argmax(np.abs(moved))), moved.shape)
     change, name = float(moved[week, c]), unit.channels[ran[c]]
     day = unit.dates[unit.fitted][week]
