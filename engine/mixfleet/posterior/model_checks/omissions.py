@@ -42,8 +42,12 @@ MONTHS = 2
 HARMONICS = (3, 4, 5, 6)
 """Waves per year beyond the usual ones."""
 
-STEPS = 9
-"""Places, evenly spaced, at which the level may break."""
+BENDS, STEPS = 9, 300
+"""Places, evenly spaced, at which the level may bend, and about how many at which it may break: noise that lasts
+follows a break but for the week that it comes in, so that no week beside it would do."""
+
+EDGE = 4
+"""Periods from either end in which a break is none that could be told."""
 
 BREAK, LATE = "level_break", "long_carry_over"
 
@@ -146,12 +150,15 @@ def _without(unit: CheckedUnit, directions: Float[np.ndarray, "week direction"])
 def _of_baseline(unit: CheckedUnit) -> Iterator[_Candidates]:
     weeks = np.arange(len(unit.dates), dtype=float)
     places = np.flatnonzero(unit.fitted)
-    cuts = places[(np.arange(1, STEPS + 1) * len(places)) // (STEPS + 1)]
-    steps = (weeks >= cuts[:, None]) * 1.0
-    bends = np.maximum(weeks - cuts[:, None], 0.0)
-    said = "the level of the KPI breaks or bends in a way that the trend cannot follow: use model=moving, or a control"
-    breaks = np.concatenate([steps, bends])[:, :, None]
-    yield _Candidates(BREAK, breaks, [""] * 2 * STEPS, [said] * 2 * STEPS, lambda _: [None])
+    cuts = places[EDGE : -EDGE : 1 + len(places) // STEPS]
+    turns = places[(np.arange(1, BENDS + 1) * len(places)) // (BENDS + 1)]
+    steps, bends = (weeks >= cuts[:, None]) * 1.0, np.maximum(weeks - turns[:, None], 0.0)
+    days = [str(unit.dates[place]) for place in (*cuts, *turns)]
+    said = [
+        f"the level of the KPI {verb} around {day} as the trend cannot follow: use model=moving, or a control"
+        for verb, day in zip(["breaks"] * len(cuts) + ["bends"] * len(turns), days, strict=True)
+    ]
+    yield _Candidates(BREAK, np.concatenate([steps, bends])[:, :, None], days, said, lambda _: [None])
     if len(places) >= unit.season:
         turns = 2 * np.pi * weeks[:, None] * np.array(HARMONICS) / unit.season
         said = "seasons are sharper than the model's: raise model.seasonality, or add holidays and events"
