@@ -1,5 +1,7 @@
 """All checks of one unit's model, from what its fit knows."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Float
 
@@ -12,6 +14,7 @@ from mixfleet.posterior.model_checks.check import ModelCheck
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Lasting, Marginal, whitened
 from mixfleet.posterior.model_checks.forecasts import forecast_check
 from mixfleet.posterior.model_checks.levels import level_checks
+from mixfleet.posterior.model_checks.link import link_checks
 from mixfleet.posterior.model_checks.omissions import omission_checks
 from mixfleet.posterior.model_checks.residuals import residual_checks
 from mixfleet.posterior.model_checks.single_weeks import single_week_checks
@@ -33,13 +36,15 @@ def judge_model(unit: CheckedUnit) -> tuple[ModelCheck, ...]:
     if unit.weeks < FEWEST_WEEKS or not all(np.all(np.isfinite(values)) for values in known):
         return ()
     with np.errstate(all="ignore"):
-        return (
-            *level_checks(unit),
-            *single_week_checks(unit),
-            *residual_checks(unit),
-            *omission_checks(unit),
-            forecast_check(unit),
-        )
+        checks = (*level_checks(unit), *_of_the_noise(unit), forecast_check(unit))
+        return link_checks(unit, checks, _of_the_noise)
+
+
+def _of_the_noise(unit: CheckedUnit) -> Iterator[ModelCheck]:
+    """Checks whose law rests on noise that is as large in all weeks."""
+    yield from single_week_checks(unit)
+    yield from residual_checks(unit)
+    yield from omission_checks(unit)
 
 
 def checked_unit(
