@@ -27,6 +27,8 @@ NEAR = 0.1
 
 WRONG = 0.7
 """Coverage of 90 % intervals below which a world's answer is wrong."""
+FAR = 5.0
+"""Posterior standard deviations from its mean at which a true return is told quite wrongly, whatever the others are."""
 SAMPLES = 60_000
 
 
@@ -177,12 +179,16 @@ def _worlds(preset: str) -> None:
             spoken = checks[(checks["world"] == world) & (checks["verdict"] != "passed")]
             kinds = spoken["kind"].where(spoken["verdict"] != "note", spoken["kind"] + " (note)")
             inside = np.sum((true >= own["q05"]) & (true <= own["q95"]))
+            away = float(np.max(np.abs(true - own["mean"]) / own["sd"]))
             # What is said of how the draws were made is no doubt about the model.
             doubted = bool(spoken["verdict"].isin(["doubt", "misfit"]).any())
             said = status.loc[world, "status"]
             certified = said == "misfit" or said.startswith("ok")
-            judged.append(World(world, int(inside), len(own), doubted, certified, truth[world]["representable"]))
-            print(f"{world:<24} covers {judged[-1].coverage:.2f} of {len(own)}  {said:<8} {', '.join(kinds)}")
+            judged.append(World(world, int(inside), len(own), away, doubted, certified, truth[world]["representable"]))
+            print(
+                f"{world:<24} covers {judged[-1].coverage:.2f} of {len(own)}, furthest {away:.1f} sd  {said:<8} "
+                f"{', '.join(kinds)}"
+            )
     _summed_up(judged)
 
 
@@ -192,6 +198,8 @@ class World(NamedTuple):
     name: str
     inside: int
     channels: int
+    away: float
+    """Of the furthest true return from its posterior mean, in posterior standard deviations."""
     doubted: bool
     certified: bool
     """Whether the draws are good, whatever the checks say of the model."""
@@ -204,7 +212,7 @@ class World(NamedTuple):
 
     @property
     def wrong(self) -> bool:
-        return self.coverage < WRONG
+        return self.coverage < WRONG or self.away >= FAR
 
 
 def _summed_up(worlds: Sequence[World]) -> None:
@@ -214,10 +222,11 @@ def _summed_up(worlds: Sequence[World]) -> None:
     told = [world for world in worlds if world.representable]
     inside, channels = sum(world.inside for world in told), sum(world.channels for world in told)
     print(
-        f"silently wrong (certified, coverage below {WRONG}, no check doubts it): {len(silent)} of {len(worlds)}  "
+        f"silently wrong (certified, coverage below {WRONG} or a return {FAR:g} sd away, no check doubts it): "
+        f"{len(silent)} of {len(worlds)}  "
         f"{', '.join(silent)}"
     )
-    print(f"doubted where coverage is {WRONG} or more: {len(flagged)} of {len(harmless)}  {', '.join(flagged)}")
+    print(f"doubted though none of this is so: {len(flagged)} of {len(harmless)}  {', '.join(flagged)}")
     print(f"representable worlds: {inside} of {channels} intervals hold the truth ({inside / channels:.2f})")
 
 
