@@ -1,10 +1,12 @@
 """What a window of draws teaches: coordinates and a metric in which the draws are near a standard normal's."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.stats import skew
 
-from mixfleet.inference.adaptation import Metric, Window, learn, shrunken_covariance
+from mixfleet.inference.adaptation import Metric, Window, learn, metric_of, shrunken_covariance
 from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 
 COORDINATES, CHAINS = 4, 8
@@ -51,6 +53,18 @@ def test_a_metric_holds_a_covariance_with_its_factors():
     np.testing.assert_allclose(np.asarray(metric.upper).T @ np.asarray(metric.upper), expected, rtol=1e-9)
     np.testing.assert_allclose(metric.inverse @ np.asarray(metric.upper).T, np.eye(COORDINATES), atol=1e-9)
     np.testing.assert_array_equal(coordinates, unmapped())
+
+
+def test_a_lanes_blocks_take_turns_among_its_rows():
+    """One matrix whose blocks do not touch, with row i of block b at place i * blocks + b."""
+    blocks = np.stack([np.cov(flat(window(40, seed))) for seed in (1, 2)])
+    lanes = np.random.default_rng(3).standard_normal((2 * COORDINATES, CHAINS))
+    whole = np.zeros((2 * COORDINATES, 2 * COORDINATES))
+    for b, block in enumerate(blocks):
+        whole[b::2, b::2] = block
+    with jax.enable_x64(True):
+        ours = metric_of(blocks, float).inverse_mass_gradient(jnp.asarray(lanes))
+    np.testing.assert_allclose(ours, whole @ lanes, rtol=1e-9)
 
 
 def test_mapped_draws_are_nearer_to_a_normals():

@@ -76,9 +76,8 @@ def units_of(case: Case, arguments: tuple[Any, ...], units: list[int]) -> tuple[
     """The arguments of some units only, in this order."""
     lanes = np.concatenate([np.arange(u * case.chains, (u + 1) * case.chains) for u in units])
     series, *rest = arguments
-    by_unit = {name: getattr(series, name)[np.array(units)] for name in ("basis",)}
-    by_lane = {name: getattr(series, name)[..., lanes] for name in series._fields if name not in by_unit}
-    return type(series)(**by_unit, **by_lane), *lanes_of(rest, lanes)
+    own = lanes_of(series, lanes)._replace(basis=series.basis[np.array(units)])
+    return own, *lanes_of(rest, lanes)
 
 
 @functools.cache
@@ -414,6 +413,17 @@ def test_a_decay_has_its_windows(adstock_first: bool, normalised: bool, dtype: t
     rounding = 200 * float(np.finfo(dtype).eps)
     for recursive, windowed in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(recursive, windowed, rtol=rounding, atol=rounding * np.abs(windowed).max())
+
+
+@NEEDS_NATIVE
+def test_lanes_that_are_asked_for_are_told_as_if_all_were(dtype: type[np.floating]):
+    case = Case(units=6, chains=8)
+    series, *rest = case.arguments(dtype)
+    asked = np.zeros(case.lanes, dtype)
+    asked[[3, 40]] = 1
+    every, some = (run(case, "native", given, *rest) for given in (series, series._replace(asked=asked)))
+    wanted = asked > 0
+    jax.tree.map(np.testing.assert_array_equal, lanes_of(some, wanted), lanes_of(every, wanted))
 
 
 def test_the_default_is_native_where_it_was_built():

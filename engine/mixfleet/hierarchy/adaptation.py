@@ -1,17 +1,19 @@
 """Pooled warm-up: where a group's chains begin, and what sites, metrics and step sizes they learn before they count."""
 
 from threading import Event
+from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mixfleet.hierarchy.gibbs import GibbsSweep, PooledProgram
 from mixfleet.hierarchy.groups import Prepared, typical_media
 from mixfleet.hierarchy.likelihood_approximation import sites_of_draws, sites_of_mode
-from mixfleet.hierarchy.state import GibbsState, GroupData, adapting, settle, state_of
+from mixfleet.hierarchy.state import GibbsState, GroupData, adapting, hyper_blocks, settle, state_of
 from mixfleet.inference import initialization
-from mixfleet.inference.adaptation import HARDER_ACCEPT, Metric, metric_of, shrunken_covariance
+from mixfleet.inference.adaptation import HARDER_ACCEPT, Adaptation, Metric, Window, learn, metric_of
+from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 from mixfleet.models.batch import UnitBatch, stack
 
 __all__ = ["begin", "warm_up"]
@@ -53,14 +55,16 @@ def begin(
     here = jax.device_put(x.reshape(structure.dimension, -1), program.device)
     hyper, shared, parts, found, moved = program.prelude(data, here)
     late = np.asarray(moved, float)[len(moved) // 4 :]
-    hyper_metric = metric_of(np.diag(np.var(late, axis=(0, 2)) + 1e-4)[None], structure.dtype)
+    variance, blocks = np.var(late, axis=(0, 2)) + 1e-4, hyper_blocks(pool)
+    by_block = variance.reshape(len(variance) // blocks, blocks).T
+    hyper_metric = metric_of(by_block[:, :, None] * np.eye(len(variance) // blocks), structure.dtype)
     return data, state_of(pool, found, here, hyper, shared, parts, unit_metric, hyper_metric)
 
 
 def warm_up(
     group: Prepared, program: PooledProgram, data: GroupData, state: GibbsState, target_accept: float, stop: Event
-) -> tuple[GroupData, GibbsState, int]:
-    """The group and its state after a warm-up from where it stands, and the gradients of a chain that this took.
+) -> tuple[GroupData, GibbsState, Int[np.ndarray, " unit"]]:
+    """The group and its state after a warm-up from where it stands, and the gradients of a unit's chain in it.
 
     Args:
         group: On the host.
@@ -70,13 +74,14 @@ def warm_up(
         target_accept: Acceptance that step sizes aim for.
         stop: Ends the warm-up at once, when set.
     """
-    state, window, gradients = adapting(state, target_accept), list[GibbsSweep](), 0
-    diverged = np.zeros(group.pool.structure.units, bool)
+    units = group.pool.structure.units
+    state, window, gradients = adapting(state, target_accept), list[GibbsSweep](), np.zeros(units, int)
+    diverged = np.zeros(units, bool)
     for block in range(1, WINDOWS[-1] + SETTLING + 1):
         if stop.is_set():
             break
         state, sweep = program.sweeps(data, state)
-        gradients += int(np.sum(np.asarray(sweep.steps)))
+        gradients = gradients + np.asarray(sweep.steps).sum(axis=0)
         window.append(sweep)
         if block > WINDOWS[-2]:
             diverged |= np.asarray(sweep.diverged).any(axis=(0, 2))
@@ -86,14 +91,15 @@ def warm_up(
         if block == WINDOWS[-1]:
             # A few such units would send the whole group up the ladder.
             aims = np.where(diverged, HARDER_ACCEPT, target_accept).astype(group.pool.structure.dtype)
-            state = state._replace(unit_stepping=state.unit_stepping._replace(target_accept=aims))
+            stepping = state.of_units.stepping._replace(target_accept=aims)
+            state = state._replace(of_units=state.of_units._replace(stepping=stepping))
     return data, settle(state), gradients
 
 
 def _learn(
     group: Prepared, program: PooledProgram, data: GroupData, state: GibbsState, window: list[GibbsSweep]
 ) -> tuple[GroupData, GibbsState]:
-    """Sites from a window of draws, and metrics from the same draws in the coordinates that the sites shape."""
+    """Sites from a window of draws, and from the same draws, in the coordinates that the sites shape, the rest."""
     structure, old = group.pool.structure, data.sites
     told = [[np.asarray(part, float) for part in program.pulls(data, sweep)] for sweep in window]
     values, pull = (np.concatenate(parts) for parts in zip(*told, strict=True))
@@ -108,19 +114,34 @@ def _learn(
     shaped = [[np.asarray(part) for part in program.coordinates(data, sweep)] for sweep in window]
     x, hyper_x = (np.concatenate(parts) for parts in zip(*shaped, strict=True))
     x = np.where(present[:, None], x, 0)
+    blocks = hyper_blocks(group.pool)
+    by_block = hyper_x.reshape(len(hyper_x), hyper_x.shape[1] // blocks, blocks, structure.chains)
     state = state._replace(
         x=jax.device_put(x[-1].reshape(structure.dimension, -1), program.device),
-        unit_metric=_learnt(np.moveaxis(x, 2, 0), state.unit_metric),
-        hyper_metric=_learnt(hyper_x[None], state.hyper_metric),
+        of_units=_learnt(x, state.of_units),
+        of_hyper=_learnt(by_block, state.of_hyper),
     )
     return data, adapting(state)
 
 
-def _learnt(draws: Float[np.ndarray, "unit draw coordinate chain"], metric: Metric) -> Metric:
-    """The metric of each unit's draws, shrunk towards the old one as in `inference.adaptation.learn`."""
-    units, count, coordinate, chains = draws.shape
-    flat = np.moveaxis(draws.astype(float), 2, 1).reshape(units, coordinate, count * chains)
-    centred = flat - flat.mean(axis=2, keepdims=True)
-    scatter = centred @ np.swapaxes(centred, 1, 2)
-    covariance = shrunken_covariance(scatter, count * chains, np.asarray(metric.covariance, float))
-    return metric_of(covariance, metric.covariance.dtype)
+def _learnt(draws: Float[np.ndarray, "draw coordinate unit chain"], old: Adaptation) -> Adaptation:
+    """Coordinates and metric of each unit, or of each block of hyperparameters, as `inference.adaptation.learn` has it.
+
+    As they were where there is no unit, no coordinate, or the draws allow none.
+    """
+    if draws.size == 0:
+        return old
+    shape, dtype = old.coordinates.location.shape, old.metric.covariance.dtype
+    by_unit: list[Any] = [np.array(part, float).reshape(draws.shape[1:3]) for part in old.coordinates]
+    metric: list[Any] = [np.array(part, float) for part in old.metric]
+    windows = [
+        Window(draws[:, :, u], SinhArcsinh(*(part[:, u] for part in by_unit)), metric[0][u], mapped=True)
+        for u in range(draws.shape[2])
+    ]
+    for u, learnt in enumerate(learn(windows)):
+        if learnt is not None:
+            for parts, found in zip((by_unit, metric), learnt, strict=True):
+                for part, new in zip(parts, found, strict=True):
+                    part[(slice(None), u) if part.ndim == 2 else u] = new
+    coordinates = SinhArcsinh(*(part.reshape(shape).astype(dtype) for part in by_unit))
+    return old._replace(coordinates=coordinates, metric=Metric(*(part.astype(dtype) for part in metric)))

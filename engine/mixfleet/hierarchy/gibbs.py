@@ -51,12 +51,13 @@ from mixfleet.hierarchy.state import (
     GibbsState,
     GroupData,
     group_shapes,
+    hyper_blocks,
     hyper_dimension,
     stack_hyper,
     state_of,
 )
-from mixfleet.inference import adaptation, hmc
-from mixfleet.inference.adaptation import Metric
+from mixfleet.inference import hmc
+from mixfleet.inference.adaptation import Metric, adapt_step
 from mixfleet.inference.compiled import Device, compiled, evaluate
 from mixfleet.inference.random_numbers import normals, uniforms
 from mixfleet.models.batch import UnitBatch
@@ -72,11 +73,8 @@ __all__ = ["SWEEPS", "GibbsSweep", "PooledProgram", "pooled_program"]
 SWEEPS = 16
 """Sweeps between two visits to the host."""
 
-MOST_STEPS = 8
-"""Leapfrog steps of a trajectory in a sweep, at most."""
-
-SLOWEST = 0.3
-"""Trajectories of all units have as many steps as the unit takes whose step size stands here among them."""
+MOST_STEPS, MOST_UNIT_STEPS = 8, 12
+"""Leapfrog steps at most, of the hyperparameters' trajectory and of a unit's, which few need and others wait for."""
 
 ROUNDS = 8
 """Redraws of shared coefficients and their hyperparameters in a sweep: they cost little beside the trajectories, and
@@ -108,7 +106,7 @@ class GibbsSweep(NamedTuple):
     diverged: Bool[Array, "unit chain"]
     balance: Float[Array, "unit chain"]
     """Of the first move's energy errors: `hmc.energy_balance`."""
-    steps: Int[Array, ""]
+    steps: Int[Array, " unit"]
 
 
 class PooledProgram:
@@ -176,7 +174,12 @@ def _density(pool: Pool, group: GroupData, series: Series, shared: Hyper, parts:
     if pool.structure.shared:
         mean, variance = _prior_of_shared(pool, group, shared)
         series = series._replace(kpi=series.kpi - mean.reshape(series.kpi.shape), variance=variance)
-    return lambda position: EvaluatedPosition(position, *evaluate_density(position, batch, series, pool.structure))
+
+    def density(position: Array, asked: Bool[Array, " lane"] | None = None) -> EvaluatedPosition:
+        own = series if asked is None else series._replace(asked=asked.astype(position.dtype))
+        return EvaluatedPosition(position, *evaluate_density(position, batch, own, pool.structure))
+
+    return density
 
 
 def _prior_of_shared(
@@ -265,7 +268,7 @@ def _sweep(pool: Pool, group: GroupData, series: Series, state: GibbsState) -> t
     moved_rows = hyper_dimension(pool)
     shared = uniforms(group.key, 2 * state.number, moved_rows + 3, chains, state.x.dtype)
     state, first, steps = _move_units(pool, group, density, state, shared[moved_rows + 1, 0])
-    hyper_steps = jnp.int32(0)
+    hyper_steps = jnp.zeros(1, jnp.int32)
     if pool.rows:
         # Where the baseline alone is pooled media have no hyperparameters.
         state, hyper_steps = _move_hyper(pool, group, density, state, shared)
@@ -306,52 +309,54 @@ def _redraw_parts(pool: Pool, group: GroupData, state: GibbsState) -> Float[Arra
 
 def _move_units(
     pool: Pool, group: GroupData, density: Any, state: GibbsState, length: Float[Array, ""]
-) -> tuple[GibbsState, TrajectoryEnd, Int[Array, ""]]:
+) -> tuple[GibbsState, TrajectoryEnd, Int[Array, " unit"]]:
     """Units given the hyperparameters, each accepted on its own."""
     units, chains, dimension = pool.structure.units, pool.structure.chains, pool.structure.dimension
     uniform = uniforms(group.unit_keys, state.number, dimension + 1, units * chains, state.x.dtype)
-    step = jnp.exp(state.unit_stepping.log_step)
-    steps = steps_of(length, _share(step, group.hierarchy.present, SLOWEST), MOST_STEPS)
+    step = jnp.exp(state.of_units.stepping.log_step)
+    # Padding stays where it is.
+    steps = jnp.where(group.hierarchy.present > 0, steps_of(length, step, MOST_UNIT_STEPS), 0)
     outcome = trajectory(
         partial(_of_units, pool, group, state.hyper),
         density,
         state.found,
         (state.x, state.found),
-        state.unit_metric,
+        state.of_units,
         hmc.lanes_of(step, chains),
-        steps,
+        hmc.lanes_of(steps, chains),
         normals(uniform[:dimension]),
         uniform[dimension],
     )
     accept = jnp.mean(outcome.accept.reshape(units, chains), axis=1)
-    stepping = adaptation.adapt_step(state.unit_stepping, jnp.ones(units, bool), accept)
-    return state._replace(x=outcome.position, found=outcome.extra, unit_stepping=stepping), outcome, steps
+    stepping = adapt_step(state.of_units.stepping, jnp.ones(units, bool), accept)
+    of_units = state.of_units._replace(stepping=stepping)
+    return state._replace(x=outcome.position, found=outcome.extra, of_units=of_units), outcome, steps
 
 
 def _move_hyper(
     pool: Pool, group: GroupData, density: Any, state: GibbsState, uniform: Float[Array, "number chain"]
-) -> tuple[GibbsState, Int[Array, ""]]:
+) -> tuple[GibbsState, Int[Array, "1"]]:
     """Hyperparameters given the coordinates, all units together."""
     rows, chains = hyper_dimension(pool), pool.structure.chains
-    step = jnp.exp(state.hyper_stepping.log_step)
-    steps = steps_of(uniform[rows + 2, 0], step[0], MOST_STEPS)
+    step = jnp.exp(state.of_hyper.stepping.log_step)
+    steps = steps_of(uniform[rows + 2, 0], step, MOST_STEPS)
     here = hyper_coordinates(pool, group.hierarchy, group.sites, state.hyper)
     outcome = trajectory(
         partial(_of_hyper, pool, group, state.hyper, state.x, state.found.value),
-        density,
+        lambda position, _: density(position),
         state.found,
         (here, (state.hyper, _by_chain(pool, state.found))),
-        state.hyper_metric,
-        jnp.broadcast_to(step, chains),
-        steps,
+        state.of_hyper,
+        hmc.lanes_of(step, chains),
+        hmc.lanes_of(steps, chains),
         normals(uniform[:rows]),
         uniform[rows],
     )
-    stepping = adaptation.adapt_step(state.hyper_stepping, jnp.ones(1, bool), jnp.mean(outcome.accept)[None])
-    lanes = state.x.shape[-1]
+    stepping = adapt_step(state.of_hyper.stepping, jnp.ones(1, bool), jnp.mean(outcome.accept)[None])
+    of_hyper = state.of_hyper._replace(stepping=stepping)
     hyper, found = outcome.extra
-    found = jax.tree.map(lambda values: values.reshape(*values.shape[:-2], lanes), found)
-    return state._replace(hyper=hyper, found=found, hyper_stepping=stepping), steps
+    found = jax.tree.map(lambda values: values.reshape(*values.shape[:-2], state.x.shape[-1]), found)
+    return state._replace(hyper=hyper, found=found, of_hyper=of_hyper), steps
 
 
 def _redraw_hyper(pool: Pool, group: GroupData, state: GibbsState) -> GibbsState:
@@ -476,18 +481,12 @@ def _by_chain(pool: Pool, found: EvaluatedPosition) -> EvaluatedPosition:
     return jax.tree.map(lambda values: values.reshape(*values.shape[:-1], units, chains), found)
 
 
-def _share(values: Float[Array, " unit"], present: Float[Array, " unit"], share: float) -> Float[Array, ""]:
-    """The value below which this share of the present units' values lies."""
-    ordered = jnp.sort(jnp.where(present > 0, values, jnp.inf))
-    return ordered[(share * (jnp.sum(present) - 1)).astype(jnp.int32)]
-
-
 def _abstract_state(pool: Pool, group: GroupData) -> GibbsState:
     """A state of the shapes that all states have."""
-    structure = pool.structure
+    structure, blocks = pool.structure, hyper_blocks(pool)
     position = hmc.lanes_of(group.batch.centre, structure.chains)
     nothing = jnp.zeros((structure.units, structure.dimension, structure.dimension), structure.dtype)
-    of_hyper = jnp.zeros((1, hyper_dimension(pool), hyper_dimension(pool)), structure.dtype)
+    of_hyper = jnp.zeros((blocks, *[hyper_dimension(pool) // blocks] * 2), structure.dtype)
     return state_of(
         pool,
         EvaluatedPosition(position, *evaluate(pool.structure, group.batch, position)),

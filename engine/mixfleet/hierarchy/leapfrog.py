@@ -1,7 +1,7 @@
-"""One leapfrog trajectory of every lane at once, all of the same number of steps.
+"""One leapfrog trajectory of every lane, each of its own number of steps.
 
-For blocks of a Gibbs sampler: unlike in `hmc`, all lanes begin and end together, because what the next block moves is
-given to this one.
+For blocks of a Gibbs sampler: unlike in `hmc`, all lanes begin together and those that are done wait for the others,
+because what the next block moves is given to this one.
 
 References:
     Neal (2011), MCMC using Hamiltonian dynamics, arXiv:1206.1901.
@@ -14,14 +14,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from mixfleet.inference.adaptation import Metric
+from mixfleet.inference.adaptation import Adaptation
 from mixfleet.inference.hmc import DIVERGENCE, acceptance
 from mixfleet_kernels.reductions import sum_rows
 
 __all__ = ["Located", "TrajectoryEnd", "steps_of", "trajectory"]
 
-Density = Callable[[Float[Array, "coordinate lane"]], Any]
-"""Of the units' own positions: what it says there."""
+Density = Callable[[Float[Array, "coordinate lane"], Bool[Array, " lane"]], Any]
+"""Of the units' own positions: what it says there; anything of lanes of the trajectory that are done."""
+
+Known = Callable[[Float[Array, "coordinate lane"]], Any]
+"""The same of the lanes that still move."""
 
 Located = tuple[Float[Array, " lane"], Float[Array, "coordinate lane"], Any]
 """Value and gradient where coordinates lie, and whatever comes with them, that the density told among it."""
@@ -41,13 +44,13 @@ class TrajectoryEnd(NamedTuple):
 
 
 def trajectory(
-    locate: Callable[[Float[Array, "coordinate lane"], Density], Located],
+    locate: Callable[[Float[Array, "coordinate lane"], Known], Located],
     density: Density,
     known: Any,
     origin: tuple[Float[Array, "coordinate lane"], Any],
-    metric: Metric,
+    adaptation: Adaptation,
     step: Float[Array, " lane"],
-    steps: Int[Array, ""],
+    steps: Int[Array, " lane"],
     white: Float[Array, "coordinate lane"],
     threshold: Float[Array, " lane"],
 ) -> TrajectoryEnd:
@@ -58,43 +61,51 @@ def trajectory(
 
     Args:
         locate: Coordinates, and the density of the positions that they stand for, to value, gradient and what else.
-        density: Called once for every step.
+        density: Called once for every step of the longest.
         known: What it says at the origin.
         origin: Where the trajectory begins, with what comes with it.
-        metric: Of as many units as the lanes divide into.
+        adaptation: The coordinates that the trajectory is in, one step further, of as many units as the lanes divide
+            into, and the metric there.
         step: Step size.
         steps: Leapfrog steps, drawn independently of the position.
         white: Standard normal numbers.
         threshold: Uniform numbers; a trajectory is accepted where its probability is higher.
     """
-    position, extra = origin
+    metric, lanes = adaptation.metric, adaptation.coordinates.lanes
+    coordinates = lanes(len(threshold) // adaptation.coordinates.location.shape[1])
     velocity, momentum = metric.velocity(white), metric.momentum(white)
 
-    def step_on(i: Array, carried: tuple[Array, ...]) -> tuple[Array, ...]:
+    def step_on(i: Array, carried: tuple[Any, ...]) -> tuple[Any, ...]:
         position, velocity, momentum, first, *_ = carried
-        position = position + jnp.where(i == 0, 0, step) * velocity
-        value, gradient, extra = locate(position, lambda at: jax.lax.cond(i == 0, lambda _: known, density, at))
+        position, moving = position + jnp.where(i == 0, 0, step) * velocity, i <= steps
+
+        def located(at: Array) -> Located:
+            return locate(at, lambda there: jax.lax.cond(i == 0, lambda *_: known, density, there, moving))
+
+        value, gradient, found = coordinates.density(located, chains=1)(position)
         # Half a kick at either end, and between two steps the two halves that meet there.
         kick = jnp.where((i == 0) | (i == steps), 0.5, 1.0).astype(step.dtype) * step
         velocity = velocity + kick * metric.inverse_mass_gradient(gradient)
-        return position, velocity, momentum + kick * gradient, jnp.where(i == 0, value, first), value, extra
+        momentum, first = momentum + kick * gradient, jnp.where(i == 0, value, first)
+        now = position, velocity, momentum, first, value, (found.position, found.extra)
+        return jax.tree.map(lambda new, old: jnp.where(moving, new, old), now, carried)
 
     nothing = jnp.zeros_like(threshold)
-    begun = (position, velocity, momentum, nothing, nothing, extra)
-    end, velocity, momentum, first, value, found = jax.lax.fori_loop(0, steps + 1, step_on, begun)
+    begun = (coordinates.inverse(origin[0]), velocity, momentum, nothing, nothing, origin)
+    _, velocity, momentum, first, value, end = jax.lax.fori_loop(0, jnp.max(steps) + 1, step_on, begun)
     before, after = 0.5 * sum_rows(white**2) - first, 0.5 * sum_rows(momentum * velocity) - value
     error = after - before
     accept = acceptance(error)
     accepted = threshold < accept
     return TrajectoryEnd(
-        *jax.tree.map(lambda new, old: jnp.where(accepted, new, old), (end, found), origin),
+        *jax.tree.map(lambda new, old: jnp.where(accepted, new, old), end, origin),
         accept=accept,
         diverged=~(error < DIVERGENCE),
         energy=jnp.where(accepted, after, before),
     )
 
 
-def steps_of(uniform: Float[Array, ""], step: Float[Array, ""], most: int) -> Int[Array, ""]:
-    """Steps of a trajectory whose length lies uniformly between a half and one and a half quarter turns."""
+def steps_of(uniform: Float[Array, ""], step: Float[Array, " *unit"], most: int) -> Int[Array, " *unit"]:
+    """Steps of trajectories whose length lies uniformly between a half and one and a half quarter turns."""
     length = 0.5 * jnp.pi * (0.5 + uniform)
     return jnp.clip(jnp.round(length / step), 1, most).astype(jnp.int32)

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from mixfleet import runtime
 from mixfleet.config import Inference, Spec
@@ -171,7 +171,7 @@ def _draw(
 class _Record:
     """A group's draws so far, on the host."""
 
-    def __init__(self, group: Prepared, gradients: int) -> None:
+    def __init__(self, group: Prepared, gradients: Int[np.ndarray, " unit"]) -> None:
         self.group = group
         self._fields: list[np.ndarray] = []
         self._hyper: list[np.ndarray] = []
@@ -186,7 +186,7 @@ class _Record:
         self._hyper.append(np.asarray(sweep.hyper))
         self.divergences += np.asarray(sweep.diverged).sum(axis=(0, 2))
         self.balance += np.asarray(sweep.balance).sum(axis=0)
-        self.gradients += int(np.sum(np.asarray(sweep.steps)))
+        self.gradients = self.gradients + np.asarray(sweep.steps).sum(axis=0)
         self.count += SWEEPS
 
     def diverging(self) -> Bool[np.ndarray, " unit"]:
@@ -256,7 +256,7 @@ def _judged_unit(record: _Record, place: int, inference: Inference, unit_keys: n
         draws=certified.kept(),
         count=count,
         divergences=sample.divergences,
-        gradients=record.gradients * structure.chains,
+        gradients=int(record.gradients[place]) * structure.chains,
         seconds=0.0,
         batch=batch,
         place=0,

@@ -12,8 +12,8 @@ from mixfleet.hierarchy.hyperparameters import Hierarchy, Hyper
 from mixfleet.hierarchy.joint_tests import JointTests
 from mixfleet.hierarchy.reparameterization import Pool, Sites
 from mixfleet.hierarchy.shared_coefficients import Columns
-from mixfleet.inference import adaptation
-from mixfleet.inference.adaptation import Metric, Stepping
+from mixfleet.inference import adaptation, sinh_arcsinh
+from mixfleet.inference.adaptation import Adaptation, Metric, Stepping
 from mixfleet.models.batch import UnitBatch, batch_shapes
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "GroupData",
     "adapting",
     "group_shapes",
+    "hyper_blocks",
     "hyper_dimension",
     "settle",
     "stack_hyper",
@@ -65,10 +66,9 @@ class GibbsState(NamedTuple):
     """Of the estimates of joint tests, and the estimates of others, in standard deviations of each; none where there
     are no joint tests."""
     found: EvaluatedPosition
-    unit_metric: Metric
-    hyper_metric: Metric
-    unit_stepping: Stepping
-    hyper_stepping: Stepping
+    of_units: Adaptation
+    of_hyper: Adaptation
+    """Of the second move's coordinates, with a metric for each of `hyper_blocks`."""
     number: Int[Array, ""]
 
 
@@ -104,6 +104,15 @@ def hyper_dimension(pool: Pool) -> int:
     return (2 + len(pool.levels) + sum(pool.levels)) * pool.rows + 2 * pool.types
 
 
+def hyper_blocks(pool: Pool) -> int:
+    """Parts of these coordinates, each with a metric of its own: of every channel, in the order of the channels.
+
+    A matrix of all of them would be known from too few draws: where labels have effects there are more coordinates than
+    a window has draws. A type has several channels, so that there it is one part.
+    """
+    return 1 if pool.types else pool.structure.channels
+
+
 def stack_hyper(pool: Pool, hierarchy: Hierarchy, hyper: Hyper) -> Float[Array, "quantity row chain"]:
     """Hyperparameters as they are reported: centre, spreads, effects of each key's labels, all unconstrained.
 
@@ -134,17 +143,23 @@ def state_of(
     hyper_metric: Metric,
 ) -> GibbsState:
     """The state before the first sweep."""
-    dtype = pool.structure.dtype
+    units, dtype = pool.structure.units, pool.structure.dtype
     return GibbsState(
         x=x,
         hyper=hyper,
         shared=shared,
         parts=parts,
         found=found,
-        unit_metric=unit_metric,
-        hyper_metric=hyper_metric,
-        unit_stepping=_first_stepping(pool.structure.units, adaptation.FIRST_STEP, dtype),
-        hyper_stepping=_first_stepping(1, FIRST_HYPER_STEP, dtype),
+        of_units=Adaptation(
+            coordinates=sinh_arcsinh.identity(pool.structure.dimension, units, dtype),
+            metric=unit_metric,
+            stepping=_first_stepping(units, adaptation.FIRST_STEP, dtype),
+        ),
+        of_hyper=Adaptation(
+            coordinates=sinh_arcsinh.identity(hyper_dimension(pool), 1, dtype),
+            metric=hyper_metric,
+            stepping=_first_stepping(1, FIRST_HYPER_STEP, dtype),
+        ),
         number=np.int32(0),  # pyright: ignore[reportArgumentType]
     )
 
@@ -159,30 +174,33 @@ def adapting(state: GibbsState, target_accept: float | None = None) -> GibbsStat
         target_accept: Acceptance to aim for from now on; as before where None.
     """
 
-    def again(stepping: Stepping) -> Stepping:
-        log_average, target = _values(stepping.log_average), _values(stepping.target_accept)
+    def again(old: Adaptation) -> Adaptation:
+        log_average, target = _values(old.stepping.log_average), _values(old.stepping.target_accept)
         target = target if target_accept is None else np.full_like(target, target_accept)
-        return adaptation.restarted(log_average, _values(np.ones(len(log_average), bool)), target)
+        return old._replace(
+            stepping=adaptation.restarted(log_average, _values(np.ones(len(log_average), bool)), target)
+        )
 
-    return state._replace(unit_stepping=again(state.unit_stepping), hyper_stepping=again(state.hyper_stepping))
+    return state._replace(of_units=again(state.of_units), of_hyper=again(state.of_hyper))
 
 
 def settle(state: GibbsState) -> GibbsState:
     """The state with the averaged step sizes from now on."""
 
-    def settled(stepping: Stepping) -> Stepping:
-        on_host = Stepping(*map(_values, stepping))
-        return adaptation.settle(on_host, _values(np.ones(len(on_host.log_step), bool)))
+    def settled(old: Adaptation) -> Adaptation:
+        on_host = Stepping(*map(_values, old.stepping))
+        return old._replace(stepping=adaptation.settle(on_host, _values(np.ones(len(on_host.log_step), bool))))
 
-    return state._replace(unit_stepping=settled(state.unit_stepping), hyper_stepping=settled(state.hyper_stepping))
+    return state._replace(of_units=settled(state.of_units), of_hyper=settled(state.of_hyper))
 
 
 def with_smaller_steps(state: GibbsState, which: Bool[np.ndarray, " unit"], factor: float) -> GibbsState:
     """The state with settled step sizes that are smaller by a factor in the units of `which`."""
-    stepping = state.unit_stepping
+    stepping = state.of_units.stepping
     smaller = _values(stepping.log_step) + np.where(which, np.log(factor), 0).astype(stepping.log_step.dtype)
     # A warm-up begins from the average.
-    return state._replace(unit_stepping=stepping._replace(log_step=smaller, log_average=smaller))
+    stepping = stepping._replace(log_step=smaller, log_average=smaller)
+    return state._replace(of_units=state.of_units._replace(stepping=stepping))
 
 
 def _first_stepping(units: int, step: float, dtype: str) -> Stepping:

@@ -226,6 +226,6 @@ def settle(stepping: Stepping, which: Bool[Array, " unit"]) -> Stepping:
 
 
 def _times(matrices: Float[Array, "unit row column"], lanes: Float[Array, "row lane"]) -> Float[Array, "column lane"]:
-    """Each unit's transposed matrix times its lanes."""
-    by_unit = lanes.reshape(len(lanes), len(matrices), -1)
-    return jnp.einsum("uji,juk->iuk", matrices, by_unit, precision="highest").reshape(-1, lanes.shape[1])
+    """Each unit's transposed matrix times its lanes; of several matrices a lane, each that of every so many-th row."""
+    by_unit = lanes.reshape(matrices.shape[1], len(matrices), -1)
+    return jnp.einsum("uji,juk->iuk", matrices, by_unit, precision="highest").reshape(lanes.shape)

@@ -59,15 +59,17 @@ class Parts {
 
 // Arguments: unit_media, kpi, weight, basis, variance, active, strength, log_noise; with room for `gaps` between weeks
 // of autocorrelated noise their length, spans and gram, and the correlation; weights, tangents..., parameters..., where
-// geometric windows have the decay in place of weights and tangent. `saturations` are the channels'.
+// geometric windows have the decay in place of weights and tangent; last, where only `some` are, which lanes are asked
+// for. `saturations` are the channels'.
 // Results: value, by_effect, by_log_noise, effect, mean_response, projection, scratch; with gaps by_correlation;
 // by_shape..., mean_by_shape...
 template <class T>
 ffi::Error likelihood(ffi::ThreadPool threads, ffi::RemainingArgs arguments, ffi::RemainingRets results,
                       ffi::Span<const int64_t> saturations, ffi::Span<const int64_t> carried_first, int64_t tangents,
-                      int64_t window, int64_t parts, int64_t gaps, bool geometric, bool normalised, bool strength_is_mean) {
+                      int64_t window, int64_t parts, int64_t gaps, bool geometric, bool normalised, bool strength_is_mean,
+                      bool some) {
   const bool lasting = gaps > 0;
-  const size_t least = 9 + 4 * lasting, told = 7 + lasting;
+  const size_t least = 9 + 4 * lasting + some, told = 7 + lasting;
   const size_t shapes = arguments.size() - least + geometric;
   if (arguments.size() < least || shapes > mixfleet::kMostShapes || size_t(tangents) > shapes || (geometric && tangents != 1) ||
       results.size() != told + 2 * shapes) {
@@ -103,6 +105,7 @@ ffi::Error likelihood(ffi::ThreadPool threads, ffi::RemainingArgs arguments, ffi
   read.push_back(geometric ? &p.adstock[0] : &p.weights);
   for (int64_t j = 0; j < (geometric ? 0 : tangents); ++j) read.push_back(&p.tangent[j]);
   for (int64_t j = 0; j < p.parameters; ++j) read.push_back(&p.parameter[j]);
+  if (some) read.push_back(&p.asked);
   for (size_t i = 0; i < read.size(); ++i) *read[i] = in(i);
 
   std::vector<T**> made = {&p.value, &p.by_effect, &p.by_log_noise, &p.effect, &p.mean_response, &p.projection, &p.scratch};
@@ -133,7 +136,8 @@ auto binding() {
       .Attr<int64_t>("gaps")
       .Attr<bool>("geometric")
       .Attr<bool>("normalised")
-      .Attr<bool>("strength_is_mean");
+      .Attr<bool>("strength_is_mean")
+      .Attr<bool>("some");
 }
 
 }  // namespace

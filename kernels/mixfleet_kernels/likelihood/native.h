@@ -42,6 +42,8 @@ struct Problem {
   const T *gap_length, *gap_spans, *gap_gram, *correlation;
   T* by_correlation;
 
+  const T* asked;  // [lane], or null
+
   T *value, *by_effect, *by_log_noise, *effect, *mean_response, *projection;
   T* by_shape[kMostShapes];
   T* mean_by_shape[kMostShapes];

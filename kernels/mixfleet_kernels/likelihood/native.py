@@ -52,6 +52,7 @@ def likelihood(
     windows = (weights, *tangents) if decay is None else (decay,)
     columns, shapes = series.basis.shape[-1], len(tangents) + len(parameters)
     lasting = () if autocorrelation is None else _lasting(autocorrelation)
+    asked = () if series.asked is None else (series.asked,)
     room = len(lasting[0]) if lasting else 0
     scratch = native_library.loaded().mixfleet_scratch_bytes(weeks, channels, columns, len(weights), 1 + shapes, room)
     parts = max(1, lanes // PART)
@@ -59,6 +60,7 @@ def likelihood(
         jax.ShapeDtypeStruct(shape, dtype) for shape in ((lanes,), (channels, lanes), (columns, lanes))
     )
     sizes = {"tangents": len(tangents), "window": len(weights), "parts": parts, "gaps": room}
+    flags = {"geometric": decay is not None, "normalised": normalised, "strength_is_mean": strength_is_mean}
     results = jax.ffi.ffi_call(
         native_library.target(f"mixfleet_likelihood_f{8 * dtype.itemsize}"),
         (
@@ -70,13 +72,12 @@ def likelihood(
         vmap_method="sequential",
     )(
         *(unit_media, series.kpi, series.weight, series.basis, series.variance, series.active),
-        *(strength, log_noise, *lasting, *windows, *parameters),
+        *(strength, log_noise, *lasting, *windows, *parameters, *asked),
         saturations=np.array([SATURATIONS.index(family) for family, _ in forms], np.int64),
         carried_first=np.array([first for _, first in forms], np.int64),
         **{name: np.int64(size) for name, size in sizes.items()},
-        geometric=decay is not None,
-        normalised=normalised,
-        strength_is_mean=strength_is_mean,
+        **flags,
+        some=bool(asked),
     )
     return _told(results, shapes)
 

@@ -69,6 +69,7 @@ class Pass : Vector<T> {
 
   void run() {
     for (int64_t at = p.begin; at < p.end; at += M::kLanes) {
+      if (!wanted(at)) continue;
       this->take(at, p.end, p.lanes / p.units);
       find_weeks();
       for (int64_t c = 0; c < p.channels; ++c) add_channel(c);
@@ -77,6 +78,13 @@ class Pass : Vector<T> {
   }
 
  private:
+  // Whether a lane of the vector that begins here is asked for.
+  bool wanted(int64_t at) const {
+    bool some = p.asked == nullptr;
+    for (int64_t lane = at; lane < at + M::kLanes && lane < p.end; ++lane) some = some || p.asked[lane] != 0;
+    return some;
+  }
+
   // What a channel has of its own: `arrays` numbers a week, value, by adstock, by saturation parameters.
   struct Own {
     V* shapes;        // [week][array]

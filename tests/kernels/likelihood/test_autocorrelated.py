@@ -239,9 +239,9 @@ def test_native_lanes_know_nothing_of_the_others() -> None:
     for first, last in ((0, 1), (7, 12), (40, 45)):
         lanes = slice(first * case.chains, last * case.chains)
         gaps = Gaps(*(values[..., first:last] for values in autocorrelation.gaps))
-        own = {name: getattr(series, name)[..., lanes] for name in series._fields if name != "basis"}
-        few = jax.tree.map(lambda values, lanes=lanes: values[..., lanes], tuple(rest))
-        part = Autocorrelation(gaps, autocorrelation.correlation[lanes]), Series(basis=series.basis[first:last], **own)
+        own, few = jax.tree.map(lambda values, lanes=lanes: values[..., lanes], (series, tuple(rest)))
+        own = own._replace(basis=series.basis[first:last])
+        part = Autocorrelation(gaps, autocorrelation.correlation[lanes]), own
         for alone, all_of_them in zip(
             jax.tree.leaves(told(case, "native", (*part, *few))), jax.tree.leaves(together), strict=True
         ):
