@@ -43,7 +43,6 @@ def test_energy_errors_out_of_balance_are_warned_of():
     assert found.passed
     assert found.energy_balance == pytest.approx(0.08)
     assert found.reason == "energy errors are out of balance by 0.080, 7 Monte Carlo errors"
-    assert "2 of 8000 trajectories diverged; energy" in verdict(balance=chains, divergences=2).reason
     # Chains that differ among themselves say less, and NUTS says nothing.
     assert verdict(balance=np.array([0.3, -0.1, 0.1, 0.02])).reason == ""
     assert np.isnan(verdict().energy_balance)
@@ -89,10 +88,10 @@ def test_all_that_is_wrong_is_named():
     assert found.hopeless
 
 
-def test_few_divergences_are_a_warning():
+def test_few_divergences_are_no_doubt():
     found = verdict(divergences=8)
     assert found.passed
-    assert found.reason == "8 of 8000 trajectories diverged"
+    assert found.reason == ""
 
 
 def test_between_floor_and_target_a_unit_passes_and_goes_on():
