@@ -61,6 +61,17 @@ PRIORS = {
     "known": Prior(parameters=FrozenMapping({"decay": distribution("fixed", value=0.4)})),
 }
 
+LAWS = Prior(
+    parameters=FrozenMapping(
+        {
+            "trend": distribution("student_t", df=5.0, mean=0.0, scale=0.2),
+            "control": distribution("laplace", mean=0.1, scale=0.2),
+        }
+    )
+)
+SIGNED: dict[str, Any] = {"signs": {"sin_1": "positive", "control_0": "negative"}}
+"""Coefficients that are sampled, of other laws and of known signs."""
+
 MIXED: dict[str, Any] = {
     "channels": {
         "channel_0": {"adstock": "none", "saturation": "michaelis_menten", "adstock_first": False},
@@ -191,6 +202,29 @@ def test_the_density_of_autocorrelated_noise_is_the_one_in_xla(chains: int, lift
             assert np.all(np.abs(ours - theirs) <= 1e-11 * size + 1e-10)
 
 
+@pytest.mark.parametrize("observation", ["normal", "ar1"])
+@pytest.mark.parametrize(
+    ("prior", "signs"),
+    [
+        (Prior(), SIGNED["signs"]),
+        (LAWS, {"sin_1": "negative"}),
+        (LAWS, {"trend": "negative", "control_0": "positive"}),
+    ],
+)
+def test_the_density_of_sampled_coefficients_is_the_one_in_xla(
+    prior: Prior, signs: dict[str, str], observation: str
+) -> None:
+    structure, batch = made(prior, lifts=True, saturation="hill", signs=signs, observation=observation)
+    assert structure.apart > 1
+    given = jax.tree.map(jnp.asarray, batch)
+    evaluate = jax.jit(lambda x: evaluate_density(x, given, given.series(structure.chains), structure))
+    for spread in (0.3, 2.0):
+        position = scattered(structure, batch, spread)
+        for ours, theirs in zip(found_natively(structure, batch, position), evaluate(position), strict=True):
+            size = np.max(np.abs(np.atleast_2d(theirs)), axis=0)
+            assert np.all(np.abs(ours - theirs) <= 1e-11 * size + 1e-10)
+
+
 @pytest.mark.parametrize(
     ("chains", "model"),
     [
@@ -257,9 +291,12 @@ def started(structure: Structure, batch: UnitBatch, capacity: int = 256) -> tupl
 
 
 @pytest.mark.parametrize("chains", [3, 8])
-@pytest.mark.parametrize(("name", "lifts"), [("default", False), ("default", True), ("returns", False)])
-def test_a_block_is_the_one_in_xla(name: str, lifts: bool, chains: int) -> None:
-    structure, batch = made(PRIORS[name], chains=chains, lanes=3 * chains, lifts=lifts)
+@pytest.mark.parametrize(
+    ("name", "lifts", "model"),
+    [("default", False, {}), ("default", True, {}), ("returns", False, {}), ("default", False, SIGNED)],
+)
+def test_a_block_is_the_one_in_xla(name: str, lifts: bool, model: dict[str, Any], chains: int) -> None:
+    structure, batch = made(PRIORS[name], chains=chains, lanes=3 * chains, lifts=lifts, **model)
     program = native(structure)
     reference = started(structure, batch)
     for _ in range(2):
@@ -322,7 +359,15 @@ DRAWN = [(name, model) for name in PRIORS for model in ({}, {"saturation": "hill
 
 
 @pytest.mark.parametrize(
-    ("name", "model"), [*DRAWN, ("default", {"observation": "ar1"}), ("default", MIXED), ("default", SATURATION_FIRST)]
+    ("name", "model"),
+    [
+        *DRAWN,
+        ("default", {"observation": "ar1"}),
+        ("default", MIXED),
+        ("default", SATURATION_FIRST),
+        ("default", SIGNED),
+        ("default", {"observation": "ar1", **SIGNED}),
+    ],
 )
 def test_draws_are_read_and_judged_as_in_xla(name: str, model: dict[str, Any]) -> None:
     structure, batch = made(PRIORS[name], **model)
@@ -368,7 +413,13 @@ def test_draws_beyond_the_buffer_overwrite_its_last() -> None:
 
 @pytest.mark.parametrize(
     ("model", "chains", "lifts"),
-    [({}, 8, False), ({"observation": "ar1"}, 8, False), (MIXED, 3, True), (SATURATION_FIRST, 3, True)],
+    [
+        ({}, 8, False),
+        ({"observation": "ar1"}, 8, False),
+        ({"observation": "ar1", **SIGNED}, 3, True),
+        (MIXED, 3, True),
+        (SATURATION_FIRST, 3, True),
+    ],
 )
 def test_a_unit_moves_alone_as_among_others(model: dict[str, Any], chains: int, lifts: bool) -> None:
     structure, batch = made(PRIORS["default"], chains=chains, lanes=3 * chains, lifts=lifts, **model)
@@ -398,6 +449,7 @@ def _first(batch: UnitBatch) -> UnitBatch:
         (config.Model(observation="normal"), "gpu", "xla, coefficients integrated out"),
         (config.build(config.Model, MIXED), "cpu", "native"),
         (config.Model(adstock_first=False), "cpu", "native"),
+        (config.Model(signs={"trend": "positive"}), "cpu", "native"),
         (LEARNED_SCALES, "cpu", "xla, coefficients integrated out by a dense factor"),
     ],
 )

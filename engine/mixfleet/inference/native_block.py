@@ -23,14 +23,14 @@ __all__ = ["NativeProgram", "form_of", "path_of"]
 def form_of(structure: Structure, platform: str) -> Form | None:
     """The form of a model that has a native density on this platform; None where it runs in XLA."""
     layout, forms = structure.layout, native_forms(structure.term)
-    families = {block.family for block in (*layout.shapes, *layout.observation)} | set(structure.strengths)
+    blocks = (*layout.shapes, *layout.observation, *layout.linear)
+    families = {block.family for block in blocks} | set(structure.strengths)
     if (
         platform != "cpu"
         or forms is None
         or not OBSERVATIONS[structure.model.observation].marginal
         or structure.changes
         or structure.shared
-        or structure.apart
         or structure.scales
         or structure.total
         or not families <= set(FAMILIES)
@@ -44,6 +44,7 @@ def form_of(structure: Structure, platform: str) -> Form | None:
         strengths=structure.strengths,
         noise=(layout.noise.first, layout.noise.family),
         correlation=(layout.observation[1].first, layout.observation[1].family) if structure.gaps else None,
+        coefficients=tuple((block.first + i, block.family) for block in layout.linear for i in range(block.size)),
         strength_is_mean=structure.model.coordinate != "effect",
         measured=structure.measured,
     )
@@ -74,7 +75,7 @@ def data_of(batch: UnitBatch) -> Data:
         *(own.media, own.kpi, own.weight, own.basis, own.variance, own.active),
         *(own.hyper, own.measure, own.log_strength_unit),
         *(own.lift_media, own.lift_weight, own.lift_channel, own.lift_test, own.lift_estimate),
-        *(own.gap_length, own.gap_spans, own.gap_gram),
+        *(own.gap_length, own.gap_spans, own.gap_gram, own.along),
     )
 
 

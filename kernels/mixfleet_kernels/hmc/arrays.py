@@ -31,6 +31,8 @@ class Form(NamedTuple):
     """Coordinate and prior family of the noise."""
     correlation: tuple[int, str] | None
     """Of its correlation with the next week's; None where it is independent."""
+    coefficients: tuple[tuple[int, str], ...]
+    """Coordinate and prior family of each coefficient of the baseline that is sampled."""
     strength_is_mean: bool
     measured: bool
     """Whether some strength's prior is on something else than its effect."""
@@ -61,6 +63,8 @@ class Data(NamedTuple):
     """Of autocorrelated noise, as `mixfleet_kernels.likelihood.Gaps` has them; no gap where it is independent."""
     gap_spans: Float[np.ndarray, "week gap unit"]
     gap_gram: Float[np.ndarray, "3 gap column column unit"]
+    along: Float[np.ndarray, "column sampled unit"]
+    """Columns of the sampled coefficients along the basis, whose last directions are theirs, of no variance."""
 
 
 class Evaluation(NamedTuple):
@@ -69,7 +73,7 @@ class Evaluation(NamedTuple):
     value: Float[np.ndarray, " lane"]
     gradient: Float[np.ndarray, "coordinate lane"]
     extra: Float[np.ndarray, "extra lane"]
-    """Mean response by channel, then the projection by column."""
+    """Mean response by channel, then the projection by column; of a coefficient that is sampled, its value."""
 
 
 class Geometry(NamedTuple):

@@ -87,7 +87,8 @@ class Arrays {
 // Sizes: weeks, channels, columns, units, chains, window, dimension, prior columns, and of lift tests virtual weeks,
 // those with a weight, and rows. Form: first effect, first noise, noise's family, distances between weeks, first
 // correlation, its family, and whether the strength is the mean, and priors are on measures. Then how many slots adstocks
-// have, and all; of each slot and channel the row, and the family; that of each channel's strength; the channels' forms.
+// have, and all, and how many coefficients are sampled; of each slot and channel the row, and the family; that of each
+// channel's strength; of each sampled coefficient the row, and the family; the forms of the channels, and of their columns.
 template <class T>
 void describe(const int64_t* told, Model<T>& m) {
   for (int64_t* size : {&m.weeks, &m.channels, &m.columns, &m.units, &m.chains, &m.window, &m.dimension, &m.prior_columns,
@@ -96,10 +97,12 @@ void describe(const int64_t* told, Model<T>& m) {
     *size = *told++;
   }
   for (bool* flag : {&m.strength_is_mean, &m.measured}) *flag = *told++ != 0;
-  m.tangents = *told++, m.shapes = *told++;
+  m.tangents = *told++, m.shapes = *told++, m.sampled = *told++;
   m.shape_row = told, told += m.shapes * m.channels;
   m.shape_family = told, told += m.shapes * m.channels;
   m.strength_family = told, told += m.channels;
+  m.sampled_row = told, told += m.sampled;
+  m.sampled_family = told, told += m.sampled;
   m.forms = reinterpret_cast<const mixfleet::Form*>(told);
 }
 
@@ -107,7 +110,7 @@ template <class T>
 void take_data(Arrays& arrays, Model<T>& m) {
   arrays.take(m.media, m.kpi, m.weight, m.basis, m.variance, m.active, m.hyper, m.measure, m.strength_unit);
   arrays.take(m.lift_media, m.lift_weight, m.lift_channel, m.lift_test, m.lift_estimate);
-  arrays.take(m.gap_length, m.gap_spans, m.gap_gram);
+  arrays.take(m.gap_length, m.gap_spans, m.gap_gram, m.along);
 }
 
 template <class T>

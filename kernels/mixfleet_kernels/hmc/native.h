@@ -23,6 +23,12 @@ enum Family : int64_t {
   kUniform,
   kTruncatedNormal,
   kProbitNormal,
+  // Of coefficients.
+  kLaplace,
+  kStudentT,
+  kNormalOfOneSign,
+  kLaplaceOfOneSign,
+  kStudentTOfOneSign,
 };
 
 constexpr int kHyperRows = 5;
@@ -33,7 +39,9 @@ struct Model {
   int64_t tangents, shapes;  // slots of the curves' parameters: adstocks', and all, the saturations' behind these
   const int64_t *shape_row;  // [slot, channel]: the coordinate, or the column of prior data; -1 where there is none
   const int64_t *shape_family;
-  const Form* forms;  // [channel]
+  int64_t sampled;  // coefficients of the baseline that are coordinates
+  const int64_t *sampled_row, *sampled_family;  // [sampled]
+  const Form* forms;  // [channel], then [sampled]
   int64_t effect_first, noise_first, noise_family;
   const int64_t* strength_family;  // [channel]
   bool strength_is_mean, measured;
@@ -45,6 +53,8 @@ struct Model {
 
   int64_t gaps, correlation_first, correlation_family;  // of autocorrelated noise; no gaps where it is independent
   const T *gap_length, *gap_spans, *gap_gram;
+
+  const T *along;  // [column, sampled, unit]: the sampled coefficients' columns along the basis
 
   int64_t lanes() const { return units * chains; }
   int64_t extras() const { return channels + columns; }

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt32
 
 from mixfleet_kernels import native_library
-from mixfleet_kernels.channel_form import numbers
+from mixfleet_kernels.channel_form import ChannelForm, numbers
 from mixfleet_kernels.hmc.arrays import Chains, Data, Draws, Evaluation, Form, Geometry, Tuning
 
 __all__ = ["FAMILIES", "advance", "constrained", "evaluate", "log_strengths", "normals"]
@@ -15,8 +15,12 @@ __all__ = ["FAMILIES", "advance", "constrained", "evaluate", "log_strengths", "n
 FAMILIES = (
     *("fixed", "half_normal", "lognormal", "gamma", "inverse_gamma", "exponential", "lower_truncated_normal"),
     *("half_student_t", "beta", "uniform", "truncated_normal", "probit_normal"),
+    *("laplace", "student_t", "normal_of_one_sign", "laplace_of_one_sign", "student_t_of_one_sign"),
 )
 """Prior families in the order in which `native.h` numbers them."""
+
+AS_IT_IS = ChannelForm("none", 1, normalised=False, peer=False, saturation="none", adstock_first=True)
+"""The form of a sampled coefficient's column."""
 
 
 def evaluate(data: Data, position: Float[np.ndarray, "coordinate lane"], form: Form) -> Evaluation:
@@ -108,16 +112,19 @@ def _described(data: Data, dimension: int, lanes: int, form: Form) -> list[int]:
     gaps = len(data.gap_length) if form.correlation else 0
     window = max(own.window for own in form.channels)
     shapes = [(-1, "fixed") if place is None else place for slot in form.shapes for place in slot]
+    sampled = form.coefficients
     return [
         *(weeks, channels, data.basis.shape[-1], units, lanes // units, window, dimension, data.hyper.shape[1]),
         *(data.lift_media.shape[0], *data.lift_weight.shape[:2]),
         *(form.effect_first, noise, FAMILIES.index(noise_family)),
         *(gaps, correlation, FAMILIES.index(correlation_family)),
-        *(form.strength_is_mean, form.measured, form.adstock_slots, len(form.shapes)),
+        *(form.strength_is_mean, form.measured, form.adstock_slots, len(form.shapes), len(sampled)),
         *(row for row, _ in shapes),
         *(FAMILIES.index(family) for _, family in shapes),
         *(FAMILIES.index(family) for family in form.strengths),
-        *(number for own in form.channels for number in numbers(own)),
+        *(row for row, _ in sampled),
+        *(FAMILIES.index(family) for _, family in sampled),
+        *(number for own in (*form.channels, *[AS_IT_IS] * len(sampled)) for number in numbers(own)),
     ]
 
 

@@ -2,6 +2,9 @@
 //
 // The same as models/log_density.py. Units come in groups whose chains fill whole vectors; a group's data are copied
 // lane by lane once, and each evaluation stays in its own memory.
+//
+// To the likelihood a coefficient that is sampled is the effect of one more channel, behind the others: its column is what
+// that one brings, neither carried over nor saturated, and it is not active, so that its strength is its effect.
 #pragma once
 
 #include <cstring>
@@ -63,22 +66,24 @@ class Density {
   static constexpr int kLanes = M::kLanes;
 
   // Of the units from `first` on; places beyond the last unit repeat it.
-  Density(const Model<T>& model, int64_t first, Arena& arena) : m(model), first_(first) {
+  Density(const Model<T>& model, int64_t first, Arena& arena)
+      : m(model), first_(first), all_(model.channels + model.sampled) {
     units = group_units<T>(m.chains);
     lanes = units * m.chains, vectors = lanes / kLanes;
     const auto rows = [&](int64_t count) { return arena.take<V>(count * vectors); };
     position = rows(m.dimension), gradient = rows(m.dimension), value = rows(1), extra = rows(m.extras());
-    kpi_ = rows(m.weeks), weight_ = rows(m.weeks), variance_ = rows(m.columns), active_ = rows(m.channels);
+    kpi_ = rows(m.weeks), weight_ = rows(m.weeks), variance_ = rows(m.columns), active_ = rows(all_);
     hyper_ = rows(kHyperRows * m.prior_columns), measure_ = rows(3 * m.channels), unit_ = rows(m.channels);
-    const int64_t curves = m.shapes * m.channels;
+    const int64_t curves = m.shapes * all_;
     parameter_ = rows(curves), slope_ = rows(curves), log_slope_ = rows(curves);
     by_shape_ = rows(curves), mean_by_shape_ = rows(curves);
-    strength_ = rows(m.channels), log_strength_ = rows(m.channels), bent_ = rows(m.channels), bend_ = rows(m.channels);
-    effect_ = rows(m.channels), by_effect_ = rows(m.channels);
+    strength_ = rows(all_), log_strength_ = rows(m.channels), bent_ = rows(m.channels), bend_ = rows(m.channels);
+    effect_ = rows(all_), by_effect_ = rows(all_);
+    sampled_slope_ = rows(m.sampled), sampled_log_slope_ = rows(m.sampled);
     log_noise_ = rows(1), noise_slope_ = rows(1), noise_log_slope_ = rows(1), by_log_noise_ = rows(1), logs_ = rows(1);
-    media_ = arena.take<T>(m.weeks * m.channels * units);
+    media_ = arena.take<T>(m.weeks * all_ * units);
     basis_ = arena.take<T>(units * m.weeks * m.columns);
-    scratch_ = arena.take<char>(mixfleet_scratch_bytes(m.weeks, m.channels, m.columns, m.window, 1 + m.shapes, m.gaps));
+    scratch_ = arena.take<char>(mixfleet_scratch_bytes(m.weeks, all_, m.columns, m.window, 1 + m.shapes, m.gaps));
     if (m.gaps > 0) {
       correlation_ = rows(1), correlation_slope_ = rows(1), correlation_log_slope_ = rows(1), by_correlation_ = rows(1);
       gap_length_ = arena.take<T>(m.gaps * units), gap_spans_ = arena.take<T>(m.weeks * m.gaps * units);
@@ -98,12 +103,13 @@ class Density {
     spread(m.active, m.channels, active_), spread(m.hyper, kHyperRows * m.prior_columns, hyper_);
     spread(m.measure, 3 * m.channels, measure_), spread(m.strength_unit, m.channels, unit_);
     // Where a channel has fewer parameters than another, what stands there is not looked at.
-    for (int64_t i = 0; i < m.shapes * m.channels * vectors; ++i) parameter_[i] = M::splat(1);
-    copy(m.media, m.weeks * m.channels, media_);
+    for (int64_t i = 0; i < m.shapes * all_ * vectors; ++i) parameter_[i] = M::splat(1);
+    for (int64_t i = m.channels * vectors; i < all_ * vectors; ++i) active_[i] = V{};
     const int64_t weeks = m.weeks * m.columns;
     for (int64_t u = 0; u < units; ++u) {
       std::memcpy(basis_ + u * weeks, m.basis + unit(u) * weeks, weeks * sizeof(T));
     }
+    for (int64_t t = 0; t < m.weeks; ++t) copy_media(t);
     set_problem();
     if (m.rows > 0) set_tests();
   }
@@ -156,7 +162,7 @@ class Density {
  private:
   void set_problem() {
     Problem<T>& p = problem_ = {};
-    p.weeks = m.weeks, p.channels = m.channels, p.lanes = lanes, p.units = units, p.columns = m.columns;
+    p.weeks = m.weeks, p.channels = all_, p.lanes = lanes, p.units = units, p.columns = m.columns;
     p.window = m.window, p.begin = 0, p.end = lanes, p.tangents = m.tangents, p.parameters = m.shapes - m.tangents;
     p.forms = m.forms, p.strength_is_mean = m.strength_is_mean;
     p.unit_media = media_, p.basis = basis_;
@@ -164,10 +170,11 @@ class Density {
     p.strength = numbers(strength_), p.log_noise = numbers(log_noise_);
     set_parameters(p.adstock, p.parameter);
     p.value = numbers(value), p.by_effect = numbers(by_effect_), p.by_log_noise = numbers(by_log_noise_);
+    // A vector's projection is written after its mean responses, and over those of sampled coefficients.
     p.effect = numbers(effect_), p.mean_response = numbers(extra), p.projection = numbers(extra) + m.channels * lanes;
     for (int64_t j = 0; j < m.shapes; ++j) {
-      p.by_shape[j] = numbers(by_shape_) + j * m.channels * lanes;
-      p.mean_by_shape[j] = numbers(mean_by_shape_) + j * m.channels * lanes;
+      p.by_shape[j] = numbers(by_shape_) + j * all_ * lanes;
+      p.mean_by_shape[j] = numbers(mean_by_shape_) + j * all_ * lanes;
     }
     p.scratch = reinterpret_cast<T*>(scratch_);
     if ((p.gaps = m.gaps) == 0) return;
@@ -179,7 +186,7 @@ class Density {
 
   void set_parameters(const T** adstock, const T** saturation) const {
     for (int64_t j = 0; j < m.shapes; ++j) {
-      (j < m.tangents ? adstock[j] : saturation[j - m.tangents]) = numbers(parameter_) + j * m.channels * lanes;
+      (j < m.tangents ? adstock[j] : saturation[j - m.tangents]) = numbers(parameter_) + j * all_ * lanes;
     }
   }
 
@@ -189,6 +196,21 @@ class Density {
   void copy(const T* from, int64_t count, T* to) const {
     for (int64_t i = 0; i < count; ++i) {
       for (int64_t u = 0; u < units; ++u) to[i * units + u] = from[i * m.units + unit(u)];
+    }
+  }
+
+  // A week's media, and what the sampled coefficients' columns are in it.
+  void copy_media(int64_t t) {
+    T* const to = media_ + t * all_ * units;
+    copy(m.media + t * m.channels * m.units, m.channels, to);
+    for (int64_t j = 0; j < m.sampled; ++j) {
+      for (int64_t u = 0; u < units; ++u) {
+        T sum = 0;
+        for (int64_t k = 0; k < m.columns; ++k) {
+          sum += basis_[(u * m.weeks + t) * m.columns + k] * m.along[(k * m.sampled + j) * m.units + unit(u)];
+        }
+        to[(m.channels + j) * units + u] = sum;
+      }
     }
   }
 
@@ -206,7 +228,7 @@ class Density {
     t.effect = numbers(effect_);
     set_parameters(t.adstock, t.parameter);
     t.value = numbers(value), t.by_effect = numbers(by_effect_), t.scratch = reinterpret_cast<T*>(lift_scratch_);
-    for (int64_t j = 0; j < m.shapes; ++j) t.by_shape[j] = numbers(by_shape_) + j * m.channels * lanes;
+    for (int64_t j = 0; j < m.shapes; ++j) t.by_shape[j] = numbers(by_shape_) + j * all_ * lanes;
   }
 
   // A prior's rows of data.
@@ -218,7 +240,8 @@ class Density {
     V h[kHyperRows], logs = {};
     for (int64_t j = 0; j < m.shapes; ++j) {
       for (int64_t c = 0; c < m.channels; ++c) {
-        const int64_t i = j * m.channels + c, row = m.shape_row[i], family = m.shape_family[i], at = i * vectors + v;
+        const int64_t i = j * m.channels + c, row = m.shape_row[i], family = m.shape_family[i];
+        const int64_t at = (j * all_ + c) * vectors + v;
         if (row < 0) continue;
         data(row, v, h);
         const bool fixed = family == kFixed;
@@ -234,6 +257,13 @@ class Density {
       strength_[at] = M::exp(log_strength_[at]).value;
       bent_[at] = strength.slope, bend_[at] = strength.jacobian_slope;
       logs += strength.jacobian;
+    }
+    for (int64_t j = 0; j < m.sampled; ++j) {
+      data(m.sampled_row[j], v, h);
+      const Prior<T> prior(m.sampled_family[j], position[m.sampled_row[j] * vectors + v], h);
+      strength_[(m.channels + j) * vectors + v] = prior.value;
+      sampled_slope_[j * vectors + v] = prior.slope, sampled_log_slope_[j * vectors + v] = prior.log_slope;
+      logs += prior.log_prob;
     }
     data(m.noise_first, v, h);
     const Prior<T> noise(m.noise_family, position[m.noise_first * vectors + v], h);
@@ -266,11 +296,16 @@ class Density {
       const V total = by_effect_[at] * effect_[at] + by_log_effect * prior.log_slope;
       const V through_mean = ((m.strength_is_mean ? total : V{}) - by_mean * prior.log_slope) / mean * active_[at];
       for (int64_t j = 0; j < m.shapes; ++j) {
-        const int64_t own = j * m.channels + c, row = m.shape_row[own], i = own * vectors + v;
+        const int64_t own = j * m.channels + c, row = m.shape_row[own], i = (j * all_ + c) * vectors + v;
         if (row < 0 || m.shape_family[own] == kFixed) continue;
         gradient[row * vectors + v] = (by_shape_[i] - through_mean * mean_by_shape_[i]) * slope_[i] + log_slope_[i];
       }
       gradient[(m.effect_first + c) * vectors + v] = total * bent_[at] + bend_[at];
+    }
+    for (int64_t j = 0; j < m.sampled; ++j) {
+      const int64_t at = (m.channels + j) * vectors + v, own = j * vectors + v;
+      gradient[m.sampled_row[j] * vectors + v] = by_effect_[at] * sampled_slope_[own] + sampled_log_slope_[own];
+      extra[(m.extras() - m.sampled + j) * vectors + v] = effect_[at];
     }
     gradient[m.noise_first * vectors + v] = by_log_noise_[v] * noise_slope_[v] + noise_log_slope_[v];
     if (m.gaps > 0) {
@@ -280,10 +315,10 @@ class Density {
     value[v] += logs;
   }
 
-  const int64_t first_;
+  const int64_t first_, all_;
   V *kpi_, *weight_, *variance_, *active_, *hyper_, *measure_, *unit_;
   V *parameter_, *slope_, *log_slope_, *by_shape_, *mean_by_shape_;
-  V *strength_, *log_strength_, *bent_, *bend_, *effect_, *by_effect_;
+  V *strength_, *log_strength_, *bent_, *bend_, *effect_, *by_effect_, *sampled_slope_, *sampled_log_slope_;
   V *log_noise_, *noise_slope_, *noise_log_slope_, *by_log_noise_, *logs_;
   V *correlation_, *correlation_slope_, *correlation_log_slope_, *by_correlation_;
   T *media_, *basis_, *gap_length_, *gap_spans_, *gap_gram_;

@@ -21,6 +21,9 @@ struct Prior {
         value = h[0], slope = log_prob = log_slope = V{};
         break;
       case kBeta: case kUniform: case kTruncatedNormal: case kProbitNormal: bounded(family, u, h); break;
+      case kLaplace: case kStudentT: case kNormalOfOneSign: case kLaplaceOfOneSign: case kStudentTOfOneSign:
+        of_column(family, u, h);
+        break;
       default: positive(family, u, h);
     }
   }
@@ -90,6 +93,31 @@ struct Prior {
       }
     }
     log_prob += h[kHyperRows - 1];
+  }
+
+  // models/priors/columns.py: of the whole line or, through the ramp, of one sign.
+  void of_column(int64_t family, V u, const V* h) {
+    value = h[3] * u, slope = h[3], log_prob = h[kHyperRows - 1], log_slope = V{};
+    if (family != kLaplace && family != kStudentT) {
+      const Normal<T> normal(u);
+      V log_ramp, log_share;
+      normal.ramp(u, log_ramp, log_share);
+      value = h[3] * M::exp(log_ramp).value, slope = h[3] * normal.lower;
+      log_prob += normal.log_lower, log_slope = normal.hazard_lower;
+    }
+    const V z = (value - h[0]) / h[1];
+    V by_z;
+    switch (family) {
+      case kNormalOfOneSign:
+        log_prob -= T(0.5) * z * z, by_z = -z;
+        break;
+      case kLaplace: case kLaplaceOfOneSign:
+        log_prob -= M::abs(z), by_z = M::flip(M::splat(-1), z);
+        break;
+      default:  // of Student
+        log_prob -= T(0.5) * (h[2] + 1) * M::log(1 + z * z / h[2]), by_z = -(h[2] + 1) * z / (h[2] + z * z);
+    }
+    log_slope += by_z * slope / h[1];
   }
 };
 
