@@ -111,6 +111,38 @@ struct Math {
     return x < kInfinity ? value : x;  // NaN and infinity as they are
   }
 
+  // Logarithm and power to the base 2, which leave out what the natural ones spend on the base; in float32 without a
+  // division: Moshier's Cephes, logf.c and exp2f.c. The logarithm is of positive normal numbers and does not keep NaN; no
+  // power is infinite.
+  static MIXFLEET_INLINE V log2(V x) {
+    if constexpr (kSingle) {
+      const I offset = I(x) - I(splat(T(0.70710678118654752440)));
+      const I exponent = offset >> kMantissa;
+      const V y = V(I(x) - (exponent << kMantissa)) - 1, square = y * y, fourth = square * square;
+      const V low = (0.33333331174f - 0.24999993993f * y) + square * (0.20000714765f - 0.16668057665f * y);
+      const V high = (0.14249322787f - 0.12420140846f * y) + square * (0.11676998740f - 0.11514610310f * y);
+      const V series = low + fourth * (high + fourth * 0.070376836292f);
+      const V natural = y + square * (y * series - 0.5f);
+      return natural * (1 / kLog2) + (V(exponent + I(splat(kRounder))) - kRounder);
+    } else {
+      return log(x) * (1 / kLog2);
+    }
+  }
+
+  static MIXFLEET_INLINE V exp2(V x) {
+    if constexpr (kSingle) {
+      const V held = at_most(at_least(x, T(-126)), T(126)), shifted = held + kRounder;
+      const V rest = held - (shifted - kRounder), square = rest * rest;
+      const V low = 1 + 0.6931472028550421f * rest;
+      const V middle = 0.2402264791363012f + 0.05550332471162809f * rest;
+      const V high = (0.009618437357674640f + 0.001339887440266574f * rest) + square * 0.0001535336188319500f;
+      const V power = V((I(shifted) << kMantissa) + (kBias << kMantissa));
+      return power * (low + square * (middle + square * high));
+    } else {
+      return exp(at_most(x, T(1022)) * kLog2).value;
+    }
+  }
+
   static MIXFLEET_INLINE V tanh(V x) {
     if constexpr (kSingle) {
       // Rational minimax approximation on [-9, 9], 2e-8 relative; beyond, tanh is 1 in float32.
