@@ -138,8 +138,8 @@ def test_a_unit_that_diverges_too_often_goes_on_with_smaller_steps(monkeypatch: 
 
     def followed(state: GibbsState, which: np.ndarray, factor: float) -> GibbsState:
         after = smaller(state, which, factor)
-        assert not np.asarray(after.of_units.stepping.adapting).any()
-        changes.append(np.asarray(after.of_units.stepping.log_step - state.of_units.stepping.log_step))
+        assert not np.asarray(after.unit_stepping.adapting).any()
+        changes.append(np.asarray(after.unit_stepping.log_step - state.unit_stepping.log_step))
         return after
 
     monkeypatch.setattr(sampler._Record, "add", diverged)

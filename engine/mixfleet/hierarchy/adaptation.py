@@ -1,7 +1,6 @@
 """Pooled warm-up: where a group's chains begin, and what sites, metrics and step sizes they learn before they count."""
 
 from threading import Event
-from typing import Any
 
 import jax
 import numpy as np
@@ -12,8 +11,7 @@ from mixfleet.hierarchy.groups import Prepared, typical_media
 from mixfleet.hierarchy.likelihood_approximation import sites_of_draws, sites_of_mode
 from mixfleet.hierarchy.state import GibbsState, GroupData, adapting, hyper_blocks, settle, state_of
 from mixfleet.inference import initialization
-from mixfleet.inference.adaptation import HARDER_ACCEPT, Adaptation, Metric, Window, learn, metric_of
-from mixfleet.inference.sinh_arcsinh import SinhArcsinh
+from mixfleet.inference.adaptation import HARDER_ACCEPT, Metric, metric_of, shrunken_covariance
 from mixfleet.models.batch import UnitBatch, stack
 
 __all__ = ["begin", "warm_up"]
@@ -91,15 +89,14 @@ def warm_up(
         if block == WINDOWS[-1]:
             # A few such units would send the whole group up the ladder.
             aims = np.where(diverged, HARDER_ACCEPT, target_accept).astype(group.pool.structure.dtype)
-            stepping = state.of_units.stepping._replace(target_accept=aims)
-            state = state._replace(of_units=state.of_units._replace(stepping=stepping))
+            state = state._replace(unit_stepping=state.unit_stepping._replace(target_accept=aims))
     return data, settle(state), gradients
 
 
 def _learn(
     group: Prepared, program: PooledProgram, data: GroupData, state: GibbsState, window: list[GibbsSweep]
 ) -> tuple[GroupData, GibbsState]:
-    """Sites from a window of draws, and from the same draws, in the coordinates that the sites shape, the rest."""
+    """Sites from a window of draws, and metrics from the same draws in the coordinates that the sites shape."""
     structure, old = group.pool.structure, data.sites
     told = [[np.asarray(part, float) for part in program.pulls(data, sweep)] for sweep in window]
     values, pull = (np.concatenate(parts) for parts in zip(*told, strict=True))
@@ -118,30 +115,17 @@ def _learn(
     by_block = hyper_x.reshape(len(hyper_x), hyper_x.shape[1] // blocks, blocks, structure.chains)
     state = state._replace(
         x=jax.device_put(x[-1].reshape(structure.dimension, -1), program.device),
-        of_units=_learnt(x, state.of_units),
-        of_hyper=_learnt(by_block, state.of_hyper),
+        unit_metric=_learnt(np.moveaxis(x, 2, 0), state.unit_metric),
+        hyper_metric=_learnt(np.moveaxis(by_block, 2, 0), state.hyper_metric),
     )
     return data, adapting(state)
 
 
-def _learnt(draws: Float[np.ndarray, "draw coordinate unit chain"], old: Adaptation) -> Adaptation:
-    """Coordinates and metric of each unit, or of each block of hyperparameters, as `inference.adaptation.learn` has it.
-
-    As they were where there is no unit, no coordinate, or the draws allow none.
-    """
-    if draws.size == 0:
-        return old
-    shape, dtype = old.coordinates.location.shape, old.metric.covariance.dtype
-    by_unit: list[Any] = [np.array(part, float).reshape(draws.shape[1:3]) for part in old.coordinates]
-    metric: list[Any] = [np.array(part, float) for part in old.metric]
-    windows = [
-        Window(draws[:, :, u], SinhArcsinh(*(part[:, u] for part in by_unit)), metric[0][u], mapped=True)
-        for u in range(draws.shape[2])
-    ]
-    for u, learnt in enumerate(learn(windows)):
-        if learnt is not None:
-            for parts, found in zip((by_unit, metric), learnt, strict=True):
-                for part, new in zip(parts, found, strict=True):
-                    part[(slice(None), u) if part.ndim == 2 else u] = new
-    coordinates = SinhArcsinh(*(part.reshape(shape).astype(dtype) for part in by_unit))
-    return old._replace(coordinates=coordinates, metric=Metric(*(part.astype(dtype) for part in metric)))
+def _learnt(draws: Float[np.ndarray, "unit draw coordinate chain"], metric: Metric) -> Metric:
+    """The metric of the draws of each unit, or block, shrunk towards the old one as in `inference.adaptation.learn`."""
+    units, count, coordinate, chains = draws.shape
+    flat = np.moveaxis(draws.astype(float), 2, 1).reshape(units, coordinate, count * chains)
+    centred = flat - flat.mean(axis=2, keepdims=True)
+    scatter = centred @ np.swapaxes(centred, 1, 2)
+    covariance = shrunken_covariance(scatter, count * chains, np.asarray(metric.covariance, float))
+    return metric_of(covariance, metric.covariance.dtype)

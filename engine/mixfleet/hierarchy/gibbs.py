@@ -56,8 +56,8 @@ from mixfleet.hierarchy.state import (
     stack_hyper,
     state_of,
 )
-from mixfleet.inference import hmc
-from mixfleet.inference.adaptation import Metric, adapt_step
+from mixfleet.inference import adaptation, hmc
+from mixfleet.inference.adaptation import Metric
 from mixfleet.inference.compiled import Device, compiled, evaluate
 from mixfleet.inference.random_numbers import normals, uniforms
 from mixfleet.models.batch import UnitBatch
@@ -313,7 +313,7 @@ def _move_units(
     """Units given the hyperparameters, each accepted on its own."""
     units, chains, dimension = pool.structure.units, pool.structure.chains, pool.structure.dimension
     uniform = uniforms(group.unit_keys, state.number, dimension + 1, units * chains, state.x.dtype)
-    step = jnp.exp(state.of_units.stepping.log_step)
+    step = jnp.exp(state.unit_stepping.log_step)
     # Padding stays where it is.
     steps = jnp.where(group.hierarchy.present > 0, steps_of(length, step, MOST_UNIT_STEPS), 0)
     outcome = trajectory(
@@ -321,16 +321,15 @@ def _move_units(
         density,
         state.found,
         (state.x, state.found),
-        state.of_units,
+        state.unit_metric,
         hmc.lanes_of(step, chains),
         hmc.lanes_of(steps, chains),
         normals(uniform[:dimension]),
         uniform[dimension],
     )
     accept = jnp.mean(outcome.accept.reshape(units, chains), axis=1)
-    stepping = adapt_step(state.of_units.stepping, jnp.ones(units, bool), accept)
-    of_units = state.of_units._replace(stepping=stepping)
-    return state._replace(x=outcome.position, found=outcome.extra, of_units=of_units), outcome, steps
+    stepping = adaptation.adapt_step(state.unit_stepping, jnp.ones(units, bool), accept)
+    return state._replace(x=outcome.position, found=outcome.extra, unit_stepping=stepping), outcome, steps
 
 
 def _move_hyper(
@@ -338,7 +337,7 @@ def _move_hyper(
 ) -> tuple[GibbsState, Int[Array, "1"]]:
     """Hyperparameters given the coordinates, all units together."""
     rows, chains = hyper_dimension(pool), pool.structure.chains
-    step = jnp.exp(state.of_hyper.stepping.log_step)
+    step = jnp.exp(state.hyper_stepping.log_step)
     steps = steps_of(uniform[rows + 2, 0], step, MOST_STEPS)
     here = hyper_coordinates(pool, group.hierarchy, group.sites, state.hyper)
     outcome = trajectory(
@@ -346,17 +345,17 @@ def _move_hyper(
         lambda position, _: density(position),
         state.found,
         (here, (state.hyper, _by_chain(pool, state.found))),
-        state.of_hyper,
+        state.hyper_metric,
         hmc.lanes_of(step, chains),
         hmc.lanes_of(steps, chains),
         normals(uniform[:rows]),
         uniform[rows],
     )
-    stepping = adapt_step(state.of_hyper.stepping, jnp.ones(1, bool), jnp.mean(outcome.accept)[None])
-    of_hyper = state.of_hyper._replace(stepping=stepping)
+    stepping = adaptation.adapt_step(state.hyper_stepping, jnp.ones(1, bool), jnp.mean(outcome.accept)[None])
+    lanes = state.x.shape[-1]
     hyper, found = outcome.extra
-    found = jax.tree.map(lambda values: values.reshape(*values.shape[:-2], state.x.shape[-1]), found)
-    return state._replace(hyper=hyper, found=found, of_hyper=of_hyper), steps
+    found = jax.tree.map(lambda values: values.reshape(*values.shape[:-2], lanes), found)
+    return state._replace(hyper=hyper, found=found, hyper_stepping=stepping), steps
 
 
 def _redraw_hyper(pool: Pool, group: GroupData, state: GibbsState) -> GibbsState:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from mixfleet.inference.adaptation import Adaptation
+from mixfleet.inference.adaptation import Metric
 from mixfleet.inference.hmc import DIVERGENCE, acceptance
 from mixfleet_kernels.reductions import sum_rows
 
@@ -48,7 +48,7 @@ def trajectory(
     density: Density,
     known: Any,
     origin: tuple[Float[Array, "coordinate lane"], Any],
-    adaptation: Adaptation,
+    metric: Metric,
     step: Float[Array, " lane"],
     steps: Int[Array, " lane"],
     white: Float[Array, "coordinate lane"],
@@ -64,48 +64,43 @@ def trajectory(
         density: Called once for every step of the longest.
         known: What it says at the origin.
         origin: Where the trajectory begins, with what comes with it.
-        adaptation: The coordinates that the trajectory is in, one step further, of as many units as the lanes divide
-            into, and the metric there.
+        metric: Of as many units as the lanes divide into.
         step: Step size.
         steps: Leapfrog steps, drawn independently of the position.
         white: Standard normal numbers.
         threshold: Uniform numbers; a trajectory is accepted where its probability is higher.
     """
-    metric, lanes = adaptation.metric, adaptation.coordinates.lanes
-    coordinates = lanes(len(threshold) // adaptation.coordinates.location.shape[1])
+    position, extra = origin
     velocity, momentum = metric.velocity(white), metric.momentum(white)
 
     def step_on(i: Array, carried: tuple[Any, ...]) -> tuple[Any, ...]:
         position, velocity, momentum, first, *_ = carried
         position, moving = position + jnp.where(i == 0, 0, step) * velocity, i <= steps
-
-        def located(at: Array) -> Located:
-            return locate(at, lambda there: jax.lax.cond(i == 0, lambda *_: known, density, there, moving))
-
-        value, gradient, found = coordinates.density(located, chains=1)(position)
+        value, gradient, extra = locate(
+            position, lambda at: jax.lax.cond(i == 0, lambda *_: known, density, at, moving)
+        )
         # Half a kick at either end, and between two steps the two halves that meet there.
         kick = jnp.where((i == 0) | (i == steps), 0.5, 1.0).astype(step.dtype) * step
         velocity = velocity + kick * metric.inverse_mass_gradient(gradient)
-        momentum, first = momentum + kick * gradient, jnp.where(i == 0, value, first)
-        now = position, velocity, momentum, first, value, (found.position, found.extra)
+        now = position, velocity, momentum + kick * gradient, jnp.where(i == 0, value, first), value, extra
         return jax.tree.map(lambda new, old: jnp.where(moving, new, old), now, carried)
 
     nothing = jnp.zeros_like(threshold)
-    begun = (coordinates.inverse(origin[0]), velocity, momentum, nothing, nothing, origin)
-    _, velocity, momentum, first, value, end = jax.lax.fori_loop(0, jnp.max(steps) + 1, step_on, begun)
+    begun = (position, velocity, momentum, nothing, nothing, extra)
+    end, velocity, momentum, first, value, found = jax.lax.fori_loop(0, jnp.max(steps) + 1, step_on, begun)
     before, after = 0.5 * sum_rows(white**2) - first, 0.5 * sum_rows(momentum * velocity) - value
     error = after - before
     accept = acceptance(error)
     accepted = threshold < accept
     return TrajectoryEnd(
-        *jax.tree.map(lambda new, old: jnp.where(accepted, new, old), end, origin),
+        *jax.tree.map(lambda new, old: jnp.where(accepted, new, old), (end, found), origin),
         accept=accept,
         diverged=~(error < DIVERGENCE),
         energy=jnp.where(accepted, after, before),
     )
 
 
-def steps_of(uniform: Float[Array, ""], step: Float[Array, " *unit"], most: int) -> Int[Array, " *unit"]:
+def steps_of(uniform: Float[Array, ""], step: Float[Array, " unit"], most: int) -> Int[Array, " unit"]:
     """Steps of trajectories whose length lies uniformly between a half and one and a half quarter turns."""
     length = 0.5 * jnp.pi * (0.5 + uniform)
     return jnp.clip(jnp.round(length / step), 1, most).astype(jnp.int32)

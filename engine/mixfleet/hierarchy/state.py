@@ -12,8 +12,8 @@ from mixfleet.hierarchy.hyperparameters import Hierarchy, Hyper
 from mixfleet.hierarchy.joint_tests import JointTests
 from mixfleet.hierarchy.reparameterization import Pool, Sites
 from mixfleet.hierarchy.shared_coefficients import Columns
-from mixfleet.inference import adaptation, sinh_arcsinh
-from mixfleet.inference.adaptation import Adaptation, Metric, Stepping
+from mixfleet.inference import adaptation
+from mixfleet.inference.adaptation import Metric, Stepping
 from mixfleet.models.batch import UnitBatch, batch_shapes
 
 __all__ = [
@@ -66,9 +66,11 @@ class GibbsState(NamedTuple):
     """Of the estimates of joint tests, and the estimates of others, in standard deviations of each; none where there
     are no joint tests."""
     found: EvaluatedPosition
-    of_units: Adaptation
-    of_hyper: Adaptation
-    """Of the second move's coordinates, with a metric for each of `hyper_blocks`."""
+    unit_metric: Metric
+    hyper_metric: Metric
+    """Of each of `hyper_blocks`."""
+    unit_stepping: Stepping
+    hyper_stepping: Stepping
     number: Int[Array, ""]
 
 
@@ -143,23 +145,17 @@ def state_of(
     hyper_metric: Metric,
 ) -> GibbsState:
     """The state before the first sweep."""
-    units, dtype = pool.structure.units, pool.structure.dtype
+    dtype = pool.structure.dtype
     return GibbsState(
         x=x,
         hyper=hyper,
         shared=shared,
         parts=parts,
         found=found,
-        of_units=Adaptation(
-            coordinates=sinh_arcsinh.identity(pool.structure.dimension, units, dtype),
-            metric=unit_metric,
-            stepping=_first_stepping(units, adaptation.FIRST_STEP, dtype),
-        ),
-        of_hyper=Adaptation(
-            coordinates=sinh_arcsinh.identity(hyper_dimension(pool), 1, dtype),
-            metric=hyper_metric,
-            stepping=_first_stepping(1, FIRST_HYPER_STEP, dtype),
-        ),
+        unit_metric=unit_metric,
+        hyper_metric=hyper_metric,
+        unit_stepping=_first_stepping(pool.structure.units, adaptation.FIRST_STEP, dtype),
+        hyper_stepping=_first_stepping(1, FIRST_HYPER_STEP, dtype),
         number=np.int32(0),  # pyright: ignore[reportArgumentType]
     )
 
@@ -174,33 +170,30 @@ def adapting(state: GibbsState, target_accept: float | None = None) -> GibbsStat
         target_accept: Acceptance to aim for from now on; as before where None.
     """
 
-    def again(old: Adaptation) -> Adaptation:
-        log_average, target = _values(old.stepping.log_average), _values(old.stepping.target_accept)
+    def again(stepping: Stepping) -> Stepping:
+        log_average, target = _values(stepping.log_average), _values(stepping.target_accept)
         target = target if target_accept is None else np.full_like(target, target_accept)
-        return old._replace(
-            stepping=adaptation.restarted(log_average, _values(np.ones(len(log_average), bool)), target)
-        )
+        return adaptation.restarted(log_average, _values(np.ones(len(log_average), bool)), target)
 
-    return state._replace(of_units=again(state.of_units), of_hyper=again(state.of_hyper))
+    return state._replace(unit_stepping=again(state.unit_stepping), hyper_stepping=again(state.hyper_stepping))
 
 
 def settle(state: GibbsState) -> GibbsState:
     """The state with the averaged step sizes from now on."""
 
-    def settled(old: Adaptation) -> Adaptation:
-        on_host = Stepping(*map(_values, old.stepping))
-        return old._replace(stepping=adaptation.settle(on_host, _values(np.ones(len(on_host.log_step), bool))))
+    def settled(stepping: Stepping) -> Stepping:
+        on_host = Stepping(*map(_values, stepping))
+        return adaptation.settle(on_host, _values(np.ones(len(on_host.log_step), bool)))
 
-    return state._replace(of_units=settled(state.of_units), of_hyper=settled(state.of_hyper))
+    return state._replace(unit_stepping=settled(state.unit_stepping), hyper_stepping=settled(state.hyper_stepping))
 
 
 def with_smaller_steps(state: GibbsState, which: Bool[np.ndarray, " unit"], factor: float) -> GibbsState:
     """The state with settled step sizes that are smaller by a factor in the units of `which`."""
-    stepping = state.of_units.stepping
+    stepping = state.unit_stepping
     smaller = _values(stepping.log_step) + np.where(which, np.log(factor), 0).astype(stepping.log_step.dtype)
     # A warm-up begins from the average.
-    stepping = stepping._replace(log_step=smaller, log_average=smaller)
-    return state._replace(of_units=state.of_units._replace(stepping=stepping))
+    return state._replace(unit_stepping=stepping._replace(log_step=smaller, log_average=smaller))
 
 
 def _first_stepping(units: int, step: float, dtype: str) -> Stepping:

@@ -72,7 +72,7 @@ class SinhArcsinh(NamedTuple):
 
     def density(self, log_density: LogDensity, chains: int) -> LogDensity:
         """The density of z that belongs to `log_density` of x; its extra is an `Original`."""
-        lanes = self.lanes(chains)
+        lanes = self._lanes(chains)
 
         def of_mapped(z: Array) -> tuple[Array, Array, Original]:
             there = lanes._at(z)
@@ -83,12 +83,12 @@ class SinhArcsinh(NamedTuple):
 
     def forget(self, z: Array, gradient: Array, chains: int) -> Float[Array, "coordinate lane"]:
         """The gradient by x from the one by z."""
-        there = self.lanes(chains)._at(z)
+        there = self._lanes(chains)._at(z)
         return (gradient - there.bend) / there.slope
 
     def move(self, original: Original, gradient: Array, chains: int) -> tuple[Array, Array, Array]:
         """The z of a position that is known, with value and gradient there from those by x."""
-        lanes = self.lanes(chains)
+        lanes = self._lanes(chains)
         z = lanes.inverse(original.position)
         value, gradient, _ = _mapped(lanes._at(z), original.value, gradient, original.extra)
         return z, value, gradient
@@ -98,8 +98,7 @@ class SinhArcsinh(NamedTuple):
         library = library_of(x)
         return library.sinh(self.tail * library.arcsinh((x - self.location) / self.scale) - self.skewness)
 
-    def lanes(self, chains: int) -> "SinhArcsinh":
-        """The map of each lane."""
+    def _lanes(self, chains: int) -> "SinhArcsinh":
         return SinhArcsinh(*(library_of(part).repeat(part, chains, axis=-1) for part in self))
 
     def _at(self, z: Array) -> _Slope:
