@@ -80,7 +80,7 @@ def trajectory(
             position, lambda at: jax.lax.cond(i == 0, lambda *_: known, density, at, moving)
         )
         # Half a kick at either end, and between two steps the two halves that meet there.
-        kick = jnp.where((i == 0) | (i == steps), 0.5, 1.0).astype(step.dtype) * step
+        kick = jnp.where((i == 0) | (i == steps), 0.5 * step, step)
         velocity = velocity + kick * metric.inverse_mass_gradient(gradient)
         now = position, velocity, momentum + kick * gradient, jnp.where(i == 0, value, first), value, extra
         return jax.tree.map(lambda new, old: jnp.where(moving, new, old), now, carried)
