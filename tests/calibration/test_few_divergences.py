@@ -1,4 +1,4 @@
-"""Units of which a few trajectories diverged have the posterior of careful runs, in which none diverges."""
+"""Units of which a few trajectories diverged have the posterior of careful runs in which none diverges."""
 
 from pathlib import Path
 
@@ -29,9 +29,10 @@ def test_few_divergences_leave_the_posterior_as_it_is(tmp_path: Path) -> None:
         output=ALL,
         run={"root": str(tmp_path), "id": "careful"},
     )
-    assert careful.status.divergences.sum() <= 0.1 * status.divergences.sum()
+    calm = careful.status.query("divergences == 0")[KEYS]
+    assert len(calm) >= 0.8 * len(status)
     shifts, ratios = [], []
-    for _, unit in status.iterrows():
+    for _, unit in status.merge(calm, on=KEYS).iterrows():
         own, other = (one.unit(*unit[KEYS]).draws().draws["contribution"].astype(float) for one in (run, careful))
         spread = other.std(axis=(0, 1))
         shifts.append((own.mean(axis=(0, 1)) - other.mean(axis=(0, 1))) / spread)
