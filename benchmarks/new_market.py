@@ -26,7 +26,7 @@ def main() -> None:
     from tests.support.shared_data import shared
 
     table = pd.read_parquet(shared(BRANDS))
-    table = table[table["brand"].isin(sorted(table["brand"].unique())[: arguments.brands])]
+    table = table.loc[table["brand"].isin(sorted(table["brand"].unique())[: arguments.brands])]
     data = mf.Data(
         keys=("brand", "geo"),
         kpi="y",
@@ -36,9 +36,10 @@ def main() -> None:
         min_weeks=TRAINED,
     )
     scenes, new = [], []
-    for (brand, geo), own in table.groupby(["brand", "geo"]):
+    for brand, geo in sorted(set(zip(table["brand"], table["geo"], strict=True))):
+        own = table.loc[(table["brand"] == brand) & (table["geo"] == geo)]
         recent = own.sort_values("date").tail(TRAINED + HELD_OUT).assign(brand=f"{brand} {geo}")
-        others = table[(table["brand"] == brand) & (table["geo"] != geo)].assign(brand=f"{brand} {geo}")
+        others = table.loc[(table["brand"] == brand) & (table["geo"] != geo)].assign(brand=f"{brand} {geo}")
         scenes.append(pd.concat([recent, others]))
         new.append(recent)
     scores = {}

@@ -51,7 +51,7 @@ def _late_rows(folder: Path, units: int) -> None:
         made = mf.fit(table, data=fleet.data, run={"root": str(folder), "id": name, **run})
         return made, time.perf_counter() - began, time.process_time() - cpu
 
-    evening, *_ = fit("evening", rows[~(late & last)])
+    evening, *_ = fit("evening", rows.loc[~(late & last)])
     whole, *full = fit("whole", rows)
     night, *short = fit("night", rows, base=str(evening.path))
     before, after, again = (run.status.set_index(KEYS)["digest"] for run in (evening, night, whole))
@@ -74,14 +74,14 @@ def _new_weeks(folder: Path, units: int, thin: int, fits: int) -> None:
     import mixfleet as mf
 
     fleet, rows = _table(units)
-    dates = np.sort(rows["date"].unique())
+    dates = _dates(rows)
 
     def fit(name: str, table: pd.DataFrame, seed: int = 0, **run: str) -> Any:
         own = {"root": str(folder), "id": name, **run}
         return mf.fit(table, data=fleet.data, run=own, output={"thin": thin}, inference={"seed": seed})
 
     for weeks in (1, 4):
-        base = str(fit(f"before-{weeks}", rows[rows["date"] < dates[-weeks]]).path)
+        base = str(fit(f"before-{weeks}", rows.loc[rows["date"] < dates[-weeks]]).path)
         night = fit(f"night-{weeks}", rows, base=base, scales="frozen", reuse="reweighted")
         whole = [fit(f"whole-{weeks}-{seed}", rows, seed, base=base, scales="frozen") for seed in range(1, fits + 1)]
         _print_agreement(f"{weeks} week(s), {thin} draws kept", night, whole)
@@ -92,7 +92,7 @@ def _pooled(folder: Path, units: int, thin: int, fits: int) -> None:
     import mixfleet as mf
 
     fleet, rows = _table(units, markets=10)
-    late = rows["date"].eq(np.sort(rows["date"].unique())[-2]).to_numpy()
+    late = rows["date"].eq(_dates(rows)[-2]).to_numpy()
     place = rows.groupby("brand")["market"].rank(method="dense").to_numpy() - 1
 
     def fit(name: str, table: pd.DataFrame, seed: int = 0, **run: str) -> Any:
@@ -134,9 +134,16 @@ def _print_agreement(what: str, night: Any, whole: list[Any]) -> None:
         print(f"  {count} {reason}")
 
 
-def _worst(index: pd.MultiIndex, shift: np.ndarray) -> pd.Series:
+def _worst(index: pd.MultiIndex, shift: np.ndarray) -> np.ndarray:
     """Largest shift of a unit's channels."""
-    return pd.Series(np.abs(shift), index).groupby(level=KEYS).max()
+    units, _ = pd.factorize(index.droplevel("channel"))
+    worst = np.zeros(units.max() + 1)
+    np.maximum.at(worst, units, np.abs(shift))
+    return worst
+
+
+def _dates(rows: pd.DataFrame) -> np.ndarray:
+    return np.sort(rows["date"].drop_duplicates().to_numpy())
 
 
 def _table(units: int, weeks: int = 104, markets: int = 20) -> tuple[Any, pd.DataFrame]:

@@ -113,7 +113,7 @@ def _merged(fitted: pd.DataFrame, truth: pd.DataFrame, keys: list[str]) -> pd.Da
 
 
 def _report(fleet: str, status: pd.DataFrame, recovered: pd.DataFrame, seconds: float) -> None:
-    certified = recovered[recovered["status"].str.startswith("ok")]
+    certified = recovered.loc[recovered["status"].str.startswith("ok")]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     ok = status["status"].str.startswith("ok").mean()
     ess = status[["ess_bulk_min", "ess_tail_min"]].min(axis=1).sum()

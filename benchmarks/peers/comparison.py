@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from benchmarks.peers.exchange import Answer
 from mixfleet.config import Inference
-from mixfleet.inference.certification import WARNING_DIVERGENCES
+from mixfleet.inference.certification import TOLERATED_DIVERGENCES
 
 MEAN_TOLERANCE = 0.1
 """Posterior standard deviations by which means may differ, Monte Carlo error apart."""
@@ -62,7 +62,7 @@ def quality(answer: Answer, gates: Inference) -> Quality:
         rhat < gates.rhat_max,
         min(bulk, tail) >= gates.ess_floor,
         not ebfmi <= gates.ebfmi_min,
-        answer.divergences <= WARNING_DIVERGENCES * draws.shape[0] * draws.shape[1],
+        answer.divergences <= TOLERATED_DIVERGENCES * draws.shape[0] * draws.shape[1],
     )
     return Quality(
         rhat=rhat, ess_bulk=bulk, ess_tail=tail, ebfmi=ebfmi, divergences=answer.divergences, certified=all(passed)

@@ -50,6 +50,7 @@ def unit_arguments(problem: Problem, model: Model) -> tuple[Series, Priors, floa
         channel={name: [given[name]] * len(problem.channels) for name in model.channel_parameters},
         measured={"effect": range(len(problem.channels))},
         one=np.ones(len(problem.channels)),
+        changes={},
         observation={"noise": given["noise"]},
         coefficient_mean=np.array([intercept["mean"], *(column.mean for column in problem.columns)]),
         coefficient_sd=np.array([intercept["sd"], *(column.sd for column in problem.columns)]),
