@@ -8,7 +8,7 @@ from scipy.stats import multivariate_normal
 
 from mixfleet.models.baseline.decomposition import decompose
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Lasting
-from mixfleet.posterior.model_checks.left_out import left_out, week_log_density
+from mixfleet.posterior.model_checks.left_out import left_out, regression_misses, week_log_density
 from tests.support.regressions import regression
 
 
@@ -49,6 +49,26 @@ def test_a_week_given_the_others_is_what_conditioning_says(lasts: bool) -> None:
         joint = multivariate_normal(np.zeros(len(y)), whole).logpdf(y[:, draw])
         others = multivariate_normal(np.zeros(len(rest)), whole[np.ix_(rest, rest)]).logpdf(y[rest, draw])
         assert found[week, draw] - 0.5 * np.log(2 * np.pi) == pytest.approx(joint - others, rel=1e-7)
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+@pytest.mark.parametrize("around", [0, 3])
+def test_a_regression_of_weeks_further_away_is_one_fitted_without_those_nearby(lasts: bool, around: int) -> None:
+    unit = with_holes()
+    own = unit.marginal
+    assert own is not None
+    assert own.lasting is not None
+    marginal = own if lasts else replace(own, lasting=None)
+    found = regression_misses(marginal, unit.fitted, around)
+    places = np.flatnonzero(unit.fitted)
+    last = own.lasting.correlation.mean() * lasts
+    basis, y = marginal.basis[places], marginal.residual[places].mean(axis=1)
+    noise = marginal.noise.mean() ** 2 * last ** np.abs(places[:, None] - places)
+    for week in range(len(places)):
+        far = np.flatnonzero(np.abs(np.arange(len(places)) - week) > around)
+        whole = basis[far] * marginal.variance @ basis[far].T + noise[np.ix_(far, far)]
+        coefficients = marginal.variance * (basis[far].T @ np.linalg.solve(whole, y[far]))
+        assert found[week] == pytest.approx(y[week] - basis[week] @ coefficients, rel=1e-7, abs=1e-10)
 
 
 def test_noise_that_lasts_not_at_all_has_the_formula_of_independent_weeks() -> None:

@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from mixfleet.posterior.model_checks.check import ModelCheck
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit
 from mixfleet.posterior.model_checks.levels import level_checks
-from tests.support.regressions import regression
+from tests.support.regressions import Drawn, regression, replaced
 
 
 def checks(unit: CheckedUnit) -> dict[str, ModelCheck]:
@@ -44,3 +45,28 @@ def test_the_remedy_of_a_wide_prior_is_not_the_default_again():
     told = checks(replace(far, prior_on="media_share"))["prior_beyond_kpi"].statement
     assert "prior.on" not in told
     assert "smaller prior.parameters.effect.sd" in told
+
+
+def _wanders(drawn: Drawn) -> np.float64:
+    return np.float64(1.0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_columns_that_follow_noise_that_lasts_explain_nothing(seed: int) -> None:
+    unit = regression(seed, fault=replaced("noise", _wanders), correlation=0.9)
+    assert checks(unit)["unexplained"].verdict == "misfit"
+    assert checks(regression(seed, correlation=0.9))["unexplained"].verdict == "passed"
+
+
+def test_the_share_that_stays_unexplained_hardly_moves_with_the_draws() -> None:
+    unit = regression(1, fault=replaced("noise", _wanders), correlation=0.9, draws=800)
+    own = unit.marginal
+    assert own is not None
+    assert own.lasting is not None
+    found = []
+    for first in range(4):
+        some = slice(first, None, 4)
+        lasting = replace(own.lasting, residual=own.lasting.residual[:, some])
+        marginal = replace(own, residual=own.residual[:, some], noise=own.noise[some], lasting=lasting)
+        found.append(checks(replace(unit, marginal=marginal))["unexplained"].statistic)
+    assert np.ptp(found) < 0.02

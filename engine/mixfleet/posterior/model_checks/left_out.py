@@ -6,7 +6,11 @@ baseline's basis times its prior standard deviations. y being the residual, a we
 
     C^-1 = (T - A (s2 I + B'A)^-1 A') / s2
 
+Several weeks b left out together miss theirs by ((C^-1)_bb)^-1 (C^-1 y)_b. The baseline's coefficients without them are
+those of a y in which they are as the others have them, for such weeks say nothing new.
+
 References:
+    Burman, Chow, Nolan (1994), A cross-validatory method for dependent data, doi:10.1093/biomet/81.2.351.
     Sundararajan, Keerthi (2001), Predictive approaches for choosing hyperparameters in Gaussian processes,
     doi:10.1162/08997660151134343.
     Rasmussen, Williams (2006), Gaussian Processes for Machine Learning, section 5.4.2.
@@ -17,12 +21,12 @@ References:
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from mixfleet.models.observation import carried_shares
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Lasting, Marginal
 
-__all__ = ["LeftOut", "left_out", "week_errors", "week_log_density"]
+__all__ = ["LeftOut", "left_out", "regression_misses", "week_errors", "week_log_density"]
 
 
 class LeftOut(NamedTuple):
@@ -43,6 +47,36 @@ def left_out(marginal: Marginal) -> LeftOut:
     precision = (1 - marginal.basis**2 @ kept) / noise
     weighed = (marginal.residual - marginal.basis @ (kept * (marginal.basis.T @ marginal.residual))) / noise
     return LeftOut(weighed / precision, 1 / np.sqrt(precision))
+
+
+def regression_misses(
+    marginal: Marginal, fitted: Bool[np.ndarray, " week"], around: int
+) -> Float[np.ndarray, " fitted"]:
+    """What media and the baseline's columns miss of each week, with coefficients that weeks further away tell.
+
+    Noise of weeks nearby tells nothing then, neither by itself nor by a coefficient that follows it. At the means of
+    the noise and of its correlation: they decide little here.
+
+    Args:
+        marginal: The unit's density, in whose unit the misses are.
+        fitted: Weeks of the likelihood.
+        around: How many of them on each side are left out with each.
+    """
+    known, places = marginal.lasting or marginal, np.flatnonzero(fitted)
+    last = np.zeros(1) if marginal.lasting is None else marginal.lasting.correlation.mean(keepdims=True)
+    own, beside = _inverse_correlation(last, places)
+    residual, root = known.residual[places].mean(axis=1), known.basis[places] * np.sqrt(known.variance)
+    weighed, weeks = _weighed(own, beside, root), len(places)
+    inner = root.T @ weighed + marginal.noise.mean() ** 2 * np.eye(root.shape[1])
+    coefficients = np.linalg.solve(inner, weighed.T)
+    precision, hat = _weighed(own, beside, np.eye(weeks)) - weighed @ coefficients, root @ coefficients
+    near = np.arange(weeks)[:, None] + np.arange(-around, around + 1)
+    there = (near >= 0) & (near < weeks)
+    near = np.where(there, near, 0)
+    both = there[:, :, None] & there[:, None]
+    within = np.where(both, precision[near[:, :, None], near[:, None]], np.eye(2 * around + 1))
+    error = np.linalg.solve(within, np.where(there, (precision @ residual)[near], 0.0)[..., None])[..., 0]
+    return residual - hat @ residual + np.sum(np.take_along_axis(hat, near, axis=1) * error, axis=1)
 
 
 def week_errors(unit: CheckedUnit) -> LeftOut:

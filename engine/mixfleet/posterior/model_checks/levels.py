@@ -3,6 +3,7 @@
 References:
     Gelman, Goodrich, Gabry, Vehtari (2019), R-squared for Bayesian regression models,
     doi:10.1080/00031305.2018.1549100.
+    Burman, Chow, Nolan (1994), A cross-validatory method for dependent data, doi:10.1093/biomet/81.2.351.
     Evans, Moshonov (2006), Checking for prior-data conflict, doi:10.1214/06-BA129.
 """
 
@@ -12,12 +13,16 @@ import numpy as np
 
 from mixfleet.posterior.model_checks.check import ModelCheck, concluded, untested
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit
-from mixfleet.posterior.model_checks.left_out import left_out
+from mixfleet.posterior.model_checks.left_out import regression_misses
 
 __all__ = ["level_checks"]
 
 LITTLE, NOTHING = 0.8, 0.9
 """Share of the KPI's variance that stays unexplained in weeks that are left out."""
+
+AROUND, CARRIED = 4, 0.5
+"""Most weeks on each side that are left out with a week, and the correlation of their noise with its above which they
+are."""
 
 MAYBE_NEGATIVE, NEGATIVE = 0.2, 0.5
 """Probability that the KPI without media is below zero."""
@@ -41,14 +46,22 @@ def level_checks(unit: CheckedUnit) -> Iterator[ModelCheck]:
 
 
 def _unexplained(unit: CheckedUnit) -> ModelCheck:
-    kpi = unit.kpi[unit.fitted]
-    spread = float(np.sum((kpi - kpi.mean()) ** 2)) * (unit.weeks / max(unit.weeks - 1, 1)) ** 2
-    if unit.marginal is None or unit.marginal.lasting is not None:
-        # What only the weeks before tell is not explained.
-        miss = np.mean(unit.kpi[unit.fitted, None] - unit.expected[unit.fitted], axis=1)
+    """Squares of what media and the baseline miss of weeks that are left out, over those of what the mean misses.
+
+    Noise that lasts tells a week by its neighbours, and coefficients that follow it seem to explain what it does: so
+    neighbours whose noise is mostly the week's are left out with it. Above one the regression foretells such a week
+    worse than the KPI's mean does. Media are at their posterior mean given all weeks; nothing is left out where the
+    baseline's coefficients are drawn too.
+    """
+    kpi, around = unit.kpi[unit.fitted], 0
+    if unit.marginal is None:
+        miss = np.mean(kpi[:, None] - unit.expected[unit.fitted], axis=1)
     else:
-        error, _ = left_out(unit.marginal)
-        miss = error[unit.fitted].mean(axis=1) * unit.kpi_scale
+        if unit.marginal.lasting is not None:
+            last = abs(unit.marginal.lasting.correlation.mean())
+            around = int(np.sum(last ** np.arange(1, AROUND + 1) > CARRIED))
+        miss = regression_misses(unit.marginal, unit.fitted, around) * unit.kpi_scale
+    spread = float(np.sum((kpi - kpi.mean()) ** 2)) * (unit.weeks / max(unit.weeks - 1, 1)) ** 2
     share = float(np.sum(miss**2)) / spread if spread > 0 else np.nan
     said = (
         f"the model explains {max(1 - share, 0):.0%} of how the KPI moves: what it says of media is little more than "
