@@ -1,12 +1,14 @@
 """What a unit's model expects of its weeks where misses last: the normal law of all its weeks, given those known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mixfleet.config import Model
-from mixfleet.posterior.fit_quality import predictive
+from mixfleet.posterior.fit_quality import Predictive, agreement, predictive, weekly_fit
+from mixfleet.posterior.scores import scores
 from tests.support.saved_run import saved_run
 
 DRAWS = 2000
@@ -51,3 +53,20 @@ def test_weeks_are_told_given_the_known_ones_before(tmp_path: Path, link: str) -
     # What chance adds is standard normal by week, and the KPI has the mean that is expected.
     assert np.abs(white.mean(axis=1)).max() < 5 / np.sqrt(DRAWS)
     np.testing.assert_allclose(white.std(axis=1), 1.0, atol=0.08)
+
+
+def test_weeks_and_scores_are_those_of_the_sorted_draws_of_a_kpi_that_hardly_moves(tmp_path: Path) -> None:
+    """Which in single precision would be one number."""
+    unit = saved_run(tmp_path, Model()).fleet().units[0]
+    weeks, random = len(unit.dates), np.random.default_rng(5)
+    expected, noise = 1e9 + random.standard_normal((weeks, DRAWS)), random.standard_normal((weeks, DRAWS))
+    kpi = 1e9 + 1.5 * random.standard_normal(weeks)
+    ordered = np.sort(expected + noise, axis=1)
+    unit, counted = replace(unit, kpi=kpi), np.ones(weeks, bool)
+    weekly, quality = weekly_fit(unit, Predictive(expected, noise), counted, 0)
+    np.testing.assert_allclose(weekly["q05"], ordered[:, DRAWS // 20], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(weekly["q95"], ordered[:, DRAWS * 19 // 20 - 1], rtol=0, atol=1e-6)
+    in_full = scores(kpi, expected.mean(axis=1), ordered)
+    assert quality["crps"] == agreement(kpi, Predictive(expected, noise))["crps"]
+    for name, value in in_full.items():
+        np.testing.assert_allclose(quality[name], value, rtol=1e-5)

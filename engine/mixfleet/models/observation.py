@@ -92,10 +92,11 @@ class Autocorrelated:
             parameters: Standard deviation of a week, and correlation with the next; what follows is of the baseline.
         """
         sd, correlation = parameters[:2]
-        chance, carried = rng.standard_normal(error.shape), np.zeros(error.shape)
+        chance, carried = rng.standard_normal(error.shape), np.empty(error.shape)
         chance[:1] *= sd
         chance[1:] *= sd * np.sqrt(1 - correlation**2)
-        carried[1:] = correlation * error[:-1]
+        carried[:1] = 0.0
+        np.multiply(correlation, error[:-1], out=carried[1:])
         for before in np.flatnonzero(~np.all(np.isfinite(error[:-1]), axis=1)).tolist():
             carried[before + 1] = correlation * carried[before]
             chance[before + 1] += correlation * chance[before]

@@ -64,9 +64,10 @@ def _after_misses(unit: Unit, series: UnitSeries, expected: Float[np.ndarray, "w
     assert isinstance(family, Autocorrelated)
     known = series.known[: len(unit.dates)]
     kpi = np.log(np.where(known, unit.kpi, 1.0)) if series.log_link else unit.kpi
-    error = np.where(known[:, None], kpi[:, None] - expected, np.nan)
+    error = kpi[:, None] - expected
+    error[~known] = np.nan
     carried, chance = family.given(_chance(unit), error, tuple(series.observation))
-    expected = expected + carried
+    expected += carried
     if not series.log_link:
         return Predictive(expected, chance)
     return _of_log_normal(expected, chance, family.variance_given(known, tuple(series.observation)))
@@ -98,8 +99,7 @@ def weekly_fit(
         counted: Weeks that are judged.
         holdout: Last weeks, which the fit did not see.
     """
-    mean = found.expected.mean(axis=1)
-    ordered = np.sort(found.expected + found.noise, axis=1)
+    mean, ordered = _ordered(found)
     size = ordered.shape[1]
     seen = np.arange(len(unit.dates)) < len(unit.dates) - holdout
 
@@ -122,4 +122,12 @@ def weekly_fit(
 
 def agreement(kpi: Float[np.ndarray, " week"], found: Predictive) -> dict[str, np.ndarray]:
     """Scores over all of the weeks."""
-    return scores(kpi, found.expected.mean(axis=1), np.sort(found.expected + found.noise, axis=1))
+    return scores(kpi, *_ordered(found))
+
+
+def _ordered(found: Predictive) -> tuple[Float[np.ndarray, " week"], Float[np.ndarray, "week draw"]]:
+    """What is expected of each week, and draws of its KPI in order: the distance from it is rounded, twice as fast."""
+    mean = found.expected.mean(axis=1)
+    away = found.expected + found.noise
+    away -= mean[:, None]
+    return mean, mean[:, None] + np.sort(away.astype(np.float32), axis=1)

@@ -21,8 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from mixfleet_kernels import native_library
 from mixfleet_kernels.dtypes import library_of
-from mixfleet_kernels.likelihood import dense
+from mixfleet_kernels.likelihood import dense, native
 from mixfleet_kernels.likelihood.arrays import Autocorrelation, Gaps, Likelihood, Response, Series
 from mixfleet_kernels.likelihood.xla import at_strength, expand, project, sum_weeks
 from mixfleet_kernels.reductions import sum_rows
@@ -31,9 +32,6 @@ __all__ = ["NEIGHBOURS", "Last", "coefficients", "evaluate", "gaps_of", "of_last
 
 NEIGHBOURS = 2
 """Distances of a series without a hole, and of no other: none before its first week, then one."""
-
-LANES = 1024
-"""Lanes that are worked on at once on the host."""
 
 
 def gaps_of(fitted: np.ndarray, basis: Float[np.ndarray, "week column"]) -> dict[str, np.ndarray]:
@@ -135,16 +133,18 @@ def coefficients(
         white: Standard normal numbers.
     """
     library = library_of(mean)
-    root = library.sqrt(variance) + library.zeros_like(mean)
-
-    def drawn(of: slice) -> Array:
-        gram = _gram(gaps, _taps(gaps, correlation[of]).parts())
-        return dense.drawn(gram, root[:, of], mean[:, of], noise[of], white[:, of])
-
-    if library is jnp:
-        return drawn(slice(None))
-    # On the host few lanes at a time, whose matrices stay in the processor's cache.
-    return np.concatenate([drawn(slice(at, at + LANES)) for at in range(0, len(noise), LANES)], axis=-1)  # pyright: ignore[reportReturnType, reportCallIssue, reportArgumentType]
+    root = library.sqrt(variance)
+    parts = _taps(gaps, correlation).parts()
+    if (
+        isinstance(mean, np.ndarray)
+        and native_library.available()
+        and root.shape[1] == 1
+        and np.shape(gaps.gram)[-1] == 1
+    ):
+        # On the host, all lanes of one unit with one prior.
+        gram, weight = np.asarray(gaps.gram)[..., 0], np.stack(parts)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        return native.coefficients(gram, weight, root[:, 0], mean, np.asarray(noise), np.asarray(white))  # pyright: ignore[reportReturnType]
+    return dense.drawn(_gram(gaps, parts), root + library.zeros_like(mean), mean, noise, white)
 
 
 class Last(NamedTuple):

@@ -1,4 +1,4 @@
-// The entry from XLA: buffers to pointers, and the copy of the pass that this processor runs best.
+// The entries: XLA's buffers to pointers, and the copies that this processor runs best.
 //
 // Every device thread of the engine brings its own tile, scratch memory included. Of many lanes an idle thread of XLA's
 // takes a share; which thread does what changes no bit.
@@ -12,15 +12,19 @@
 
 #include "../native_isa.h"
 #include "native.h"
+#include "native_coefficients.h"
 #include "xla/ffi/api/ffi.h"
 
 #define MIXFLEET_API extern "C" __attribute__((visibility("default")))
 
 namespace ffi = xla::ffi;
+using mixfleet::Coefficients;
 using mixfleet::Problem;
 
 MIXFLEET_COPIES(void, pass, mixfleet_likelihood_f32, Problem<float>)
 MIXFLEET_COPIES(void, pass, mixfleet_likelihood_f64, Problem<double>)
+MIXFLEET_COPIES(bool, coefficients, mixfleet_coefficients_f32, Coefficients<float>)
+MIXFLEET_COPIES(bool, coefficients, mixfleet_coefficients_f64, Coefficients<double>)
 
 namespace {
 
@@ -158,3 +162,7 @@ MIXFLEET_API int64_t mixfleet_scratch_bytes(int64_t weeks, int64_t channels, int
       (gaps > 0 ? 5 * rows + columns + mixfleet::kTapVectors * gaps : 0);
   return vectors * kVector;
 }
+
+// From the host, without XLA; false without memory.
+MIXFLEET_API bool mixfleet_coefficients_f32(const Coefficients<float>* asked) { return coefficients(*asked); }
+MIXFLEET_API bool mixfleet_coefficients_f64(const Coefficients<double>* asked) { return coefficients(*asked); }

@@ -1,5 +1,6 @@
-"""The likelihood as one native pass over the lanes, called from compiled programs on CPU."""
+"""The likelihood as one native pass over the lanes, called from compiled programs on CPU; coefficients on the host."""
 
+import ctypes
 from collections.abc import Sequence
 
 import jax
@@ -95,3 +96,42 @@ def _told(results: Sequence[Array], shapes: int) -> Likelihood:
     by_shape, mean_by_shape = tuple(results[first : first + shapes]), tuple(results[first + shapes :])
     told = (value, by_shape, by_effect, by_log_noise, effect, mean, mean_by_shape, projection)
     return Likelihood(*told, *by_correlation)
+
+
+class _Coefficients(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("columns", "gaps", "lanes")),
+        *((name, ctypes.c_void_p) for name in ("gram", "weight", "root", "mean", "noise", "white", "drawn")),
+    )
+
+
+def coefficients(
+    gram: Float[np.ndarray, "3 gap column column"],
+    weight: Float[np.ndarray, "3 gap lane"],
+    root: Float[np.ndarray, " column"],
+    mean: Float[np.ndarray, "column lane"],
+    noise: Float[np.ndarray, " lane"],
+    white: Float[np.ndarray, "column lane"],
+) -> Float[np.ndarray, "column lane"]:
+    """As `dense.drawn` draws them, to the bit, where the columns' products are weighted sums of data; on the host.
+
+    Args:
+        gram: Products of the columns.
+        weight: What each counts for.
+        root: Of each coefficient's prior variance.
+        mean: Posterior means.
+        noise: Standard deviation of the noise.
+        white: Standard normal numbers.
+
+    Raises:
+        MemoryError: There is none for one lane's products.
+    """
+    drawn = np.empty_like(mean, order="C")
+    arrays = [np.ascontiguousarray(values, mean.dtype) for values in (gram, weight, root, mean, noise, white)]
+    places = (values.ctypes.data for values in (*arrays, drawn))
+    asked = _Coefficients(len(mean), gram.shape[1], mean.shape[1], *places)
+    run = getattr(native_library.loaded(), f"mixfleet_coefficients_f{8 * mean.dtype.itemsize}")
+    run.restype = ctypes.c_bool
+    if not run(ctypes.byref(asked)):
+        raise MemoryError("no memory to draw coefficients in")
+    return drawn

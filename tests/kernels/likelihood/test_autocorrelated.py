@@ -133,6 +133,26 @@ def test_coefficients_have_the_covariance_that_the_data_leave() -> None:
         np.testing.assert_allclose(root @ root.T, np.linalg.inv(precision), rtol=1e-9, atol=1e-12)
 
 
+@NEEDS_NATIVE
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_coefficients_of_native_code_are_those_of_numpy_to_the_bit(
+    dtype: type[np.floating], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted, lanes = mask(slice(11, 13)), 37
+    series, gaps, _, _ = drawn(fitted)
+    random = np.random.default_rng(8)
+    own = Gaps(*(np.asarray(part, dtype) for part in gaps))
+    variance = np.asarray(series.variance[:, :1], dtype)
+    mean, white = (random.standard_normal((COLUMNS, lanes)).astype(dtype) for _ in range(2))
+    noise, correlation = random.uniform(0.1, 2.0, lanes).astype(dtype), random.uniform(-0.9, 0.99, lanes).astype(dtype)
+    arguments = (own, variance, mean, noise, correlation, white)
+    found = autocorrelated.coefficients(*arguments)
+    monkeypatch.setattr(native_library, "available", lambda: False)
+    expected = autocorrelated.coefficients(*arguments)
+    assert found.dtype == expected.dtype == dtype
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("fitted", [mask(), mask(slice(11, 13))], ids=["whole", "hole"])
 def test_columns_that_overlap_are_told_apart_by_what_the_weeks_alone_say(fitted: np.ndarray) -> None:
     """Of columns that no basis makes orthonormal: the density in full, and the last ones without their prior."""
