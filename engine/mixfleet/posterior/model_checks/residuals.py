@@ -71,9 +71,13 @@ TAIL = 4.0
 HARDLY_FADES = 0.95
 """Correlation of one week's noise with the next one's from which half of a miss is left after a quarter."""
 
-MEDIANS = 2.9
-"""Standard deviation of the logarithm of the ratio of two medians, each of the absolute misses of a third of all weeks,
-times the square root of how many weeks there are: `python -m benchmarks.model_checks constants` finds it anew."""
+MOST = 0.7
+"""Share of a third's absolute misses below the one that says how large they are, which varies less than their median
+and which outliers do not decide either."""
+
+THIRDS = 2.4
+"""Standard deviation of the logarithm of the ratio of two such sizes, each of a third of all weeks, times the square
+root of how many weeks there are: `python -m benchmarks.model_checks constants` finds it anew."""
 
 ONE_SIDED = -float(ndtri(FALSE_ALARMS))
 TWO_SIDED = -float(ndtri(FALSE_ALARMS / 2))
@@ -258,14 +262,20 @@ def _moves_media_repeated(unit: CheckedUnit, period: int, correlation: float) ->
 
 
 def _spread(unit: CheckedUnit) -> ModelCheck:
-    """By how much noise differs between weeks of a high and of a low expected KPI, which outliers do not decide."""
-    expected, miss = unit.expected[unit.fitted].mean(axis=1), np.abs(unit.miss[unit.fitted])
-    low, high = np.quantile(expected, [1 / 3, 2 / 3])
+    """By how much noise differs between weeks of a high and of a low expected KPI, which outliers do not decide.
+
+    What is expected on average varies less from week to week than what is expected in a draw, by what is not known of
+    it: weeks that seem apart are often less so. The ratio is that of weeks as far apart as they are in the draws.
+    """
+    expected, miss = unit.expected[unit.fitted], np.abs(unit.miss[unit.fitted])
+    level = expected.mean(axis=1)
+    low, high = np.quantile(level, [1 / 3, 2 / 3])
     if not high - low > TOLD * float(np.max(np.abs(unit.kpi))):
         return untested("uneven_noise")
-    above, below = (max(float(np.median(miss[third])), FAINT) for third in (expected >= high, expected <= low))
-    ratio = max(above / below, below / above)
-    threshold = max(float(np.exp(TWO_SIDED * MEDIANS / np.sqrt(unit.weeks))), UNEVEN)
+    above, below = (max(float(np.quantile(miss[third], MOST)), FAINT) for third in (level >= high, level <= low))
+    apart = float(np.sqrt(expected.var(axis=0).mean() / level.var()))
+    ratio = float(np.exp(apart * np.abs(np.log(above / below))))
+    threshold = max(float(np.exp(apart * TWO_SIDED * THIRDS / np.sqrt(unit.weeks))), UNEVEN)
     statement = (
         f"noise is {ratio:.1f} times as large where the KPI is {'high' if above > below else 'low'}: intervals are too "
         "narrow there and too wide elsewhere; model the KPI's logarithm or another observation"
