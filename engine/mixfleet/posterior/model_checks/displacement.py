@@ -3,7 +3,8 @@
 What is left out biases the rest by as much as it goes with it (Cinelli and Hazlett 2020). Draws know how much that is:
 with directions D of length one in time, and s = D'r for a draw's standardised residuals r, the coefficients of D would
 be (I - var s)^-1 E[s] in standard deviations of the noise, and the mean of a contribution c would move by cov(c, s)
-times those. The model is taken to be linear where its posterior is.
+times those. What the baseline adds to var s is known given the rest of a draw, where it is integrated out, and is not
+taken from draws. The model is taken to be linear where its posterior is.
 
 Likewise they know how far it would move if weeks weighed otherwise: with A the draws' deviations of the expected KPI
 and e what is left of the KPI, both in standard deviations of the noise, and W the weights, what combines the draws,
@@ -18,7 +19,7 @@ References:
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mixfleet.posterior.model_checks.checked_unit import LEAST_LEFT, CheckedUnit
+from mixfleet.posterior.model_checks.checked_unit import LEAST_LEFT, CheckedUnit, Marginal
 
 __all__ = ["MISLEADING", "displacement", "moves_media", "reweighed", "weeks_alone"]
 
@@ -61,17 +62,20 @@ def displacement(
     axes, of_directions = axes[:, used], mix[used].T / length[used] / size[:, None]
     # In one deviation for all draws: how a large miss varies with their noise is nothing that media could take up.
     size = unit.noise / unit.noise.mean()
-    scores = axes.T @ (unit.residual * size)
+    scores = axes.T @ (_of_media(unit) * size)
     mean = scores.mean(axis=1)
     scores -= mean[:, None]
     draws = scores.shape[1]
     known = np.eye(len(mean)) - scores @ scores.T / draws + against * of_directions.T @ of_directions
+    if unit.marginal is not None:
+        shrink = np.mean(_shrink(unit.marginal) * size**2, axis=1)
+        of_baseline = axes.T @ unit.marginal.basis
+        known -= of_baseline * shrink @ of_baseline.T
     left, turn = np.linalg.eigh(known)
     told = left >= LEAST_LEFT
     coefficients = turn @ np.where(told, turn.T @ mean / np.where(told, left, 1.0), 0.0)
     spread = unit.contribution.std(axis=1)
-    along = coefficients @ (axes.T @ (_of_media(unit) * size))
-    moved = unit.contribution @ (along - along.mean()) / draws
+    moved = unit.contribution @ (coefficients @ scores) / draws
     if brings is not None:
         moved += brings[:, unit.fitted].sum(axis=1) @ (of_directions @ coefficients) * unit.noise.mean()
     return np.where(spread > 0, moved / np.where(spread > 0, spread, 1.0), 0.0)
@@ -101,8 +105,12 @@ def _of_media(unit: CheckedUnit) -> Float[np.ndarray, "week draw"]:
     if unit.marginal is None:
         return unit.residual
     known = unit.marginal
-    shrink = known.variance[:, None] / (known.variance[:, None] + known.noise**2)
-    return (known.residual - known.basis @ (shrink * (known.basis.T @ known.residual))) / known.noise
+    return (known.residual - known.basis @ (_shrink(known) * (known.basis.T @ known.residual))) / known.noise
+
+
+def _shrink(known: Marginal) -> Float[np.ndarray, "column draw"]:
+    """Variance of the baseline's coefficients given a draw's media, over that of the noise."""
+    return known.variance[:, None] / (known.variance[:, None] + known.noise**2)
 
 
 def weeks_alone(weeks: Bool[np.ndarray, " week"]) -> Float[np.ndarray, "week direction"]:
