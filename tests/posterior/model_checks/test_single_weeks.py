@@ -84,6 +84,28 @@ def test_a_week_moves_a_channel_about_as_far_as_a_fit_without_it(fault: Fault) -
             assert found.about == f"{CHANNELS[channel]}, {unit.dates[week]}"
 
 
+def _all_in(week: int, unit: CheckedUnit, *, media: np.ndarray) -> CheckedUnit:
+    """The unit with all that tv brings brought in one week, of such media."""
+    response, contribution = unit.response.copy(), unit.contribution.copy()
+    response[:, 0] = 0.0
+    response[week, 0] = 30 * contribution[0].std()
+    contribution[0] += response[week, 0] - contribution[0].mean()
+    return replace(unit, media=media, response=response, contribution=contribution)
+
+
+def test_a_channel_whose_curve_is_bent_to_one_week_certainly_misleads() -> None:
+    unit = regression(1)
+    found = _decisive(_all_in(40, unit, media=unit.media))
+    assert (found.verdict, found.about) == ("misfit", "tv, 2022-10-10")
+    assert found.statement.startswith("100% of what tv brings it brings in the week of 2022-10-10")
+
+
+def test_a_channel_that_ran_in_one_week_may_bring_all_in_it() -> None:
+    unit = regression(1)
+    once = unit.media * (np.arange(len(unit.media))[:, None] == 40)
+    assert _decisive(_all_in(40, unit, media=once)).verdict == "passed"
+
+
 def test_a_unit_without_media_has_no_week_that_decides() -> None:
     unit = regression(0)
     assert np.isnan(_decisive(replace(unit, contribution=np.zeros_like(unit.contribution))).statistic)

@@ -9,6 +9,7 @@ References:
 from collections.abc import Iterator
 
 import numpy as np
+from jaxtyping import Float, Int
 from scipy.special import ndtri
 
 from mixfleet.errors import counted
@@ -27,6 +28,9 @@ SPIKE, SPIKE_TYPO = 4.0, 10.0
 
 MOVED, DECIDED = 2.0, 5.0
 """Posterior standard deviations by which a channel's contribution may move without any one week."""
+
+ALONE = 0.5
+"""Share of what a channel brings that may be one week's, beyond the largest share that a week has of its media."""
 
 
 def single_week_checks(unit: CheckedUnit) -> Iterator[ModelCheck]:
@@ -94,12 +98,21 @@ def _spike_moves_media(unit: CheckedUnit, channel: int, week: int) -> bool:
     return bool(np.any(moved >= MISLEADING))
 
 
+def _beyond_media(unit: CheckedUnit, channels: Int[np.ndarray, " channel"]) -> Float[np.ndarray, " channel"]:
+    """What each channel brings in the week in which it brings most, beyond the largest share of a week of its media."""
+    media, response = (np.maximum(values[unit.fitted][:, channels], 0.0) for values in (unit.media, unit.response))
+    share = media.max(axis=0) / np.maximum(media.sum(axis=0), np.finfo(float).tiny)
+    return response.max(axis=0) - share * response.sum(axis=0)
+
+
 def _decisive(unit: CheckedUnit) -> ModelCheck:
     """How far a channel's contribution would move without one week, were the posterior normal.
 
     By how it goes with what the week misses of the others' forecast, over the share of that miss's variance which is
     not the posterior's own: a week that the model follows wherever it lies decides all the same. To weigh the draws
     anew would tell of weeks that hardly matter: without one that decides, the posterior lies where there are no draws.
+    A week in which a channel brings most of all that it brings, though not for most of its media, is one that its curve
+    was bent to: nothing else tells what it brings, and so no draw what it would without.
     """
     error, sd = week_errors(unit)
     miss = (error / sd)[unit.fitted]
@@ -115,7 +128,18 @@ def _decisive(unit: CheckedUnit) -> ModelCheck:
     moved = ((miss - expected[:, None]) @ away.T / away.shape[1]) * (expected / left)[:, None]
     week, c = np.unravel_index(int(np.argmax(np.abs(moved))), moved.shape)
     change, name = float(moved[week, c]), unit.channels[ran[c]]
-    day = unit.dates[unit.fitted][week]
+    days, brings = unit.dates[unit.fitted], unit.response[unit.fitted][:, ran]
+    rests = _beyond_media(unit, ran) / sd
+    alone = int(np.argmax(np.where(rests >= ALONE * mean / sd, rests, -np.inf)))
+    if rests[alone] >= max(ALONE * mean[alone] / sd[alone], abs(change)):
+        name, most = unit.channels[ran[alone]], int(np.argmax(brings[:, alone]))
+        said = (
+            f"{brings[most, alone] / brings[:, alone].sum():.0%} of what {name} brings it brings in the week of "
+            f"{days[most]}, which has no such share of its media: check the KPI of that week"
+        )
+        about = f"{name}, {days[most]}"
+        return concluded("decisive_week", float(rests[alone]), MOVED, said, misfit=DECIDED, about=about)
+    day = days[week]
     said = (
         f"without the week of {day} {name} would bring {mean[c] + change * sd[c]:,.4g} rather than {mean[c]:,.4g} "
         f"(about {abs(change):.1f} standard deviations): check that week"
