@@ -35,6 +35,7 @@ PASSES = {
     "hmc/native_block.cpp": (),
     "evidence/native_lanes.cpp": (),
     "response/native_draws.cpp": (),
+    "quantiles/native_rows.cpp": (),
 }
 """Compiled once per instruction set, with these flags."""
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")

@@ -1,6 +1,9 @@
 import os
 import stat
+from contextlib import closing
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Event
 
 import pytest
 
@@ -24,6 +27,30 @@ def test_jax_gets_a_private_cache(tmp_path: Path) -> None:
     assert stat.S_IMODE(state.folder.stat().st_mode) == 0o700
     (state.folder / "program").write_bytes(b"123")
     assert (runtime.cache_state(Compute()).files, runtime.cache_state(Compute()).size) == (1, 3)
+
+
+@pytest.mark.parametrize("wished", [None, "2"])
+def test_products_are_on_one_thread_while_units_are_sampled(
+    monkeypatch: pytest.MonkeyPatch, wished: str | None
+) -> None:
+    monkeypatch.setenv(runtime.PRODUCT_THREADS, wished or "")
+    if wished is None:
+        monkeypatch.delenv(runtime.PRODUCT_THREADS)
+    known = list(runtime._openblas())
+
+    def threads() -> list[int]:
+        return [asked() for asked, _ in known]
+
+    before, outcomes, stop = threads(), SimpleQueue[list[int]](), Event()
+    for _, tell in known:
+        tell(3)
+    try:
+        with closing(runtime.in_threads([lambda: outcomes.put(threads())], 1, outcomes, stop)) as found:
+            assert next(found) == [1 if wished is None else 3] * len(known)
+        assert threads() == [3] * len(known)
+    finally:
+        for (_, tell), count in zip(known, before, strict=True):
+            tell(count)
 
 
 def test_what_the_user_has_set_wins(monkeypatch: pytest.MonkeyPatch) -> None:

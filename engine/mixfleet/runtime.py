@@ -4,10 +4,13 @@ Jax is told by environment variables before it starts, so this module loads no j
 wins.
 """
 
+import ctypes
 import os
 import stat
-from collections.abc import Callable, Generator, Sequence
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -21,6 +24,9 @@ T = TypeVar("T")
 
 POLL_SECONDS = 0.5
 """How long who waits for threads waits at a time, to see whether one of them has failed."""
+
+PRODUCT_THREADS = "OPENBLAS_NUM_THREADS"
+"""Threads of a product of matrices, as the library that works it out reads it when it is loaded."""
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 CACHE_FROM_SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
@@ -53,7 +59,7 @@ def in_threads(
     It does not end by itself: whoever has enough closes it, which sets `stop` and waits for the works to end. An error
     of one of them is raised here.
     """
-    with ThreadPoolExecutor(threads, thread_name_prefix="mixfleet") as pool:
+    with products_on_one_thread(), ThreadPoolExecutor(threads, thread_name_prefix="mixfleet") as pool:
         running = [pool.submit(work) for work in works]
         try:
             while True:
@@ -69,6 +75,38 @@ def in_threads(
             stop.set()
             for future in running:
                 future.cancel()
+
+
+@contextmanager
+def products_on_one_thread() -> Iterator[None]:
+    """Products of matrices are worked out by the thread that asks for them, unless the user has said otherwise.
+
+    Those of one unit are small and many: other threads would mostly spin, and take the cores from those that sample.
+    """
+    known = [] if PRODUCT_THREADS in os.environ else list(_openblas())
+    before = [asked() for asked, _ in known]
+    for _, tell in known:
+        tell(1)
+    try:
+        yield
+    finally:
+        for (_, tell), threads in zip(known, before, strict=True):
+            tell(threads)
+
+
+def _openblas() -> Iterator[tuple[Callable[[], int], Callable[[int], None]]]:
+    """How many threads each OpenBLAS uses that numpy or scipy brought and loaded, and what says how many it is to."""
+    for package in ("numpy", "scipy"):
+        if (loaded := sys.modules.get(package)) is None or not hasattr(os, "RTLD_NOLOAD"):
+            continue
+        for path in (Path(str(loaded.__file__)).parent.parent / f"{package}.libs").glob("libscipy_openblas*"):
+            try:
+                library = ctypes.CDLL(str(path), os.RTLD_NOLOAD)
+            except OSError:  # nobody has loaded it
+                continue
+            for width in ("64_", ""):
+                if hasattr(library, name := f"scipy_openblas_set_num_threads{width}"):
+                    yield getattr(library, name.replace("set", "get")), getattr(library, name)
 
 
 def cache_folder(compute: Compute) -> Path:

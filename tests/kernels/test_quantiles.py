@@ -1,4 +1,4 @@
-"""Order statistics are those of a sort, whatever the values are."""
+"""Order statistics are those of a sort, whatever the values are; mean and spread those of numpy."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixfleet_kernels import native_library
-from mixfleet_kernels.quantiles import order_statistics
+from mixfleet_kernels.quantiles import row_statistics
+
+
+def order_statistics(values: np.ndarray, ranks: Sequence[int]) -> np.ndarray:
+    return row_statistics(values, ranks).ordered
 
 
 def sorted_at(values: np.ndarray, ranks: Sequence[int]) -> np.ndarray:
@@ -36,6 +40,23 @@ def test_they_are_those_of_a_sort(kind: str) -> None:
     np.testing.assert_array_equal(order_statistics(values, ranks), sorted_at(values, ranks))
 
 
+@pytest.mark.parametrize("length", [2, 7, 8, 1001])
+def test_mean_and_spread_are_those_of_numpy(length: int) -> None:
+    """Also of values that are far from zero and close together."""
+    values = 1e6 + np.random.default_rng(3).standard_normal((4, 3, length))
+    found = row_statistics(values, [0])
+    np.testing.assert_allclose(found.mean, values.mean(axis=-1), rtol=1e-14)
+    np.testing.assert_allclose(found.sd, values.std(axis=-1, ddof=1), rtol=1e-9)
+
+
+def test_infinite_values_have_a_mean_where_numpy_gives_one() -> None:
+    values = np.array([[np.inf, 1.0, 2.0], [np.inf, 1.0, -np.inf], [1.0, 2.0, np.nan]])
+    found = row_statistics(values, [1])
+    np.testing.assert_array_equal(found.mean, [np.inf, np.nan, np.nan])
+    np.testing.assert_array_equal(found.sd, [np.nan] * 3)
+    np.testing.assert_array_equal(found.ordered[:, 0], [2.0, 1.0, np.nan])
+
+
 def test_order_and_layout_of_the_values_are_nothing() -> None:
     values = ROWS["normal"]
     found = order_statistics(np.moveaxis(values, 0, 1), [0, 50, 51, 1000])
@@ -48,7 +69,10 @@ def test_a_row_that_holds_no_number_has_none(native: bool, monkeypatch: pytest.M
         monkeypatch.setattr(native_library, "available", lambda: False)
     values = np.arange(20.0).reshape(2, 10)
     values[1, 3] = np.nan
-    np.testing.assert_array_equal(order_statistics(values, [0, 4]), [[0.0, 4.0], [np.nan, np.nan]])
+    found = row_statistics(values, [0, 4])
+    np.testing.assert_array_equal(found.ordered, [[0.0, 4.0], [np.nan, np.nan]])
+    np.testing.assert_array_equal(np.isnan(found.mean), [False, True])
+    np.testing.assert_allclose(found.sd, [np.std(np.arange(10.0), ddof=1), np.nan])
 
 
 @given(st.lists(st.floats(allow_nan=False, width=64), min_size=1, max_size=40))

@@ -15,15 +15,15 @@ def statistics(
 ) -> dict[str, Float[np.ndarray, "*row"]]:
     """Mean, standard deviation and quantiles of each row over its draws; NaN for a row that holds one."""
     # Starts jax, without which the tables of a run are read.
-    from mixfleet_kernels.quantiles import order_statistics
+    from mixfleet_kernels.quantiles import row_statistics
 
     size = values.shape[-1]
-    spread = values.std(axis=-1, ddof=1, dtype=float) if size > 1 else 0.0 * values[..., 0]
-    found = {"mean": values.mean(axis=-1, dtype=float), "sd": spread}
     positions = {name: QUANTILES[name] * (size - 1) for name in quantiles}
     below = [int(position) for position in positions.values()]
     ranks = sorted({*below, *(min(rank + 1, size - 1) for rank in below)})
-    at = dict(zip(ranks, np.moveaxis(order_statistics(values, ranks), -1, 0), strict=True))
+    told = row_statistics(values, ranks)
+    found = {"mean": told.mean, "sd": told.sd if size > 1 else 0.0 * told.mean}
+    at = dict(zip(ranks, np.moveaxis(told.ordered, -1, 0), strict=True))
     for name, position in positions.items():
         lower, upper = at[int(position)], at[min(int(position) + 1, size - 1)]
         found[name] = lower + (upper - lower) * (position - int(position))
