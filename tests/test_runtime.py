@@ -47,6 +47,10 @@ def test_products_are_on_one_thread_while_units_are_sampled(
     try:
         with closing(runtime.in_threads([lambda: outcomes.put(threads())], 1, outcomes, stop)) as found:
             assert next(found) == [1 if wished is None else 3] * len(known)
+            # Another fit at the same time, which ends first.
+            with runtime.products_on_one_thread():
+                pass
+            assert threads() == [1 if wished is None else 3] * len(known)
         assert threads() == [3] * len(known)
     finally:
         for (_, tell), count in zip(known, before, strict=True):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Event
+from threading import Event, Lock
 from typing import TypeVar
 
 from mixfleet.config import Compute
@@ -83,15 +83,33 @@ def products_on_one_thread() -> Iterator[None]:
 
     Those of one unit are small and many: other threads would mostly spin, and take the cores from those that sample.
     """
-    known = [] if PRODUCT_THREADS in os.environ else list(_openblas())
-    before = [asked() for asked, _ in known]
-    for _, tell in known:
-        tell(1)
+    if PRODUCT_THREADS in os.environ:
+        yield
+        return
+    with _ON_ONE.lock:
+        if not _ON_ONE.fits:
+            _ON_ONE.before = [(tell, asked()) for asked, tell in _openblas()]
+            for tell, _ in _ON_ONE.before:
+                tell(1)
+        _ON_ONE.fits += 1
     try:
         yield
     finally:
-        for (_, tell), threads in zip(known, before, strict=True):
-            tell(threads)
+        with _ON_ONE.lock:
+            _ON_ONE.fits -= 1
+            for tell, threads in _ON_ONE.before if not _ON_ONE.fits else ():
+                tell(threads)
+
+
+class _OnOne:
+    """Fits of this process that have products on one thread, and how many threads there were before the first."""
+
+    def __init__(self) -> None:
+        self.lock, self.fits = Lock(), 0
+        self.before: list[tuple[Callable[[int], None], int]] = []
+
+
+_ON_ONE = _OnOne()
 
 
 def _openblas() -> Iterator[tuple[Callable[[], int], Callable[[int], None]]]:
