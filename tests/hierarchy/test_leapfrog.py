@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mixfleet.hierarchy.leapfrog import trajectory
+from mixfleet.hierarchy.leapfrog import GroupMetric, trajectory
 from mixfleet.inference.adaptation import metric_of
 
 DIMENSION, CHAINS = 3, 5
@@ -87,3 +87,35 @@ def test_what_is_known_of_the_origin_is_not_asked_for_again() -> None:
     jax.effects_barrier()
     assert np.sum(asked, axis=0).tolist() == [4, 1, 0, 2, 4]
     np.testing.assert_array_equal(np.asarray(found.position)[:, 2], at[:, 2])
+
+
+def test_a_group_moves_as_one_with_the_metrics_of_its_parts_but_for_units_that_stay() -> None:
+    """Velocity, momentum and kicks are those of one matrix with the parts' along its diagonal."""
+    random = np.random.default_rng(2)
+    units, own, blocks, rows, chains = 2, 3, 2, 2, 4
+
+    def covariances(count: int, size: int) -> np.ndarray:
+        roots = np.tril(random.normal(size=(count, size, size))) + 2 * np.eye(size)
+        return roots @ np.swapaxes(roots, 1, 2)
+
+    of_units, of_hyper = covariances(units, own), covariances(blocks, rows)
+    whole = np.zeros((units * own + blocks * rows,) * 2)
+    # A unit's coordinates are apart by the number of units, a block's by that of blocks.
+    for number, part in enumerate(of_units):
+        places = number + units * np.arange(own)
+        whole[np.ix_(places, places)] = part
+    for number, part in enumerate(of_hyper):
+        places = units * own + number + blocks * np.arange(rows)
+        whole[np.ix_(places, places)] = part
+    stays = np.zeros(len(whole), bool)
+    stays[1 : units * own : units] = True
+    given = random.normal(size=(len(whole), chains)) * ~stays[:, None]
+    with jax.enable_x64(True):
+        parts = metric_of(of_units, "float64"), metric_of(of_hyper, "float64")
+        metric = GroupMetric(*parts, jnp.repeat(jnp.array([1.0, 0.0]), chains))
+        velocity, momentum = metric.velocity(jnp.asarray(given)), metric.momentum(jnp.asarray(given))
+        kicked = metric.inverse_mass_gradient(jnp.asarray(given))
+        np.testing.assert_allclose(kicked, whole @ given * ~stays[:, None], rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(whole @ momentum, velocity, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(np.sum(momentum * velocity, axis=0), np.sum(given**2, axis=0), rtol=1e-12)
+        assert not np.any(np.asarray(velocity)[stays])

@@ -117,6 +117,7 @@ def _learn(
         x=jax.device_put(x[-1].reshape(structure.dimension, -1), program.device),
         unit_metric=_learnt(np.moveaxis(x, 2, 0), state.unit_metric),
         hyper_metric=_learnt(np.moveaxis(by_block, 2, 0), state.hyper_metric),
+        together=np.ones_like(state.together),
     )
     return data, adapting(state)
 

@@ -4,13 +4,15 @@ A sweep is three moves, each of which leaves the joint posterior invariant:
 
 1. every unit's coordinates given the hyperparameters: one trajectory per unit, each accepted on its own, so that the
    number of units costs no step size;
-2. all hyperparameters given the coordinates, all units' data at once: one trajectory;
+2. all hyperparameters and all coordinates at once: one trajectory of the whole group in each chain;
 3. all hyperparameters given the units' parameters, exactly, without the data; and with the linear coefficients that
    units share, theirs, exactly, given media and noise.
 
 Before them, of lift tests that measured several units together, each unit's part (`joint_tests`).
 
-2 moves what the units' data leave open, 3 what they determine; interwoven they mix where either does.
+2 moves what the units' data leave open, 3 what they determine; interwoven they mix where either does. Where the
+coordinates leave a unit and its hyperparameters correlated, 1 and 3 alone would go to and fro in short steps: what one
+holds fast the other cannot leave.
 
 References:
     Yu and Meng (2011), To center or not to center: that is not the question, doi:10.1198/jcgs.2011.203main.
@@ -26,7 +28,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mixfleet.hierarchy import hyperparameters as hierarchies
 from mixfleet.hierarchy.hyperparameters import Hyper
 from mixfleet.hierarchy.joint_tests import redrawn
-from mixfleet.hierarchy.leapfrog import Located, TrajectoryEnd, steps_of, trajectory
+from mixfleet.hierarchy.leapfrog import GroupMetric, TrajectoryEnd, by_chain, of_group, of_units, steps_of, trajectory
 from mixfleet.hierarchy.likelihood_approximation import pulls
 from mixfleet.hierarchy.reparameterization import (
     Pool,
@@ -34,7 +36,6 @@ from mixfleet.hierarchy.reparameterization import (
     hyper_coordinates,
     log_prior_change,
     place,
-    place_hyper,
     pooled_rows,
 )
 from mixfleet.hierarchy.shared_coefficients import (
@@ -73,8 +74,11 @@ __all__ = ["SWEEPS", "GibbsSweep", "PooledProgram", "pooled_program"]
 SWEEPS = 16
 """Sweeps between two visits to the host."""
 
-MOST_STEPS, MOST_UNIT_STEPS = 8, 12
-"""Leapfrog steps at most, of the hyperparameters' trajectory and of a unit's, which few need and others wait for."""
+MOST_STEPS, MOST_UNIT_STEPS = 32, 12
+"""Leapfrog steps at most, of the group's trajectory and of a unit's, which few need and others wait for."""
+
+MOST_FIRST_STEPS = 8
+"""Of the hyperparameters' while no metric is learnt yet: with steps that may be too long, few go wrong less far."""
 
 ROUNDS = 8
 """Redraws of shared coefficients and their hyperparameters in a sweep: they cost little beside the trajectories, and
@@ -271,7 +275,7 @@ def _sweep(pool: Pool, group: GroupData, series: Series, state: GibbsState) -> t
     hyper_steps = jnp.zeros(1, jnp.int32)
     if pool.rows:
         # Where the baseline alone is pooled media have no hyperparameters.
-        state, hyper_steps = _move_hyper(pool, group, density, state, shared)
+        state, hyper_steps = _move_group(pool, group, density, state, shared)
         state = _redraw_hyper(pool, group, state)
     found, hyper = state.found, stack_hyper(pool, group.hierarchy, state.hyper)
     by_unit = found.position.reshape(-1, units, chains)
@@ -317,7 +321,7 @@ def _move_units(
     # Padding stays where it is.
     steps = jnp.where(group.hierarchy.present > 0, steps_of(length, step, MOST_UNIT_STEPS), 0)
     outcome = trajectory(
-        partial(_of_units, pool, group, state.hyper),
+        partial(of_units, pool, group, state.hyper),
         density,
         state.found,
         (state.x, state.found),
@@ -332,30 +336,36 @@ def _move_units(
     return state._replace(x=outcome.position, found=outcome.extra, unit_stepping=stepping), outcome, steps
 
 
-def _move_hyper(
+def _move_group(
     pool: Pool, group: GroupData, density: Any, state: GibbsState, uniform: Float[Array, "number chain"]
 ) -> tuple[GibbsState, Int[Array, "1"]]:
-    """Hyperparameters given the coordinates, all units together."""
-    rows, chains = hyper_dimension(pool), pool.structure.chains
+    """Hyperparameters and coordinates of all units together; the latter stay while no metric is learnt yet."""
+    rows, chains, lanes = hyper_dimension(pool), pool.structure.chains, pool.structure.lanes
     step = jnp.exp(state.hyper_stepping.log_step)
-    steps = steps_of(uniform[rows + 2, 0], step, MOST_STEPS)
+    most = jnp.where(state.together > 0, MOST_STEPS, MOST_FIRST_STEPS)
+    steps = steps_of(uniform[rows + 2, 0], step, most)
+    metric = GroupMetric(
+        state.unit_metric, state.hyper_metric, hmc.lanes_of(group.hierarchy.present, chains) * state.together
+    )
+    # Between the numbers of shared coefficients and those of parts of joint tests.
+    number = state.number.astype(jnp.uint32) + jnp.uint32(3 * 2**29)
+    own = metric.moves * normals(uniforms(group.unit_keys, number, len(state.x), lanes, state.x.dtype))
     here = hyper_coordinates(pool, group.hierarchy, group.sites, state.hyper)
     outcome = trajectory(
-        partial(_of_hyper, pool, group, state.hyper, state.x, state.found.value),
+        partial(of_group, pool, group, metric, state.hyper, state.found.value),
         lambda position, _: density(position),
         state.found,
-        (here, (state.hyper, _by_chain(pool, state.found))),
-        state.hyper_metric,
+        (jnp.concatenate([state.x.reshape(-1, chains), here]), (state.hyper, by_chain(pool, state.found))),
+        metric,
         hmc.lanes_of(step, chains),
         hmc.lanes_of(steps, chains),
-        normals(uniform[:rows]),
+        jnp.concatenate([own.reshape(-1, chains), normals(uniform[:rows])]),
         uniform[rows],
     )
     stepping = adaptation.adapt_step(state.hyper_stepping, jnp.ones(1, bool), jnp.mean(outcome.accept)[None])
-    lanes = state.x.shape[-1]
-    hyper, found = outcome.extra
+    (x, _), (hyper, found) = metric.split(outcome.position), outcome.extra
     found = jax.tree.map(lambda values: values.reshape(*values.shape[:-2], lanes), found)
-    return state._replace(hyper=hyper, found=found, hyper_stepping=stepping), steps
+    return state._replace(x=x, hyper=hyper, found=found, hyper_stepping=stepping), steps
 
 
 def _redraw_hyper(pool: Pool, group: GroupData, state: GibbsState) -> GibbsState:
@@ -437,47 +447,6 @@ def _numbers_of_shared(pool: Pool, group: GroupData, number: Array, dtype: Any) 
     own = uniforms(group.unit_keys, number + jnp.uint32(2**30), parts * rows, structure.lanes, dtype)
     every = uniforms(group.key, number + jnp.uint32(2**30), uniform_rows(pool.levels), rows * structure.chains, dtype)
     return own.reshape(parts, rows, structure.units, structure.chains), every.reshape(-1, rows, structure.chains)
-
-
-def _of_units(pool: Pool, group: GroupData, hyper: Hyper, x: Array, density: Any) -> Located:
-    """The units' density at coordinates `x` given the hyperparameters."""
-    units, chains = pool.structure.units, pool.structure.chains
-
-    def placed_at(x: Array) -> tuple[Array, Array]:
-        placed = place(pool, group.hierarchy, group.sites, group.batch.hyper, x.reshape(-1, units, chains), hyper)
-        return placed.position.reshape(x.shape), placed.log_change.reshape(-1)
-
-    (position, log_change), back = jax.vjp(placed_at, x)
-    found = density(position)
-    (gradient,) = back((found.gradient, jnp.ones_like(log_change)))
-    return found.value + log_change, gradient, found
-
-
-def _of_hyper(
-    pool: Pool, group: GroupData, hyper: Hyper, x: Array, reference: Float[Array, " lane"], moved: Array, density: Any
-) -> Located:
-    """The group's density of hyperparameters given the coordinates, relative to the units' values at `reference`."""
-    units, chains = pool.structure.units, pool.structure.chains
-    present = jnp.broadcast_to(group.hierarchy.present[:, None] > 0, (units, chains))
-
-    def placed_at(moved: Array) -> tuple[tuple[Array, Array], Hyper]:
-        here, volume = place_hyper(pool, group.hierarchy, group.sites, moved, hyper)
-        placed = place(pool, group.hierarchy, group.sites, group.batch.hyper, x.reshape(-1, units, chains), here)
-        log_prior = jnp.sum(jnp.where(present, placed.log_change, 0), axis=0) + hierarchies.log_prior(here) + volume
-        return (placed.position.reshape(x.shape), log_prior), here
-
-    (position, log_prior), back, here = jax.vjp(placed_at, moved, has_aux=True)
-    found = density(position)
-    inside = present.reshape(-1)
-    (gradient,) = back((jnp.where(inside[None], found.gradient, 0), jnp.ones_like(log_prior)))
-    change = jnp.sum(jnp.where(inside, found.value - reference, 0).reshape(units, chains), axis=0)
-    return change + log_prior, gradient, (here, _by_chain(pool, found))
-
-
-def _by_chain(pool: Pool, found: EvaluatedPosition) -> EvaluatedPosition:
-    """The same with the units apart from the chains, which move together."""
-    units, chains = pool.structure.units, pool.structure.chains
-    return jax.tree.map(lambda values: values.reshape(*values.shape[:-1], units, chains), found)
 
 
 def _abstract_state(pool: Pool, group: GroupData) -> GibbsState:

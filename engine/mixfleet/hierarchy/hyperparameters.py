@@ -21,11 +21,12 @@ References:
         (centre and effects of one key drawn together, given those of the others).
 """
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from mixfleet.inference.random_numbers import normals
 from mixfleet.models.priors.bijectors import log_softplus_normal, log_softplus_normal_slope
@@ -41,6 +42,7 @@ __all__ = [
     "means",
     "moved",
     "redraw",
+    "representable",
     "spreads",
     "uniform_rows",
     "with_moved",
@@ -128,6 +130,12 @@ def log_prior(hyper: Hyper) -> Float[Array, " chain"]:
         return total
     mean, spread = hyper.types
     return total + jnp.sum(log_prior_of_spreads(spread) - 0.5 * mean**2, axis=0)
+
+
+def representable(hyper: Hyper) -> Bool[Array, " chain"]:
+    """Whether all spreads are more than rounding: of less no deviation can be told, nor the coordinate of one."""
+    least = math.log(jnp.finfo(hyper.spread.dtype).eps)
+    return jnp.all(log_softplus_normal(hyper.spread) > least, axis=(0, 1))
 
 
 def zero_state(hierarchy: Hierarchy, chains: int) -> Hyper:

@@ -1,4 +1,4 @@
-"""One leapfrog trajectory of every lane, each of its own number of steps.
+"""One leapfrog trajectory of every lane, each of its own number of steps, and the densities that a group moves by.
 
 For blocks of a Gibbs sampler: unlike in `hmc`, all lanes begin together and those that are done wait for the others,
 because what the next block moves is given to this one.
@@ -14,11 +14,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from mixfleet.hierarchy import hyperparameters as hierarchies
+from mixfleet.hierarchy.hyperparameters import Hyper
+from mixfleet.hierarchy.reparameterization import Pool, place, place_hyper
+from mixfleet.hierarchy.state import EvaluatedPosition, GroupData
 from mixfleet.inference.adaptation import Metric
 from mixfleet.inference.hmc import DIVERGENCE, acceptance
 from mixfleet_kernels.reductions import sum_rows
 
-__all__ = ["Located", "TrajectoryEnd", "steps_of", "trajectory"]
+__all__ = ["GroupMetric", "Located", "TrajectoryEnd", "by_chain", "of_group", "of_units", "steps_of", "trajectory"]
 
 Density = Callable[[Float[Array, "coordinate lane"], Bool[Array, " lane"]], Any]
 """Of the units' own positions: what it says there; anything of lanes of the trajectory that are done."""
@@ -28,6 +32,39 @@ Known = Callable[[Float[Array, "coordinate lane"]], Any]
 
 Located = tuple[Float[Array, " lane"], Float[Array, "coordinate lane"], Any]
 """Value and gradient where coordinates lie, and whatever comes with them, that the density told among it."""
+
+
+class GroupMetric(NamedTuple):
+    """The metric of a whole group's coordinates in a chain: every unit's as the units have them, then the others."""
+
+    units: Metric
+    hyper: Metric
+    """Of the hyperparameters."""
+    moves: Float[Array, " lane"]
+    """One for a unit's chain that moves, zero for one that stays where it is, whose white numbers are zero too."""
+
+    def inverse_mass_gradient(self, gradient: Float[Array, "coordinate chain"]) -> Float[Array, "coordinate chain"]:
+        """As of `Metric`."""
+        return self._told(Metric.inverse_mass_gradient, gradient)
+
+    def velocity(self, white: Float[Array, "coordinate chain"]) -> Float[Array, "coordinate chain"]:
+        """As of `Metric`."""
+        return self._told(Metric.velocity, white)
+
+    def momentum(self, white: Float[Array, "coordinate chain"]) -> Float[Array, "coordinate chain"]:
+        """As of `Metric`."""
+        return self._told(Metric.momentum, white)
+
+    def split(
+        self, rows: Float[Array, "coordinate chain"]
+    ) -> tuple[Float[Array, "own lane"], Float[Array, "row chain"]]:
+        """What belongs to the units, by their lanes, and to the hyperparameters."""
+        units, own, _ = self.units.covariance.shape
+        return rows[: units * own].reshape(own, -1), rows[units * own :]
+
+    def _told(self, of: Callable[[Metric, Array], Array], rows: Array) -> Array:
+        own, hyper = self.split(rows)
+        return jnp.concatenate([(self.moves * of(self.units, own)).reshape(-1, rows.shape[-1]), of(self.hyper, hyper)])
 
 
 class TrajectoryEnd(NamedTuple):
@@ -48,7 +85,7 @@ def trajectory(
     density: Density,
     known: Any,
     origin: tuple[Float[Array, "coordinate lane"], Any],
-    metric: Metric,
+    metric: Metric | GroupMetric,
     step: Float[Array, " lane"],
     steps: Int[Array, " lane"],
     white: Float[Array, "coordinate lane"],
@@ -64,7 +101,7 @@ def trajectory(
         density: Called once for every step of the longest.
         known: What it says at the origin.
         origin: Where the trajectory begins, with what comes with it.
-        metric: Of as many units as the lanes divide into.
+        metric: Of as many units as the lanes divide into, or of a group, of which each lane is a chain.
         step: Step size.
         steps: Leapfrog steps, drawn independently of the position.
         white: Standard normal numbers.
@@ -100,7 +137,56 @@ def trajectory(
     )
 
 
-def steps_of(uniform: Float[Array, ""], step: Float[Array, " unit"], most: int) -> Int[Array, " unit"]:
+def steps_of(uniform: Float[Array, ""], step: Float[Array, " unit"], most: int | Int[Array, ""]) -> Int[Array, " unit"]:
     """Steps of trajectories whose length lies uniformly between a half and one and a half quarter turns."""
     length = 0.5 * jnp.pi * (0.5 + uniform)
     return jnp.clip(jnp.round(length / step), 1, most).astype(jnp.int32)
+
+
+def of_units(pool: Pool, group: GroupData, hyper: Hyper, x: Array, density: Any) -> Located:
+    """The units' density at coordinates `x` given the hyperparameters."""
+    units, chains = pool.structure.units, pool.structure.chains
+
+    def placed_at(x: Array) -> tuple[Array, Array]:
+        placed = place(pool, group.hierarchy, group.sites, group.batch.hyper, x.reshape(-1, units, chains), hyper)
+        return placed.position.reshape(x.shape), placed.log_change.reshape(-1)
+
+    (position, log_change), back = jax.vjp(placed_at, x)
+    found = density(position)
+    (gradient,) = back((found.gradient, jnp.ones_like(log_change)))
+    return found.value + log_change, gradient, found
+
+
+def of_group(
+    pool: Pool,
+    group: GroupData,
+    metric: GroupMetric,
+    hyper: Hyper,
+    reference: Float[Array, " lane"],
+    at: Float[Array, "coordinate chain"],
+    density: Any,
+) -> Located:
+    """The group's density, relative to the units' values at `reference`; hyperparameters in the shapes of `hyper`."""
+    units, chains = pool.structure.units, pool.structure.chains
+    present = jnp.broadcast_to(group.hierarchy.present[:, None] > 0, (units, chains))
+
+    def placed_at(at: Array) -> tuple[tuple[Array, Array], Hyper]:
+        x, moved = metric.split(at)
+        here, volume = place_hyper(pool, group.hierarchy, group.sites, moved, hyper)
+        placed = place(pool, group.hierarchy, group.sites, group.batch.hyper, x.reshape(-1, units, chains), here)
+        log_prior = jnp.sum(jnp.where(present, placed.log_change, 0), axis=0) + hierarchies.log_prior(here) + volume
+        return (placed.position.reshape(x.shape), log_prior), here
+
+    (position, log_prior), back, here = jax.vjp(placed_at, at, has_aux=True)
+    found = density(position)
+    inside = present.reshape(-1)
+    (gradient,) = back((jnp.where(inside[None], found.gradient, 0), jnp.ones_like(log_prior)))
+    change = jnp.sum(jnp.where(inside, found.value - reference, 0).reshape(units, chains), axis=0)
+    value = jnp.where(hierarchies.representable(here), change + log_prior, -jnp.inf)
+    return value, gradient, (here, by_chain(pool, found))
+
+
+def by_chain(pool: Pool, found: EvaluatedPosition) -> EvaluatedPosition:
+    """The same with the units apart from the chains, which move together."""
+    units, chains = pool.structure.units, pool.structure.chains
+    return jax.tree.map(lambda values: values.reshape(*values.shape[:-1], units, chains), found)

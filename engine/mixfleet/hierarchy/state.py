@@ -30,6 +30,9 @@ __all__ = [
     "with_smaller_steps",
 ]
 
+TOGETHER_ACCEPT = 0.86
+"""Acceptance, at least, that steps of the whole group aim for: the best of 0.7, 0.8 and 0.86 on groups of 8 units."""
+
 FIRST_HYPER_STEP = 0.2
 """Step size of the centres' and spreads' move before any, in units of the whitened posterior."""
 
@@ -72,6 +75,8 @@ class GibbsState(NamedTuple):
     unit_stepping: Stepping
     hyper_stepping: Stepping
     number: Int[Array, ""]
+    together: Float[Array, ""]
+    """One if units move with the hyperparameters, zero while no metric is learnt yet."""
 
 
 def group_shapes(pool: Pool) -> GroupData:
@@ -157,6 +162,7 @@ def state_of(
         unit_stepping=_first_stepping(pool.structure.units, adaptation.FIRST_STEP, dtype),
         hyper_stepping=_first_stepping(1, FIRST_HYPER_STEP, dtype),
         number=np.int32(0),  # pyright: ignore[reportArgumentType]
+        together=np.zeros((), dtype),  # pyright: ignore[reportArgumentType]
     )
 
 
@@ -170,12 +176,14 @@ def adapting(state: GibbsState, target_accept: float | None = None) -> GibbsStat
         target_accept: Acceptance to aim for from now on; as before where None.
     """
 
-    def again(stepping: Stepping) -> Stepping:
+    def again(stepping: Stepping, least: float) -> Stepping:
         log_average, target = _values(stepping.log_average), _values(stepping.target_accept)
-        target = target if target_accept is None else np.full_like(target, target_accept)
+        target = target if target_accept is None else np.full_like(target, max(target_accept, least))
         return adaptation.restarted(log_average, _values(np.ones(len(log_average), bool)), target)
 
-    return state._replace(unit_stepping=again(state.unit_stepping), hyper_stepping=again(state.hyper_stepping))
+    return state._replace(
+        unit_stepping=again(state.unit_stepping, 0.0), hyper_stepping=again(state.hyper_stepping, TOGETHER_ACCEPT)
+    )
 
 
 def settle(state: GibbsState) -> GibbsState:
