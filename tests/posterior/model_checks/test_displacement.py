@@ -1,5 +1,7 @@
 """Displacement: as far as a model with what is left out would be from one without."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -74,6 +76,13 @@ def test_what_is_media_s_own_moves_them_by_what_it_brings_too(seed, correlation)
     expected = moved(unit, directions, brings=brings)
     found = displacement(unit, directions, brings=brings)
     np.testing.assert_allclose(found, expected, atol=0.3 * max(np.abs(expected).max(), 2.0))
+
+
+def test_whether_media_move_is_asked_of_all_draws():
+    unit = regression(0, fault=replaced("baseline", beside_media))
+    step = (unit.media[:, 0] > np.median(unit.media[:, 0]))[:, None] - 0.5
+    assert moves_media(unit, step)
+    assert not moves_media(replace(unit, whole=lambda: regression(0)), step)
 
 
 @pytest.mark.parametrize("seed", range(4))

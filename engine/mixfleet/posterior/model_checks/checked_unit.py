@@ -11,8 +11,8 @@ References:
     doi:10.1111/j.1541-0420.2011.01668.x.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -90,6 +90,9 @@ class CheckedUnit:
     lasting: Lasting | None = None
     """Without `marginal`, where the noise is autocorrelated: the residual of the draw in standard deviations, before
     anything of it is told less what the week before says; of no column."""
+    whole: Callable[[], "CheckedUnit"] | None = field(default=None, compare=False, repr=False)
+    """Makes the same of all draws that were kept, where these are but some of them: for the few questions that some
+    would answer only roughly."""
 
     @cached_property
     def weeks(self) -> int:

@@ -34,7 +34,11 @@ def moves_media(
     brings: Float[np.ndarray, "channel week direction"] | None = None,
     against: float = 0.0,
 ) -> bool:
-    """Whether with these in the model some channel would bring so much more or less that its interval misleads."""
+    """Whether with these in the model some channel would bring so much more or less that its interval misleads.
+
+    Asked of few units, and a reason to say no more of an alarm: so of all draws.
+    """
+    unit = unit if unit.whole is None else unit.whole()
     return bool(np.any(np.abs(displacement(unit, directions, brings=brings, against=against)) >= MISLEADING))
 
 

@@ -1,9 +1,11 @@
 """All checks of one unit's model, from what its fit knows."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mixfleet.config import Spec
 from mixfleet.models import baseline
@@ -24,7 +26,7 @@ from mixfleet_kernels.response import Response
 __all__ = ["checked_unit", "judge_model"]
 
 DRAWS = 200
-"""Draws that the checks look at, evenly spaced."""
+"""Draws that the checks look at, evenly spaced; whether an alarm is harmless is asked of all of them."""
 
 FEWEST_WEEKS = 20
 """Weeks below which a unit's model is judged by nothing but its draws."""
@@ -65,8 +67,24 @@ def checked_unit(
         spec: All settings.
         channels: Their names.
     """
+    total = series.effect.shape[-1]
+
+    def of(kept: np.ndarray) -> CheckedUnit:
+        return _of_draws(kept, member, series, brought, prior_contribution, spec, channels)
+
+    return replace(of(_some(total)), whole=cache(lambda: of(np.arange(total))) if total > DRAWS else None)
+
+
+def _of_draws(
+    kept: Int[np.ndarray, " kept"],
+    member: PreparedUnit,
+    series: UnitSeries,
+    brought: Response,
+    prior_contribution: Float[np.ndarray, "channel sample"],
+    spec: Spec,
+    channels: tuple[str, ...],
+) -> CheckedUnit:
     unit, fitted, weeks = member.unit, member.fitted, len(member.unit.dates)
-    kept = _some(series.effect.shape[-1])
     media = brought.weekly[:weeks, kept]
     expected = np.einsum("tj,jd->td", series.design[:weeks], series.coefficients[:, kept]) + media
     observation = series.observation[:, kept]

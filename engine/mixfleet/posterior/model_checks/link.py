@@ -113,6 +113,7 @@ def in_logarithms(unit: CheckedUnit) -> CheckedUnit:
         response=unit.response / mean,
         marginal=None,
         lasting=None if lasting is None else _as_it_is(told, away / noise, lasting.correlation),
+        whole=None,
     )
 
 

@@ -144,7 +144,7 @@ def _without(unit: CheckedUnit, directions: Float[np.ndarray, "week direction"])
     """
     axes, length, _ = np.linalg.svd(directions, full_matrices=False)
     axes = axes[:, length > max(directions.shape) * np.finfo(float).eps * length.max(initial=0.0)]
-    return replace(unit, residual=unit.residual - axes @ (axes.T @ unit.residual))
+    return replace(unit, residual=unit.residual - axes @ (axes.T @ unit.residual), whole=None)
 
 
 def _of_baseline(unit: CheckedUnit) -> Iterator[_Candidates]:
