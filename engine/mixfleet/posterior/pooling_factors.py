@@ -59,9 +59,15 @@ def pooled_parameters(
     rows = group.members[place].arrays["hyper"]
     rows = rows.reshape(*rows.shape, *(1,) * (measure.ndim - 1))
     families, shared = group.pool.structure.families, list(group.shared.places)
-    pooled = [FAMILIES[families[j]].unconstrain(values[j], rows[:, own]) for j, _, own in group.pool.slices()]
+    pooled = [_finite(FAMILIES[families[j]].unconstrain(values[j], rows[:, own])) for j, _, own in group.pool.slices()]
     own = np.asarray(coefficients, float)[shared]
     return np.concatenate([*pooled, np.tensordot(np.linalg.inv(group.shared.loadings[place][shared]), own, axes=1)])
+
+
+def _finite(theta: Float[np.ndarray, "channel *draw"]) -> Float[np.ndarray, "channel *draw"]:
+    """Where single precision rounds a parameter to the end of its range, such as a share to one, as far as others."""
+    known = np.isfinite(theta)
+    return np.clip(theta, theta.min(initial=np.inf, where=known), theta.max(initial=-np.inf, where=known))
 
 
 def pooling_table(
