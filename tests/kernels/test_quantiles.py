@@ -72,7 +72,7 @@ def test_a_row_that_holds_no_number_has_none(native: bool, monkeypatch: pytest.M
     found = row_statistics(values, [0, 4])
     np.testing.assert_array_equal(found.ordered, [[0.0, 4.0], [np.nan, np.nan]])
     np.testing.assert_array_equal(np.isnan(found.mean), [False, True])
-    np.testing.assert_allclose(found.sd, [np.std(np.arange(10.0), ddof=1), np.nan])
+    np.testing.assert_allclose(found.sd, np.array([np.std(np.arange(10.0), ddof=1), np.nan]))
 
 
 @given(st.lists(st.floats(allow_nan=False, width=64), min_size=1, max_size=40))
