@@ -52,12 +52,10 @@ def term_of(**model: Any) -> MediaTerm:
     return media_term(build(Model, {"window": 7, **model}), names)
 
 
-def response_of(
-    media: np.ndarray, weights: np.ndarray, curves: Curves, term: MediaTerm, precision: str = "float64"
-) -> Response:
+def response_of(media: np.ndarray, weights: np.ndarray, curves: Curves, term: MediaTerm) -> Response:
     own = native_curves(curves, term)
     assert own is not None
-    return respond(media, weights, own, precision=precision)
+    return respond(media, weights, own)
 
 
 @pytest.mark.parametrize("normalise", [True, False])
@@ -79,26 +77,14 @@ def test_contributions_slopes_and_steady_responses_are_those_of_xla(
         np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-13)
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_contributions_in_single_precision_have_its_digits(model: dict[str, Any]) -> None:
-    term = term_of(**model)
-    media, weights, curves = drawn(len(term.parameters) - 1)
-    found, expected = (response_of(media, weights, curves, term, precision) for precision in ("float32", "float64"))
-    for one, other in zip(found, expected, strict=True):
-        assert one.dtype == np.float64
-        # Refunds cancel, so that rounding is told by the largest number.
-        np.testing.assert_allclose(one, other, rtol=0, atol=2e-6 * np.abs(other).max())
-
-
-@pytest.mark.parametrize(("precision", "rounding"), [("float32", 1e-6), ("float64", 1e-12)])
-def test_a_draw_is_the_same_alone_as_among_others(precision: str, rounding: float) -> None:
+def test_a_draw_is_the_same_alone_as_among_others() -> None:
     term = term_of(channels=MIXED)
     media, weights, curves = drawn(len(term.parameters) - 1)
-    alone = response_of(media, weights, Curves(curves.shape[..., :1], curves.effect[:, :1]), term, precision)
-    whole = response_of(media, weights, curves, term, precision)
+    alone = response_of(media, weights, Curves(curves.shape[..., :1], curves.effect[:, :1]), term)
+    whole = response_of(media, weights, curves, term)
     np.testing.assert_array_equal(whole.total[..., :1], alone.total)
     np.testing.assert_array_equal(whole.weekly[:, :1], alone.weekly)
-    np.testing.assert_allclose(whole.mean.sum(axis=1), whole.weekly.mean(axis=1), rtol=rounding)
+    np.testing.assert_allclose(whole.mean.sum(axis=1), whole.weekly.mean(axis=1), rtol=1e-12)
 
 
 def test_a_channel_is_the_same_among_other_forms() -> None:

@@ -44,16 +44,14 @@ def prior_response(
     media: Float[np.ndarray, "week channel"],
     weights: Float[np.ndarray, "week weight"],
     term: MediaTerm,
-    *,
-    precision: str = "float64",
 ) -> PriorResponse:
-    """Draws from a unit's prior; `media` are scaled and may be padded, `precision` is as `decompose` takes it.
+    """Draws from a unit's prior; `media` are scaled and may be padded.
 
     Where the prior is on what a channel brings, the effect is what brings so much with the curve of the same draw.
     """
     measure, (a, b, c) = _measures(member, ITS_OWN), member.strength.rows[:, :, None]
     shape = prior_shapes(member, term)
-    share, *found = _responses(member, media, weights, shape, term, precision)
+    share, *found = _responses(member, media, weights, shape, term)
     about = _about(member, media, _positive(member, share), shape, term)
     effect = np.exp((np.log(measure) - b * np.log(about) - c) / a) * member.scale.kpi
     return PriorResponse(effect, effect * np.reshape(found, (-1, *effect.shape)))
@@ -147,13 +145,12 @@ def _responses(
     weights: Float[np.ndarray, "week weight"],
     shape: Float[np.ndarray, "parameter channel sample"],
     term: MediaTerm,
-    precision: str = "float64",
 ) -> Float[np.ndarray, "weight channel sample"]:
     """Of curves of effect one: the mean over the weeks that contributions are told of, then the sum by weight."""
     share = np.zeros((len(media), 1))
     share[: len(member.contribution_weeks), 0] = member.contribution_weeks / member.contribution_weeks.sum()
     curves = Curves(shape, np.ones(shape.shape[1:]))
-    return decompose(media, np.concatenate([share, weights], axis=1), curves, term=term, precision=precision).total
+    return decompose(media, np.concatenate([share, weights], axis=1), curves, term=term).total
 
 
 def _positive(

@@ -64,8 +64,7 @@ def unit_result(
     natural = _natural(fitted, spec)
     draws, dims, coords = _draws(fitted, natural, panel, spec)
     series = kept_series(member, draws, panel, spec, weeks=structure.weeks)
-    told, precision = told_weeks(member, series), spec.compute.precision
-    prior = prior_response(member, series.media, told, structure.term, precision=precision)
+    prior = prior_response(member, series.media, told_weeks(member, series), structure.term)
     params = parameter_table(
         member, natural, strength_moments(member, prior), structure, panel, spec, judged=_judged(fitted, structure)
     )
@@ -132,9 +131,7 @@ def unit_tables(
     unit, counted = member.unit, _counted(member, spec)
     weights, price = value_weights(series.counted, series.value)
     within = told_weeks(member, series)[:, 1]
-    # No more digits than the draws have.
-    columns, precision = np.column_stack([weights, within]), spec.compute.precision
-    brought = decompose(series.media, columns, series.curves, term=term, precision=precision)
+    brought = decompose(series.media, np.column_stack([weights, within]), series.curves, term=term)
     foretold, known = predictive(unit, series, brought.weekly, spec.model), counted & np.isfinite(unit.kpi)
     weekly, quality = weekly_fit(unit, foretold, known, spec.data.holdout or 0)
     rows, within_all = baseline.component_rows(spec.model, spec.data), series.counted[:, None].astype(float)

@@ -1,4 +1,4 @@
-"""Response: what draws of one unit's curves make of its media, in native code on the host.
+"""Response: what draws of one unit's curves make of its media, in native code and float64, on the host.
 
 For carry-over of the library's families before or after one of its saturations. The engine's own functions in XLA do
 the same for every form and many units (`posterior.counterfactual`, `models.media.response`); these need no program
@@ -71,24 +71,19 @@ class _Levels(ctypes.Structure):
 
 
 def respond(
-    media: Float[np.ndarray, "week channel"],
-    weights: Float[np.ndarray, "week weight"],
-    curves: Curves,
-    *,
-    precision: str = "float64",
+    media: Float[np.ndarray, "week channel"], weights: Float[np.ndarray, "week weight"], curves: Curves
 ) -> Response:
-    """Contributions of media that are carried over and saturate, in float64.
+    """Contributions of media that are carried over and saturate.
 
     Args:
         media: From the first week on, before which there is none.
         weights: Of the weeks in the sums.
         curves: Draws of what shapes the response.
-        precision: That the contributions are worked out in.
 
     Raises:
         RuntimeError: The native library does not run; says why.
     """
-    return _responded(media, weights, curves, None, precision)
+    return _responded(media, weights, curves, None)
 
 
 def slopes(
@@ -96,12 +91,10 @@ def slopes(
 ) -> tuple[Float[np.ndarray, "weight channel draw"], Float[np.ndarray, "weight channel draw"]]:
     """Contributions as `respond` has them, and their derivative by the logarithm of all media; raises as `respond`."""
     slope = np.empty((weights.shape[1], *curves.effect.shape))
-    return _responded(media, weights, curves, slope, "float64").total, slope
+    return _responded(media, weights, curves, slope).total, slope
 
 
-def _responded(
-    media: np.ndarray, weights: np.ndarray, curves: Curves, slope: np.ndarray | None, precision: str
-) -> Response:
+def _responded(media: np.ndarray, weights: np.ndarray, curves: Curves, slope: np.ndarray | None) -> Response:
     (weeks, channels), draws, count = media.shape, curves.effect.shape[1], weights.shape[1]
     made = Response(np.empty((count, channels, draws)), np.empty((weeks, draws)), np.empty((weeks, channels)))
     given = [_array(values) for values in (media, weights, curves.shape, curves.effect)]
@@ -110,7 +103,7 @@ def _responded(
     past = _Past(
         _curves(curves, *given[2:]), weeks, count, *map(_pointer, given[:2]), _pointer(made.total), along, *rest
     )
-    getattr(native_library.loaded(), f"mixfleet_respond_f{8 * np.dtype(precision).itemsize}")(ctypes.byref(past))
+    native_library.loaded().mixfleet_respond(ctypes.byref(past))
     return made
 
 

@@ -141,8 +141,7 @@ def weighed_result(
     unit, term = member.unit, media_term(spec.model, panel.channels)
     draws = {name: np.ascontiguousarray(values[None], np.float32) for name, values in chosen.items()}
     series = kept_series(member, draws, panel, spec, weeks=structure.weeks)
-    told, precision = told_weeks(member, series), spec.compute.precision
-    prior = prior_response(member, series.media, told, term, precision=precision)
+    prior = prior_response(member, series.media, told_weeks(member, series), term)
     tables, checks = unit_tables(member, series, prior.total, term, panel, spec)
     whole = _series(member, chosen, panel, spec)
     counted = np.pad(member.contribution_weeks * 1.0, (0, len(whole.media) - len(unit.dates)))[:, None]

@@ -85,16 +85,14 @@ def decompose(
     curves: Curves,
     *,
     term: MediaTerm,
-    precision: str = "float64",
 ) -> Response:
     """What each channel brings under each weight of the weeks, and what all bring together week by week.
 
-    In native code where it has the channels' forms, which needs no program compiled, and at least in this precision;
-    else in XLA and float64.
+    In native code where it has the channels' forms, which needs no program compiled; else in XLA.
     """
     if (own := native_curves(curves, term)) is None:
         return Response(*map(np.asarray, _decompose(media, weights, curves, term=term)))
-    return respond(np.asarray(media), np.asarray(weights), own, precision=precision)
+    return respond(np.asarray(media), np.asarray(weights), own)
 
 
 @partial(jax.jit, static_argnames="term")
