@@ -10,9 +10,9 @@ A sweep is three moves, each of which leaves the joint posterior invariant:
 
 Before them, of lift tests that measured several units together, each unit's part (`joint_tests`).
 
-2 moves what the units' data leave open, 3 what they determine; interwoven they mix where either does. Where the
-coordinates leave a unit and its hyperparameters correlated, 1 and 3 alone would go to and fro in short steps: what one
-holds fast the other cannot leave.
+2 moves what the units' data leave open, 3 what they determine; interwoven they mix where either does. 2 moves units
+with their hyperparameters, for where a likelihood is far from normal the coordinates of both are correlated, and moves
+of one given the other are short.
 
 References:
     Yu and Meng (2011), To center or not to center: that is not the question, doi:10.1198/jcgs.2011.203main.
@@ -28,7 +28,15 @@ from jaxtyping import Array, Bool, Float, Int
 from mixfleet.hierarchy import hyperparameters as hierarchies
 from mixfleet.hierarchy.hyperparameters import Hyper
 from mixfleet.hierarchy.joint_tests import redrawn
-from mixfleet.hierarchy.leapfrog import GroupMetric, TrajectoryEnd, by_chain, of_group, of_units, steps_of, trajectory
+from mixfleet.hierarchy.leapfrog import (
+    GroupMetric,
+    TrajectoryEnd,
+    by_chain,
+    group_density,
+    steps_of,
+    trajectory,
+    unit_density,
+)
 from mixfleet.hierarchy.likelihood_approximation import pulls
 from mixfleet.hierarchy.reparameterization import (
     Pool,
@@ -78,7 +86,8 @@ MOST_STEPS, MOST_UNIT_STEPS = 32, 12
 """Leapfrog steps at most, of the group's trajectory and of a unit's, which few need and others wait for."""
 
 MOST_FIRST_STEPS = 8
-"""Of the hyperparameters' while no metric is learnt yet: with steps that may be too long, few go wrong less far."""
+"""Leapfrog steps at most while no metric is learnt and only hyperparameters move: the first step size may be unstable,
+and a longer trajectory would carry a spread so far towards zero that its units' coordinates have no value."""
 
 ROUNDS = 8
 """Redraws of shared coefficients and their hyperparameters in a sweep: they cost little beside the trajectories, and
@@ -321,7 +330,7 @@ def _move_units(
     # Padding stays where it is.
     steps = jnp.where(group.hierarchy.present > 0, steps_of(length, step, MOST_UNIT_STEPS), 0)
     outcome = trajectory(
-        partial(of_units, pool, group, state.hyper),
+        partial(unit_density, pool, group, state.hyper),
         density,
         state.found,
         (state.x, state.found),
@@ -352,7 +361,7 @@ def _move_group(
     own = metric.moves * normals(uniforms(group.unit_keys, number, len(state.x), lanes, state.x.dtype))
     here = hyper_coordinates(pool, group.hierarchy, group.sites, state.hyper)
     outcome = trajectory(
-        partial(of_group, pool, group, metric, state.hyper, state.found.value),
+        partial(group_density, pool, group, metric, state.hyper, state.found.value),
         lambda position, _: density(position),
         state.found,
         (jnp.concatenate([state.x.reshape(-1, chains), here]), (state.hyper, by_chain(pool, state.found))),

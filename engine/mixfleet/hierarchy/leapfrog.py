@@ -1,4 +1,4 @@
-"""One leapfrog trajectory of every lane, each of its own number of steps, and the densities that a group moves by.
+"""One leapfrog trajectory of every lane, each of its own number of steps, and densities in a group's coordinates.
 
 For blocks of a Gibbs sampler: unlike in `hmc`, all lanes begin together and those that are done wait for the others,
 because what the next block moves is given to this one.
@@ -22,7 +22,16 @@ from mixfleet.inference.adaptation import Metric
 from mixfleet.inference.hmc import DIVERGENCE, acceptance
 from mixfleet_kernels.reductions import sum_rows
 
-__all__ = ["GroupMetric", "Located", "TrajectoryEnd", "by_chain", "of_group", "of_units", "steps_of", "trajectory"]
+__all__ = [
+    "GroupMetric",
+    "Located",
+    "TrajectoryEnd",
+    "by_chain",
+    "group_density",
+    "steps_of",
+    "trajectory",
+    "unit_density",
+]
 
 Density = Callable[[Float[Array, "coordinate lane"], Bool[Array, " lane"]], Any]
 """Of the units' own positions: what it says there; anything of lanes of the trajectory that are done."""
@@ -143,7 +152,7 @@ def steps_of(uniform: Float[Array, ""], step: Float[Array, " unit"], most: int |
     return jnp.clip(jnp.round(length / step), 1, most).astype(jnp.int32)
 
 
-def of_units(pool: Pool, group: GroupData, hyper: Hyper, x: Array, density: Any) -> Located:
+def unit_density(pool: Pool, group: GroupData, hyper: Hyper, x: Array, density: Any) -> Located:
     """The units' density at coordinates `x` given the hyperparameters."""
     units, chains = pool.structure.units, pool.structure.chains
 
@@ -157,7 +166,7 @@ def of_units(pool: Pool, group: GroupData, hyper: Hyper, x: Array, density: Any)
     return found.value + log_change, gradient, found
 
 
-def of_group(
+def group_density(
     pool: Pool,
     group: GroupData,
     metric: GroupMetric,
