@@ -85,19 +85,19 @@ def failing(times: int, *, mixing: bool = False) -> tuple[list[int], Callable[..
     [
         (0, "ok", 0, ""),
         (1, "ok_retried", 1, "certified on rung 1"),
-        (2, "ok_fallback", 2, "certified in double precision"),
-        (3, "ok_retried", 3, "certified on rung 3"),
+        (2, "ok_retried", 2, "certified on rung 2"),
+        (3, "ok_fallback", 3, "certified in double precision"),
         (4, "quarantined", 3, REFUSED),
     ],
 )
 def test_the_ladder_is_climbed_rung_by_rung(
     failures: int, status: str, rung: int, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    climbed: list[tuple[int, str, str, float]] = []
+    climbed: list[tuple[int, int, str, float]] = []
     sampled = driver._sample
 
     def note(kind: Any, finished: Finished) -> None:
-        climbed.append((finished.job.rung, kind.model.coordinate, kind.dtype, finished.job.target_accept))
+        climbed.append((finished.job.rung, finished.job.copies, kind.dtype, finished.job.target_accept))
 
     def watched(kind: Any, *arguments: Any, **keywords: Any) -> Any:
         for outcome in sampled(kind, *arguments, **keywords):
@@ -117,13 +117,12 @@ def test_the_ladder_is_climbed_rung_by_rung(
     result = fit(ONE, settings(ONE.data, ladder=True, max_draws=256))[ONE.units[0].labels]
     assert (result.status, result.rung, result.reason) == (status, rung, reason)
     assert len(shown) == min(failures, 3) + 1
-    # The first two share a batch.
+    # The first three share a batch.
     rungs = [
-        (min(failures, 1), "contribution", "float32", 0.95 if failures else 0.8),
-        (2, "contribution", "float64", 0.99),
-        (3, "effect", "float32", 0.95),
+        (min(failures, 2), 4 if failures >= 2 else 1, "float32", 0.95 if failures else 0.8),
+        (3, 1, "float64", 0.99),
     ]
-    assert climbed == rungs[: max(failures, 1)]
+    assert climbed == rungs[: max(failures - 1, 1)]
     assert all(len(table) for table in result.tables.values())
 
 
@@ -145,11 +144,11 @@ def test_what_is_certified_ends_the_same_however_little_time_it_has() -> None:
     assert digests(ONE, own) == digests(ONE, little)
 
 
-def test_chains_that_only_mix_badly_pass_smaller_steps_by(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chains_that_only_mix_badly_are_not_tried_in_double_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     shown, refuse = failing(99, mixing=True)
     monkeypatch.setattr(certification, "judge", refuse)
     result = fit(ONE, settings(ONE.data, ladder=True, max_draws=256))[ONE.units[0].labels]
-    assert (result.status, result.rung, result.reason) == ("quarantined", 3, REFUSED)
+    assert (result.status, result.rung, result.reason) == ("quarantined", 2, REFUSED)
     assert len(shown) == 3
 
 

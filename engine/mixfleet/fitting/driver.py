@@ -18,12 +18,10 @@ from mixfleet.fitting.memory import check_memory
 from mixfleet.fitting.progress import OnEvent, Tally
 from mixfleet.fitting.retries import (
     FALLBACK_RUNG,
-    LAST_RUNG,
-    RETRY_PLACES,
+    MANY_CHAINS_RUNG,
     harder,
     in_double_precision,
     keys_of,
-    other_coordinate,
     result_of,
 )
 from mixfleet.inference import native_block
@@ -106,59 +104,30 @@ def fit_units(
                 yield tally.count(outcome)
             else:
                 unfinished.append((structures[n], outcome))
-    yield from _climb(unfinished, panel, spec, devices, tally)
+    for structure in dict.fromkeys(own for own, _ in unfinished):
+        awkward = [finished for own, finished in unfinished if own == structure]
+        for outcome in _in_double_precision(structure, awkward, panel, spec, devices, tally):
+            yield tally.count(outcome)
 
 
-def _climb(
-    unfinished: list[tuple[Structure, Finished]],
+def _in_double_precision(
+    structure: Structure,
+    awkward: list[Finished],
     panel: Panel,
     spec: Spec,
     devices: list[Device],
     tally: Tally,
 ) -> Iterator[UnitResult]:
-    """The units that smaller steps did not certify: double precision and the smallest steps, then other coordinates.
-
-    The former are for posteriors of awkward shape, which show in divergences, energies or numbers that are not finite.
-    They are no better way between distant modes than the one that failed, so units that only mix slowly pass them by.
-    """
-    still = [(own, finished) for own, finished in unfinished if finished.verdict.mixing]
-    awkward = [(own, finished) for own, finished in unfinished if not finished.verdict.mixing]
-    precise, moved = in_double_precision(spec), other_coordinate(spec)
-    for own, outcome in _again(awkward, FALLBACK_RUNG, panel, precise, devices, tally):
-        if isinstance(outcome, UnitResult):
-            yield tally.count(outcome)
-        else:
-            still.append((own, outcome))
-    for _, outcome in _again(still, LAST_RUNG, panel, moved, devices, tally):
+    """The last rung, for posteriors of awkward shape: divergences, energies or numbers that are not finite."""
+    precise = in_double_precision(spec)
+    # One unit to a tile: they are few, and have no others to share one with.
+    own = replace(structure, dtype=precise.compute.precision, units=1)
+    harder_jobs = (harder(finished.job, precise, own, FALLBACK_RUNG) for finished in awkward)
+    # Its linear block could be decomposed before.
+    jobs = [replace(job, member=prepare(job.member.unit, panel, precise)) for job in harder_jobs]
+    for outcome in _sample(own, jobs, panel, precise, devices, tally, last=True, phase="retrying"):
         assert isinstance(outcome, UnitResult)
-        yield tally.count(outcome)
-
-
-def _again(
-    unfinished: list[tuple[Structure, Finished]],
-    rung: int,
-    panel: Panel,
-    spec: Spec,
-    devices: list[Device],
-    tally: Tally,
-) -> Iterator[tuple[Structure, UnitResult | Finished]]:
-    """Units on a rung with settings of its own: each unit's first structure, and the outcome."""
-    for own in dict.fromkeys(structure for structure, _ in unfinished):
-        # One unit to a tile: they are few, and have no others to share one with.
-        again = replace(
-            own,
-            model=replace(own.model, coordinate=spec.model.coordinate),
-            dtype=spec.compute.precision,
-            units=min(RETRY_PLACES, own.units),
-        )
-        jobs = [
-            # Its linear block could be decomposed before.
-            replace(harder(finished.job, spec, again, rung), member=prepare(finished.job.member.unit, panel, spec))
-            for structure, finished in unfinished
-            if structure == own
-        ]
-        for outcome in _sample(again, jobs, panel, spec, devices, tally, last=rung == LAST_RUNG, phase="retrying"):
-            yield own, outcome
+        yield outcome
 
 
 def _sample(
@@ -172,9 +141,10 @@ def _sample(
     last: bool,
     phase: str = "sampling",
 ) -> Iterator[UnitResult | Finished]:
-    """The jobs' outcomes; a unit that misses a gate on the first rung is tried once more, before all that wait.
+    """The jobs' outcomes; a unit that misses a gate climbs the rungs that share the batch, before all that wait.
 
-    What passes has a result, and with `last` everything has.
+    What passes has a result, and so has what only mixes slowly, for which double precision is no better way between
+    distant modes; with `last` everything has.
     """
     if not jobs:
         return
@@ -184,13 +154,15 @@ def _sample(
     in_place = native_block.form_of(structure, devices[0].platform) is not None
 
     def told(finished: Finished) -> UnitResult | Finished:
-        return result_of(finished, structure, panel, spec) if last or finished.verdict.passed else finished
+        over = last or finished.verdict.passed or finished.verdict.mixing
+        return result_of(finished, structure, panel, spec) if over else finished
 
     def finish(finished: Finished) -> None:
-        if finished.verdict.passed or finished.job.rung > 0 or not spec.inference.ladder:
+        rung = finished.job.rung
+        if finished.verdict.passed or rung >= MANY_CHAINS_RUNG or not spec.inference.ladder:
             outcomes.put(told(finished) if in_place else finished)
         else:
-            heap.put_first(harder(finished.job, spec, structure, rung=1))
+            heap.put_first(harder(finished.job, spec, structure, rung=rung + 1))
 
     def work(device: Device) -> None:
         batch = Slots(program(structure, capacity_of(spec.inference), device), spec.inference, heap, finish, stop)

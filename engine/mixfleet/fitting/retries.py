@@ -3,9 +3,12 @@
 | rung | what is different |
 |---|---|
 | 0 | the usual fit |
-| 1 | smaller steps, a longer warm-up, several places of the batch at once |
-| 2 | steps smaller still, in double precision; what only mixes slowly passes this rung by |
-| 3 | the other coordinate for the channels' strength, else as on rung 1 |
+| 1 | smaller steps, a longer warm-up |
+| 2 | as rung 1, in several places of the batch at once: more chains, and more draws in all |
+| 3 | steps smaller still, in double precision; what only mixes slowly is not tried on it |
+
+Eight chains come first on every rung but that of many: R-hat asks each chain for as many effective draws, however many
+chains there are.
 
 Each is the batched sampler: where it is native there is nothing to compile for the few units that climb.
 """
@@ -29,38 +32,31 @@ from mixfleet.posterior.unit_result import UnitResult
 
 __all__ = [
     "FALLBACK_RUNG",
-    "LAST_RUNG",
-    "RETRY_PLACES",
+    "MANY_CHAINS_RUNG",
     "harder",
     "in_double_precision",
     "keys_of",
-    "other_coordinate",
     "result_of",
     "status_from",
     "status_of",
 ]
 
 RETRY_PLACES = 4
-"""Places of a tile in which a unit is sampled anew on the rungs above the first, as so many more chains."""
+"""Places of a tile in which a unit is sampled on the rung of many chains."""
 
-FALLBACK_RUNG, LAST_RUNG = 2, 3
+MANY_CHAINS_RUNG, FALLBACK_RUNG = 2, 3
 
 
 def harder(job: Job, spec: Spec, structure: Structure, rung: int) -> Job:
     """The job on a rung above the first."""
-    keys = keys_of(job.member.unit, spec, rung=rung, copies=min(RETRY_PLACES, structure.units))
+    copies = min(RETRY_PLACES, structure.units) if rung == MANY_CHAINS_RUNG else 1
+    keys = keys_of(job.member.unit, spec, rung=rung, copies=copies)
     return replace(job, rung=rung, keys=keys, target_accept=HARDEST_ACCEPT if rung == FALLBACK_RUNG else HARDER_ACCEPT)
 
 
 def in_double_precision(spec: Spec) -> Spec:
     """The settings with nothing rounded to single precision."""
     return replace(spec, compute=replace(spec.compute, precision="float64"))
-
-
-def other_coordinate(spec: Spec) -> Spec:
-    """The settings with the other coordinate for the channels' strength; the posterior is the same."""
-    other = "effect" if spec.model.coordinate != "effect" else "contribution"
-    return replace(spec, model=replace(spec.model, coordinate=other))
 
 
 def keys_of(unit: Unit, spec: Spec, *, rung: int = 0, copies: int = 1) -> np.ndarray:
