@@ -27,6 +27,7 @@ from tests.inference.test_hmc import SKEWED_MEAN, SKEWED_VARIANCE, check_moments
 
 pytestmark = pytest.mark.usefixtures("usual_broadcasts")
 
+LOGISTIC = Model(saturation="logistic", observation="normal")
 REPLICATES = {"brands": 16, "markets": 16}
 SHAPE = {"weeks": 60, "channels": 2, "controls": 1}
 
@@ -137,14 +138,16 @@ KNOWN = build(Prior, {"parameters": {"slope": {"family": "fixed", "value": 1.5}}
         {"model": DATED},
         {"model": PROCESS},
         {"model": Model(link="log")},
-        {"model": Model(observation="ar1")},
-        {"model": Model(observation="ar1", link="log")},
-        {"model": Model(saturation="hill"), "prior": KNOWN},
+        {"model": LOGISTIC},
+        {"model": Model(observation="normal")},
+        {"model": replace(LOGISTIC, observation="ar1")},
+        {"model": Model(observation="normal", link="log")},
+        {"prior": KNOWN},
         {"prior": Prior(total_share=TotalShare(mean=0.4, sd=0.05))},
         {"model": SIGNED, "prior": build(Prior, {"parameters": LAWS})},
-        {"model": replace(SIGNED, observation="ar1"), "prior": build(Prior, {"parameters": LAWS})},
+        {"model": replace(SIGNED, observation="normal"), "prior": build(Prior, {"parameters": LAWS})},
         {"model": LEARNED},
-        {"model": replace(LEARNED, observation="ar1")},
+        {"model": replace(LEARNED, observation="normal")},
     ],
     ids=[
         "roi",
@@ -156,14 +159,16 @@ KNOWN = build(Prior, {"parameters": {"slope": {"family": "fixed", "value": 1.5}}
         "dated_terms",
         "hsgp",
         "log_link",
-        "autocorrelated",
-        "autocorrelated_log_link",
+        "logistic",
+        "independent",
+        "logistic_autocorrelated",
+        "independent_log_link",
         "fixed_values",
         "total_share",
         "signs_and_laws_of_coefficients",
-        "autocorrelated_signs_and_laws",
+        "independent_signs_and_laws",
         "learned_scales",
-        "autocorrelated_learned_scales",
+        "independent_learned_scales",
     ],
 )
 def test_ranks_of_other_parts_are_uniform(changes: dict[str, Any]):
@@ -174,8 +179,8 @@ def test_ranks_of_other_parts_are_uniform(changes: dict[str, Any]):
 @pytest.mark.hours
 @pytest.mark.parametrize(
     "model",
-    [Model(), Model(saturation="hill"), Model(adstock="delayed", adstock_first=False)],
-    ids=["logistic", "hill", "delayed_saturation_first"],
+    [Model(), LOGISTIC, Model(saturation="hill", observation="normal"), Model(adstock="delayed", adstock_first=False)],
+    ids=["default", "logistic", "hill", "delayed_saturation_first"],
 )
 def test_ranks_of_a_thousand_are_uniform(model: Model):
     found = calibrate(settings(model, brands=32, markets=32))
@@ -195,16 +200,15 @@ POOLED = replace(settings(brands=48, markets=3), pooling=Pooling(by="brand"))
 def test_ranks_in_groups_are_uniform(unpooled: tuple[str, ...]):
     found = calibrate(replace(POOLED, pooling=replace(POOLED.pooling, **dict.fromkeys(unpooled))))
     ranked = dict(zip(found.table["quantity"].to_pylist(), found.table["replicates"].to_pylist(), strict=True))
-    assert ranked["spread[unit][0]"] == ranked["noise"] == 48
+    assert ranked["spread[unit][0]"] == ranked["noise"] == ranked["autocorrelation"] == ranked["next_week"] == 48
     assert found.passed, worst(found)
 
 
 @pytest.mark.slow
 @pytest.mark.nightly
-def test_ranks_in_groups_whose_misses_last_are_uniform():
-    found = calibrate(replace(POOLED, model=Model(observation="ar1")))
-    ranked = dict(zip(found.table["quantity"].to_pylist(), found.table["replicates"].to_pylist(), strict=True))
-    assert ranked["spread[unit][0]"] == ranked["autocorrelation"] == ranked["next_week"] == 48
+@pytest.mark.parametrize("model", [LOGISTIC, Model(observation="normal")], ids=["logistic", "independent"])
+def test_ranks_in_groups_of_other_models_are_uniform(model: Model):
+    found = calibrate(replace(POOLED, model=model))
     assert found.passed, worst(found)
 
 
@@ -246,7 +250,7 @@ def test_ranks_in_groups_with_types_are_uniform():
 
 
 @pytest.mark.hours
-@pytest.mark.parametrize("model", [Model(), Model(saturation="hill")], ids=["logistic", "hill"])
+@pytest.mark.parametrize("model", [Model(), LOGISTIC], ids=["default", "logistic"])
 def test_ranks_in_a_thousand_groups_are_uniform(model: Model):
     found = calibrate(replace(settings(model, brands=1024, markets=3), pooling=Pooling(by="brand")))
     assert found.passed, worst(found)

@@ -6,7 +6,7 @@ the posterior, by importance sampling, and with it two fifths of a contribution'
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
@@ -41,12 +41,20 @@ def collapsed_media_mix(series: Series, priors: Priors, model: Model) -> None:
     """
     media, observation = media_and_observation(series, priors, model)
     design, seen = jnp.asarray(series.design[series.fitted]), series.kpi[series.fitted]
-    distribution = dist.LowRankMultivariateNormal(
-        media[series.fitted] + design @ jnp.asarray(priors.coefficient_mean),
-        cov_factor=design * jnp.asarray(priors.coefficient_sd)[None],
-        cov_diag=jnp.full(len(seen), observation["noise"] ** 2),
-    )
+    mean = media[series.fitted] + design @ jnp.asarray(priors.coefficient_mean)
+    factor, variance = design * jnp.asarray(priors.coefficient_sd)[None], observation["noise"] ** 2
+    if model.observation == "ar1":
+        lasting = variance * observation["autocorrelation"] ** _apart(series)
+        distribution = dist.MultivariateNormal(mean, lasting + factor @ factor.T)
+    else:
+        distribution = dist.LowRankMultivariateNormal(mean, factor, jnp.full(len(seen), variance))
     numpyro.sample("kpi", distribution, obs=jnp.asarray(seen))
+
+
+def _apart(series: Series) -> np.ndarray:
+    """Weeks from each fitted week to each other."""
+    weeks = np.flatnonzero(series.fitted)
+    return np.abs(weeks[:, None] - weeks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,27 +70,27 @@ class Case:
     seed: int = 0
 
 
-HILL = Model(saturation="hill")
+LOGISTIC, HILL = (Model(saturation=name, observation="normal") for name in ("logistic", "hill"))
 CASES: dict[str, Case] = {
-    "logistic_60x2": Case(weeks=60, channels=2, controls=0),
+    "logistic_60x2": Case(weeks=60, channels=2, controls=0, model=LOGISTIC),
     "hill_80x3": Case(weeks=80, channels=3, controls=1, model=HILL, seed=1),
-    "logistic_104x4_absent": Case(weeks=104, channels=4, ragged=True, seed=2),
-    "hill_120x5_absent": Case(weeks=120, channels=5, model=HILL, ragged=True, seed=3),
-    "logistic_130x10_prior": Case(weeks=130, channels=10, truth="prior", seed=4),
-    "logistic_156x8": Case(weeks=156, channels=8, seed=5),
+    "logistic_104x4_absent": Case(weeks=104, channels=4, model=LOGISTIC, ragged=True, seed=2),
+    "default_120x5_absent": Case(weeks=120, channels=5, ragged=True, seed=3),
+    "logistic_130x10_prior": Case(weeks=130, channels=10, model=LOGISTIC, truth="prior", seed=4),
+    "default_104x4": Case(weeks=104, channels=4, seed=5),
     "delayed_hill_156x3": Case(
-        weeks=156, channels=3, model=Model(adstock="delayed", saturation="hill", adstock_first=False), seed=6
+        weeks=156, channels=3, model=replace(HILL, adstock="delayed", adstock_first=False), seed=6
     ),
     "binomial_michaelis_menten_182x5_roi": Case(
         weeks=182,
         channels=5,
         controls=0,
-        model=Model(adstock="binomial", saturation="michaelis_menten"),
+        model=replace(HILL, adstock="binomial", saturation="michaelis_menten"),
         truth="prior",
         seed=7,
     ),
     "hill_208x6": Case(weeks=208, channels=6, model=HILL, seed=8),
-    "logistic_260x13": Case(weeks=260, channels=13, controls=3, seed=9),
+    "logistic_260x13": Case(weeks=260, channels=13, controls=3, model=LOGISTIC, seed=9),
 }
 
 
@@ -144,21 +152,24 @@ def sampled(panel: Panel, spec: Spec, *, seed: int = 0) -> Draws:
     with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
         chains.run(jax.random.key(seed), series, priors, spec.model)
         found = {name: np.asarray(values) for name, values in chains.get_samples(group_by_chain=True).items()}
-    found["coefficients"] = _coefficients(found["media"], found["noise"][..., 0], series, priors, seed)
+    found["coefficients"] = _coefficients(found, series, priors, seed)
     return _in_the_tables_units(found, panel, spec)
 
 
-def _coefficients(media: np.ndarray, noise: np.ndarray, series: Series, priors: Priors, seed: int) -> np.ndarray:
+def _coefficients(found: Draws, series: Series, priors: Priors, seed: int) -> np.ndarray:
     """Draws [chain, draw, column] of the coefficients given all else: a Bayesian regression for each draw."""
     design = series.design[series.fitted]
-    residual = series.kpi[series.fitted] - media[..., series.fitted]
-    variance = priors.coefficient_sd**2
-    precision = (design.T @ design) / noise[..., None, None] ** 2 + np.diag(1 / variance)
-    pull = residual @ design / noise[..., None] ** 2 + priors.coefficient_mean / variance
-    mean = np.linalg.solve(precision, pull[..., None])[..., 0]
-    white = np.random.default_rng(seed).standard_normal(mean.shape)
-    upper = np.swapaxes(np.linalg.cholesky(precision), -1, -2)
-    return mean + np.linalg.solve(upper, white[..., None])[..., 0]
+    residual = series.kpi[series.fitted] - found["media"][..., series.fitted]
+    noise, apart, random = found["noise"][..., 0], _apart(series), np.random.default_rng(seed)
+    lasting = found["autocorrelation"][..., 0] if "autocorrelation" in found else np.zeros_like(noise)
+    prior, draws = np.diag(1 / priors.coefficient_sd**2), np.empty((*noise.shape, design.shape[1]))
+    for place in np.ndindex(noise.shape):
+        told = np.linalg.solve(noise[place] ** 2 * lasting[place] ** apart, design)
+        precision = design.T @ told + prior
+        mean = np.linalg.solve(precision, residual[place] @ told + prior @ priors.coefficient_mean)
+        upper = np.linalg.cholesky(precision).T
+        draws[place] = mean + np.linalg.solve(upper, random.standard_normal(len(mean)))
+    return draws
 
 
 def _in_the_tables_units(found: Mapping[str, np.ndarray], panel: Panel, spec: Spec) -> Draws:
@@ -177,6 +188,7 @@ def _in_the_tables_units(found: Mapping[str, np.ndarray], panel: Panel, spec: Sp
         "effect": found["effect"] * factor.kpi,
         "contribution": found["mean_contribution"] * factor.kpi * weeks.sum(),
         "noise": found["noise"][..., 0] * factor.kpi,
+        **({"autocorrelation": found["autocorrelation"][..., 0]} if "autocorrelation" in found else {}),
         "coefficients": coefficients,
     }
 
