@@ -39,7 +39,7 @@ def test_unit_coefficients_are_those_of_bayesm(tmp_path):
             controls=("display_share",),
             treatments=(Treatment(name="ctrl_price", form="log"),),
         ),
-        model={"link": "log", "trend": "none", "seasonality": 0},
+        model={"link": "log", "trend": "none", "seasonality": 0, "observation": "normal"},
         prior={
             "parameters": {
                 "intercept": {"mean": 10, "sd": 3},

@@ -115,6 +115,19 @@ def test_a_week_alone_leaves_the_week_out():
     np.testing.assert_allclose(displacement(unit, alone), moved(unit, alone), atol=0.2)
 
 
+@pytest.mark.parametrize("seed", [0, 2, 3])
+def test_what_media_fit_all_but_wholly_and_miss_moves_them(seed):
+    """Nearly tv's own column, of which next to nothing is left; further than what is left can tell."""
+    other = np.random.default_rng(seed).standard_normal(104)
+    unit = regression(seed, fault=replaced("errors", lambda drawn: 0.1 * drawn.errors + 0.02 * other))
+    own = saturated(unit.media)[:, 0]
+    near = (own - own.mean()) / own.std() + 0.2 * other
+    direction = (near - near.mean())[:, None]
+    assert moved(unit, direction)[0] < -2
+    assert displacement(unit, direction)[0] < -1
+    assert moves_media(unit, direction)
+
+
 def test_no_direction_moves_nothing():
     unit = regression(1)
     np.testing.assert_array_equal(displacement(unit, weeks_alone(np.zeros(104, bool))), [0.0, 0.0])

@@ -53,8 +53,8 @@ def displacement(
 
     Args:
         unit: What the checks look at.
-        directions: In KPI, as autocorrelated noise is added to; zero in weeks that were not fitted. What of them the
-            model fits by itself moves nothing.
+        directions: In KPI, as autocorrelated noise is added to; zero in weeks that were not fitted. Of what the model
+            fits all but wholly by itself it is taken to leave `LEAST_LEFT`: what it still misses moves media the more.
         brings: What a channel brings by a direction with a coefficient of one; directions are no channel's without.
         against: Variance of the noise over that of each direction's coefficient by its prior; zero where any
             coefficient is as likely.
@@ -76,8 +76,7 @@ def displacement(
         of_baseline = axes.T @ unit.marginal.basis
         known -= of_baseline * shrink @ of_baseline.T
     left, turn = np.linalg.eigh(known)
-    told = left >= LEAST_LEFT
-    coefficients = turn @ np.where(told, turn.T @ mean / np.where(told, left, 1.0), 0.0)
+    coefficients = turn @ (turn.T @ mean / np.maximum(left, LEAST_LEFT))
     spread = unit.contribution.std(axis=1)
     moved = unit.contribution @ (coefficients @ scores) / draws
     if brings is not None:
