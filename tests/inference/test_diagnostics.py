@@ -284,3 +284,15 @@ def test_gate_lets_perfect_chains_of_1500_effective_draws_pass(judge: Judge) -> 
     sets = np.random.default_rng(7).normal(size=(10, 8, 500, 20)).astype(np.float32)
     passed = np.stack([_passes(judge(draws, jnp.int32(188))) for draws in sets])
     assert passed.mean() >= 0.99
+
+
+def test_of_as_many_draws_more_chains_miss_the_bound_of_rhat_by_chance(judge: Judge) -> None:
+    """Why a unit is tried again with few chains first."""
+    rng, alarms = np.random.default_rng(3), {}
+    for chains in (8, 32):
+        length = 1504 // chains
+        sets = rng.normal(size=(20, chains, length, 52)).astype(np.float32)
+        worst = [np.asarray(judge(draws, jnp.int32(length - length % 2)).rhat).max() for draws in sets]
+        alarms[chains] = np.mean(np.array(worst) >= 1.01)
+    assert alarms[8] <= 0.15
+    assert alarms[32] >= 0.3
