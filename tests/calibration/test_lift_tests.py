@@ -28,7 +28,7 @@ from tests.support.shared_data import shared
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("usual_broadcasts")]
 
-LINEAR = Model(adstock="none", saturation="none", seasonality=1)
+LINEAR = Model(adstock="none", saturation="none", seasonality=1, observation="normal")
 
 
 def with_tests(panel: Panel, rows: list[dict[str, Any]], model: Model, pooling: Pooling | None = None) -> Panel:
