@@ -7,9 +7,9 @@
 | 2 | as rung 1, in several places of the batch at once: more chains, and more draws in all |
 | 3 | steps smaller still, in double precision; what only mixes slowly is not tried on it |
 
-Few chains come first on every rung, for R-hat asks each chain for as many effective draws however many chains there are:
-of 1,500 independent draws of 52 quantities it misses its bound in 3 % of units if they are of 8 chains, and in 60 % if
-they are of 32.
+Few chains come first on every rung, for R-hat asks each chain for as many effective draws however many chains there
+are: of 1,500 independent draws of 52 quantities it misses its bound in 3 % of units if they are of 8 chains, and in
+60 % if they are of 32.
 
 Each is the batched sampler: where it is native there is nothing to compile for the few units that climb.
 """
