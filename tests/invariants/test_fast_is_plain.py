@@ -201,7 +201,9 @@ CASES = {
         prior=prior(overrides=(override("half_saturation", 3, mean_log=0.3), override("rate", 1, shape=2))),
     ),
     "windows_of_pymc_marketing": Case(
+        # The gradient of the plain Hill curve, by automatic differentiation, is no number at some of the positions.
         model=config.Model(
+            saturation="logistic",
             window_convention="pymc_marketing",
             channels={
                 "channel_0": {"adstock": "binomial"},
