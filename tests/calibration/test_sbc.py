@@ -24,10 +24,10 @@ from mixfleet.models.priors import families
 from mixfleet.posterior import summarize
 from mixfleet.simulation import fleet as simulate
 from tests.inference.test_hmc import SKEWED_MEAN, SKEWED_VARIANCE, check_moments, covariances, gaussian, sampled, skewed
+from tests.support.agreement import HILL, LOGISTIC
 
 pytestmark = pytest.mark.usefixtures("usual_broadcasts")
 
-LOGISTIC = Model(saturation="logistic", observation="normal")
 REPLICATES = {"brands": 16, "markets": 16}
 SHAPE = {"weeks": 60, "channels": 2, "controls": 1}
 
@@ -139,7 +139,7 @@ KNOWN = build(Prior, {"parameters": {"slope": {"family": "fixed", "value": 1.5}}
         {"model": PROCESS},
         {"model": Model(link="log")},
         {"model": LOGISTIC},
-        {"model": Model(observation="normal")},
+        {"model": HILL},
         {"model": replace(LOGISTIC, observation="ar1")},
         {"model": Model(observation="normal", link="log")},
         {"prior": KNOWN},
@@ -160,7 +160,7 @@ KNOWN = build(Prior, {"parameters": {"slope": {"family": "fixed", "value": 1.5}}
         "hsgp",
         "log_link",
         "logistic",
-        "independent",
+        "hill",
         "logistic_autocorrelated",
         "independent_log_link",
         "fixed_values",
@@ -179,7 +179,7 @@ def test_ranks_of_other_parts_are_uniform(changes: dict[str, Any]):
 @pytest.mark.hours
 @pytest.mark.parametrize(
     "model",
-    [Model(), LOGISTIC, Model(saturation="hill", observation="normal"), Model(adstock="delayed", adstock_first=False)],
+    [Model(), LOGISTIC, HILL, Model(adstock="delayed", adstock_first=False)],
     ids=["default", "logistic", "hill", "delayed_saturation_first"],
 )
 def test_ranks_of_a_thousand_are_uniform(model: Model):
@@ -206,7 +206,7 @@ def test_ranks_in_groups_are_uniform(unpooled: tuple[str, ...]):
 
 @pytest.mark.slow
 @pytest.mark.nightly
-@pytest.mark.parametrize("model", [LOGISTIC, Model(observation="normal")], ids=["logistic", "independent"])
+@pytest.mark.parametrize("model", [LOGISTIC, HILL], ids=["logistic", "hill"])
 def test_ranks_in_groups_of_other_models_are_uniform(model: Model):
     found = calibrate(replace(POOLED, model=model))
     assert found.passed, worst(found)

@@ -77,7 +77,8 @@ CASES: dict[str, Case] = {
     "logistic_104x4_absent": Case(weeks=104, channels=4, model=LOGISTIC, ragged=True, seed=2),
     "default_120x5_absent": Case(weeks=120, channels=5, ragged=True, seed=3),
     "logistic_130x10_prior": Case(weeks=130, channels=10, model=LOGISTIC, truth="prior", seed=4),
-    "default_104x4": Case(weeks=104, channels=4, seed=5),
+    "logistic_156x8": Case(weeks=156, channels=8, model=LOGISTIC, seed=5),
+    "default_104x4": Case(weeks=104, channels=4, seed=10),
     "delayed_hill_156x3": Case(
         weeks=156, channels=3, model=replace(HILL, adstock="delayed", adstock_first=False), seed=6
     ),
