@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mixfleet.budgeting.plan import Plan
@@ -125,6 +126,14 @@ def test_customers_are_no_money(tmp_path: Path) -> None:
     assert found.break_even is None
     assert "ROAS" not in str(found)
     assert "incremental orders" in sentence(found, "returns")
+
+
+def test_the_next_command_plans_money_only_where_some_was_spent(run: Run, plan: Plan, tmp_path: Path) -> None:
+    assert run.summary().command == f"mixfleet budget {run.place}"
+    assert run.summary(plan).command == f"mixfleet report {run.place}"
+    units = tuple(replace(unit, spend=np.full_like(unit.spend, np.nan)) for unit in panel().units)
+    unpaid = saved_run(tmp_path, Model(window=5), of=replace(panel(), units=units), draws=20)
+    assert unpaid.summary().command == f"mixfleet report {unpaid.place}"
 
 
 def test_a_margin_moves_the_break_even(run: Run) -> None:

@@ -119,6 +119,8 @@ def summarise(
         *(_marginal(insight, terms) if plan is None else plan_answer(plan, terms)),
         _doubt(insight, terms, health),
     ]
+    # Where nothing was spent, there is no money to plan.
+    spent = any(sentence.topic == "returns" for sentence in sentences)
     return Summary(
         labels={key: tuple(dict.fromkeys(unit[i] for unit in units)) for i, key in enumerate(keys)},
         first=str(min(own[0] for own in days))[:10] if days else "",
@@ -130,7 +132,7 @@ def summarise(
         remarks=tuple(remarks),
         health=health,
         step="day" if fleet.spec.data.frequency == "daily" else "week",
-        command=f"mixfleet {'budget' if plan is None else 'report'} {place}",
+        command=f"mixfleet {'budget' if plan is None and spent else 'report'} {place}",
     )
 
 
