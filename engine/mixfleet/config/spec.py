@@ -98,7 +98,7 @@ class Compute:
     """Where and how to compute; changes no result beyond the rounding of `precision` and `lanes`."""
 
     lanes: Annotated[int, Range(1, 65536)] = 128
-    """Chains of different units that one compiled program moves at once."""
+    """Chains of different units that one compiled program moves at once; native code moves fewer."""
 
     devices: Literal["all"] | Annotated[int, Range(1)] = "all"
 

@@ -19,6 +19,7 @@ from mixfleet.fitting.progress import OnEvent, Tally
 from mixfleet.fitting.retries import (
     FALLBACK_RUNG,
     MANY_CHAINS_RUNG,
+    RETRY_PLACES,
     harder,
     in_double_precision,
     keys_of,
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from mixfleet.fitting.group_driver import OnGroup
 
 IDLE_SECONDS = 0.05
+
+NATIVE_LANES = 32
+"""Chains of a tile that native code moves, in which there is room for a unit tried again in several places."""
 
 
 def path_of(panel: Panel, spec: Spec) -> str:
@@ -86,7 +90,9 @@ def fit_units(
         yield from fit_groups(units, panel, spec, devices, tally, on_group)
         return
     groups = {n: [u for u in units if _kind(u, spec) == n] for n in _kinds(units, spec)}
-    structures = {n: structure_of(spec, replace(panel, units=tuple(own)), n.weeks) for n, own in groups.items()}
+    structures = {
+        n: _tile(structure_of(spec, replace(panel, units=tuple(own)), n.weeks), devices[0]) for n, own in groups.items()
+    }
     for structure in structures.values():
         check_memory(structure, spec, len(workers_of(devices, spec.compute.threads)))
 
@@ -108,6 +114,17 @@ def fit_units(
         awkward = [finished for own, finished in unfinished if own == structure]
         for outcome in _in_double_precision(structure, awkward, panel, spec, devices, tally):
             yield tally.count(outcome)
+
+
+def _tile(structure: Structure, device: Device) -> Structure:
+    """The structure with as few places as serve: each unit's next block waits for those of the others of its tile.
+
+    In native code a block of few places costs no more by place, and of units that take long, which are tried again and
+    again, none is to end long after the fleet.
+    """
+    if native_block.form_of(structure, device.platform) is None:
+        return structure
+    return replace(structure, units=min(structure.units, max(RETRY_PLACES, NATIVE_LANES // structure.chains)))
 
 
 def _in_double_precision(

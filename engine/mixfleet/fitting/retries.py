@@ -34,6 +34,7 @@ from mixfleet.posterior.unit_result import UnitResult
 __all__ = [
     "FALLBACK_RUNG",
     "MANY_CHAINS_RUNG",
+    "RETRY_PLACES",
     "harder",
     "in_double_precision",
     "keys_of",
