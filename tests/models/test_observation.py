@@ -1,8 +1,9 @@
 """Noise that goes on from week to week is what its correlations say, given the weeks that are known."""
 
 import numpy as np
+import pytest
 
-from mixfleet.models.observation import Autocorrelated
+from mixfleet.models.observation import Autocorrelated, carried_shares, whitened
 
 DRAWS = 40_000
 
@@ -36,3 +37,15 @@ def test_without_correlation_it_is_independent() -> None:
     carried, chance = given(np.array([5.0, 4.0, np.nan]), 0.0)
     np.testing.assert_array_equal(carried, 0.0)
     np.testing.assert_allclose(chance.std(axis=1), 2.0, rtol=0.02)
+
+
+@pytest.mark.parametrize("places", [np.arange(9), np.array([0, 1, 4, 5, 9])], ids=["every week", "some missing"])
+def test_whitened_weeks_are_less_what_the_week_before_says_of_them(places: np.ndarray) -> None:
+    random = np.random.default_rng(0)
+    values, correlation = random.standard_normal((len(places), 3)), random.uniform(-0.5, 0.9, 3)
+    share = correlation ** np.diff(places)[:, None]
+    expected = (values[1:] - share * values[:-1]) / np.sqrt(1 - share**2)
+    np.testing.assert_allclose(carried_shares(correlation, places), share, rtol=1e-13)
+    np.testing.assert_array_equal(whitened(values, correlation, places)[0], values[0])
+    np.testing.assert_allclose(whitened(values, correlation, places)[1:], expected, rtol=1e-12)
+    np.testing.assert_allclose(whitened(values, 0.5, places)[:, :1], whitened(values[:, :1], 0.5, places), rtol=1e-12)

@@ -66,7 +66,8 @@ def test_weeks_and_scores_are_those_of_the_sorted_draws_of_a_kpi_that_hardly_mov
     weekly, quality = weekly_fit(unit, Predictive(expected, noise), counted, 0)
     np.testing.assert_allclose(weekly["q05"], ordered[:, DRAWS // 20], rtol=0, atol=1e-6)
     np.testing.assert_allclose(weekly["q95"], ordered[:, DRAWS * 19 // 20 - 1], rtol=0, atol=1e-6)
-    in_full = scores(kpi, expected.mean(axis=1), ordered)
+    mean = expected.mean(axis=1)
+    in_full = scores(kpi, mean, ordered - mean[:, None])
     assert quality["crps"] == agreement(kpi, Predictive(expected, noise))["crps"]
     for name, value in in_full.items():
         np.testing.assert_allclose(quality[name], value, rtol=1e-5)

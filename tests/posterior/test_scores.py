@@ -32,7 +32,7 @@ def test_scores_are_what_their_names_say() -> None:
     kpi, draws = rng.gamma(4.0, 10.0, 30), rng.gamma(4.0, 10.0, (30, 200))
     kpi[3] = 0.0
     mean = draws.mean(axis=1)
-    found = {name: float(values[0]) for name, values in scores(kpi, mean, np.sort(draws)).items()}
+    found = {name: float(values[0]) for name, values in scores(kpi, mean, np.sort(draws) - mean[:, None]).items()}
     error = np.abs(kpi - mean)
     some = np.arange(30) != 3
     apart = np.abs(draws[:, :, None] - draws[:, None]).mean(axis=(1, 2))

@@ -3,7 +3,7 @@ import pytest
 
 from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.periods import read_period
-from mixfleet.posterior.statistics import QUANTILES, statistics
+from mixfleet.posterior.statistics import QUANTILES, quantile, statistics
 
 
 def test_statistics_are_those_of_the_draws() -> None:
@@ -13,6 +13,13 @@ def test_statistics_are_those_of_the_draws() -> None:
     np.testing.assert_allclose(found["sd"], draws.std(axis=-1, ddof=1))
     for name, share in QUANTILES.items():
         np.testing.assert_allclose(found[name], np.quantile(draws, share, axis=-1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 2, 31])
+@pytest.mark.parametrize("share", [0.0, 1 / 3, 0.5, 0.95, 1.0])
+def test_a_quantile_of_few_numbers_is_that_of_numpy(count: int, share: float) -> None:
+    values = np.random.default_rng(count).standard_normal(count)
+    assert quantile(values, share) == pytest.approx(np.quantile(values, share), rel=1e-12)
 
 
 def test_a_row_that_holds_no_number_has_none() -> None:

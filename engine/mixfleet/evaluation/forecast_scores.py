@@ -136,9 +136,10 @@ def _judge(foretold: Foretold) -> dict[str, Float[np.ndarray, "band forecast"]]:
         own = np.arange(first - 1, last)
         own = own[foretold.weeks[own] > 0]
         mean = foretold.expected[own].mean(axis=-1)
-        forecasts = [(mean, outcome[own])] + [(line[own], line[own, None]) for line in foretold.benchmarks]
-        for j, (expected, ordered) in enumerate(forecasts):
-            for name, value in scores(foretold.kpi[own], expected, ordered).items():
+        forecasts = [(mean, outcome[own] - mean[:, None])]
+        forecasts += [(line[own], np.zeros((len(own), 1))) for line in foretold.benchmarks]
+        for j, (expected, away) in enumerate(forecasts):
+            for name, value in scores(foretold.kpi[own], expected, away).items():
                 found[name][i, j] = value[0]
         found["weeks"][i] = len(own)
     found["coverage90"][:, 1:] = np.nan

@@ -122,9 +122,17 @@ def carried_shares(
     correlation: Float[np.ndarray, " draw"] | float, places: Int[np.ndarray, " week"]
 ) -> Float[np.ndarray, "later *draw"]:
     """What of each week's error goes on into the next one of these, which need not follow at once."""
-    distances, own = np.unique(np.diff(places), return_inverse=True)
-    # A power for each distance, of which there are few, and not for each week.
-    return (np.asarray(correlation) ** distances[:, None])[own]
+    later, powers = _carried(correlation, places)
+    return np.broadcast_to(powers[later], (len(places[1:]), powers.shape[1]))
+
+
+def _carried(
+    correlation: Float[np.ndarray, " draw"] | float, places: Int[np.ndarray, " week"]
+) -> tuple[slice | Int[np.ndarray, " later"], Float[np.ndarray, "distance *draw"]]:
+    """Powers by distance, of which there are few, and the row of each later week: one for all where none is missing."""
+    distances = np.diff(places)
+    powers = np.asarray(correlation) ** np.arange(1, distances.max(initial=1) + 1)[:, None]
+    return (slice(None), powers) if len(powers) == 1 else (distances - 1, powers)
 
 
 def whitened(
@@ -133,8 +141,11 @@ def whitened(
     places: Int[np.ndarray, " week"],
 ) -> Float[np.ndarray, "week column"]:
     """Each of these weeks less what the one before says of it, with as much variance as a whole one."""
-    last = carried_shares(correlation, places)
-    return np.concatenate([values[:1], (values[1:] - last * values[:-1]) / np.sqrt(1 - last**2)])
+    later, powers = _carried(correlation, places)
+    found = np.array(values)
+    found[1:] -= powers[later] * values[:-1]
+    found[1:] /= np.sqrt(1 - powers**2)[later]
+    return found
 
 
 def is_autocorrelated(model: Model) -> bool:

@@ -99,12 +99,12 @@ def weekly_fit(
         counted: Weeks that are judged.
         holdout: Last weeks, which the fit did not see.
     """
-    mean, ordered = _ordered(found)
-    size = ordered.shape[1]
+    mean, away = _ordered(found)
+    size = away.shape[1]
     seen = np.arange(len(unit.dates)) < len(unit.dates) - holdout
 
     def judged(which: np.ndarray) -> dict[str, np.ndarray]:
-        return scores(unit.kpi[which], mean[which], ordered[which])
+        return scores(unit.kpi[which], mean[which], away[which])
 
     quality = judged(counted & seen)
     if holdout:
@@ -114,8 +114,8 @@ def weekly_fit(
         "kpi": unit.kpi,
         "observed": unit.observed & np.isfinite(unit.kpi),
         "mean": mean,
-        "q05": ordered[:, int(0.05 * size)],
-        "q95": ordered[:, int(0.95 * size) - 1],
+        "q05": mean + away[:, int(0.05 * size)],
+        "q95": mean + away[:, int(0.95 * size) - 1],
     }
     return weekly, quality
 
@@ -126,8 +126,8 @@ def agreement(kpi: Float[np.ndarray, " week"], found: Predictive) -> dict[str, n
 
 
 def _ordered(found: Predictive) -> tuple[Float[np.ndarray, " week"], Float[np.ndarray, "week draw"]]:
-    """What is expected of each week, and draws of its KPI in order: the distance from it is rounded, twice as fast."""
+    """What is expected of each week, and how far draws of its KPI are from it, in order, rounded: twice as fast."""
     mean = found.expected.mean(axis=1)
     away = found.expected + found.noise
     away -= mean[:, None]
-    return mean, mean[:, None] + np.sort(away.astype(np.float32), axis=1)
+    return mean, np.sort(away.astype(np.float32), axis=1)

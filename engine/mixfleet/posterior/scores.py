@@ -9,30 +9,30 @@ SCORES = ("r2", "mape", "wmape", "crps", "coverage90")
 
 
 def scores(
-    kpi: Float[np.ndarray, " week"], mean: Float[np.ndarray, " week"], ordered: Float[np.ndarray, "week draw"]
+    kpi: Float[np.ndarray, " week"], mean: Float[np.ndarray, " week"], away: Float[np.ndarray, "week draw"]
 ) -> dict[str, np.ndarray]:
     """Accuracy over all the weeks, in the KPI's unit where it has one.
 
     Args:
         kpi: What came.
         mean: What was expected.
-        ordered: Draws of the KPI itself, in order.
+        away: Draws of the KPI itself less what was expected, in order.
     """
     if not len(kpi):
         return {name: np.array([np.nan]) for name in SCORES}
-    error = np.abs(kpi - mean)
+    error = kpi - mean
     spread = np.sum((kpi - kpi.mean()) ** 2)
-    size = ordered.shape[1]
+    size = away.shape[1]
     # Mean absolute difference between two of the draws, from their order (Hersbach 2000).
-    gini = ordered @ (2 * np.arange(size) - size + 1) * 2 / size**2
-    crps = np.abs(ordered - kpi[:, None]).mean(axis=1) - 0.5 * gini
+    gini = away @ (2 * np.arange(size) - size + 1).astype(away.dtype) * 2 / size**2
+    crps = np.abs(away - error[:, None].astype(away.dtype)).mean(axis=1) - 0.5 * gini
     nonzero = kpi != 0
-    low, high = ordered[:, int(0.05 * size)], ordered[:, int(0.95 * size) - 1]
+    low, high = away[:, int(0.05 * size)], away[:, int(0.95 * size) - 1]
     found = {
-        "r2": 1 - np.sum((kpi - mean) ** 2) / spread if spread > 0 else np.nan,
-        "mape": np.mean(error[nonzero] / np.abs(kpi[nonzero])) if np.any(nonzero) else np.nan,
-        "wmape": error.sum() / np.abs(kpi).sum() if np.any(nonzero) else np.nan,
+        "r2": 1 - np.sum(error**2) / spread if spread > 0 else np.nan,
+        "mape": np.mean(np.abs(error[nonzero] / kpi[nonzero])) if np.any(nonzero) else np.nan,
+        "wmape": np.abs(error).sum() / np.abs(kpi).sum() if np.any(nonzero) else np.nan,
         "crps": crps.mean(),
-        "coverage90": np.mean((kpi >= low) & (kpi <= high)),
+        "coverage90": np.mean((error >= low) & (error <= high)),
     }
     return {name: np.array([value], float) for name, value in found.items()}

@@ -129,7 +129,10 @@ def whitened(
     correlation: Float[np.ndarray, " column"] | float,
 ) -> Float[np.ndarray, "week column"]:
     """All weeks, of which the fitted ones are less what the fitted week before says of them."""
-    found, places = values.copy(), np.flatnonzero(fitted)
+    places = np.flatnonzero(fitted)
+    if len(places) == len(values):
+        return observation.whitened(values, correlation, places)
+    found = values.copy()
     found[places] = observation.whitened(values[places], correlation, places)
     return found
 

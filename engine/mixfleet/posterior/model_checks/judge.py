@@ -69,14 +69,14 @@ def checked_unit(
     """
     total = series.effect.shape[-1]
 
-    def of(kept: np.ndarray) -> CheckedUnit:
+    def of(kept: slice | np.ndarray) -> CheckedUnit:
         return _of_draws(kept, member, series, brought, prior_contribution, spec, channels)
 
-    return replace(of(_some(total)), whole=cache(lambda: of(np.arange(total))) if total > DRAWS else None)
+    return replace(of(_some(total)), whole=cache(lambda: of(slice(None))) if total > DRAWS else None)
 
 
 def _of_draws(
-    kept: Int[np.ndarray, " kept"],
+    kept: slice | Int[np.ndarray, " kept"],
     member: PreparedUnit,
     series: UnitSeries,
     brought: Response,
@@ -86,7 +86,7 @@ def _of_draws(
 ) -> CheckedUnit:
     unit, fitted, weeks = member.unit, member.fitted, len(member.unit.dates)
     media = brought.weekly[:weeks, kept]
-    expected = np.einsum("tj,jd->td", series.design[:weeks], series.coefficients[:, kept]) + media
+    expected = series.design[:weeks] @ series.coefficients[:, kept] + media
     observation = series.observation[:, kept]
     noise = observation[0]
     kpi = np.nan_to_num(unit.kpi)

@@ -103,11 +103,14 @@ def _left_out_of_lasting(lasting: Lasting, noise: Float[np.ndarray, " draw"]) ->
     draws, columns = len(noise), root.shape[1]
     # Products of the basis' rows, of a week's with itself and with that one or two weeks later: all that depends on
     # draws is then a sum of these, with nothing that has a place for each draw, column and week.
-    products = [_both_ways(root, lag) for lag in range(3)]
-    inner = (own.T @ products[0] + 2 * (beside.T @ products[1])).reshape(draws, columns, columns)
+    pairs = np.triu_indices(columns)
+    products = [_both_ways(root, lag, pairs) for lag in range(3)]
+    inner = np.empty((draws, columns, columns))
+    inner[:, pairs[1], pairs[0]] = inner[:, pairs[0], pairs[1]] = own.T @ products[0] + 2 * (beside.T @ products[1])
     inverse = np.linalg.inv(inner + noise[:, None, None] ** 2 * np.eye(columns))
-    # b'M b of such pairs of rows, by week and draw, M being the inverse.
-    same, next_one, over_next = (pairs @ inverse.reshape(draws, columns**2).T for pairs in products)
+    # b'M b of such rows, by week and draw, M being the inverse: of both ways round each pair counts twice.
+    twice = (inverse[:, pairs[0], pairs[1]] * np.where(pairs[0] == pairs[1], 1.0, 2.0)).T
+    same, next_one, over_next = (own_products @ twice for own_products in products)
     taken = own**2 * same
     taken[:-1] += beside * (beside * same[1:] + 2 * own[:-1] * next_one)
     taken[1:] += beside * (beside * same[:-1] + 2 * own[1:] * next_one)
@@ -120,10 +123,13 @@ def _left_out_of_lasting(lasting: Lasting, noise: Float[np.ndarray, " draw"]) ->
     return LeftOut(error, sd)
 
 
-def _both_ways(rows: Float[np.ndarray, "week column"], lag: int) -> Float[np.ndarray, "pair product"]:
-    """Products of all columns of rows so many weeks apart, each the mean of both ways round."""
-    pairs = rows[: max(len(rows) - lag, 0), :, None] * rows[lag:, None]
-    return (0.5 * (pairs + np.swapaxes(pairs, 1, 2))).reshape(len(pairs), rows.shape[1] ** 2)
+def _both_ways(
+    rows: Float[np.ndarray, "week column"], lag: int, pairs: tuple[Int[np.ndarray, " pair"], Int[np.ndarray, " pair"]]
+) -> Float[np.ndarray, "both pair"]:
+    """Products of these pairs of columns of rows so many weeks apart, each the mean of both ways round."""
+    one, other = pairs
+    before, after = rows[: max(len(rows) - lag, 0)], rows[lag:]
+    return 0.5 * (before[:, one] * after[:, other] + before[:, other] * after[:, one])
 
 
 def _weighed(

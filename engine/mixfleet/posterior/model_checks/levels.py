@@ -96,17 +96,16 @@ def _prior(unit: CheckedUnit) -> ModelCheck:
 
 
 def _prior_conflict(unit: CheckedUnit) -> ModelCheck:
-    worst, about, said = np.nan, "", ""
-    for c, (prior, own) in enumerate(zip(unit.prior_contribution, unit.contribution, strict=True)):
-        if not (np.all(prior > 0) and np.all(own > 0)) or np.ptp(prior) == 0:
-            continue
-        log_prior, log_own = np.log(prior), np.log(own)
-        away = float((log_own.mean() - log_prior.mean()) / np.hypot(log_prior.std(), log_own.std()))
-        # Too low is no conflict: priors of effects are close to zero.
-        if not worst >= away:
-            worst, about = away, unit.channels[c]
-            said = (
-                f"{about} brings {np.median(own) / np.median(prior):,.3g} times what its prior expected ({away:.1f} "
-                "standard deviations): one of the two is wrong; check the channel's data, or its prior"
-            )
-    return concluded("prior_conflict", worst, PRIOR_SDS, said, about=about)
+    prior, own = unit.prior_contribution, unit.contribution
+    told = np.flatnonzero(np.all(prior > 0, axis=1) & np.all(own > 0, axis=1) & (np.ptp(prior, axis=1) > 0))
+    if not len(told):
+        return concluded("prior_conflict", np.nan, PRIOR_SDS, "")
+    log_prior, log_own = np.log(prior[told]), np.log(own[told])
+    away = (log_own.mean(axis=1) - log_prior.mean(axis=1)) / np.hypot(log_prior.std(axis=1), log_own.std(axis=1))
+    # Too low is no conflict: priors of effects are close to zero.
+    worst, c = float(np.max(away)), int(told[np.argmax(away)])
+    said = (
+        f"{unit.channels[c]} brings {np.median(own[c]) / np.median(prior[c]):,.3g} times what its prior expected "
+        f"({worst:.1f} standard deviations): one of the two is wrong; check the channel's data, or its prior"
+    )
+    return concluded("prior_conflict", worst, PRIOR_SDS, said, about=unit.channels[c])

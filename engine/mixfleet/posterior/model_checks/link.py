@@ -19,7 +19,6 @@ References:
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -63,8 +62,9 @@ def link_checks(
     # A logarithm is asked of a KPI that cannot be below zero; weeks of zero are left out.
     if unit.log_link or np.any(unit.kpi[unit.fitted] < 0) or int(told.sum()) < FEWEST:
         return untested("link"), *others
-    errors = _errors(unit, told)
-    ratio, heavy = _log_ratio(errors, _normal), _log_ratio(errors, _heavy)
+    errors, jacobian = _errors(unit, told)
+    (plain, log), (heavy_plain, heavy_log) = _normal(errors), _heavy(errors)
+    ratio, heavy = float(log - plain) - jacobian, float(heavy_log - heavy_plain) - jacobian
     beyond_chance = FITTED_NOISE - float(np.log(FALSE_ALARMS))
     threshold, ratio = max(UNSAID, beyond_chance), ratio if heavy >= beyond_chance else min(ratio, heavy)
     if not ratio >= threshold:
@@ -134,16 +134,11 @@ def _as_it_is(
     return Lasting(fitted=fitted, residual=away, basis=no_column, variance=np.zeros(0), correlation=correlation)
 
 
-class _Errors(NamedTuple):
-    """What is new in each week that has a logarithm, around the mean of the expected KPI."""
+def _errors(unit: CheckedUnit, told: Bool[np.ndarray, " week"]) -> tuple[Float[np.ndarray, "2 told"], float]:
+    """What is new in each week that has a logarithm, around the mean of the expected KPI: of the KPI, and of that.
 
-    plain: Float[np.ndarray, " told"]
-    log: Float[np.ndarray, " told"]
-    jacobian: float
-    """Sum of the logarithms of the KPI: a density of the logarithm is one of the KPI over it."""
-
-
-def _errors(unit: CheckedUnit, told: Bool[np.ndarray, " week"]) -> _Errors:
+    With the sum of the logarithms of the KPI: a density of the logarithm is one of the KPI over it.
+    """
     lasting, places = unit.lasting_noise, np.flatnonzero(told)
     expected = unit.expected.mean(axis=1)
     logged = np.log(np.where(told, unit.kpi, 1.0))
@@ -153,25 +148,22 @@ def _errors(unit: CheckedUnit, told: Bool[np.ndarray, " week"]) -> _Errors:
     both = np.column_stack([plain, log])
     if lasting is not None:
         both = whitened(both, told, float(lasting.correlation.mean()))
-    return _Errors(both[places, 0], both[places, 1], float(logged[places].sum()))
+    return both[places].T, float(logged[places].sum())
 
 
-def _log_ratio(errors: _Errors, likelihood: Callable[[Float[np.ndarray, " told"]], float]) -> float:
-    return likelihood(errors.log) - errors.jacobian - likelihood(errors.plain)
+def _normal(errors: Float[np.ndarray, "2 told"]) -> Float[np.ndarray, " 2"]:
+    """Largest log likelihoods over the size of noise, up to a constant."""
+    return -0.5 * errors.shape[1] * np.log(np.mean(errors**2, axis=1))
 
 
-def _normal(errors: Float[np.ndarray, " told"]) -> float:
-    """Largest log likelihood over the size of noise, up to a constant."""
-    return -0.5 * len(errors) * float(np.log(np.mean(errors**2)))
-
-
-def _heavy(errors: Float[np.ndarray, " told"]) -> float:
+def _heavy(errors: Float[np.ndarray, "2 told"]) -> Float[np.ndarray, " 2"]:
     """The same of Student's t, its scale found by expectation and maximisation."""
-    square = errors**2
-    scale = float(np.mean(square))
+    square = np.ascontiguousarray(errors**2)
+    scale, count = np.mean(square, axis=1, keepdims=True), errors.shape[1]
     for _ in range(STEPS):
-        scale = float(np.mean((TAIL + 1) * square / (TAIL + square / scale)))
-    return -0.5 * len(errors) * np.log(scale) - (TAIL + 1) / 2 * float(np.sum(np.log1p(square / (scale * TAIL))))
+        scale = np.mean((TAIL + 1) * square / (TAIL + square / scale), axis=1, keepdims=True)
+    tails = np.sum(np.log1p(square / (scale * TAIL)), axis=1)
+    return -0.5 * count * np.log(scale[:, 0]) - (TAIL + 1) / 2 * tails
 
 
 def _moves_media(unit: CheckedUnit, logged: CheckedUnit) -> bool:

@@ -77,8 +77,14 @@ def omission_checks(unit: CheckedUnit) -> Iterator[ModelCheck]:
         return
     # What lasts makes every direction vary more; it is said once, by the check of autocorrelation.
     lasting = max(1.0, long_run_variance(unit)[0])
-    for candidates in (*_of_baseline(unit), *_of_channels(unit), *_of_pairs(unit)):
-        yield _worst(unit, candidates, lasting)
+    every = (*_of_baseline(unit), *_of_channels(unit), *_of_pairs(unit))
+    # Those of as many directions in one.
+    scored: dict[int, _Scored] = {}
+    for width in {candidates.directions.shape[2] for candidates in every}:
+        alike = [place for place, own in enumerate(every) if own.directions.shape[2] == width]
+        scored |= zip(alike, _scored(unit, [every[place].directions for place in alike]), strict=True)
+    for place, candidates in enumerate(every):
+        yield _worst(unit, candidates, scored[place], lasting)
 
 
 def score_tests(
@@ -114,16 +120,35 @@ def score_tests(
     return np.where(count > 0, value, np.nan), count
 
 
-def _worst(unit: CheckedUnit, candidates: _Candidates, lasting: float) -> ModelCheck:
+class _Scored(NamedTuple):
+    """Candidates' directions over the fitted weeks, the same as the residuals have them, and their tests."""
+
+    directions: Float[np.ndarray, "test week direction"]
+    along: Float[np.ndarray, "test week direction"]
+    values: Float[np.ndarray, " test"]
+    counts: Int[np.ndarray, " test"]
+
+
+def _scored(unit: CheckedUnit, directions: Sequence[Float[np.ndarray, "test week direction"]]) -> list[_Scored]:
+    """Of candidates with as many directions."""
+    own = _fitted(unit, np.concatenate(directions))
+    along = unit.as_residuals(np.swapaxes(own, 0, 1)).swapaxes(0, 1)
+    every = (own, along, *score_tests(along, unit.residual))
+    ends = np.cumsum([len(part) for part in directions])
+    return [
+        _Scored(*(values[end - len(part) : end] for values in every))
+        for part, end in zip(directions, ends, strict=True)
+    ]
+
+
+def _worst(unit: CheckedUnit, candidates: _Candidates, scored: _Scored, lasting: float) -> ModelCheck:
     """Of one kind's candidates the least likely, judged as the least likely of so many."""
-    directions = _fitted(unit, candidates.directions)
-    along = unit.as_residuals(np.swapaxes(directions, 0, 1)).swapaxes(0, 1)
-    values, counts = score_tests(along, unit.residual)
+    directions, along, values, counts = scored
     tests = int(np.count_nonzero(counts))
     if not tests:
         return untested(candidates.kind)
-    chosen = int(np.argmin(np.where(counts > 0, chdtrc(counts, np.nan_to_num(values / lasting)), np.inf)))
-    if candidates.kind in (BREAK, LATE):
+    chosen = int(np.argmin(np.where(counts > 0, chdtrc(counts, values / lasting), np.inf)))
+    if candidates.kind in (BREAK, LATE) and lasting > 1:
         lasting = min(lasting, max(1.0, long_run_variance(_without(unit, along[chosen]))[0]))
     value, count = float(values[chosen]) / lasting, int(counts[chosen])
     # In shares of the noise's variance, beyond the part that chance alone explains.
@@ -142,8 +167,7 @@ def _without(unit: CheckedUnit, directions: Float[np.ndarray, "week direction"])
     A break lasts, and so do media of months before: left in what lasting is told from, the larger it is the more it
     hides itself.
     """
-    axes, length, _ = np.linalg.svd(directions, full_matrices=False)
-    axes = axes[:, length > max(directions.shape) * np.finfo(float).eps * length.max(initial=0.0)]
+    axes = _spanned(directions[None])[0]
     return replace(unit, residual=unit.residual - axes @ (axes.T @ unit.residual), whole=None)
 
 
@@ -153,7 +177,7 @@ def _of_baseline(unit: CheckedUnit) -> Iterator[_Candidates]:
     cuts = places[EDGE : -EDGE : 1 + len(places) // STEPS]
     turns = places[(np.arange(1, BENDS + 1) * len(places)) // (BENDS + 1)]
     steps, bends = (weeks >= cuts[:, None]) * 1.0, np.maximum(weeks - turns[:, None], 0.0)
-    days = [str(unit.dates[place]) for place in (*cuts, *turns)]
+    days = np.datetime_as_string(unit.dates[np.concatenate([cuts, turns])]).tolist()
     said = [
         f"the level of the KPI {verb} around {day} as the trend cannot follow: use model=moving, or a control"
         for verb, day in zip(["breaks"] * len(cuts) + ["bends"] * len(turns), days, strict=True)
@@ -249,12 +273,17 @@ def _news(
     weeks = media.shape[1]
     later = np.stack([_shifted(media, -lead) for lead in range(1, LATER + 1)], axis=2)
     coming = unit.fitted & (np.arange(weeks) < weeks - LATER)
-    found = np.zeros_like(later)
-    for own, ahead, before in zip(found, later, known, strict=True):
-        basis = np.column_stack([before[coming], np.ones(coming.sum())])
-        fit = np.linalg.lstsq(basis, ahead[coming], rcond=None)[0]
-        own[coming] = ahead[coming] - basis @ fit
+    found, ahead, before = np.zeros_like(later), later[:, coming], known[:, coming]
+    axes = _spanned(np.concatenate([before, np.ones((*before.shape[:2], 1))], axis=2))
+    found[:, coming] = ahead - axes @ (np.swapaxes(axes, 1, 2) @ ahead)
     return found
+
+
+def _spanned(columns: Float[np.ndarray, "test week column"]) -> Float[np.ndarray, "test week column"]:
+    """Orthonormal axes of what each test's columns span, and zeros for as many as it is of fewer dimensions."""
+    axes, length, _ = np.linalg.svd(columns, full_matrices=False)
+    negligible = max(columns.shape[1:]) * np.finfo(float).eps * np.max(length, axis=1, keepdims=True, initial=0.0)
+    return np.where((length > negligible)[:, None], axes, 0.0)
 
 
 def _of_pairs(unit: CheckedUnit) -> Iterator[_Candidates]:
@@ -282,8 +311,8 @@ def _fitted(
     unit: CheckedUnit, directions: Float[np.ndarray, "test week direction"]
 ) -> Float[np.ndarray, "test week direction"]:
     """Centred over the fitted weeks, and zero elsewhere."""
-    centred = directions - directions[:, unit.fitted].mean(axis=1, keepdims=True)
-    return np.where(unit.fitted[:, None], centred, 0.0)
+    known = np.where(unit.fitted[:, None], directions, 0.0)
+    return known - unit.fitted[:, None] * (known.sum(axis=1, keepdims=True) / unit.weeks)
 
 
 def _shifted(values: Float[np.ndarray, "channel week"], lag: int) -> Float[np.ndarray, "channel week"]:

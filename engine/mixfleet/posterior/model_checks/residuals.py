@@ -20,6 +20,7 @@ from mixfleet.errors import counted
 from mixfleet.posterior.model_checks.check import FALSE_ALARMS, ModelCheck, concluded, untested
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit
 from mixfleet.posterior.model_checks.displacement import MISLEADING, moves_media, reweighed
+from mixfleet.posterior.statistics import quantile
 
 __all__ = ["long_run_variance", "residual_checks", "too_narrow"]
 
@@ -113,7 +114,8 @@ def long_run_variance(unit: CheckedUnit) -> tuple[float, float]:
     for lag in range(1, LAGS + 1):
         weight = 2 * (1 - lag / (LAGS + 1))
         products, pairs = _products(unit, lag)
-        total, variance = total + weight * products, variance + weight**2 * pairs
+        total += weight * products
+        variance += weight**2 * pairs
     sd = np.sqrt(variance) / unit.weeks
     return 1 + _settled_products(total, variance) * sd, float(sd)
 
@@ -124,7 +126,7 @@ def _autocorrelation(unit: CheckedUnit) -> ModelCheck:
     Where the model lets them last: whether they hardly fade, so that the noise is a level that wanders and media are
     told from little more than changes from one week to the next.
     """
-    if unit.lasting_noise is not None and (last := float(np.median(unit.lasting_noise.correlation))) >= HARDLY_FADES:
+    if unit.lasting_noise is not None and (last := quantile(unit.lasting_noise.correlation, 0.5)) >= HARDLY_FADES:
         statement = (
             f"what one period misses hardly fades (correlation {last:.3f} with the next): the level wanders or bends "
             "otherwise than the baseline; use model=moving, or a control for what changed"
@@ -269,10 +271,10 @@ def _spread(unit: CheckedUnit) -> ModelCheck:
     """
     expected, miss = unit.expected[unit.fitted], np.abs(unit.miss[unit.fitted])
     level = expected.mean(axis=1)
-    low, high = np.quantile(level, [1 / 3, 2 / 3])
+    low, high = quantile(level, 1 / 3), quantile(level, 2 / 3)
     if not high - low > TOLD * float(np.max(np.abs(unit.kpi))):
         return untested("uneven_noise")
-    above, below = (max(float(np.quantile(miss[third], MOST)), FAINT) for third in (level >= high, level <= low))
+    above, below = (max(quantile(miss[third], MOST), FAINT) for third in (level >= high, level <= low))
     apart = float(np.sqrt(expected.var(axis=0).mean() / level.var()))
     ratio = float(np.exp(apart * np.abs(np.log(above / below))))
     threshold = max(float(np.exp(apart * TWO_SIDED * THIRDS / np.sqrt(unit.weeks))), UNEVEN)

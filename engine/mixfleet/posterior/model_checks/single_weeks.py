@@ -17,6 +17,7 @@ from mixfleet.posterior.model_checks.check import FALSE_ALARMS, ModelCheck, conc
 from mixfleet.posterior.model_checks.checked_unit import LEAST_LEFT, CheckedUnit
 from mixfleet.posterior.model_checks.displacement import MISLEADING, displacement, moves_media, weeks_alone
 from mixfleet.posterior.model_checks.left_out import week_errors
+from mixfleet.posterior.statistics import quantile
 
 __all__ = ["single_week_checks"]
 
@@ -42,7 +43,7 @@ def single_week_checks(unit: CheckedUnit) -> Iterator[ModelCheck]:
 
 def _kpi_outlier(unit: CheckedUnit) -> ModelCheck:
     miss = unit.miss[unit.fitted]
-    spread = float(np.median(np.abs(miss - np.median(miss)))) / float(ndtri(0.75))
+    spread = quantile(np.abs(miss - quantile(miss, 0.5)), 0.5) / float(ndtri(0.75))
     if not spread > 0:
         return untested("kpi_outlier")
     distance = np.abs(miss) / spread
@@ -74,7 +75,7 @@ def _media_spike(unit: CheckedUnit) -> ModelCheck:
         others = others[others > 0]
         if len(others) < 10:
             continue
-        high = float(np.quantile(others, 0.95))
+        high = quantile(others, 0.95)
         if not worst >= media[place] / high:
             worst, channel, week, usual = float(media[place] / high), c, int(np.flatnonzero(unit.fitted)[place]), high
     if not np.isfinite(worst):
