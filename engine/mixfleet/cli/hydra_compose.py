@@ -7,7 +7,7 @@ logging; what it composes is a plain mapping that `mixfleet.config.schema.build`
 import itertools
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -140,7 +140,11 @@ def sweep_points(request: Request) -> tuple[SweepPoint, ...]:
     with _hydra(request) as extra:
         parser = OverridesParser.create()
         parsed = parser.parse_overrides(list(request.overrides))
-        own, multirun = _own_sweep(request, extra, parsed)
+        chosen = [item.input_line or "" for item in parsed if item.key_or_group == "experiment"]
+        # None of the settings that ship is swept over unless by an experiment: nothing to compose twice.
+        if not (request.multirun or request.folder or chosen):
+            return ()
+        own, multirun = _own_sweep(request, extra, chosen)
         if not multirun:
             return ()
         given = {item.get_key_element() for item in parsed}
@@ -154,10 +158,9 @@ def sweep_points(request: Request) -> tuple[SweepPoint, ...]:
     )
 
 
-def _own_sweep(request: Request, extra: list[str], parsed: Sequence[Override]) -> tuple[dict[str, str], bool]:
+def _own_sweep(request: Request, extra: list[str], chosen: list[str]) -> tuple[dict[str, str], bool]:
     """What the experiment sweeps over by itself, and whether this is a sweep at all."""
     # Only the experiment is composed: the rest may be swept over and have no single value yet.
-    chosen = [item.input_line or "" for item in parsed if item.key_or_group == "experiment"]
     config = compose(request.primary, overrides=[*extra, "data=table", *chosen], return_hydra_config=True)
     params = OmegaConf.to_container(config.hydra.sweeper.get("params") or OmegaConf.create({}))
     own = {str(key): str(value) for key, value in params.items()} if isinstance(params, dict) else {}
