@@ -80,7 +80,7 @@ LEARNED = Case(
 )
 
 CASES = {
-    "geometric_logistic": Case(model=config.Model()),
+    "the_default": Case(model=config.Model()),
     "geometric_hill_roi_gap": Case(
         model=config.Model(saturation="hill"),
         unit=odd_unit(weeks=70, gap=slice(22, 24)),
@@ -201,9 +201,7 @@ CASES = {
         prior=prior(overrides=(override("half_saturation", 3, mean_log=0.3), override("rate", 1, shape=2))),
     ),
     "windows_of_pymc_marketing": Case(
-        # The gradient of the plain Hill curve, by automatic differentiation, is no number at some of the positions.
         model=config.Model(
-            saturation="logistic",
             window_convention="pymc_marketing",
             channels={
                 "channel_0": {"adstock": "binomial"},

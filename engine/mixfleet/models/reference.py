@@ -412,8 +412,9 @@ def _weights(parameters: Mapping[str, Array], form: MediaForm) -> Float[Array, "
 def _saturate(media: Array, parameters: Mapping[str, Array], form: MediaForm) -> Float[Array, "week channel"]:
     """Diminishing returns; media below zero, such as refunds, saturate as the spend they undo."""
     size = jnp.abs(media)
-    # Powers have no derivative at zero; there the curves are zero whatever their parameters.
-    positive = jnp.where(size > 0, size, 1.0)
+    # Powers have no derivative at zero, and close to it second ones are no numbers; there the curves are zero.
+    seen = size > jnp.sqrt(jnp.finfo(size.dtype).tiny)
+    positive = jnp.where(seen, size, 1.0)
     here = {name: value[None] for name, value in parameters.items()}
     match form.saturation:
         case "logistic":
@@ -434,8 +435,8 @@ def _saturate(media: Array, parameters: Mapping[str, Array], form: MediaForm) ->
         case "none":
             curve = size
         case other:
-            curve = jnp.where(size > 0, SATURATIONS[other](positive, here), 0.0)
-    return jnp.sign(media) * curve
+            curve = SATURATIONS[other](positive, here)
+    return jnp.where(seen, jnp.sign(media) * curve, 0.0)
 
 
 def _numpyro_prior(priors: Sequence[Distribution]) -> dist.Distribution:
