@@ -38,11 +38,12 @@ def main() -> None:
     parser.add_argument("--units", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--preset", default="default", help="of configs/model or benchmarks.candidates")
+    parser.add_argument("--experiments", type=int, default=0, help="lift tests of each unit of `rates`")
     arguments = parser.parse_args()
     if arguments.what == "constants":
         _constants()
     elif arguments.what == "rates":
-        _rates(arguments.units, arguments.seed, arguments.preset)
+        _rates(arguments.units, arguments.seed, arguments.preset, arguments.experiments)
     elif arguments.what == "panels":
         _panels(arguments.preset)
     else:
@@ -79,17 +80,17 @@ def _constants() -> None:
         )
 
 
-def _rates(units: int, seed: int, preset: str) -> None:
+def _rates(units: int, seed: int, preset: str, experiments: int) -> None:
     import mixfleet as mf
 
     model = settings(preset)
-    fleet = mf.simulate.fleet(
-        brands=-(-units // 4), markets=4, weeks=104, channels=2, controls=1, model=model, seed=seed
-    )
+    sizes = {"brands": -(-units // 4), "markets": 4, "weeks": 104, "channels": 2, "controls": 1}
+    fleet = mf.simulate.fleet(**sizes, model=model, seed=seed, experiments=experiments)
     with tempfile.TemporaryDirectory() as folder:
         run = mf.fit(
             fleet.table.to_pandas(),
             data=fleet.data,
+            experiments=fleet.experiments,
             model=model,
             inference={"ess_target": 800},
             run={"root": folder, "id": "r"},

@@ -25,6 +25,10 @@ class Sound(NamedTuple):
     """One row per week, from 0 on."""
     noise: float
     """Standard deviation, in KPI."""
+    brings: float
+    """What tv brings in all weeks, in KPI."""
+    tests: list[dict[str, object]]
+    """Takes rows of lift tests, without the keys."""
     rng: np.random.Generator
 
 
@@ -39,6 +43,9 @@ class Fault(NamedTuple):
 
 
 SEED = 3
+
+EXACT = 0.15
+"""Standard error of a lift test, in shares of what it finds."""
 
 
 def _one_week(one: Sound, size: float) -> None:
@@ -126,6 +133,13 @@ def _shuffled(one: Sound, size: float) -> None:
     one.unit.loc[moved, "kpi"] = one.unit.loc[np.roll(moved, 1), "kpi"].to_numpy()
 
 
+def _contrary_test(one: Sound, size: float) -> None:
+    first, last = one.unit["date"].iloc[0], one.unit["date"].iloc[-1] + np.timedelta64(6, "D")
+    days = {"start": str(first)[:10], "end": str(last)[:10], "measured_until": str(last)[:10]}
+    found = {"lift": -size * one.brings, "se": EXACT * size * one.brings}
+    one.tests.append({"channel": "tv", "factor": 0.0, **days, **found})
+
+
 FAULTS = {
     "kpi_outlier": Fault("one week of the KPI {:g} sd too high", _one_week, 25),
     "media_spike": Fault("one week's spend {:g} times its highest", _typo_of_spend, 10),
@@ -148,6 +162,9 @@ FAULTS = {
     "media_follow_kpi": Fault("spend 1.6 times as high after each {:g} sd more KPI", _followed, 1.5),
     "synergy": Fault("{:g} sd for each product of two channels' sd", _together, 1.5),
     "forecast": Fault("the last four quarters {:g} sd up and down", _unforeseen, 6),
+    "experiment_conflict": Fault(
+        "a lift test that finds {:g} times what tv brings, give or take 15 %", _contrary_test, 4
+    ),
     "unexplained": Fault("{:.0%} of the weeks of the KPI in random order", _shuffled, 1),
 }
 """By kind of alarm."""
@@ -173,16 +190,24 @@ def main() -> None:
         brands=len(asked), markets=arguments.units, weeks=156, channels=2, controls=1, truth="fixed", seed=SEED
     )
     linear = simulated.truth_linear.to_pandas().pivot(index=["brand", "market"], columns="column", values="value")
+    truth = simulated.truth.to_pandas()
+    brings = truth[truth["channel"] == "tv"].set_index(["brand", "market"])["contribution"]
     planted = dict(zip(sorted(linear.index.unique("brand")), asked, strict=True))
-    units = []
+    units, tests = [], list[dict[str, object]]()
     for i, (labels, unit) in enumerate(simulated.table.to_pandas().groupby(["brand", "market"])):
         own, noise = unit.reset_index(drop=True), linear.loc[labels, "noise"] * linear.loc[labels, "kpi_scale"]
         kind, times = planted[labels[0]]
-        FAULTS[kind].plant(Sound(own, noise, np.random.default_rng([SEED, i])), times * FAULTS[kind].size)
+        sound = Sound(own, noise, brings[labels], [], np.random.default_rng([SEED, i]))
+        FAULTS[kind].plant(sound, times * FAULTS[kind].size)
         units.append(own)
+        tests += [{"brand": labels[0], "market": labels[1], **test} for test in sound.tests]
     with tempfile.TemporaryDirectory() as folder:
         run = mf.fit(
-            pd.concat(units), data=simulated.data, model=settings(arguments.preset), run={"root": folder, "id": "p"}
+            pd.concat(units),
+            data=simulated.data,
+            experiments=pd.DataFrame(tests) if tests else None,
+            model=settings(arguments.preset),
+            run={"root": folder, "id": "p"},
         )
         checks, status = run.checks(), run.status
     print("| alarm | planted | power | doubted | not plain ok |")

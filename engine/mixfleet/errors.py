@@ -15,6 +15,11 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
+def amount(value: float) -> str:
+    """A number to three digits or to whole units, whichever says more."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 class MixfleetError(Exception):
     """A failure whose message says what is wrong, where, and what to do."""
 

@@ -92,6 +92,38 @@ def assert_same(rows: list[Agreement]) -> None:
     assert worse == []
 
 
+@pytest.mark.nightly
+def test_a_test_that_contradicts_a_unit_is_a_doubt_of_that_unit_alone(tmp_path: Path):
+    fleet = simulate.fleet(brands=1, markets=3, weeks=120, channels=2, controls=0, truth="fixed", seed=0)
+    table, truth = fleet.table.to_pandas(), fleet.truth.to_pandas()
+    dates = pd.to_datetime(table["date"]).sort_values().to_numpy("datetime64[D]")
+    span = {"start": str(dates[0]), "end": str(dates[-1] + 6), "measured_until": str(dates[-1] + 6), "factor": 0.0}
+    tv = truth[truth["channel"] == "tv"].set_index("market")["contribution"]
+    right, wrong = tv.index[0], tv.index[1]
+    rows = [
+        {
+            "brand": "brand_001",
+            "market": market,
+            "channel": "tv",
+            **span,
+            "lift": -times * tv[market],
+            "se": 0.3 * tv[market],
+        }
+        for market, times in ((right, 1.0), (wrong, 4.0))
+    ]
+    run = mf.fit(table, data=fleet.data, experiments=pd.DataFrame(rows), run={"root": str(tmp_path)})
+    checks = run.checks()
+    own = checks[checks["kind"] == "experiment_conflict"].set_index("market")
+    assert own["verdict"].to_dict() == {right: "passed", wrong: "doubt"}
+    status = run.status.set_index("market")
+    assert status.loc[wrong, "status"].startswith("ok_")
+    assert own.loc[wrong, "statement"] in status.loc[wrong, "reason"]
+    conflicts = run.insight.experiments().set_index("market")["conflict"]
+    assert conflicts.to_dict() == {right: False, wrong: True}
+    said = [remark.unit[1] for remark in run.summary().remarks if remark.kind == "experiment"]
+    assert said == [wrong]
+
+
 SHARED = Pooling(by="brand", adstock=None, saturation=None, trend=None, seasonality=None, control=None)
 MARKETS, NOISY = 4, 0.4
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from mixfleet.errors import counted
+from mixfleet.errors import amount, counted
 from mixfleet.posterior.unit_result import certified
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _print_experiments(console: Console, run: "Run") -> None:
         return
     rows = replace(run.insight, frame="pyarrow").experiments().to_pylist()
     for row in rows[:LISTED_UNITS]:
-        estimate, sd, ours = (_amount(row[name]) for name in ("estimate", "sd", "with_mean"))
+        estimate, sd, ours = (amount(row[name]) for name in ("estimate", "sd", "with_mean"))
         said = f"{row['measure']} {estimate} +- {sd}, the model {ours}"
         _line(console, f"{row['test']}, {_labels(row, run)}, {row['channel']}: {said}; {row['statement']}")
     if len(rows) > LISTED_UNITS:
@@ -95,11 +95,6 @@ def _print_experiments(console: Console, run: "Run") -> None:
             console,
             f"and {len(rows) - LISTED_UNITS} more tests: see the table experiments of mixfleet export {run.path}",
         )
-
-
-def _amount(value: float) -> str:
-    """A number to three digits or to whole units, whichever says more."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def print_findings(console: Console, findings: Sequence[Mapping[str, Any]]) -> None:

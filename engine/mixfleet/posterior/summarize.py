@@ -23,6 +23,7 @@ from mixfleet.models.priors.moments import moments
 from mixfleet.posterior.counterfactual import decompose, log_link, value_weights
 from mixfleet.posterior.fit_quality import predictive, weekly_fit
 from mixfleet.posterior.model_checks.check import ModelCheck, check_columns
+from mixfleet.posterior.model_checks.experiments import told_tests
 from mixfleet.posterior.model_checks.judge import checked_unit, judge_model
 from mixfleet.posterior.prior_draws import prior_response, strength_moments
 from mixfleet.posterior.response_curves import response_curves
@@ -150,7 +151,8 @@ def unit_tables(
     }
     if roi := _roi(series, returned * price, prior_returned, panel):
         tables["roi"] = roi
-    checks = judge_model(checked_unit(member, series, brought, prior[1], spec, panel.channels))
+    tests = told_tests(unit.experiments, member.scale, series, term)
+    checks = judge_model(checked_unit(member, series, brought, prior[1], spec, panel.channels, tests))
     if checks:
         tables["checks"] = check_columns(checks)
     return tables, checks

@@ -91,6 +91,9 @@ KINDS: Mapping[str, Kind] = {
 }
 """By name, in the order in which groups of one severity are shown."""
 
+OF_CHECKS = {"negative_baseline": "baseline", "experiment_conflict": "experiment"}
+"""Kinds of remarks by those of model checks; of all others `model`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Highlight:
@@ -120,7 +123,8 @@ def highlights(
 ) -> list[Highlight]:
     """Remarks on all units, from rows of the tables of those names."""
     found = [*_of_status(status, keys), *_of_fit(fit, keys), *_of_overlap(overlap, keys), *_of_movement(movement, keys)]
-    found += [*_of_checks(checks, keys), *_of_experiments(experiments, status, keys)]
+    rows = list(checks)
+    found += [*_of_checks(rows, keys), *_of_experiments(experiments, rows, status, keys)]
     return sorted(found, key=lambda remark: (SEVERITIES.index(remark.severity), -remark.weight, remark.unit))
 
 
@@ -170,17 +174,22 @@ def _of_movement(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> It
 def _of_checks(rows: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterable[Highlight]:
     for row in rows:
         if row["verdict"] == "doubt":
-            kind = "baseline" if row["kind"] == "negative_baseline" else "model"
+            kind = OF_CHECKS.get(row["kind"], "model")
             weight = 3 * row["statistic"] / row["threshold"]
             yield Highlight(kind=kind, unit=_unit(row, keys), text=row["statement"], weight=weight)
 
 
 def _of_experiments(
-    rows: Iterable[Mapping[str, Any]], status: Iterable[Mapping[str, Any]], keys: tuple[str, ...]
+    rows: Iterable[Mapping[str, Any]],
+    checks: Iterable[Mapping[str, Any]],
+    status: Iterable[Mapping[str, Any]],
+    keys: tuple[str, ...],
 ) -> Iterable[Highlight]:
+    """Tests that no check of a unit was about: those of several units together, and all of an older run."""
     units = [_unit(row, keys) for row in status]
+    judged = {_unit(row, keys) for row in checks if row["kind"] == "experiment_conflict"}
     for row in rows:
-        if row["conflict"]:
+        if row["conflict"] and _unit(row, keys) not in judged:
             text = f"the lift test {row['test']} of {row['channel']} is {row['statement']}"
             for unit in units:
                 if is_meant(_unit(row, keys), unit):

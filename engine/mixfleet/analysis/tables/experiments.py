@@ -1,34 +1,28 @@
 """Lift tests beside what the model says of them, with them and, by weighing its draws, without.
 
-Without a test means: the posterior of everything else, from the same draws weighed by one over the test's likelihood.
-Where the test moved the posterior too far for that, `k_hat` is above 0.7 and the row says so: fit without the test to
-know.
+What stands for without a test, and when the two are at odds, is in `mixfleet.posterior.model_checks.experiments`. Where
+the test moved the posterior too far for that, `k_hat` is above 0.7 and the row says so: fit without the test to know.
 """
 
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
-from scipy.special import ndtr
 
 from mixfleet.analysis.breakdown import by_unit
 from mixfleet.analysis.long_table import LongTable
 from mixfleet.analysis.posterior_draws import Fleet
 from mixfleet.data.experiments.experiment import Experiment
-from mixfleet.data.scaling import Scale
-from mixfleet.models.media.term import MediaTerm
-from mixfleet.posterior.counterfactual import contributions, decompose, value_weights
-from mixfleet.posterior.importance import BAD_TAIL, pareto_smoothed
+from mixfleet.posterior.counterfactual import decompose, value_weights
+from mixfleet.posterior.importance import BAD_TAIL
+from mixfleet.posterior.model_checks.experiments import Without, expected, lifts, without
 from mixfleet.posterior.unit_series import UnitSeries
 
-__all__ = ["experiments", "has_experiments", "lifts"]
+__all__ = ["experiments", "has_experiments"]
 
 CONFLICT = 0.05
 """Chance, without the test, of an estimate as far out: below it the two are said to be at odds."""
-
-BISECTIONS, STEP = 60, 16
 
 ROUNDING = 1e-9
 
@@ -55,28 +49,15 @@ def has_experiments(fleet: Fleet) -> bool:
     return any(unit.experiments for unit in fleet.units)
 
 
-def lifts(test: Experiment, scale: Scale, series: UnitSeries, term: MediaTerm) -> Float[np.ndarray, " draw"]:
-    """The test's lift, in KPI or money, by the unit's draws."""
-    # Paths of a few lengths only, for each is a program.
-    weeks = -(-len(test.worth) // STEP) * STEP
-    within, sums = np.zeros((weeks, 1, 1)), []
-    within[: len(test.worth), 0, 0] = test.worth
-    for path in (test.test, test.control):
-        media = np.zeros((weeks, len(scale.media)))
-        media[: len(path), list(test.places)] = path / scale.media[list(test.places)]
-        with jax.enable_x64(True):
-            sums.append(np.asarray(contributions(media, within, series.curves, term=term))[0])
-    return (sums[0] - sums[1])[list(test.places)].sum(axis=0)
-
-
 def experiments(fleet: Fleet) -> pa.Table:
     """One row per unit and test; one of several units together has one row, with the labels that its table has.
 
     `estimate` and `sd` (standard error and bias together) are in what `measure` says: lift in KPI, revenue in money,
     roi in money per money. `with_mean`, `with_q025`, `with_q975`: the model's own lift by the posterior. `without_`
     likewise without the test. `expected_q025` and `expected_q975`: where, without it, 95 % of such estimates would lie.
-    `tail`: how likely one at least as far out is. `roi_with`, `roi_without`: return of the test's channels over all
-    weeks; NaN where nothing is paid. `statement` says it in words.
+    `tail`: how likely one at least as far out is; `conflict`: whether it is less than one chance in 20, of which the
+    check `experiment_conflict` makes a doubt where it is less than one in 200. `roi_with`, `roi_without`: return of the
+    test's channels over all weeks; NaN where nothing is paid. `statement` says it in words.
     """
     long_table = LongTable()
 
@@ -119,19 +100,15 @@ def _row(
     value: Float[np.ndarray, "channel draw"],
     spend: Float[np.ndarray, " channel"],
 ) -> dict[str, Any]:
-    # In standard deviations of the test, then in its own unit: that of a return is per the money that moved.
-    error = (lift - test.estimate) / test.sd
-    without, shape = pareto_smoothed(0.5 * error**2)
+    found = without(test, lift)
+    low, high = expected(test, lift, found.weight)
+    # In the test's own unit: that of a return is per the money that moved.
     even, own = np.full(len(lift), 1 / len(lift)), lift / test.per
-    sd = test.sd / abs(test.per)
-    low, high = (_quantile(own, without, sd, share) for share in (0.025, 0.975))
-    below = float(without @ ndtr((test.given - own) / sd))
-    tail = 2 * min(below, 1 - below)
     places = list(test.places)
     paid = float(spend[places].sum())
     roi = value[places].sum(axis=0) / paid if paid > 0 else np.full(len(lift), np.nan)
-    now, then = (_spread(own, weight) for weight in (even, without))
-    before, after = float(roi @ without), float(roi.mean())
+    now, then = (_spread(own, weight) for weight in (even, found.weight))
+    before, after = float(roi @ found.weight), float(roi.mean())
     return {
         "test": test.name,
         "channel": " + ".join(test.channels),
@@ -139,17 +116,17 @@ def _row(
         "end": test.end,
         "measure": test.measure,
         "estimate": test.given,
-        "sd": sd,
+        "sd": test.sd / abs(test.per),
         **{f"with_{name}": part for name, part in zip(("mean", "q025", "q975"), now, strict=True)},
         **{f"without_{name}": part for name, part in zip(("mean", "q025", "q975"), then, strict=True)},
         "expected_q025": low,
         "expected_q975": high,
-        "tail": tail,
-        "conflict": bool(tail < CONFLICT),
-        "k_hat": shape,
+        "tail": found.tail,
+        "conflict": found.tail < CONFLICT,
+        "k_hat": found.shape,
         "roi_with": after,
         "roi_without": before,
-        "statement": _statement(shape, tail, before, after),
+        "statement": _statement(found, before, after, conflict=found.tail < CONFLICT),
     }
 
 
@@ -160,20 +137,11 @@ def _spread(values: Float[np.ndarray, " draw"], weight: Float[np.ndarray, " draw
     return _Spread(float(values @ weight), float(low), float(high))
 
 
-def _quantile(mean: Float[np.ndarray, " draw"], weight: Float[np.ndarray, " draw"], sd: float, share: float) -> float:
-    """Of the mixture of normals around the draws."""
-    low, high = float(mean.min() - 9 * sd), float(mean.max() + 9 * sd)
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if float(weight @ ndtr((middle - mean) / sd)) < share else (low, middle)
-    return (low + high) / 2
-
-
-def _statement(shape: float, tail: float, before: float, after: float) -> str:
-    about = "about " if shape > BAD_TAIL else ""
+def _statement(found: Without, before: float, after: float, *, conflict: bool) -> str:
+    about = "about " if found.shape > BAD_TAIL else ""
     moved = "" if np.isnan(after) else f"; with it the return is {after:.2f}, without it {about}{before:.2f}"
-    if shape > BAD_TAIL:
+    if conflict:
+        return f"at odds with everything else, which leaves it a chance of {about}{found.tail:.2g}{moved}"
+    if found.shape > BAD_TAIL:
         return f"says more than everything else: fit without it to know what it moved{moved}"
-    if tail < CONFLICT:
-        return f"at odds with everything else, which leaves it a chance of {tail:.2g}{moved}"
     return f"agrees with everything else{moved}"

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from mixfleet.models import observation
+from mixfleet.posterior.model_checks.experiments import ToldTest
 
 __all__ = ["CheckedUnit", "Lasting", "Marginal", "settled", "whitened"]
 
@@ -90,6 +91,8 @@ class CheckedUnit:
     lasting: Lasting | None = None
     """Without `marginal`, where the noise is autocorrelated: the residual of the draw in standard deviations, before
     anything of it is told less what the week before says; of no column."""
+    tests: Sequence[ToldTest] = ()
+    """Its lift tests, by all draws that were kept."""
     whole: Callable[[], "CheckedUnit"] | None = field(default=None, compare=False, repr=False)
     """Makes the same of all draws that were kept, where these are but some of them: for the few questions that some
     would answer only roughly."""

@@ -14,6 +14,7 @@ from mixfleet.models.batch import PreparedUnit
 from mixfleet.models.observation import OBSERVATIONS, is_autocorrelated
 from mixfleet.posterior.model_checks.check import ModelCheck
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit, Lasting, Marginal, whitened
+from mixfleet.posterior.model_checks.experiments import ToldTest, experiment_check
 from mixfleet.posterior.model_checks.forecasts import forecast_check
 from mixfleet.posterior.model_checks.levels import level_checks
 from mixfleet.posterior.model_checks.link import link_checks
@@ -39,7 +40,8 @@ def judge_model(unit: CheckedUnit) -> tuple[ModelCheck, ...]:
         return ()
     with np.errstate(all="ignore"):
         checks = (*level_checks(unit), *_of_the_noise(unit), forecast_check(unit))
-        return link_checks(unit, checks, _of_the_noise)
+        told = (experiment_check(unit.tests),) if unit.tests else ()
+        return (*link_checks(unit, checks, _of_the_noise), *told)
 
 
 def _of_the_noise(unit: CheckedUnit) -> Iterator[ModelCheck]:
@@ -56,6 +58,7 @@ def checked_unit(
     prior_contribution: Float[np.ndarray, "channel sample"],
     spec: Spec,
     channels: tuple[str, ...],
+    tests: tuple[ToldTest, ...] = (),
 ) -> CheckedUnit:
     """What the checks look at.
 
@@ -66,13 +69,14 @@ def checked_unit(
         prior_contribution: That sum under the prior.
         spec: All settings.
         channels: Their names.
+        tests: Its lift tests, by all draws.
     """
     total = series.effect.shape[-1]
 
     def of(kept: slice | np.ndarray) -> CheckedUnit:
         return _of_draws(kept, member, series, brought, prior_contribution, spec, channels)
 
-    return replace(of(_some(total)), whole=cache(lambda: of(slice(None))) if total > DRAWS else None)
+    return replace(of(_some(total)), tests=tests, whole=cache(lambda: of(slice(None))) if total > DRAWS else None)
 
 
 def _of_draws(
