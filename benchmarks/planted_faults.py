@@ -163,7 +163,7 @@ FAULTS = {
     "synergy": Fault("{:g} sd for each product of two channels' sd", _together, 1.5),
     "forecast": Fault("the last four quarters {:g} sd up and down", _unforeseen, 6),
     "experiment_conflict": Fault(
-        "a lift test that finds {:g} times what tv brings, give or take 15 %", _contrary_test, 4
+        "a lift test that finds {:g} times what tv brings, give or take 15 %", _contrary_test, 3
     ),
     "unexplained": Fault("{:.0%} of the weeks of the KPI in random order", _shuffled, 1),
 }

@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 
 from mixfleet.config import Model, Pooling, Spec
+from mixfleet.config.model import SATURATION_PARAMETERS
 from mixfleet.data.panel import unit_id
 from mixfleet.errors import ConfigError
 from mixfleet.fitting import group_driver
 from mixfleet.hierarchy import sampler
 from mixfleet.hierarchy.sampler import FinishedGroup
 from mixfleet.hierarchy.state import GibbsState
+from tests.support.agreement import LOGISTIC
 from tests.support.quick import Labels, digests, fit, only, ragged_fleet, settings, with_units
 
 pytestmark = pytest.mark.usefixtures("programs")
 FLEET = ragged_fleet()
+CURVE = SATURATION_PARAMETERS[Model().saturation]
 
 
 def pooled(**chosen: object) -> Spec:
@@ -36,8 +39,8 @@ def test_a_group_alone(together: dict[Labels, str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.nightly
-def test_a_group_whose_misses_last_alone() -> None:
-    spec = replace(pooled(), model=Model(observation="ar1"))
+def test_a_group_of_logistic_curves_and_independent_noise_alone() -> None:
+    spec = replace(pooled(), model=LOGISTIC)
     mine = [unit for unit in FLEET.units if unit.labels[0] == "brand_002"]
     assert digests(with_units(FLEET, mine), spec) == only(digests(FLEET, spec), mine)
 
@@ -64,7 +67,7 @@ def test_crossed_effects_and_unpooled_families_are_reported() -> None:
     for result in results.values():
         table = result.tables["pooling"]
         assert set(table["source"]) == {"unit", "market", "brand"}
-        assert set(table["parameter"]) == {"rate", "effect", "trend", "seasonality", "control"}
+        assert set(table["parameter"]) == {*CURVE, "effect", "trend", "seasonality", "control"}
         shares = np.asarray(table["share"]).reshape(-1, 3)
         np.testing.assert_allclose(shares.sum(axis=1), 1.0, rtol=1e-6)
         borrowed = np.asarray(table["borrowed"]).reshape(-1, 3)
@@ -164,7 +167,7 @@ def test_channels_of_one_type_have_a_variance_of_their_own() -> None:
         table = result.tables["pooling"]
         typed = np.asarray(table["source"]) == "type"
         assert set(np.asarray(table["channel"])[typed]) == {"tv", "search"}
-        assert set(np.asarray(table["parameter"])[typed]) == {"decay", "rate", "effect"}
+        assert set(np.asarray(table["parameter"])[typed]) == {"decay", *CURVE, "effect"}
         assert np.all(np.isnan(np.asarray(table["borrowed"])[typed]))
         assert np.all(np.isfinite(np.asarray(table["rhat"])) & (np.asarray(table["ess_bulk"]) > 0))
         share = np.asarray(table["share"])
@@ -178,4 +181,4 @@ def test_channels_of_one_type_have_a_variance_of_their_own() -> None:
 def test_a_pooled_fleet_without_effects_is_sampled_in_contributions() -> None:
     results = fit(FLEET, pooled(effect=None, trend=None, seasonality=None, control=None))
     assert {result.status for result in results.values()} <= {"ok", "ok_warn", "quarantined"}
-    assert set(results[FLEET.units[0].labels].tables["pooling"]["parameter"]) == {"decay", "rate"}
+    assert set(results[FLEET.units[0].labels].tables["pooling"]["parameter"]) == {"decay", *CURVE}
