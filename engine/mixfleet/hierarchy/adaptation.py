@@ -50,8 +50,9 @@ def begin(
     for _, _, own in pool.slices():
         pooled[own] = True
     x = np.where(pooled[:, None, None], spread, mode[..., None] + 0.5 * spread).astype(structure.dtype)
-    here = jax.device_put(x.reshape(structure.dimension, -1), program.device)
-    hyper, shared, parts, found, moved = program.prelude(data, here)
+    of_chains = np.broadcast_to(mode[..., None], x.shape).astype(structure.dtype)
+    places = [jax.device_put(one.reshape(structure.dimension, -1), program.device) for one in (x, of_chains)]
+    here, hyper, shared, parts, found, moved = program.prelude(data, *places)
     late = np.asarray(moved, float)[len(moved) // 4 :]
     variance, blocks = np.var(late, axis=(0, 2)) + 1e-4, hyper_blocks(pool)
     by_block = variance.reshape(len(variance) // blocks, blocks).T

@@ -33,6 +33,7 @@ from mixfleet.hierarchy.leapfrog import (
     TrajectoryEnd,
     by_chain,
     group_density,
+    pulled_in,
     steps_of,
     trajectory,
     unit_density,
@@ -43,7 +44,6 @@ from mixfleet.hierarchy.reparameterization import (
     coordinates,
     hyper_coordinates,
     log_prior_change,
-    place,
     pooled_rows,
 )
 from mixfleet.hierarchy.shared_coefficients import (
@@ -82,8 +82,13 @@ __all__ = ["SWEEPS", "GibbsSweep", "PooledProgram", "pooled_program"]
 SWEEPS = 16
 """Sweeps between two visits to the host."""
 
-MOST_STEPS, MOST_UNIT_STEPS = 32, 12
-"""Leapfrog steps at most, of the group's trajectory and of a unit's, which few need and others wait for."""
+MOST_STEPS, MOST_UNIT_STEPS = 32, 64
+"""Leapfrog steps at most, of the group's trajectory and of a unit's: one of little noise needs many, in which the
+likelihood of the others, that are done, is not evaluated."""
+
+SMALL = 0.5
+"""A unit whose own steps are smaller than this, in those of the group's median unit, goes more slowly with its group:
+one such unit of 15 held the steps of all at an eighth."""
 
 MOST_FIRST_STEPS = 8
 """Leapfrog steps at most while no metric is learnt and only hyperparameters move: the first step size may be unstable,
@@ -136,7 +141,7 @@ class PooledProgram:
             group = shapes(group_shapes(pool))
             state = shapes(jax.eval_shape(partial(_abstract_state, pool), group))
         self._evaluate = compiled(evaluate, pool.structure, group.batch, state.x)
-        self._prelude = compiled(_prelude, pool, group, state.x)
+        self._prelude = compiled(_prelude, pool, group, state.x, state.x)
         self._sweeps = compiled(_sweeps, pool, group, state)
         with jax.enable_x64(True):
             sweep = shapes(_sweeps.eval_shape(pool, group, state)[1])
@@ -147,17 +152,20 @@ class PooledProgram:
         """The units' own density under their broad priors."""
         return EvaluatedPosition(position, *self._evaluate.result()(batch, position))
 
-    def prelude(self, group: GroupData, x: Array) -> tuple[Hyper, Hyper, Array, EvaluatedPosition, Array]:
-        """Hyperparameters drawn as if the sites were the data: the last, and the coordinates of all.
+    def prelude(
+        self, group: GroupData, x: Array, mode: Array
+    ) -> tuple[Array, Hyper, Hyper, Array, EvaluatedPosition, Array]:
+        """Where chains begin: coordinates, and hyperparameters drawn as if the sites were the data.
 
-        Between them, those of the shared coefficients, the units' parts of joint tests, and what is found at positions
-        where all of these are.
+        Then those of the shared coefficients, the units' parts of joint tests, what is found at positions where all of
+        these are, and the coordinates of all hyperparameters on the way.
 
         Args:
             group: The group.
-            x: Coordinates; those of pooled parameters are kept at the hyperparameters that come out.
+            x: Coordinates to begin with; a chain that is far out there begins nearer to the mode.
+            mode: Positions where the units' own density is highest.
         """
-        return self._prelude.result()(group, x)
+        return self._prelude.result()(group, x, mode)
 
     def pulls(self, group: GroupData, sweep: GibbsSweep) -> tuple[Array, Array]:
         """`sites.pulls` at each of `SWEEPS` draws, in the leading axis."""
@@ -205,7 +213,9 @@ def _prior_of_shared(
 
 
 @_compiled_plainly
-def _prelude(pool: Pool, group: GroupData, x: Array) -> tuple[Hyper, Hyper, Array, EvaluatedPosition, Array]:
+def _prelude(
+    pool: Pool, group: GroupData, x: Array, mode: Array
+) -> tuple[Array, Hyper, Hyper, Array, EvaluatedPosition, Array]:
     structure, hierarchy, sites = pool.structure, group.hierarchy, group.sites
     rows, units, chains = pool.rows, structure.units, structure.chains
     numbers = hierarchies.uniform_rows(pool.levels, pool.types)
@@ -228,7 +238,6 @@ def _prelude(pool: Pool, group: GroupData, x: Array) -> tuple[Hyper, Hyper, Arra
     moved = jnp.zeros((PRELUDE, 0, chains), x.dtype)
     if rows:
         hyper, moved = jax.lax.scan(redraw_hyper, hyper, first)
-    placed = place(pool, hierarchy, sites, group.batch.hyper, x.reshape(-1, units, chains), hyper)
     series, shared = group.batch.series(chains), hierarchies.zero_state(group.columns.hierarchy, chains)
     # To begin with each unit has its share of the estimate.
     parts = (
@@ -236,7 +245,7 @@ def _prelude(pool: Pool, group: GroupData, x: Array) -> tuple[Hyper, Hyper, Arra
         if pool.joint
         else jnp.zeros((0, x.shape[-1]), x.dtype)
     )
-    found = _density(pool, group, series, shared, parts)(placed.position.reshape(x.shape))
+    x, found = pulled_in(pool, group, hyper, _density(pool, group, series, shared, parts), x, mode)
     if structure.shared:
         summary = _likelihood_summary(pool, group, shared, found)
 
@@ -245,7 +254,7 @@ def _prelude(pool: Pool, group: GroupData, x: Array) -> tuple[Hyper, Hyper, Arra
 
         shared, _ = jax.lax.scan(redraw_shared, shared, first)
         found = _density(pool, group, series, shared, parts)(found.position)
-    return hyper, shared, parts, found, moved
+    return x, hyper, shared, parts, found, moved
 
 
 @_compiled_plainly
@@ -353,12 +362,13 @@ def _move_group(
     step = jnp.exp(state.hyper_stepping.log_step)
     most = jnp.where(state.together > 0, MOST_STEPS, MOST_FIRST_STEPS)
     steps = steps_of(uniform[rows + 2, 0], step, most)
-    metric = GroupMetric(
-        state.unit_metric, state.hyper_metric, hmc.lanes_of(group.hierarchy.present, chains) * state.together
-    )
+    own_step, present = jnp.exp(state.unit_stepping.log_step), group.hierarchy.present > 0
+    usual = jnp.nanmedian(jnp.where(present, own_step, jnp.nan))
+    speed = jnp.where(present, jnp.minimum(own_step / (SMALL * usual), 1), 0) * state.together
+    metric = GroupMetric(state.unit_metric, state.hyper_metric, hmc.lanes_of(speed, chains))
     # Between the numbers of shared coefficients and those of parts of joint tests.
     number = state.number.astype(jnp.uint32) + jnp.uint32(3 * 2**29)
-    own = metric.moves * normals(uniforms(group.unit_keys, number, len(state.x), lanes, state.x.dtype))
+    own = (metric.speed > 0) * normals(uniforms(group.unit_keys, number, len(state.x), lanes, state.x.dtype))
     here = hyper_coordinates(pool, group.hierarchy, group.sites, state.hyper)
     outcome = trajectory(
         partial(group_density, pool, group, metric, state.hyper, state.found.value),

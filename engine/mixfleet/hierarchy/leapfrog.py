@@ -16,10 +16,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mixfleet.hierarchy import hyperparameters as hierarchies
 from mixfleet.hierarchy.hyperparameters import Hyper
-from mixfleet.hierarchy.reparameterization import Pool, place, place_hyper
+from mixfleet.hierarchy.reparameterization import Pool, coordinates, place, place_hyper
 from mixfleet.hierarchy.state import EvaluatedPosition, GroupData
 from mixfleet.inference.adaptation import Metric
 from mixfleet.inference.hmc import DIVERGENCE, acceptance
+from mixfleet.inference.initialization import SHARES, lowest_start
 from mixfleet_kernels.reductions import sum_rows
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "TrajectoryEnd",
     "by_chain",
     "group_density",
+    "pulled_in",
     "steps_of",
     "trajectory",
     "unit_density",
@@ -49,20 +51,21 @@ class GroupMetric(NamedTuple):
     units: Metric
     hyper: Metric
     """Of the hyperparameters."""
-    moves: Float[Array, " lane"]
-    """One for a unit's chain that moves, zero for one that stays where it is, whose white numbers are zero too."""
+    speed: Float[Array, " lane"]
+    """Of a unit's chain beside the hyperparameters: a unit whose own trajectories need small steps goes slowly, or it
+    would ask them of its whole group. Zero for one that stays where it is, whose white numbers are zero too."""
 
     def inverse_mass_gradient(self, gradient: Float[Array, "coordinate chain"]) -> Float[Array, "coordinate chain"]:
         """As of `Metric`."""
-        return self._told(Metric.inverse_mass_gradient, gradient)
+        return self._told(Metric.inverse_mass_gradient, gradient, self.speed**2)
 
     def velocity(self, white: Float[Array, "coordinate chain"]) -> Float[Array, "coordinate chain"]:
         """As of `Metric`."""
-        return self._told(Metric.velocity, white)
+        return self._told(Metric.velocity, white, self.speed)
 
     def momentum(self, white: Float[Array, "coordinate chain"]) -> Float[Array, "coordinate chain"]:
         """As of `Metric`."""
-        return self._told(Metric.momentum, white)
+        return self._told(Metric.momentum, white, jnp.where(self.speed > 0, 1 / self.speed, 0))
 
     def split(
         self, rows: Float[Array, "coordinate chain"]
@@ -71,9 +74,9 @@ class GroupMetric(NamedTuple):
         units, own, _ = self.units.covariance.shape
         return rows[: units * own].reshape(own, -1), rows[units * own :]
 
-    def _told(self, of: Callable[[Metric, Array], Array], rows: Array) -> Array:
+    def _told(self, of: Callable[[Metric, Array], Array], rows: Array, factor: Float[Array, " lane"]) -> Array:
         own, hyper = self.split(rows)
-        return jnp.concatenate([(self.moves * of(self.units, own)).reshape(-1, rows.shape[-1]), of(self.hyper, hyper)])
+        return jnp.concatenate([(factor * of(self.units, own)).reshape(-1, rows.shape[-1]), of(self.hyper, hyper)])
 
 
 class TrajectoryEnd(NamedTuple):
@@ -193,6 +196,46 @@ def group_density(
     change = jnp.sum(jnp.where(inside, found.value - reference, 0).reshape(units, chains), axis=0)
     value = jnp.where(hierarchies.representable(here), change + log_prior, -jnp.inf)
     return value, gradient, (here, by_chain(pool, found))
+
+
+def pulled_in(
+    pool: Pool, group: GroupData, hyper: Hyper, density: Any, x: Array, mode: Array
+) -> tuple[Array, EvaluatedPosition]:
+    """Where chains begin: at coordinates `x`, or on the way there from the mode where they would be stuck.
+
+    What a unit of little noise says of its parameters is a thin ridge, which normal numbers hardly ever meet: its
+    chains would spend the warm-up on the way there, and the metric be learnt from that.
+
+    Args:
+        pool: Structure.
+        group: The group.
+        hyper: Hyperparameters.
+        density: Of the units' own positions.
+        x: Coordinates.
+        mode: Positions where the units' own density is highest.
+
+    Returns:
+        The coordinates, and what the density says there.
+    """
+    by_unit = (-1, pool.structure.units, pool.structure.chains)
+    known = group.hierarchy, group.sites, group.batch.hyper
+    origin = coordinates(pool, *known, mode.reshape(by_unit), hyper).reshape(x.shape)
+
+    def tried(
+        carried: tuple[Array, EvaluatedPosition, Array], share: Array
+    ) -> tuple[tuple[Array, EvaluatedPosition, Array], None]:
+        best, found, highest = carried
+        at = origin + share * (x - origin)
+        there = density(place(pool, *known, at.reshape(by_unit), hyper).position.reshape(x.shape))
+        highest = jnp.where(share > 0, highest, there.value)
+        near = (share == 0) | (there.value > lowest_start(highest, len(x)))
+        best, found = jax.tree.map(lambda new, old: jnp.where(near, new, old), (at, there), (best, found))
+        return (best, found, highest), None
+
+    nothing = jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), jax.eval_shape(density, mode))
+    begun = (origin, nothing, nothing.value)
+    (at, found, _), _ = jax.lax.scan(tried, begun, jnp.asarray(SHARES[::-1], x.dtype))
+    return at, found
 
 
 def by_chain(pool: Pool, found: EvaluatedPosition) -> EvaluatedPosition:

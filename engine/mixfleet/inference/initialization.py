@@ -15,7 +15,7 @@ from mixfleet.inference.adaptation import Metric, metric_of
 from mixfleet.inference.hmc import LogDensity
 from mixfleet.inference.random_numbers import white_numbers
 
-__all__ = ["laplace", "optimise", "scatter", "scattered"]
+__all__ = ["SHARES", "laplace", "lowest_start", "optimise", "scatter", "scattered"]
 
 OPTIMISER_STEPS = 160
 GREATEST_RATE, LEAST_RATE = 0.2, 0.01
@@ -132,8 +132,7 @@ def scatter(
     would be stuck there: the step size that suits the bulk is unstable where the density drops by hundreds.
     """
     coordinates, spread = len(modes), scattered(metric, key, modes)
-    # Of a Gaussian's own draws, one in a million lies further below its mode than this.
-    lowest = values - 0.5 * (coordinates + 5 * (2 * coordinates) ** 0.5)
+    lowest = lowest_start(values, coordinates)
     position, evaluation = modes, None
     for share in SHARES:
         tried = (modes + share * spread).astype(modes.dtype)
@@ -148,6 +147,14 @@ def scatter(
             break
     assert evaluation is not None
     return position, evaluation  # pyright: ignore[reportReturnType]
+
+
+def lowest_start(highest: Any, coordinates: int) -> Any:
+    """The least log density at which a chain should begin, given that of its mode.
+
+    Of a Gaussian's own draws, one in a million lies further below.
+    """
+    return highest - 0.5 * (coordinates + 5 * (2 * coordinates) ** 0.5)
 
 
 def scattered(metric: Metric, key: Any, like: Lanes) -> Lanes:
