@@ -150,7 +150,7 @@ def native(structure: Structure, capacity: int = 256) -> NativeProgram:
 
 
 def found_natively(structure: Structure, batch: UnitBatch, position: Any) -> Evaluation:
-    return kernels.evaluate(data_of(native(structure).put(batch)), np.asarray(position), native(structure).form)
+    return kernels.density(data_of(native(structure).put(batch)), native(structure).form)(np.asarray(position))
 
 
 def on_host(tree: Any) -> Any:

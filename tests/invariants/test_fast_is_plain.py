@@ -363,7 +363,7 @@ class Setting:
         if form is not None:
             # Far out, terms as large as a lane's largest number cancel.
             data = native_block.data_of(jax.tree.map(np.ascontiguousarray, self.batch))
-            for ours, theirs in zip(native_hmc.evaluate(data, np.asarray(lanes), form), found, strict=True):
+            for ours, theirs in zip(native_hmc.density(data, form)(np.asarray(lanes)), found, strict=True):
                 size = np.max(np.abs(np.atleast_2d(theirs)), axis=0)
                 assert np.all(np.abs(ours - theirs) <= 1e-10 * size + 1e-9)
         return Evaluation(found.value[POINTS:], found.gradient[:, POINTS:], found.extra[:, POINTS:])

@@ -134,10 +134,7 @@ class NativeProgram:
     ) -> HMCState:
         """Modes, Laplace metric and the first trajectories of a whole tile."""
         data, structure = data_of(batch), self.structure
-
-        def log_density(position: np.ndarray) -> Any:
-            return kernels.evaluate(data, position, self.form)
-
+        log_density: Any = kernels.density(data, self.form)
         modes, values = initialization.optimise(log_density, batch.centre, structure.chains, key)
         modes, values, metric = initialization.laplace(log_density, modes, values, structure.units)
         position, evaluation = initialization.scatter(log_density, modes, values, metric, key)

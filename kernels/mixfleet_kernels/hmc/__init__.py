@@ -9,7 +9,7 @@ References:
 """
 
 from mixfleet_kernels.hmc.arrays import Chains, Data, Draws, Evaluation, Form, Geometry, Place, Tuning
-from mixfleet_kernels.hmc.native import FAMILIES, advance, constrained, evaluate, log_strengths, normals
+from mixfleet_kernels.hmc.native import FAMILIES, advance, constrained, density, log_strengths, normals
 
 __all__ = [
     "FAMILIES",
@@ -23,7 +23,7 @@ __all__ = [
     "Tuning",
     "advance",
     "constrained",
-    "evaluate",
+    "density",
     "log_strengths",
     "normals",
 ]

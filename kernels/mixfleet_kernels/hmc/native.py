@@ -1,7 +1,8 @@
 """The native density and block of HMC, and what is asked of a unit's draws, called from the host."""
 
 import ctypes
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt32
@@ -10,7 +11,7 @@ from mixfleet_kernels import native_library
 from mixfleet_kernels.channel_form import ChannelForm, numbers
 from mixfleet_kernels.hmc.arrays import Chains, Data, Draws, Evaluation, Form, Geometry, Tuning
 
-__all__ = ["FAMILIES", "advance", "constrained", "evaluate", "log_strengths", "normals"]
+__all__ = ["FAMILIES", "advance", "constrained", "density", "log_strengths", "normals"]
 
 FAMILIES = (
     *("fixed", "half_normal", "lognormal", "gamma", "inverse_gamma", "exponential", "lower_truncated_normal"),
@@ -23,15 +24,22 @@ AS_IT_IS = ChannelForm("none", 1, normalised=False, peer=False, saturation="none
 """The form of a sampled coefficient's column."""
 
 
-def evaluate(data: Data, position: Float[np.ndarray, "coordinate lane"], form: Form) -> Evaluation:
-    """Log density of every lane, its gradient and what is kept with a draw."""
-    position = np.ascontiguousarray(position, data.media.dtype)
-    channels, (dimension, lanes) = data.media.shape[1], position.shape
-    sizes = (lanes,), (dimension, lanes), (channels + data.basis.shape[-1], lanes)
-    made = Evaluation(*(np.empty(size, position.dtype) for size in sizes))
-    described = _described(data, dimension, lanes, form)
-    _operation("density", position.dtype)(_numbers(described), _addresses((*data, position, *made)))
-    return made
+def density(data: Data, form: Form) -> Callable[[Float[np.ndarray, "coordinate lane"]], Evaluation]:
+    """The log density of every lane by position, its gradient and what is kept with a draw, to be asked many times.
+
+    The data are told to the library once: that takes longer than a gradient of a few lanes.
+    """
+    places, extras = [_address(part) for part in data], data.media.shape[1] + data.basis.shape[-1]
+
+    def evaluate(position: Float[np.ndarray, "coordinate lane"]) -> Evaluation:
+        position = np.ascontiguousarray(position, data.media.dtype)
+        dimension, lanes = position.shape
+        made = Evaluation(*(np.empty(size, position.dtype) for size in ((lanes,), (dimension, lanes), (extras, lanes))))
+        described = _described(_sizes(data, dimension, lanes), form)
+        _operation("density", position.dtype)(described, _array([*places, *map(_address, (position, *made))]))
+        return made
+
+    return evaluate
 
 
 def advance(
@@ -57,11 +65,11 @@ def advance(
     """
     dimension, lanes = chains.here.position.shape
     arrays = [*data, *geometry, *chains.here, *chains.start, *chains[2:], *draws]
-    described, counts = _described(data, dimension, lanes, form), (tuning.ticks, tuning.most_steps, draws.rows.shape[1])
+    counts = _numbers([tuning.ticks, tuning.most_steps, draws.rows.shape[1]])
     constants = np.array(tuning[2:], np.float64)
     _operation("block", chains.here.position.dtype)(
-        *(_numbers(described), _numbers(counts), ctypes.c_void_p(constants.ctypes.data)),
-        _addresses([*arrays, setting_off]),
+        *(_described(_sizes(data, dimension, lanes), form), counts, _address(constants)),
+        _array(map(_address, [*arrays, setting_off])),
     )
 
 
@@ -104,20 +112,28 @@ def _operation(name: str, dtype: np.dtype) -> "ctypes._NamedFuncPointer":
     return getattr(native_library.loaded(), f"mixfleet_hmc_{name}_f{8 * dtype.itemsize}")
 
 
-def _described(data: Data, dimension: int, lanes: int, form: Form) -> list[int]:
-    """Sizes and form as the library reads them."""
+def _sizes(data: Data, dimension: int, lanes: int) -> tuple[int, ...]:
+    """Of weeks, channels, columns, units, chains, coordinates, prior columns, lift tests' three, and gaps."""
     weeks, channels, units = data.media.shape
+    return (
+        *(weeks, channels, data.basis.shape[-1], units, lanes // units, dimension, data.hyper.shape[1]),
+        *(data.lift_media.shape[0], *data.lift_weight.shape[:2], len(data.gap_length)),
+    )
+
+
+@functools.cache
+def _described(sizes: tuple[int, ...], form: Form) -> "ctypes.Array[ctypes.c_int64]":
+    """Sizes and form as the library reads them."""
+    weeks, channels, columns, units, chains, dimension, prior_columns, *lift_tests, gaps = sizes
     noise, noise_family = form.noise
     correlation, correlation_family = form.correlation or (0, "fixed")
-    gaps = len(data.gap_length) if form.correlation else 0
     window = max(own.window for own in form.channels)
     shapes = [(-1, "fixed") if place is None else place for slot in form.shapes for place in slot]
     sampled = form.coefficients
-    return [
-        *(weeks, channels, data.basis.shape[-1], units, lanes // units, window, dimension, data.hyper.shape[1]),
-        *(data.lift_media.shape[0], *data.lift_weight.shape[:2]),
+    told = [
+        *(weeks, channels, columns, units, chains, window, dimension, prior_columns, *lift_tests),
         *(form.effect_first, noise, FAMILIES.index(noise_family)),
-        *(gaps, correlation, FAMILIES.index(correlation_family)),
+        *(gaps if form.correlation else 0, correlation, FAMILIES.index(correlation_family)),
         *(form.strength_is_mean, form.measured, form.adstock_slots, len(form.shapes), len(sampled)),
         *(row for row, _ in shapes),
         *(FAMILIES.index(family) for _, family in shapes),
@@ -126,6 +142,7 @@ def _described(data: Data, dimension: int, lanes: int, form: Form) -> list[int]:
         *(FAMILIES.index(family) for _, family in sampled),
         *(number for own in (*form.channels, *[AS_IT_IS] * len(sampled)) for number in numbers(own)),
     ]
+    return _numbers(told)
 
 
 def _numbers(values: Sequence[int]) -> "ctypes.Array[ctypes.c_int64]":
@@ -139,6 +156,6 @@ def _address(array: np.ndarray | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
 
 
-def _addresses(arrays: Iterable[np.ndarray | None]) -> "ctypes.Array[ctypes.c_void_p]":
-    places = [_address(array) for array in arrays]
+def _array(addresses: Iterable[ctypes.c_void_p]) -> "ctypes.Array[ctypes.c_void_p]":
+    places = list(addresses)
     return (ctypes.c_void_p * len(places))(*places)
