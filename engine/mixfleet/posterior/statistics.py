@@ -23,7 +23,7 @@ def statistics(
     ranks = sorted({*below, *(min(rank + 1, size - 1) for rank in below)})
     told = row_statistics(values, ranks)
     found = {"mean": told.mean, "sd": told.sd if size > 1 else 0.0 * told.mean}
-    at = dict(zip(ranks, np.moveaxis(told.ordered, -1, 0), strict=True))
+    at = {rank: told.ordered[..., place] for place, rank in enumerate(ranks)}
     for name, position in positions.items():
         lower, upper = at[int(position)], at[min(int(position) + 1, size - 1)]
         found[name] = lower + (upper - lower) * (position - int(position))

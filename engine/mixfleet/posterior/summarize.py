@@ -145,7 +145,7 @@ def unit_tables(
         components = np.concatenate([brought.total[0], baseline_sums(series, within_all, rows)[0]])
     tables: dict[str, dict[str, np.ndarray]] = {
         "contributions": _contributions(series, components, panel, spec),
-        "curves": _curves(member, series, term, panel, spec),
+        "curves": _curves(member, series, rows, term, panel, spec),
         "fit": quality,
         "weekly": weekly,
     }
@@ -300,11 +300,16 @@ def _roi(
 
 
 def _curves(
-    member: PreparedUnit, series: UnitSeries, term: MediaTerm, panel: Panel, spec: Spec
+    member: PreparedUnit,
+    series: UnitSeries,
+    rows: Float[np.ndarray, "component column"],
+    term: MediaTerm,
+    panel: Panel,
+    spec: Spec,
 ) -> dict[str, np.ndarray]:
     """Weekly response at steady spend, from nothing to half again the highest week; media where nothing is paid."""
     points = spec.output.curve_points
-    level = log_link.usual_level(series, baseline.component_rows(spec.model, spec.data), term)
+    level = log_link.usual_level(series, rows, term)
     found = response_curves(member.unit, member.scale, series.curves, term, points=points, level=level)
     return {
         "channel": np.repeat(np.array(panel.channels, object), points),
@@ -317,8 +322,8 @@ def _draws(
     fitted: Finished, natural: dict[str, np.ndarray], panel: Panel, spec: Spec
 ) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
     """Draws as [chain, draw, ...], thinned unless the output is to keep all."""
-    values = {name: np.moveaxis(np.asarray(drawn), (-1, -2), (0, 1)) for name, drawn in natural.items()}
-    values["lp"] = np.moveaxis(np.asarray(fitted.draws.value), -1, 0)
+    values = {name: np.asarray(drawn).T for name, drawn in natural.items()}
+    values["lp"] = np.asarray(fitted.draws.value).T
     if spec.output.draws != "full":
         values = thin_draws(values, spec.output.thin)
     values = {name: np.ascontiguousarray(drawn, np.float32) for name, drawn in values.items()}

@@ -200,11 +200,12 @@ def _check_table(labels: tuple[str, ...], name: str, columns: Mapping[str, np.nd
     if missing or columns.keys() - schema.keys():
         extra = sorted(columns.keys() - schema.keys())
         raise ValueError(f"unit {labels}: table {name!r} misses {sorted(missing)} and has unknown columns {extra}")
-    if len({np.shape(column) for column in columns.values()}) > 1:
+    arrays = {column: np.asarray(values) for column, values in columns.items()}
+    if len({values.shape for values in arrays.values()}) > 1:
         raise ValueError(f"unit {labels}: columns of table {name!r} differ in length")
-    for column, values in columns.items():
+    for column, values in arrays.items():
         kind = schema[column]
-        if np.ndim(values) != 1 or np.asarray(values).dtype.kind not in _NUMPY_KINDS[kind]:
+        if values.ndim != 1 or values.dtype.kind not in _NUMPY_KINDS[kind]:
             raise ValueError(f"unit {labels}: column {name}.{column} must be a one-dimensional {kind} array")
 
 

@@ -82,8 +82,8 @@ def evenly_spaced(values: Float[np.ndarray, "chain draw ..."], count: int) -> Fl
     Index i of units that were sampled jointly is one joint draw.
     """
     total = values.shape[0] * values.shape[1]
-    kept = min(count, total)
-    return values.reshape(total, *values.shape[2:])[(np.arange(kept) * total) // max(kept, 1)]
+    every = values.reshape(total, *values.shape[2:])
+    return every if total <= count else every[(np.arange(count) * total) // count]
 
 
 def baseline_sums(
@@ -123,7 +123,7 @@ def unit_series(
 
     numbers = np.arange(len(unit.dates))
     # Draws last: lanes that are summed over lie side by side.
-    own = {name: np.moveaxis(np.asarray(values, float), 0, -1) for name, values in draws.items()}
+    own = {name: np.asarray(values, float).T for name, values in draws.items()}
     # Coefficients are kept per unit of a column; a control's contribution is that of its distance from its mean, and a
     # treatment's from its baseline, with which it brings nothing.
     controls = scale.controls_against(unit, scale.reference)

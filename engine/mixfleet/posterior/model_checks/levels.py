@@ -14,6 +14,7 @@ import numpy as np
 from mixfleet.posterior.model_checks.check import ModelCheck, concluded, untested
 from mixfleet.posterior.model_checks.checked_unit import CheckedUnit
 from mixfleet.posterior.model_checks.left_out import regression_misses
+from mixfleet.posterior.statistics import quantile
 
 __all__ = ["level_checks"]
 
@@ -104,8 +105,9 @@ def _prior_conflict(unit: CheckedUnit) -> ModelCheck:
     away = (log_own.mean(axis=1) - log_prior.mean(axis=1)) / np.hypot(log_prior.std(axis=1), log_own.std(axis=1))
     # Too low is no conflict: priors of effects are close to zero.
     worst, c = float(np.max(away)), int(told[np.argmax(away)])
+    times = quantile(own[c], 0.5) / quantile(prior[c], 0.5)
     said = (
-        f"{unit.channels[c]} brings {np.median(own[c]) / np.median(prior[c]):,.3g} times what its prior expected "
+        f"{unit.channels[c]} brings {times:,.3g} times what its prior expected "
         f"({worst:.1f} standard deviations): one of the two is wrong; check the channel's data, or its prior"
     )
     return concluded("prior_conflict", worst, PRIOR_SDS, said, about=unit.channels[c])

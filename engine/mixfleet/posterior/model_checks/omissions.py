@@ -99,24 +99,24 @@ def score_tests(
         residual: Standardised, by draw; zero there too.
     """
     # Weeks last, side by side, for all that follows is a sum over them.
-    kept = np.array(np.swapaxes(directions, 1, 2), order="C")
-    size = np.sqrt(np.sum(kept**2, axis=2, keepdims=True))
+    kept = np.array(directions.swapaxes(1, 2), order="C")
+    size = np.sqrt((kept**2).sum(axis=2, keepdims=True))
     kept /= np.where(size > 0, size, 1.0)
     # The directions' principal axes, from their products with one another: few, where weeks are many.
-    strength, axes = np.linalg.eigh(kept @ np.swapaxes(kept, 1, 2))
+    strength, axes = np.linalg.eigh(kept @ kept.swapaxes(1, 2))
     used = strength > 1e-6 * np.maximum(strength[:, -1:], 0.0)
     weights = axes * np.where(used, 1 / np.sqrt(np.where(used, strength, 1.0)), 0.0)[:, None]
     products = (kept.reshape(-1, len(residual)) @ residual).reshape(*kept.shape[:2], -1)
-    scores = np.swapaxes(weights, 1, 2) @ products
+    scores = weights.swapaxes(1, 2) @ products
     mean = scores.mean(axis=2)
     scores -= mean[:, :, None]
-    within = scores @ np.swapaxes(scores, 1, 2) / scores.shape[2]
+    within = scores @ scores.swapaxes(1, 2) / scores.shape[2]
     share, axes = np.linalg.eigh(np.eye(within.shape[1]) - within)
     told = share >= LEAST_LEFT
-    along = (np.swapaxes(axes, 1, 2) @ mean[:, :, None])[:, :, 0]
+    along = (axes.swapaxes(1, 2) @ mean[:, :, None])[:, :, 0]
     # The posterior leaves all of an axis that is no direction, along which there is nothing.
     count = told.sum(axis=1) - (~used).sum(axis=1)
-    value = np.sum(np.where(told, along**2 / np.where(told, share, 1.0), 0.0), axis=1)
+    value = np.where(told, along**2 / np.where(told, share, 1.0), 0.0).sum(axis=1)
     return np.where(count > 0, value, np.nan), count
 
 
