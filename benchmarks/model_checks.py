@@ -84,8 +84,16 @@ def _rates(units: int, seed: int, preset: str, experiments: int) -> None:
     import mixfleet as mf
 
     model = settings(preset)
-    sizes = {"brands": -(-units // 4), "markets": 4, "weeks": 104, "channels": 2, "controls": 1}
-    fleet = mf.simulate.fleet(**sizes, model=model, seed=seed, experiments=experiments)
+    fleet = mf.simulate.fleet(
+        brands=-(-units // 4),
+        markets=4,
+        weeks=104,
+        channels=2,
+        controls=1,
+        model=model,
+        seed=seed,
+        experiments=experiments,
+    )
     with tempfile.TemporaryDirectory() as folder:
         run = mf.fit(
             fleet.table.to_pandas(),
