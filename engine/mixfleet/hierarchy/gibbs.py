@@ -363,7 +363,7 @@ def _move_group(
     most = jnp.where(state.together > 0, MOST_STEPS, MOST_FIRST_STEPS)
     steps = steps_of(uniform[rows + 2, 0], step, most)
     own_step, present = jnp.exp(state.unit_stepping.log_step), group.hierarchy.present > 0
-    usual = jnp.nanmedian(jnp.where(present, own_step, jnp.nan))
+    usual = jnp.sort(jnp.where(present, own_step, jnp.inf))[(jnp.sum(present) - 1) // 2]
     speed = jnp.where(present, jnp.minimum(own_step / (SMALL * usual), 1), 0) * state.together
     metric = GroupMetric(state.unit_metric, state.hyper_metric, hmc.lanes_of(speed, chains))
     # Between the numbers of shared coefficients and those of parts of joint tests.
