@@ -22,7 +22,7 @@ HANDLERS = (
     "mixfleet_convergence_f64",
 )
 """Operations that compiled programs call; the host calls the others by their names."""
-INTERFACE = 23
+INTERFACE = 24
 """What the library must say it speaks; part of every target's name, so that no cached program calls another."""
 
 

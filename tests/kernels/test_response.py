@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mixfleet.config import Model, build
-from mixfleet.models.media import Curves, native_curves, native_forms, steady
+from mixfleet.models.media import Curves, held, native_curves, native_forms, steady
 from mixfleet.models.media.term import MediaTerm, media_term
 from mixfleet.posterior.counterfactual import decompose, whole
 from mixfleet_kernels import native_library
@@ -69,12 +69,23 @@ def test_contributions_slopes_and_steady_responses_are_those_of_xla(
     assert native_forms(term) is not None
     ours = [*decompose(media, weights, curves, term=term), *whole(media, weights, curves, term=term)]
     ours += steady(levels, curves, term=term)
+    np.testing.assert_array_equal(held(levels, curves, term=term), ours[-2])
     monkeypatch.setattr(native_library, "available", lambda: False)
     with jax.numpy_rank_promotion("allow"):
         theirs = [*decompose(media, weights, curves, term=term), *whole(media, weights, curves, term=term)]
         theirs += steady(levels, curves, term=term)
     for found, expected in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_single_precision_gives_the_same_to_six_digits(model: dict[str, Any]) -> None:
+    term = term_of(**model)
+    media, weights, curves = drawn(len(term.parameters) - 1)
+    exact = decompose(media, weights, curves, term=term)
+    found = decompose(media, weights, curves, term=term, single=True)
+    for ours, theirs in zip(found, exact, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=1e-6 * np.max(np.abs(theirs)))
 
 
 def test_a_draw_is_the_same_alone_as_among_others() -> None:

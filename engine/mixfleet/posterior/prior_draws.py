@@ -51,7 +51,7 @@ def prior_response(
     """
     measure, (a, b, c) = _measures(member, ITS_OWN), member.strength.rows[:, :, None]
     shape = prior_shapes(member, term)
-    share, *found = _responses(member, media, weights, shape, term)
+    share, *found = _responses(member, media, weights, shape, term, single=True)
     about = _about(member, media, _positive(member, share), shape, term)
     effect = np.exp((np.log(measure) - b * np.log(about) - c) / a) * member.scale.kpi
     return PriorResponse(effect, effect * np.reshape(found, (-1, *effect.shape)))
@@ -145,12 +145,14 @@ def _responses(
     weights: Float[np.ndarray, "week weight"],
     shape: Float[np.ndarray, "parameter channel sample"],
     term: MediaTerm,
+    *,
+    single: bool = False,
 ) -> Float[np.ndarray, "weight channel sample"]:
     """Of curves of effect one: the mean over the weeks that contributions are told of, then the sum by weight."""
     share = np.zeros((len(media), 1))
     share[: len(member.contribution_weeks), 0] = member.contribution_weeks / member.contribution_weeks.sum()
     curves = Curves(shape, np.ones(shape.shape[1:]))
-    return decompose(media, np.concatenate([share, weights], axis=1), curves, term=term).total
+    return decompose(media, np.concatenate([share, weights], axis=1), curves, term=term, single=single).total
 
 
 def _positive(

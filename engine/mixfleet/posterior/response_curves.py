@@ -8,10 +8,10 @@ from jaxtyping import Float
 
 from mixfleet.data.panel import Unit
 from mixfleet.data.scaling import Scale
-from mixfleet.models.media import Curves, MediaTerm, steady
+from mixfleet.models.media import Curves, MediaTerm, held, steady
 from mixfleet.posterior.media_prices import media_price
 
-__all__ = ["HIGHEST", "ResponseCurves", "levels", "response_curves"]
+__all__ = ["HIGHEST", "ResponseCurves", "levels", "response_curves", "steady_kpi"]
 
 HIGHEST = 1.5
 """Last level of a curve, in shares of the channel's highest week."""
@@ -51,10 +51,33 @@ def response_curves(
         points: How many levels.
         level: Under a log link, the mean KPI of a week had the channel not been there, which its media multiply.
     """
-    grid, cost = levels(points), scale.media * media_price(unit)
-    media = np.broadcast_to(grid[:, None], (points, len(cost)))
+    grid, cost = _grid(unit, scale, points)
     with jax.enable_x64(True):
-        kpi, slope = (np.moveaxis(part, 0, 1) for part in steady(media, curves, term=term))
+        kpi, slope = (np.moveaxis(part, 0, 1) for part in steady(grid, curves, term=term))
     if level is not None:
         kpi, slope = level[:, None] * np.expm1(kpi), level[:, None] * np.exp(kpi) * slope
-    return ResponseCurves(np.outer(cost, grid), kpi, slope / cost[:, None, None])
+    return ResponseCurves(cost[:, None] * grid.T, kpi, slope / cost[:, None, None])
+
+
+def steady_kpi(
+    unit: Unit,
+    scale: Scale,
+    curves: Curves,
+    term: MediaTerm,
+    *,
+    points: int,
+    level: Float[np.ndarray, "channel draw"] | None = None,
+) -> tuple[Float[np.ndarray, "level channel"], Float[np.ndarray, "level channel draw"]]:
+    """Spend and KPI of `response_curves`, without slopes."""
+    grid, cost = _grid(unit, scale, points)
+    with jax.enable_x64(True):
+        kpi = held(grid, curves, term=term)
+    return cost * grid, kpi if level is None else level * np.expm1(kpi)
+
+
+def _grid(
+    unit: Unit, scale: Scale, points: int
+) -> tuple[Float[np.ndarray, "level channel"], Float[np.ndarray, " channel"]]:
+    """Levels of every channel on the model's scale, and what media of one there cost."""
+    cost = scale.media * media_price(unit)
+    return np.repeat(levels(points)[:, None], len(cost), axis=1), cost

@@ -26,7 +26,7 @@ from mixfleet.posterior.model_checks.check import ModelCheck, check_columns
 from mixfleet.posterior.model_checks.experiments import told_tests
 from mixfleet.posterior.model_checks.judge import checked_unit, judge_model
 from mixfleet.posterior.prior_draws import prior_response, strength_moments
-from mixfleet.posterior.response_curves import response_curves
+from mixfleet.posterior.response_curves import steady_kpi
 from mixfleet.posterior.statistics import QUANTILES, statistics
 from mixfleet.posterior.unit_result import UnitResult, thin_draws
 from mixfleet.posterior.unit_series import (
@@ -310,11 +310,11 @@ def _curves(
     """Weekly response at steady spend, from nothing to half again the highest week; media where nothing is paid."""
     points = spec.output.curve_points
     level = log_link.usual_level(series, rows, term)
-    found = response_curves(member.unit, member.scale, series.curves, term, points=points, level=level)
+    spend, kpi = steady_kpi(member.unit, member.scale, series.curves, term, points=points, level=level)
     return {
         "channel": np.repeat(np.array(panel.channels, object), points),
-        "spend": found.spend.ravel(),
-        **{name: values.ravel() for name, values in statistics(found.kpi, SHORT_QUANTILES).items()},
+        "spend": spend.T.ravel(),
+        **{name: values.T.ravel() for name, values in statistics(kpi, SHORT_QUANTILES).items()},
     }
 
 

@@ -45,20 +45,20 @@ struct Window {
 // The weeks are cut into blocks as long as the window, from the first week on, so that it covers the end of one block
 // and the beginning of the next. Beginnings are summed forwards, ends backwards. Nothing is subtracted: once a spike
 // has left the window, nothing is left of it.
-template <class T>
+template <class T, int kTangents = 1>
 struct Recursion {
   using V = typename Math<T>::V;
   V decay;
   int64_t lags;
-  V *power, *slope;  // [lags + 1]: decay^l and its derivative
-  V *end, *end_by;   // [lags + 1]: what the block before, from its i-th week on, amounts to at its last week
+  V *power, *slope;  // [lags + 1]: decay^l and its derivative, which is nowhere without tangents
+  V *end, *end_by;   // [lags + 1]: what the block before, from its i-th week on, amounts to at its last week; likewise
 
   void fill() {
-    power[0] = Math<T>::splat(1), slope[0] = end[lags] = end_by[lags] = V{};
-    for (int64_t l = 0; l < lags; ++l) {
-      power[l + 1] = decay * power[l];
-      slope[l + 1] = decay * slope[l] + power[l];
-    }
+    power[0] = Math<T>::splat(1), end[lags] = V{};
+    for (int64_t l = 0; l < lags; ++l) power[l + 1] = decay * power[l];
+    if constexpr (kTangents == 0) return;
+    slope[0] = end_by[lags] = V{};
+    for (int64_t l = 0; l < lags; ++l) slope[l + 1] = decay * slope[l] + power[l];
   }
 
   template <class Visit>
@@ -68,7 +68,7 @@ struct Recursion {
       for (int64_t i = lags - 1; i > 0; --i) {
         const V earlier = media[block - lags + i];
         end[i] = total += power[lags - 1 - i] * earlier;
-        end_by[i] = by += slope[lags - 1 - i] * earlier;
+        if constexpr (kTangents > 0) end_by[i] = by += slope[lags - 1 - i] * earlier;
       }
       total = by = V{};
       const int64_t weeks = last - block < lags ? last - block : lags;
@@ -76,7 +76,8 @@ struct Recursion {
         by = decay * by + total;
         total = decay * total + media[block + i];
         const V carried = total + power[i + 1] * end[i + 1];
-        const V tangent = (by + power[i + 1] * end_by[i + 1]) + slope[i + 1] * end[i + 1];
+        V tangent = {};
+        if constexpr (kTangents > 0) tangent = (by + power[i + 1] * end_by[i + 1]) + slope[i + 1] * end[i + 1];
         visit(block + i, carried, &tangent);
       }
     }

@@ -20,6 +20,7 @@ struct Curves {
 struct Past {
   Curves curves;
   int64_t weeks, weights;
+  int64_t single;        // whether in single precision
   const double *media;   // [week, channel]
   const double *weight;  // [week, weight]
   double *sum;           // [weight, channel, draw]
@@ -33,7 +34,8 @@ struct Levels {
   Curves curves;
   int64_t levels;
   const double *level;    // [level, channel]
-  double *value, *slope;  // [level, channel, draw]; the slope by the level
+  double *value;          // [level, channel, draw]
+  double *slope;          // likewise, by the level; null where nobody asks
 };
 
 }  // namespace mixfleet

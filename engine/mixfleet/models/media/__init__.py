@@ -8,6 +8,7 @@ from mixfleet.models.media.registration import register_adstock, register_satura
 from mixfleet.models.media.response import (
     Curves,
     by_form,
+    held,
     in_chunks,
     native_curves,
     native_forms,
@@ -23,6 +24,7 @@ __all__ = [
     "FormGroup",
     "MediaTerm",
     "by_form",
+    "held",
     "in_chunks",
     "joined",
     "media_term",

@@ -20,6 +20,7 @@ from mixfleet_kernels.channel_form import ADSTOCKS, SATURATIONS, ChannelForm
 __all__ = [
     "Curves",
     "by_form",
+    "held",
     "in_chunks",
     "native_curves",
     "native_forms",
@@ -145,6 +146,15 @@ def steady(
         kpi, slope = _steady(levels, curves, term=term)
         return np.asarray(kpi), np.asarray(slope)
     return response.saturate(levels, own)
+
+
+def held(
+    levels: Float[np.ndarray, "level channel"], curves: Curves, *, term: MediaTerm
+) -> Float[np.ndarray, "level channel draw"]:
+    """The KPI of `steady` alone."""
+    if (own := native_curves(curves, term)) is None:
+        return np.asarray(_steady(levels, curves, term=term)[0])
+    return response.held(levels, own)
 
 
 @partial(jax.jit, static_argnames="term")

@@ -85,14 +85,16 @@ def decompose(
     curves: Curves,
     *,
     term: MediaTerm,
+    single: bool = False,
 ) -> Response:
     """What each channel brings under each weight of the weeks, and what all bring together week by week.
 
-    In native code where it has the channels' forms, which needs no program compiled; else in XLA.
+    In native code where it has the channels' forms, which needs no program compiled; else in XLA. `single` precision
+    will do where nothing is subtracted from it that is nearly the same.
     """
     if (own := native_curves(curves, term)) is None:
         return Response(*map(np.asarray, _decompose(media, weights, curves, term=term)))
-    return respond(np.asarray(media), np.asarray(weights), own)
+    return respond(np.asarray(media), np.asarray(weights), own, single=single)
 
 
 @partial(jax.jit, static_argnames="term")
