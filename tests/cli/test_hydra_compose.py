@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mixfleet.cli.hydra_compose import Request, compose_spec, groups, quoted, sweep_points
 from mixfleet.config import Channel, Spec, preset
 from mixfleet.config.presets import shipped_settings
 from mixfleet.config.priors import TotalShare
+from mixfleet.config.schema import NOT_GIVEN
 from mixfleet.errors import ConfigError
 from tests.support.clock import cpu_seconds
 
@@ -113,7 +114,9 @@ def test_values_are_overridden() -> None:
             "data.controls[0]",
             "resolvers are not allowed",
         ),
-        (["data=table", "data.path=???"], "data.path", "is required"),
+        (["data=table", "data.path=???"], "data.path", "not given: write the value"),
+        (["data=table", "data.kpi='???'"], "data.kpi", "not given: write the value"),
+        (["data=table", "data.controls=[price,???]"], "data.controls[1]", "a column of that name must be renamed"),
     ],
 )
 def test_what_cannot_be_composed_is_named(overrides: list[str], key: str, problem: str) -> None:
@@ -292,8 +295,7 @@ def test_searching_a_package_would_import_it(tmp_path: Path, monkeypatch: pytest
 
 SIGNS = "ABCxyzÄöüß€ 0123456789().,&%#@!*+-/:;<=>?^_|~"
 NAMES = st.text(SIGNS, min_size=1, max_size=12).map(str.strip).filter(re.compile(r"[^0-9_.+\-eE]").search)
-NAMES = NAMES.filter(lambda name: name != "???")
-"""Names that are no numbers, nor what says in Hydra's files that a value is not given."""
+"""Names that are no numbers."""
 
 
 def typed(name: str, *others: str) -> Any:
@@ -315,6 +317,8 @@ def test_every_name_reaches_the_settings_as_it_was_typed(name: str, other: str) 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(names=st.lists(NAMES, min_size=2, max_size=4, unique=True))
+@example(names=[NOT_GIVEN, "tv"])
+@example(names=["sales", "tv", NOT_GIVEN])
 def test_every_name_comes_through_yaml(tmp_path: Path, names: list[str]) -> None:
     kpi, *channels = names
     (tmp_path / "data").mkdir(exist_ok=True)
@@ -322,8 +326,31 @@ def test_every_name_comes_through_yaml(tmp_path: Path, names: list[str]) -> None
         {"path": "a.csv", "kpi": kpi, "channels": [{"name": name, "spend": name} for name in channels]}
     )
     (tmp_path / "data" / "mine.yaml").write_text(text)
-    data = compose_spec(Request(overrides=("data=mine",), folder=tmp_path)).data
+    asked = Request(overrides=("data=mine",), folder=tmp_path)
+    if NOT_GIVEN in names:
+        with pytest.raises(ConfigError, match="a column of that name must be renamed"):
+            compose_spec(asked)
+        return
+    data = compose_spec(asked).data
     assert (data.kpi, [channel.name for channel in data.channels]) == (kpi, channels)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("kpi: '???'", "kpi"),
+        ("keys: [brand, '???']", "keys[1]"),
+        ("channels: {tv: {spend: '???'}}", "channels.tv.spend"),
+        ("controls: ???", "controls"),
+    ],
+)
+def test_what_stands_for_no_value_is_no_value_in_a_file(tmp_path: Path, text: str, key: str) -> None:
+    (tmp_path / "data").mkdir()
+    file = tmp_path / "data" / "mine.yaml"
+    file.write_text(f"path: a.csv\n{text}\n")
+    with pytest.raises(ConfigError, match="not given: write the value, or leave the setting out") as caught:
+        compose_spec(Request(overrides=("data=mine", "data.kpi=sales"), folder=tmp_path))
+    assert caught.value.key == f"{file}: {key}"
 
 
 @pytest.mark.parametrize("name", ["NO", "on", "true", "null", "1e3", "1.50"])

@@ -58,6 +58,16 @@ def test_one_series_of_any_kind_with_impressions(home, suffix):
     assert len(read_panel(None, data, today=TODAY).units) == 1
 
 
+def test_a_column_that_settings_cannot_name_is_left_out(home):
+    frame = wide("DE").drop(columns=["brand", "market"])
+    frame.columns = ["week", "???", "sales", "tv"]
+    frame.to_csv("sales.csv", index=False)
+    done = CliRunner().invoke(app, ["init", "sales.csv"])
+    assert done.exit_code == 0
+    assert "not used: ???" in done.output
+    assert settings("sales").kpi == "sales"
+
+
 def test_an_existing_file_stays_unless_forced(home):
     wide().to_csv("sales.csv", index=False)
     (home / "data").mkdir()

@@ -30,12 +30,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mixfleet.config import GROUPS, Spec, build, to_mapping
 from mixfleet.config.presets import calls_resolver, read_settings, shipped_settings
+from mixfleet.config.schema import NOT_GIVEN, not_given
 from mixfleet.errors import ConfigError
 
 PRIMARY = "fit"
 """Name of the shipped primary configuration."""
-
-_NOT_GIVEN = "???"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +199,11 @@ class _StrictFiles(FileConfigSource):
     def load_config(self, config_path: str) -> ConfigResult:
         path = Path(self.path, self._normalize_file_name(config_path))
         if path.exists():
-            read_settings(path, interpolation=True)
+            # Composed with others such a value would be passed over in silence; only a group may be left to be chosen.
+            settings = {
+                name: value for name, value in read_settings(path, interpolation=True).items() if name != "defaults"
+            }
+            _refuse_blanks_and_resolvers(settings, "", where=f"{path}: ")
         found = super().load_config(config_path)
         plain = OmegaConf.to_container(found.config)
         return replace(found, config=OmegaConf.create(_with_on(plain))) if _with_on(plain) != plain else found
@@ -266,7 +269,7 @@ def _store_schema() -> None:
     """Every setting with its default, so that Hydra knows which keys there are."""
     settings = to_mapping(Spec())
     # Written as a list or as a mapping, and priors as a whole or in part: known to `build`, not to OmegaConf.
-    settings["data"]["channels"] = _NOT_GIVEN
+    settings["data"]["channels"] = NOT_GIVEN
     settings["prior"]["parameters"] = {}
     node = OmegaConf.create(settings)
     OmegaConf.set_struct(node.prior.parameters, False)
@@ -280,7 +283,7 @@ def _store_schema() -> None:
 def _plain(config: DictConfig) -> dict[str, Any]:
     raw = OmegaConf.to_container(config)
     assert isinstance(raw, dict)
-    if unnamed := raw["data"]["channels"] == _NOT_GIVEN:
+    if unnamed := raw["data"]["channels"] == NOT_GIVEN:
         del raw["data"]["channels"]
     # Before anything is resolved, so that no message holds what a resolver gave.
     _refuse_blanks_and_resolvers(raw, "")
@@ -291,15 +294,15 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     return {str(name): value for name, value in settings.items()}
 
 
-def _refuse_blanks_and_resolvers(value: Any, key: str) -> None:
+def _refuse_blanks_and_resolvers(value: Any, key: str, *, where: str = "") -> None:
     if isinstance(value, dict):
         for name, item in value.items():
-            _refuse_blanks_and_resolvers(item, f"{key}.{name}" if key else str(name))
+            _refuse_blanks_and_resolvers(item, f"{key}.{name}" if key else str(name), where=where)
     elif isinstance(value, list):
         for i, item in enumerate(value):
-            _refuse_blanks_and_resolvers(item, f"{key}[{i}]")
-    elif value == _NOT_GIVEN:
-        raise ConfigError("is required", key=key)
+            _refuse_blanks_and_resolvers(item, f"{key}[{i}]", where=where)
+    elif value == NOT_GIVEN:
+        raise not_given(f"{where}{key}")
     elif isinstance(value, str) and calls_resolver(value):
         # A resolver can read the environment: a secret would end up in the run's config.yaml.
         raise ConfigError(f"resolvers are not allowed, is {value!r}; write the value itself", key=key)

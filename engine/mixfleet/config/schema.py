@@ -14,6 +14,9 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 T = TypeVar("T")
 
+NOT_GIVEN = "???"
+"""What stands for a value that is not given in settings that Hydra composes, and so can be no value."""
+
 
 class FrozenMapping(Mapping[K, V]):
     """An immutable, hashable mapping in insertion order; equal to any mapping with the same items."""
@@ -215,7 +218,15 @@ def _convert_union(value: Any, arguments: tuple[Any, ...], key: str) -> Any:
     raise ConfigError(f"must be {' or '.join(map(_name, candidates))}, is {value!r}", key=key)
 
 
+def not_given(key: str) -> ConfigError:
+    """What is wrong with a setting, or an item of one, that is `NOT_GIVEN`."""
+    words = f"is {NOT_GIVEN}, which stands for a value that is not given: write the value, or leave the setting out"
+    return ConfigError(f"{words}; a column of that name must be renamed", key=key)
+
+
 def _convert_scalar(value: Any, hint: type, key: str) -> Any:
+    if value == NOT_GIVEN:
+        raise not_given(key)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         if math.isnan(value):
             raise ConfigError("must be a number, is nan", key=key)

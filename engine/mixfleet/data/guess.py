@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixfleet.config.data import RESERVED
+from mixfleet.config.schema import NOT_GIVEN
 from mixfleet.data.files import find_files
 from mixfleet.data.formats.csv_dialect import find_dialect, foreign_text, transcoded
 from mixfleet.data.formats.date_format import DateFormats, date_formats, date_words
@@ -59,10 +60,11 @@ def guess_settings(source: str) -> Guess:
     path = find_files(source)[0]
     names, encoding, told = header(path)
     table = read_table(source, names, encoding=encoding)
-    whole = {name: [part.rows.column(name) for part in table.parts] for name in names}
+    # Settings cannot say a name that stands for none.
+    whole = {name: [part.rows.column(name) for part in table.parts] for name in names if name != NOT_GIVEN}
     date, form = _date_column(whole)
-    numeric, comma = _numeric([name for name in names if name != date], whole)
-    texts = [name for name in names if name not in numeric and name != date]
+    numeric, comma = _numeric([name for name in whole if name != date], whole)
+    texts = [name for name in whole if name not in numeric and name != date]
     keys = [name for name in texts if 0 < _distinct(whole[name]) <= max(2, table.rows // 8)]
     kpi = next((name for name in numeric if _named(_KPI, name) and not _named(_SPEND, name)), None)
     kpi = kpi or next(iter(numeric), None)
