@@ -155,7 +155,8 @@ class Model:
     """`log`: all that moves the KPI multiplies. Its logarithm is the sum of baseline, media and normal noise, which may
     be autocorrelated, so that effects and coefficients are log KPI, those of `form: log` elasticities; priors on
     `media_share` and `contribution` are of it too. The KPI must be above zero, and is told as the mean of a log-normal.
-    Lift tests, plans, and priors on `roi` or `cost_per_kpi` are not known to it."""
+    Media that never ran multiply it by 1e100 at most. Lift tests, plans, and priors on `roi` or `cost_per_kpi` are not
+    known to it."""
 
     coordinate: Literal["contribution", "effect"] = "contribution"
     """What the sampler moves for a channel's strength. The prior, and so the posterior, is the same."""

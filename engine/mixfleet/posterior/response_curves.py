@@ -9,6 +9,7 @@ from jaxtyping import Float
 from mixfleet.data.panel import Unit
 from mixfleet.data.scaling import Scale
 from mixfleet.models.media import Curves, MediaTerm, held, steady
+from mixfleet.posterior.counterfactual import log_link
 from mixfleet.posterior.media_prices import media_price
 
 __all__ = ["HIGHEST", "ResponseCurves", "levels", "response_curves", "steady_kpi"]
@@ -49,13 +50,15 @@ def response_curves(
         curves: Its draws.
         term: Form of each channel's response.
         points: How many levels.
-        level: Under a log link, the mean KPI of a week had the channel not been there, which its media multiply.
+        level: Under a log link, the mean KPI of a week had the channel not been there, which its media multiply; from
+            `log_link.MOST` on the curve is level.
     """
     grid, cost = _grid(unit, scale, points)
     with jax.enable_x64(True):
         kpi, slope = (np.moveaxis(part, 0, 1) for part in steady(grid, curves, term=term))
     if level is not None:
-        kpi, slope = level[:, None] * np.expm1(kpi), level[:, None] * np.exp(kpi) * slope
+        slope = np.where(kpi < log_link.MOST, level[:, None] * np.exp(np.minimum(kpi, log_link.MOST)) * slope, 0.0)
+        kpi = log_link.raised(level[:, None], kpi)
     return ResponseCurves(cost[:, None] * grid.T, kpi, slope / cost[:, None, None])
 
 
@@ -72,7 +75,7 @@ def steady_kpi(
     grid, cost = _grid(unit, scale, points)
     with jax.enable_x64(True):
         kpi = held(grid, curves, term=term)
-    return cost * grid, kpi if level is None else level * np.expm1(kpi)
+    return cost * grid, kpi if level is None else log_link.raised(level, kpi)
 
 
 def _grid(

@@ -10,7 +10,11 @@ import pytest
 
 from mixfleet.config import Model, Output, Spec, Treatment
 from mixfleet.data.scaling import likelihood_weeks
+from mixfleet.models.media import Curves
 from mixfleet.models.reference import saturated_adstock
+from mixfleet.posterior.counterfactual import log_link
+from mixfleet.posterior.response_curves import response_curves, steady_kpi
+from mixfleet.posterior.statistics import statistics
 from mixfleet.posterior.summarize import unit_result
 from mixfleet.posterior.unit_result import UnitResult
 from tests.support.drawn import CHAINS, Drawn, drawn
@@ -112,3 +116,19 @@ def test_a_curve_is_the_kpi_of_steady_media_on_top_of_the_rest(found: Drawn, res
     ]
     np.testing.assert_allclose(top["mean"], np.mean(rest * np.expm1(np.array(last) * effects[0])), rtol=1e-4)
     assert len(last) == COUNT * CHAINS
+
+
+def test_a_curve_past_the_largest_number_is_told_as_the_most_that_has_a_spread(found: Drawn):
+    member, term = found.member, found.structure.term
+    shape, effect = (part.reshape(-1, 3, COUNT * CHAINS) for part in (found.draws.shape, found.draws.effect))
+    steep, level = Curves(shape, effect[0] * np.geomspace(1, 1e6, COUNT * CHAINS)), np.full((3, COUNT * CHAINS), 1e5)
+    curves = response_curves(member.unit, member.scale, steep, term, points=9, level=level)
+    spend, kpi = steady_kpi(member.unit, member.scale, steep, term, points=9, level=level)
+    np.testing.assert_array_equal(spend, curves.spend.T)
+    np.testing.assert_allclose(kpi, curves.kpi.swapaxes(0, 1), rtol=1e-12)
+    assert np.isclose(kpi.max(), 1e5 * np.exp(log_link.MOST))
+    assert kpi[-1].min() < 1e7
+    assert np.all(np.diff(kpi, axis=0) >= 0)
+    assert np.all(np.isfinite(curves.slope))
+    assert np.all(curves.slope[curves.kpi == kpi.max()] == 0)
+    assert all(np.all(np.isfinite(told)) for told in statistics(kpi, ("q05", "q50", "q95")).values())

@@ -102,7 +102,7 @@ def _changed(
         parts = log_link.logarithms(series, component_rows(fleet.spec.model, fleet.spec.data), fleet.term)
         added = log_link.by_channel(series, media, fleet.term) - parts.media
         added = np.concatenate([added, added.sum(axis=0, keepdims=True)])
-        return np.einsum("ts,ctd->scd", weights, np.expm1(added) * parts.expected, optimize=True)
+        return np.einsum("ts,ctd->scd", weights, log_link.raised(parts.expected, added), optimize=True)
     with jax.enable_x64(True):
         now, then = (
             np.asarray(contributions(one, weights[:, :, None], series.curves, term=fleet.term))

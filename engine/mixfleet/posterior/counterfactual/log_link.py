@@ -23,15 +23,21 @@ from mixfleet.posterior.counterfactual.additive import Difference, by_week
 from mixfleet.posterior.unit_series import UnitSeries
 
 __all__ = [
+    "MOST",
     "Logarithms",
     "by_channel",
     "differences",
     "logarithms",
     "missing",
     "missing_on_average",
+    "raised",
     "shares",
     "usual_level",
 ]
+
+MOST = 100 * float(np.log(10))
+"""What media that never ran add to the log KPI at most, a factor of 1e100: a curve that no data bend grows past the
+largest number, and its spread past the root of that."""
 
 
 class Logarithms(NamedTuple):
@@ -79,6 +85,13 @@ def missing(parts: Logarithms, weights: Float[np.ndarray, "week weight"]) -> Flo
 def missing_on_average(weighed: Float[np.ndarray, "channel draw"], whole: float) -> Float[np.ndarray, "channel draw"]:
     """What would be missing of a whole, were its log KPI by channel, of which these are weighed sums, alike by week."""
     return -whole * np.expm1(-weighed / whole) if whole > 0 else weighed
+
+
+def raised(
+    level: Float[np.ndarray, "... draw"], logarithm: Float[np.ndarray, "... draw"]
+) -> Float[np.ndarray, "... draw"]:
+    """What comes on top of a level to whose logarithm so much, or `MOST`, is added."""
+    return level * np.expm1(np.minimum(logarithm, MOST))
 
 
 def usual_level(
