@@ -4,6 +4,10 @@ At first from a Laplace approximation, then from draws: the slope of the log-lik
 the posterior, which is the precision of the Gaussian nearest to the likelihood there. The Laplace approximation is good
 where the mode is; of a ridge or a saddle it says nothing, draws do.
 
+On a ridge, where other parameters make up for a parameter, that precision is small, and the unit would be carried off
+its ridge with the hyperparameters: one such unit of 300 held the steps of all. So a site is no less precise than a
+share of what the gradient tells at one place.
+
 References:
     Opper and Archambeau (2009), The variational Gaussian approximation revisited, doi:10.1162/neco.2008.08-07-592.
 """
@@ -21,6 +25,11 @@ __all__ = ["pulls", "sites_of_draws", "sites_of_mode"]
 
 WEAKEST = 1e-3
 """Least precision of a site, in precisions of the prior."""
+
+STIFF = 0.1
+"""A site's precision at least, in mean squares of the log-likelihood's gradient. With more, units that follow their
+hyperparameters well are held back too: of 300 crossed units the slowest hyperparameter had 69, 61 and 25 effective
+draws of 2,048 with 0.05, 0.25 and 1, and 33 without."""
 
 FARTHEST = 4.0
 """A site's mean lies at most so many standard deviations from the prior's."""
@@ -132,6 +141,7 @@ def sites_of_draws(
     away = values - mean[:, :, None]
     variance = np.maximum((away**2).mean(over), np.finfo(float).tiny)
     precision = np.maximum(-(away * pull).mean(over) / variance, WEAKEST / prior_variance)
+    precision = np.maximum(precision, STIFF * (pull**2).mean(over))
     mean = _near(mean + mean_pull / precision, prior_mean, prior_variance)
     return _sites(pool, mean, precision, origin, slope, curve, level)
 
