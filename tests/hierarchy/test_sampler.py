@@ -1,20 +1,79 @@
-"""Hyperparameters drawn anew from units' parameters have the distribution of those that the units were drawn from."""
+"""A group has its best rung's outcome; hyperparameters drawn anew from units' parameters have their distribution."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from threading import Event
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 from scipy import stats
 
-from mixfleet.config import Pooling
+from mixfleet.config import Inference, Pooling
+from mixfleet.hierarchy import sampler
 from mixfleet.hierarchy.groups import groups_of, prepared
-from mixfleet.hierarchy.sampler import redrawn_hyper
+from mixfleet.hierarchy.sampler import FinishedGroup, redrawn_hyper
 from tests.support.quick import ragged_fleet, settings
 
 pytestmark = pytest.mark.usefixtures("usual_broadcasts")
 
 DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class FinishedUnit:
+    """As much of a finished unit as the ladder of its group looks at."""
+
+    verdict: Any
+    job: Any
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Rung:
+    """As much of a unit's job."""
+
+    rung: int = 0
+
+
+@pytest.mark.parametrize(
+    ("passed", "rhat", "best", "anew"),
+    [
+        ([[True, True]], [1.0], 0, [True]),
+        ([[True, False], [False, False], [False, True]], [1.009, 1.2, 1.05], 0, [True, False, True]),
+        ([[False, False], [True, True]], [1.3, 1.0], 1, [True, True]),
+    ],
+    ids=["at once", "worse later", "better later"],
+)
+def test_a_group_has_the_outcome_of_its_best_rung(
+    monkeypatch: pytest.MonkeyPatch, passed: list[list[bool]], rhat: list[float], best: int, anew: list[bool]
+) -> None:
+    """A later rung may do worse; what chains hardly disagree about is not learnt anew for it."""
+    asked, outcomes = list[bool](), zip(passed, rhat, strict=True)
+
+    def warm_up(*arguments: Any, anew: bool) -> tuple[None, None, None]:
+        asked.append(anew)
+        return None, None, None
+
+    def draw(*arguments: Any) -> tuple[None, FinishedGroup]:
+        verdicts, most = next(outcomes)
+        units: Any = tuple(FinishedUnit(SimpleNamespace(passed=one), Rung()) for one in verdicts)
+        hyper: Any = SimpleNamespace(rhat=np.array([[1.0, most]]))
+        group: Any = None
+        return None, FinishedGroup(group=group, units=units, hyper=hyper)
+
+    for name, stand_in in {"warm_up": warm_up, "_draw": draw}.items():
+        monkeypatch.setattr(sampler, name, stand_in)
+    for name, value in {"pooled_program": None, "_keys": (None, None), "begin": (None, None), "_Record": None}.items():
+        monkeypatch.setattr(sampler, name, lambda *arguments, value=value: value)
+    group: Any = SimpleNamespace(pool=None)
+    device: Any = None
+    spec: Any = SimpleNamespace(inference=Inference())
+    finished: Any = sampler._sample(group, spec, device, Event())
+    assert [unit.verdict.passed for unit in finished.units] == passed[best]
+    assert {unit.job.rung for unit in finished.units} == {best}
+    assert asked == anew
 
 
 @pytest.mark.nightly

@@ -61,7 +61,14 @@ def begin(
 
 
 def warm_up(
-    group: Prepared, program: PooledProgram, data: GroupData, state: GibbsState, target_accept: float, stop: Event
+    group: Prepared,
+    program: PooledProgram,
+    data: GroupData,
+    state: GibbsState,
+    target_accept: float,
+    stop: Event,
+    *,
+    anew: bool,
 ) -> tuple[GroupData, GibbsState, Int[np.ndarray, " unit"]]:
     """The group and its state after a warm-up from where it stands, and the gradients of a unit's chain in it.
 
@@ -72,11 +79,12 @@ def warm_up(
         state: Where it stands.
         target_accept: Acceptance that step sizes aim for.
         stop: Ends the warm-up at once, when set.
+        anew: Whether sites and metrics are learnt; else the step sizes alone.
     """
     units = group.pool.structure.units
     state, window, gradients = adapting(state, target_accept), list[GibbsSweep](), np.zeros(units, int)
     diverged = np.zeros(units, bool)
-    for block in range(1, WINDOWS[-1] + SETTLING + 1):
+    for block in range(1 if anew else WINDOWS[-1] + 1, WINDOWS[-1] + SETTLING + 1):
         if stop.is_set():
             break
         state, sweep = program.sweeps(data, state)

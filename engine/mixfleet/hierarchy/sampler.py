@@ -56,7 +56,8 @@ warm-up was too short to tell of does not cost its whole group another rung. As 
 that their past chose their steps, doi:10.1239/jap/1183667414."""
 
 HARDER_RUNGS = 2
-"""Rungs above the first, each a warm-up from where the chains stand, with smaller steps."""
+"""Rungs above the first, each from where the chains stand, with smaller steps; a group's outcome is that of the rung on
+which most of its units pass."""
 
 REDRAWS = 32
 """Sweeps of hyperparameters given the units, in which only a key's effects and the spreads depend on the sweep before;
@@ -119,11 +120,11 @@ def _sample(group: Prepared, spec: Spec, device: Device, stop: Event) -> Finishe
     program = pooled_program(group.pool, device)
     unit_keys, key = _keys(group, spec)
     data, state = begin(group, program, unit_keys, key)
-    finished = None
+    best, anew = None, True
     rungs = 1 + HARDER_RUNGS * spec.inference.ladder
     for rung in range(rungs):
         target = HARDER_ACCEPT if rung else spec.inference.target_accept
-        data, state, gradients = warm_up(group, program, data, state, target, stop)
+        data, state, gradients = warm_up(group, program, data, state, target, stop, anew=anew)
         record = _Record(group, gradients)
         patience = PATIENCE if rung + 1 < rungs else spec.inference.max_draws
         state, finished = _draw(program, data, state, record, spec.inference, patience, stop)
@@ -131,11 +132,20 @@ def _sample(group: Prepared, spec: Spec, device: Device, stop: Event) -> Finishe
             return None
         units = [replace(unit, job=replace(unit.job, rung=rung)) for unit in finished.units]
         finished = replace(finished, units=tuple(units))
-        if all(unit.verdict.passed for unit in units):
+        if best is None or _passed(finished) > _passed(best):
+            best = finished
+        if _passed(best) == len(units):
             break
-    assert finished is not None
+        # What a group nearly agrees with is as well learnt as it will be: of a ridge each window tells less.
+        anew = not np.max(finished.hyper.rhat, initial=1.0) < HOPELESS_RHAT
+    assert best is not None
     seconds = time.monotonic() - began
-    return replace(finished, units=tuple(replace(unit, seconds=seconds) for unit in finished.units))
+    return replace(best, units=tuple(replace(unit, seconds=seconds) for unit in best.units))
+
+
+def _passed(finished: FinishedGroup) -> int:
+    """How many units pass."""
+    return sum(unit.verdict.passed for unit in finished.units)
 
 
 def _draw(
