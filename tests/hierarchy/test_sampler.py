@@ -27,6 +27,7 @@ class FinishedUnit:
 
     verdict: Any
     job: Any
+    count: int
     seconds: float = 0.0
 
 
@@ -38,18 +39,27 @@ class Rung:
 
 
 @pytest.mark.parametrize(
-    ("passed", "rhat", "best", "anew"),
+    ("passed", "rhat", "count", "best", "anew"),
     [
-        ([[True, True]], [1.0], 0, [True]),
-        ([[True, False], [False, False], [False, True]], [1.009, 1.2, 1.05], 0, [True, False, True]),
-        ([[False, False], [True, True]], [1.3, 1.0], 1, [True, True]),
+        ([[True, True]], [1.0], 500, 0, [True]),
+        ([[True, False], [False, False], [False, True]], [1.009, 1.2, 1.05], 500, 0, [True, False, True]),
+        ([[False, False], [True, True]], [1.3, 1.0], 500, 1, [True, True]),
+        ([[True, False]], [1.009], 4000, 0, [True]),
     ],
-    ids=["at once", "worse later", "better later"],
+    ids=["at once", "worse later", "better later", "all draws taken"],
 )
 def test_a_group_has_the_outcome_of_its_best_rung(
-    monkeypatch: pytest.MonkeyPatch, passed: list[list[bool]], rhat: list[float], best: int, anew: list[bool]
+    monkeypatch: pytest.MonkeyPatch,
+    passed: list[list[bool]],
+    rhat: list[float],
+    count: int,
+    best: int,
+    anew: list[bool],
 ) -> None:
-    """A later rung may do worse; what chains hardly disagree about is not learnt anew for it."""
+    """A later rung may do worse; what chains hardly disagree about is not learnt anew for it.
+
+    Where hyperparameters pass and all draws are taken there is no further rung.
+    """
     asked, outcomes = list[bool](), zip(passed, rhat, strict=True)
 
     def warm_up(*arguments: Any, anew: bool) -> tuple[None, None, None]:
@@ -58,8 +68,8 @@ def test_a_group_has_the_outcome_of_its_best_rung(
 
     def draw(*arguments: Any) -> tuple[None, FinishedGroup]:
         verdicts, most = next(outcomes)
-        units: Any = tuple(FinishedUnit(SimpleNamespace(passed=one), Rung()) for one in verdicts)
-        hyper: Any = SimpleNamespace(rhat=np.array([[1.0, most]]))
+        units: Any = tuple(FinishedUnit(SimpleNamespace(passed=one), Rung(), count) for one in verdicts)
+        hyper: Any = SimpleNamespace(rhat=np.array([[1.0, most]]), ess_bulk=np.full((1, 2), 1e4))
         group: Any = None
         return None, FinishedGroup(group=group, units=units, hyper=hyper)
 

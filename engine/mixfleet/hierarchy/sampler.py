@@ -134,7 +134,9 @@ def _sample(group: Prepared, spec: Spec, device: Device, stop: Event) -> Finishe
         finished = replace(finished, units=tuple(units))
         if best is None or _passed(finished) > _passed(best):
             best = finished
-        if _passed(best) == len(units):
+        told = judge_hyper(finished.hyper.rhat, finished.hyper.ess_bulk, spec.inference)
+        # A unit that all draws did not certify in a group that agrees is not worth as many of the whole group again.
+        if _passed(best) == len(units) or (not told and units[0].count >= spec.inference.max_draws):
             break
         # What a group nearly agrees with is as well learnt as it will be: of a ridge each window tells less.
         anew = not np.max(finished.hyper.rhat, initial=1.0) < HOPELESS_RHAT
