@@ -58,7 +58,7 @@ def test_sites_of_a_gaussian_likelihood_are_that_likelihood() -> None:
 
 
 def test_on_a_ridge_a_site_is_a_share_of_what_the_gradient_tells_at_one_place() -> None:
-    """Two parameters whose sum alone is known: of each the data say little, and both must not move apart."""
+    """Where their sum alone is known the data say little of each parameter, yet none must move without the others."""
     group, batch, *_ = scene("logistic", {"effect": None})
     random, count = np.random.default_rng(6), len(group.pool.parameters)
     mean = np.asarray(pooled_rows(group.pool, batch.hyper[0]))
