@@ -1,6 +1,7 @@
 """Pooled warm-up: where a group's chains begin, and what sites, metrics and step sizes they learn before they count."""
 
 from threading import Event
+from typing import Any
 
 import jax
 import numpy as np
@@ -8,6 +9,7 @@ from jaxtyping import Float, Int
 
 from mixfleet.hierarchy.gibbs import GibbsSweep, PooledProgram
 from mixfleet.hierarchy.groups import Prepared, typical_media
+from mixfleet.hierarchy.leapfrog import by_chain
 from mixfleet.hierarchy.likelihood_approximation import sites_of_draws, sites_of_mode
 from mixfleet.hierarchy.state import GibbsState, GroupData, adapting, hyper_blocks, settle, state_of
 from mixfleet.inference import initialization
@@ -21,6 +23,10 @@ WINDOWS = (3, 7, 13)
 
 SETTLING = 3
 """Blocks after the last window, for the step sizes alone."""
+
+HOPELESS = 12.0
+"""A unit's chain whose log density, averaged over a window, lies this far below the median of the unit's chains is in a
+mode that holds no share of the posterior. There it would stay and hold up its group: it goes on from another chain."""
 
 
 def begin(
@@ -107,28 +113,51 @@ def _learn(
 ) -> tuple[GroupData, GibbsState]:
     """Sites from a window of draws, and metrics from the same draws in the coordinates that the sites shape."""
     structure, old = group.pool.structure, data.sites
+    source = _sources(np.mean([np.asarray(sweep.fields)[:, -2] for sweep in window], axis=(0, 1)))
     told = [[np.asarray(part, float) for part in program.pulls(data, sweep)] for sweep in window]
-    values, pull = (np.concatenate(parts) for parts in zip(*told, strict=True))
+    values, pull = (_taken(np.concatenate(parts), source) for parts in zip(*told, strict=True))
     position = np.concatenate([np.asarray(sweep.fields)[:, : structure.dimension] for sweep in window])
-    sites = sites_of_draws(
-        group.pool, np.asarray(data.batch.hyper), np.asarray(old.level), position.mean((0, 3)), values, pull
-    )
+    mean_position = _taken(position, source).mean((0, 3))
+    sites = sites_of_draws(group.pool, np.asarray(data.batch.hyper), np.asarray(old.level), mean_position, values, pull)
     present = np.asarray(data.hierarchy.present) > 0
     known = present & np.all([np.isfinite(part).all(axis=0) for part in sites], axis=0)
     sites = jax.tree.map(lambda new, old: np.where(known, new, old), sites, old)
     data = data._replace(sites=jax.device_put(sites, program.device))
     shaped = [[np.asarray(part) for part in program.coordinates(data, sweep)] for sweep in window]
     x, hyper_x = (np.concatenate(parts) for parts in zip(*shaped, strict=True))
-    x = np.where(present[:, None], x, 0)
+    # Each draw with the hyperparameters beside which it was drawn: beside others it lies off its unit's ridge.
+    x = np.where(present[:, None], _taken(x, source), 0)
+    # A chain that goes on from another one keeps its own hyperparameters.
+    last = window[-1]._replace(fields=_taken(window[-1].fields, source))
+    here = np.where(present[:, None], np.asarray(program.coordinates(data, last)[0])[-1], 0)
+    found = jax.tree.map(
+        lambda values: np.reshape(_taken(values, source), (*values.shape[:-2], -1)), by_chain(group.pool, state.found)
+    )
     blocks = hyper_blocks(group.pool)
     by_block = hyper_x.reshape(len(hyper_x), hyper_x.shape[1] // blocks, blocks, structure.chains)
     state = state._replace(
-        x=jax.device_put(x[-1].reshape(structure.dimension, -1), program.device),
+        x=jax.device_put(here.reshape(structure.dimension, -1), program.device),
+        found=jax.device_put(found, program.device),
         unit_metric=_learnt(np.moveaxis(x, 2, 0), state.unit_metric),
         hyper_metric=_learnt(np.moveaxis(by_block, 2, 0), state.hyper_metric),
         together=np.ones_like(state.together),
     )
     return data, adapting(state)
+
+
+def _sources(height: Float[np.ndarray, "unit chain"]) -> Int[np.ndarray, "unit chain"]:
+    """The chain that each chain of a unit goes on from: itself, or one that is not in a hopeless mode."""
+    source = np.tile(np.arange(height.shape[1]), (len(height), 1))
+    lost = height < np.median(height, axis=1, keepdims=True) - HOPELESS
+    for own, away in zip(source, lost, strict=True):
+        own[away] = np.resize(own[~away], np.sum(away))
+    return source
+
+
+def _taken(values: Any, source: Int[np.ndarray, "unit chain"]) -> np.ndarray:
+    """Values of every unit's chains, each chain's those of its source."""
+    values = np.asarray(values)
+    return np.take_along_axis(values, np.broadcast_to(source, values.shape), axis=-1)
 
 
 def _learnt(draws: Float[np.ndarray, "unit draw coordinate chain"], metric: Metric) -> Metric:
