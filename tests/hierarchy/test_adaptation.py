@@ -1,4 +1,4 @@
-"""A chain in a hopeless mode goes on from another one, and what a group then knows of its positions is true."""
+"""What a group learns while it warms up: chains out of hopeless modes, and a metric for each of its moves."""
 
 from threading import Event
 from typing import Any
@@ -15,6 +15,7 @@ from mixfleet.hierarchy.gibbs import pooled_program
 from mixfleet.hierarchy.groups import groups_of, prepared
 from mixfleet.hierarchy.reparameterization import place
 from mixfleet.hierarchy.sampler import sample_groups
+from mixfleet.inference.adaptation import metric_of
 from mixfleet.simulation import fleet as simulate
 
 pytestmark = pytest.mark.usefixtures("usual_broadcasts")
@@ -54,6 +55,23 @@ def test_a_chain_in_a_hopeless_mode_goes_on_from_another_one() -> None:
     for part in ("value", "gradient", "extra"):
         told = np.asarray(getattr(learnt.found, part))
         np.testing.assert_array_equal(told[..., CHAINS + 3], told[..., CHAINS])
+
+
+def test_a_unit_moves_by_what_its_density_is_beside_each_of_the_hyperparameters() -> None:
+    """A ridge that hyperparameters carry along: by the draws' covariance alone it would seem wide across."""
+    random = np.random.default_rng(3)
+    draws, chains, narrow, carried = 4000, 4, 0.1, 2.0
+    white = random.normal(size=(2, draws, chains))
+    gradient = np.moveaxis(np.stack([-white[0] / narrow, -white[1]]), 0, 1)[None]
+    one = metric_of(np.eye(2)[None], "float64")
+    joint = metric_of(np.diag([carried**2 + narrow**2, 1.0])[None], "float64")
+    metric, stiffness = adaptation._given_hyperparameters(joint, gradient, one)
+    np.testing.assert_allclose(metric.covariance[0], np.diag([narrow * carried, 1.0]), rtol=0.05, atol=0.02)
+    np.testing.assert_allclose(stiffness, [carried / narrow], rtol=0.05)
+    # Beside hyperparameters that carry nothing it is their covariance.
+    metric, stiffness = adaptation._given_hyperparameters(one, np.moveaxis(white, 0, 1)[None], one)
+    np.testing.assert_allclose(metric.covariance[0], np.eye(2), atol=0.05)
+    np.testing.assert_allclose(stiffness, [1.0], rtol=0.05)
 
 
 @pytest.mark.nightly

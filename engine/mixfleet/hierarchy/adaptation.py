@@ -1,4 +1,9 @@
-"""Pooled warm-up: where a group's chains begin, and what sites, metrics and step sizes they learn before they count."""
+"""Pooled warm-up: where a group's chains begin, and what sites, metrics and step sizes they learn before they count.
+
+References:
+    Seyboldt, Carlson, Carpenter (2026), Preconditioning Hamiltonian Monte Carlo by minimizing Fisher divergence,
+        arXiv:2603.18845.
+"""
 
 from threading import Event
 from typing import Any
@@ -124,21 +129,25 @@ def _learn(
     sites = jax.tree.map(lambda new, old: np.where(known, new, old), sites, old)
     data = data._replace(sites=jax.device_put(sites, program.device))
     shaped = [[np.asarray(part) for part in program.coordinates(data, sweep)] for sweep in window]
-    x, hyper_x = (np.concatenate(parts) for parts in zip(*shaped, strict=True))
+    x, gradient, hyper_x = (np.concatenate(parts) for parts in zip(*shaped, strict=True))
     # Each draw with the hyperparameters beside which it was drawn: beside others it lies off its unit's ridge.
-    x = np.where(present[:, None], _taken(x, source), 0)
+    x, gradient = (np.where(present[:, None], _taken(part, source), 0) for part in (x, gradient))
     # A chain that goes on from another one keeps its own hyperparameters.
     last = window[-1]._replace(fields=_taken(window[-1].fields, source))
     here = np.where(present[:, None], np.asarray(program.coordinates(data, last)[0])[-1], 0)
     found = jax.tree.map(
         lambda values: np.reshape(_taken(values, source), (*values.shape[:-2], -1)), by_chain(group.pool, state.found)
     )
+    joint_metric = _learnt(np.moveaxis(x, 2, 0), state.joint_metric)
+    unit_metric, stiffness = _given_hyperparameters(joint_metric, np.moveaxis(gradient, 2, 0), state.unit_metric)
     blocks = hyper_blocks(group.pool)
     by_block = hyper_x.reshape(len(hyper_x), hyper_x.shape[1] // blocks, blocks, structure.chains)
     state = state._replace(
         x=jax.device_put(here.reshape(structure.dimension, -1), program.device),
         found=jax.device_put(found, program.device),
-        unit_metric=_learnt(np.moveaxis(x, 2, 0), state.unit_metric),
+        unit_metric=unit_metric,
+        joint_metric=joint_metric,
+        stiffness=stiffness,
         hyper_metric=_learnt(np.moveaxis(by_block, 2, 0), state.hyper_metric),
         together=np.ones_like(state.together),
     )
@@ -162,9 +171,47 @@ def _taken(values: Any, source: Int[np.ndarray, "unit chain"]) -> np.ndarray:
 
 def _learnt(draws: Float[np.ndarray, "unit draw coordinate chain"], metric: Metric) -> Metric:
     """The metric of the draws of each unit, or block, shrunk towards the old one as in `inference.adaptation.learn`."""
-    units, count, coordinate, chains = draws.shape
-    flat = np.moveaxis(draws.astype(float), 2, 1).reshape(units, coordinate, count * chains)
+    flat = _flat(draws)
     centred = flat - flat.mean(axis=2, keepdims=True)
     scatter = centred @ np.swapaxes(centred, 1, 2)
-    covariance = shrunken_covariance(scatter, count * chains, np.asarray(metric.covariance, float))
+    covariance = shrunken_covariance(scatter, flat.shape[2], np.asarray(metric.covariance, float))
     return metric_of(covariance, metric.covariance.dtype)
+
+
+def _given_hyperparameters(
+    joint: Metric, gradients: Float[np.ndarray, "unit draw coordinate chain"], metric: Metric
+) -> tuple[Metric, Float[np.ndarray, " unit"]]:
+    """The metric by which each unit moves while hyperparameters stay, and `GibbsState.stiffness`.
+
+    The draws are those of many hyperparameters, and beside each of them a unit of little noise is a ridge elsewhere.
+    Gradients are of one each: their mean square is the mean curvature there. The metric is the geometric mean of the
+    draws' covariance and that curvature's inverse.
+
+    Args:
+        joint: Metric of the same draws.
+        gradients: Of the units' density given the hyperparameters, beside which each was drawn.
+        metric: Before.
+    """
+    flat = _flat(np.where(np.isfinite(gradients), gradients, 0))
+    squares = flat @ np.swapaxes(flat, 1, 2)
+    curvature = shrunken_covariance(squares, flat.shape[2], np.linalg.inv(np.asarray(metric.covariance, float)))
+    root = _power(np.asarray(joint.covariance, float), 0.5)
+    in_joint = root @ curvature @ root
+    mean = root @ _power(in_joint, -0.5) @ root
+    dtype = joint.covariance.dtype
+    return metric_of(mean, dtype), np.sqrt(np.linalg.eigvalsh(in_joint)[:, -1]).astype(dtype)
+
+
+def _power(
+    matrix: Float[np.ndarray, "unit coordinate coordinate"], exponent: float
+) -> Float[np.ndarray, "unit coordinate coordinate"]:
+    """A power of positive definite matrices."""
+    values, vectors = np.linalg.eigh(matrix)
+    values = np.maximum(values, np.finfo(float).tiny)
+    return (vectors * values[:, None] ** exponent) @ np.swapaxes(vectors, 1, 2)
+
+
+def _flat(draws: Float[np.ndarray, "unit draw coordinate chain"]) -> Float[np.ndarray, "unit coordinate number"]:
+    """All chains' draws side by side, in double precision."""
+    units, count, coordinate, chains = draws.shape
+    return np.moveaxis(draws.astype(float), 2, 1).reshape(units, coordinate, count * chains)

@@ -171,8 +171,12 @@ class PooledProgram:
         """`sites.pulls` at each of `SWEEPS` draws, in the leading axis."""
         return self._pulls.result()(group, sweep)
 
-    def coordinates(self, group: GroupData, sweep: GibbsSweep) -> tuple[Array, Array]:
-        """Coordinates of each of `SWEEPS` draws under the group's sites, in the leading axis."""
+    def coordinates(self, group: GroupData, sweep: GibbsSweep) -> tuple[Array, Array, Array]:
+        """Coordinates of each of `SWEEPS` draws under the group's sites, in the leading axis.
+
+        Those of the units, the gradient of each unit's density in them given the hyperparameters, and those of the
+        hyperparameters.
+        """
         return self._coordinates.result()(group, sweep)
 
     def sweeps(self, group: GroupData, state: GibbsState) -> tuple[GibbsState, GibbsSweep]:
@@ -272,12 +276,18 @@ def _pulls(pool: Pool, group: GroupData, sweep: GibbsSweep) -> tuple[Array, Arra
 
 
 @_compiled_plainly
-def _coordinates(pool: Pool, group: GroupData, sweep: GibbsSweep) -> tuple[Array, Array]:
-    def of_draw(drawn: tuple[Array, Hyper]) -> tuple[Array, Array]:
-        x = coordinates(pool, group.hierarchy, group.sites, group.batch.hyper, *drawn)
-        return x, hyper_coordinates(pool, group.hierarchy, group.sites, drawn[1])
+def _coordinates(pool: Pool, group: GroupData, sweep: GibbsSweep) -> tuple[Array, Array, Array]:
+    structure = pool.structure
 
-    return jax.lax.map(of_draw, (sweep.fields[:, : pool.structure.dimension], sweep.hyperparameters))
+    def of_draw(drawn: tuple[Array, Array, Hyper]) -> tuple[Array, Array, Array]:
+        position, gradient, hyper = drawn
+        x = coordinates(pool, group.hierarchy, group.sites, group.batch.hyper, position, hyper)
+        lanes = [values.reshape(structure.dimension, structure.lanes) for values in (x, position, gradient)]
+        found = EvaluatedPosition(lanes[1], jnp.zeros_like(lanes[0][0]), lanes[2], lanes[0][:0])
+        _, pull, _ = unit_density(pool, group, hyper, lanes[0], lambda _: found)
+        return x, pull.reshape(x.shape), hyper_coordinates(pool, group.hierarchy, group.sites, hyper)
+
+    return jax.lax.map(of_draw, (sweep.fields[:, : structure.dimension], sweep.gradient, sweep.hyperparameters))
 
 
 def _sweep(pool: Pool, group: GroupData, series: Series, state: GibbsState) -> tuple[GibbsState, GibbsSweep]:
@@ -362,10 +372,10 @@ def _move_group(
     step = jnp.exp(state.hyper_stepping.log_step)
     most = jnp.where(state.together > 0, MOST_STEPS, MOST_FIRST_STEPS)
     steps = steps_of(uniform[rows + 2, 0], step, most)
-    own_step, present = jnp.exp(state.unit_stepping.log_step), group.hierarchy.present > 0
+    own_step, present = jnp.exp(state.unit_stepping.log_step) / state.stiffness, group.hierarchy.present > 0
     usual = jnp.sort(jnp.where(present, own_step, jnp.inf))[(jnp.sum(present) - 1) // 2]
     speed = jnp.where(present, jnp.minimum(own_step / (SMALL * usual), 1), 0) * state.together
-    metric = GroupMetric(state.unit_metric, state.hyper_metric, hmc.lanes_of(speed, chains))
+    metric = GroupMetric(state.joint_metric, state.hyper_metric, hmc.lanes_of(speed, chains))
     # Between the numbers of shared coefficients and those of parts of joint tests.
     number = state.number.astype(jnp.uint32) + jnp.uint32(3 * 2**29)
     own = (metric.speed > 0) * normals(uniforms(group.unit_keys, number, len(state.x), lanes, state.x.dtype))

@@ -70,6 +70,11 @@ class GibbsState(NamedTuple):
     are no joint tests."""
     found: EvaluatedPosition
     unit_metric: Metric
+    """Of units that move given the hyperparameters."""
+    joint_metric: Metric
+    """Of units that move with them."""
+    stiffness: Float[Array, " unit"]
+    """Root of the greatest mean curvature of a unit's density given the hyperparameters, in the joint metric."""
     hyper_metric: Metric
     """Of each of `hyper_blocks`."""
     unit_stepping: Stepping
@@ -158,6 +163,8 @@ def state_of(
         parts=parts,
         found=found,
         unit_metric=unit_metric,
+        joint_metric=unit_metric,
+        stiffness=np.ones(pool.structure.units, dtype),  # pyright: ignore[reportArgumentType]
         hyper_metric=hyper_metric,
         unit_stepping=_first_stepping(pool.structure.units, adaptation.FIRST_STEP, dtype),
         hyper_stepping=_first_stepping(1, FIRST_HYPER_STEP, dtype),
