@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.linalg import fractional_matrix_power, sqrtm
 from scipy.stats import skew
 
-from mixfleet.inference.adaptation import Metric, Window, learn, metric_of, shrunken_covariance
+from mixfleet.inference.adaptation import GRADIENTS_SHARE, Metric, Window, learn, metric_of, shrunken_covariance
 from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 
 COORDINATES, CHAINS = 4, 8
@@ -16,15 +17,26 @@ MIXING = np.random.default_rng(0).standard_normal((COORDINATES, COORDINATES))
 def learnt(
     draws: np.ndarray, coordinates: SinhArcsinh, covariance: np.ndarray, *, mapped: bool
 ) -> tuple[SinhArcsinh, Metric] | None:
-    [found] = learn([Window(draws, coordinates, covariance, mapped)])
+    [found] = learn([Window(draws, gradients(draws), coordinates, covariance, mapped)])
     return found
+
+
+SIZES, SKEWNESS = np.array([1e-2, 1.0, 10.0, 1e3]), 0.3
 
 
 def window(draws: int, seed: int = 1) -> np.ndarray:
     """Correlated, skewed and of very different sizes."""
     random = np.random.default_rng(seed)
     mixed = random.standard_normal((draws, CHAINS, COORDINATES)) @ MIXING
-    return np.moveaxis(np.exp(0.3 * mixed) * np.array([1e-2, 1.0, 10.0, 1e3]), 1, 2)
+    return np.moveaxis(np.exp(SKEWNESS * mixed) * SIZES, 1, 2)
+
+
+def gradients(draws: np.ndarray) -> np.ndarray:
+    """Of the log density that `window` draws from."""
+    with np.errstate(all="ignore"):
+        mixed = np.log(np.moveaxis(draws, 1, 2) / SIZES) / SKEWNESS
+        by_mixed = -mixed @ np.linalg.inv(MIXING.T @ MIXING)
+        return np.moveaxis((by_mixed / SKEWNESS - 1), 1, 2) / draws
 
 
 def unmapped() -> SinhArcsinh:
@@ -42,15 +54,23 @@ def flat(draws: np.ndarray) -> np.ndarray:
 KNOWN = np.diag([1e-4, 1.0, 100.0, 1e6])
 
 
+def between(covariance: np.ndarray, curvature: np.ndarray) -> np.ndarray:
+    """In plain words, the covariance that a metric is made of."""
+    root = sqrtm(covariance)
+    return root @ fractional_matrix_power(root @ curvature @ root, -GRADIENTS_SHARE) @ root
+
+
 def test_a_metric_holds_a_covariance_with_its_factors():
     draws = window(40)
     found = learnt(draws, unmapped(), KNOWN, mapped=False)
     assert found is not None
     coordinates, metric = found
     count = 40 * CHAINS
-    expected = shrunken_covariance(np.cov(flat(draws)) * (count - 1), count, KNOWN)
-    np.testing.assert_allclose(metric.covariance, expected, rtol=1e-9)
-    np.testing.assert_allclose(np.asarray(metric.upper).T @ np.asarray(metric.upper), expected, rtol=1e-9)
+    pulls = flat(gradients(draws))
+    of_draws = shrunken_covariance(np.cov(flat(draws)) * (count - 1), count, KNOWN)
+    expected = between(of_draws, shrunken_covariance(pulls @ pulls.T, count, np.linalg.inv(KNOWN)))
+    np.testing.assert_allclose(metric.covariance, expected, rtol=1e-7)
+    np.testing.assert_allclose(np.asarray(metric.upper).T @ np.asarray(metric.upper), metric.covariance, rtol=1e-9)
     np.testing.assert_allclose(metric.inverse @ np.asarray(metric.upper).T, np.eye(COORDINATES), atol=1e-9)
     np.testing.assert_array_equal(coordinates, unmapped())
 
@@ -73,8 +93,11 @@ def test_mapped_draws_are_nearer_to_a_normals():
     assert found is not None
     coordinates, metric = found
     mapped = by_draw(coordinates).inverse(flat(draws))
-    white = np.asarray(metric.inverse) @ (mapped - mapped.mean(axis=1, keepdims=True))
-    np.testing.assert_allclose(np.cov(white), np.eye(COORDINATES), atol=0.01)
+    pulls = by_draw(coordinates).by_mapped(mapped, flat(gradients(draws)))
+    # So many draws leave next to nothing of what was known.
+    expected = between(np.cov(mapped), pulls @ pulls.T / mapped.shape[1])
+    white = np.asarray(metric.inverse) @ np.linalg.cholesky(expected)
+    np.testing.assert_allclose(white @ white.T, np.eye(COORDINATES), atol=0.01)
     before, after = (np.abs(skew(values, axis=1)) for values in (flat(draws), mapped))
     assert np.all(after < 0.2 * before)
 
@@ -115,7 +138,10 @@ def test_nothing_is_learnt_from_draws_that_stand_still_or_are_no_numbers(value: 
 
 def test_a_unit_learns_alone_what_it_learns_among_others():
     draws = [window(count, seed) for seed, count in enumerate((24, 30, 9))]
-    windows = [Window(own, unmapped(), KNOWN, mapped) for own, mapped in zip(draws, (True, False, True), strict=True)]
+    windows = [
+        Window(own, gradients(own), unmapped(), KNOWN, mapped)
+        for own, mapped in zip(draws, (True, False, True), strict=True)
+    ]
     for together, own in zip(learn(windows), windows, strict=True):
         [alone] = learn([own])
         assert together is not None

@@ -197,12 +197,27 @@ def of_unit(coordinates: SinhArcsinh, unit: int) -> SinhArcsinh:
     return SinhArcsinh(*(np.asarray(part)[:, unit] for part in coordinates))  # pyright: ignore[reportArgumentType]
 
 
-def learnt(state: HMCState, windows: list[np.ndarray], *, mapped: bool) -> HMCState:
+def gradients(log_density: LogDensity, windows: list[np.ndarray]) -> list[np.ndarray]:
+    """Of the log density at the units' draws, each [draw, coordinate, chain]: those of all units at a time."""
+    found = [np.zeros_like(draws) for draws in windows]
+    for i in range(max(len(draws) for draws in windows)):
+        places = [min(i, len(draws) - 1) for draws in windows]
+        together = np.concatenate([draws[place] for draws, place in zip(windows, places, strict=True)], axis=1)
+        told = np.split(np.asarray(log_density(jnp.asarray(together))[1]), len(windows), axis=1)
+        for own, place, gradient in zip(found, places, told, strict=True):
+            own[place] = gradient
+    return found
+
+
+def learnt(state: HMCState, windows: list[np.ndarray], gradients: list[np.ndarray], *, mapped: bool) -> HMCState:
     """The state after every unit has learnt from its window's draws."""
     old = jax.tree.map(np.asarray, state.adaptation)
     known = [(of_unit(old.coordinates, unit), old.metric.covariance[unit]) for unit in range(len(windows))]
     found = adaptation.learn(
-        [adaptation.Window(draws, *own, mapped=mapped) for draws, own in zip(windows, known, strict=True)]
+        [
+            adaptation.Window(draws, pull, *own, mapped=mapped)
+            for draws, pull, own in zip(windows, gradients, known, strict=True)
+        ]
     )
     # What allows nothing better leaves the unit as it was.
     kept = [
@@ -242,7 +257,8 @@ def sampled(log_density: LogDensity, units: int, chains: int, length: int) -> Sa
             state, trace = advance(state)
             for unit in range(units):
                 positions[unit].append(collected(trace, unit, units)[0])
-        state = learnt(state, [np.concatenate(own) for own in positions], mapped=window > 0)
+        windows = [np.concatenate(own) for own in positions]
+        state = learnt(state, windows, gradients(compiled, windows), mapped=window > 0)
     # The average of the step sizes tried is worth something after a hundred trajectories.
     state = settled(advance(advance(state)[0])[0])
     parts: list[list[tuple[np.ndarray, ...]]] = [[] for _ in range(units)]
@@ -297,7 +313,12 @@ def test_the_metric_is_learnt(of_gaussians: Sampled):
     for unit, covariance in enumerate(covariances(UNITS)):
         draws = np.random.default_rng(8).multivariate_normal(mean, covariance, 20_000).T
         mapped = SinhArcsinh(*(part[:, None] for part in of_unit(adapted.coordinates, unit)))
-        factor = np.linalg.cholesky(np.cov(mapped.inverse(draws)))
+        z = mapped.inverse(draws)
+        pulls = mapped.by_mapped(z, -np.linalg.solve(covariance, draws - mean[:, None]))
+        [expected], _ = adaptation.covariance_between(
+            np.cov(z)[None], (pulls @ pulls.T / draws.shape[1])[None], adaptation.GRADIENTS_SHARE
+        )
+        factor = np.linalg.cholesky(expected)
         whitened = np.linalg.solve(factor, np.asarray(adapted.metric.covariance[unit]))
         spread = np.linalg.eigvalsh(np.linalg.solve(factor, whitened.T))
         assert np.all((spread > 0.6) & (spread < 1.7)), spread

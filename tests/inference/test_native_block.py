@@ -1,7 +1,10 @@
 """The native block of HMC is the one in XLA: density, trajectories, draws and step sizes, to rounding."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -21,7 +24,7 @@ from mixfleet.inference.hmc import TICKS, DrawBuffer, HMCState
 from mixfleet.inference.native_block import NativeProgram, data_of, form_of, path_of
 from mixfleet.inference.random_numbers import normals, uniforms
 from mixfleet.inference.sinh_arcsinh import SinhArcsinh
-from mixfleet.models.batch import Structure, UnitBatch, prepare, stack, structure_of
+from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch, prepare, stack, structure_of
 from mixfleet.models.log_density import evaluate_density
 from mixfleet_kernels import hmc as kernels
 from mixfleet_kernels import native_library
@@ -108,9 +111,14 @@ def x64() -> Iterator[None]:
         yield
 
 
-def made(
+def made(prior: Prior, **settings: Any) -> tuple[Structure, UnitBatch]:
+    structure, members = units_of(prior, **settings)
+    return structure, stack(members, structure)
+
+
+def units_of(
     prior: Prior, *, precision: str = "float64", chains: int = 8, lanes: int = 24, lifts: bool = False, **model: Any
-) -> tuple[Structure, UnitBatch]:
+) -> tuple[Structure, list[PreparedUnit]]:
     units = (
         odd_unit(),
         odd_unit(seed=1, absent=(1,), gap=slice(20, 24), labels=("other", "FR")),
@@ -129,7 +137,7 @@ def made(
         compute=config.Compute(precision=precision, lanes=lanes),
     )
     structure = structure_of(spec, panel, 60)
-    return structure, stack([prepare(unit, panel, spec) for unit in units[: structure.units]], structure)
+    return structure, [prepare(unit, panel, spec) for unit in units[: structure.units]]
 
 
 def lift_tests(panel: Panel) -> list[dict[str, Any]]:
@@ -185,6 +193,31 @@ def test_the_density_is_the_one_in_xla(name: str, model: dict[str, Any]) -> None
             # A lane's numbers are sums of terms as large as its largest: far out they cancel.
             size = np.max(np.abs(np.atleast_2d(theirs)), axis=0)
             assert np.all(np.abs(ours - theirs) <= 1e-11 * size + 1e-10)
+
+
+def test_gradients_at_draws_are_those_of_the_tile() -> None:
+    """In native code all draws of a unit are found at once, in XLA as many as the tile has places, of any unit."""
+    structure, members = units_of(PRIORS["default"])
+    batch, random = stack(members, structure), np.random.default_rng(2)
+    counts = (4, 0, 3)
+    drawn = [
+        (member, batch.centre[:, [u], None] + 0.3 * random.standard_normal((structure.dimension, n, structure.chains)))
+        for u, (member, n) in enumerate(zip(members, counts, strict=True))
+    ]
+    draws = [(member, np.moveaxis(own, 0, 1)) for member, own in drawn]
+    evaluated: Future[Any] = Future()
+    evaluated.set_result(partial(compiled.evaluate, structure))
+    in_xla: Any = SimpleNamespace(structure=structure, put=lambda values: values, _evaluate=evaluated)
+    ours, theirs = native(structure).gradients(draws), compiled.Program.gradients(in_xla, draws)
+    for u, n in enumerate(counts):
+        assert ours[u].shape == theirs[u].shape == (n, structure.dimension, structure.chains)
+        for i in range(n):
+            position = np.repeat(np.asarray(batch.centre)[..., None], structure.chains, axis=-1)
+            position[:, u] = draws[u][1][i]
+            plain = compiled.evaluate(structure, batch, position.reshape(structure.dimension, -1))[1]
+            own = np.asarray(plain).reshape(position.shape)[:, u]
+            np.testing.assert_allclose(ours[u][i], own, rtol=1e-9, atol=1e-9)
+            np.testing.assert_allclose(theirs[u][i], own, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(("chains", "lifts"), [(3, True), (8, False)])

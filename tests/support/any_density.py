@@ -119,7 +119,8 @@ class _Chains:
                 old = jax.tree.map(np.asarray, state.adaptation)
                 known = SinhArcsinh(*(part[:, 0] for part in old.coordinates)), old.metric.covariance[0]
                 draws = np.concatenate(window)[-WINDOW_ROWS:]
-                [found] = adaptation.learn([adaptation.Window(draws, *known, mapped=block > ends[0])])
+                gradients = np.stack([np.asarray(self._evaluate(draw)[1]) for draw in draws])
+                [found] = adaptation.learn([adaptation.Window(draws, gradients, *known, mapped=block > ends[0])])
                 if found is not None:
                     coordinates, metric = found
                     coordinates = jax.tree.map(lambda part: jnp.asarray(part)[:, None], coordinates)

@@ -1,9 +1,4 @@
-"""Pooled warm-up: where a group's chains begin, and what sites, metrics and step sizes they learn before they count.
-
-References:
-    Seyboldt, Carlson, Carpenter (2026), Preconditioning Hamiltonian Monte Carlo by minimizing Fisher divergence,
-        arXiv:2603.18845.
-"""
+"""Pooled warm-up: where a group's chains begin, and what sites, metrics and step sizes they learn before they count."""
 
 from threading import Event
 from typing import Any
@@ -18,7 +13,7 @@ from mixfleet.hierarchy.leapfrog import by_chain
 from mixfleet.hierarchy.likelihood_approximation import sites_of_draws, sites_of_mode
 from mixfleet.hierarchy.state import GibbsState, GroupData, adapting, hyper_blocks, settle, state_of
 from mixfleet.inference import initialization
-from mixfleet.inference.adaptation import HARDER_ACCEPT, Metric, metric_of, shrunken_covariance
+from mixfleet.inference.adaptation import HARDER_ACCEPT, Metric, covariance_between, metric_of, shrunken_covariance
 from mixfleet.models.batch import UnitBatch, stack
 
 __all__ = ["begin", "warm_up"]
@@ -32,6 +27,9 @@ SETTLING = 3
 HOPELESS = 12.0
 """A unit's chain whose log density, averaged over a window, lies this far below the median of the unit's chains is in a
 mode that holds no share of the posterior. There it would stay and hold up its group: it goes on from another chain."""
+
+GRADIENTS_SHARE = 0.5
+"""How far the metric of a unit's own moves is from the covariance of its draws on the way to what gradients tell."""
 
 
 def begin(
@@ -184,8 +182,7 @@ def _given_hyperparameters(
     """The metric by which each unit moves while hyperparameters stay, and `GibbsState.stiffness`.
 
     The draws are those of many hyperparameters, and beside each of them a unit of little noise is a ridge elsewhere.
-    Gradients are of one each: their mean square is the mean curvature there. The metric is the geometric mean of the
-    draws' covariance and that curvature's inverse.
+    Gradients are of one each.
 
     Args:
         joint: Metric of the same draws.
@@ -195,20 +192,9 @@ def _given_hyperparameters(
     flat = _flat(np.where(np.isfinite(gradients), gradients, 0))
     squares = flat @ np.swapaxes(flat, 1, 2)
     curvature = shrunken_covariance(squares, flat.shape[2], np.linalg.inv(np.asarray(metric.covariance, float)))
-    root = _power(np.asarray(joint.covariance, float), 0.5)
-    in_joint = root @ curvature @ root
-    mean = root @ _power(in_joint, -0.5) @ root
+    between, stiffest = covariance_between(np.asarray(joint.covariance, float), curvature, GRADIENTS_SHARE)
     dtype = joint.covariance.dtype
-    return metric_of(mean, dtype), np.sqrt(np.linalg.eigvalsh(in_joint)[:, -1]).astype(dtype)
-
-
-def _power(
-    matrix: Float[np.ndarray, "unit coordinate coordinate"], exponent: float
-) -> Float[np.ndarray, "unit coordinate coordinate"]:
-    """A power of positive definite matrices."""
-    values, vectors = np.linalg.eigh(matrix)
-    values = np.maximum(values, np.finfo(float).tiny)
-    return (vectors * values[:, None] ** exponent) @ np.swapaxes(vectors, 1, 2)
+    return metric_of(between, dtype), np.sqrt(stiffest).astype(dtype)
 
 
 def _flat(draws: Float[np.ndarray, "unit draw coordinate chain"]) -> Float[np.ndarray, "unit coordinate number"]:

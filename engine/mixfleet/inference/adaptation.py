@@ -2,6 +2,8 @@
 
 References:
     Hoffman and Gelman (2014), The No-U-Turn Sampler, section 3.2 (dual averaging), arXiv:1111.4246.
+    Seyboldt, Carlson, Carpenter (2026), Preconditioning Hamiltonian Monte Carlo by minimizing Fisher divergence,
+        arXiv:2603.18845.
 """
 
 import math
@@ -18,6 +20,7 @@ from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 from mixfleet_kernels.dtypes import library_of
 
 __all__ = [
+    "GRADIENTS_SHARE",
     "HARDER_ACCEPT",
     "HARDEST_ACCEPT",
     "Adaptation",
@@ -25,6 +28,7 @@ __all__ = [
     "Stepping",
     "Window",
     "adapt_step",
+    "covariance_between",
     "first_adaptation",
     "first_stepping",
     "learn",
@@ -43,9 +47,13 @@ FIRST_STEP = 0.3
 ADAPTATION_GAIN, ADAPTATION_DELAY, ADAPTATION_DECAY = 0.05, 10.0, 0.75
 """Dual averaging's gamma, t0 and kappa, as in Hoffman and Gelman (2014)."""
 
+GRADIENTS_SHARE = 0.35
+"""How far a metric is from the draws' covariance on the way to what gradients alone tell. 300 simulated units took 12.4
+million gradients at 0, 8.3 at 0.35 and 8.6 at 0.5."""
+
 
 class Metric(NamedTuple):
-    """Estimate of each unit's posterior covariance, its upper Cholesky factor, and the inverse of the lower one.
+    """What each unit's covariance is taken for, its upper Cholesky factor, and the inverse of the lower one.
 
     As they stand, the product of each one's transpose and the lanes needs no copy of it.
     """
@@ -122,6 +130,8 @@ class Window(NamedTuple):
 
     draws: Float[np.ndarray, "draw coordinate chain"]
     """In the model's own coordinates."""
+    gradients: Float[np.ndarray, "draw coordinate chain"]
+    """Of the log density in these coordinates, at each draw."""
     coordinates: SinhArcsinh
     """That made the draws; each part [coordinate]."""
     covariance: Float[np.ndarray, "coordinate coordinate"]
@@ -136,10 +146,7 @@ def learn(windows: Sequence[Window]) -> list[tuple[SinhArcsinh, Metric] | None]:
     No unit's depend on the others.
     """
     usable = [window.draws.size > 0 and bool(np.all(np.isfinite(window.draws))) for window in windows]
-    flat = [
-        np.ascontiguousarray(np.moveaxis(window.draws, 1, 0), float).reshape(window.draws.shape[1], -1)
-        for window in windows
-    ]
+    flat = [_flat(window.draws) for window in windows]
     fitted = [i for i, window in enumerate(windows) if usable[i] and window.mapped]
     maps = dict(zip(fitted, sinh_arcsinh.fit([flat[i] for i in fitted]) if fitted else (), strict=True))
     every = enumerate(windows)
@@ -149,7 +156,7 @@ def learn(windows: Sequence[Window]) -> list[tuple[SinhArcsinh, Metric] | None]:
 def _learnt(
     window: Window, flat: Float[np.ndarray, "coordinate draw"], fitted: SinhArcsinh | None
 ) -> tuple[SinhArcsinh, Metric] | None:
-    coordinates, covariance = window.coordinates, window.covariance
+    coordinates, covariance, draws = window.coordinates, window.covariance, flat.shape[1]
     positions = _by_draw(coordinates).inverse(flat)
     if fitted is not None:
         coordinates, before = fitted, positions.std(axis=1)
@@ -157,10 +164,20 @@ def _learnt(
         with np.errstate(divide="ignore", invalid="ignore"):
             stretch = positions.std(axis=1) / before
         covariance = covariance * np.outer(stretch, stretch)
+    with np.errstate(all="ignore"):
+        gradients = _by_draw(coordinates).by_mapped(positions, _flat(window.gradients))
+    gradients = np.where(np.isfinite(gradients), gradients, 0)
     centred = positions - positions.mean(axis=1, keepdims=True)
-    covariance = shrunken_covariance(centred @ centred.T, positions.shape[1], covariance)
-    metric = Metric(*(part[0] for part in metric_of(covariance[None], float)))
+    curvature = shrunken_covariance(gradients @ gradients.T, draws, np.linalg.inv(covariance))
+    covariance = shrunken_covariance(centred @ centred.T, draws, covariance)
+    between, _ = covariance_between(covariance[None], curvature[None], GRADIENTS_SHARE)
+    metric = Metric(*(part[0] for part in metric_of(between, float)))
     return (coordinates, metric) if np.all(np.isfinite(metric.inverse)) else None
+
+
+def _flat(draws: Float[np.ndarray, "draw coordinate chain"]) -> Float[np.ndarray, "coordinate number"]:
+    """All chains' draws side by side, in double precision."""
+    return np.ascontiguousarray(np.moveaxis(draws, 1, 0), float).reshape(draws.shape[1], -1)
 
 
 def _by_draw(coordinates: SinhArcsinh) -> SinhArcsinh:
@@ -179,6 +196,32 @@ def shrunken_covariance(scatter: Any, draws: Any, known: Any) -> Any:
     """
     coordinates = float(known.shape[-1])
     return (scatter + coordinates * known) / (draws + coordinates)
+
+
+def covariance_between(
+    covariance: Float[np.ndarray, "unit coordinate coordinate"],
+    curvature: Float[np.ndarray, "unit coordinate coordinate"],
+    share: float,
+) -> tuple[Float[np.ndarray, "unit coordinate coordinate"], Float[np.ndarray, " unit"]]:
+    """A covariance between that of draws and the inverse of their mean curvature; NaN where there is none.
+
+    Half way it is the one of least Fisher divergence. Where a density is a narrow ridge that lies now here, now there,
+    the draws alone do not tell how narrow, and few draws tell little of a covariance.
+
+    Args:
+        covariance: Of the draws.
+        curvature: Mean outer product of the log density's gradients at the draws.
+        share: How far from the former to the latter.
+
+    Returns:
+        It, and the greatest curvature in coordinates in which the draws' covariance is one.
+    """
+    lower = np.stack([_factor(own) for own in covariance])
+    inner = np.swapaxes(lower, 1, 2) @ curvature @ lower
+    known = np.isfinite(inner).all(axis=(1, 2), keepdims=True)
+    values, vectors = np.linalg.eigh(np.where(known, inner, np.eye(inner.shape[1])))
+    half = lower @ (vectors * np.maximum(values, np.finfo(float).tiny)[:, None] ** (-0.5 * share))
+    return half @ np.swapaxes(half, 1, 2), values[:, -1]
 
 
 def first_stepping(units: int, target_accept: Float[Array, " unit"]) -> Stepping:

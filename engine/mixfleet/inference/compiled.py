@@ -1,6 +1,6 @@
 """The compiled functions that move one tile of units, one set per structure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, partial
 from typing import Any
@@ -15,7 +15,7 @@ from mixfleet.inference.adaptation import Metric
 from mixfleet.inference.hmc import TICKS, WINDOW_ROWS, DrawBuffer, HMCState, LogDensity, lanes_of
 from mixfleet.inference.native_block import NativeProgram
 from mixfleet.inference.sinh_arcsinh import SinhArcsinh
-from mixfleet.models.batch import Structure, UnitBatch, batch_shapes
+from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch, batch_shapes, stack
 from mixfleet.models.log_density import evaluate_density
 
 __all__ = ["COMPILER_OPTIONS", "TICKS", "Device", "DrawBuffer", "Program", "compiled", "evaluate", "program"]
@@ -106,6 +106,26 @@ class Program:
         """The latest draws of the unit at a place, in the model's own coordinates: `WINDOW_ROWS` at most."""
         rows = np.asarray(self._window.result()(buffer.rows, buffer.filled, self.put(np.int32(place))))
         return rows[: int(np.asarray(buffer.filled)[place]), : self.structure.dimension]
+
+    def gradients(
+        self, drawn: Sequence[tuple[PreparedUnit, Float[np.ndarray, "draw coordinate chain"]]]
+    ) -> list[Float[np.ndarray, "draw coordinate chain"]]:
+        """Gradients of the log density at draws of units: as many draws at a time as the tile has places."""
+        places, chains = self.structure.units, self.structure.chains
+        members = [member for member, draws in drawn for _ in draws]
+        every = np.concatenate([draws for _, draws in drawn])
+        found = np.empty_like(every)
+        for first in range(0, len(every), places):
+            own = every[first : first + places]
+            spare = places - len(own)
+            batch = self.put(stack(members[first : first + places] + members[:1] * spare, self.structure))
+            filled = np.concatenate([own, np.repeat(every[:1], spare, axis=0)])
+            position = np.moveaxis(filled, 0, 1).reshape(-1, places * chains)
+            _, gradient, _ = self._evaluate.result()(batch, self.put(position))
+            by_place = np.asarray(gradient).reshape(-1, places, chains)
+            found[first : first + places] = np.moveaxis(by_place, 1, 0)[: len(own)]
+        ends = np.cumsum([len(draws) for _, draws in drawn])
+        return np.split(found, ends[:-1])
 
     def adapt(
         self,

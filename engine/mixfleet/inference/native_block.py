@@ -1,5 +1,7 @@
 """The native counterpart of `compiled.Program`, for the models that it knows: on the host, with nothing to compile."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -10,7 +12,7 @@ from mixfleet.inference import adaptation, hmc, initialization
 from mixfleet.inference.adaptation import ADAPTATION_DECAY, ADAPTATION_DELAY, ADAPTATION_GAIN, Adaptation, Metric
 from mixfleet.inference.hmc import TICKS, WINDOW_ROWS, DrawBuffer, HMCState, Point
 from mixfleet.inference.sinh_arcsinh import Original, SinhArcsinh, identity
-from mixfleet.models.batch import Structure, UnitBatch, batch_shapes
+from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch, batch_shapes, stack
 from mixfleet.models.media import native_forms
 from mixfleet.models.observation import OBSERVATIONS
 from mixfleet.models.parameters import ParameterLayout
@@ -161,6 +163,22 @@ class NativeProgram:
         """The latest draws of the unit at a place, in the model's own coordinates: `WINDOW_ROWS` at most."""
         filled = int(buffer.filled[place])
         return np.asarray(buffer.rows[place, max(filled - WINDOW_ROWS, 0) : filled, : self.structure.dimension])
+
+    def gradients(
+        self, drawn: Sequence[tuple[PreparedUnit, Float[np.ndarray, "draw coordinate chain"]]]
+    ) -> list[Float[np.ndarray, "draw coordinate chain"]]:
+        """Gradients of the log density at draws of units."""
+        found = []
+        for member, draws in drawn:
+            if draws.size == 0:
+                found.append(draws)
+                continue
+            # All draws are so many chains of the unit.
+            alone: Any = self.put(data_of(stack([member], replace(self.structure, units=1))))
+            position = np.moveaxis(draws, 1, 0)
+            _, gradient, _ = kernels.density(alone, self.form)(position.reshape(len(position), -1))
+            found.append(np.moveaxis(gradient.reshape(position.shape), 0, 1))
+        return found
 
     def adapt(
         self,

@@ -122,6 +122,8 @@ class _ActiveUnit:
     places: list[int]
     started: float
     blocks: int = 0
+    gradients: int = 0
+    """Of one chain of every place, for what it learns: beside those of its blocks."""
     check: int = 0
     sampling: bool = False
 
@@ -238,16 +240,17 @@ class Slots:
         learn, settled, emptied = (np.zeros(units, bool) for _ in range(3))
         coordinates = SinhArcsinh(*np.zeros((4, dimension, units), self._structure.dtype))  # pyright: ignore[reportArgumentType]
         metric = Metric(*np.zeros((3, units, dimension, dimension), self._structure.dtype))  # pyright: ignore[reportArgumentType]
-        windows: dict[int, Window] = {}
+        learning: dict[int, _ActiveUnit] = {}
         for active_unit in warming:
             patience = active_unit.job.patience
             ends = [patience * window for window in WINDOWS]
             active_unit.sampling = active_unit.blocks == ends[-1] + patience * SETTLING
             settled[active_unit.places] = active_unit.sampling
             emptied[active_unit.places] = active_unit.sampling or active_unit.blocks in (ends[0], ends[-1])
-            for place in active_unit.places if active_unit.blocks in ends else ():
-                windows[place] = self._window(place, mapped=active_unit.blocks > ends[0])
-        for place, found in zip(windows, adaptation.learn(list(windows.values())), strict=True):
+            if active_unit.blocks in ends:
+                learning |= dict.fromkeys(active_unit.places, active_unit)
+        windows = self._windows(learning) if learning else []
+        for place, found in zip(learning, adaptation.learn(windows), strict=True):
             # What allows nothing better leaves the unit as it was.
             learn[place] = found is not None
             if found is not None:
@@ -260,17 +263,28 @@ class Slots:
                 self._state, self._buffer_of, (coordinates, metric), learn, settled, emptied
             )
 
-    def _window(self, place: int, *, mapped: bool) -> Window:
-        """What the unit at a place learns from."""
+    def _windows(self, learning: dict[int, _ActiveUnit]) -> list[Window]:
+        """What the units at places learn from."""
         assert self._state is not None
         assert self._buffer_of is not None
         known = self._state.adaptation
-        return Window(
-            draws=self._program.window(self._buffer_of, place),
-            coordinates=SinhArcsinh(*(np.asarray(part)[:, place] for part in known.coordinates)),  # pyright: ignore[reportArgumentType]
-            covariance=np.asarray(known.metric.covariance)[place].astype(float),
-            mapped=mapped,
-        )
+        coordinates = [np.asarray(part) for part in known.coordinates]
+        covariance = np.asarray(known.metric.covariance)
+        draws = {place: self._program.window(self._buffer_of, place) for place in learning}
+        members = {place: active_unit.job.member for place, active_unit in learning.items()}
+        gradients = self._program.gradients([(members[place], own) for place, own in draws.items()])
+        for place, active_unit in learning.items():
+            active_unit.gradients += len(draws[place])
+        return [
+            Window(
+                draws=draws[place],
+                gradients=own,
+                coordinates=SinhArcsinh(*(part[:, place] for part in coordinates)),  # pyright: ignore[reportArgumentType]
+                covariance=covariance[place].astype(float),
+                mapped=active_unit.blocks > WINDOWS[0] * active_unit.job.patience,
+            )
+            for (place, active_unit), own in zip(learning.items(), gradients, strict=True)
+        ]
 
     def _checks(self, job: Job) -> list[int]:
         last = self._inference.max_draws
@@ -340,7 +354,7 @@ class Slots:
                 draws=certified.kept(),
                 count=count,
                 divergences=divergences,
-                gradients=active_unit.blocks * TICKS * self._structure.chains * job.copies,
+                gradients=(active_unit.blocks * TICKS * job.copies + active_unit.gradients) * self._structure.chains,
                 seconds=time.monotonic() - active_unit.started,
                 batch=self._tile,
                 place=places[0],

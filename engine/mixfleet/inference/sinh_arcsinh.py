@@ -61,6 +61,10 @@ class _Slope(NamedTuple):
     slope: Float[Array, "coordinate lane"]
     bend: Float[Array, "coordinate lane"]
 
+    def pull(self, gradient: Array) -> Array:
+        """The gradient by z from the one by x."""
+        return gradient * self.slope + self.bend
+
 
 class SinhArcsinh(NamedTuple):
     """The map of each coordinate and unit."""
@@ -85,6 +89,10 @@ class SinhArcsinh(NamedTuple):
         """The gradient by x from the one by z."""
         there = self._lanes(chains)._at(z)
         return (gradient - there.bend) / there.slope
+
+    def by_mapped(self, z: Any, gradient: Any) -> Any:
+        """The gradient by z from the one by x, a map for every place. Of arrays of numpy or jax alike."""
+        return self._at(z).pull(gradient)
 
     def move(self, original: Original, gradient: Array, chains: int) -> tuple[Array, Array, Array]:
         """The z of a position that is known, with value and gradient there from those by x."""
@@ -116,7 +124,7 @@ class SinhArcsinh(NamedTuple):
 
 def _mapped(there: _Slope, value: Array, gradient: Array, extra: Any) -> tuple[Array, Array, Original]:
     original = Original(there.position, value, extra)
-    return value + sum_rows(jnp.log(there.slope)), gradient * there.slope + there.bend, original
+    return value + sum_rows(jnp.log(there.slope)), there.pull(gradient), original
 
 
 def identity(coordinates: int, units: int, dtype: Any) -> SinhArcsinh:
