@@ -7,7 +7,15 @@ import pytest
 from scipy.linalg import fractional_matrix_power, sqrtm
 from scipy.stats import skew
 
-from mixfleet.inference.adaptation import GRADIENTS_SHARE, Metric, Window, learn, metric_of, shrunken_covariance
+from mixfleet.inference.adaptation import (
+    GRADIENTS_SHARE,
+    STEEPEST,
+    Metric,
+    Window,
+    learn,
+    metric_of,
+    shrunken_covariance,
+)
 from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 
 COORDINATES, CHAINS = 4, 8
@@ -54,6 +62,12 @@ def flat(draws: np.ndarray) -> np.ndarray:
 KNOWN = np.diag([1e-4, 1.0, 100.0, 1e6])
 
 
+def squared(pulls: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Sum of outer products of gradients, none of them larger than so many of the median."""
+    size = np.array([pull @ covariance @ pull for pull in pulls.T])
+    return sum(np.outer(p, p) * min(1, STEEPEST * np.median(size) / s) for p, s in zip(pulls.T, size, strict=True))
+
+
 def between(covariance: np.ndarray, curvature: np.ndarray) -> np.ndarray:
     """In plain words, the covariance that a metric is made of."""
     root = sqrtm(covariance)
@@ -66,9 +80,9 @@ def test_a_metric_holds_a_covariance_with_its_factors():
     assert found is not None
     coordinates, metric = found
     count = 40 * CHAINS
-    pulls = flat(gradients(draws))
     of_draws = shrunken_covariance(np.cov(flat(draws)) * (count - 1), count, KNOWN)
-    expected = between(of_draws, shrunken_covariance(pulls @ pulls.T, count, np.linalg.inv(KNOWN)))
+    squares = squared(flat(gradients(draws)), of_draws)
+    expected = between(of_draws, shrunken_covariance(squares, count, np.linalg.inv(KNOWN)))
     np.testing.assert_allclose(metric.covariance, expected, rtol=1e-7)
     np.testing.assert_allclose(np.asarray(metric.upper).T @ np.asarray(metric.upper), metric.covariance, rtol=1e-9)
     np.testing.assert_allclose(metric.inverse @ np.asarray(metric.upper).T, np.eye(COORDINATES), atol=1e-9)
@@ -95,7 +109,7 @@ def test_mapped_draws_are_nearer_to_a_normals():
     mapped = by_draw(coordinates).inverse(flat(draws))
     pulls = by_draw(coordinates).by_mapped(mapped, flat(gradients(draws)))
     # So many draws leave next to nothing of what was known.
-    expected = between(np.cov(mapped), pulls @ pulls.T / mapped.shape[1])
+    expected = between(np.cov(mapped), squared(pulls, np.cov(mapped)) / mapped.shape[1])
     white = np.asarray(metric.inverse) @ np.linalg.cholesky(expected)
     np.testing.assert_allclose(white @ white.T, np.eye(COORDINATES), atol=0.01)
     before, after = (np.abs(skew(values, axis=1)) for values in (flat(draws), mapped))
