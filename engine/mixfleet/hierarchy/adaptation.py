@@ -24,10 +24,6 @@ WINDOWS = (3, 7, 13)
 SETTLING = 3
 """Blocks after the last window, for the step sizes alone."""
 
-HOPELESS = 12.0
-"""A unit's chain whose log density, averaged over a window, lies this far below the median of the unit's chains is in a
-mode that holds no share of the posterior. There it would stay and hold up its group: it goes on from another chain."""
-
 GRADIENTS_SHARE = 0.5
 """How far the metric of a unit's own moves is from the covariance of its draws on the way to what gradients tell."""
 
@@ -153,9 +149,12 @@ def _learn(
 
 
 def _sources(height: Float[np.ndarray, "unit chain"]) -> Int[np.ndarray, "unit chain"]:
-    """The chain that each chain of a unit goes on from: itself, or one that is not in a hopeless mode."""
+    """The chain that each chain of a unit goes on from: itself, or one that is not in a hopeless mode.
+
+    A chain whose mean log density lies far below the unit's median chain's would stay there and hold up its group.
+    """
     source = np.tile(np.arange(height.shape[1]), (len(height), 1))
-    lost = height < np.median(height, axis=1, keepdims=True) - HOPELESS
+    lost = height < np.median(height, axis=1, keepdims=True) - initialization.HOPELESS
     for own, away in zip(source, lost, strict=True):
         own[away] = np.resize(own[~away], np.sum(away))
     return source

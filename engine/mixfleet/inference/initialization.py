@@ -15,7 +15,7 @@ from mixfleet.inference.adaptation import Metric, metric_of
 from mixfleet.inference.hmc import LogDensity
 from mixfleet.inference.random_numbers import white_numbers
 
-__all__ = ["SHARES", "laplace", "lowest_start", "optimise", "scatter", "scattered"]
+__all__ = ["HOPELESS", "SHARES", "laplace", "lowest_start", "optimise", "scatter", "scattered"]
 
 OPTIMISER_STEPS = 160
 GREATEST_RATE, LEAST_RATE = 0.2, 0.01
