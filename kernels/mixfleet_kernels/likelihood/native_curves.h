@@ -50,16 +50,12 @@ struct Hill : Curve<T, 2> {
     this->factor[0] = Math<T>::splat(Math<T>::kLog2);
     this->factor[1] = -parameter[0] * this->scale;
   }
-  // The value is 1 / whole with whole = 1 + size^-slope. One division serves it and the derivative by the media, and a
-  // Newton step gives back what its rounding took: a curve that is nearly level is told by its last digits.
   MIXFLEET_INLINE Shape<T, 2> operator()(V media) const {
     const V size = this->abs(media), safe = this->at_least(size, this->kTiny);
-    const V log_size = this->log2(safe), rest = this->exp2(-this->slope_factor * log_size);
-    const V whole = 1 + rest, by_size = 1 / (safe * whole), near = by_size * safe;
-    const V value = size < this->kTiny ? V{} : near + near * (1 - whole * near);
-    const V left = rest * value;
-    const V by_half = this->flip(value * left, media);
-    return {this->flip(value, media), left * by_size, {by_half * log_size, by_half}};
+    const V log_size = this->log2(safe), rest = this->exp2(-this->slope_factor, log_size);  // size^-slope
+    const V value = size < this->kTiny ? V{} : this->inverse(1 + rest);
+    const V left = rest * value, half = left * value, by_half = this->flip(half, media);
+    return {this->flip(value, media), half * this->inverse(safe), {by_half * log_size, by_half}};
   }
 };
 
