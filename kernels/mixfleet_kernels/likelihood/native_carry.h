@@ -90,10 +90,12 @@ inline bool recursive(const Form& form) { return form.adstock == kGeometric && f
 // Media of some weeks as a curve has them, in place, and behind them its derivatives: a column each.
 template <class Curve, class V>
 MIXFLEET_INLINE void saturate(V* const* columns, int64_t first, int64_t end, const Curve& curve) {
-  for (int64_t t = first; t < end; ++t) {
-    const auto shape = curve(columns[0][t]);
-    columns[0][t] = shape.value;
-    for (int j = 0; j < Curve::kParameters; ++j) columns[1 + j][t] = shape.by[j];
+  for (int64_t t = first; t < end; t += Curve::kWeeks) {
+    const int64_t weeks = end - t < Curve::kWeeks ? end - t : Curve::kWeeks;
+    each_shape(curve, columns[0] + t, weeks, [&](int64_t i, const auto& shape) MIXFLEET_INLINED {
+      columns[0][t + i] = shape.value;
+      for (int j = 0; j < Curve::kParameters; ++j) columns[1 + j][t + i] = shape.by[j];
+    });
   }
 }
 
@@ -102,12 +104,19 @@ MIXFLEET_INLINE void saturate(V* const* columns, int64_t first, int64_t end, con
 template <int kTangents, class V, class Curve, class Carry, class Visit>
 MIXFLEET_INLINE void each_saturated(const V* media, int64_t first, int64_t end, const Curve& curve, const Carry& carry,
                                     Visit visit) {
+  V held[1 + kTangents][Curve::kWeeks];  // carried media and their derivatives
+  int64_t weeks = 0;
   carry.each_week(media, first, end, [&](int64_t t, V carried, const V* tangent) MIXFLEET_INLINED {
-    const auto shape = curve(carried);
-    V row[1 + kTangents + Curve::kParameters] = {shape.value};
-    for (int j = 0; j < kTangents; ++j) row[1 + j] = shape.slope * tangent[j];
-    for (int j = 0; j < Curve::kParameters; ++j) row[1 + kTangents + j] = shape.by[j];
-    visit(t, row);
+    held[0][weeks] = carried;
+    for (int j = 0; j < kTangents; ++j) held[1 + j][weeks] = tangent[j];
+    if (++weeks < Curve::kWeeks && t + 1 < end) return;
+    each_shape(curve, held[0], weeks, [&](int64_t i, const auto& shape) MIXFLEET_INLINED {
+      V row[1 + kTangents + Curve::kParameters] = {shape.value};
+      for (int j = 0; j < kTangents; ++j) row[1 + j] = shape.slope * held[1 + j][i];
+      for (int j = 0; j < Curve::kParameters; ++j) row[1 + kTangents + j] = shape.by[j];
+      visit(t + 1 - weeks + i, row);
+    });
+    weeks = 0;
   });
 }
 

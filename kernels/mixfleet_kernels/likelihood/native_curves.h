@@ -22,6 +22,7 @@ template <class T, int kCount>
 struct Curve : Math<T> {
   using V = typename Math<T>::V;
   static constexpr int kParameters = kCount, kElastic = 0;
+  static constexpr int kWeeks = 1;  // that go through it side by side
   V scale = Math<T>::splat(1), slope_factor = Math<T>::splat(1);
   V factor[kMostParameters] = {Math<T>::splat(1), Math<T>::splat(1)};
 };
@@ -43,19 +44,25 @@ struct Logistic : Curve<T, 1> {
 template <class T>
 struct Hill : Curve<T, 2> {
   using typename Curve<T, 2>::V;
-  static constexpr int kElastic = 1;
+  static constexpr int kElastic = 1, kWeeks = 8;
   explicit Hill(const V* parameter) {
     this->scale = 1 / parameter[1];
     this->slope_factor = parameter[0];
     this->factor[0] = Math<T>::splat(Math<T>::kLog2);
     this->factor[1] = -parameter[0] * this->scale;
   }
-  MIXFLEET_INLINE Shape<T, 2> operator()(V media) const {
-    const V size = this->abs(media), safe = this->at_least(size, this->kTiny);
-    const V log_size = this->log2(safe), rest = this->exp2(-this->slope_factor, log_size);  // size^-slope
+  MIXFLEET_INLINE V log_size(V media) const { return this->log2(this->at_least(this->abs(media), this->kTiny)); }
+  MIXFLEET_INLINE V rest(V log_size) const { return this->exp2(-this->slope_factor, log_size); }  // size^-slope
+  MIXFLEET_INLINE Shape<T, 2> shape(V media, V log_size, V rest) const {
+    const V size = this->abs(media);
     const V value = size < this->kTiny ? V{} : this->inverse(1 + rest);
     const V left = rest * value, half = left * value, by_half = this->flip(half, media);
-    return {this->flip(value, media), half * this->inverse(safe), {by_half * log_size, by_half}};
+    const V slope = half * this->inverse(this->at_least(size, this->kTiny));
+    return {this->flip(value, media), slope, {by_half * log_size, by_half}};
+  }
+  MIXFLEET_INLINE Shape<T, 2> operator()(V media) const {
+    const V log = log_size(media);
+    return shape(media, log, rest(log));
   }
 };
 
@@ -140,6 +147,21 @@ struct Straight : Curve<T, 0> {  // "none"
   explicit Straight(const V*) {}
   MIXFLEET_INLINE Shape<T, 0> operator()(V media) const { return {media, this->splat(1), {}}; }
 };
+
+// Hands what a curve makes of each of some weeks, at most kWeeks of it, to a visitor.
+template <class Curve, class V, class Enter>
+MIXFLEET_INLINE void each_shape(const Curve& curve, const V* media, int64_t weeks, Enter enter) {
+  for (int64_t i = 0; i < weeks; ++i) enter(i, curve(media[i]));
+}
+
+// Stage by stage: a week's way through the Hill curve is so long that processors do not see the next one's beginning.
+template <class T, class V, class Enter>
+MIXFLEET_INLINE void each_shape(const Hill<T>& curve, const V* media, int64_t weeks, Enter enter) {
+  V log_size[Hill<T>::kWeeks], rest[Hill<T>::kWeeks];
+  for (int64_t i = 0; i < weeks; ++i) log_size[i] = curve.log_size(media[i]);
+  for (int64_t i = 0; i < weeks; ++i) rest[i] = curve.rest(log_size[i]);
+  for (int64_t i = 0; i < weeks; ++i) enter(i, curve.shape(media[i], log_size[i], rest[i]));
+}
 
 // Calls `visit` with the curve of a saturation, a place in channel_form.py's SATURATIONS.
 template <class T, class Visit>
