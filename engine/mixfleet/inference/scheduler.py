@@ -121,10 +121,11 @@ class _ActiveUnit:
     job: Job
     places: list[int]
     started: float
+    due: int
+    """Draws per chain at which it is checked next."""
     blocks: int = 0
     gradients: int = 0
     """Of one chain of every place, for what it learns: beside those of its blocks."""
-    check: int = 0
     sampling: bool = False
 
 
@@ -173,7 +174,7 @@ class Slots:
                 break
             self._staged.popleft()
             places, free = free[: len(sources)], free[len(sources) :]
-            self._occupants.append(_ActiveUnit(job, places, time.monotonic()))
+            self._occupants.append(_ActiveUnit(job, places, time.monotonic(), self._checks(job)[0]))
             source[places] = sources
         self._insert(source)
 
@@ -225,10 +226,10 @@ class Slots:
         for active_unit in self._occupants:
             active_unit.blocks += 1
             (begun if active_unit.sampling else warming).append(active_unit)
-        counts = np.asarray(self._buffer_of.filled)
+        counts = np.asarray(self._buffer_of.filled).tolist()
         for active_unit in begun:
-            count = int(np.min(counts[active_unit.places]))
-            if count >= self._checks(active_unit.job)[active_unit.check]:
+            count = min(counts[place] for place in active_unit.places)
+            if count >= active_unit.due:
                 self._check(active_unit, count)
         self._warm_up(warming)
 
@@ -236,19 +237,25 @@ class Slots:
         """Lets the units learn whose window is over, and ends the warm-up of those that are through."""
         assert self._state is not None
         assert self._buffer_of is not None
-        units, dimension = self._structure.units, self._structure.dimension
-        learn, settled, emptied = (np.zeros(units, bool) for _ in range(3))
-        coordinates = SinhArcsinh(*np.zeros((4, dimension, units), self._structure.dtype))  # pyright: ignore[reportArgumentType]
-        metric = Metric(*np.zeros((3, units, dimension, dimension), self._structure.dtype))  # pyright: ignore[reportArgumentType]
+        settling: list[int] = []
+        emptying: list[int] = []
         learning: dict[int, _ActiveUnit] = {}
         for active_unit in warming:
-            patience = active_unit.job.patience
-            ends = [patience * window for window in WINDOWS]
-            active_unit.sampling = active_unit.blocks == ends[-1] + patience * SETTLING
-            settled[active_unit.places] = active_unit.sampling
-            emptied[active_unit.places] = active_unit.sampling or active_unit.blocks in (ends[0], ends[-1])
-            if active_unit.blocks in ends:
+            done = active_unit.blocks / active_unit.job.patience
+            active_unit.sampling = done == WINDOWS[-1] + SETTLING
+            if active_unit.sampling:
+                settling += active_unit.places
+            if active_unit.sampling or done in (WINDOWS[0], WINDOWS[-1]):
+                emptying += active_unit.places
+            if done in WINDOWS:
                 learning |= dict.fromkeys(active_unit.places, active_unit)
+        if not learning and not emptying:
+            return
+        units, dimension = self._structure.units, self._structure.dimension
+        learn, settled, emptied = (np.zeros(units, bool) for _ in range(3))
+        settled[settling], emptied[emptying] = True, True
+        coordinates = SinhArcsinh(*np.zeros((4, dimension, units), self._structure.dtype))  # pyright: ignore[reportArgumentType]
+        metric = Metric(*np.zeros((3, units, dimension, dimension), self._structure.dtype))  # pyright: ignore[reportArgumentType]
         windows = self._windows(learning) if learning else []
         for place, found in zip(learning, adaptation.learn(windows), strict=True):
             # What allows nothing better leaves the unit as it was.
@@ -290,12 +297,11 @@ class Slots:
         last = self._inference.max_draws
         return [n for n in CHECKS if n * job.copies >= FEWEST and n < last] + [last]
 
-    def _next_check(self, job: Job, count: int, ess: float) -> int:
+    def _next_check(self, job: Job, count: int, ess: float) -> int | None:
         """The first check at which the unit should have enough effective draws, at the pace it had so far."""
-        checks = self._checks(job)
         needed = count * min(HASTE * self._inference.ess_target / ess, 2.0) if ess > 0 else 0.0
-        later = [i for i, check in enumerate(checks) if check > count]
-        return next((i for i in later if checks[i] >= needed), later[-1] if later else len(checks))
+        later = [check for check in self._checks(job) if check > count]
+        return next((check for check in later if check >= needed), later[-1] if later else None)
 
     def _late(self, unit: _ActiveUnit) -> bool:
         limit = self._inference.rung_seconds
@@ -340,8 +346,9 @@ class Slots:
         )
         certified = certify(sample, self._inference)
         verdict = certified.verdict
-        active_unit.check = self._next_check(job, count, min(verdict.ess_bulk_min, verdict.ess_tail_min))
-        if active_unit.check < len(self._checks(job)) and not self._over(active_unit, verdict, count, divergences):
+        due = self._next_check(job, count, min(verdict.ess_bulk_min, verdict.ess_tail_min))
+        if due is not None and not self._over(active_unit, verdict, count, divergences):
+            active_unit.due = due
             return
         if self._late(active_unit):
             verdict = given_up(verdict, self._inference.rung_seconds or 0.0)
