@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mixfleet.models.priors.distributions import Beta, Gamma, HalfNormal, LogNormal, Normal
+from mixfleet.models.priors.distributions import Beta, CutNormal, Gamma, HalfNormal, LogNormal, Normal
 
 PAIRS = [
     (Normal(0.3, 1.7), stats.norm(0.3, 1.7)),
@@ -16,9 +16,20 @@ PAIRS = [
     (Gamma(3.0, 1.0), stats.gamma(3.0)),
     (Gamma(0.6, 0.25), stats.gamma(0.6, scale=0.25)),
 ]
+CUT = [
+    (CutNormal(*moments, *bounds), stats.truncnorm(*(np.array(bounds) - moments[0]) / moments[1], *moments))
+    for moments, bounds in [
+        ((0.2, 0.5), (0.0, 1.0)),
+        ((0.1, 0.4), (-1.0, 1.0)),
+        ((0.0, 0.1), (1.0, 2.0)),
+        ((5.0, 1.0), (-3.0, 1.0)),
+        ((0.5, 0.5), (0.1, np.inf)),
+        ((-4.0, 0.1), (0.0, np.inf)),
+    ]
+]
 
 
-@pytest.mark.parametrize(("own", "scipys"), PAIRS)
+@pytest.mark.parametrize(("own", "scipys"), PAIRS + CUT)
 def test_a_distribution_is_scipys(own, scipys):
     assert own.mean() == pytest.approx(scipys.mean(), rel=1e-13)
     assert own.std() == pytest.approx(scipys.std(), rel=1e-13)
@@ -34,3 +45,9 @@ def test_draws_are_scipys_to_the_byte(own, scipys):
     drawn = own.rvs(size=100, random_state=np.random.default_rng(5))
     expected = scipys.rvs(size=100, random_state=np.random.default_rng(5))
     assert np.array_equal(drawn, expected)
+
+
+@pytest.mark.parametrize(("own", "scipys"), CUT)
+def test_draws_of_a_cut_normal_are_scipys_to_rounding(own, scipys):
+    drawn = own.rvs(size=100, random_state=np.random.default_rng(5))
+    np.testing.assert_allclose(drawn, scipys.rvs(size=100, random_state=np.random.default_rng(5)), rtol=1e-12)

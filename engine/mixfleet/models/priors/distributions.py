@@ -6,11 +6,12 @@ numbers from the same generator.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from scipy.special import betaincinv, betaln, gammaincinv, gammaln, ndtr, ndtri, xlog1py, xlogy
+from scipy.special import betaincinv, betaln, gammaincinv, gammaln, log_ndtr, ndtr, ndtri, ndtri_exp, xlog1py, xlogy
 
-__all__ = ["Beta", "Gamma", "HalfNormal", "LogNormal", "Normal", "normal_log_density"]
+__all__ = ["Beta", "CutNormal", "Gamma", "HalfNormal", "LogNormal", "Normal", "normal_log_density"]
 
 LOG_ROOT = 0.5 * math.log(2 * math.pi)
 """Minus the log density of a standard normal number at zero."""
@@ -127,6 +128,72 @@ class LogNormal:
     def rvs(self, size: int, random_state: np.random.Generator) -> np.ndarray:
         """See `Normal`."""
         return np.exp(self.sd_log * random_state.standard_normal(size)) * np.exp(self.mean_log) + self.loc
+
+
+@dataclass(frozen=True)
+class CutNormal:
+    """Between two bounds, of which one may be infinite; of mean and standard deviation before it is cut."""
+
+    loc: float
+    scale: float
+    low: float
+    high: float
+
+    @cached_property
+    def log_mass(self) -> float:
+        """Log of the uncut probability between the bounds, accurate in either tail."""
+        low, high = self._cuts
+        if low > 0:
+            low, high = -high, -low
+        below, upto = float(log_ndtr(low)), float(log_ndtr(high))
+        return upto + math.log1p(-math.exp(below - upto))
+
+    def mean(self) -> float:
+        """See `Normal`."""
+        return self.loc + self.scale * self._shift
+
+    def std(self) -> float:
+        """See `Normal`."""
+        told = zip(self._cuts, self._densities, (1, -1), strict=True)
+        return self.scale * math.sqrt(1 + sum(sign * (cut - self._shift) * p for cut, p, sign in told if p))
+
+    def median(self) -> float:
+        """See `Normal`."""
+        return float(self.ppf(np.array(0.5)))
+
+    def ppf(self, probability: np.ndarray) -> np.ndarray:
+        """See `Normal`; from the nearer tail."""
+        (low, high), probability = self._cuts, np.asarray(probability)
+        if low > 0:
+            part = np.log1p(-probability) + self.log_mass
+            return self.loc - self.scale * ndtri_exp(np.logaddexp(log_ndtr(-high), part))
+        return self.loc + self.scale * ndtri_exp(np.logaddexp(log_ndtr(low), np.log(probability) + self.log_mass))
+
+    def logpdf(self, value: np.ndarray) -> np.ndarray:
+        """See `Normal`."""
+        value = np.asarray(value)
+        inside = Normal(self.loc, self.scale).logpdf(value) - self.log_mass
+        return np.where((value >= self.low) & (value <= self.high), inside, -np.inf)
+
+    def rvs(self, size: int, random_state: np.random.Generator) -> np.ndarray:
+        """See `Normal`."""
+        return self.ppf(random_state.uniform(size=size))
+
+    @property
+    def _cuts(self) -> tuple[float, float]:
+        """The bounds, in standard deviations."""
+        return (self.low - self.loc) / self.scale, (self.high - self.loc) / self.scale
+
+    @property
+    def _densities(self) -> list[float]:
+        """At the cuts, of the number in standard deviations."""
+        return [math.exp(-0.5 * cut**2 - LOG_ROOT - self.log_mass) for cut in self._cuts]
+
+    @property
+    def _shift(self) -> float:
+        """Of the mean, in standard deviations."""
+        low, high = self._densities
+        return low - high
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.special import log_ndtr, ndtri_exp
 
 from mixfleet.config import priors
 from mixfleet.config.priors import Distribution, FamilyForm
@@ -242,11 +241,10 @@ class _TruncatedNormal(Bounded):
         return hyper[HYPER_ROWS - 1] - 0.5 * z * z + log_normal(u)
 
     def centre(self, values: Values) -> float:
-        return NormalDist().inv_cdf((_cut_median(values) - values[2]) / (values[3] - values[2]))
+        return NormalDist().inv_cdf((distributions.CutNormal(*values).median() - values[2]) / (values[3] - values[2]))
 
     def frozen(self, **h: float) -> Any:
-        low, high = (h["low"] - h["mean"]) / h["sd"], (h["high"] - h["mean"]) / h["sd"]
-        return _stats().truncnorm(low, high, loc=h["mean"], scale=h["sd"])
+        return distributions.CutNormal(h["mean"], h["sd"], h["low"], h["high"])
 
 
 class _LowerTruncatedNormal(Positive):
@@ -268,7 +266,7 @@ class _LowerTruncatedNormal(Positive):
         return hyper[HYPER_ROWS - 1] - 0.5 * z * z + u
 
     def centre(self, values: Values) -> float:
-        return math.log(_cut_median(values) - values[2])
+        return math.log(distributions.CutNormal(*values).median() - values[2])
 
 
 FAMILIES: dict[str, PriorFamily] = {
@@ -340,25 +338,4 @@ def _stats() -> Any:
 
 
 def _log_cut_normaliser(values: Values) -> float:
-    mean, sd, low, high = values
-    return -_log_mass((low - mean) / sd, (high - mean) / sd) - math.log(sd) - 0.5 * math.log(2 * math.pi)
-
-
-def _cut_median(values: Values) -> float:
-    mean, sd, low, high = values
-    return mean + sd * _median((low - mean) / sd, (high - mean) / sd)
-
-
-def _log_mass(low: float, high: float) -> float:
-    """Log probability of a standard normal between two bounds, accurate in either tail."""
-    if low > 0:
-        low, high = -high, -low
-    below, upto = float(log_ndtr(low)), float(log_ndtr(high))
-    return upto + math.log1p(-math.exp(below - upto))
-
-
-def _median(low: float, high: float) -> float:
-    """Median of a standard normal between two bounds, accurate in either tail."""
-    if low > 0:
-        return -_median(-high, -low)
-    return float(ndtri_exp(np.logaddexp(log_ndtr(low), log_ndtr(high)) - math.log(2)))
+    return -distributions.CutNormal(*values).log_mass - math.log(values[1]) - 0.5 * math.log(2 * math.pi)
