@@ -21,6 +21,9 @@ from mixfleet_kernels.hmc import FAMILIES, Chains, Data, Draws, Form, Geometry, 
 
 __all__ = ["NativeProgram", "form_of", "path_of"]
 
+VECTOR = 16
+"""Numbers of the widest vector."""
+
 
 def form_of(structure: Structure, platform: str) -> Form | None:
     """The form of a model that has a native density on this platform; None where it runs in XLA."""
@@ -176,8 +179,11 @@ class NativeProgram:
             # All draws are so many chains of the unit.
             alone: Any = self.put(data_of(stack([member], replace(self.structure, units=1))))
             position = np.moveaxis(draws, 1, 0)
-            _, gradient, _ = kernels.density(alone, self.form)(position.reshape(len(position), -1))
-            found.append(np.moveaxis(gradient.reshape(position.shape), 0, 1))
+            lanes = position.reshape(len(position), -1)
+            # To fill whole vectors native code would add copies of all of them, up to fifteen; the last one does.
+            spare = np.repeat(lanes[:, -1:], -lanes.shape[1] % VECTOR, axis=1)
+            _, gradient, _ = kernels.density(alone, self.form)(np.concatenate([lanes, spare], axis=1))
+            found.append(np.moveaxis(gradient[:, : lanes.shape[1]].reshape(position.shape), 0, 1))
         return found
 
     def adapt(
