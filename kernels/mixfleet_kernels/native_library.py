@@ -20,9 +20,13 @@ HANDLERS = (
     "mixfleet_evidence_f64",
     "mixfleet_convergence_f32",
     "mixfleet_convergence_f64",
+    "mixfleet_move_units_f32",
+    "mixfleet_move_units_f64",
+    "mixfleet_move_group_f32",
+    "mixfleet_move_group_f64",
 )
 """Operations that compiled programs call; the host calls the others by their names."""
-INTERFACE = 24
+INTERFACE = 25
 """What the library must say it speaks; part of every target's name, so that no cached program calls another."""
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mixfleet.config import Inference, Model, Pooling, Spec
+from mixfleet.config import Compute, Inference, Model, Pooling, Spec
 from mixfleet.data.panel import read_panel
 from mixfleet.hierarchy import adaptation
 from mixfleet.hierarchy.gibbs import pooled_program
@@ -28,7 +28,8 @@ def test_a_chain_in_a_hopeless_mode_goes_on_from_another_one() -> None:
     """With its own hyperparameters; a mode that is only a little lower stays."""
     model = Model(observation="normal", adstock="none", saturation="none", trend="none", seasonality=0)
     fleet = simulate.fleet(brands=1, markets=2, weeks=60, channels=1, controls=1, ragged=True, model=model)
-    spec = Spec(data=fleet.data, model=model, pooling=Pooling(by="brand"), inference=Inference(chains=CHAINS))
+    settings: dict[str, Any] = {"inference": Inference(chains=CHAINS), "compute": Compute(precision="float64")}
+    spec = Spec(data=fleet.data, model=model, pooling=Pooling(by="brand"), **settings)
     panel = read_panel(fleet.table, fleet.data, seasonality=0, window=model.window, pooling=spec.pooling)
     ((label, units),) = groups_of(panel, spec)
     device = jax.devices("cpu")[0]

@@ -118,7 +118,7 @@ def test_a_pooled_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = Pool(
         structure=structure, parameters=tuple(range(len(structure.layout.by_channel))), levels=(8,), types=0, joint=0
     )
-    texts = lowered_by(lambda: gibbs.PooledProgram(pool, DEVICE), gibbs, monkeypatch)
+    texts = lowered_by(lambda: gibbs.PooledProgram(pool, DEVICE, None), gibbs, monkeypatch)
     assert set(texts) == {"_coordinates", "evaluate", "_prelude", "_pulls", "_sweeps"}
     for text in texts.values():
         assert_fit_for_a_gpu(text)

@@ -46,13 +46,18 @@ NATIVE_LANES = 32
 
 def path_of(panel: Panel, spec: Spec) -> str:
     """How the panel's units are sampled here, in words; all of them so, for what differs by unit is data."""
-    if spec.pooling.by != "none":
-        return "xla, groups by Gibbs sweeps"
-    first = panel.units[:1]
+    first, platform = panel.units[:1], devices_of(spec)[0].platform
     if not first:
         return ""
-    structure = structure_of(spec, replace(panel, units=first), len(first[0].dates))
-    return native_block.path_of(structure, devices_of(spec)[0].platform)
+    pooled, settings = spec.pooling.by != "none", spec
+    if pooled:
+        from mixfleet.hierarchy.groups import pooled_settings  # fits of units alone go without
+
+        settings = pooled_settings(spec)
+    path = native_block.path_of(structure_of(settings, replace(panel, units=first), len(first[0].dates)), platform)
+    # Where pooled strengths are effects their coordinates depend on the curves.
+    curved = pooled and spec.pooling.effect is not None and settings.model.coordinate == "effect"
+    return f"{'xla' if curved else path}, groups by Gibbs sweeps" if pooled else path
 
 
 def slower_here(spec: Spec) -> str:

@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 
 from mixfleet.hierarchy.gibbs import GibbsSweep, PooledProgram
 from mixfleet.hierarchy.groups import Prepared, typical_media
-from mixfleet.hierarchy.leapfrog import by_chain
 from mixfleet.hierarchy.likelihood_approximation import sites_of_draws, sites_of_mode
 from mixfleet.hierarchy.state import GibbsState, GroupData, adapting, hyper_blocks, settle, state_of
+from mixfleet.hierarchy.trajectories.leapfrog import by_chain
 from mixfleet.inference import initialization
 from mixfleet.inference.adaptation import HARDER_ACCEPT, Metric, covariance_between, metric_of, shrunken_covariance
 from mixfleet.models.batch import UnitBatch, stack

@@ -18,6 +18,7 @@ References:
     Yu and Meng (2011), To center or not to center: that is not the question, doi:10.1198/jcgs.2011.203main.
 """
 
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -28,16 +29,6 @@ from jaxtyping import Array, Bool, Float, Int
 from mixfleet.hierarchy import hyperparameters as hierarchies
 from mixfleet.hierarchy.hyperparameters import Hyper
 from mixfleet.hierarchy.joint_tests import redrawn
-from mixfleet.hierarchy.leapfrog import (
-    GroupMetric,
-    TrajectoryEnd,
-    by_chain,
-    group_density,
-    pulled_in,
-    steps_of,
-    trajectory,
-    unit_density,
-)
 from mixfleet.hierarchy.likelihood_approximation import pulls
 from mixfleet.hierarchy.reparameterization import (
     Pool,
@@ -51,7 +42,6 @@ from mixfleet.hierarchy.shared_coefficients import (
     Shared,
     lasting_summary,
     likelihood_summary,
-    prior,
     redraw,
     uniform_rows,
 )
@@ -65,15 +55,18 @@ from mixfleet.hierarchy.state import (
     stack_hyper,
     state_of,
 )
-from mixfleet.inference import adaptation, hmc
+from mixfleet.hierarchy.trajectories.leapfrog import pulled_in, unit_density
+from mixfleet.hierarchy.trajectories.moves import density_of, move_group, move_units, prior_of_shared, series_of
+from mixfleet.inference import hmc
 from mixfleet.inference.adaptation import Metric
 from mixfleet.inference.compiled import Device, compiled, evaluate
+from mixfleet.inference.native_block import form_of
 from mixfleet.inference.random_numbers import normals, uniforms
 from mixfleet.models.batch import UnitBatch
 from mixfleet.models.evidence import expected_lifts
-from mixfleet.models.log_density import evaluate_density
 from mixfleet.models.priors.families import FAMILIES
 from mixfleet.models.transforms import natural
+from mixfleet_kernels.hmc import Form
 from mixfleet_kernels.likelihood import Series
 from mixfleet_kernels.likelihood.autocorrelated import Last, of_last
 
@@ -82,21 +75,10 @@ __all__ = ["SWEEPS", "GibbsSweep", "PooledProgram", "pooled_program"]
 SWEEPS = 16
 """Sweeps between two visits to the host."""
 
-MOST_STEPS, MOST_UNIT_STEPS = 32, 64
-"""Leapfrog steps at most, of the group's trajectory and of a unit's: one of little noise needs many, in which the
-likelihood of the others, that are done, is not evaluated."""
-
-SMALL = 0.5
-"""A unit whose own steps are smaller than this, in those of the group's median unit, goes more slowly with its group:
-one such unit of 15 held the steps of all at an eighth."""
-
-MOST_FIRST_STEPS = 8
-"""Leapfrog steps at most while no metric is learnt and only hyperparameters move: the first step size may be unstable,
-and a longer trajectory would carry a spread so far towards zero that its units' coordinates have no value."""
-
-ROUNDS = 8
-"""Redraws of shared coefficients and their hyperparameters in a sweep: they cost little beside the trajectories, and
-one alone moves a small spread slowly."""
+ROUNDS, FEW_ROUNDS = 8, 2
+"""Redraws of shared coefficients and their hyperparameters in a sweep; few where these are not what is slow, because
+media are pooled too and no labels have effects. One alone moves a small spread slowly. In groups of a brand, with two,
+their hyperparameters have 1,200 to 2,700 effective draws of 3,072, where those of media have 160 to 800."""
 
 PRELUDE = 128
 """Sweeps over sites instead of data that the hyperparameters start with."""
@@ -130,7 +112,7 @@ class GibbsSweep(NamedTuple):
 class PooledProgram:
     """The functions of one structure on one device, compiled once, whatever the group is."""
 
-    def __init__(self, pool: Pool, device: Device) -> None:
+    def __init__(self, pool: Pool, device: Device, form: Form | None) -> None:
         self.pool, self.device = pool, device
         place_of = jax.sharding.SingleDeviceSharding(device)
 
@@ -142,9 +124,9 @@ class PooledProgram:
             state = shapes(jax.eval_shape(partial(_abstract_state, pool), group))
         self._evaluate = compiled(evaluate, pool.structure, group.batch, state.x)
         self._prelude = compiled(_prelude, pool, group, state.x, state.x)
-        self._sweeps = compiled(_sweeps, pool, group, state)
+        self._sweeps = compiled(_sweeps, pool, form, group, state)
         with jax.enable_x64(True):
-            sweep = shapes(_sweeps.eval_shape(pool, group, state)[1])
+            sweep = shapes(_sweeps.eval_shape(pool, form, group, state)[1])
         self._pulls = compiled(_pulls, pool, group, sweep)
         self._coordinates = compiled(_coordinates, pool, group, sweep)
 
@@ -187,33 +169,15 @@ class PooledProgram:
 @lru_cache(maxsize=16)
 def pooled_program(pool: Pool, device: Device) -> PooledProgram:
     """The program of a structure on a device; the same one for every run of this process."""
-    return PooledProgram(pool, device)
+    return PooledProgram(pool, device, native_form(pool, device.platform))
 
 
-def _density(pool: Pool, group: GroupData, series: Series, shared: Hyper, parts: Float[Array, "test lane"]) -> Any:
-    """The units' own density, given the hyperparameters of coefficients that they share, and parts of joint tests."""
-    batch = group.batch
-    if pool.joint:
-        constants = jnp.repeat(batch.lift_estimate[1], pool.structure.chains, axis=-1)
-        batch = batch._replace(lift_estimate=jnp.stack([parts, constants]))
-    if pool.structure.shared:
-        mean, variance = _prior_of_shared(pool, group, shared)
-        series = series._replace(kpi=series.kpi - mean.reshape(series.kpi.shape), variance=variance)
-
-    def density(position: Array, asked: Bool[Array, " lane"] | None = None) -> EvaluatedPosition:
-        own = series if asked is None else series._replace(asked=asked.astype(position.dtype))
-        return EvaluatedPosition(position, *evaluate_density(position, batch, own, pool.structure))
-
-    return density
-
-
-def _prior_of_shared(
-    pool: Pool, group: GroupData, shared: Hyper
-) -> tuple[Float[Array, "week unit chain"], Float[Array, "*column lane"]]:
-    """The shared columns' mean by week, and the linear block's covariance along the bases."""
-    lasting = pool.structure.gaps > 0
-    mean, covariance = prior(group.columns, shared, group.batch.variance, lasting=lasting)
-    return mean, covariance.reshape(*covariance.shape[:-2], -1)
+def native_form(pool: Pool, platform: str) -> Form | None:
+    """The form in which native code moves groups of a structure on this platform; None where XLA does."""
+    if pool.curved or pool.joint:
+        return None
+    # Given their hyperparameters coefficients that units share are like others.
+    return form_of(replace(pool.structure, shared=0), platform)
 
 
 @_compiled_plainly
@@ -249,7 +213,8 @@ def _prelude(
         if pool.joint
         else jnp.zeros((0, x.shape[-1]), x.dtype)
     )
-    x, found = pulled_in(pool, group, hyper, _density(pool, group, series, shared, parts), x, mode)
+    density = density_of(pool, group, series_of(pool, group, series, shared), parts)
+    x, found = pulled_in(pool, group, hyper, density, x, mode)
     if structure.shared:
         summary = _likelihood_summary(pool, group, shared, found)
 
@@ -257,14 +222,14 @@ def _prelude(
             return redraw(group.columns, shared, summary, *_numbers_of_shared(pool, group, number, x.dtype)).hyper, None
 
         shared, _ = jax.lax.scan(redraw_shared, shared, first)
-        found = _density(pool, group, series, shared, parts)(found.position)
+        found = density_of(pool, group, series_of(pool, group, series, shared), parts)(found.position)
     return x, hyper, shared, parts, found, moved
 
 
-@_compiled_plainly
-def _sweeps(pool: Pool, group: GroupData, state: GibbsState) -> tuple[GibbsState, GibbsSweep]:
+@partial(_compiled_plainly, static_argnums=(0, 1))
+def _sweeps(pool: Pool, form: Form | None, group: GroupData, state: GibbsState) -> tuple[GibbsState, GibbsSweep]:
     series = group.batch.series(pool.structure.chains)
-    return jax.lax.scan(lambda carried, _: _sweep(pool, group, series, carried), state, None, length=SWEEPS)
+    return jax.lax.scan(lambda carried, _: _sweep(pool, form, group, series, carried), state, None, length=SWEEPS)
 
 
 @_compiled_plainly
@@ -290,20 +255,22 @@ def _coordinates(pool: Pool, group: GroupData, sweep: GibbsSweep) -> tuple[Array
     return jax.lax.map(of_draw, (sweep.fields[:, : structure.dimension], sweep.gradient, sweep.hyperparameters))
 
 
-def _sweep(pool: Pool, group: GroupData, series: Series, state: GibbsState) -> tuple[GibbsState, GibbsSweep]:
+def _sweep(
+    pool: Pool, form: Form | None, group: GroupData, series: Series, state: GibbsState
+) -> tuple[GibbsState, GibbsSweep]:
     units, chains = pool.structure.units, pool.structure.chains
     if pool.joint:
         state = state._replace(parts=_redraw_parts(pool, group, state))
-    density = _density(pool, group, series, state.shared, state.parts)
+    own = series_of(pool, group, series, state.shared)
     if pool.joint:
-        state = state._replace(found=density(state.found.position))
+        state = state._replace(found=density_of(pool, group, own, state.parts)(state.found.position))
     moved_rows = hyper_dimension(pool)
     shared = uniforms(group.key, 2 * state.number, moved_rows + 3, chains, state.x.dtype)
-    state, first, steps = _move_units(pool, group, density, state, shared[moved_rows + 1, 0])
+    state, first, steps = move_units(pool, form, group, own, state, shared[moved_rows + 1, 0])
     hyper_steps = jnp.zeros(1, jnp.int32)
     if pool.rows:
         # Where the baseline alone is pooled media have no hyperparameters.
-        state, hyper_steps = _move_group(pool, group, density, state, shared)
+        state, hyper_steps = move_group(pool, form, group, own, state, shared)
         state = _redraw_hyper(pool, group, state)
     found, hyper = state.found, stack_hyper(pool, group.hierarchy, state.hyper)
     by_unit = found.position.reshape(-1, units, chains)
@@ -339,64 +306,6 @@ def _redraw_parts(pool: Pool, group: GroupData, state: GibbsState) -> Float[Arra
     return told.reshape(state.parts.shape)
 
 
-def _move_units(
-    pool: Pool, group: GroupData, density: Any, state: GibbsState, length: Float[Array, ""]
-) -> tuple[GibbsState, TrajectoryEnd, Int[Array, " unit"]]:
-    """Units given the hyperparameters, each accepted on its own."""
-    units, chains, dimension = pool.structure.units, pool.structure.chains, pool.structure.dimension
-    uniform = uniforms(group.unit_keys, state.number, dimension + 1, units * chains, state.x.dtype)
-    step = jnp.exp(state.unit_stepping.log_step)
-    # Padding stays where it is.
-    steps = jnp.where(group.hierarchy.present > 0, steps_of(length, step, MOST_UNIT_STEPS), 0)
-    outcome = trajectory(
-        partial(unit_density, pool, group, state.hyper),
-        density,
-        state.found,
-        (state.x, state.found),
-        state.unit_metric,
-        hmc.lanes_of(step, chains),
-        hmc.lanes_of(steps, chains),
-        normals(uniform[:dimension]),
-        uniform[dimension],
-    )
-    accept = jnp.mean(outcome.accept.reshape(units, chains), axis=1)
-    stepping = adaptation.adapt_step(state.unit_stepping, jnp.ones(units, bool), accept)
-    return state._replace(x=outcome.position, found=outcome.extra, unit_stepping=stepping), outcome, steps
-
-
-def _move_group(
-    pool: Pool, group: GroupData, density: Any, state: GibbsState, uniform: Float[Array, "number chain"]
-) -> tuple[GibbsState, Int[Array, "1"]]:
-    """Hyperparameters and coordinates of all units together; the latter stay while no metric is learnt yet."""
-    rows, chains, lanes = hyper_dimension(pool), pool.structure.chains, pool.structure.lanes
-    step = jnp.exp(state.hyper_stepping.log_step)
-    most = jnp.where(state.together > 0, MOST_STEPS, MOST_FIRST_STEPS)
-    steps = steps_of(uniform[rows + 2, 0], step, most)
-    own_step, present = jnp.exp(state.unit_stepping.log_step) / state.stiffness, group.hierarchy.present > 0
-    usual = jnp.sort(jnp.where(present, own_step, jnp.inf))[(jnp.sum(present) - 1) // 2]
-    speed = jnp.where(present, jnp.minimum(own_step / (SMALL * usual), 1), 0) * state.together
-    metric = GroupMetric(state.joint_metric, state.hyper_metric, hmc.lanes_of(speed, chains))
-    # Between the numbers of shared coefficients and those of parts of joint tests.
-    number = state.number.astype(jnp.uint32) + jnp.uint32(3 * 2**29)
-    own = (metric.speed > 0) * normals(uniforms(group.unit_keys, number, len(state.x), lanes, state.x.dtype))
-    here = hyper_coordinates(pool, group.hierarchy, group.sites, state.hyper)
-    outcome = trajectory(
-        partial(group_density, pool, group, metric, state.hyper, state.found.value),
-        lambda position, _: density(position),
-        state.found,
-        (jnp.concatenate([state.x.reshape(-1, chains), here]), (state.hyper, by_chain(pool, state.found))),
-        metric,
-        hmc.lanes_of(step, chains),
-        hmc.lanes_of(steps, chains),
-        jnp.concatenate([own.reshape(-1, chains), normals(uniform[:rows])]),
-        uniform[rows],
-    )
-    stepping = adaptation.adapt_step(state.hyper_stepping, jnp.ones(1, bool), jnp.mean(outcome.accept)[None])
-    (x, _), (hyper, found) = metric.split(outcome.position), outcome.extra
-    found = jax.tree.map(lambda values: values.reshape(*values.shape[:-2], lanes), found)
-    return state._replace(x=x, hyper=hyper, found=found, hyper_stepping=stepping), steps
-
-
 def _redraw_hyper(pool: Pool, group: GroupData, state: GibbsState) -> GibbsState:
     """Hyperparameters given the units' positions, which stay: their coordinates change."""
     numbers, rows, chains = hierarchies.uniform_rows(pool.levels, pool.types), pool.rows, pool.structure.chains
@@ -424,7 +333,8 @@ def _redraw_shared(
         shared = redraw(columns, hyper, summary, *_numbers_of_shared(pool, group, number, state.x.dtype))
         return shared.hyper, shared.values
 
-    numbers = state.number.astype(jnp.uint32) * ROUNDS + jnp.arange(ROUNDS, dtype=jnp.uint32)
+    rounds = jnp.arange(FEW_ROUNDS if pool.rows and not pool.levels else ROUNDS, dtype=jnp.uint32)
+    numbers = state.number.astype(jnp.uint32) * ROUNDS + rounds
     hyper, values = jax.lax.scan(again, state.shared, numbers)
     shared = Shared(values[-1], hyper)
     less = shared.values - hierarchies.means(columns.hierarchy, state.shared)
@@ -437,7 +347,7 @@ def _redraw_shared(
         moved = jnp.einsum("kru,ruc->kuc", columns.along, less, precision="highest").reshape(structure.columns, -1)
         extra = state.found.extra.at[structure.channels :].add(-moved)
     extra = extra.at[-structure.shared :].set(shared.values.reshape(structure.shared, -1))
-    found = _density(pool, group, series, shared.hyper, state.parts)(state.found.position)
+    found = density_of(pool, group, series_of(pool, group, series, shared.hyper), state.parts)(state.found.position)
     return state._replace(shared=shared.hyper, found=found), extra
 
 
@@ -454,7 +364,7 @@ def _likelihood_summary(pool: Pool, group: GroupData, shared: Hyper, found: Eval
 def _last(pool: Pool, group: GroupData, shared: Hyper, found: EvaluatedPosition) -> Last:
     """What the weeks say of the shared coefficients, less their means, where noise is autocorrelated."""
     structure, mean = pool.structure, found.extra[pool.structure.channels :]
-    _, variance = _prior_of_shared(pool, group, shared)
+    _, variance = prior_of_shared(pool, group, shared)
     noise, correlation = _of_observation(pool, group, found)
     return of_last(group.batch.gaps, variance, mean, noise, correlation, structure.shared)
 

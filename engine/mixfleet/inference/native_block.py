@@ -19,7 +19,7 @@ from mixfleet.models.parameters import ParameterLayout
 from mixfleet_kernels import hmc as kernels
 from mixfleet_kernels.hmc import FAMILIES, Chains, Data, Draws, Form, Geometry, Place, Tuning
 
-__all__ = ["NativeProgram", "form_of", "path_of"]
+__all__ = ["NativeProgram", "data_of", "form_of", "path_of"]
 
 VECTOR = 16
 """Numbers of the widest vector."""

@@ -12,14 +12,18 @@
 
 #include "../native_isa.h"
 #include "native.h"
+#include "native_arguments.h"
 
 #define MIXFLEET_API extern "C" __attribute__((visibility("default")))
 
+using mixfleet::Arrays;
 using mixfleet::Block;
 using mixfleet::Evaluation;
 using mixfleet::Model;
 using mixfleet::Numbers;
 using mixfleet::Values;
+using mixfleet::describe;
+using mixfleet::take_data;
 using mixfleet::Work;
 
 MIXFLEET_COPIES(void, perform, mixfleet_block_f32, Work<Block<float>>)
@@ -61,58 +65,6 @@ void run(const Asked& asked, int64_t group) {
   for (std::thread& other : others) other.join();
 }
 
-// The arrays of a call in their order.
-class Arrays {
- public:
-  explicit Arrays(void* const* arrays) : next_(arrays) {}
-
-  template <class Item>
-  void take(Item*& one) {
-    one = static_cast<Item*>(*next_++);
-  }
-  template <class Item>
-  void take(const Item*& one) {
-    one = static_cast<const Item*>(*next_++);
-  }
-  template <class First, class... Rest>
-  void take(First& first, Rest&... rest) {
-    take(first);
-    if constexpr (sizeof...(rest) > 0) take(rest...);
-  }
-
- private:
-  void* const* next_;
-};
-
-// Sizes: weeks, channels, columns, units, chains, window, dimension, prior columns, and of lift tests virtual weeks,
-// those with a weight, and rows. Form: first effect, first noise, noise's family, distances between weeks, first
-// correlation, its family, and whether the strength is the mean, and priors are on measures. Then how many slots adstocks
-// have, and all, and how many coefficients are sampled; of each slot and channel the row, and the family; that of each
-// channel's strength; of each sampled coefficient the row, and the family; the forms of the channels, and of their columns.
-template <class T>
-void describe(const int64_t* told, Model<T>& m) {
-  for (int64_t* size : {&m.weeks, &m.channels, &m.columns, &m.units, &m.chains, &m.window, &m.dimension, &m.prior_columns,
-                        &m.virtual_weeks, &m.lifted, &m.rows, &m.effect_first, &m.noise_first, &m.noise_family,
-                        &m.gaps, &m.correlation_first, &m.correlation_family}) {
-    *size = *told++;
-  }
-  for (bool* flag : {&m.strength_is_mean, &m.measured}) *flag = *told++ != 0;
-  m.tangents = *told++, m.shapes = *told++, m.sampled = *told++;
-  m.shape_row = told, told += m.shapes * m.channels;
-  m.shape_family = told, told += m.shapes * m.channels;
-  m.strength_family = told, told += m.channels;
-  m.sampled_row = told, told += m.sampled;
-  m.sampled_family = told, told += m.sampled;
-  m.forms = reinterpret_cast<const mixfleet::Form*>(told);
-}
-
-template <class T>
-void take_data(Arrays& arrays, Model<T>& m) {
-  arrays.take(m.media, m.kpi, m.weight, m.basis, m.variance, m.active, m.hyper, m.measure, m.strength_unit);
-  arrays.take(m.lift_media, m.lift_weight, m.lift_channel, m.lift_test, m.lift_estimate);
-  arrays.take(m.gap_length, m.gap_spans, m.gap_gram, m.along);
-}
-
 template <class T>
 int64_t group(const Model<T>& m) {
   return sizeof(T) == 4 ? group_single(m.chains) : group_double(m.chains);
@@ -126,7 +78,10 @@ void density(const int64_t* told, void* const* given) {
   describe(told, asked.model);
   take_data(arrays, asked.model);
   arrays.take(asked.position, asked.value, asked.gradient, asked.extra);
-  run(asked, group(asked.model));
+  // No group takes longer than a thread takes to begin.
+  for (int64_t first = 0, units = group(asked.model); first < asked.model.units; first += units) {
+    perform(Work<Evaluation<T>>{&asked, first});
+  }
 }
 
 // Arrays: the data, arrays.py's Geometry, its Chains and Draws, and which units set off before the ticks, or null.

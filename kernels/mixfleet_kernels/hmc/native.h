@@ -56,8 +56,12 @@ struct Model {
 
   const T *along;  // [column, sampled, unit]: the sampled coefficients' columns along the basis
 
+  bool by_lane;  // whether kpi and variance are each lane's own, as where units share coefficients
+  bool dense;    // whether that variance is a covariance
+
   int64_t lanes() const { return units * chains; }
   int64_t extras() const { return channels + columns; }
+  int64_t variances() const { return dense ? columns * columns : columns; }
 };
 
 // Positions of every lane in, log density with gradient and extras out.
@@ -98,6 +102,89 @@ struct Block {
 
   // [unit]: those that first set off anew from where their last trajectory began; null for none.
   const bool* setting_off;
+};
+
+// Which coordinates units share a prior of, and what their own data say of these: hierarchy/reparameterization.py.
+template <class T>
+struct Pooled {
+  int64_t rows;
+  const int64_t* coordinate;            // [row]
+  const T *site_mean, *site_precision;  // [row, unit]
+};
+
+// Where units stand: their coordinates under the hyperparameters, and what their own density says of the position.
+template <class Number>
+struct Stand {
+  Number *x, *position, *value, *gradient, *extra;
+};
+
+template <class T>
+struct Metric {
+  const T *covariance, *upper, *inverse;  // [block, coordinate, coordinate]
+};
+
+// One trajectory of every unit given the hyperparameters, which tell each pooled coordinate's mean and spread.
+template <class T>
+struct Move {
+  Model<T> model;
+  Pooled<T> pooled;
+  Stand<const T> from;
+  Stand<T> to;
+  Metric<T> metric;
+  const T* white;           // [coordinate, lane]
+  const T *step, *steps;    // [unit]
+  const T *mean, *spread;   // [row, lane]
+  const T* threshold;       // [lane]
+  T *accept, *error, *energy;
+};
+
+// What is known of the hyperparameters beforehand: hierarchy/hyperparameters.py.
+template <class T>
+struct Hierarchy {
+  int64_t rows, units, chains, keys, types;
+  const int64_t* levels;                   // [key]
+  const T *centre, *centre_sd, *scale;     // [row]
+  const T* used;                           // [key, row]
+  const T* member;                         // [label of all keys, unit]
+  const T* present;                        // [unit]
+  const T *type, *type_scale;              // [type, row], [type]
+  const T *site_mean, *site_precision;     // [row, unit]
+
+  int64_t labels() const {
+    int64_t count = 0;
+    for (int64_t k = 0; k < keys; ++k) count += levels[k];
+    return count;
+  }
+  // Coordinates: centres, spreads of the units and of each key, labels' effects, types' means and spreads.
+  int64_t spreads() const { return rows; }
+  int64_t effects() const { return rows * (2 + keys); }
+  int64_t type_means() const { return rows * (2 + keys + labels()); }
+  int64_t dimension() const { return type_means() + 2 * types; }
+};
+
+// One trajectory of all hyperparameters and all units together, in every chain.
+template <class T>
+struct GroupMove {
+  Move<T> units;  // without mean and spread; one step and number of steps, threshold and acceptance by chain
+  Hierarchy<T> hierarchy;
+  const T* speed;           // [unit]
+  int64_t blocks;           // of the hyperparameters' metric: each of every so many-th coordinate
+  Metric<T> metric;
+  const T *hyper, *x;       // [coordinate, chain]: hyperparameters, and their coordinates
+  const T* white;
+  T* moved;                 // hyperparameters
+};
+
+// Runs pieces of work, perhaps side by side.
+struct Crew {
+  void* threads;
+  void (*each)(void* threads, int64_t count, void (*work)(void* context, int64_t piece), void* context);
+};
+
+template <class Asked>
+struct Crewed {
+  const Asked* asked;
+  const Crew* crew;
 };
 
 // Standard normal numbers of the places of one unit's trajectory.

@@ -35,8 +35,8 @@ def density(data: Data, form: Form) -> Callable[[Float[np.ndarray, "coordinate l
         position = np.ascontiguousarray(position, data.media.dtype)
         dimension, lanes = position.shape
         made = Evaluation(*(np.empty(size, position.dtype) for size in ((lanes,), (dimension, lanes), (extras, lanes))))
-        described = _described(_sizes(data, dimension, lanes), form)
-        _operation("density", position.dtype)(described, _array([*places, *map(_address, (position, *made))]))
+        told = described(data, form, dimension, lanes)
+        _operation("density", position.dtype)(told, _array([*places, *map(_address, (position, *made))]))
         return made
 
     return evaluate
@@ -68,7 +68,7 @@ def advance(
     counts = _numbers([tuning.ticks, tuning.most_steps, draws.rows.shape[1]])
     constants = np.array(tuning[2:], np.float64)
     _operation("block", chains.here.position.dtype)(
-        *(_described(_sizes(data, dimension, lanes), form), counts, _address(constants)),
+        *(described(data, form, dimension, lanes), counts, _address(constants)),
         _array(map(_address, [*arrays, setting_off])),
     )
 
@@ -119,6 +119,11 @@ def _sizes(data: Data, dimension: int, lanes: int) -> tuple[int, ...]:
         *(weeks, channels, data.basis.shape[-1], units, lanes // units, dimension, data.hyper.shape[1]),
         *(data.lift_media.shape[0], *data.lift_weight.shape[:2], len(data.gap_length)),
     )
+
+
+def described(data: Data, form: Form, dimension: int, lanes: int) -> "ctypes.Array[ctypes.c_int64]":
+    """Sizes and form as the library reads them; of the data only the shapes are looked at."""
+    return _described(_sizes(data, dimension, lanes), form)
 
 
 @functools.cache

@@ -5,7 +5,6 @@
 
 #include <cmath>
 #include <initializer_list>
-#include <memory>
 
 #include "native_density.h"
 
@@ -83,7 +82,7 @@ class Chunk {
 
  public:
   Chunk(const Block<T>& block, int64_t first, Arena& arena)
-      : b(block), m(block.model), density(m, first, arena), vectors(density.vectors) {
+      : b(block), m(block.model), density(m, first, arena, arena), vectors(density.vectors) {
     const auto rows = [&](int64_t count) { return arena.take<V>(count * vectors); };
     const int64_t d = m.dimension;
     for (OwnPlace<T>* place : {&here, &start}) {
@@ -94,7 +93,6 @@ class Chunk {
     momentum = rows(d), velocity = rows(d), white = rows(d), product = rows(d);
     start_energy = rows(1), threshold = rows(1), step = rows(1), accept = rows(1), energy = rows(1), error = rows(1);
     balance = rows(1), length = rows(1), over = arena.take<I>(vectors), moved = arena.take<I>(vectors);
-    mask = arena.take<I>(vectors * density.units);
     accepted = arena.take<T>(density.units), settled = arena.take<int32_t>(density.units);
     done = arena.take<bool>(density.units), number = arena.take<int32_t>(density.units);
     left = arena.take<int32_t>(density.units), random = arena.take<Threefry<T>>(vectors);
@@ -128,10 +126,8 @@ class Chunk {
       left[u] = b.steps_left[unit(u)], number[u] = b.transition[unit(u)];
       accepted[u] = 0, settled[u] = 0;
       set_step(u);
-      for (int64_t v = 0; v < vectors; ++v) {
-        for (int i = 0; i < M::kLanes; ++i) mask[v * density.units + u][i] = (v * M::kLanes + i) / m.chains == u ? -1 : 0;
-      }
     }
+    density.mark();
     for (int64_t v = 0; v < vectors; ++v) balance[v] = V{};
     for (int64_t l = 0; l < density.lanes; ++l) {
       const int64_t u = l / m.chains, v = l / M::kLanes, i = l % M::kLanes;
@@ -164,38 +160,6 @@ class Chunk {
   void set_step(int64_t u) {
     const T size = std::exp(b.log_step[unit(u)]);
     for (int64_t c = 0; c < m.chains; ++c) density.numbers(step)[u * m.chains + c] = size;
-  }
-
-  // Each unit's transposed matrix times its lanes; of a triangle the zeros are left out.
-  enum Triangle { kFull, kUpper, kLower };
-  void times(const T* matrices, Triangle triangle, const V* in, V* out) const {
-    constexpr int64_t kRows = 8;  // sums side by side, in registers
-    const int64_t d = m.dimension;
-    for (int64_t u = 0; u < density.units; ++u) {
-      const T* matrix = matrices + unit(u) * d * d;
-      const int64_t first = u * m.chains / M::kLanes, last = ((u + 1) * m.chains - 1) / M::kLanes;
-      for (int64_t v = first; v <= last; ++v) {
-        const I own = mask[v * density.units + u];
-        for (int64_t i = 0; i < d; i += kRows) {
-          const int64_t count = d - i < kRows ? d - i : kRows;
-          const int64_t begin = triangle == kLower ? i : 0, end = triangle == kUpper ? i + count : d;
-          V sum[kRows] = {};
-          for (int64_t j = begin; j < end; ++j) {
-            const V x = in[j * vectors + v];
-            const T* row = matrix + j * d + i;
-            if (count == kRows) {
-              for (int64_t k = 0; k < kRows; ++k) sum[k] += row[k] * x;
-            } else {
-              for (int64_t k = 0; k < count; ++k) sum[k] += row[k] * x;
-            }
-          }
-          for (int64_t k = 0; k < count; ++k) {
-            V& made = out[(i + k) * vectors + v];
-            made = own ? sum[k] : made;
-          }
-        }
-      }
-    }
   }
 
   // What a unit's last trajectory left, in every row of `rows`.
@@ -234,7 +198,7 @@ class Chunk {
     const auto keep = [&](const V* from, int64_t rows, V* to) { std::memcpy(to, from, rows * vectors * sizeof(V)); };
     keep(density.position, d, here.original), keep(density.value, 1, here.density);
     keep(density.extra, m.extras(), here.extra);
-    times(b.covariance, kFull, here.gradient, here.push);
+    density.times(b.covariance, Density<T>::kFull, here.gradient, here.push);
     kick();
   }
 
@@ -245,7 +209,7 @@ class Chunk {
     if (!some) return;
     for (int64_t v = 0; v < vectors; ++v) {
       over[v] = I{};
-      for (int64_t u = 0; u < density.units; ++u) if (done[u]) over[v] |= mask[v * density.units + u];
+      for (int64_t u = 0; u < density.units; ++u) if (done[u]) over[v] |= density.own(v, u);
       V volume = {};
       for (int64_t at = v; at < m.dimension * vectors; at += vectors) {
         const V z = mapped(start.original[at], at);
@@ -257,7 +221,7 @@ class Chunk {
       }
       start.value[v] = over[v] ? start.density[v] + volume : start.value[v];
     }
-    times(b.covariance, kFull, start.gradient, product);
+    density.times(b.covariance, Density<T>::kFull, start.gradient, product);
     choose(over, product, start.push, m.dimension, start.push);
     each_row([&](V* at, V* from, int64_t rows) { choose(over, from, at, rows, at); });
     set_off(over);
@@ -283,7 +247,7 @@ class Chunk {
     const int64_t units = density.units;
     for (int64_t v = 0; v < vectors; ++v) {
       over[v] = I{};
-      for (int64_t u = 0; u < units; ++u) if (done[u]) over[v] |= mask[v * units + u];
+      for (int64_t u = 0; u < units; ++u) if (done[u]) over[v] |= density.own(v, u);
       V kinetic = {};
       for (int64_t i = 0; i < m.dimension; ++i) kinetic += momentum[i * vectors + v] * velocity[i * vectors + v];
       energy[v] = T(0.5) * kinetic - here.value[v];
@@ -372,9 +336,9 @@ class Chunk {
       const T steps = std::nearbyint(turn / std::exp(b.log_step[unit(u)]));
       left[u] = steps >= 1 ? (steps < T(b.most_steps) ? int32_t(steps) : int32_t(b.most_steps)) : 1;
     }
-    times(b.upper, kUpper, white, product);
+    density.times(b.upper, Density<T>::kUpper, white, product);
     choose(which, product, velocity, d, velocity);
-    times(b.inverse, kLower, white, product);
+    density.times(b.inverse, Density<T>::kLower, white, product);
     choose(which, product, momentum, d, momentum);
   }
 
@@ -386,20 +350,11 @@ class Chunk {
   V *location, *scale, *skewness, *tail, *slope, *bend;
   V *momentum, *velocity, *white, *product, *start_energy, *threshold, *step, *accept, *energy, *error, *balance, *length;
   I *over, *moved;  // lanes whose trajectory is over, and of these the accepted ones
-  I* mask;          // [vector][unit]: the unit's lanes
   T* accepted;
   int32_t *settled, *number, *left;
   bool* done;
   Threefry<T>* random;  // [vector]
 };
-
-// Memory of one thread, which grows to what the largest group so far needed.
-char* memory(int64_t bytes) {
-  static thread_local std::unique_ptr<char[]> kept;
-  static thread_local int64_t size = 0;
-  if (size < bytes) kept.reset(new char[bytes + 64]), size = bytes;
-  return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(kept.get()) + 63) & ~uintptr_t(63));
-}
 
 template <class T>
 void run_block(const Block<T>& block, int64_t first) {
@@ -412,9 +367,9 @@ void run_block(const Block<T>& block, int64_t first) {
 template <class T>
 void run_density(const Evaluation<T>& asked, int64_t first) {
   Arena counted(nullptr);
-  Density<T>(asked.model, first, counted);
+  Density<T>(asked.model, first, counted, counted);
   Arena arena(memory(counted.used()));
-  Density<T> density(asked.model, first, arena);
+  Density<T> density(asked.model, first, arena, arena);
   density.load();
   density.read(asked.position, asked.model.dimension, density.position);
   density.evaluate();

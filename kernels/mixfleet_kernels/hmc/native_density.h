@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "../evidence/native.h"
+#include "native_arena.h"
 #include "native_priors.h"
 
 #define MIXFLEET_JOIN(name, isa) name##_##isa
@@ -38,41 +39,23 @@ int64_t group_units(int64_t chains) {
   return Math<T>::kLanes / greatest_common_divisor(chains, Math<T>::kLanes);
 }
 
-// Takes aligned arrays from one piece of memory; without memory it only counts.
-class Arena {
- public:
-  explicit Arena(char* memory) : memory_(memory) {}
-
-  template <class Item>
-  Item* take(int64_t count) {
-    const int64_t begin = used_;
-    used_ += (count * int64_t(sizeof(Item)) + 63) & ~int64_t(63);
-    return memory_ ? reinterpret_cast<Item*>(memory_ + begin) : nullptr;
-  }
-
-  int64_t used() const { return used_; }
-
- private:
-  char* memory_;
-  int64_t used_ = 0;
-};
-
 template <class T>
 class Density {
   using M = Math<T>;
 
  public:
   using V = typename M::V;
+  using I = typename M::I;
   static constexpr int kLanes = M::kLanes;
 
-  // Of the units from `first` on; places beyond the last unit repeat it.
-  Density(const Model<T>& model, int64_t first, Arena& arena)
+  // Of the units from `first` on; places beyond the last unit repeat it. What is in `scratch` no evaluation needs again.
+  Density(const Model<T>& model, int64_t first, Arena& arena, Arena& scratch)
       : m(model), first_(first), all_(model.channels + model.sampled) {
     units = group_units<T>(m.chains);
     lanes = units * m.chains, vectors = lanes / kLanes;
     const auto rows = [&](int64_t count) { return arena.take<V>(count * vectors); };
     position = rows(m.dimension), gradient = rows(m.dimension), value = rows(1), extra = rows(m.extras());
-    kpi_ = rows(m.weeks), weight_ = rows(m.weeks), variance_ = rows(m.columns), active_ = rows(all_);
+    kpi_ = rows(m.weeks), weight_ = rows(m.weeks), variance_ = rows(m.variances()), active_ = rows(all_);
     hyper_ = rows(kHyperRows * m.prior_columns), measure_ = rows(3 * m.channels), unit_ = rows(m.channels);
     const int64_t curves = m.shapes * all_;
     parameter_ = rows(curves), slope_ = rows(curves), log_slope_ = rows(curves);
@@ -81,9 +64,10 @@ class Density {
     effect_ = rows(all_), by_effect_ = rows(all_);
     sampled_slope_ = rows(m.sampled), sampled_log_slope_ = rows(m.sampled);
     log_noise_ = rows(1), noise_slope_ = rows(1), noise_log_slope_ = rows(1), by_log_noise_ = rows(1), logs_ = rows(1);
+    mask_ = arena.take<I>(vectors * units);
     media_ = arena.take<T>(m.weeks * all_ * units);
     basis_ = arena.take<T>(units * m.weeks * m.columns);
-    scratch_ = arena.take<char>(mixfleet_scratch_bytes(m.weeks, all_, m.columns, m.window, 1 + m.shapes, m.gaps));
+    scratch_ = scratch.take<char>(mixfleet_scratch_bytes(m.weeks, all_, m.columns, m.window, 1 + m.shapes, m.gaps));
     if (m.gaps > 0) {
       correlation_ = rows(1), correlation_slope_ = rows(1), correlation_log_slope_ = rows(1), by_correlation_ = rows(1);
       gap_length_ = arena.take<T>(m.gaps * units), gap_spans_ = arena.take<T>(m.weeks * m.gaps * units);
@@ -94,12 +78,14 @@ class Density {
     lift_weight_ = arena.take<T>(m.lifted * m.rows * units);
     lift_channel_ = arena.take<T>(m.rows * m.channels * units);
     lift_test_ = arena.take<T>(m.rows * m.rows * units), lift_estimate_ = arena.take<T>(2 * m.rows * units);
-    lift_scratch_ = arena.take<char>(mixfleet_evidence_scratch_bytes(m.lifted, m.rows, m.window, 1 + m.shapes));
+    lift_scratch_ = scratch.take<char>(mixfleet_evidence_scratch_bytes(m.lifted, m.rows, m.window, 1 + m.shapes));
   }
 
   // Copies the units' data into the lanes.
   void load() {
-    spread(m.kpi, m.weeks, kpi_), spread(m.weight, m.weeks, weight_), spread(m.variance, m.columns, variance_);
+    if (m.by_lane) read(m.kpi, m.weeks, kpi_), read(m.variance, m.variances(), variance_);
+    else spread(m.kpi, m.weeks, kpi_), spread(m.variance, m.columns, variance_);
+    spread(m.weight, m.weeks, weight_);
     spread(m.active, m.channels, active_), spread(m.hyper, kHyperRows * m.prior_columns, hyper_);
     spread(m.measure, 3 * m.channels, measure_), spread(m.strength_unit, m.channels, unit_);
     // Where a channel has fewer parameters than another, what stands there is not looked at.
@@ -120,6 +106,11 @@ class Density {
     pass(problem_);
     if (m.rows > 0) pass(tests_);
     for (int64_t v = 0; v < vectors; ++v) add_priors(v);
+  }
+
+  // Mean and standard deviation of a coordinate whose prior is normal on the unconstrained scale.
+  void normal(int64_t row, int64_t v, V& mean, V& sd) const {
+    mean = hyper_[row * vectors + v], sd = hyper_[(m.prior_columns + row) * vectors + v];
   }
 
   // The unit at a place of the group.
@@ -152,6 +143,49 @@ class Density {
     }
   }
 
+  // Finds out which lanes are whose.
+  void mark() {
+    for (int64_t v = 0; v < vectors; ++v) {
+      for (int64_t u = 0; u < units; ++u) {
+        for (int i = 0; i < kLanes; ++i) mask_[v * units + u][i] = (v * kLanes + i) / m.chains == u ? -1 : 0;
+      }
+    }
+  }
+  // The lanes of a vector that are a unit's.
+  I own(int64_t v, int64_t u) const { return mask_[v * units + u]; }
+
+  // Each unit's transposed matrix times its lanes; of a triangle the zeros are left out.
+  enum Triangle { kFull, kUpper, kLower };
+  void times(const T* matrices, Triangle triangle, const V* in, V* out) const {
+    constexpr int64_t kRows = 8;  // sums side by side, in registers
+    const int64_t d = m.dimension;
+    for (int64_t u = 0; u < units; ++u) {
+      const T* matrix = matrices + unit(u) * d * d;
+      const int64_t first = u * m.chains / M::kLanes, last = ((u + 1) * m.chains - 1) / M::kLanes;
+      for (int64_t v = first; v <= last; ++v) {
+        const I mine = own(v, u);
+        for (int64_t i = 0; i < d; i += kRows) {
+          const int64_t count = d - i < kRows ? d - i : kRows;
+          const int64_t begin = triangle == kLower ? i : 0, end = triangle == kUpper ? i + count : d;
+          V sum[kRows] = {};
+          for (int64_t j = begin; j < end; ++j) {
+            const V x = in[j * vectors + v];
+            const T* row = matrix + j * d + i;
+            if (count == kRows) {
+              for (int64_t k = 0; k < kRows; ++k) sum[k] += row[k] * x;
+            } else {
+              for (int64_t k = 0; k < count; ++k) sum[k] += row[k] * x;
+            }
+          }
+          for (int64_t k = 0; k < count; ++k) {
+            V& made = out[(i + k) * vectors + v];
+            made = mine ? sum[k] : made;
+          }
+        }
+      }
+    }
+  }
+
   static T* numbers(V* own) { return reinterpret_cast<T*>(own); }
   static const T* numbers(const V* own) { return reinterpret_cast<const T*>(own); }
 
@@ -164,7 +198,7 @@ class Density {
     Problem<T>& p = problem_ = {};
     p.weeks = m.weeks, p.channels = all_, p.lanes = lanes, p.units = units, p.columns = m.columns;
     p.window = m.window, p.begin = 0, p.end = lanes, p.tangents = m.tangents, p.parameters = m.shapes - m.tangents;
-    p.forms = m.forms, p.strength_is_mean = m.strength_is_mean;
+    p.forms = m.forms, p.strength_is_mean = m.strength_is_mean, p.dense = m.dense;
     p.unit_media = media_, p.basis = basis_;
     p.kpi = numbers(kpi_), p.weight = numbers(weight_), p.variance = numbers(variance_), p.active = numbers(active_);
     p.strength = numbers(strength_), p.log_noise = numbers(log_noise_);
@@ -321,6 +355,7 @@ class Density {
   V *strength_, *log_strength_, *bent_, *bend_, *effect_, *by_effect_, *sampled_slope_, *sampled_log_slope_;
   V *log_noise_, *noise_slope_, *noise_log_slope_, *by_log_noise_, *logs_;
   V *correlation_, *correlation_slope_, *correlation_log_slope_, *by_correlation_;
+  I* mask_;  // [vector][unit]
   T *media_, *basis_, *gap_length_, *gap_spans_, *gap_gram_;
   char* scratch_;
   Problem<T> problem_;

@@ -11,10 +11,10 @@ import pytest
 from mixfleet.config import Pooling
 from mixfleet.hierarchy import hyperparameters as hierarchies
 from mixfleet.hierarchy.groups import groups_of, prepared, typical_media
-from mixfleet.hierarchy.leapfrog import GroupMetric, pulled_in, trajectory
 from mixfleet.hierarchy.likelihood_approximation import sites_of_mode
 from mixfleet.hierarchy.reparameterization import place
 from mixfleet.hierarchy.state import EvaluatedPosition, GroupData
+from mixfleet.hierarchy.trajectories.leapfrog import GroupMetric, pulled_in, trajectory
 from mixfleet.inference.adaptation import metric_of
 from mixfleet.models.batch import stack
 from tests.support.quick import ragged_fleet, settings
