@@ -16,7 +16,6 @@ from mixfleet.hierarchy.groups import groups_of, prepared
 from mixfleet.hierarchy.reparameterization import place
 from mixfleet.hierarchy.sampler import sample_groups
 from mixfleet.inference.adaptation import metric_of
-from mixfleet.inference.initialization import HOPELESS
 from mixfleet.simulation import fleet as simulate
 
 pytestmark = pytest.mark.usefixtures("usual_broadcasts")
@@ -41,8 +40,8 @@ def test_a_chain_in_a_hopeless_mode_goes_on_from_another_one() -> None:
         state, sweep = program.sweeps(data, state)
         fields = np.array(sweep.fields)
         fields[:, -2] = 0.0
-        fields[:, -2, 1, 3] = -HOPELESS - 1
-        fields[:, -2, 0, 2] = -HOPELESS + 1
+        fields[:, -2, 1, 3] = -adaptation.LOST - 1
+        fields[:, -2, 0, 2] = -adaptation.LOST + 1
         after, learnt = adaptation._learn(group, program, data, state, [sweep._replace(fields=fields)])
         shape = (-1, structure.units, CHAINS)
         hierarchy, sites, rows, hyper = jax.tree.map(

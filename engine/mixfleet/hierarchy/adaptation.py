@@ -24,6 +24,11 @@ WINDOWS = (3, 7, 13)
 SETTLING = 3
 """Blocks after the last window, for the step sizes alone."""
 
+LOST = 8.0
+"""A unit's chain whose mean log density over a window lies so far below the median chain's is in a mode that no chain
+should be in: later windows' means of chains in one mode differ by less than 4. With 12 a chain stayed 8 to 11 below,
+where its unit made a spread of the whole group six times as wide."""
+
 GRADIENTS_SHARE = 0.5
 """How far the metric of a unit's own moves is from the covariance of its draws on the way to what gradients tell."""
 
@@ -154,7 +159,7 @@ def _sources(height: Float[np.ndarray, "unit chain"]) -> Int[np.ndarray, "unit c
     A chain whose mean log density lies far below the unit's median chain's would stay there and hold up its group.
     """
     source = np.tile(np.arange(height.shape[1]), (len(height), 1))
-    lost = height < np.median(height, axis=1, keepdims=True) - initialization.HOPELESS
+    lost = height < np.median(height, axis=1, keepdims=True) - LOST
     for own, away in zip(source, lost, strict=True):
         own[away] = np.resize(own[~away], np.sum(away))
     return source
