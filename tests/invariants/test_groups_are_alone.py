@@ -120,8 +120,9 @@ def test_the_estimate_of_a_groups_memory_holds_its_record(monkeypatch: pytest.Mo
         kept[id(self)] = sum(block.nbytes for block in (*self._fields, *self._hyper))
 
     monkeypatch.setattr(sampler._Record, "add", weighed)
-    # Never enough, so that all draws there may be are kept.
-    spec = replace(pooled(), inference=replace(pooled().inference, ess_floor=10**6, ess_target=10**6))
+    # Never enough, and with steps too small to diverge, so that all draws there may be are kept.
+    never = replace(pooled().inference, ess_floor=10**6, ess_target=10**6, target_accept=0.95)
+    spec = replace(pooled(), inference=never)
     found: list[FinishedGroup] = []
     mine = [unit for unit in FLEET.units if unit.labels[0] == "brand_002"]
     fit(with_units(FLEET, mine), spec, on_group=found.append)
