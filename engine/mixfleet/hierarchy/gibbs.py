@@ -102,7 +102,7 @@ class GibbsSweep(NamedTuple):
     fields: Float[Array, "field unit chain"]
     """Position, extra, log density and energy, as a draw buffer's row has them."""
     hyper: Float[Array, "quantity row chain"]
-    """From `pooled_state.stack_hyper`."""
+    """From `state.stack_hyper`."""
     diverged: Bool[Array, "unit chain"]
     balance: Float[Array, "unit chain"]
     """Of the first move's energy errors: `hmc.energy_balance`."""

@@ -2,14 +2,11 @@
 //
 // Of many units an idle thread of XLA's takes a share; which thread does what changes no bit.
 
-#include <algorithm>
-#include <atomic>
 #include <cstdint>
-#include <memory>
-#include <thread>
 #include <vector>
 
 #include "../native_isa.h"
+#include "../native_threads.h"
 #include "native.h"
 #include "native_arguments.h"
 #include "xla/ffi/api/ffi.h"
@@ -30,35 +27,8 @@ MIXFLEET_COPIES(void, perform, mixfleet_group_move_f64, Crewed<GroupMove<double>
 
 namespace {
 
-// Pieces of one call, each taken by whoever comes first.
-class Pieces {
- public:
-  Pieces(int64_t count, void (*work)(void*, int64_t), void* context) : count_(count), work_(work), context_(context) {}
-
-  // Until none is left to take.
-  void work() {
-    for (int64_t i; (i = next_++) < count_; ++done_) work_(context_, i);
-  }
-
-  // For those that others took and still have.
-  void wait() const {
-    while (done_ < count_) std::this_thread::yield();
-  }
-
- private:
-  const int64_t count_;
-  void (*const work_)(void*, int64_t);
-  void* const context_;
-  std::atomic<int64_t> next_{0}, done_{0};
-};
-
 void side_by_side(void* threads, int64_t count, void (*work)(void*, int64_t), void* context) {
-  ffi::ThreadPool& pool = *static_cast<ffi::ThreadPool*>(threads);
-  // Shared: a thread may come when all is done and the call is over.
-  const auto pieces = std::make_shared<Pieces>(count, work, context);
-  for (int64_t i = 1; i < std::min(count, pool.num_threads()); ++i) pool.Schedule([pieces] { pieces->work(); });
-  pieces->work();
-  pieces->wait();
+  mixfleet::share(*static_cast<ffi::ThreadPool*>(threads), count, work, context);
 }
 
 // XLA's buffers in the order of the arguments, then of the results.

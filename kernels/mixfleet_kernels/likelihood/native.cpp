@@ -4,13 +4,11 @@
 // takes a share; which thread does what changes no bit.
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
-#include <memory>
-#include <thread>
 #include <vector>
 
 #include "../native_isa.h"
+#include "../native_threads.h"
 #include "native.h"
 #include "native_coefficients.h"
 #include "xla/ffi/api/ffi.h"
@@ -31,34 +29,21 @@ namespace {
 template <class T>
 constexpr ffi::DataType kType = sizeof(T) == 4 ? ffi::DataType::F32 : ffi::DataType::F64;
 
-// One call in parts, each taken by whoever comes first.
+// A call in parts of whole vectors of lanes, each with scratch memory of its own.
 template <class T>
-class Parts {
- public:
-  Parts(const Problem<T>& problem, int64_t count, int64_t scratch)
-      : whole_(problem), count_(count), lanes_((problem.lanes / count + kVector - 1) / kVector * kVector), scratch_(scratch) {}
+struct Parts {
+  const Problem<T> whole;
+  const int64_t count, scratch;
 
-  // Until none is left to take.
-  void work() {
-    for (int64_t i; (i = next_++) < count_; ++done_) {
-      Problem<T> part = whole_;
-      part.begin = std::min(i * lanes_, whole_.lanes);
-      part.end = i + 1 == count_ ? whole_.lanes : std::min((i + 1) * lanes_, whole_.lanes);
-      part.scratch += i * scratch_;
-      pass(part);
-    }
+  void pass(int64_t i) const {
+    constexpr int64_t kVector = 64 / sizeof(T);
+    const int64_t lanes = (whole.lanes / count + kVector - 1) / kVector * kVector;
+    Problem<T> part = whole;
+    part.begin = std::min(i * lanes, whole.lanes);
+    part.end = i + 1 == count ? whole.lanes : std::min((i + 1) * lanes, whole.lanes);
+    part.scratch += i * scratch;
+    ::pass(part);
   }
-
-  // For those that others took and still have.
-  void wait() const {
-    while (done_ < count_) std::this_thread::yield();
-  }
-
- private:
-  static constexpr int64_t kVector = 64 / sizeof(T);
-  const Problem<T> whole_;
-  const int64_t count_, lanes_, scratch_;
-  std::atomic<int64_t> next_{0}, done_{0};
 };
 
 // Arguments: unit_media, kpi, weight, basis, variance, active, strength, log_noise; with room for `gaps` between weeks
@@ -117,13 +102,8 @@ ffi::Error likelihood(ffi::ThreadPool threads, ffi::RemainingArgs arguments, ffi
   for (size_t j = 0; j < shapes; ++j) made.push_back(&p.by_shape[j]);
   for (size_t j = 0; j < shapes; ++j) made.push_back(&p.mean_by_shape[j]);
   for (size_t i = 0; i < made.size(); ++i) *made[i] = out(i);
-  // Shared: a thread may come when all is done and the call is over.
-  const auto work = std::make_shared<Parts<T>>(p, parts, (*results.get<ffi::AnyBuffer>(6))->element_count() / parts);
-  for (int64_t i = 1; i < std::min(parts, threads.num_threads()); ++i) {
-    threads.Schedule([work] { work->work(); });
-  }
-  work->work();
-  work->wait();
+  Parts<T> all{p, parts, int64_t((*results.get<ffi::AnyBuffer>(6))->element_count()) / parts};
+  mixfleet::share(threads, parts, [](void* of, int64_t i) { static_cast<Parts<T>*>(of)->pass(i); }, &all);
   return ffi::Error::Success();
 }
 
