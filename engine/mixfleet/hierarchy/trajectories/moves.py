@@ -39,6 +39,11 @@ MOST_STEPS, MOST_UNIT_STEPS = 32, 64
 """Leapfrog steps at most, of the group's trajectory and of a unit's: one of little noise needs many, in which the
 likelihood of the others, that are done, is not evaluated."""
 
+FARTHER = 1.5
+"""Length of the group's trajectories where labels have effects, in that of others: hyperparameters move along with
+hundreds of units there. Of 64 crossed units the slowest had 660 for 375 effective draws after 512, for 35 % more
+gradients; 300 of them take `MOST_STEPS` anyhow. In groups of a brand effective draws grow as gradients do."""
+
 SMALL = 0.5
 """A unit whose own steps are smaller than this, in those of the group's median unit, goes more slowly with its group:
 one such unit of 15 held the steps of all at an eighth."""
@@ -152,7 +157,7 @@ def move_group(
     rows, lanes = hyper_dimension(pool), pool.structure.lanes
     step = jnp.exp(state.hyper_stepping.log_step)
     most = jnp.where(state.together > 0, MOST_STEPS, MOST_FIRST_STEPS)
-    steps = steps_of(uniform[rows + 2, 0], step, most)
+    steps = steps_of(uniform[rows + 2, 0], step / (FARTHER if pool.levels else 1), most)
     own_step, present = jnp.exp(state.unit_stepping.log_step) / state.stiffness, group.hierarchy.present > 0
     usual = jnp.sort(jnp.where(present, own_step, jnp.inf))[(jnp.sum(present) - 1) // 2]
     speed = jnp.where(present, jnp.minimum(own_step / (SMALL * usual), 1), 0) * state.together
