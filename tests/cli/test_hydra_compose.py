@@ -116,7 +116,8 @@ def test_values_are_overridden() -> None:
         ),
         (["data=table", "data.path=???"], "data.path", "not given: write the value"),
         (["data=table", "data.kpi='???'"], "data.kpi", "not given: write the value"),
-        (["data=table", "data.controls=[price,???]"], "data.controls[1]", "a column of that name must be renamed"),
+        (["data=table", "data.controls=[price,???]"], "data.controls[1]", "a column or label of that name must be renamed"),
+        (["data=table", "data.channels=???"], "data.channels", "not given: write the value"),
     ],
 )
 def test_what_cannot_be_composed_is_named(overrides: list[str], key: str, problem: str) -> None:
@@ -328,7 +329,7 @@ def test_every_name_comes_through_yaml(tmp_path: Path, names: list[str]) -> None
     (tmp_path / "data" / "mine.yaml").write_text(text)
     asked = Request(overrides=("data=mine",), folder=tmp_path)
     if NOT_GIVEN in names:
-        with pytest.raises(ConfigError, match="a column of that name must be renamed"):
+        with pytest.raises(ConfigError, match="a column or label of that name must be renamed"):
             compose_spec(asked)
         return
     data = compose_spec(asked).data

@@ -113,7 +113,7 @@ def test_lists_and_mappings_are_taken_from_python_too() -> None:
         ("model.adstock", "geometrc", "one of geometric"),
         ("model.window", 0, "between 1 and 104"),
         ("data", 3, "group of settings"),
-        ("data.kpi", "???", "a column of that name must be renamed"),
+        ("data.kpi", "???", "a column or label of that name must be renamed"),
         ("data.keys", "market", "must be a list"),
         ("data.keys", ["market", "market"], "'market' twice"),
         ("data.keys[1]", None, "text"),

@@ -178,7 +178,11 @@ def _hydra(request: Request) -> Iterator[list[str]]:
     main, extra = _searched(request)
     _refuse_hydra_settings(request)
     for override in request.overrides:
-        key = override.partition("=")[0].lstrip("+~")
+        name, _, value = override.partition("=")
+        key = name.lstrip("+~")
+        if value == NOT_GIVEN:
+            # Of channels it would be taken for their default, which is the same.
+            raise not_given(key)
         # Groups and Hydra's own settings are resolved as soon as they are composed, all others in `_plain`.
         if "." not in key or key.startswith("hydra"):
             _refuse_blanks_and_resolvers(override, key)

@@ -221,7 +221,7 @@ def _convert_union(value: Any, arguments: tuple[Any, ...], key: str) -> Any:
 def not_given(key: str) -> ConfigError:
     """What is wrong with a setting, or an item of one, that is `NOT_GIVEN`."""
     words = f"is {NOT_GIVEN}, which stands for a value that is not given: write the value, or leave the setting out"
-    return ConfigError(f"{words}; a column of that name must be renamed", key=key)
+    return ConfigError(f"{words}; a column or label of that name must be renamed", key=key)
 
 
 def _convert_scalar(value: Any, hint: type, key: str) -> Any:
