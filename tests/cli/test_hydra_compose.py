@@ -116,7 +116,7 @@ def test_values_are_overridden() -> None:
         ),
         (["data=table", "data.path=???"], "data.path", "not given: write the value"),
         (["data=table", "data.kpi='???'"], "data.kpi", "not given: write the value"),
-        (["data=table", "data.controls=[price,???]"], "data.controls[1]", "a column or label of that name must be renamed"),
+        (["data=table", "data.controls=[price,???]"], "data.controls[1]", "column or label of that name must be"),
         (["data=table", "data.channels=???"], "data.channels", "not given: write the value"),
     ],
 )
