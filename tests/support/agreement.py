@@ -28,7 +28,7 @@ Draws = dict[str, np.ndarray]
 
 MEDIA_POWER = {"half_saturation": 1, "scale": 1, "rate": -1}
 
-REFERENCE_WARMUP, REFERENCE_DRAWS = 1500, 3000
+REFERENCE_CHAINS, REFERENCE_WARMUP, REFERENCE_DRAWS = 4, 1500, 3000
 LONG_RUN = Inference(ess_target=12_000, ess_floor=6_000, max_draws=16_000)
 """Ten times the usual draws, so that what differs is the posterior and not its Monte Carlo error."""
 
@@ -68,7 +68,7 @@ class Case:
     ragged: bool = False
     truth: str = "fixed"
     seed: int = 0
-    reference_chains: int = 4
+    reference_chains: int = REFERENCE_CHAINS
     """More where tails are so heavy that a few chains tell neither a spread nor its error."""
 
 
@@ -138,7 +138,7 @@ def fitted(panel: Panel, spec: Spec) -> tuple[str, Draws]:
     return f"{result.status} {result.reason}".strip(), {name: np.asarray(v, float) for name, v in result.draws.items()}
 
 
-def sampled(panel: Panel, spec: Spec, *, seed: int = 0, chains: int = 4) -> Draws:
+def sampled(panel: Panel, spec: Spec, *, seed: int = 0, chains: int = REFERENCE_CHAINS) -> Draws:
     """Draws of the plain model by numpyro's NUTS."""
     series, priors = unit_arguments(panel.units[0], panel, spec)
     step = NUTS(

@@ -31,10 +31,10 @@ __all__ = [
 ]
 
 TOGETHER_ACCEPT = 0.86
-"""Acceptance, at least, that steps of a whole group of fewer than `HUNDREDS` of units aim for: the best of 0.7, 0.8 and
+"""Acceptance, at least, that steps of a whole group of fewer than `MANY_UNITS` aim for: the best of 0.7, 0.8 and
 0.86 on groups of 8 units. Of 64 crossed units 0.8 takes 768 to 1,024 draws and 0.86 takes 768 to 896."""
 
-HUNDREDS = 128
+MANY_UNITS = 128
 """Units among which a few of little noise leave, by rounding, an error of the energy that smaller steps do not lower:
 300 crossed units had steps of 0.04 with 0.86 and 0.06 with 0.8, and the median hyperparameter 837 and 1,502 effective
 draws of 2,048."""
@@ -197,7 +197,7 @@ def adapting(state: GibbsState, target_accept: float | None = None) -> GibbsStat
         target = target if target_accept is None else np.full_like(target, max(target_accept, least))
         return adaptation.restarted(log_average, _values(np.ones(len(log_average), bool)), target)
 
-    together = TOGETHER_ACCEPT if len(state.unit_stepping.log_step) < HUNDREDS else 0.0
+    together = TOGETHER_ACCEPT if len(state.unit_stepping.log_step) < MANY_UNITS else 0.0
     return state._replace(
         unit_stepping=again(state.unit_stepping, 0.0), hyper_stepping=again(state.hyper_stepping, together)
     )
