@@ -1,5 +1,6 @@
 """A group has its best rung's outcome; hyperparameters drawn anew from units' parameters have their distribution."""
 
+import weakref
 from dataclasses import dataclass, replace
 from threading import Event
 from types import SimpleNamespace
@@ -45,8 +46,9 @@ class Rung:
         ([[True, False], [False, False], [False, True]], [1.009, 1.2, 1.05], 500, 0, [True, False, True]),
         ([[False, False], [True, True]], [1.3, 1.0], 500, 1, [True, True]),
         ([[True, False]], [1.009], 4000, 0, [True]),
+        ([[False, False], [False, False], [False, False]], [1.3, 1.009, 1.05], 500, 2, [True, True, False]),
     ],
-    ids=["at once", "worse later", "better later", "all draws taken"],
+    ids=["at once", "worse later", "better later", "all draws taken", "never"],
 )
 def test_a_group_has_the_outcome_of_its_best_rung(
     monkeypatch: pytest.MonkeyPatch,
@@ -58,20 +60,26 @@ def test_a_group_has_the_outcome_of_its_best_rung(
 ) -> None:
     """A later rung may do worse; what chains hardly disagree about is not learnt anew for it.
 
-    Where hyperparameters pass and all draws are taken there is no further rung.
+    Where hyperparameters pass and all draws are taken there is no further rung. No draws of which no unit passes stand
+    in memory beside those of the next rung.
     """
     asked, outcomes = list[bool](), zip(passed, rhat, strict=True)
+    made = list[weakref.ref[FinishedGroup]]()
 
     def warm_up(*arguments: Any, anew: bool) -> tuple[None, None, None]:
         asked.append(anew)
         return None, None, None
 
     def draw(*arguments: Any) -> tuple[None, FinishedGroup]:
+        kept = [outcome for outcome in (one() for one in made) if outcome is not None]
+        assert all(any(unit.verdict.passed for unit in outcome.units) for outcome in kept)
         verdicts, most = next(outcomes)
         units: Any = tuple(FinishedUnit(SimpleNamespace(passed=one), Rung(), count) for one in verdicts)
         hyper: Any = SimpleNamespace(rhat=np.array([[1.0, most]]), ess_bulk=np.full((1, 2), 1e4))
         group: Any = None
-        return None, FinishedGroup(group=group, units=units, hyper=hyper)
+        outcome = FinishedGroup(group=group, units=units, hyper=hyper)
+        made.append(weakref.ref(outcome))
+        return None, outcome
 
     for name, stand_in in {"warm_up": warm_up, "_draw": draw}.items():
         monkeypatch.setattr(sampler, name, stand_in)

@@ -57,7 +57,7 @@ that their past chose their steps, doi:10.1239/jap/1183667414."""
 
 HARDER_RUNGS = 2
 """Rungs above the first, each from where the chains stand, with smaller steps; a group's outcome is that of the rung on
-which most of its units pass."""
+which most of its units pass, and of the last one where none does."""
 
 REDRAWS = 32
 """Sweeps of hyperparameters given the units, in which only a key's effects and the spreads depend on the sweep before;
@@ -123,6 +123,9 @@ def _sample(group: Prepared, spec: Spec, device: Device, stop: Event) -> Finishe
     best, anew = None, True
     rungs = 1 + HARDER_RUNGS * spec.inference.ladder
     for rung in range(rungs):
+        if best is not None and not _passed(best):
+            # No unit may use these draws, and a group's are the most that is in memory.
+            best = None
         target = HARDER_ACCEPT if rung else spec.inference.target_accept
         data, state, gradients = warm_up(group, program, data, state, target, stop, anew=anew)
         record = _Record(group, gradients)
@@ -140,6 +143,8 @@ def _sample(group: Prepared, spec: Spec, device: Device, stop: Event) -> Finishe
             break
         # What a group nearly agrees with is as well learnt as it will be: of a ridge each window tells less.
         anew = not np.max(finished.hyper.rhat, initial=1.0) < HOPELESS_RHAT
+        # Nor may what is no longer asked stand beside the draws of the next rung.
+        del record, finished, units
     assert best is not None
     seconds = time.monotonic() - began
     return replace(best, units=tuple(replace(unit, seconds=seconds) for unit in best.units))
