@@ -149,7 +149,7 @@ def test_without_weeks_parameters_are_drawn_from_the_group() -> None:
     found: list[FinishedGroup] = []
     list(fit_units(panel, spec, on_group=found.append))
     [finished] = found
-    unit, pool = finished.units[0], finished.group.pool
+    unit, pool = finished.finished(0), finished.group.pool
     assert unit.job.member.unit.labels == ("brand_001", "market_001")
     values = np.concatenate([np.asarray(unit.draws.shape, float), np.asarray(unit.draws.effect, float)[None]])
     distribution = unit.job.member.arrays["hyper"]

@@ -40,28 +40,31 @@ class Rung:
 
 
 @pytest.mark.parametrize(
-    ("passed", "rhat", "count", "best", "anew"),
+    ("passed", "rhat", "count", "room", "best", "anew"),
     [
-        ([[True, True]], [1.0], 500, 0, [True]),
-        ([[True, False], [False, False], [False, True]], [1.009, 1.2, 1.05], 500, 0, [True, False, True]),
-        ([[False, False], [True, True]], [1.3, 1.0], 500, 1, [True, True]),
-        ([[True, False]], [1.009], 4000, 0, [True]),
-        ([[False, False], [False, False], [False, False]], [1.3, 1.009, 1.05], 500, 2, [True, True, False]),
+        ([[True, True]], [1.0], 500, 1.0, 0, [True]),
+        ([[True, False], [False, False], [False, True]], [1.009, 1.2, 1.05], 500, 1.0, 0, [True, False, True]),
+        ([[True, False]], [1.009], 500, 0.008, 0, [True]),
+        ([[False, False], [True, True]], [1.3, 1.0], 500, 0.008, 1, [True, True]),
+        ([[True, False]], [1.009], 4000, 1.0, 0, [True]),
+        ([[False, False], [False, False], [False, False]], [1.3, 1.009, 1.05], 500, 1.0, 2, [True, True, False]),
     ],
-    ids=["at once", "worse later", "better later", "all draws taken", "never"],
+    ids=["at once", "worse later", "no room beside it", "better later", "all draws taken", "never"],
 )
 def test_a_group_has_the_outcome_of_its_best_rung(
     monkeypatch: pytest.MonkeyPatch,
     passed: list[list[bool]],
     rhat: list[float],
     count: int,
+    room: float,
     best: int,
     anew: list[bool],
 ) -> None:
     """A later rung may do worse; what chains hardly disagree about is not learnt anew for it.
 
     Where hyperparameters pass and all draws are taken there is no further rung. No draws of which no unit passes stand
-    in memory beside those of the next rung.
+    in memory beside those of the next rung, and none of another are taken where they do not fit beside the best: here
+    a MiB of 500 draws beside one of 4,000.
     """
     asked, outcomes = list[bool](), zip(passed, rhat, strict=True)
     made = list[weakref.ref[FinishedGroup]]()
@@ -77,18 +80,19 @@ def test_a_group_has_the_outcome_of_its_best_rung(
         units: Any = tuple(FinishedUnit(SimpleNamespace(passed=one), Rung(), count) for one in verdicts)
         hyper: Any = SimpleNamespace(rhat=np.array([[1.0, most]]), ess_bulk=np.full((1, 2), 1e4))
         group: Any = None
-        outcome = FinishedGroup(group=group, units=units, hyper=hyper)
+        record: Any = SimpleNamespace(count=count, nbytes=2**20)
+        outcome = FinishedGroup(group=group, units=units, hyper=hyper, record=record)
         made.append(weakref.ref(outcome))
         return None, outcome
 
     for name, stand_in in {"warm_up": warm_up, "_draw": draw}.items():
         monkeypatch.setattr(sampler, name, stand_in)
-    for name, value in {"pooled_program": None, "_keys": (None, None), "begin": (None, None), "_Record": None}.items():
+    for name, value in {"pooled_program": None, "_keys": (None, None), "begin": (None, None), "Record": None}.items():
         monkeypatch.setattr(sampler, name, lambda *arguments, value=value: value)
     group: Any = SimpleNamespace(pool=None)
     device: Any = None
     spec: Any = SimpleNamespace(inference=Inference())
-    finished: Any = sampler._sample(group, spec, device, Event())
+    finished: Any = sampler._sample(group, spec, device, room, Event())
     assert [unit.verdict.passed for unit in finished.units] == passed[best]
     assert {unit.job.rung for unit in finished.units} == {best}
     assert asked == anew

@@ -113,13 +113,13 @@ def test_a_group_that_does_not_fit_is_refused_before_it_is_sampled() -> None:
 
 def test_the_estimate_of_a_groups_memory_holds_its_record(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: dict[int, int] = {}
-    usual = sampler._Record.add
+    usual = sampler.Record.add
 
     def weighed(self: Any, sweep: Any) -> None:
         usual(self, sweep)
-        kept[id(self)] = sum(block.nbytes for block in (*self._fields, *self._hyper))
+        kept[id(self)] = self.nbytes
 
-    monkeypatch.setattr(sampler._Record, "add", weighed)
+    monkeypatch.setattr(sampler.Record, "add", weighed)
     # Never enough, and with steps too small to diverge, so that all draws there may be are kept.
     never = replace(pooled().inference, ess_floor=10**6, ess_target=10**6, target_accept=0.95)
     spec = replace(pooled(), inference=never)
@@ -133,7 +133,7 @@ def test_the_estimate_of_a_groups_memory_holds_its_record(monkeypatch: pytest.Mo
 
 def test_a_unit_that_diverges_too_often_goes_on_with_smaller_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """And its group with the draws that it has, until few enough of all trajectories diverged."""
-    usual, smaller = sampler._Record.add, sampler.with_smaller_steps
+    usual, smaller = sampler.Record.add, sampler.with_smaller_steps
     changes: list[np.ndarray] = []
 
     def diverged(self: Any, sweep: Any) -> None:
@@ -146,7 +146,7 @@ def test_a_unit_that_diverges_too_often_goes_on_with_smaller_steps(monkeypatch: 
         changes.append(np.asarray(after.unit_stepping.log_step - state.unit_stepping.log_step))
         return after
 
-    monkeypatch.setattr(sampler._Record, "add", diverged)
+    monkeypatch.setattr(sampler.Record, "add", diverged)
     monkeypatch.setattr(sampler, "with_smaller_steps", followed)
     spec = pooled()
     spec = replace(spec, inference=replace(spec.inference, max_draws=2048, ladder=True))

@@ -23,8 +23,8 @@ from mixfleet.posterior.unit_result import UnitResult
 
 __all__ = ["OnGroup", "fit_groups", "group_memory_estimate"]
 
-GROUP_COPIES = 2
-"""Of a group's draws, at its end: as they were sampled, and as parameters of every unit."""
+UNIT_COPIES = 6
+"""Of one unit's draws, while it is looked at: in one piece, padded, as parameters, what is judged, and its results."""
 
 OnGroup = Callable[[FinishedGroup], None]
 
@@ -59,9 +59,10 @@ def fit_groups(
         if on_group is not None:
             on_group(finished)
         structure = replace(finished.group.pool.structure, units=1)
-        for unit in finished.units:
+        for place, judged in enumerate(finished.units):
             waiting -= 1
-            if unit.job.member.unit.labels in wanted:
+            if judged.job.member.unit.labels in wanted:
+                unit = finished.finished(place)
                 result = result_of(unit, structure, panel, settings)
                 yield tally.count(with_pooling(result, unit, finished, panel, spec))
 
@@ -71,8 +72,11 @@ def group_memory_estimate(pool: Pool, spec: Spec) -> float:
     structure = pool.structure
     draws = -(-spec.inference.max_draws // SWEEPS) * SWEEPS
     units = structure.rows.count * structure.lanes
-    shared = (2 + len(pool.levels) + sum(pool.levels)) * (pool.rows + structure.shared) * structure.chains
-    values = GROUP_COPIES * draws * (units + shared) + evaluation_numbers(structure)
+    hyper = (2 + len(pool.levels) + sum(pool.levels)) * (pool.rows + structure.shared) * structure.chains
+    # Hyperparameters are there twice at the end, as they were sampled and in one piece. Draws of units are made into
+    # parameters a unit at a time, for which and for what is judged of it there is an allowance.
+    one = UNIT_COPIES * structure.rows.count * structure.chains
+    values = draws * (units + 2 * hyper + one) + evaluation_numbers(structure)
     return values * np.dtype(structure.dtype).itemsize / 2**30
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from queue import SimpleQueue
 from threading import Event
@@ -30,6 +30,7 @@ from mixfleet.inference.certification import (
     UnitSample,
     Verdict,
     certify,
+    draws_again,
     given_up,
     judge_hyper,
     past_saving,
@@ -37,7 +38,7 @@ from mixfleet.inference.certification import (
 from mixfleet.inference.compiled import Device, DrawBuffer
 from mixfleet.inference.native_block import form_of
 from mixfleet.inference.random_numbers import hashed_key, uniforms
-from mixfleet.inference.scheduler import CHECKS, Finished, Job
+from mixfleet.inference.scheduler import CHECKS, Finished, Job, Judged
 from mixfleet.models.batch import stack
 from mixfleet_kernels import native_library
 from mixfleet_kernels.convergence import convergence_on_host
@@ -83,8 +84,19 @@ class FinishedGroup:
     """A group's outcome."""
 
     group: Prepared
-    units: tuple[Finished, ...]
+    units: tuple[Judged, ...]
     hyper: HyperDraws
+    record: "Record"
+
+    def finished(self, place: int) -> Finished:
+        """One of the units with its draws, as parameters of its model.
+
+        Made of the record when they are asked for: those of all units would be as much again.
+        """
+        judged = self.units[place]
+        sample = _sample_of(self.record, place, judged.job.keys[0])
+        own = {field.name: getattr(judged, field.name) for field in fields(judged)}
+        return Finished(**own, draws=draws_again(sample))
 
 
 def sample_groups(
@@ -95,10 +107,11 @@ def sample_groups(
 
     def work(group: Prepared, device: Device) -> None:
         with jax.enable_x64(True), jax.default_device(device):
-            finished = _sample(group, spec, device, stop)
+            finished = _sample(group, spec, device, room, stop)
             if finished is not None:
                 outcomes.put(finished)
 
+    room = spec.compute.memory_limit_gib / max(1, min(len(groups), len(devices)))
     # The largest first, so that none of them is the last one alone.
     queue = sorted(groups, key=lambda group: -len(group.members))
     # Before the threads, of which two would build the same one.
@@ -114,8 +127,16 @@ def sample_groups(
             yield finished
 
 
-def _sample(group: Prepared, spec: Spec, device: Device, stop: Event) -> FinishedGroup | None:
-    """One group, from its modes to its verdict, and on from there with smaller steps; None when told to stop."""
+def _sample(group: Prepared, spec: Spec, device: Device, room: float, stop: Event) -> FinishedGroup | None:
+    """One group, from its modes to its verdict, and on from there with smaller steps; None when told to stop.
+
+    Args:
+        group: The group.
+        spec: All settings.
+        device: Where it is sampled.
+        room: Memory for it, in GiB.
+        stop: Ends it, when set.
+    """
     began = time.monotonic()
     program = pooled_program(group.pool, device)
     unit_keys, key = _keys(group, spec)
@@ -128,7 +149,7 @@ def _sample(group: Prepared, spec: Spec, device: Device, stop: Event) -> Finishe
             best = None
         target = HARDER_ACCEPT if rung else spec.inference.target_accept
         data, state, gradients = warm_up(group, program, data, state, target, stop, anew=anew)
-        record = _Record(group, gradients)
+        record = Record(group, gradients)
         patience = PATIENCE if rung + 1 < rungs else spec.inference.max_draws
         state, finished = _draw(program, data, state, record, spec.inference, patience, stop)
         if finished is None:
@@ -141,6 +162,8 @@ def _sample(group: Prepared, spec: Spec, device: Device, stop: Event) -> Finishe
         # A unit that all draws did not certify in a group that agrees is not worth as many of the whole group again.
         if _passed(best) == len(units) or (not told and units[0].count >= spec.inference.max_draws):
             break
+        if _passed(best) and not _fits_beside(best, spec.inference, room):
+            break
         # What a group nearly agrees with is as well learnt as it will be: of a ridge each window tells less.
         anew = not np.max(finished.hyper.rhat, initial=1.0) < HOPELESS_RHAT
         # Nor may what is no longer asked stand beside the draws of the next rung.
@@ -148,6 +171,12 @@ def _sample(group: Prepared, spec: Spec, device: Device, stop: Event) -> Finishe
     assert best is not None
     seconds = time.monotonic() - began
     return replace(best, units=tuple(replace(unit, seconds=seconds) for unit in best.units))
+
+
+def _fits_beside(best: FinishedGroup, inference: Inference, room: float) -> bool:
+    """Whether the draws of another rung, as many as there may be, fit into `room` GiB beside those of the best."""
+    rungs = 1 + inference.max_draws / best.record.count
+    return rungs * best.record.nbytes <= room * 2**30
 
 
 def _passed(finished: FinishedGroup) -> int:
@@ -159,7 +188,7 @@ def _draw(
     program: PooledProgram,
     data: GroupData,
     state: GibbsState,
-    record: "_Record",
+    record: "Record",
     inference: Inference,
     patience: int,
     stop: Event,
@@ -185,7 +214,7 @@ def _draw(
     return state, None
 
 
-class _Record:
+class Record:
     """A group's draws so far, on the host."""
 
     def __init__(self, group: Prepared, gradients: Int[np.ndarray, " unit"]) -> None:
@@ -217,76 +246,89 @@ class _Record:
         own = np.concatenate([block[:, :, unit] for block in self._fields])
         return np.concatenate([own, np.zeros((length - len(own), *own.shape[1:]), own.dtype)])[None]
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that the draws take."""
+        return sum(block.nbytes for block in (*self._fields, *self._hyper))
+
     def hyper(self) -> Float[np.ndarray, "quantity row draw chain"]:
         """The hyperparameters of labels that there are."""
         return _of_labels(self.group, np.moveaxis(np.concatenate(self._hyper), 0, 2))
 
 
 def _judged(
-    record: _Record, inference: Inference, unit_keys: np.ndarray, patience: int, *, last: bool
+    record: Record, inference: Inference, unit_keys: np.ndarray, patience: int, *, last: bool
 ) -> FinishedGroup | None:
     """The group's outcome if all of it is certified, more draws will not help, or this is the last check."""
     count, chains = record.count, record.group.pool.structure.chains
-    length = next((n for n in LENGTHS if n >= count), -(-count // LENGTHS[-1]) * LENGTHS[-1])
-    hyper = _judged_hyper(record, length)
+    hyper = _judged_hyper(record)
     told = judge_hyper(hyper.rhat, hyper.ess_bulk, inference)
     worst = int(record.divergences.max())
     hopeless = count >= patience and not np.max(hyper.rhat) < HOPELESS_RHAT
     last = last or hopeless or past_saving(worst, inference.max_draws * chains)
     if (told or past_saving(worst, count * chains)) and not last:
         return None
-    finished: list[Finished] = []
+    judged: list[Judged] = []
     for place in range(len(record.group.members)):
-        unit = _judged_unit(record, place, inference, unit_keys, length)
+        unit = _judged_unit(record, place, inference, unit_keys)
         if not unit.verdict.settled and not last:
             return None
-        finished.append(replace(unit, verdict=_with_group(unit.verdict, told)))
-    return FinishedGroup(group=record.group, units=tuple(finished), hyper=hyper)
+        judged.append(replace(unit, verdict=_with_group(unit.verdict, told)))
+    return FinishedGroup(group=record.group, units=tuple(judged), hyper=hyper, record=record)
 
 
-def _judged_unit(record: _Record, place: int, inference: Inference, unit_keys: np.ndarray, length: int) -> Finished:
-    """One unit's draws and what the gates say of them."""
+def _padded(count: int) -> int:
+    """The length to which so many draws are padded."""
+    return next((n for n in LENGTHS if n >= count), -(-count // LENGTHS[-1]) * LENGTHS[-1])
+
+
+def _sample_of(record: Record, place: int, key: UInt32[np.ndarray, "2"]) -> UnitSample:
+    """One unit's draws so far, as what judges a unit alone takes them."""
     member, structure, count = record.group.members[place], replace(record.group.pool.structure, units=1), record.count
     none, nothing = np.zeros(1, np.int32), np.zeros((1, structure.chains), structure.dtype)
+    length = _padded(count)
     told: Any = stack([member], structure), (record.rows(place, length), none, none, nothing[:, 0], nothing)
     # What the group shares is drawn already: to judge a unit is the same as alone.
     if form_of(replace(structure, shared=0), "cpu") is None:
         told = jax.tree.map(jnp.asarray, told)
-    batch, buffer = told[0], DrawBuffer(*told[1])
-    sample = UnitSample(
+    return UnitSample(
         structure=structure,
-        batch=batch,
+        batch=told[0],
         member=member,
-        buffer=buffer,
+        buffer=DrawBuffer(*told[1]),
         places=np.zeros(1, np.int32),
-        key=unit_keys[place],
+        key=key,
         count=count,
         length=length,
         divergences=int(record.divergences[place]),
         balance=record.balance[place] / count,
     )
+
+
+def _judged_unit(record: Record, place: int, inference: Inference, unit_keys: np.ndarray) -> Judged:
+    """What the gates say of one unit's draws."""
+    sample = _sample_of(record, place, unit_keys[place])
     certified = certify(sample, inference)
-    return Finished(
-        job=Job(member=member, keys=unit_keys[place : place + 1]),
+    return Judged(
+        job=Job(member=sample.member, keys=unit_keys[place : place + 1]),
         verdict=certified.verdict,
         judgement=certified.judgement,
-        draws=certified.kept(),
-        count=count,
+        count=sample.count,
         divergences=sample.divergences,
-        gradients=int(record.gradients[place]) * structure.chains,
+        gradients=int(record.gradients[place]) * sample.structure.chains,
         seconds=0.0,
-        batch=batch,
+        batch=sample.batch,
         place=0,
     )
 
 
-def _judged_hyper(record: _Record, length: int) -> HyperDraws:
+def _judged_hyper(record: Record) -> HyperDraws:
     draws = record.hyper()
     quantities = draws.reshape(-1, *draws.shape[2:])
     if native_library.available():
         judged = convergence_on_host(quantities)
     else:
-        padding = ((0, 0), (0, length - record.count), (0, 0))
+        padding = ((0, 0), (0, _padded(record.count) - record.count), (0, 0))
         judged = diagnostics.diagnose(jnp.asarray(np.pad(quantities, padding)), jnp.int32(record.count))
     by_row = draws.shape[:2]
     return HyperDraws(

@@ -9,7 +9,14 @@ from jaxtyping import Array, Float, Int, UInt32
 from numpy.typing import ArrayLike
 
 from mixfleet.config import Inference
-from mixfleet.inference.draws import Draws, Judgement, LinearCoefficients, inspect, inspect_on_host
+from mixfleet.inference.draws import (
+    Draws,
+    Judgement,
+    LinearCoefficients,
+    draws_on_host,
+    inspect,
+    inspect_on_host,
+)
 from mixfleet.inference.hmc import DrawBuffer
 from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch
 
@@ -19,6 +26,7 @@ __all__ = [
     "UnitSample",
     "Verdict",
     "certify",
+    "draws_again",
     "given_up",
     "judge",
     "judge_hyper",
@@ -111,30 +119,45 @@ class Certified:
 
     def kept(self) -> Draws:
         """The draws on the host, without the padding."""
-        return Draws(*(np.ascontiguousarray(np.asarray(part)[..., : self.count, :]) for part in self.draws))
+        return _kept(self.draws, self.count)
 
 
 def certify(sample: UnitSample, inference: Inference) -> Certified:
     """The unit's draws as parameters of the model, diagnosed and judged."""
-    structure, member = sample.structure, sample.member
-    linear = LinearCoefficients(
-        np.asarray(member.loading, structure.dtype), np.asarray(member.prior_mean, structure.dtype)
-    )
-    own = (structure, sample.batch, sample.buffer, linear)
+    own, key = _asked(sample), sample.key
     if isinstance(sample.buffer.rows, np.ndarray):
-        drawn, judgement = inspect_on_host(*own, np.asarray(sample.key), sample.places, sample.count)
+        drawn, judgement = inspect_on_host(*own, np.asarray(key), sample.places, sample.count)
     else:
-        count = np.int32(sample.count)
-        drawn, judgement = inspect(*own, sample.key, sample.places, count, length=sample.length)
+        drawn, judgement = inspect(*own, key, sample.places, np.int32(sample.count), length=sample.length)
     judgement = Judgement(*(np.asarray(part) for part in judgement))
     verdict = judge(
         judgement,
         divergences=sample.divergences,
-        trajectories=sample.count * structure.chains * len(sample.places),
+        trajectories=sample.count * sample.structure.chains * len(sample.places),
         inference=inference,
         balance=sample.balance,
     )
     return Certified(draws=drawn, judgement=judgement, verdict=verdict, count=sample.count)
+
+
+def draws_again(sample: UnitSample) -> Draws:
+    """The draws that `certify` made of a sample and nobody kept, on the host, without the padding."""
+    if isinstance(sample.buffer.rows, np.ndarray):
+        return _kept(draws_on_host(*_asked(sample), np.asarray(sample.key), sample.places, sample.count), sample.count)
+    drawn, _ = inspect(*_asked(sample), sample.key, sample.places, np.int32(sample.count), length=sample.length)
+    return _kept(drawn, sample.count)
+
+
+def _asked(sample: UnitSample) -> tuple[Structure, UnitBatch, DrawBuffer, LinearCoefficients]:
+    structure, member = sample.structure, sample.member
+    linear = LinearCoefficients(
+        np.asarray(member.loading, structure.dtype), np.asarray(member.prior_mean, structure.dtype)
+    )
+    return structure, sample.batch, sample.buffer, linear
+
+
+def _kept(draws: Draws, count: int) -> Draws:
+    return Draws(*(np.ascontiguousarray(np.asarray(part)[..., :count, :]) for part in draws))
 
 
 def judge(

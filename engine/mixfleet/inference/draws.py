@@ -21,7 +21,15 @@ from mixfleet_kernels.dtypes import library_of
 from mixfleet_kernels.likelihood import learned
 from mixfleet_kernels.likelihood.autocorrelated import coefficients as coefficients_along
 
-__all__ = ["Draws", "Judgement", "LinearCoefficients", "inspect", "inspect_on_host", "parameter_quantities"]
+__all__ = [
+    "Draws",
+    "Judgement",
+    "LinearCoefficients",
+    "draws_on_host",
+    "inspect",
+    "inspect_on_host",
+    "parameter_quantities",
+]
 
 
 COEFFICIENTS = 2**32 - 3
@@ -133,18 +141,9 @@ def inspect_on_host(
     count: int,
 ) -> tuple[Draws, Judgement]:
     """As `inspect`, of arrays of numpy and in native code; of a model that has a `native_block.form_of`."""
-    copies = [np.moveaxis(np.asarray(buffer.rows[place, :count]), 1, 0) for place in places]
-    place, chains = int(places[0]), sum(copy.shape[-1] for copy in copies)
-    fields = np.empty((structure.rows.count, count, chains), buffer.rows.dtype)
-    fields = np.concatenate(copies, axis=-1, out=fields).reshape(len(fields), -1)
-    first = slice(place, place + 1)
-    parts: Any = {name: part[first] if name == "basis" else part[..., first] for name, part in batch._asdict().items()}
-    own = UnitBatch(**parts)
-    numbers = kernels.normals(key, COEFFICIENTS, count * structure.columns * chains, fields.dtype)
-    parameters = _natural_on_host(structure, own, fields)
-    drawn = _drawn(structure, own, fields, parameters, numbers.reshape(count, -1, chains), linear)
-    quantities = _quantities(structure, own, drawn)
-    energy = np.asarray(structure.rows.energy(fields), float).reshape(count, chains)
+    fields, drawn = _drawn_on_host(structure, batch, buffer, linear, key, places, count)
+    quantities = _quantities(structure, _only_on_host(batch, int(places[0])), drawn)
+    energy = np.asarray(structure.rows.energy(fields), float).reshape(count, -1)
     centred = energy - energy.sum(axis=0) / count
     judgement = Judgement(
         *convergence_on_host(quantities),
@@ -153,6 +152,44 @@ def inspect_on_host(
         finite=np.all(np.isfinite(quantities)),  # pyright: ignore[reportArgumentType]
     )
     return drawn, judgement
+
+
+def draws_on_host(
+    structure: Structure,
+    batch: UnitBatch,
+    buffer: DrawBuffer,
+    linear: LinearCoefficients,
+    key: UInt32[np.ndarray, "2"],
+    places: Int[np.ndarray, " copy"],
+    count: int,
+) -> Draws:
+    """The draws of `inspect_on_host` once more, without their diagnostics, which take most of its time."""
+    return _drawn_on_host(structure, batch, buffer, linear, key, places, count)[1]
+
+
+def _drawn_on_host(
+    structure: Structure,
+    batch: UnitBatch,
+    buffer: DrawBuffer,
+    linear: LinearCoefficients,
+    key: UInt32[np.ndarray, "2"],
+    places: Int[np.ndarray, " copy"],
+    count: int,
+) -> tuple[Float[np.ndarray, "field lane"], Draws]:
+    copies = [np.moveaxis(np.asarray(buffer.rows[place, :count]), 1, 0) for place in places]
+    chains = sum(copy.shape[-1] for copy in copies)
+    fields = np.empty((structure.rows.count, count, chains), buffer.rows.dtype)
+    fields = np.concatenate(copies, axis=-1, out=fields).reshape(len(fields), -1)
+    own = _only_on_host(batch, int(places[0]))
+    numbers = kernels.normals(key, COEFFICIENTS, count * structure.columns * chains, fields.dtype)
+    parameters = _natural_on_host(structure, own, fields)
+    return fields, _drawn(structure, own, fields, parameters, numbers.reshape(count, -1, chains), linear)
+
+
+def _only_on_host(batch: UnitBatch, place: int) -> UnitBatch:
+    first = slice(place, place + 1)
+    parts: Any = {name: part[first] if name == "basis" else part[..., first] for name, part in batch._asdict().items()}
+    return UnitBatch(**parts)
 
 
 def _natural_on_host(structure: Structure, own: UnitBatch, fields: Float[np.ndarray, "field lane"]) -> Natural:

@@ -20,7 +20,7 @@ from mixfleet.inference.native_block import NativeProgram
 from mixfleet.inference.sinh_arcsinh import SinhArcsinh
 from mixfleet.models.batch import PreparedUnit, UnitBatch, stack
 
-__all__ = ["Finished", "Job", "Jobs", "Slots", "capacity_of"]
+__all__ = ["Finished", "Job", "Jobs", "Judged", "Slots", "capacity_of"]
 
 WINDOWS = (1, 3, 8)
 """Blocks of warm-up after which a unit learns: first a metric, from the second on coordinates and a metric in them.
@@ -73,20 +73,26 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finished:
-    """A job's outcome, on the host except for the tile."""
+class Judged:
+    """A job's outcome but for its draws, on the host except for the tile."""
 
     job: Job
     verdict: Verdict
     judgement: Judgement
-    draws: Draws
-    """numpy arrays, as many draws as `count`."""
     count: int
     divergences: int
     gradients: int
     seconds: float
     batch: UnitBatch
     place: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished(Judged):
+    """A job's outcome."""
+
+    draws: Draws
+    """numpy arrays, as many draws as `count`."""
 
 
 class Jobs:
