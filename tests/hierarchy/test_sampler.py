@@ -33,6 +33,13 @@ class FinishedUnit:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """As much of a verdict as its group's looks at."""
+
+    settled: bool
+
+
+@dataclass(frozen=True)
 class Rung:
     """As much of a unit's job."""
 
@@ -47,9 +54,10 @@ class Rung:
         ([[True, False]], [1.009], 500, 0.008, 0, [True]),
         ([[False, False], [True, True]], [1.3, 1.0], 500, 0.008, 1, [True, True]),
         ([[True, False]], [1.009], 4000, 1.0, 0, [True]),
+        ([[True] * 59 + [False]], [1.009], 500, 1.0, 0, [True]),
         ([[False, False], [False, False], [False, False]], [1.3, 1.009, 1.05], 500, 1.0, 2, [True, True, False]),
     ],
-    ids=["at once", "worse later", "no room beside it", "better later", "all draws taken", "never"],
+    ids=["at once", "worse later", "no room beside it", "better later", "all draws taken", "all but a few", "never"],
 )
 def test_a_group_has_the_outcome_of_its_best_rung(
     monkeypatch: pytest.MonkeyPatch,
@@ -96,6 +104,33 @@ def test_a_group_has_the_outcome_of_its_best_rung(
     assert [unit.verdict.passed for unit in finished.units] == passed[best]
     assert {unit.job.rung for unit in finished.units} == {best}
     assert asked == anew
+
+
+@pytest.mark.parametrize(("lost", "goes_on"), [(0, True), (1, True), (2, True), (3, False)])
+def test_a_few_units_that_diverge_hold_up_no_group_of_many(
+    monkeypatch: pytest.MonkeyPatch, lost: int, goes_on: bool
+) -> None:
+    """They miss a gate of their own; more of them end the rung at once, whatever its hyperparameters."""
+    inference, count, chains = Inference(), 768, 8
+    divergences = np.zeros(128, int)
+    # Few enough of what was drawn, and too many of all that may be drawn.
+    divergences[0], divergences[1 : 1 + lost] = 0.001 * count * chains, 1 + 0.001 * inference.max_draws * chains
+    structure = SimpleNamespace(chains=chains)
+    group = SimpleNamespace(members=range(100), pool=SimpleNamespace(structure=structure))
+    record: Any = SimpleNamespace(count=count, divergences=divergences, group=group)
+    hyper: Any = SimpleNamespace(rhat=np.full((1, 2), 1.02), ess_bulk=np.full((1, 2), 1e4))
+    unit = FinishedUnit(Verdict(settled=True), Rung(), count)
+    for name, value in {"_judged_hyper": hyper, "_judged_unit": unit, "_with_group": unit.verdict}.items():
+        monkeypatch.setattr(sampler, name, lambda *arguments, value=value: value)
+
+    def judged() -> FinishedGroup | None:
+        return sampler._judged(record, inference, divergences, 4000, last=False)
+
+    assert (judged() is None) == goes_on
+    hyper.rhat[:] = 1.0
+    assert judged() is not None
+    divergences[99] = 2 + 0.001 * count * chains
+    assert (judged() is None) == goes_on
 
 
 @pytest.mark.nightly
