@@ -91,8 +91,7 @@ def test_a_family_has_effects_of_the_keys_that_it_is_given() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.nightly
-@pytest.mark.parametrize("by", ["brand", "crossed"])
+@pytest.mark.parametrize("by", [pytest.param("brand", marks=pytest.mark.nightly), "crossed"])
 def test_the_baseline_alone_is_pooled(by: str) -> None:
     results = fit(FLEET, pooled(by=by, effect=None, adstock=None, saturation=None))
     for result in results.values():

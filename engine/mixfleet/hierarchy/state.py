@@ -129,7 +129,7 @@ def hyper_blocks(pool: Pool) -> int:
     a window has draws, even a channel's: of 300 crossed units steps were 0.04 with such matrices and are 0.06 with each
     coordinate alone. A type has several channels, so that there it is one part.
     """
-    if pool.levels:
+    if pool.levels and pool.rows:
         return hyper_dimension(pool)
     return 1 if pool.types else pool.structure.channels
 
