@@ -55,8 +55,8 @@ class Inference:
     target_accept: Annotated[float, Range(0.0, 1.0, open=True)] = 0.8
 
     ladder: bool = True
-    """Units that miss a gate are tried again, harder, before they are quarantined. A pooled group is tried again as one, if
-    its hyperparameters miss one or more than 2 % of its units do."""
+    """Units that miss a gate are tried again, harder, before they are quarantined. A pooled group is tried again as
+    one, if its hyperparameters or more than 2 % of its units miss one."""
 
     rung_seconds: Annotated[float | None, Range(0.0, open=True)] = 600.0
     """Seconds that one unit, or group of pooled ones, may take on one rung of the ladder, compiling left out: what is
