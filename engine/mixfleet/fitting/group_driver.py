@@ -18,7 +18,7 @@ from mixfleet.hierarchy.groups import Prepared, groups_of, pooled_settings, prep
 from mixfleet.hierarchy.reparameterization import Pool
 from mixfleet.hierarchy.sampler import FinishedGroup, sample_groups
 from mixfleet.inference.compiled import Device
-from mixfleet.posterior.pooling_factors import with_pooling
+from mixfleet.posterior.pooling_factors import group_variance, with_pooling
 from mixfleet.posterior.unit_result import UnitResult
 
 __all__ = ["OnGroup", "fit_groups", "group_memory_estimate"]
@@ -59,12 +59,13 @@ def fit_groups(
         if on_group is not None:
             on_group(finished)
         structure = replace(finished.group.pool.structure, units=1)
+        variance = group_variance(finished.group, finished.hyper, panel, spec)
         for place, judged in enumerate(finished.units):
             waiting -= 1
             if judged.job.member.unit.labels in wanted:
                 unit = finished.finished(place)
                 result = result_of(unit, structure, panel, settings)
-                yield tally.count(with_pooling(result, unit, finished, panel, spec))
+                yield tally.count(with_pooling(result, unit, finished, variance, panel))
 
 
 def group_memory_estimate(pool: Pool, spec: Spec) -> float:

@@ -5,11 +5,11 @@ References:
         doi:10.1198/004017005000000517.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from mixfleet.config import Spec
 from mixfleet.data.panel import Panel
@@ -19,7 +19,9 @@ from mixfleet.inference.scheduler import Finished
 from mixfleet.models.priors.families import FAMILIES
 from mixfleet.posterior.unit_result import UnitResult
 
-__all__ = ["pooled_parameters", "pooling_table", "with_pooling"]
+__all__ = ["GroupVariance", "group_variance", "pooled_parameters", "pooling_table", "with_pooling"]
+
+COLUMNS = ("parameter", "channel", "source", "sd", "sd_q05", "sd_q95", "share", "borrowed", "rhat", "ess_bulk")
 
 UNIT = "unit"
 """Source of the units' own deviations, beside those named as key columns."""
@@ -28,14 +30,28 @@ TYPE = "type"
 """Source of the deviations of channels of one type."""
 
 
-def with_pooling(result: UnitResult, unit: Finished, finished: FinishedGroup, panel: Panel, spec: Spec) -> UnitResult:
+@dataclass(frozen=True, kw_only=True)
+class GroupVariance:
+    """Where the variance of a group's parameters lies: what the tables of all its units have in common."""
+
+    columns: dict[str, np.ndarray]
+    """Of `pooling_table`, but for `borrowed`."""
+    rows: Int[np.ndarray, " entry"]
+    """Row of the hyperparameters that each entry is of."""
+    own: Bool[np.ndarray, " entry"]
+    """Whether it is of the units' own deviations."""
+
+
+def with_pooling(
+    result: UnitResult, unit: Finished, finished: FinishedGroup, variance: GroupVariance, panel: Panel
+) -> UnitResult:
     """The result with its `pooling_table`."""
     group, draws = finished.group, unit.draws
     place = [member.unit.labels for member in group.members].index(unit.job.member.unit.labels)
     theta = pooled_parameters(
         group, place, np.asarray(draws.shape, float), _measure(unit), np.asarray(draws.coefficients)
     )
-    table = pooling_table(group, place, theta, finished.hyper, panel, spec)
+    table = pooling_table(group, place, theta, finished.hyper, variance, panel)
     return replace(result, tables={**result.tables, "pooling": table})
 
 
@@ -75,8 +91,8 @@ def pooling_table(
     place: int,
     theta: Float[np.ndarray, "row draw chain"],
     hyper: HyperDraws,
+    variance: GroupVariance,
     panel: Panel,
-    spec: Spec,
 ) -> dict[str, np.ndarray]:
     """One row per pooled parameter, channel and source of variance.
 
@@ -91,7 +107,21 @@ def pooling_table(
         place: The unit's place in it.
         theta: From `pooled_parameters`.
         hyper: The group's hyperparameters in the same draws.
-        panel: Names of keys and channels.
+        variance: From `group_variance`, of these.
+        panel: Names of keys.
+    """
+    borrowed = _borrowed(group, place, theta, hyper, panel)[variance.rows]
+    columns = {**variance.columns, "borrowed": np.where(variance.own, borrowed, np.nan)}
+    return {name: columns[name] for name in COLUMNS}
+
+
+def group_variance(group: Prepared, hyper: HyperDraws, panel: Panel, spec: Spec) -> GroupVariance:
+    """What the tables of all units of a group have in common.
+
+    Args:
+        group: The group.
+        hyper: Its hyperparameters.
+        panel: Names of channels.
         spec: All settings.
     """
     sources = [UNIT, *group.keys]
@@ -102,40 +132,39 @@ def pooling_table(
         sources, quantities, used = [*sources, TYPE], [*quantities, -1], np.vstack([used, np.concatenate(typed)])
     spread = np.asarray(hyper.draws[quantities], float) * used[..., None, None]
     total = np.sum(spread**2, axis=0)
-    borrowed = _borrowed(group, place, theta, hyper, panel)
     names = [spec.model.channel_parameters[j] for j in group.pool.parameters]
     rows = [(name, channel) for name in names for channel in panel.channels]
     rows += zip(group.shared.parameters, group.shared.names, strict=True)
-    columns: dict[str, list[Any]] = {
-        name: [] for name in ("parameter", "channel", "source", "sd", "sd_q05", "sd_q95", "share", "borrowed")
-    }
-    columns |= {"rhat": [], "ess_bulk": []}
-    for r, (name, channel) in enumerate(rows):
-        for part, (source, quantity) in enumerate(zip(sources, quantities, strict=True)):
-            if not used[part, r]:
-                continue
-            drawn = spread[part, r].ravel()
-            low, high = np.quantile(drawn, [0.05, 0.95])
-            values = (name, channel, source, drawn.mean(), low, high, np.mean(spread[part, r] ** 2 / total[r]))
-            values += (borrowed[r] if part == 0 else np.nan, hyper.rhat[quantity, r], hyper.ess_bulk[quantity, r])
-            for column, value in zip(columns.values(), values, strict=True):
-                column.append(value)
+    entries = [(r, part) for r in range(len(rows)) for part in range(len(sources)) if used[part, r]]
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS if name != "borrowed"}
+    for r, part in entries:
+        drawn, quantity = spread[part, r].ravel(), quantities[part]
+        low, high = np.quantile(drawn, [0.05, 0.95])
+        values = (*rows[r], sources[part], drawn.mean(), low, high, np.mean(spread[part, r] ** 2 / total[r]))
+        values += (hyper.rhat[quantity, r], hyper.ess_bulk[quantity, r])
+        for column, value in zip(columns.values(), values, strict=True):
+            column.append(value)
     text = {"parameter", "channel", "source"}
-    return {name: np.array(values, object if name in text else float) for name, values in columns.items()}
+    return GroupVariance(
+        columns={name: np.array(values, object if name in text else float) for name, values in columns.items()},
+        rows=np.array([r for r, _ in entries], int),
+        own=np.array([part == 0 for _, part in entries], bool),
+    )
 
 
 def _borrowed(
     group: Prepared, place: int, theta: Float[np.ndarray, "row draw chain"], hyper: HyperDraws, panel: Panel
 ) -> Float[np.ndarray, " row"]:
     """Variance of the unit's deviation over the expected variance of its group's, by row; at most 1."""
-    draws = np.asarray(hyper.draws, float)
-    expected, first = draws[0].copy(), 2 + len(group.keys)
+    expected, first = np.asarray(hyper.draws[0], float), 2 + len(group.keys)
     labels = dict(zip(panel.keys, group.members[place].unit.labels, strict=True))
-    for key, ones in zip(group.keys, group.labels, strict=True):
-        expected += draws[first + ones.index(labels[key])] * _used(group)[group.keys.index(key)][:, None, None]
+    for k, (key, ones) in enumerate(zip(group.keys, group.labels, strict=True)):
+        effect = np.asarray(hyper.draws[first + ones.index(labels[key])], float)
+        expected = expected + effect * _used(group)[k][:, None, None]
         first += len(ones)
     deviation = theta - expected
-    return np.minimum(deviation.var(axis=(1, 2)) / np.mean(draws[1] ** 2, axis=(1, 2)), 1.0)
+    spread = np.asarray(hyper.draws[1], float)
+    return np.minimum(deviation.var(axis=(1, 2)) / np.mean(spread**2, axis=(1, 2)), 1.0)
 
 
 def _measure(unit: Finished) -> Float[np.ndarray, "channel draw chain"]:

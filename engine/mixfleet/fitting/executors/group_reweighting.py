@@ -33,7 +33,7 @@ from mixfleet.inference.random_numbers import hashed_key
 from mixfleet.models.batch import PreparedUnit
 from mixfleet.models.media import media_term
 from mixfleet.posterior.log_densities import log_measures, scaled_coefficients, scaled_shapes
-from mixfleet.posterior.pooling_factors import pooled_parameters, pooling_table
+from mixfleet.posterior.pooling_factors import group_variance, pooled_parameters, pooling_table
 from mixfleet.posterior.unit_result import UnitResult
 
 __all__ = ["reweighted_groups"]
@@ -141,10 +141,11 @@ def _weighed(
     drawn = redrawn_hyper(new, np.stack(theta, axis=1), key)[..., None]
     unjudged = np.full(drawn.shape[:2], np.nan)
     hyper = HyperDraws(draws=drawn, rhat=unjudged, ess_bulk=unjudged)
+    variance = group_variance(new, hyper, panel, spec)
     results = []
     for i, (member, before) in enumerate(zip(new.members, fitted, strict=True)):
         result = weighed_result(tonight[i], found, member, structure, panel, spec, before)
-        table = pooling_table(new, i, theta[i][..., None], hyper, panel, spec)
+        table = pooling_table(new, i, theta[i][..., None], hyper, variance, panel)
         # Its rows follow from the settings alone, which are those of the base.
         own = before.tables["pooling"]
         table |= {"rhat": own["rhat"], "ess_bulk": np.minimum(own["ess_bulk"], found.ess)}
