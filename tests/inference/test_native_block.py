@@ -417,7 +417,8 @@ def test_draws_are_read_and_judged_as_in_xla(name: str, model: dict[str, Any]) -
     linear = draws.LinearCoefficients(np.arange(columns**2).reshape(columns, columns) / columns, np.ones(columns))
     key, places = np.array([3, 4], np.uint32), np.array([1, 2], np.int32)
     own = (structure, batch, buffer, linear, key, places)
-    found = draws.inspect_on_host(*own, count)
+    drawn, energy = draws.draws_on_host(*own, count)
+    found = drawn, draws.judged_on_host(structure, batch, int(places[0]), drawn, energy)
     expected = draws.inspect(*own, np.int32(count), length=count + 8)
     for ours, theirs in zip(found[0], expected[0], strict=True):
         np.testing.assert_allclose(ours, np.asarray(theirs)[..., :count, :], rtol=1e-9, atol=1e-9)

@@ -15,7 +15,7 @@ from mixfleet.inference.draws import (
     LinearCoefficients,
     draws_on_host,
     inspect,
-    inspect_on_host,
+    judged_on_host,
 )
 from mixfleet.inference.hmc import DrawBuffer
 from mixfleet.models.batch import PreparedUnit, Structure, UnitBatch
@@ -126,7 +126,8 @@ def certify(sample: UnitSample, inference: Inference) -> Certified:
     """The unit's draws as parameters of the model, diagnosed and judged."""
     own, key = _asked(sample), sample.key
     if isinstance(sample.buffer.rows, np.ndarray):
-        drawn, judgement = inspect_on_host(*own, np.asarray(key), sample.places, sample.count)
+        drawn, energy = draws_on_host(*own, np.asarray(key), sample.places, sample.count)
+        judgement = judged_on_host(sample.structure, sample.batch, int(sample.places[0]), drawn, energy)
     else:
         drawn, judgement = inspect(*own, key, sample.places, np.int32(sample.count), length=sample.length)
     judgement = Judgement(*(np.asarray(part) for part in judgement))
@@ -143,7 +144,8 @@ def certify(sample: UnitSample, inference: Inference) -> Certified:
 def draws_again(sample: UnitSample) -> Draws:
     """The draws that `certify` made of a sample and nobody kept, on the host, without the padding."""
     if isinstance(sample.buffer.rows, np.ndarray):
-        return _kept(draws_on_host(*_asked(sample), np.asarray(sample.key), sample.places, sample.count), sample.count)
+        drawn, _ = draws_on_host(*_asked(sample), np.asarray(sample.key), sample.places, sample.count)
+        return _kept(drawn, sample.count)
     drawn, _ = inspect(*_asked(sample), sample.key, sample.places, np.int32(sample.count), length=sample.length)
     return _kept(drawn, sample.count)
 

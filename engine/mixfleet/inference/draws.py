@@ -27,7 +27,7 @@ __all__ = [
     "LinearCoefficients",
     "draws_on_host",
     "inspect",
-    "inspect_on_host",
+    "judged_on_host",
     "parameter_quantities",
 ]
 
@@ -131,29 +131,6 @@ def inspect(
     return drawn, judgement
 
 
-def inspect_on_host(
-    structure: Structure,
-    batch: UnitBatch,
-    buffer: DrawBuffer,
-    linear: LinearCoefficients,
-    key: UInt32[np.ndarray, "2"],
-    places: Int[np.ndarray, " copy"],
-    count: int,
-) -> tuple[Draws, Judgement]:
-    """As `inspect`, of arrays of numpy and in native code; of a model that has a `native_block.form_of`."""
-    fields, drawn = _drawn_on_host(structure, batch, buffer, linear, key, places, count)
-    quantities = _quantities(structure, _only_on_host(batch, int(places[0])), drawn)
-    energy = np.asarray(structure.rows.energy(fields), float).reshape(count, -1)
-    centred = energy - energy.sum(axis=0) / count
-    judgement = Judgement(
-        *convergence_on_host(quantities),
-        ebfmi=np.square(np.diff(energy, axis=0)).sum(axis=0) / np.square(centred).sum(axis=0),
-        repeated=np.sum(drawn.value[1:] == drawn.value[:-1], axis=0) / max(count - 1, 1),  # pyright: ignore[reportArgumentType]
-        finite=np.all(np.isfinite(quantities)),  # pyright: ignore[reportArgumentType]
-    )
-    return drawn, judgement
-
-
 def draws_on_host(
     structure: Structure,
     batch: UnitBatch,
@@ -162,20 +139,11 @@ def draws_on_host(
     key: UInt32[np.ndarray, "2"],
     places: Int[np.ndarray, " copy"],
     count: int,
-) -> Draws:
-    """The draws of `inspect_on_host` once more, without their diagnostics, which take most of its time."""
-    return _drawn_on_host(structure, batch, buffer, linear, key, places, count)[1]
+) -> tuple[Draws, Float[np.ndarray, "draw chain"]]:
+    """The draws of `inspect` and their energies, of arrays of numpy and in native code.
 
-
-def _drawn_on_host(
-    structure: Structure,
-    batch: UnitBatch,
-    buffer: DrawBuffer,
-    linear: LinearCoefficients,
-    key: UInt32[np.ndarray, "2"],
-    places: Int[np.ndarray, " copy"],
-    count: int,
-) -> tuple[Float[np.ndarray, "field lane"], Draws]:
+    Of a model that has a `native_block.form_of`.
+    """
     copies = [np.moveaxis(np.asarray(buffer.rows[place, :count]), 1, 0) for place in places]
     chains = sum(copy.shape[-1] for copy in copies)
     fields = np.empty((structure.rows.count, count, chains), buffer.rows.dtype)
@@ -183,7 +151,22 @@ def _drawn_on_host(
     own = _only_on_host(batch, int(places[0]))
     numbers = kernels.normals(key, COEFFICIENTS, count * structure.columns * chains, fields.dtype)
     parameters = _natural_on_host(structure, own, fields)
-    return fields, _drawn(structure, own, fields, parameters, numbers.reshape(count, -1, chains), linear)
+    drawn = _drawn(structure, own, fields, parameters, numbers.reshape(count, -1, chains), linear)
+    return drawn, np.asarray(structure.rows.energy(fields), float).reshape(count, chains)
+
+
+def judged_on_host(
+    structure: Structure, batch: UnitBatch, place: int, drawn: Draws, energy: Float[np.ndarray, "draw chain"]
+) -> Judgement:
+    """The diagnostics of `inspect`, of what `draws_on_host` gives of the unit that is sampled at `place`."""
+    quantities = _quantities(structure, _only_on_host(batch, place), drawn)
+    centred = energy - energy.sum(axis=0) / len(energy)
+    return Judgement(
+        *convergence_on_host(quantities),
+        ebfmi=np.square(np.diff(energy, axis=0)).sum(axis=0) / np.square(centred).sum(axis=0),
+        repeated=np.sum(drawn.value[1:] == drawn.value[:-1], axis=0) / max(len(energy) - 1, 1),  # pyright: ignore[reportArgumentType]
+        finite=np.all(np.isfinite(quantities)),  # pyright: ignore[reportArgumentType]
+    )
 
 
 def _only_on_host(batch: UnitBatch, place: int) -> UnitBatch:
