@@ -281,60 +281,48 @@ class Pass : Vector<T> {
     for (int i = 0; i < kColumns; ++i) projection[k + i] = sum[i];
   }
 
-  void pull_media(V precision) {
-    units == 1 ? pull_media<1>(precision) : units == 2 ? pull_media<2>(precision) : pull_media<0>(precision);
+  // Takes what the basis has at such coefficients out of the residual.
+  void leave(const V* coefficients) {
+    units == 1 ? leave<1>(coefficients) : units == 2 ? leave<2>(coefficients) : leave<0>(coefficients);
   }
 
-  // What the basis leaves of the residual, formed before it is squared; and the pull on the media, week by week.
   template <int kUnits>
-  void pull_media(V precision) {
+  void leave(const V* coefficients) {
     const T* basis = p.basis + unit * p.weeks * p.columns;
     int64_t t = first;
-    for (; t + kBlock <= last_week(); t += kBlock) pull_media<kUnits, kBlock>(basis, t, precision);
-    for (; t < last_week(); ++t) pull_media<kUnits, 1>(basis, t, precision);
-    for (int64_t t = last_week(); t < end; ++t) pull[t] = V{};
+    for (; t + kBlock <= last_week(); t += kBlock) leave<kUnits, kBlock>(basis, t, coefficients);
+    for (; t < last_week(); ++t) leave<kUnits, 1>(basis, t, coefficients);
   }
 
   template <int kUnits, int kWeeks>
-  MIXFLEET_INLINE void pull_media(const T* basis, int64_t first, V precision) {
-    V inside[kWeeks] = {}, kept[kWeeks] = {};
+  MIXFLEET_INLINE void leave(const T* basis, int64_t first, const V* coefficients) {
+    V inside[kWeeks] = {};
     for (int64_t k = 0; k < p.columns; ++k) {
-      const V along = projection[k], pulled = shrunk[k];
+      const V along = coefficients[k];
       for (int i = 0; i < kWeeks; ++i) {
-        const V u = spread<kUnits>(basis + (first + i) * p.columns + k, p.weeks * p.columns);
-        inside[i] += u * along;
-        kept[i] += u * pulled;
+        inside[i] += spread<kUnits>(basis + (first + i) * p.columns + k, p.weeks * p.columns) * along;
       }
     }
-    for (int i = 0; i < kWeeks; ++i) {
-      const int64_t t = first + i;
-      residual[t] -= inside[i];
-      pull[t] = (residual[t] * precision + kept[i]) * weight[t];
-    }
+    for (int i = 0; i < kWeeks; ++i) residual[first + i] -= inside[i];
   }
 
-  // The projection over its variance; adds to what value and noise's gradient owe the basis.
-  void shrink(V s2, V& value, V& by_variance) {
+  // The projection over its variance; adds the logarithm of the determinant and the inverse's trace.
+  void shrink(V s2, V& value, V& trace) {
     for (int64_t k = 0; k < p.columns; ++k) {
       const V variance = s2 + load(p.variance + k * p.lanes), inverse = 1 / variance;
       shrunk[k] = projection[k] * inverse;
-      value += projection[k] * shrunk[k] + M::log(variance);
-      by_variance += shrunk[k] * shrunk[k] - inverse;
+      value += M::log(variance), trace += inverse;
     }
   }
 
   // The same with a covariance; the factor's inverse has the trace.
-  void shrink_densely(V s2, V& value, V& by_variance) {
+  void shrink_densely(V s2, V& value, V& trace) {
     const auto entry = [&](int64_t i, int64_t j) { return load(p.variance + (i * p.columns + j) * p.lanes); };
-    solve(s2, entry, [&](V squares, V last, V trace) {
-      value += squares + M::log(last);
-      by_variance -= trace;
-    });
-    for (int64_t j = 0; j < p.columns; ++j) by_variance += shrunk[j] * shrunk[j];
+    solve(s2, entry, [&](V last, V own) { value += M::log(last), trace += own; });
   }
 
   // The inverse of a symmetric matrix, s2 added to its diagonal, times the projection, by unit lower factor, pivots and
-  // transposed factor. Each row's share of the square, its pivot and its share of the inverse's trace are handed over.
+  // transposed factor. Each row's pivot and its share of the inverse's trace are handed over.
   template <class Entry, class Enter>
   void solve(V s2, Entry entry, Enter enter) {
     const int64_t n = p.columns;
@@ -357,7 +345,7 @@ class Pass : Vector<T> {
         squares += sum * sum;
       }
       solved[i] = along * pivot[i];
-      enter(along * solved[i], last, squares * pivot[i]);
+      enter(last, squares * pivot[i]);
     }
     for (int64_t j = 0; j < n; ++j) {
       shrunk[j] = solved[j];
@@ -402,14 +390,18 @@ class Pass : Vector<T> {
   void integrate(V s2, V precision, V log_noise) {
     project(residual);
     for (int64_t k = 0; k < p.columns; ++k) store(p.projection + k * p.lanes, projection[k]);
-    V value = {}, by_variance = {};
-    p.dense ? shrink_densely(s2, value, by_variance) : shrink(s2, value, by_variance);
-    pull_media(precision);
-    const V outside_squares = dot(residual, residual) * precision;
+    V value = {}, trace = {};
+    p.dense ? shrink_densely(s2, value, trace) : shrink(s2, value, trace);
+    // The coefficients' mean given the residual. What they leave of that is the pull, over the precision; its squares and
+    // those of the coefficients, over their variances, are all squares there are, none of them a difference.
+    for (int64_t k = 0; k < p.columns; ++k) solved[k] = projection[k] - s2 * shrunk[k], value += shrunk[k] * solved[k];
+    leave(solved);
+    const V squares = dot(residual, residual) * precision;
+    for (int64_t t = first; t < end; ++t) pull[t] = residual[t] * precision * weight[t];
     const V spare = weeks - T(p.columns);
-    value += outside_squares + 2 * spare * log_noise + weeks * T(kLogTwoPi);
+    value += squares + 2 * spare * log_noise + weeks * T(kLogTwoPi);
     store(p.value, T(-0.5) * value);
-    store(p.by_log_noise, s2 * by_variance + outside_squares - spare);
+    store(p.by_log_noise, squares - s2 * trace - spare);
   }
 
   // The same under autocorrelated noise, and its correlation's gradient; in place of the projection the coefficients'
@@ -423,14 +415,14 @@ class Pass : Vector<T> {
     for (int64_t k = 0; k < p.columns; ++k) projection[k] *= root[k];
     V value = {}, trace = {}, squares, log_determinant, by_correlation;
     const auto entry = [&](int64_t i, int64_t j) { return whitening.gram(i, j); };
-    solve(s2, entry, [&](V, V last, V own) { value += M::log(last), trace += own; });
+    solve(s2, entry, [&](V last, V own) { value += M::log(last), trace += own; });
     owe_determinant();
     for (int64_t k = 0; k < p.columns; ++k) {
       store(p.projection + k * p.lanes, shrunk[k]);
       value += shrunk[k] * shrunk[k];
-      projection[k] = root[k] * shrunk[k], shrunk[k] = V{};
+      projection[k] = root[k] * shrunk[k];
     }
-    pull_media(precision);
+    leave(projection);
     whitening.whiten(residual);
     whitening.conclude(precision, squares, log_determinant, by_correlation);
     whitening.back(pull);
