@@ -26,6 +26,7 @@ ENTRIES = (
     "evidence/native.cpp",
     "response/native.cpp",
     "quantiles/native.cpp",
+    "coordinates/native.cpp",
 )
 """Compiled once, with XLA's headers."""
 PASSES = {
@@ -38,6 +39,7 @@ PASSES = {
     "evidence/native_lanes.cpp": (),
     "response/native_draws.cpp": (),
     "quantiles/native_rows.cpp": (),
+    "coordinates/native_maps.cpp": (),
 }
 """Compiled once per instruction set, with these flags."""
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")

@@ -8,7 +8,7 @@
 #define MIXFLEET_API extern "C" __attribute__((visibility("default")))
 
 // What native_library.py expects: goes up whenever arguments, results or attributes of an operation change.
-MIXFLEET_API int64_t mixfleet_interface() { return 25; }
+MIXFLEET_API int64_t mixfleet_interface() { return 26; }
 
 // The XLA FFI of the jaxlib whose headers it was compiled with, as thousands and ones.
 MIXFLEET_API int64_t mixfleet_xla_ffi() { return 1000 * XLA_FFI_API_MAJOR + XLA_FFI_API_MINOR; }

@@ -26,7 +26,7 @@ HANDLERS = (
     "mixfleet_move_group_f64",
 )
 """Operations that compiled programs call; the host calls the others by their names."""
-INTERFACE = 25
+INTERFACE = 26
 """What the library must say it speaks; part of every target's name, so that no cached program calls another."""
 
 

@@ -18,7 +18,7 @@ from mixfleet.config.measures import On
 from mixfleet.config.priors import distribution
 from mixfleet.config.schema import FrozenMapping
 from mixfleet.data.panel import Panel
-from mixfleet.inference import adaptation, compiled, draws, hmc
+from mixfleet.inference import adaptation, compiled, draws, hmc, initialization
 from mixfleet.inference.adaptation import metric_of
 from mixfleet.inference.hmc import TICKS, DrawBuffer, HMCState
 from mixfleet.inference.native_block import NativeProgram, data_of, form_of, path_of
@@ -193,6 +193,22 @@ def test_the_density_is_the_one_in_xla(name: str, model: dict[str, Any]) -> None
             # A lane's numbers are sums of terms as large as its largest: far out they cancel.
             size = np.max(np.abs(np.atleast_2d(theirs)), axis=0)
             assert np.all(np.abs(ours - theirs) <= 1e-11 * size + 1e-10)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_native_code_climbs_where_the_host_does(name: str) -> None:
+    structure, batch = made(PRIORS[name])
+    data, form = data_of(batch), form_of(structure, "cpu")
+    assert form is not None
+    centre, key = np.asarray(batch.centre), np.arange(2 * structure.units, dtype=np.uint32).reshape(-1, 2)
+    log_density: Any = kernels.density(data, form)
+    best, top = initialization.optimise(log_density, centre, structure.chains, key)
+    starts = initialization.starts(centre, structure.chains, key)
+    found, height = kernels.climb(data, form, starts, initialization.adam())
+    np.testing.assert_allclose(height, top, atol=1e-9)
+    np.testing.assert_allclose(found, best, atol=1e-9)
+    lost = np.full_like(starts, np.inf)
+    np.testing.assert_array_equal(kernels.climb(data, form, lost, initialization.adam())[0], lost)
 
 
 def test_gradients_at_draws_are_those_of_the_tile() -> None:

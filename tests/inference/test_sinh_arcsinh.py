@@ -10,7 +10,8 @@ from jaxtyping import Array
 from scipy.special import ndtri
 
 from mixfleet.inference import sinh_arcsinh
-from mixfleet.inference.sinh_arcsinh import BOUNDS, Original, SinhArcsinh, fit
+from mixfleet.inference.sinh_arcsinh import BOUNDS, Original, SinhArcsinh, fit, mapped, pulled
+from mixfleet_kernels import native_library
 
 CHAINS = 5
 UNITS = 2
@@ -113,3 +114,42 @@ def test_draws_without_a_spread_have_no_map_and_spoil_no_other():
     assert np.all(np.isnan([found.location[1], found.scale[1]]))
     for part, alone in zip(found, fit([good[None]])[0], strict=True):
         np.testing.assert_allclose(part[0], alone[0], rtol=1e-6)
+
+
+SKEWED = [
+    np.sinh(np.random.default_rng(seed).standard_normal((rows, 400)) * 1.5 + 1) ** 3 * np.arange(1.0, rows + 1)[:, None]
+    for seed, rows in ((7, 5), (8, 12), (9, 3))
+]
+"""Draws of units, of which some ask for more than the bounds."""
+
+
+def without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_library, "available", lambda: False)
+
+
+def test_native_maps_are_those_of_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    native = fit(SKEWED)
+    without_the_library(monkeypatch)
+    for found, expected in zip(native, fit(SKEWED), strict=True):
+        # As far as the steps of the fit come.
+        for part in ("skewness", "tail"):
+            np.testing.assert_allclose(getattr(found, part), getattr(expected, part), atol=1e-5)
+        for part in ("location", "scale"):
+            away = np.abs(getattr(found, part) - getattr(expected, part))
+            assert np.all(away < 1e-5 * np.asarray(expected.scale))
+
+
+def test_a_units_maps_do_not_depend_on_the_others() -> None:
+    for found, [alone] in zip(fit(SKEWED), (fit([own]) for own in SKEWED), strict=True):
+        np.testing.assert_array_equal(np.stack(found), np.stack(alone))
+
+
+def test_native_code_tells_draws_as_numpy_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = SinhArcsinh(*np.random.default_rng(10).uniform(0.5, 1.5, (4, 3)))  # pyright: ignore[reportArgumentType]
+    # Of a length that fills no whole number of vectors; far out, and near the middle.
+    draws = np.random.default_rng(11).standard_normal((3, 37)) * np.geomspace(1e-9, 1e6, 37)
+    gradients = np.random.default_rng(12).standard_normal(draws.shape)
+    native = (mapped(maps, draws), *pulled(maps, draws, gradients))
+    without_the_library(monkeypatch)
+    for found, expected in zip(native, (mapped(maps, draws), *pulled(maps, draws, gradients)), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)

@@ -161,16 +161,13 @@ def learn(windows: Sequence[Window]) -> list[tuple[SinhArcsinh, Metric] | None]:
 def _learnt(
     window: Window, flat: Float[np.ndarray, "coordinate draw"], fitted: SinhArcsinh | None
 ) -> tuple[SinhArcsinh, Metric] | None:
-    coordinates, covariance, draws = window.coordinates, window.covariance, flat.shape[1]
-    positions = _by_draw(coordinates).inverse(flat)
+    coordinates, covariance, draws = fitted or window.coordinates, window.covariance, flat.shape[1]
+    positions, gradients = sinh_arcsinh.pulled(coordinates, flat, _flat(window.gradients))
     if fitted is not None:
-        coordinates, before = fitted, positions.std(axis=1)
-        positions = _by_draw(coordinates).inverse(flat)
+        before = sinh_arcsinh.mapped(window.coordinates, flat)
         with np.errstate(divide="ignore", invalid="ignore"):
-            stretch = positions.std(axis=1) / before
+            stretch = positions.std(axis=1) / before.std(axis=1)
         covariance = covariance * np.outer(stretch, stretch)
-    with np.errstate(all="ignore"):
-        gradients = _by_draw(coordinates).by_mapped(positions, _flat(window.gradients))
     gradients = np.where(np.isfinite(gradients), gradients, 0)
     centred = positions - positions.mean(axis=1, keepdims=True)
     known = np.linalg.inv(covariance)
@@ -186,10 +183,6 @@ def _learnt(
 def _flat(draws: Float[np.ndarray, "draw coordinate chain"]) -> Float[np.ndarray, "coordinate number"]:
     """All chains' draws side by side, in double precision."""
     return np.ascontiguousarray(np.moveaxis(draws, 1, 0), float).reshape(draws.shape[1], -1)
-
-
-def _by_draw(coordinates: SinhArcsinh) -> SinhArcsinh:
-    return SinhArcsinh(*(np.asarray(part, float)[:, None] for part in coordinates))  # pyright: ignore[reportArgumentType]
 
 
 def shrunken_covariance(scatter: Any, draws: Any, known: Any) -> Any:

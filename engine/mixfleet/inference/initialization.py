@@ -14,8 +14,9 @@ from jaxtyping import Array, Float, UInt32
 from mixfleet.inference.adaptation import Metric, metric_of
 from mixfleet.inference.hmc import LogDensity
 from mixfleet.inference.random_numbers import white_numbers
+from mixfleet_kernels.hmc import Adam
 
-__all__ = ["HOPELESS", "SHARES", "laplace", "lowest_start", "optimise", "scatter", "scattered"]
+__all__ = ["HOPELESS", "SHARES", "adam", "laplace", "lowest_start", "optimise", "scatter", "scattered", "starts"]
 
 OPTIMISER_STEPS = 160
 GREATEST_RATE, LEAST_RATE = 0.2, 0.01
@@ -46,10 +47,24 @@ with; its chain starts at the best mode instead."""
 Lanes = Float[np.ndarray, "coordinate lane"]
 
 
+def adam() -> Adam:
+    """How the optimiser goes."""
+    rate = GREATEST_RATE * (LEAST_RATE / GREATEST_RATE) ** (np.arange(OPTIMISER_STEPS) / OPTIMISER_STEPS)
+    return Adam(rate, MEAN_DECAY, SQUARE_DECAY, SMALLEST)
+
+
+def starts(centre: Float[Array | np.ndarray, "coordinate unit"], chains: int, key: Any) -> Lanes:
+    """Where each of a unit's chains is optimised from: somewhere around the centre."""
+    position = np.repeat(np.asarray(centre), chains, axis=1)
+    return position + 0.5 * _white_numbers(key, JITTERING, position).reshape(position.shape)
+
+
 def optimise(
     log_density: LogDensity, centre: Float[Array | np.ndarray, "coordinate unit"], chains: int, key: Any
 ) -> tuple[Lanes, Float[np.ndarray, " lane"]]:
-    """The highest point that Adam reaches from each chain's jittered start, and the log density there.
+    """The highest point that Adam reaches from each chain's start, and the log density there.
+
+    `mixfleet_kernels.hmc.climb` does the same of a density that is native.
 
     Args:
         log_density: Of every lane, compiled.
@@ -57,22 +72,20 @@ def optimise(
         chains: Lanes per unit.
         key: uint32[unit, 2].
     """
-    position = np.repeat(np.asarray(centre), chains, axis=1)
-    position = position + 0.5 * _white_numbers(key, JITTERING, position).reshape(position.shape)
+    position, how = starts(centre, chains, key), adam()
     best, top = position, np.full(position.shape[1], -np.inf, position.dtype)
     mean, square = np.zeros_like(position), np.zeros_like(position)
     with np.errstate(all="ignore"):
-        for step in range(OPTIMISER_STEPS):
+        for step, rate in enumerate(how.rate.tolist(), 1):
             value, gradient = (np.asarray(part) for part in log_density(position)[:2])
             higher = value > top
             best, top = np.where(higher, position, best), np.where(higher, value, top)
             # A start outside the density's reach stays where it is; its chain will be sent to the best mode.
             gradient = np.where(np.isfinite(gradient), gradient, 0)
-            mean = MEAN_DECAY * mean + (1 - MEAN_DECAY) * gradient
-            square = SQUARE_DECAY * square + (1 - SQUARE_DECAY) * gradient**2
-            rate = GREATEST_RATE * (LEAST_RATE / GREATEST_RATE) ** (step / OPTIMISER_STEPS)
-            unbiased, spread = mean / (1 - MEAN_DECAY ** (step + 1)), square / (1 - SQUARE_DECAY ** (step + 1))
-            position = position + rate * unbiased / (np.sqrt(spread) + SMALLEST)
+            mean = how.mean_decay * mean + (1 - how.mean_decay) * gradient
+            square = how.square_decay * square + (1 - how.square_decay) * gradient**2
+            unbiased, spread = mean / (1 - how.mean_decay**step), square / (1 - how.square_decay**step)
+            position = position + rate * unbiased / (np.sqrt(spread) + how.smallest)
     return best, top
 
 

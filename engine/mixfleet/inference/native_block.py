@@ -140,7 +140,8 @@ class NativeProgram:
         """Modes, Laplace metric and the first trajectories of a whole tile."""
         data, structure = data_of(batch), self.structure
         log_density: Any = kernels.density(data, self.form)
-        modes, values = initialization.optimise(log_density, batch.centre, structure.chains, key)
+        starts = initialization.starts(batch.centre, structure.chains, key)
+        modes, values = kernels.climb(data, self.form, starts, initialization.adam())
         modes, values, metric = initialization.laplace(log_density, modes, values, structure.units)
         position, evaluation = initialization.scatter(log_density, modes, values, metric, key)
         state = self.empty_state()._replace(

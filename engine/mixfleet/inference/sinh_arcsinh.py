@@ -16,10 +16,11 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import ndtri
 
+from mixfleet_kernels import coordinates, native_library
 from mixfleet_kernels.dtypes import library_of
 from mixfleet_kernels.reductions import sum_rows
 
-__all__ = ["LogDensity", "Original", "SinhArcsinh", "fit", "identity"]
+__all__ = ["LogDensity", "Original", "SinhArcsinh", "fit", "identity", "mapped", "pulled"]
 
 LogDensity = Callable[[Any], tuple[Array, Array, Any]]
 """Position [coordinate, lane], of numpy or jax, to (value, gradient, extra) of every lane."""
@@ -147,17 +148,51 @@ def fit(draws: Sequence[Float[np.ndarray, "coordinate draw"]]) -> list[SinhArcsi
     spread = np.where(spread > 0, spread, np.nan)[:, None]
     target = np.nan_to_num(WEIGHTS * quantiles / spread)
     penalties = np.concatenate([np.tile(PENALTIES / np.sqrt(own.shape[1]), (len(own), 1)) for own in draws])
-    best, damping = _fitted(np.zeros((len(target), 2)), target, penalties), np.full(len(target), 1e-3)
-    for _ in range(ITERATIONS):
-        step = _step(best, damping)
-        tried = _fitted(np.clip(best.theta + np.clip(step, -LONGEST, LONGEST), -BOUNDS, BOUNDS), target, penalties)
-        better = (tried.loss < best.loss) & (tried.scale > 0)
-        best = _Fitted(*(np.where(_across(better, new), new, old) for new, old in zip(tried, best, strict=True)))
-        damping = np.where(better, damping / 3, damping * 4)
-    location, scale = best.location * spread[:, 0], best.scale * spread[:, 0]
-    parts = (location, scale, best.theta[:, 0], np.exp(best.theta[:, 1]))
+    if native_library.available():
+        how = coordinates.Fit(ARCSINH, WEIGHTS, BOUNDS, LONGEST, ITERATIONS)
+        location, scale, skewness, tail = coordinates.fit(how, target, penalties)
+    else:
+        location, scale, skewness, tail = _fit(target, penalties)
+    parts = (location * spread[:, 0], scale * spread[:, 0], skewness, np.exp(tail))
     ends = np.cumsum([len(own) for own in draws])
     return [SinhArcsinh(*own) for own in zip(*(np.split(part, ends[:-1]) for part in parts), strict=True)]
+
+
+def _fit(
+    target: Float[np.ndarray, "coordinate level"], penalties: Float[np.ndarray, "coordinate 2"]
+) -> tuple[np.ndarray, ...]:
+    """As `mixfleet_kernels.coordinates.fit`, for machines without the native library."""
+    best, damping = _fitted(np.zeros((len(target), 2)), target, penalties), np.full(len(target), 1e-3)
+    for _ in range(ITERATIONS):
+        step = np.clip(best.step(damping), -LONGEST, LONGEST)
+        tried = _fitted(np.clip(best.theta + step, -BOUNDS, BOUNDS), target, penalties)
+        better = (tried.loss < best.loss) & (tried.scale > 0)
+        for old, new in zip(best, tried, strict=True):
+            old[better] = new[better]
+        damping = np.where(better, damping / 3, damping * 4)
+    return best.location, best.scale, *best.theta.T
+
+
+def mapped(maps: SinhArcsinh, draws: Float[np.ndarray, "coordinate draw"]) -> Float[np.ndarray, "coordinate draw"]:
+    """A unit's draws in its maps, of which each part is [coordinate], on the host."""
+    if native_library.available():
+        return coordinates.mapped(np.stack(maps), draws)
+    return _by_draw(maps).inverse(draws)
+
+
+def pulled(
+    maps: SinhArcsinh, draws: Float[np.ndarray, "coordinate draw"], gradients: Float[np.ndarray, "coordinate draw"]
+) -> tuple[Float[np.ndarray, "coordinate draw"], Float[np.ndarray, "coordinate draw"]]:
+    """The draws as `mapped` has them, and the log density's gradients by them from those by the draws."""
+    if native_library.available():
+        return coordinates.pulled(np.stack(maps), draws, gradients)
+    with np.errstate(all="ignore"):
+        z = mapped(maps, draws)
+        return z, _by_draw(maps).by_mapped(z, gradients)
+
+
+def _by_draw(maps: SinhArcsinh) -> SinhArcsinh:
+    return SinhArcsinh(*(np.asarray(part, float)[:, None] for part in maps))  # pyright: ignore[reportArgumentType]
 
 
 def _quantiles(draws: Float[np.ndarray, "coordinate draw"]) -> Float[np.ndarray, "coordinate level"]:
@@ -168,36 +203,24 @@ def _quantiles(draws: Float[np.ndarray, "coordinate draw"]) -> Float[np.ndarray,
     return ordered[:, below] + (at - below) * (ordered[:, above] - ordered[:, below])
 
 
-def _step(best: "_Fitted", damping: Float[np.ndarray, " coordinate"]) -> Float[np.ndarray, "coordinate 2"]:
-    """The damped Gauss-Newton step of two numbers, by Cramer's rule."""
-    by_skewness, by_tail = np.moveaxis(best.jacobian, 2, 0)
-    (a, b, u), (_, c, v) = (
-        [np.einsum("cr,cr->c", one, other) for other in (by_skewness, by_tail, best.error)]
-        for one in (by_skewness, by_tail)
-    )
-    a, c = a + damping, c + damping
-    return np.stack([b * v - c * u, b * u - a * v], axis=1) / (a * c - b * b)[:, None]
-
-
-def _across(which: np.ndarray, like: np.ndarray) -> np.ndarray:
-    return which.reshape(-1, *[1] * (like.ndim - 1))
-
-
 class _Fitted(NamedTuple):
     """Maps of such skewness and logarithm of the tail, with the location and scale that suit them best."""
 
     theta: Float[np.ndarray, "coordinate 2"]
     location: Float[np.ndarray, " coordinate"]
     scale: Float[np.ndarray, " coordinate"]
-    error: Float[np.ndarray, "coordinate row"]
-    """Of each quantile, weighted, and the penalties."""
-    jacobian: Float[np.ndarray, "coordinate row 2"]
-    """Of the errors by `theta`, with location and scale solved for anew."""
+    loss: Float[np.ndarray, " coordinate"]
+    """Sum of squares of the weighted errors of the quantiles and of the penalties."""
+    normal: Float[np.ndarray, "coordinate 3"]
+    """Of the equations for the Gauss-Newton step both diagonal elements, then the other."""
+    pull: Float[np.ndarray, "coordinate 2"]
+    """Their right sides."""
 
-    @property
-    def loss(self) -> Float[np.ndarray, " coordinate"]:
-        """Sum of squares."""
-        return np.einsum("cr,cr->c", self.error, self.error)
+    def step(self, damping: Float[np.ndarray, " coordinate"]) -> Float[np.ndarray, "coordinate 2"]:
+        """The damped Gauss-Newton step, by Cramer's rule."""
+        a, c, b = self.normal.T
+        a, c, (u, v) = a + damping, c + damping, self.pull.T
+        return np.stack([c * u - b * v, a * v - b * u], axis=1) / (a * c - b * b)[:, None]
 
 
 def _fitted(
@@ -209,26 +232,29 @@ def _fitted(
     moved = (ARCSINH + theta[:, :1]) / tail
     grown = 0.5 * np.exp(moved)
     shrunk = 0.25 / grown
-    sinh = WEIGHTS * (grown - shrunk)
-    # The plane of location and scale, by two vectors at right angles.
-    along = np.einsum("cr,r->c", sinh, ONE)
-    rest = sinh - along[:, None] * ONE
-    length = np.sqrt(np.einsum("cr,cr->c", rest, rest))
-    other = rest / length[:, None]
-
-    def off(values: np.ndarray) -> np.ndarray:
-        values = values - np.einsum("cr,r->c", values, ONE)[:, None] * ONE
-        return values - np.einsum("cr,cr->c", values, other)[:, None] * other
-
-    scale = np.einsum("cr,cr->c", target, other) / length
-    location = (np.einsum("cr,r->c", target, ONE) - scale * along) / SIZE
-    growth = scale[:, None] * WEIGHTS * (grown + shrunk)
-    by_penalty = penalties[:, :, None] * np.eye(2)
-    by_theta = np.stack([-off(growth / tail), off(growth * moved)], axis=2)
+    cosh = WEIGHTS * (grown + shrunk)
+    # All that is asked for are products of these vectors: the location's direction, the map's of no location and a
+    # scale of one, the target, and the map's derivatives by skewness and by the tail's logarithm.
+    vectors = np.empty((len(target), 5, len(LEVELS)))
+    vectors[:, 0], vectors[:, 1], vectors[:, 2] = ONE, WEIGHTS * (grown - shrunk), target
+    vectors[:, 3], vectors[:, 4] = cosh / tail, -cosh * moved
+    products = vectors @ np.swapaxes(vectors, 1, 2)
+    # Location and scale are solved for: the plane of the first two is taken out, by two vectors at right angles.
+    along = products[:, 0]
+    length = np.sqrt(products[:, 1, 1] - along[:, 1] ** 2)
+    across = (products[:, 1] - along[:, 1:2] * along) / length[:, None]
+    left = products - along[:, :, None] * along[:, None] - across[:, :, None] * across[:, None]
+    scale = across[:, 2] / length
+    squares = penalties**2
+    normal = np.empty((len(target), 3))
+    normal[:, 0], normal[:, 1], normal[:, 2] = left[:, 3, 3], left[:, 4, 4], left[:, 3, 4]
+    normal *= scale[:, None] ** 2
+    normal[:, :2] += squares
     return _Fitted(
         theta=theta,
-        location=location,
+        location=(along[:, 2] - scale * along[:, 1]) / SIZE,
         scale=scale,
-        error=np.concatenate([off(target), penalties * theta], axis=1),
-        jacobian=np.concatenate([by_theta, by_penalty], axis=1),
+        loss=left[:, 2, 2] + np.sum(squares * theta**2, axis=1),
+        normal=normal,
+        pull=scale[:, None] * left[:, 2, 3:] - squares * theta,
     )

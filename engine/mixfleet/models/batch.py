@@ -415,8 +415,11 @@ def stack(members: Sequence[PreparedUnit | None], structure: Structure) -> UnitB
     there = [*members, *[first] * (structure.units - len(members))]
 
     def gather(name: str) -> np.ndarray:
-        axis = 0 if name == "basis" else -1
-        return np.stack([(member or first).arrays[name] for member in there], axis=axis).astype(structure.dtype)
+        parts = [(member or first).arrays[name] for member in there]
+        stacked = np.empty((*parts[0].shape, len(parts)), structure.dtype)
+        for place, part in enumerate(parts):
+            stacked[..., place] = part
+        return np.ascontiguousarray(np.moveaxis(stacked, -1, 0)) if name == "basis" else stacked
 
     batch = UnitBatch(**{name: gather(name) for name in UnitBatch._fields})  # pyright: ignore[reportArgumentType]
     return batch._replace(weight=batch.weight * np.array([member is not None for member in there], structure.dtype))

@@ -8,11 +8,12 @@ References:
     Neal (2011), MCMC using Hamiltonian dynamics, arXiv:1206.1901.
 """
 
-from mixfleet_kernels.hmc.arrays import Chains, Data, Draws, Evaluation, Form, Geometry, Place, Tuning
-from mixfleet_kernels.hmc.native import FAMILIES, advance, constrained, density, log_strengths, normals
+from mixfleet_kernels.hmc.arrays import Adam, Chains, Data, Draws, Evaluation, Form, Geometry, Place, Tuning
+from mixfleet_kernels.hmc.native import FAMILIES, advance, climb, constrained, density, log_strengths, normals
 
 __all__ = [
     "FAMILIES",
+    "Adam",
     "Chains",
     "Data",
     "Draws",
@@ -22,6 +23,7 @@ __all__ = [
     "Place",
     "Tuning",
     "advance",
+    "climb",
     "constrained",
     "density",
     "log_strengths",

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int, UInt32
 
 from mixfleet_kernels.channel_form import ChannelForm
 
-__all__ = ["Chains", "Data", "Draws", "Evaluation", "Form", "Geometry", "Place", "Tuning"]
+__all__ = ["Adam", "Chains", "Data", "Draws", "Evaluation", "Form", "Geometry", "Place", "Tuning"]
 
 
 class Form(NamedTuple):
@@ -74,6 +74,16 @@ class Evaluation(NamedTuple):
     gradient: Float[np.ndarray, "coordinate lane"]
     extra: Float[np.ndarray, "extra lane"]
     """Mean response by channel, then the projection by column; of a coefficient that is sampled, its value."""
+
+
+class Adam(NamedTuple):
+    """How far and how an optimiser goes."""
+
+    rate: Float[np.ndarray, " step"]
+    mean_decay: float
+    square_decay: float
+    smallest: float
+    """Added to the root of the mean square."""
 
 
 class Geometry(NamedTuple):

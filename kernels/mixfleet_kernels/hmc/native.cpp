@@ -18,6 +18,7 @@
 
 using mixfleet::Arrays;
 using mixfleet::Block;
+using mixfleet::Climb;
 using mixfleet::Evaluation;
 using mixfleet::Model;
 using mixfleet::Numbers;
@@ -30,6 +31,8 @@ MIXFLEET_COPIES(void, perform, mixfleet_block_f32, Work<Block<float>>)
 MIXFLEET_COPIES(void, perform, mixfleet_block_f64, Work<Block<double>>)
 MIXFLEET_COPIES(void, perform, mixfleet_density_f32, Work<Evaluation<float>>)
 MIXFLEET_COPIES(void, perform, mixfleet_density_f64, Work<Evaluation<double>>)
+MIXFLEET_COPIES(void, perform, mixfleet_climb_f32, Work<Climb<float>>)
+MIXFLEET_COPIES(void, perform, mixfleet_climb_f64, Work<Climb<double>>)
 MIXFLEET_COPIES(void, draw, mixfleet_normals_f32, Numbers<float>)
 MIXFLEET_COPIES(void, draw, mixfleet_normals_f64, Numbers<double>)
 MIXFLEET_COPIES(void, constrain, mixfleet_values_f32, Values<float>)
@@ -70,6 +73,14 @@ int64_t group(const Model<T>& m) {
   return sizeof(T) == 4 ? group_single(m.chains) : group_double(m.chains);
 }
 
+// Groups in the calling thread: none takes longer than a thread takes to begin.
+template <class Asked>
+void one_by_one(const Asked& asked) {
+  for (int64_t first = 0, units = group(asked.model); first < asked.model.units; first += units) {
+    perform(Work<Asked>{&asked, first});
+  }
+}
+
 // Arrays: the data, position; value, gradient, extra.
 template <class T>
 void density(const int64_t* told, void* const* given) {
@@ -78,10 +89,20 @@ void density(const int64_t* told, void* const* given) {
   describe(told, asked.model);
   take_data(arrays, asked.model);
   arrays.take(asked.position, asked.value, asked.gradient, asked.extra);
-  // No group takes longer than a thread takes to begin.
-  for (int64_t first = 0, units = group(asked.model); first < asked.model.units; first += units) {
-    perform(Work<Evaluation<T>>{&asked, first});
-  }
+  one_by_one(asked);
+}
+
+// Arrays: the data, schedule, start; best, top. Constants: decays of mean and mean square, and the least divisor.
+template <class T>
+void climb(const int64_t* told, int64_t steps, const double* constants, void* const* given) {
+  Climb<T> asked{};
+  Arrays arrays(given);
+  describe(told, asked.model);
+  take_data(arrays, asked.model);
+  arrays.take(asked.schedule, asked.start, asked.best, asked.top);
+  asked.steps = steps;
+  for (T* constant : {&asked.mean_decay, &asked.square_decay, &asked.smallest}) *constant = T(*constants++);
+  one_by_one(asked);
 }
 
 // Arrays: the data, arrays.py's Geometry, its Chains and Draws, and which units set off before the ticks, or null.
@@ -109,6 +130,10 @@ void block(const int64_t* told, const int64_t* counts, const double* constants, 
 #define MIXFLEET_HANDLERS(suffix, type)                                                                             \
   MIXFLEET_API void mixfleet_hmc_density_##suffix(const int64_t* told, void* const* arrays) {                       \
     density<type>(told, arrays);                                                                                    \
+  }                                                                                                                 \
+  MIXFLEET_API void mixfleet_hmc_climb_##suffix(const int64_t* told, int64_t steps, const double* constants,        \
+                                                void* const* arrays) {                                              \
+    climb<type>(told, steps, constants, arrays);                                                                    \
   }                                                                                                                 \
   MIXFLEET_API void mixfleet_hmc_block_##suffix(const int64_t* told, const int64_t* counts, const double* constants, \
                                                 void* const* arrays) {                                              \

@@ -72,6 +72,17 @@ struct Evaluation {
   T *value, *gradient, *extra;
 };
 
+// Adam's way up from each lane's start, and the highest point on it.
+template <class T>
+struct Climb {
+  Model<T> model;
+  int64_t steps;
+  const T* schedule;  // [step, 2]: the rate over what the mean lacks, and one over what the mean square lacks
+  T mean_decay, square_decay, smallest;
+  const T* start;     // [coordinate, lane]
+  T *best, *top;      // [coordinate, lane], and its log density
+};
+
 // In the adapted coordinates; `original` and `density` are position and log density in the model's own.
 template <class T>
 struct Place {

@@ -378,6 +378,59 @@ void run_density(const Evaluation<T>& asked, int64_t first) {
 }
 
 template <class T>
+class Climber {
+  using V = typename Density<T>::V;
+  using M = Math<T>;
+
+ public:
+  Climber(const Climb<T>& climb, int64_t first, Arena& arena) : p(climb), density(p.model, first, arena, arena) {
+    const int64_t numbers = p.model.dimension * density.vectors;
+    for (V** part : {&mean, &square, &best}) *part = arena.take<V>(numbers);
+    top = arena.take<V>(density.vectors);
+  }
+
+  void run() {
+    const int64_t d = p.model.dimension;
+    density.load();
+    density.read(p.start, d, density.position);
+    for (int64_t i = 0; i < d * density.vectors; ++i) mean[i] = square[i] = V{}, best[i] = density.position[i];
+    for (int64_t v = 0; v < density.vectors; ++v) top[v] = M::splat(-M::kInfinity);
+    for (int64_t s = 0; s < p.steps; ++s) {
+      density.evaluate();
+      for (int64_t v = 0; v < density.vectors; ++v) step(v, p.schedule[2 * s], p.schedule[2 * s + 1]);
+    }
+    density.write(best, d, p.best), density.write(top, 1, p.top);
+  }
+
+ private:
+  void step(int64_t v, T rate, T whole) {
+    const auto higher = density.value[v] > top[v];
+    top[v] = higher ? density.value[v] : top[v];
+    for (int64_t i = v; i < p.model.dimension * density.vectors; i += density.vectors) {
+      const V here = density.position[i];
+      // A start outside the density's reach stays where it is.
+      const V gradient = M::abs(density.gradient[i]) < M::kInfinity ? density.gradient[i] : V{};
+      best[i] = higher ? here : best[i];
+      mean[i] = p.mean_decay * mean[i] + (1 - p.mean_decay) * gradient;
+      square[i] = p.square_decay * square[i] + (1 - p.square_decay) * gradient * gradient;
+      density.position[i] = here + rate * mean[i] / (M::sqrt(whole * square[i]) + p.smallest);
+    }
+  }
+
+  const Climb<T>& p;
+  Density<T> density;
+  V *mean, *square, *best, *top;
+};
+
+template <class T>
+void run_climb(const Climb<T>& climb, int64_t first) {
+  Arena counted(nullptr);
+  Climber<T>(climb, first, counted);
+  Arena arena(memory(counted.used()));
+  Climber<T>(climb, first, arena).run();
+}
+
+template <class T>
 void draw_normals(const Numbers<T>& asked) {
   using M = Math<T>;
   Threefry<T> random;
@@ -420,6 +473,9 @@ void find_values(const Values<T>& asked) {
   extern "C" void MIXFLEET_ENTRY(mixfleet_density_##suffix, MIXFLEET_ISA)(                                          \
       const mixfleet::Work<mixfleet::Evaluation<type>>* w) {                                                        \
     mixfleet::run_density(*w->asked, w->first);                                                                      \
+  }                                                                                                                 \
+  extern "C" void MIXFLEET_ENTRY(mixfleet_climb_##suffix, MIXFLEET_ISA)(const mixfleet::Work<mixfleet::Climb<type>>* w) {  \
+    mixfleet::run_climb(*w->asked, w->first);                                                                        \
   }                                                                                                                 \
   extern "C" void MIXFLEET_ENTRY(mixfleet_normals_##suffix, MIXFLEET_ISA)(const mixfleet::Numbers<type>* asked) {    \
     mixfleet::draw_normals(*asked);                                                                                 \
