@@ -8,8 +8,9 @@ import ctypes
 import os
 import stat
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from mixfleet.config import Compute
 from mixfleet.errors import ConfigError
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 POLL_SECONDS = 0.5
 """How long who waits for threads waits at a time, to see whether one of them has failed."""
@@ -74,6 +76,22 @@ def in_threads(
         finally:
             stop.set()
             for future in running:
+                future.cancel()
+
+
+def side_by_side(work: Callable[[Item], T], items: Iterable[Item], threads: int) -> Iterator[T]:
+    """What the work makes of each item, in their order, several at a time and few ahead of who takes them."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="mixfleet") as pool:
+        ahead: deque[Future[T]] = deque()
+        try:
+            for item in items:
+                ahead.append(pool.submit(work, item))
+                if len(ahead) > threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
                 future.cancel()
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from threading import Event
 
 import numpy as np
 
+from mixfleet import runtime
 from mixfleet.config import Spec
 from mixfleet.data.panel import Panel, Unit
 from mixfleet.errors import ConfigError
@@ -18,7 +20,7 @@ from mixfleet.hierarchy.groups import Prepared, groups_of, pooled_settings, prep
 from mixfleet.hierarchy.reparameterization import Pool
 from mixfleet.hierarchy.sampler import FinishedGroup, sample_groups
 from mixfleet.inference.compiled import Device
-from mixfleet.posterior.pooling_factors import group_variance, with_pooling
+from mixfleet.posterior.pooling_factors import GroupVariance, group_variance, with_pooling
 from mixfleet.posterior.unit_result import UnitResult
 
 __all__ = ["OnGroup", "fit_groups", "group_memory_estimate"]
@@ -49,23 +51,35 @@ def fit_groups(
             reason = f"the linear block of a unit of the group cannot be decomposed: {error}"
             failed = [member.labels for member in members if member.labels in wanted]
             yield from (tally.count(UnitResult(labels=one, status="failed", reason=reason)) for one in failed)
-    _check_memory(groups, spec, len(workers_of(devices, spec.compute.threads)))
+    workers = workers_of(devices, spec.compute.threads)
+    _check_memory(groups, spec, len(workers))
     waiting = sum(len(group.members) for group in groups)
     settings = pooled_settings(spec)
-    for finished in sample_groups(groups, spec, workers_of(devices, spec.compute.threads), Event()):
+    for finished in sample_groups(groups, spec, workers, Event()):
         tally.show("sampling", active=waiting)
         if finished is None:
             continue
         if on_group is not None:
             on_group(finished)
-        structure = replace(finished.group.pool.structure, units=1)
-        variance = group_variance(finished.group, finished.hyper, panel, spec)
-        for place, judged in enumerate(finished.units):
-            waiting -= 1
-            if judged.job.member.unit.labels in wanted:
-                unit = finished.finished(place)
-                result = result_of(unit, structure, panel, settings)
-                yield tally.count(with_pooling(result, unit, finished, variance, panel))
+        waiting -= len(finished.units)
+        asked = [place for place, unit in enumerate(finished.units) if unit.job.member.unit.labels in wanted]
+        result = partial(
+            _result,
+            finished=finished,
+            variance=group_variance(finished.group, finished.hyper, panel, spec),
+            panel=panel,
+            settings=settings,
+        )
+        # Of one group of all units nobody samples any more.
+        yield from map(tally.count, runtime.side_by_side(result, asked, len(workers)))
+
+
+def _result(
+    place: int, *, finished: FinishedGroup, variance: GroupVariance, panel: Panel, settings: Spec
+) -> UnitResult:
+    unit = finished.finished(place)
+    result = result_of(unit, replace(finished.group.pool.structure, units=1), panel, settings)
+    return with_pooling(result, unit, finished, variance, panel)
 
 
 def group_memory_estimate(pool: Pool, spec: Spec) -> float:
