@@ -75,10 +75,11 @@ __all__ = ["SWEEPS", "GibbsSweep", "PooledProgram", "pooled_program"]
 SWEEPS = 16
 """Sweeps between two visits to the host."""
 
-ROUNDS, FEW_ROUNDS = 8, 2
-"""Redraws of shared coefficients and their hyperparameters in a sweep; few where these are not what is slow, because
-media are pooled too and no labels have effects. One alone moves a small spread slowly. In groups of a brand, with two,
-their hyperparameters have 1,200 to 2,700 effective draws of 3,072, where those of media have 160 to 800."""
+ROUNDS, KEY_ROUNDS, FEW_ROUNDS = 8, 4, 2
+"""Redraws of shared coefficients and their hyperparameters in a sweep: where nothing else is pooled; where media are
+too and labels have effects; where media are and labels have none. Beside media there are as many as keep what is
+shared from being slowest: of 300 crossed units with logistic curves it has at least 540 effective draws of 2,048 with
+four, and 270 with two, where media have 430 to 550."""
 
 PRELUDE = 128
 """Sweeps over sites instead of data that the hyperparameters start with."""
@@ -333,7 +334,8 @@ def _redraw_shared(
         shared = redraw(columns, hyper, summary, *_numbers_of_shared(pool, group, number, state.x.dtype))
         return shared.hyper, shared.values
 
-    rounds = jnp.arange(FEW_ROUNDS if pool.rows and not pool.levels else ROUNDS, dtype=jnp.uint32)
+    beside_media = KEY_ROUNDS if pool.levels else FEW_ROUNDS
+    rounds = jnp.arange(beside_media if pool.rows else ROUNDS, dtype=jnp.uint32)
     numbers = state.number.astype(jnp.uint32) * ROUNDS + rounds
     hyper, values = jax.lax.scan(again, state.shared, numbers)
     shared = Shared(values[-1], hyper)
@@ -381,11 +383,10 @@ def _of_observation(pool: Pool, group: GroupData, found: EvaluatedPosition) -> l
 def _numbers_of_shared(pool: Pool, group: GroupData, number: Array, dtype: Any) -> tuple[Array, Array]:
     """Uniform numbers for `coefficients.redraw`."""
     structure, rows = pool.structure, pool.structure.shared
-    parts = 2 if pool.levels else 1
     # Half way between the numbers of trajectories and those of the prelude.
-    own = uniforms(group.unit_keys, number + jnp.uint32(2**30), parts * rows, structure.lanes, dtype)
+    own = uniforms(group.unit_keys, number + jnp.uint32(2**30), 2 * rows, structure.lanes, dtype)
     every = uniforms(group.key, number + jnp.uint32(2**30), uniform_rows(pool.levels), rows * structure.chains, dtype)
-    return own.reshape(parts, rows, structure.units, structure.chains), every.reshape(-1, rows, structure.chains)
+    return own.reshape(2, rows, structure.units, structure.chains), every.reshape(-1, rows, structure.chains)
 
 
 def _abstract_state(pool: Pool, group: GroupData) -> GibbsState:

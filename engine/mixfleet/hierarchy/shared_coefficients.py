@@ -4,8 +4,9 @@ Trend, seasons and controls may be pooled as media are. Given their hyperparamet
 out like those that units have for themselves, by `prior`. Between two such moves of the media they are drawn with
 their hyperparameters: given media and noise they are normal, and so, nearly, are the hyperparameters given
 them. Both the coefficients (what data determine) and their deviations in units of the spread (what data leave open)
-are kept in turn while hyperparameters move, so that neither much data nor little slows the chains down. Where keys have
-effects, spreads are also moved with the coefficients integrated out, and labels' effects with the deviations kept.
+are kept in turn while hyperparameters move, so that neither much data nor little slows the chains down. Spreads are
+also moved with the coefficients integrated out, those of a key with its labels' effects too, and labels' effects with
+the deviations kept.
 
 References:
     Yu and Meng (2011), To center or not to center: that is not the question, doi:10.1198/jcgs.2011.203main.
@@ -37,7 +38,8 @@ __all__ = [
 ]
 
 WALK = 1.0
-"""Standard deviation of the random walk of a spread's coordinate."""
+"""Largest standard deviation of the random walk of a spread's coordinate: each step is of any up to this one, as the
+spread of few labels is known far less well than that of many units."""
 
 
 class Columns(NamedTuple):
@@ -128,14 +130,19 @@ def lasting_summary(columns: Columns, hyper: Hyper, last: Last) -> LikelihoodSum
 
 def uniform_rows(levels: tuple[int, ...]) -> int:
     """Uniform numbers per row and chain that `redraw` takes, besides one for every unit."""
-    return hierarchies.uniform_rows(levels, 0) + 4 + len(levels) + sum(levels)
+    return hierarchies.uniform_rows(levels, 0) + _spread_rows(levels) + 2 + len(levels) + sum(levels)
+
+
+def _spread_rows(levels: tuple[int, ...]) -> int:
+    """Those that `_redraw_spreads` takes."""
+    return 3 + sum(3 + labels for labels in levels)
 
 
 def redraw(
     columns: Columns,
     hyper: Hyper,
     summary: LikelihoodSummary,
-    own: Float[Array, "part row unit chain"],
+    own: Float[Array, "2 row unit chain"],
     uniform: Float[Array, "number row chain"],
 ) -> Shared:
     """New coefficients and hyperparameters: a sweep that leaves their distribution given the data invariant.
@@ -144,17 +151,15 @@ def redraw(
         columns: The pooled columns.
         hyper: The old ones.
         summary: From `likelihood_summary`.
-        own: Uniform numbers of the units; a second part only where keys have effects.
+        own: Uniform numbers of the units.
         uniform: `uniform_rows` uniform numbers of the group.
     """
     hierarchy = columns.hierarchy
     shared = Shared(_redraw_values(hierarchy, hyper, summary, normals(own[0])), hyper)
-    if hierarchy.keys:
-        # Effects of labels and a small spread hold each other; without them what follows moves the spread well enough.
-        shared = _redraw_spreads(hierarchy, shared, summary, normals(own[1]), uniform[:2])
+    shared = _redraw_spreads(hierarchy, shared, summary, normals(own[1]), uniform)
     labels = sum(len(key) for key in hierarchy.keys)
-    first = len(uniform) - labels - 2 - len(hyper.levels)
-    hyper = hierarchies.redraw(hierarchy, shared.hyper, shared.values, uniform[2:first])
+    begin, first = _spread_rows(tuple(map(len, hierarchy.keys))), len(uniform) - labels - 2 - len(hyper.levels)
+    hyper = hierarchies.redraw(hierarchy, shared.hyper, shared.values, uniform[begin:first])
     white = normals(uniform[first:])
     shared = _slide(hierarchy, Shared(shared.values, hyper), summary, white[: len(white) - labels])
     return _slide_labels(hierarchy, shared, summary, white[len(white) - labels :])
@@ -189,39 +194,78 @@ def _redraw_spreads(
     shared: Shared,
     summary: LikelihoodSummary,
     white: Float[Array, "row unit chain"],
-    uniform: Float[Array, "2 row chain"],
+    uniform: Float[Array, "number row chain"],
 ) -> Shared:
-    """The units' spreads given the data and the other rows, with each row's coefficients, which are integrated out.
+    """Spreads given the data and the other rows, with each row's coefficients, which are integrated out.
 
-    A random walk in the spread's coordinate, accepted as Metropolis says; the row's coefficients are then drawn anew.
+    The units' spread first; then each key's with the effects of its labels, which are integrated out too. Random walks
+    in the spreads' coordinates, accepted as Metropolis says; effects and coefficients of the row are then drawn anew.
     """
-    coordinates, means = shared.hyper.spread[0], hierarchies.means(hierarchy, shared.hyper)
-    present = hierarchy.present[:, None] > 0
-    proposed = coordinates + WALK * normals(uniform[0])
+    hyper, present = shared.hyper, hierarchy.present[:, None] > 0
+    centres = hierarchies.centres(hierarchy, hyper)
+    # Three numbers for the walk of each spread, and one for each of a key's labels.
+    steps, drawn, first = [uniform[:3]], list[Array](), 3
+    for key in hierarchy.keys:
+        steps.append(uniform[first : first + 3])
+        drawn.append(normals(uniform[first + 3 : first + 3 + len(key)]))
+        first += 3 + len(key)
 
-    def of_row(row: Array, carried: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        coordinates, values, left = carried
+    def of_row(
+        row: Array, carried: tuple[Array, tuple[Array, ...], Array, Array]
+    ) -> tuple[Array, tuple[Array, ...], Array, Array]:
+        coordinates, levels, values, left = carried
         precision, scale = summary.precision[row], hierarchy.scale[row]
-        pull = left[row] + precision[row] * (values[row] - means[row])
+        own = jnp.where(present, precision[row], 0)
 
-        def log_prior(coordinate: Array) -> Array:
-            variance = (scale * jnp.exp(log_softplus_normal(coordinate))) ** 2
-            wider = 1 + variance * precision[row]
-            likelihood_summary = jnp.where(present, variance * pull**2 / wider - jnp.log(wider), 0)
-            return 0.5 * jnp.sum(likelihood_summary, axis=0) + hierarchies.log_prior_of_spreads(coordinate)
+        def size(coordinate: Array) -> Array:
+            return scale * jnp.exp(log_softplus_normal(coordinate))
 
-        here, there = coordinates[row], proposed[row]
-        moved = jnp.log(uniform[1, row]) < log_prior(there) - log_prior(here)
-        coordinate = jnp.where(moved, there, here)
-        spread = scale * jnp.exp(log_softplus_normal(coordinate))
-        wider = 1 + spread**2 * precision[row]
-        drawn = means[row] + spread * (spread * pull / wider + white[row] / jnp.sqrt(wider))
-        change = drawn - values[row]
-        return coordinates.at[row].set(coordinate), values.at[row].set(drawn), left - precision * change[None]
+        def effect(k: int, coordinate: Array, of_labels: Array) -> Array:
+            spread = size(coordinate) * hierarchy.used[k, row]
+            return jnp.matmul(hierarchy.keys[k].T, spread * of_labels, precision="highest")
 
-    carried = coordinates, shared.values, _left(summary, shared.values)
-    coordinates, values, _ = jax.lax.fori_loop(0, len(coordinates), of_row, carried)
-    return Shared(values, shared.hyper._replace(spread=shared.hyper.spread.at[0].set(coordinates)))
+        def walked(part: int, pull: Array, weight: Array) -> Array:
+            """The spread's coordinate, where normal numbers that have it are told with such weights and pulls."""
+            here, (way, accept, long) = coordinates[part, row], (number[row] for number in steps[part])
+            there = here + WALK * long * normals(way)
+
+            def log_density(coordinate: Array) -> Array:
+                variance = size(coordinate) ** 2
+                wider = 1 + variance * weight
+                told = 0.5 * jnp.sum(variance * pull**2 / wider - jnp.log(wider), axis=0)
+                return told + hierarchies.log_prior_of_spreads(coordinate)
+
+            return jnp.where(jnp.log(accept) < log_density(there) - log_density(here), there, here)
+
+        parts = range(len(hierarchy.keys))
+        effects = [effect(k, coordinates[1 + k, row], levels[k][:, row]) for k in parts]
+        mean = sum(effects, centres[row][None])
+        # Precision times how far what the data say of a unit's coefficient is from its mean.
+        pull = jnp.where(present, left[row] + own * (values[row] - mean), 0)
+        coordinates = coordinates.at[0, row].set(walked(0, pull, own))
+        spread = size(coordinates[0, row])
+        wider = 1 + spread**2 * own
+        of_levels = list(levels)
+        for k in parts:
+            without = (pull + own * effects[k]) / wider
+            weight, total = (
+                hierarchy.used[k, row] * jnp.matmul(hierarchy.keys[k], values, precision="highest")
+                for values in (own / wider, without)
+            )
+            coordinates = coordinates.at[1 + k, row].set(walked(1 + k, total, weight))
+            of_key = size(coordinates[1 + k, row])
+            doubt = 1 + of_key**2 * weight
+            of_labels = of_key * total / doubt + drawn[k][:, row] / jnp.sqrt(doubt)
+            of_levels[k] = levels[k].at[:, row].set(of_labels)
+            now = effect(k, coordinates[1 + k, row], of_labels)
+            pull, mean = pull - own * (now - effects[k]), mean + now - effects[k]
+        told = mean + spread * (spread * pull / wider + white[row] / jnp.sqrt(wider))
+        change = told - values[row]
+        return coordinates, tuple(of_levels), values.at[row].set(told), left - precision * change[None]
+
+    carried = hyper.spread, hyper.levels, shared.values, _left(summary, shared.values)
+    spread, levels, values, _ = jax.lax.fori_loop(0, len(hierarchy.scale), of_row, carried)
+    return Shared(values, hyper._replace(spread=spread, levels=levels))
 
 
 def _slide(
