@@ -198,8 +198,8 @@ def _redraw_spreads(
 ) -> Shared:
     """Spreads given the data and the other rows, with each row's coefficients, which are integrated out.
 
-    The units' spread first; then each key's with the effects of its labels, which are integrated out too. Random walks
-    in the spreads' coordinates, accepted as Metropolis says; effects and coefficients of the row are then drawn anew.
+    The units' spread first; then each key's with the effects of its labels, which are integrated out too. Effects and
+    coefficients of the row are then drawn anew.
     """
     hyper, present = shared.hyper, hierarchy.present[:, None] > 0
     centres = hierarchies.centres(hierarchy, hyper)
@@ -215,57 +215,59 @@ def _redraw_spreads(
     ) -> tuple[Array, tuple[Array, ...], Array, Array]:
         coordinates, levels, values, left = carried
         precision, scale = summary.precision[row], hierarchy.scale[row]
-        own = jnp.where(present, precision[row], 0)
-
-        def size(coordinate: Array) -> Array:
-            return scale * jnp.exp(log_softplus_normal(coordinate))
-
-        def effect(k: int, coordinate: Array, of_labels: Array) -> Array:
-            spread = size(coordinate) * hierarchy.used[k, row]
-            return jnp.matmul(hierarchy.keys[k].T, spread * of_labels, precision="highest")
-
-        def walked(part: int, pull: Array, weight: Array) -> Array:
-            """The spread's coordinate, where normal numbers that have it are told with such weights and pulls."""
-            here, (way, accept, long) = coordinates[part, row], (number[row] for number in steps[part])
-            there = here + WALK * long * normals(way)
-
-            def log_density(coordinate: Array) -> Array:
-                variance = size(coordinate) ** 2
-                wider = 1 + variance * weight
-                told = 0.5 * jnp.sum(variance * pull**2 / wider - jnp.log(wider), axis=0)
-                return told + hierarchies.log_prior_of_spreads(coordinate)
-
-            return jnp.where(jnp.log(accept) < log_density(there) - log_density(here), there, here)
-
-        parts = range(len(hierarchy.keys))
-        effects = [effect(k, coordinates[1 + k, row], levels[k][:, row]) for k in parts]
+        own, sizes = jnp.where(present, precision[row], 0), scale * jnp.exp(log_softplus_normal(coordinates[:, row]))
+        effects = [
+            jnp.matmul(key.T, sizes[1 + k] * hierarchy.used[k, row] * levels[k][:, row], precision="highest")
+            for k, key in enumerate(hierarchy.keys)
+        ]
         mean = sum(effects, centres[row][None])
         # Precision times how far what the data say of a unit's coefficient is from its mean.
         pull = jnp.where(present, left[row] + own * (values[row] - mean), 0)
-        coordinates = coordinates.at[0, row].set(walked(0, pull, own))
-        spread = size(coordinates[0, row])
+        moved = [_walked(scale, coordinates[0, row], steps[0][:, row], pull, own)]
+        spread = scale * jnp.exp(log_softplus_normal(moved[0]))
         wider = 1 + spread**2 * own
         of_levels = list(levels)
-        for k in parts:
-            without = (pull + own * effects[k]) / wider
-            weight, total = (
-                hierarchy.used[k, row] * jnp.matmul(hierarchy.keys[k], values, precision="highest")
-                for values in (own / wider, without)
-            )
-            coordinates = coordinates.at[1 + k, row].set(walked(1 + k, total, weight))
-            of_key = size(coordinates[1 + k, row])
-            doubt = 1 + of_key**2 * weight
-            of_labels = of_key * total / doubt + drawn[k][:, row] / jnp.sqrt(doubt)
-            of_levels[k] = levels[k].at[:, row].set(of_labels)
-            now = effect(k, coordinates[1 + k, row], of_labels)
-            pull, mean = pull - own * (now - effects[k]), mean + now - effects[k]
+        for k, key in enumerate(hierarchy.keys):
+            labels = hierarchy.used[k, row] * key
+            weight = jnp.matmul(labels, own / wider, precision="highest")
+            total = jnp.matmul(labels, (pull + own * effects[k]) / wider, precision="highest")
+            moved.append(_walked(scale, coordinates[1 + k, row], steps[1 + k][:, row], total, weight))
+            size = scale * jnp.exp(log_softplus_normal(moved[-1]))
+            doubt = 1 + size**2 * weight
+            told = size * total / doubt + drawn[k][:, row] / jnp.sqrt(doubt)
+            of_levels[k] = levels[k].at[:, row].set(told)
+            change = jnp.matmul(labels.T, size * told, precision="highest") - effects[k]
+            pull, mean = pull - own * change, mean + change
         told = mean + spread * (spread * pull / wider + white[row] / jnp.sqrt(wider))
-        change = told - values[row]
-        return coordinates, tuple(of_levels), values.at[row].set(told), left - precision * change[None]
+        left = left - precision * (told - values[row])[None]
+        return coordinates.at[:, row].set(jnp.stack(moved)), tuple(of_levels), values.at[row].set(told), left
 
     carried = hyper.spread, hyper.levels, shared.values, _left(summary, shared.values)
     spread, levels, values, _ = jax.lax.fori_loop(0, len(hierarchy.scale), of_row, carried)
     return Shared(values, hyper._replace(spread=spread, levels=levels))
+
+
+def _walked(
+    scale: Float[Array, ""],
+    coordinate: Float[Array, " chain"],
+    uniform: Float[Array, "3 chain"],
+    pull: Float[Array, "number chain"],
+    weight: Float[Array, "number chain"],
+) -> Float[Array, " chain"]:
+    """A spread's coordinate given what is known of the normal numbers that have it, which are integrated out.
+
+    A random walk, accepted as Metropolis says.
+    """
+    there = coordinate + WALK * uniform[2] * normals(uniform[0])
+
+    def log_density(coordinate: Array) -> Array:
+        variance = (scale * jnp.exp(log_softplus_normal(coordinate))) ** 2
+        wider = 1 + variance * weight
+        told = 0.5 * jnp.sum(variance * pull**2 / wider - jnp.log(wider), axis=0)
+        return told + hierarchies.log_prior_of_spreads(coordinate)
+
+    moved = jnp.log(uniform[1]) < log_density(there) - log_density(coordinate)
+    return jnp.where(moved, there, coordinate)
 
 
 def _slide(
