@@ -111,3 +111,23 @@ def test_a_cache_of_another_user_is_not_used(tmp_path: Path) -> None:
     os.chown(folder, 12345, -1)
     with pytest.raises(ConfigError, match="belongs to another user"):
         runtime.prepare(Compute(cache_dir=str(folder)))
+
+
+def test_work_side_by_side_comes_in_order_and_not_far_ahead() -> None:
+    begun: list[int] = []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        return item**2
+
+    made = runtime.side_by_side(work, range(40), 2)
+    assert next(made) == 0
+    assert max(begun) <= 3
+    assert list(made) == [item**2 for item in range(1, 40)]
+
+
+def test_an_error_of_work_side_by_side_is_raised_where_its_outcome_is_asked_for() -> None:
+    made = runtime.side_by_side(lambda item: 1 / item, (1, 0, 2), 2)
+    assert next(made) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(made)
