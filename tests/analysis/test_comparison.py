@@ -1,6 +1,6 @@
 """What changed between two runs, and why: the link of what was changed carries the change."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from mixfleet import run
+from mixfleet.analysis import comparison
 from mixfleet.analysis.change_links import changes
 from mixfleet.config import Model, Output, Prior, RunConfig, Spec
 from mixfleet.data.panel import Panel, Unit, read_panel
@@ -15,6 +17,7 @@ from mixfleet.data.scaling import likelihood_weeks
 from mixfleet.errors import ConfigError
 from mixfleet.fitting.driver import fit_units
 from mixfleet.fitting.runner import execute
+from mixfleet.posterior import summarize
 from mixfleet.posterior.counterfactual import weekly
 from mixfleet.posterior.importance import effective_draws, pareto_smoothed
 from mixfleet.run import Run
@@ -46,6 +49,15 @@ def changed(panel: Panel, change: Callable[[Unit], Unit]) -> Panel:
     return replace(panel, units=(change(panel.units[0]), *panel.units[1:]))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def every_draw() -> Iterator[None]:
+    """Tables and links of all draws: the Monte Carlo error of a thousand is a fifth of what one revised week moves."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (comparison, run, summarize):
+            patch.setattr(module, "SUMMARY_DRAWS", 100_000)
+        yield
+
+
 @pytest.fixture(scope="module")
 def settings(whole: Panel, tmp_path_factory: pytest.TempPathFactory) -> Spec:
     chosen = quick.settings(whole.data, max_draws=2000, ess_target=4000, ess_floor=400)
@@ -53,7 +65,6 @@ def settings(whole: Panel, tmp_path_factory: pytest.TempPathFactory) -> Spec:
         chosen,
         model=PLAIN,
         prior=Prior(on="effect"),
-        # All draws: the Monte Carlo error of a thousand is a fifth of what one revised week moves.
         output=Output(draws="full"),
         run=RunConfig(root=str(tmp_path_factory.mktemp("runs")), id="base"),
     )
