@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from scipy import stats
 
 from mixfleet import run
 from mixfleet.analysis import comparison
-from mixfleet.analysis.change_links import changes
+from mixfleet.analysis.change_links import _on_scale, changes
 from mixfleet.config import Model, Output, Prior, RunConfig, Spec
 from mixfleet.data.panel import Panel, Unit, read_panel
 from mixfleet.data.scaling import likelihood_weeks
@@ -20,6 +21,7 @@ from mixfleet.fitting.runner import execute
 from mixfleet.posterior import summarize
 from mixfleet.posterior.counterfactual import weekly
 from mixfleet.posterior.importance import effective_draws, pareto_smoothed
+from mixfleet.posterior.log_densities import scaled_coefficients
 from mixfleet.run import Run
 from mixfleet.simulation import fleet as simulate
 from tests.support import quick
@@ -121,6 +123,20 @@ def test_the_link_of_what_was_changed_carries_the_change(
     assert own[link]["reliable"]
     second = {row["change"] for row in found.units.to_pylist() if row["market"] != first["market"]}
     assert second == ({"fitted"} if link == "settings" else {"same"})
+
+
+@pytest.mark.parametrize("scaling", ["max", "pymc_marketing", "meridian"])
+def test_coefficients_are_told_as_the_model_has_them(
+    scaling: Literal["max", "pymc_marketing", "meridian"], tmp_path: Path
+) -> None:
+    fleet = saved_run(tmp_path, Model(scaling=scaling), of=panel(), draws=100).fleet()
+    series, scale = next(fleet.series()), fleet.scales[0]
+    found = _on_scale(fleet, fleet.units[0], series, scale)
+    # A series has its intercept where controls are at their references; the table where they are zero.
+    kept = series.coefficients.copy()
+    kept[0] -= scale.reference @ kept[len(kept) - len(scale.reference) :]
+    expected = scaled_coefficients({"coefficients": kept.T}, scale)
+    np.testing.assert_allclose(found, expected.T, rtol=1e-6, atol=1e-9)
 
 
 def test_where_noise_lasts_a_revised_past_is_weighed_by_the_density_of_all_weeks(tmp_path: Path) -> None:

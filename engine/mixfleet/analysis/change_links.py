@@ -201,5 +201,6 @@ def _on_scale(fleet: Fleet, unit: Unit, series: UnitSeries, scale: Scale) -> Flo
     found, *_ = np.linalg.lstsq(design, level, rcond=None)
     if np.abs(design @ found - level).max() > SAME_SPAN * np.abs(level).max():
         return np.full(found.shape, np.nan)
+    found[0] -= scale.kpi_shift
     found[len(found) - linear :] *= scale.control_sd[:, None]
     return found / scale.kpi
