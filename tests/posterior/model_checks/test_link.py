@@ -83,3 +83,11 @@ def test_weeks_without_sales_are_named_and_sales_below_zero_are_asked_nothing() 
     assert f"{closed.sum()} periods of zero" in own.statement
     assert np.isnan(_link(replace(unit, kpi=np.where(closed, -1.0, unit.kpi))).statistic)
     assert np.isnan(_link(replace(unit, log_link=True)).statistic)
+
+
+def test_a_unit_whose_draws_expect_less_than_nothing_in_every_week_is_not_judged() -> None:
+    unit = regression(0, weeks=WEEKS, fault=_in_per_cent(0.2))
+    assert _link(unit).statistic >= _link(unit).threshold
+    expected = unit.expected.copy()
+    expected[:, 0] = -1.0
+    assert np.isnan(_link(replace(unit, expected=expected)).statistic)

@@ -69,8 +69,11 @@ def link_checks(
     threshold, ratio = max(UNSAID, beyond_chance), ratio if heavy >= beyond_chance else min(ratio, heavy)
     if not ratio >= threshold:
         return concluded("link", ratio, threshold, ""), *others
+    # Where hardly a week is expected above zero, whatever the draw, nothing can be told of noise in per cent.
+    if int(_both_told(unit).sum()) < FEWEST:
+        return untested("link"), *others
     logged = in_logarithms(unit)
-    in_logs = {check.kind: check.verdict for check in again(logged)} if logged.weeks >= FEWEST else {}
+    in_logs = {check.kind: check.verdict for check in again(logged)}
     explained = [check.verdict in DOUBTS and in_logs.get(check.kind, check.verdict) not in DOUBTS for check in others]
     weeks = int(np.sum(unit.fitted & (unit.kpi == 0)))
     without = f" (leave the KPI of {counted(weeks, 'period')} of zero empty, which has no logarithm)" if weeks else ""
@@ -93,7 +96,7 @@ def in_logarithms(unit: CheckedUnit) -> CheckedUnit:
 
     Noise is taken to last as the fit says, and to be as large as it then is in each draw.
     """
-    told = _told(unit) & np.all(unit.expected > 0, axis=1)
+    told = _both_told(unit)
     kpi = np.log(np.where(told, unit.kpi, 1.0))
     expected = np.log(np.where(told[:, None], unit.expected, 1.0))
     away = np.where(told[:, None], kpi[:, None] - expected, 0.0)
@@ -120,6 +123,11 @@ def in_logarithms(unit: CheckedUnit) -> CheckedUnit:
 def _told(unit: CheckedUnit) -> Bool[np.ndarray, " week"]:
     """Weeks whose KPI has a logarithm."""
     return unit.fitted & (unit.kpi > 0)
+
+
+def _both_told(unit: CheckedUnit) -> Bool[np.ndarray, " week"]:
+    """Those of them in which every draw's expectation has one too."""
+    return _told(unit) & np.all(unit.expected > 0, axis=1)
 
 
 def _least(unit: CheckedUnit) -> Float[np.ndarray, " week"]:
